@@ -1,0 +1,6 @@
+//! The heart of Firn: every decision, as a pure state machine.
+//!
+//! Nothing in here reads a clock, a file, a socket or a random number: time and events come in, records and effects go out.
+//! So any history can be replayed, at any speed, to the same state.
+
+pub mod spec;
