@@ -3,7 +3,11 @@
 //! Wire messages become these types in one place (`api/wire` of the coordinator); a `JobSpec` that exists is one that can be run as
 //! far as can be known without seeing the data. It is stored with every default written out, and travels to the ranks as JSON.
 
+mod words;
+
 use std::collections::BTreeMap;
+
+pub use words::Word;
 
 use serde::{Deserialize, Serialize};
 

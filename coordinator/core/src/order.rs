@@ -1,0 +1,165 @@
+//! Which samples a step uses, and which of them a rank takes.
+//!
+//! The order is a function of seed and epoch alone; the world size only cuts each global batch into parts. So a job gives the same
+//! result on any number of ranks, and a rank that joins in the middle of an epoch needs nothing but the number of the step. A sampler
+//! that first deals the samples out to the ranks, as is usual, ties the result to the world size and pads the last batch with repeats.
+
+use std::ops::Range;
+
+use crate::random::{Purpose, Random};
+
+/// The permutation f(seed, epoch) of the training samples: a Fisher–Yates shuffle of 0, 1, …, n − 1 with the stream
+/// `(seed, SampleOrder, epoch)` of [`Random`].
+///
+/// Holds all n positions, 8 bytes each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SampleOrder {
+    positions: Vec<u64>,
+}
+
+impl SampleOrder {
+    /// The order of `samples` training samples in an epoch (from 0).
+    pub fn new(seed: u64, epoch: u32, samples: u64) -> Self {
+        let mut positions: Vec<u64> = (0..samples).collect();
+        Random::new(seed, Purpose::SampleOrder, epoch).shuffle(&mut positions);
+        Self { positions }
+    }
+
+    /// The sample (its position in manifest order) that comes `i`-th in this epoch.
+    ///
+    /// # Panics
+    /// If `i` is not below the number of samples.
+    pub fn position(&self, i: u64) -> u64 {
+        self.positions[i as usize]
+    }
+
+    /// The samples that come in this range, for example those of [`rank_part`].
+    ///
+    /// # Panics
+    /// If the range goes beyond the number of samples.
+    pub fn positions(&self, range: Range<u64>) -> &[u64] {
+        &self.positions[range.start as usize..range.end as usize]
+    }
+
+    /// The number of samples.
+    pub fn samples(&self) -> u64 {
+        self.positions.len() as u64
+    }
+}
+
+/// Steps in one epoch: ⌈samples / batch⌉. The last one may be smaller; nothing is dropped and nothing is padded.
+///
+/// # Panics
+/// If `batch_size` is 0, which no validated spec has.
+pub fn steps_per_epoch(samples: u64, batch_size: u32) -> u64 {
+    samples.div_ceil(u64::from(batch_size))
+}
+
+/// The places in the epoch's order that step `step_in_epoch` uses: [s·B, (s+1)·B), cut off at `samples`. Empty after the last step.
+pub fn global_batch(step_in_epoch: u64, batch_size: u32, samples: u64) -> Range<u64> {
+    let batch = u64::from(batch_size);
+    let begin = step_in_epoch.saturating_mul(batch).min(samples);
+    begin..begin.saturating_add(batch).min(samples)
+}
+
+/// The part of a range that one rank takes: contiguous, in rank order, sizes differing by at most one (the first ranks take the larger
+/// parts). Empty where there are more ranks than places.
+///
+/// # Panics
+/// If `rank` is not below `world`.
+pub fn rank_part(range: Range<u64>, rank: u32, world: u32) -> Range<u64> {
+    assert!(rank < world, "rank {rank} is not in a world of {world}");
+    let (rank, world) = (u64::from(rank), u64::from(world));
+    let length = range.end.saturating_sub(range.start);
+    let (share, larger_parts) = (length / world, length % world);
+    let begin = range.start + rank * share + rank.min(larger_parts);
+    begin..begin + share + u64::from(rank < larger_parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_last_step_takes_what_is_left() {
+        assert_eq!(steps_per_epoch(10, 4), 3);
+        assert_eq!(steps_per_epoch(8, 4), 2);
+        assert_eq!(steps_per_epoch(0, 4), 0);
+        assert_eq!(global_batch(2, 4, 10), 8..10);
+        assert_eq!(global_batch(3, 4, 10), 10..10);
+    }
+
+    #[test]
+    fn parts_differ_by_at_most_one_and_the_first_are_the_larger() {
+        let parts: Vec<_> = (0..4).map(|rank| rank_part(8..18, rank, 4)).collect();
+        assert_eq!(parts, [8..11, 11..14, 14..16, 16..18]);
+        let parts: Vec<_> = (0..3).map(|rank| rank_part(5..7, rank, 3)).collect();
+        assert_eq!(parts, [5..6, 6..7, 7..7]);
+    }
+
+    #[test]
+    fn epochs_and_seeds_have_orders_of_their_own() {
+        let orders = [
+            SampleOrder::new(0, 0, 100),
+            SampleOrder::new(0, 1, 100),
+            SampleOrder::new(1, 0, 100),
+        ];
+        assert_ne!(orders[0], orders[1]);
+        assert_ne!(orders[0], orders[2]);
+        assert_ne!(orders[1], orders[2]);
+        assert_ne!(orders[0].positions(0..100), (0..100).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn every_sample_is_equally_likely_to_come_first() {
+        let mut counts = [0i64; 5];
+        for epoch in 0..20_000 {
+            counts[SampleOrder::new(3, epoch, 5).position(0) as usize] += 1;
+        }
+        // 5 standard deviations of a binomial(20000, 1/5) are 283.
+        assert!(counts.iter().all(|count| (count - 4_000).abs() < 283), "{counts:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_order_holds_every_sample_once(seed: u64, epoch in 0u32..1000, samples in 0u64..2000) {
+            let order = SampleOrder::new(seed, epoch, samples);
+            let mut sorted = order.positions(0..samples).to_vec();
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, (0..samples).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn the_parts_of_all_ranks_are_the_range_whatever_the_world_size(
+            begin in 0u64..1 << 40, length in 0u64..5000, world in 1u32..300,
+        ) {
+            let range = begin..begin + length;
+            let mut next = range.start;
+            for rank in 0..world {
+                let part = rank_part(range.clone(), rank, world);
+                prop_assert_eq!(part.start, next);
+                prop_assert!((part.end - part.start).abs_diff(length / u64::from(world)) <= 1);
+                next = part.end;
+            }
+            prop_assert_eq!(next, range.end);
+        }
+
+        #[test]
+        fn the_batches_of_an_epoch_use_every_sample_once(samples in 0u64..3000, batch in 1u32..500, world in 1u32..9) {
+            let order = SampleOrder::new(5, 0, samples);
+            let mut used = vec![0u32; samples as usize];
+            for step in 0..steps_per_epoch(samples, batch) {
+                let range = global_batch(step, batch, samples);
+                prop_assert!(!range.is_empty());
+                for rank in 0..world {
+                    for &sample in order.positions(rank_part(range.clone(), rank, world)) {
+                        used[sample as usize] += 1;
+                    }
+                }
+            }
+            prop_assert!(used.iter().all(|&times| times == 1));
+        }
+    }
+}

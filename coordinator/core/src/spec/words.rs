@@ -1,0 +1,185 @@
+//! The words that people write for the choices of a spec, and what each architecture is.
+//!
+//! One table for each choice serves reading, writing and the list of valid words in an error, so that the three cannot disagree.
+
+use super::{
+    Architecture, DataFormat, DeviceRequest, MetricName, Modality, Pooling, Preprocessing, ScheduleShape, Task,
+};
+
+/// A choice that is written as one word.
+pub trait Word: Sized + Copy + PartialEq + 'static {
+    /// Every choice with its word, in the order in which an error lists them.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The word of this choice.
+    fn word(self) -> &'static str {
+        let entry = Self::WORDS.iter().find(|(_, choice)| *choice == self);
+        entry.expect("every choice stands in the table of its words").0
+    }
+
+    /// The choice of a word.
+    fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS
+            .iter()
+            .find(|(known, _)| *known == word)
+            .map(|(_, choice)| *choice)
+    }
+}
+
+impl Word for Task {
+    const WORDS: &'static [(&'static str, Self)] = &[("classification", Self::Classification)];
+}
+
+impl Word for Architecture {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("resnet18", Self::Resnet18),
+        ("resnet34", Self::Resnet34),
+        ("resnet50", Self::Resnet50),
+        ("resnet101", Self::Resnet101),
+        ("resnet152", Self::Resnet152),
+        ("mobilenet_v2", Self::MobilenetV2),
+        ("bert", Self::Bert),
+    ];
+}
+
+impl Word for Pooling {
+    const WORDS: &'static [(&'static str, Self)] = &[("mean", Self::Mean), ("cls", Self::Cls)];
+}
+
+impl Word for ScheduleShape {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("constant", Self::Constant),
+        ("linear", Self::Linear),
+        ("cosine", Self::Cosine),
+    ];
+}
+
+impl Word for DeviceRequest {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("cpu", Self::Cpu), ("gpu", Self::Gpu)];
+}
+
+impl Word for MetricName {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("loss", Self::Loss),
+        ("accuracy", Self::Accuracy),
+        ("precision_macro", Self::PrecisionMacro),
+        ("recall_macro", Self::RecallMacro),
+        ("f1_macro", Self::F1Macro),
+        ("f1_weighted", Self::F1Weighted),
+        ("f1_micro", Self::F1Micro),
+        ("roc_auc", Self::RocAuc),
+    ];
+}
+
+impl MetricName {
+    /// Whether a larger value is the better one.
+    pub fn higher_is_better(self) -> bool {
+        self != Self::Loss
+    }
+
+    /// Whether `value` is better than `best` by more than `min_delta`.
+    pub fn improves(self, value: f64, best: f64, min_delta: f64) -> bool {
+        if self.higher_is_better() {
+            value > best + min_delta
+        } else {
+            value < best - min_delta
+        }
+    }
+}
+
+impl Architecture {
+    /// What it takes in.
+    pub fn modality(self) -> Modality {
+        match self {
+            Self::Bert => Modality::Text,
+            Self::Resnet18
+            | Self::Resnet34
+            | Self::Resnet50
+            | Self::Resnet101
+            | Self::Resnet152
+            | Self::MobilenetV2 => Modality::Image,
+        }
+    }
+
+    /// The preprocessing its published weights were trained with: torchvision's `IMAGENET1K_V1` presets, or the model's own maximum of
+    /// tokens.
+    pub fn default_preprocessing(self) -> Preprocessing {
+        match self.modality() {
+            Modality::Image => Preprocessing::Image {
+                resize: 256,
+                crop: 224,
+                mean: [0.485, 0.456, 0.406],
+                std: [0.229, 0.224, 0.225],
+            },
+            Modality::Text => Preprocessing::Text { max_length: None },
+        }
+    }
+
+    /// Whether the network has BatchNorm layers.
+    pub fn has_batch_norm(self) -> bool {
+        self.modality() == Modality::Image
+    }
+}
+
+impl DataFormat {
+    /// What its samples are.
+    pub fn modality(&self) -> Modality {
+        match self {
+            Self::ImageFolder => Modality::Image,
+            Self::Table { .. } | Self::JsonLines { .. } => Modality::Text,
+        }
+    }
+
+    /// The word that people write for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::ImageFolder => "imagefolder",
+            Self::Table { delimiter: '\t', .. } => "tsv",
+            Self::Table { .. } => "csv",
+            Self::JsonLines { .. } => "jsonl",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words_and_choices_are_one_to_one<W: Word + std::fmt::Debug>() {
+        for (i, &(word, choice)) in W::WORDS.iter().enumerate() {
+            assert_eq!(W::from_word(word), Some(choice));
+            assert_eq!(choice.word(), word);
+            assert!(W::WORDS[..i].iter().all(|&(other, _)| other != word));
+        }
+        assert_eq!(W::from_word("nonsense"), None);
+    }
+
+    #[test]
+    fn every_word_has_one_choice_and_every_choice_one_word() {
+        words_and_choices_are_one_to_one::<Task>();
+        words_and_choices_are_one_to_one::<Architecture>();
+        words_and_choices_are_one_to_one::<Pooling>();
+        words_and_choices_are_one_to_one::<ScheduleShape>();
+        words_and_choices_are_one_to_one::<DeviceRequest>();
+        words_and_choices_are_one_to_one::<MetricName>();
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_stored_json() {
+        for &(word, metric) in MetricName::WORDS {
+            assert_eq!(serde_json::to_value(metric).unwrap(), word);
+        }
+        for &(word, device) in DeviceRequest::WORDS {
+            assert_eq!(serde_json::to_value(device).unwrap(), word);
+        }
+    }
+
+    #[test]
+    fn a_lower_loss_and_a_higher_score_are_better() {
+        assert!(MetricName::Loss.improves(0.3, 0.4, 0.05));
+        assert!(!MetricName::Loss.improves(0.3, 0.34, 0.05));
+        assert!(MetricName::F1Macro.improves(0.8, 0.7, 0.0));
+        assert!(!MetricName::F1Macro.improves(0.7, 0.7, 0.0));
+        assert!(!MetricName::F1Macro.improves(f64::NAN, 0.7, 0.0));
+    }
+}
