@@ -1,0 +1,58 @@
+# The commands of this repository. Each fetches and builds what it needs; nothing has to be set up by hand.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+# The whole workspace every time, so that each dependency is compiled once, with one set of features.
+BUILD := $(CARGO) build --release --workspace --bins
+
+.PHONY: help demo build test bench lint format doctor libtorch minilm python tools clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: build minilm ## Fine-tune a pretrained sentence encoder on film, food and hotel reviews, on two ranks
+	@bash tests/demo.sh
+
+build: tools libtorch ## Build the two binaries, target/release/firn and target/release/firn-worker
+	@$(BUILD)
+
+test: build minilm python ## Run all tests (Rust and Python) and print how many passed
+	@python3 tests/everything.py
+
+bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
+	@bash tests/bench.sh
+
+lint: tools libtorch ## Check formatting, clippy, documentation and (if cargo-deny is installed) dependencies
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --release --workspace --all-targets -- --deny warnings
+	@RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --release --workspace --no-deps --quiet
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo "skipped: cargo-deny is not installed (cargo install cargo-deny)"; fi
+
+format: ## Format all Rust code
+	@$(CARGO) fmt --all
+
+doctor: build ## Say what this machine can do
+	@target/release/firn-worker doctor
+
+libtorch: ## Get libtorch into deploy/.libtorch (for GPUs: deploy/libtorch.sh --cuda)
+	@deploy/libtorch.sh
+
+minilm: ## Get the sentence encoder of the demo into .cache
+	@deploy/minilm.sh
+
+python: ## Make .python, which the tests compare Firn with
+	@deploy/python.sh
+
+tools:
+	@command -v $(CARGO) >/dev/null || { echo "error: cargo was not found: install Rust, version $$(awk -F '"' '/^rust-version/{ print $$2 }' Cargo.toml) or newer (rustup.rs)" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || { echo "error: no C++ compiler was found: install g++ (Debian, Ubuntu: apt-get install g++)" >&2; exit 1; }
+	@found=$$(rustc --version | awk '{ print $$2 }'); wanted=$$(awk -F '"' '/^rust-version/{ print $$2 }' Cargo.toml); \
+	if [ "$$(printf '%s\n%s\n' "$$wanted" "$$found" | sort -V | head -n 1)" != "$$wanted" ]; then \
+		echo "error: Rust $$found is too old, Firn needs $$wanted: run 'rustup update'" >&2; exit 1; fi
+
+clean: ## Remove what was built; what was fetched stays
+	@$(CARGO) clean

@@ -1,0 +1,68 @@
+"""Runs all tests and ends with one line, `N passed, N failed, N skipped`, over all runners.
+
+Usage: python3 tests/everything.py (through `make test`, which builds what is needed first).
+"""
+
+import glob
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+CARGO_SUMMARY = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
+PYTEST_SUMMARY = re.compile(r"^=*\s?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
+PYTEST_WORDS = {"passed": 0, "xpassed": 0, "failed": 1, "error": 1, "errors": 1, "skipped": 2, "xfailed": 2}
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def count(line):
+    """Passed, failed and skipped tests that a line of a runner's output announces, or None."""
+    cargo = CARGO_SUMMARY.match(line)
+    if cargo:
+        return [int(number) for number in cargo.groups()]
+    pytest = PYTEST_SUMMARY.match(line)
+    if pytest:
+        counts = [0, 0, 0]
+        for number, word in re.findall(r"(\d+) ([a-z]+)", pytest.group(1)):
+            if word in PYTEST_WORDS:
+                counts[PYTEST_WORDS[word]] += int(number)
+        return counts
+    return None
+
+
+def run(name, command):
+    """Runs one runner, shows its output as it comes, and returns its counts; a runner that breaks counts as one failed test."""
+    print(f"\n── {name}: {' '.join(command)}", flush=True)
+    totals = [0, 0, 0]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            for index, number in enumerate(count(COLOUR.sub("", line)) or []):
+                totals[index] += number
+    if process.returncode != 0 and totals[1] == 0:
+        print(f"{name} ended with status {process.returncode}")
+        totals[1] = 1
+    return totals
+
+
+def main():
+    has_gpu = bool(glob.glob("/proc/driver/nvidia/gpus/*"))
+    if not has_gpu:
+        print("no GPU on this machine: tests that need one are ignored, and counted as skipped")
+    # Tests that need a GPU are marked `#[ignore = "needs a GPU"]`.
+    rust = ["cargo", "test", "--release", "--workspace", "--no-fail-fast"] + (["--", "--include-ignored"] if has_gpu else [])
+    runners = [("Rust", rust)]
+    if glob.glob(os.path.join(ROOT, "tests/python/test_*.py")):
+        runners.append(("Python", [".python/bin/python", "-m", "pytest", "-ra", "-p", "no:cacheprovider", "tests/python"]))
+    totals = [0, 0, 0]
+    for name, command in runners:
+        totals = [sum(pair) for pair in zip(totals, run(name, command))]
+    print("\n{} passed, {} failed, {} skipped".format(*totals), flush=True)
+    return 1 if totals[1] or not totals[0] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
