@@ -9,7 +9,5 @@
 mod classification;
 mod roc;
 
-pub use classification::{
-    Averages, ClassMetrics, ClassificationMetrics, ClassificationStatistics, StatisticsError,
-};
+pub use classification::{Averages, ClassMetrics, ClassificationMetrics, ClassificationStatistics, StatisticsError};
 pub use roc::{roc_auc, roc_auc_binary, roc_auc_one_vs_rest};

@@ -3,10 +3,14 @@
 //! Wire messages become these types in one place (`api/wire` of the coordinator); a `JobSpec` that exists is one that can be run as
 //! far as can be known without seeing the data. It is stored with every default written out, and travels to the ranks as JSON.
 
+mod nearest;
+mod validate;
 mod words;
 
 use std::collections::BTreeMap;
 
+pub use nearest::nearest;
+pub use validate::{Violation, validate};
 pub use words::Word;
 
 use serde::{Deserialize, Serialize};

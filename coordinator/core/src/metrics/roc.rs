@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 ///
 /// # Panics
 /// If `scores` does not hold `classes` numbers for each label.
-pub fn roc_auc(labels: &[u32], scores: &[f32], classes: u32) -> Option<f64> {
+pub fn roc_auc(labels: &[u32], scores: &[f64], classes: u32) -> Option<f64> {
     match classes {
         0 | 1 => None,
         2 => class_against_rest(labels, scores, 2, 1),
@@ -25,7 +25,7 @@ pub fn roc_auc(labels: &[u32], scores: &[f32], classes: u32) -> Option<f64> {
 ///
 /// # Panics
 /// If `scores` does not hold `classes` numbers for each label.
-pub fn roc_auc_one_vs_rest(labels: &[u32], scores: &[f32], classes: u32) -> Option<f64> {
+pub fn roc_auc_one_vs_rest(labels: &[u32], scores: &[f64], classes: u32) -> Option<f64> {
     if classes == 0 {
         return None;
     }
@@ -36,7 +36,7 @@ pub fn roc_auc_one_vs_rest(labels: &[u32], scores: &[f32], classes: u32) -> Opti
     Some(sum / f64::from(classes))
 }
 
-fn class_against_rest(labels: &[u32], scores: &[f32], classes: u32, class: u32) -> Option<f64> {
+fn class_against_rest(labels: &[u32], scores: &[f64], classes: u32, class: u32) -> Option<f64> {
     let width = classes as usize;
     assert_eq!(
         scores.len(),
@@ -52,8 +52,8 @@ fn class_against_rest(labels: &[u32], scores: &[f32], classes: u32, class: u32) 
 
 /// The area of (score, is positive) pairs: (Σ over positives of 2·negatives below + negatives equal) / (2·positives·negatives), which is
 /// the Mann–Whitney statistic. `None` without a positive, without a negative, or if a score is not a number.
-pub fn roc_auc_binary(samples: impl IntoIterator<Item = (f32, bool)>) -> Option<f64> {
-    let mut samples: Vec<(f32, bool)> = samples.into_iter().collect();
+pub fn roc_auc_binary(samples: impl IntoIterator<Item = (f64, bool)>) -> Option<f64> {
+    let mut samples: Vec<(f64, bool)> = samples.into_iter().collect();
     if samples.iter().any(|(score, _)| score.is_nan()) {
         return None;
     }
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(roc_auc_binary([]), None);
         assert_eq!(roc_auc_binary([(0.3, true)]), None);
         assert_eq!(roc_auc_binary([(0.3, false), (0.1, false)]), None);
-        assert_eq!(roc_auc_binary([(f32::NAN, false), (0.1, true)]), None);
+        assert_eq!(roc_auc_binary([(f64::NAN, false), (0.1, true)]), None);
         assert_eq!(
             roc_auc(&[0, 1, 0], &[0.5, 0.2, 0.3, 0.1, 0.8, 0.1, 0.7, 0.2, 0.1], 3),
             None
@@ -106,7 +106,7 @@ mod tests {
         fn it_is_the_fraction_of_pairs_in_the_right_order(
             samples in prop::collection::vec((0u8..12, any::<bool>()), 0..60),
         ) {
-            let samples: Vec<(f32, bool)> = samples.into_iter().map(|(score, label)| (f32::from(score) / 7.0, label)).collect();
+            let samples: Vec<(f64, bool)> = samples.into_iter().map(|(score, label)| (f64::from(score) / 7.0, label)).collect();
             let (mut right, mut pairs) = (0.0, 0.0);
             for &(positive, _) in samples.iter().filter(|sample| sample.1) {
                 for &(negative, _) in samples.iter().filter(|sample| !sample.1) {
@@ -120,7 +120,7 @@ mod tests {
 
         #[test]
         fn the_order_of_delivery_does_not_change_a_digit(
-            mut samples in prop::collection::vec((any::<f32>().prop_filter("a number", |x| !x.is_nan()), any::<bool>()), 0..60),
+            mut samples in prop::collection::vec((any::<f64>().prop_filter("a number", |x| !x.is_nan()), any::<bool>()), 0..60),
         ) {
             let forwards = roc_auc_binary(samples.clone());
             samples.reverse();

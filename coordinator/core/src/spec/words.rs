@@ -115,6 +115,23 @@ impl Architecture {
         }
     }
 
+    /// The stages that the cut can stand after, input side first. `bert` has a `layer.N` for each of its layers between the two that are
+    /// named here; how many, only its `config.json` says.
+    pub fn stages(self) -> Vec<String> {
+        match self {
+            Self::Resnet18 | Self::Resnet34 | Self::Resnet50 | Self::Resnet101 | Self::Resnet152 => {
+                ["stem", "layer1", "layer2", "layer3", "layer4", "pool"]
+                    .map(str::to_owned)
+                    .to_vec()
+            }
+            Self::MobilenetV2 => (0..19)
+                .map(|i| format!("features.{i}"))
+                .chain(["pool".to_owned()])
+                .collect(),
+            Self::Bert => ["embeddings", "pool"].map(str::to_owned).to_vec(),
+        }
+    }
+
     /// Whether the network has BatchNorm layers.
     pub fn has_batch_norm(self) -> bool {
         self.modality() == Modality::Image

@@ -1,0 +1,367 @@
+//! What a spec must keep to beyond its types: ranges, and rules between fields.
+//!
+//! All violations are found at once: someone who submits from far away should not learn of them one by one. What needs the data or the
+//! weights to be seen (a class that is not there, the number of a model's layers) is checked by the ranks before the first step.
+
+use std::fmt;
+
+use super::{
+    Architecture, ClassWeights, DataFormat, EarlyStopping, Freeze, JobSpec, MetricName, Modality, OptimizerSpec,
+    Preprocessing, ResourcesSpec, SplitSource, Task, TrainingSpec, Warmup, Word, nearest,
+};
+
+/// Something in a spec that cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Path of the field as users write it: `spec.training.optimizer.learningRate`.
+    pub field: String,
+    /// What was expected and what was found; lower case, no full stop.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.field, self.message)
+    }
+}
+
+/// Everything in the spec that cannot be run; empty: it is valid.
+pub fn validate(spec: &JobSpec) -> Vec<Violation> {
+    let mut violations = Violations::default();
+    metadata(spec, &mut violations);
+    let Task::Classification = spec.task;
+    model(spec, &mut violations);
+    data(spec, &mut violations);
+    training(&spec.training, &mut violations);
+    validation_rules(spec, &mut violations);
+    resources(spec, &mut violations);
+    violations.found
+}
+
+#[derive(Default)]
+struct Violations {
+    found: Vec<Violation>,
+}
+
+impl Violations {
+    fn add(&mut self, field: &str, message: String) {
+        self.found.push(Violation {
+            field: field.to_owned(),
+            message,
+        });
+    }
+
+    fn require(&mut self, holds: bool, field: &str, message: impl FnOnce() -> String) {
+        if !holds {
+            self.add(field, message());
+        }
+    }
+
+    /// The number is finite and in the set that `range` describes.
+    fn number(&mut self, field: &str, value: f64, holds: bool, range: &str) {
+        self.require(value.is_finite() && holds, field, || {
+            format!("must be {range}, found {}", number(value))
+        });
+    }
+
+    fn fraction(&mut self, field: &str, value: f64) {
+        self.number(field, value, (0.0..1.0).contains(&value), "at least 0 and below 1");
+    }
+
+    fn count(&mut self, field: &str, value: u32, least: u32, most: u32) {
+        self.require((least..=most).contains(&value), field, || {
+            format!("must be from {least} to {most}, found {value}")
+        });
+    }
+
+    fn absolute(&mut self, field: &str, path: Option<&String>) {
+        if let Some(path) = path {
+            self.require(path.starts_with('/') && !path.contains('\0'), field, || {
+                format!("must be an absolute path on the workers, found `{path}`")
+            });
+        }
+    }
+}
+
+/// As people write it: whole numbers without a fraction, small ones with an exponent.
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:?}")
+    }
+}
+
+const MOST_LABELS: usize = 64;
+const MOST_LABEL_BYTES: usize = 256;
+
+fn metadata(spec: &JobSpec, violations: &mut Violations) {
+    let name = &spec.name;
+    let letters = name
+        .bytes()
+        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    let ends = !name.starts_with('-') && !name.ends_with('-');
+    violations.require(letters && ends && (1..=63).contains(&name.len()), "metadata.name", || {
+        format!(
+            "must be 1 to 63 lower-case letters, digits and `-`, with a letter or digit at both ends, found `{name}`"
+        )
+    });
+    violations.require(spec.labels.len() <= MOST_LABELS, "metadata.labels", || {
+        format!("must be at most {MOST_LABELS} labels, found {}", spec.labels.len())
+    });
+    for (key, value) in &spec.labels {
+        let fits = !key.is_empty() && key.len() <= MOST_LABEL_BYTES && value.len() <= MOST_LABEL_BYTES;
+        violations.require(fits, &format!("metadata.labels.{key}"), || {
+            format!("key and value must be at most {MOST_LABEL_BYTES} bytes, and the key not empty")
+        });
+    }
+}
+
+fn model(spec: &JobSpec, violations: &mut Violations) {
+    let model = &spec.model;
+    let architecture = model.architecture.word();
+    violations.absolute("spec.model.weights", model.weights.as_ref());
+    violations.absolute("spec.model.tokenizer", model.tokenizer.as_ref());
+    if let Some(weights) = &model.weights {
+        violations.require(weights.ends_with(".safetensors"), "spec.model.weights", || {
+            format!("must be a `.safetensors` file: other formats can run code when they are opened; found `{weights}`")
+        });
+    }
+    match model.architecture.modality() {
+        Modality::Text => {
+            violations.require(
+                model.weights.is_some() || model.tokenizer.is_some(),
+                "spec.model.tokenizer",
+                || format!("is required for `{architecture}` without weights: it gives the vocabulary, and the `config.json` beside it the sizes"),
+            );
+        }
+        Modality::Image => {
+            violations.require(model.tokenizer.is_none(), "spec.model.tokenizer", || {
+                format!("must be left out for `{architecture}`, which takes images")
+            });
+        }
+    }
+    if let Freeze::Through(stage) = &model.freeze {
+        freeze_stage(model.architecture, stage, violations);
+    }
+    violations.fraction("spec.model.head.dropout", model.head.dropout);
+}
+
+fn freeze_stage(architecture: Architecture, stage: &str, violations: &mut Violations) {
+    let stages = architecture.stages();
+    let numbered_layer = architecture == Architecture::Bert
+        && stage
+            .strip_prefix("layer.")
+            .is_some_and(|layer| layer.parse::<u16>().is_ok());
+    if numbered_layer || stages.iter().any(|known| known == stage) {
+        return;
+    }
+    let known = stages.iter().map(String::as_str).chain(["all", "none"]);
+    let suggestion = nearest(stage, known)
+        .map(|word| format!("; did you mean `{word}`?"))
+        .unwrap_or_default();
+    let list = match architecture {
+        Architecture::Bert => "embeddings, layer.0, layer.1, … and pool".to_owned(),
+        Architecture::MobilenetV2 => "features.0 to features.18 and pool".to_owned(),
+        _ => stages.join(", "),
+    };
+    violations.add(
+        "spec.model.freeze.through",
+        format!(
+            "must be `all`, `none` or a stage of `{}`, found `{stage}`{suggestion} (stages: {list})",
+            architecture.word()
+        ),
+    );
+}
+
+fn data(spec: &JobSpec, violations: &mut Violations) {
+    let data = &spec.data;
+    let (architecture, format) = (spec.model.architecture, data.format.word());
+    violations.require(
+        architecture.modality() == data.format.modality(),
+        "spec.data.format",
+        || {
+            let (takes, gives) = match architecture.modality() {
+                Modality::Image => ("images", "text"),
+                Modality::Text => ("text", "images"),
+            };
+            format!("`{format}` gives {gives}, but `{}` takes {takes}", architecture.word())
+        },
+    );
+    violations.absolute("spec.data.train.uri", Some(&data.train));
+    let mut taken = 0.0;
+    for (field, source) in [
+        ("spec.data.validation", &data.validation),
+        ("spec.data.test", &data.test),
+    ] {
+        match source {
+            None => {}
+            Some(SplitSource::Path(path)) => violations.absolute(&format!("{field}.uri"), Some(path)),
+            Some(SplitSource::FractionOfTrain(fraction)) => {
+                let inside = *fraction > 0.0 && *fraction < 1.0;
+                violations.number(&format!("{field}.split"), *fraction, inside, "above 0 and below 1");
+                taken += if inside { *fraction } else { 0.0 };
+            }
+        }
+    }
+    violations.require(taken < 1.0, "spec.data.test.split", || {
+        format!(
+            "validation and test together must leave samples to train on, but take {} of train",
+            number(taken)
+        )
+    });
+    if let DataFormat::Table { text, label, .. } | DataFormat::JsonLines { text, label } = &data.format {
+        violations.require(text != label, "spec.data.columns.label", || {
+            format!("must be another column than the text, found `{label}` for both")
+        });
+    }
+    preprocessing(&data.preprocessing, violations);
+}
+
+fn preprocessing(preprocessing: &Preprocessing, violations: &mut Violations) {
+    const FIELD: &str = "spec.data.preprocessing";
+    match preprocessing {
+        Preprocessing::Image {
+            resize,
+            crop,
+            mean,
+            std,
+        } => {
+            violations.count(&format!("{FIELD}.resize"), *resize, 1, 8192);
+            violations.require(*crop >= 1 && crop <= resize, &format!("{FIELD}.crop"), || {
+                format!("must be from 1 to resize ({resize}), found {crop}")
+            });
+            for (channel, &value) in mean.iter().enumerate() {
+                violations.number(
+                    &format!("{FIELD}.mean[{channel}]"),
+                    value,
+                    (0.0..=1.0).contains(&value),
+                    "from 0 to 1",
+                );
+            }
+            for (channel, &value) in std.iter().enumerate() {
+                violations.number(&format!("{FIELD}.std[{channel}]"), value, value > 0.0, "above 0");
+            }
+        }
+        Preprocessing::Text { max_length } => {
+            // Two special tokens and at least one of the text.
+            if let Some(length) = max_length {
+                violations.count(&format!("{FIELD}.maxLength"), *length, 3, 65_536);
+            }
+        }
+    }
+}
+
+fn training(training: &TrainingSpec, violations: &mut Violations) {
+    const FIELD: &str = "spec.training";
+    violations.count(&format!("{FIELD}.epochs"), training.epochs, 1, 1_000_000);
+    violations.count(&format!("{FIELD}.batchSize"), training.batch_size, 1, 1_000_000);
+    if let Some(micro) = training.micro_batch_size {
+        let batch = training.batch_size;
+        violations.require(
+            micro >= 1 && micro <= batch.max(1),
+            &format!("{FIELD}.microBatchSize"),
+            || format!("must be from 1 to batchSize ({batch}), found {micro}"),
+        );
+    }
+    if let Some(norm) = training.max_gradient_norm {
+        violations.number(&format!("{FIELD}.maxGradientNorm"), norm, norm > 0.0, "above 0");
+    }
+    optimizer(&training.optimizer, violations);
+    if let Warmup::Ratio(ratio) = training.schedule.warmup {
+        violations.fraction(&format!("{FIELD}.schedule.warmupRatio"), ratio);
+    }
+    violations.fraction(&format!("{FIELD}.loss.labelSmoothing"), training.loss.label_smoothing);
+    if let ClassWeights::Named(weights) = &training.loss.class_weights {
+        for (class, &weight) in weights {
+            violations.number(
+                &format!("{FIELD}.loss.classWeights.{class}"),
+                weight,
+                weight > 0.0,
+                "above 0",
+            );
+        }
+    }
+    if let Some(EarlyStopping {
+        patience, min_delta, ..
+    }) = training.early_stopping
+    {
+        violations.count(&format!("{FIELD}.earlyStopping.patience"), patience, 1, 1_000_000);
+        violations.number(
+            &format!("{FIELD}.earlyStopping.minDelta"),
+            min_delta,
+            min_delta >= 0.0,
+            "at least 0",
+        );
+    }
+}
+
+fn optimizer(optimizer: &OptimizerSpec, violations: &mut Violations) {
+    let field = |name: &str| format!("spec.training.optimizer.{name}");
+    let rate = optimizer.learning_rate();
+    violations.number(&field("learningRate"), rate, rate > 0.0, "above 0");
+    let (OptimizerSpec::AdamW { weight_decay, .. } | OptimizerSpec::Sgd { weight_decay, .. }) = *optimizer;
+    violations.number(&field("weightDecay"), weight_decay, weight_decay >= 0.0, "at least 0");
+    match *optimizer {
+        OptimizerSpec::AdamW {
+            beta1, beta2, epsilon, ..
+        } => {
+            violations.fraction(&field("beta1"), beta1);
+            violations.fraction(&field("beta2"), beta2);
+            violations.number(&field("epsilon"), epsilon, epsilon > 0.0, "above 0");
+        }
+        OptimizerSpec::Sgd { momentum, nesterov, .. } => {
+            violations.fraction(&field("momentum"), momentum);
+            violations.require(!nesterov || momentum > 0.0, &field("nesterov"), || {
+                "needs a momentum above 0, found 0".to_owned()
+            });
+        }
+    }
+}
+
+/// What needs a validation split, and what has no effect on this model.
+fn validation_rules(spec: &JobSpec, violations: &mut Violations) {
+    let training = &spec.training;
+    if spec.data.validation.is_none() {
+        let needs = |metric: MetricName| format!("`validation/{}` needs spec.data.validation", metric.word());
+        if let Some(stopping) = &training.early_stopping {
+            violations.add("spec.training.earlyStopping.metric", needs(stopping.metric));
+        } else if training.best_metric != MetricName::Loss {
+            violations.add("spec.training.bestMetric", needs(training.best_metric));
+        }
+    }
+    if training.train_batch_norm {
+        let architecture = spec.model.architecture;
+        violations.require(architecture.has_batch_norm(), "spec.training.batchNorm", || {
+            format!("must be `eval`: `{}` has no BatchNorm layers", architecture.word())
+        });
+        violations.require(spec.model.freeze != Freeze::All, "spec.training.batchNorm", || {
+            "must be `eval` when freeze.through is `all`: no BatchNorm layer is above the cut".to_owned()
+        });
+    }
+}
+
+fn resources(spec: &JobSpec, violations: &mut Violations) {
+    let ResourcesSpec {
+        min_workers,
+        max_workers,
+        slots_per_worker,
+        ..
+    } = spec.resources;
+    violations.count("spec.resources.workers.min", min_workers, 1, 10_000);
+    violations.require(
+        max_workers >= min_workers && max_workers <= 10_000,
+        "spec.resources.workers.max",
+        || format!("must be from min ({min_workers}) to 10000, found {max_workers}"),
+    );
+    violations.count("spec.resources.slotsPerWorker", slots_per_worker, 1, 1024);
+    let (ranks, batch) = (
+        u64::from(max_workers) * u64::from(slots_per_worker),
+        spec.training.batch_size,
+    );
+    violations.require(ranks <= u64::from(batch.max(1)), "spec.training.batchSize", || {
+        format!("must be at least the {ranks} ranks that share it ({max_workers} workers × {slots_per_worker} slots), found {batch}")
+    });
+    violations.count("spec.restartPolicy.maxRestarts", spec.max_restarts, 0, 1_000_000);
+    violations.absolute("spec.artifacts.uri", spec.artifacts.folder.as_ref());
+}

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Golden values of the sample order, from a second implementation that shares no code with firn-core.
+
+    python3 tests/reference/order.py > coordinator/core/tests/golden/order.json
+
+Needs nothing but Python. The formulas are those in coordinator/core/src/random.rs.
+"""
+
+import json
+
+WORD = (1 << 64) - 1
+SAMPLE_ORDER = 1
+
+
+def mix(z):
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & WORD
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & WORD
+    return z ^ (z >> 31)
+
+
+def rotate_left(word, bits):
+    return ((word << bits) | (word >> (64 - bits))) & WORD
+
+
+def words(seed, domain, index):
+    start = mix(seed) ^ (domain << 32 | index)
+    s = [mix((start + k * 0x9E3779B97F4A7C15) & WORD) for k in (1, 2, 3, 4)]
+    while True:
+        yield (rotate_left((s[1] * 5) & WORD, 7) * 9) & WORD
+        shifted = (s[1] << 17) & WORD
+        s[2] ^= s[0]
+        s[3] ^= s[1]
+        s[1] ^= s[2]
+        s[0] ^= s[3]
+        s[2] ^= shifted
+        s[3] = rotate_left(s[3], 45)
+
+
+def below(stream, bound):
+    while True:
+        product = next(stream) * bound
+        if product & WORD >= (1 << 64) % bound:
+            return product >> 64
+
+
+def sample_order(seed, epoch, samples):
+    stream = words(seed, SAMPLE_ORDER, epoch)
+    order = list(range(samples))
+    for i in range(samples - 1, 0, -1):
+        j = below(stream, i + 1)
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+CASES = [(0, 0, 10), (0, 1, 10), (1, 0, 10), (42, 3, 1), (2**64 - 1, 2**32 - 1, 25), (7, 0, 1000)]
+
+print(
+    json.dumps(
+        {
+            "made_by": "tests/reference/order.py",
+            "cases": [
+                {"seed": seed, "epoch": epoch, "samples": samples, "order": sample_order(seed, epoch, samples)}
+                for seed, epoch, samples in CASES
+            ],
+        }
+    )
+)
