@@ -2,9 +2,39 @@
 //!
 //! Nothing in here reads a clock, a file, a socket or a random number: time and events come in, records and effects go out.
 //! So any history can be replayed, at any speed, to the same state.
+//!
+//! The shell runs one loop over [`State`]:
+//!
+//! 1. take an [`Input`] and call [`decide`]; a [`Reject`] goes back to the caller and changes nothing;
+//! 2. journal [`Decision::records`] durably; then [`enact`] the decision on the state;
+//! 3. carry out [`Decision::effects`] in order, then send [`Decision::reply`];
+//! 4. if the state changed, ask again for everyone who waits ([`queries`], or the same input again);
+//! 5. sleep until [`deadline`] or the next input; at the deadline the input is [`Input::Tick`].
+//!
+//! At start it folds the journal with [`apply`] into `State::new`, then gives [`Input::CoordinatorStarted`].
 
+mod decision;
+mod effect;
+pub mod identifiers;
+mod input;
 pub mod metrics;
+mod note;
+mod now;
 pub mod order;
 pub mod random;
+pub mod record;
+mod reject;
+mod reply;
 pub mod schedule;
 pub mod spec;
+pub mod state;
+
+pub use decision::Decision;
+pub use effect::{Effect, StartRank};
+pub use input::{Input, ShardReport};
+pub use note::Note;
+pub use now::Now;
+pub use record::{Event, JobEvent, Record};
+pub use reject::Reject;
+pub use reply::{Directive, Reply, Welcome, World};
+pub use state::{Settings, State};

@@ -1,0 +1,26 @@
+//! A decision: what becomes durable, what is only noted, what is done, and what the caller is told, in this order.
+
+use crate::effect::Effect;
+use crate::note::Note;
+use crate::record::Record;
+use crate::reply::Reply;
+
+/// The answer of `decide`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Journal these (in one transaction, durable), then apply them.
+    pub records: Vec<Record>,
+    /// Then apply these; never journal them.
+    pub notes: Vec<Note>,
+    /// Then do these, in order.
+    pub effects: Vec<Effect>,
+    /// Then answer.
+    pub reply: Reply,
+}
+
+impl Decision {
+    /// Whether the state changes, so that whoever waits has to ask again.
+    pub fn changes_state(&self) -> bool {
+        !self.records.is_empty() || !self.notes.is_empty()
+    }
+}

@@ -1,0 +1,205 @@
+//! Inputs: everything that can reach the coordinator, as the shell has already parsed it.
+
+use std::sync::Arc;
+
+use crate::identifiers::{JobId, ProcessId, RankIdentity, RequestId, StreamId, WorkerName};
+use crate::spec::JobSpec;
+use crate::state::{
+    Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, QuarantinedSample, RankExit, Step,
+    WorkerDescription,
+};
+
+/// Something that happened outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// First input of every run of the coordinator, after the journal was replayed.
+    CoordinatorStarted,
+    /// Time has passed: [`crate::deadline`] was reached.
+    Tick,
+    /// A person submits a job. Answer: `Submitted`.
+    Submit {
+        /// Validated.
+        spec: Arc<JobSpec>,
+        /// A repeat with the same id gets the first answer.
+        request: Option<RequestId>,
+    },
+    /// A person ends a job; without effect if it has ended. Answer: `Done`.
+    Cancel {
+        /// Which.
+        job: JobId,
+    },
+    /// An agent opened a stream. Answer: `Welcome`; send it before the effects of the same decision.
+    AgentAttached {
+        /// What it says of itself.
+        description: WorkerDescription,
+        /// Rank processes that are alive.
+        processes: Vec<LivingProcess>,
+        /// The stream, numbered by the shell.
+        stream: StreamId,
+    },
+    /// A sign of life. Refused with `WorkerLost` or `StaleStream`: then end the stream, so that the agent attaches again.
+    AgentHeartbeat {
+        /// Whose.
+        worker: WorkerName,
+        /// On which stream.
+        stream: StreamId,
+    },
+    /// An agent's stream ended; its lease runs on.
+    AgentDetached {
+        /// Whose.
+        worker: WorkerName,
+        /// Which.
+        stream: StreamId,
+    },
+    /// An agent shuts down on purpose; its ranks have been stopped.
+    AgentLeaving {
+        /// Whose.
+        worker: WorkerName,
+        /// On which stream.
+        stream: StreamId,
+    },
+    /// An agent confirms the start of a process.
+    RankStarted {
+        /// The agent's worker.
+        worker: WorkerName,
+        /// Which.
+        process: ProcessId,
+        /// At the operating system.
+        pid: u32,
+    },
+    /// A rank process ended. Repeats are without effect.
+    RankExited {
+        /// The agent's worker.
+        worker: WorkerName,
+        /// Which.
+        process: ProcessId,
+        /// How.
+        exit: RankExit,
+    },
+    /// A rank announces itself. Answer: `World`, or `Wait` until all have; ask [`crate::queries::world`] after each change.
+    RankJoined {
+        /// Who.
+        identity: RankIdentity,
+        /// `host:port` of its ring listener.
+        ring_address: String,
+        /// What it runs on.
+        device: String,
+    },
+    /// Rank 0 gives the unique id (`Some`), the others ask for it. Answer: `CollectiveId`, or `Wait` until it is there; ask
+    /// [`crate::queries::collective_id`] after each change.
+    CollectiveIdShared {
+        /// Who.
+        identity: RankIdentity,
+        /// From rank 0.
+        id: Option<Vec<u8>>,
+    },
+    /// A rank indexed the data. Answer: `Dataset`, or `JobFailed` if it found something else than another rank.
+    DatasetRegistered {
+        /// Who.
+        identity: RankIdentity,
+        /// What it found.
+        dataset: Arc<Dataset>,
+    },
+    /// A rank loaded the model. Answer: `Done`, or `JobFailed` if its frozen part differs from another rank's.
+    ModelRegistered {
+        /// Who.
+        identity: RankIdentity,
+        /// What it loaded.
+        model: ModelSummary,
+    },
+    /// A rank asks for work. Answer: `Shard`, `Complete`, or `Wait`; on `Wait` send the same input again after each change.
+    ///
+    /// A rank that asks while it holds a shard gets another one as long as there are any, then its own again.
+    ShardRequested {
+        /// Who.
+        identity: RankIdentity,
+        /// Of which pass; for test the epoch does not matter.
+        pass: Pass,
+    },
+    /// A rank delivers a shard. Answer: `ShardCounted` (store the predictions in the same transaction) or `ShardRepeated` (do not), or
+    /// `JobFailed` if it holds more corrupt samples than the spec allows.
+    ShardCompleted {
+        /// Who.
+        identity: RankIdentity,
+        /// Of which pass; for test the epoch does not matter.
+        pass: Pass,
+        /// Which.
+        shard: u32,
+        /// What it gave.
+        report: ShardReport,
+    },
+    /// The shell has computed what only the predictions can tell, as [`crate::Effect::ScorePass`] asked. Answer: `Done`.
+    PassScored {
+        /// Which job.
+        job: JobId,
+        /// Which pass, as in the effect.
+        pass: Pass,
+        /// [`crate::metrics::roc_auc`] over all predictions of the pass; `None` where it is undefined.
+        roc_auc: Option<f64>,
+    },
+    /// Rank 0 commits steps; repeats are without effect. Answer: `StepsCommitted`.
+    StepsCommitted {
+        /// Who.
+        identity: RankIdentity,
+        /// In order, without a gap.
+        steps: Vec<Step>,
+    },
+    /// A rank sets a sample aside. Answer: `Done`, or `JobFailed` if the spec's limit is exceeded.
+    SampleQuarantined {
+        /// Who.
+        identity: RankIdentity,
+        /// Which.
+        sample: QuarantinedSample,
+    },
+    /// Rank 0's checkpoint is durable under its digest; the record of this input makes it exist. Answer: `Done`.
+    CheckpointStored {
+        /// Who.
+        identity: RankIdentity,
+        /// Which.
+        checkpoint: Checkpoint,
+    },
+    /// An artifact is durable. Answer: `Done`.
+    ArtifactStored {
+        /// Who.
+        identity: RankIdentity,
+        /// Which.
+        artifact: Artifact,
+    },
+    /// Rank 0 has stored all artifacts. Answer: `Done`.
+    JobFinished {
+        /// Who.
+        identity: RankIdentity,
+    },
+    /// A rank says why it cannot go on; its exit follows. Answer: `Done`.
+    RankFailed {
+        /// Who.
+        identity: RankIdentity,
+        /// Why. Rank and host are filled in by the core.
+        failure: Failure,
+    },
+}
+
+/// What a rank delivers for a shard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ShardReport {
+    /// Of a scan.
+    Scanned {
+        /// Bytes of its samples.
+        bytes_read: u64,
+        /// BLAKE3, hex, of the contents in order.
+        content_digest: String,
+        /// Samples that cannot be read.
+        corrupt: Vec<QuarantinedSample>,
+    },
+    /// Of an evaluation.
+    Evaluated {
+        /// Samples that were scored.
+        samples: u64,
+        /// Σ of the unweighted cross-entropy.
+        loss_sum: f64,
+        /// Row: true class; column: predicted class; row-major, classes × classes.
+        confusion: Vec<u64>,
+        /// Samples that could not be decoded.
+        corrupt: Vec<QuarantinedSample>,
+    },
+}

@@ -1,0 +1,54 @@
+//! Notes: changes of what is known only while this coordinator runs. They are applied like records, but never journaled.
+
+use crate::identifiers::{JobId, ProcessId, StreamId, WorkerName};
+use crate::now::Now;
+use crate::state::Pass;
+
+/// A change of [`crate::state::Soft`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// A worker gave a sign of life.
+    LeaseRenewed {
+        /// Which.
+        worker: WorkerName,
+        /// Until when it counts as there.
+        end: Now,
+    },
+    /// An agent's stream is open.
+    StreamOpened {
+        /// Whose.
+        worker: WorkerName,
+        /// Which.
+        stream: StreamId,
+    },
+    /// An agent's stream ended; its lease runs on.
+    StreamClosed {
+        /// Whose.
+        worker: WorkerName,
+    },
+    /// A rank works on a shard.
+    ShardLeased {
+        /// Of this job.
+        job: JobId,
+        /// Of this pass.
+        pass: Pass,
+        /// Which.
+        shard: u32,
+        /// Who.
+        process: ProcessId,
+    },
+    /// An agent was told to end a process.
+    StopSent {
+        /// Which.
+        process: ProcessId,
+        /// When.
+        at: Now,
+    },
+    /// Why a job waits, or that it no longer does.
+    Waiting {
+        /// Which.
+        job: JobId,
+        /// A sentence; `None`: it does not wait.
+        reason: Option<String>,
+    },
+}

@@ -1,0 +1,226 @@
+//! Records: what has been decided, in the past tense. They are journaled before anything acts on them, and the state is their fold.
+//!
+//! The journal outlives programs: variants and fields are only ever added, and whatever policy chose stands in the record, so that an
+//! upgraded policy replays an old journal to the same state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifiers::{Generation, JobId, ProcessId, RequestId, WorkerName};
+use crate::metrics::ClassificationMetrics;
+use crate::now::Now;
+use crate::spec::JobSpec;
+use crate::state::{
+    Artifact, Cause, Checkpoint, CollectiveKind, Dataset, Failure, LossReason, Member, ModelSummary, Outcome, Pass,
+    QuarantinedSample, RankExit, ShardOutcome, ShardTable, SplitName, Step, StopRequest, TrainingEnd,
+    WorkerDescription,
+};
+
+/// One journaled fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it was decided.
+    pub at: Now,
+    /// What.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// A coordinator took over the journal.
+    CoordinatorStarted {
+        /// Raised at every start.
+        epoch: u64,
+    },
+    /// An agent attached that is new, came back, or describes itself differently.
+    WorkerAttached(WorkerDescription),
+    /// A worker is gone.
+    WorkerLost {
+        /// Which.
+        worker: WorkerName,
+        /// Why.
+        reason: LossReason,
+    },
+    /// A lost worker is no longer listed.
+    WorkerForgotten {
+        /// Which.
+        worker: WorkerName,
+    },
+    /// Something happened to a job.
+    Job {
+        /// Which.
+        job: JobId,
+        /// What.
+        event: JobEvent,
+    },
+}
+
+/// What happened to a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum JobEvent {
+    /// It entered the queue.
+    Submitted {
+        /// As it is stored.
+        spec: Arc<JobSpec>,
+        /// The client's own mark.
+        request: Option<RequestId>,
+    },
+    /// Its ranks were given slots. Steps after the checkpoint to go on from are taken back, and so is what was evaluated with them.
+    GangFormed {
+        /// Number of the formation.
+        generation: Generation,
+        /// In rank order.
+        members: Vec<Member>,
+        /// Steps that stay.
+        steps_kept: u64,
+        /// Epochs that stay.
+        epochs_kept: u32,
+    },
+    /// An agent confirmed the start of a rank process.
+    RankStarted {
+        /// Which.
+        process: ProcessId,
+        /// At the operating system.
+        pid: u32,
+    },
+    /// A rank announced itself.
+    RankJoined {
+        /// Which.
+        process: ProcessId,
+        /// `host:port` of its ring listener.
+        ring_address: String,
+        /// What it runs on.
+        device: String,
+    },
+    /// The last rank joined.
+    GangCompleted {
+        /// How gradients are summed.
+        collective: CollectiveKind,
+    },
+    /// Rank 0 made the unique id.
+    CollectiveIdShared {
+        /// For NCCL: 128 bytes.
+        id: Vec<u8>,
+    },
+    /// A rank process is to end.
+    RankStopRequested {
+        /// Which.
+        process: ProcessId,
+        /// When and how.
+        stop: StopRequest,
+    },
+    /// A rank process has ended.
+    RankExited {
+        /// Which.
+        process: ProcessId,
+        /// How.
+        exit: RankExit,
+    },
+    /// A rank said why it cannot go on.
+    RankFailureReported {
+        /// Which.
+        rank: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// The gang cannot go on, or one more reason for it was learned.
+    GangBroken {
+        /// Why.
+        cause: Cause,
+    },
+    /// All ranks are gone, and the job is to be formed again.
+    RestartScheduled {
+        /// What explains the loss.
+        cause: Cause,
+        /// Not to be formed earlier.
+        not_before: Now,
+    },
+    /// The first rank indexed the data.
+    DatasetRegistered {
+        /// What it found.
+        dataset: Arc<Dataset>,
+        /// How each split is cut.
+        shards: BTreeMap<SplitName, ShardTable>,
+        /// Who.
+        rank: u32,
+        /// Its host.
+        host: String,
+    },
+    /// The first rank loaded the model.
+    ModelRegistered {
+        /// What it loaded.
+        model: ModelSummary,
+        /// Who.
+        rank: u32,
+        /// Its host.
+        host: String,
+    },
+    /// A shard counts.
+    ShardCompleted {
+        /// Of which pass.
+        pass: Pass,
+        /// How the split is cut.
+        shards: ShardTable,
+        /// Which.
+        shard: u32,
+        /// Who delivered it.
+        rank: u32,
+        /// What it gave.
+        outcome: ShardOutcome,
+    },
+    /// A sample was set aside.
+    SampleQuarantined(QuarantinedSample),
+    /// All shards of an evaluation are in, and its metrics are known.
+    EvaluationCompleted {
+        /// Validation or test.
+        split: SplitName,
+        /// After which the model was evaluated.
+        epoch: u32,
+        /// Merged over all shards.
+        metrics: Box<ClassificationMetrics>,
+    },
+    /// An epoch is over.
+    EpochConcluded {
+        /// Which, from 0.
+        epoch: u32,
+        /// The best so far.
+        best_epoch: u32,
+    },
+    /// No further epoch is trained.
+    TrainingEnded {
+        /// Why.
+        end: TrainingEnd,
+    },
+    /// Steps count.
+    StepsCommitted {
+        /// Contiguous; the first is the next one of the ledger.
+        steps: Vec<Step>,
+    },
+    /// A checkpoint exists.
+    CheckpointCommitted(Checkpoint),
+    /// Checkpoints are no longer needed.
+    CheckpointsDropped {
+        /// Their digests.
+        sha256: Vec<String>,
+    },
+    /// A file was left.
+    ArtifactStored(Artifact),
+    /// It is over.
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+impl Record {
+    /// The job that the record is about, if it is about one.
+    pub fn job(&self) -> Option<&JobId> {
+        match &self.event {
+            Event::Job { job, .. } => Some(job),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Refusals: an input that is not followed has no effect at all, and the caller learns what was expected.
+
+use thiserror::Error;
+
+use crate::identifiers::{Generation, JobId, ProcessId, WorkerName};
+use crate::state::{Pass, SplitName};
+
+/// Why an input is not followed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Reject {
+    /// No such job.
+    #[error("job jobs/{job} does not exist")]
+    JobNotFound {
+        /// That was asked for.
+        job: JobId,
+    },
+    /// The job is over.
+    #[error("job jobs/{job} has ended: {outcome}")]
+    JobEnded {
+        /// Which.
+        job: JobId,
+        /// `succeeded`, `cancelled` or the failure.
+        outcome: String,
+    },
+    /// The caller belongs to another formation.
+    #[error("expected generation {expected} of jobs/{job}, found {found}")]
+    StaleGeneration {
+        /// Whose.
+        job: JobId,
+        /// That counts now.
+        expected: Generation,
+        /// That the caller has.
+        found: Generation,
+    },
+    /// The caller is not, or no longer, of the gang.
+    #[error("process {process} is not a living member of the gang of jobs/{job}")]
+    NotAMember {
+        /// Of this job.
+        job: JobId,
+        /// The caller.
+        process: ProcessId,
+    },
+    /// The gang comes down, or waits to be formed again.
+    #[error("the gang of jobs/{job} is being formed again: {cause}")]
+    GangBroken {
+        /// Whose.
+        job: JobId,
+        /// Why.
+        cause: String,
+    },
+    /// Not all ranks have joined yet.
+    #[error("the gang of jobs/{job} is not complete: {joined} of {world_size} ranks have joined")]
+    GangIncomplete {
+        /// Whose.
+        job: JobId,
+        /// Ranks that have joined.
+        joined: usize,
+        /// Ranks of the gang.
+        world_size: usize,
+    },
+    /// Only rank 0 may do this.
+    #[error("expected rank 0, found rank {rank}")]
+    NotRankZero {
+        /// The caller.
+        rank: u32,
+    },
+    /// Something has to come first, or this is over.
+    #[error("expected {expected}, found {found}")]
+    OutOfOrder {
+        /// What comes now.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// Steps that leave a gap.
+    #[error("expected step {expected}, found step {found}")]
+    StepGap {
+        /// The next one of the ledger.
+        expected: u64,
+        /// That came.
+        found: u64,
+    },
+    /// Steps that the epoch does not have.
+    #[error("epoch {epoch} ends before step {end}, found step {found}")]
+    StepBeyondEpoch {
+        /// The epoch, from 0.
+        epoch: u32,
+        /// One past its last step.
+        end: u64,
+        /// That came.
+        found: u64,
+    },
+    /// A shard that the pass does not have.
+    #[error("pass {pass} has {shards} shards, found shard {shard}")]
+    NoSuchShard {
+        /// Which pass.
+        pass: Pass,
+        /// Its shards.
+        shards: u32,
+        /// That came.
+        shard: u32,
+    },
+    /// A sample that the split does not have.
+    #[error("split {split} has {samples} samples, found sample {index}")]
+    NoSuchSample {
+        /// Which split.
+        split: SplitName,
+        /// Its samples.
+        samples: u64,
+        /// That came.
+        index: u64,
+    },
+    /// A value that cannot be.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// Which one.
+        field: &'static str,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// Too many of something.
+    #[error("at most {limit} {what} are taken")]
+    LimitReached {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: usize,
+    },
+    /// A second agent under a name that lives.
+    #[error("worker {worker} is attached already from host {host}")]
+    WorkerNameTaken {
+        /// The name.
+        worker: WorkerName,
+        /// Of the agent that has it.
+        host: String,
+    },
+    /// The worker is not, or no longer, attached: its agent has to attach again.
+    #[error("worker {worker} is not attached")]
+    WorkerLost {
+        /// Which.
+        worker: WorkerName,
+    },
+    /// The stream was replaced by a newer one of the same agent.
+    #[error("worker {worker} has attached by a newer stream")]
+    StaleStream {
+        /// Whose.
+        worker: WorkerName,
+    },
+}

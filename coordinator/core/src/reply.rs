@@ -1,0 +1,103 @@
+//! Replies: what the caller is told once the records of a decision are durable.
+
+use std::sync::Arc;
+
+use crate::identifiers::{Generation, JobId, ProcessId};
+use crate::spec::JobSpec;
+use crate::state::{Checkpoint, CollectiveKind, Dataset, Failure, Pass, QuarantinedSample, Shard};
+
+/// The answer to an input; [`crate::Input`] says which one comes when.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// The job exists under this id.
+    Submitted(JobId),
+    /// To an agent.
+    Welcome(Welcome),
+    /// The gang is complete.
+    World(Box<World>),
+    /// From rank 0.
+    CollectiveId(Vec<u8>),
+    /// The job's manifest.
+    Dataset {
+        /// As registered first.
+        dataset: Arc<Dataset>,
+        /// Set aside already.
+        quarantined: Vec<QuarantinedSample>,
+    },
+    /// Work.
+    Shard(Shard),
+    /// The pass is complete; what comes next.
+    Complete(Directive),
+    /// Not yet: ask again after the next change of the state.
+    Wait,
+    /// The shard counts now.
+    ShardCounted,
+    /// The shard counted already; this delivery changed nothing.
+    ShardRepeated,
+    /// Steps in the ledger now.
+    StepsCommitted(u64),
+    /// What was delivered ended the job.
+    JobFailed(Failure),
+}
+
+/// Greets an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// Milliseconds between two heartbeats.
+    pub heartbeat_interval: u64,
+    /// Milliseconds without a heartbeat after which the worker counts as lost.
+    pub lease: u64,
+    /// Raised at every start of the coordinator.
+    pub coordinator_epoch: u64,
+    /// Processes to be killed.
+    pub unwanted: Vec<ProcessId>,
+}
+
+/// What a rank needs to begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct World {
+    /// The formation.
+    pub generation: Generation,
+    /// Of the rank that asks.
+    pub rank: u32,
+    /// In rank order; as many as there are ranks.
+    pub ring_addresses: Vec<String>,
+    /// The stored spec.
+    pub spec: Arc<JobSpec>,
+    /// The checkpoint to go on from.
+    pub resume: Option<Checkpoint>,
+    /// How gradients are summed.
+    pub collective: CollectiveKind,
+    /// What to do first.
+    pub next: Directive,
+}
+
+/// What the gang does next. All ranks get the same one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Directive {
+    /// Walk over a split.
+    RunPass(Pass),
+    /// Train this epoch (from 0); rank 0 stores the checkpoint; all run the validation pass of the epoch.
+    TrainEpoch(u32),
+    /// Load the best checkpoint, then run the test pass (complete at once without a test split).
+    LoadBest {
+        /// Which.
+        checkpoint: Checkpoint,
+        /// Its epoch, from 0.
+        epoch: u32,
+    },
+    /// Rank 0 writes the artifacts and finishes the job.
+    Finish {
+        /// Of which they are made.
+        best: Checkpoint,
+        /// Its epoch, from 0.
+        best_epoch: u32,
+    },
+    /// Exit.
+    Stop {
+        /// Why.
+        reason: String,
+    },
+}

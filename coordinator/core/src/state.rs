@@ -1,0 +1,120 @@
+//! All that the coordinator knows.
+//!
+//! Everything but [`State::soft`] is the fold of the journal's records. Jobs and workers are shared (`Arc`), so a clone of the whole
+//! state is cheap: the shell may hand one to readers, and `decide` works out later consequences of a decision on one.
+
+pub mod dataset;
+pub mod failure;
+pub mod gang;
+pub mod job;
+pub mod ledger;
+pub mod pass;
+pub mod settings;
+pub mod soft;
+pub mod status;
+pub mod worker;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use dataset::{Dataset, ModelSummary, QuarantinedSample, Shard, ShardTable, SplitManifest, SplitName, UnknownName};
+pub use failure::{Cause, Ending, Failure, FailureReason, Loss, Outcome, RankExit, RankReport, Standing};
+pub use gang::{CollapsingGang, CollectiveKind, Gang, Member, MemberState, Restart, RunningGang};
+pub use job::{
+    Artifact, Checkpoint, Ended, Evaluation, Job, Phase, RegisteredDataset, RegisteredModel, Run, TrainingEnd,
+};
+pub use ledger::{CommittedStep, Ledger, RolledBack, Step, StepTiming};
+pub use pass::{CompletedShard, ConfusionCell, Pass, PassProgress, ShardOutcome, ShardStatistics};
+pub use settings::Settings;
+pub use soft::{Leases, Soft};
+pub use status::{Condition, ConditionKind, ConditionStatus, Summary};
+pub use worker::{
+    DeviceKind, LivingProcess, LossReason, Presence, Process, Slot, StopRequest, Worker, WorkerDescription,
+};
+
+use crate::identifiers::{JobId, ProcessId, RequestId, WorkerName};
+
+/// The coordinator's state.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Raised at every start of the coordinator; 0 before the first.
+    pub coordinator_epoch: u64,
+    /// Jobs submitted so far.
+    pub jobs_submitted: u64,
+    /// All jobs.
+    pub jobs: BTreeMap<JobId, Arc<Job>>,
+    /// All workers that ever attached and were not forgotten.
+    pub workers: BTreeMap<WorkerName, Arc<Worker>>,
+    /// Rank processes that may be alive.
+    pub processes: BTreeMap<ProcessId, Process>,
+    /// Which submit made which job; bounded.
+    pub requests: Requests,
+    /// Times and limits; not part of the history.
+    #[serde(skip)]
+    pub settings: Settings,
+    /// What is known only while this coordinator runs.
+    #[serde(skip)]
+    pub soft: Soft,
+}
+
+impl State {
+    /// Nothing has happened yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            ..Self::default()
+        }
+    }
+
+    /// A job by its id.
+    pub fn job(&self, id: &JobId) -> Option<&Job> {
+        self.jobs.get(id).map(Arc::as_ref)
+    }
+
+    /// Whether the agent of a worker is there and its stream is open.
+    pub fn is_connected(&self, worker: &WorkerName) -> bool {
+        self.soft.streams.contains_key(worker)
+    }
+
+    /// Processes of a job that may be alive on workers that are there.
+    pub fn live_processes<'a>(&'a self, job: &'a JobId) -> impl Iterator<Item = (&'a ProcessId, &'a Process)> {
+        self.processes.iter().filter(move |(_, process)| {
+            process.job == *job
+                && self
+                    .workers
+                    .get(&process.worker)
+                    .is_some_and(|worker| worker.is_attached())
+        })
+    }
+}
+
+/// Which submit made which job, oldest first, so that a repeated call gets the first answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Requests {
+    jobs: BTreeMap<RequestId, JobId>,
+    order: VecDeque<RequestId>,
+}
+
+/// Submits that are remembered.
+const REMEMBERED_REQUESTS: usize = 4096;
+
+impl Requests {
+    /// The job that this request made.
+    pub fn job(&self, request: &RequestId) -> Option<&JobId> {
+        self.jobs.get(request)
+    }
+
+    /// Remembers a request; forgets the oldest beyond the bound.
+    pub(crate) fn remember(&mut self, request: RequestId, job: JobId) {
+        if self.jobs.insert(request.clone(), job).is_none() {
+            self.order.push_back(request);
+        }
+        while self.order.len() > REMEMBERED_REQUESTS {
+            if let Some(oldest) = self.order.pop_front() {
+                self.jobs.remove(&oldest);
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Why things fail: what a rank reports, how a process ended, and the cause that a job keeps.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifiers::Generation;
+use crate::now::Now;
+
+/// The class of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureReason {
+    /// The spec cannot be run.
+    Misconfigured,
+    /// The data are not what the spec says.
+    BadData,
+    /// A rank ran out of memory.
+    OutOfMemory,
+    /// Ranks or workers were lost, more often than the spec allows. Reported by a rank: its peers are gone.
+    NodeFailures,
+    /// NaN or infinity in loss or gradient.
+    NumericalError,
+    /// A person ended the job.
+    Cancelled,
+    /// A defect of Firn.
+    InternalError,
+}
+
+impl FailureReason {
+    /// As on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Misconfigured => "Misconfigured",
+            Self::BadData => "BadData",
+            Self::OutOfMemory => "OutOfMemory",
+            Self::NodeFailures => "NodeFailures",
+            Self::NumericalError => "NumericalError",
+            Self::Cancelled => "Cancelled",
+            Self::InternalError => "InternalError",
+        }
+    }
+}
+
+/// A failure and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its class.
+    pub reason: FailureReason,
+    /// The error chain, outermost first.
+    pub message: String,
+    /// The rank that failed first, if a rank did.
+    pub rank: Option<u32>,
+    /// The host of that rank; empty if unknown.
+    pub host: String,
+    /// What that rank wrote last.
+    pub last_log_lines: Vec<String>,
+}
+
+/// How a rank process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankExit {
+    /// The end itself.
+    pub ending: Ending,
+    /// What it wrote last, at most 40 lines.
+    pub last_log_lines: Vec<String>,
+}
+
+/// The end of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// With this exit status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+    /// It could not be started; why.
+    NotStarted(String),
+    /// Its agent came back without it.
+    Vanished,
+}
+
+/// One reason why a gang came down. The first primary one is what people are shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Whether it explains the others.
+    pub standing: Standing,
+    /// What happened, to whom.
+    pub failure: Failure,
+    /// When it was learned.
+    pub at: Now,
+}
+
+/// How much a cause explains; the smallest wins, then the earliest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Standing {
+    /// No restart helps: the user's input or the numbers are at fault.
+    Fatal,
+    /// A process or a worker was lost by itself.
+    Primary,
+    /// A rank gave up because others were gone.
+    Consequence,
+}
+
+/// What a rank of a gang said before it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankReport {
+    /// Who.
+    pub rank: u32,
+    /// What.
+    pub failure: Failure,
+    /// When.
+    pub at: Now,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// All artifacts are stored.
+    Succeeded,
+    /// With its first cause.
+    Failed(Failure),
+    /// By a person.
+    Cancelled,
+}
+
+/// A gang that came down, for the history of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The formation that was lost.
+    pub generation: Generation,
+    /// Why.
+    pub cause: Cause,
+}

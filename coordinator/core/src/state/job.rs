@@ -1,0 +1,239 @@
+//! A job: its phase, and what it has achieved so far, which outlives every gang.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifiers::{Generation, JobId};
+use crate::metrics::ClassificationMetrics;
+use crate::now::Now;
+use crate::spec::{JobSpec, MetricName};
+use crate::state::dataset::{Dataset, ModelSummary, QuarantinedSample, ShardTable, SplitName};
+use crate::state::failure::{Loss, Outcome};
+use crate::state::gang::{CollapsingGang, Gang, Member, Restart, RunningGang};
+use crate::state::ledger::Ledger;
+use crate::state::pass::{Pass, PassProgress};
+use crate::state::status::Condition;
+
+/// One fine-tuning run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name, unique.
+    pub id: JobId,
+    /// Position in the order of submission, from 0.
+    pub sequence: u64,
+    /// As submitted, every default written out.
+    pub spec: Arc<JobSpec>,
+    /// When it was submitted.
+    pub created_at: Now,
+    /// What it does now.
+    pub phase: Phase,
+    /// Number of the newest formation.
+    pub generation: Generation,
+    /// Formations that were lost, in order. As many as there were restarts, and one more if the last loss ended the job.
+    pub losses: Vec<Loss>,
+    /// What has been decided, in the order of [`crate::state::ConditionKind`].
+    pub conditions: Vec<Condition>,
+    /// What it has achieved.
+    pub run: Run,
+}
+
+/// What a job does. Each variant holds just what is valid in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Waits for its first gang.
+    Queued,
+    /// The ranks were asked for; not all have joined.
+    Starting(Gang),
+    /// All ranks have joined.
+    Running(RunningGang),
+    /// A rank or a worker was lost; the others are being stopped.
+    Collapsing(CollapsingGang),
+    /// Waits to be formed again.
+    Restarting(Restart),
+    /// Over. Nothing changes an ended job.
+    Ended(Ended),
+}
+
+/// A job that is over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Now,
+    /// The ranks of the last formation.
+    pub last: Vec<Member>,
+}
+
+impl Job {
+    /// The gang that holds slots, if any.
+    pub fn gang(&self) -> Option<&Gang> {
+        match &self.phase {
+            Phase::Starting(gang) => Some(gang),
+            Phase::Running(running) => Some(&running.gang),
+            Phase::Collapsing(collapsing) => Some(&collapsing.gang),
+            Phase::Queued | Phase::Restarting(_) | Phase::Ended(_) => None,
+        }
+    }
+
+    /// Where the ranks run, or ran last.
+    pub fn members(&self) -> &[Member] {
+        match &self.phase {
+            Phase::Queued => &[],
+            Phase::Restarting(restart) => &restart.last,
+            Phase::Ended(ended) => &ended.last,
+            Phase::Starting(gang)
+            | Phase::Running(RunningGang { gang, .. })
+            | Phase::Collapsing(CollapsingGang { gang, .. }) => &gang.members,
+        }
+    }
+
+    /// How it ended, if it did.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.phase {
+            Phase::Ended(ended) => Some(&ended.outcome),
+            _ => None,
+        }
+    }
+
+    /// Gangs formed after the first.
+    pub fn restarts(&self) -> u32 {
+        u32::try_from(self.generation.0.saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a job has achieved; it outlives gangs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Run {
+    /// The manifest, once a rank has indexed the data.
+    pub dataset: Option<RegisteredDataset>,
+    /// What the first rank loaded.
+    pub model: Option<RegisteredModel>,
+    /// Passes that were begun. Those of finished evaluations are dropped: their sums live on in `evaluations`.
+    pub passes: BTreeMap<Pass, PassProgress>,
+    /// Committed steps.
+    pub ledger: Ledger,
+    /// Checkpoints that exist, oldest first.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Finished evaluations, in order.
+    pub evaluations: Vec<Evaluation>,
+    /// Epochs that are over: checkpoint committed and, with a validation split, evaluated.
+    pub epochs_concluded: u32,
+    /// The epoch whose checkpoint is best so far.
+    pub best_epoch: Option<u32>,
+    /// Set when no further epoch is trained.
+    pub training_end: Option<TrainingEnd>,
+    /// Samples that were set aside.
+    pub quarantined: Vec<QuarantinedSample>,
+    /// Files that the job left.
+    pub artifacts: Vec<Artifact>,
+}
+
+impl Run {
+    /// The newest checkpoint: where a gang that is formed now goes on.
+    pub fn resume(&self) -> Option<&Checkpoint> {
+        self.checkpoints.last()
+    }
+
+    /// The checkpoint after an epoch (from 0).
+    pub fn checkpoint_of_epoch(&self, epoch: u32) -> Option<&Checkpoint> {
+        self.checkpoints
+            .iter()
+            .rfind(|checkpoint| checkpoint.epochs_done == epoch + 1)
+    }
+
+    /// The evaluation of a split after an epoch.
+    pub fn evaluation(&self, split: SplitName, epoch: u32) -> Option<&Evaluation> {
+        self.evaluations
+            .iter()
+            .find(|evaluation| evaluation.split == split && evaluation.epoch == epoch)
+    }
+
+    /// Whether a sample was set aside.
+    pub fn is_quarantined(&self, split: SplitName, index: u64) -> bool {
+        self.quarantined
+            .iter()
+            .any(|sample| sample.split == split && sample.index == index)
+    }
+}
+
+/// The job's manifest and who found it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegisteredDataset {
+    /// The manifest.
+    pub dataset: Arc<Dataset>,
+    /// How each split is cut.
+    pub shards: BTreeMap<SplitName, ShardTable>,
+    /// The rank that came first.
+    pub rank: u32,
+    /// Its host.
+    pub host: String,
+}
+
+/// What was loaded, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredModel {
+    /// The model.
+    pub model: ModelSummary,
+    /// The rank that came first.
+    pub rank: u32,
+    /// Its host.
+    pub host: String,
+}
+
+/// A checkpoint that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Epochs trained completely.
+    pub epochs_done: u32,
+    /// Steps applied.
+    pub steps_done: u64,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    /// Of the file.
+    pub size_bytes: u64,
+}
+
+/// Exact metrics of one split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Validation or test.
+    pub split: SplitName,
+    /// The epoch after which the model was evaluated, from 0.
+    pub epoch: u32,
+    /// Merged over all shards.
+    pub metrics: ClassificationMetrics,
+    /// When it was complete.
+    pub at: Now,
+}
+
+/// Why no further epoch is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum TrainingEnd {
+    /// All epochs are done.
+    AllEpochs,
+    /// Nothing improved any more.
+    EarlyStopped {
+        /// What was watched.
+        metric: MetricName,
+        /// Evaluations without improvement.
+        patience: u32,
+        /// The best value of it; `None` if it was undefined throughout.
+        best: Option<f64>,
+    },
+}
+
+/// A file that a job left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// File name.
+    pub name: String,
+    /// Of the file.
+    pub size_bytes: u64,
+    /// SHA-256, hex.
+    pub sha256: String,
+    /// `coordinator`, or the URI under which it lies.
+    pub location: String,
+}

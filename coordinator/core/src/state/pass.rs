@@ -1,0 +1,188 @@
+//! A pass is one walk over all samples of a split, in shards. Each shard counts once, however often it is delivered.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifiers::Generation;
+use crate::state::dataset::{ShardTable, SplitName, UnknownName};
+
+/// Which walk. Written `scan/train` or `evaluate/validation/3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Pass {
+    /// Read every sample's bytes.
+    Scan(SplitName),
+    /// Score every sample of validation or test.
+    Evaluate {
+        /// Validation or test.
+        split: SplitName,
+        /// After which the model is evaluated, from 0. Of test: the best epoch.
+        epoch: u32,
+    },
+}
+
+impl Pass {
+    /// The validation after an epoch.
+    pub fn validation(epoch: u32) -> Self {
+        Self::Evaluate {
+            split: SplitName::Validation,
+            epoch,
+        }
+    }
+
+    /// The split that is walked.
+    pub fn split(self) -> SplitName {
+        match self {
+            Self::Scan(split) | Self::Evaluate { split, .. } => split,
+        }
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scan(split) => write!(formatter, "scan/{split}"),
+            Self::Evaluate { split, epoch } => write!(formatter, "evaluate/{split}/{epoch}"),
+        }
+    }
+}
+
+impl From<Pass> for String {
+    fn from(pass: Pass) -> Self {
+        pass.to_string()
+    }
+}
+
+impl FromStr for Pass {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName {
+            expected: "scan/SPLIT or evaluate/SPLIT/EPOCH",
+            found: text.to_owned(),
+        };
+        let mut parts = text.split('/');
+        let (kind, split, epoch) = (parts.next(), parts.next(), parts.next());
+        let split: SplitName = split.ok_or_else(unknown)?.parse()?;
+        match (kind, epoch, parts.next()) {
+            (Some("scan"), None, None) => Ok(Self::Scan(split)),
+            (Some("evaluate"), Some(epoch), None) => Ok(Self::Evaluate {
+                split,
+                epoch: epoch.parse().map_err(|_| unknown())?,
+            }),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl TryFrom<String> for Pass {
+    type Error = UnknownName;
+
+    fn try_from(text: String) -> Result<Self, UnknownName> {
+        text.parse()
+    }
+}
+
+/// How far a pass is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PassProgress {
+    /// How its split is cut.
+    pub shards: ShardTable,
+    /// What each complete shard gave.
+    pub complete: BTreeMap<u32, CompletedShard>,
+}
+
+impl PassProgress {
+    /// Nothing is complete yet.
+    pub fn new(shards: ShardTable) -> Self {
+        Self {
+            shards,
+            complete: BTreeMap::new(),
+        }
+    }
+
+    /// Whether every shard is complete.
+    pub fn is_complete(&self) -> bool {
+        self.complete.len() == self.shards.count() as usize
+    }
+}
+
+/// A shard that counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CompletedShard {
+    /// The rank that delivered it.
+    pub rank: u32,
+    /// In which formation.
+    pub generation: Generation,
+    /// What was found.
+    pub outcome: ShardOutcome,
+}
+
+/// What a shard gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ShardOutcome {
+    /// All bytes were read.
+    Scanned {
+        /// Bytes of its samples.
+        bytes_read: u64,
+        /// BLAKE3, hex, of the contents in order.
+        content_digest: String,
+    },
+    /// All samples were scored.
+    Evaluated(ShardStatistics),
+}
+
+/// Additive statistics of one shard. They are kept by shard and summed in shard order, so that the sums do not depend on who was faster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardStatistics {
+    /// Samples that were scored.
+    pub samples: u64,
+    /// Σ of the unweighted cross-entropy.
+    pub loss_sum: f64,
+    /// Cells of the confusion matrix that are not 0.
+    pub confusion: Vec<ConfusionCell>,
+}
+
+/// One cell of a confusion matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfusionCell {
+    /// True class.
+    pub truth: u32,
+    /// Predicted class.
+    pub predicted: u32,
+    /// Samples.
+    pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_reads_back_from_its_name() {
+        for pass in [
+            Pass::Scan(SplitName::Train),
+            Pass::validation(12),
+            Pass::Evaluate {
+                split: SplitName::Test,
+                epoch: 0,
+            },
+        ] {
+            assert_eq!(pass.to_string().parse(), Ok(pass));
+        }
+        for text in [
+            "",
+            "scan",
+            "scan/train/0",
+            "evaluate/test",
+            "evaluate/test/x",
+            "evaluate/all/1",
+            "evaluate/test/1/2",
+        ] {
+            assert!(text.parse::<Pass>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What is known only while this coordinator runs: leases, open streams, timers.
+//!
+//! None of it is journaled. All of it can be lost: `CoordinatorStarted` begins it anew, with a full lease for every worker that is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::identifiers::{JobId, ProcessId, StreamId, WorkerName};
+use crate::now::Now;
+use crate::state::pass::Pass;
+
+/// Everything that is not journaled.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Soft {
+    /// When this coordinator started.
+    pub started_at: Now,
+    /// Until when each attached worker counts as there without a further heartbeat.
+    pub leases: Leases,
+    /// The open stream of each worker that is connected.
+    pub streams: BTreeMap<WorkerName, StreamId>,
+    /// Who works on which shard.
+    pub shard_leases: BTreeMap<(JobId, Pass), BTreeMap<u32, ProcessId>>,
+    /// When each stop request was sent last.
+    pub stop_sent: BTreeMap<ProcessId, Now>,
+    /// Why each waiting job waits.
+    pub waiting: BTreeMap<JobId, String>,
+}
+
+/// Ends of leases, in order, so that the next one is found without a walk over all workers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Leases {
+    ends: BTreeMap<WorkerName, Now>,
+    order: BTreeSet<(Now, WorkerName)>,
+}
+
+impl Leases {
+    /// The lease of this worker ends then.
+    pub fn renew(&mut self, worker: &WorkerName, end: Now) {
+        self.drop_worker(worker);
+        self.ends.insert(worker.clone(), end);
+        self.order.insert((end, worker.clone()));
+    }
+
+    /// The worker holds no lease any more.
+    pub fn drop_worker(&mut self, worker: &WorkerName) {
+        if let Some(end) = self.ends.remove(worker) {
+            self.order.remove(&(end, worker.clone()));
+        }
+    }
+
+    /// When this worker's lease ends.
+    pub fn end(&self, worker: &WorkerName) -> Option<Now> {
+        self.ends.get(worker).copied()
+    }
+
+    /// When the first lease ends.
+    pub fn first_end(&self) -> Option<Now> {
+        self.order.first().map(|(end, _)| *end)
+    }
+
+    /// The workers whose leases have ended.
+    pub fn ended(&self, now: Now) -> impl Iterator<Item = &WorkerName> {
+        self.order
+            .iter()
+            .take_while(move |(end, _)| *end <= now)
+            .map(|(_, worker)| worker)
+    }
+}

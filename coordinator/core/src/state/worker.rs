@@ -1,0 +1,152 @@
+//! Workers and the rank processes on their slots.
+//!
+//! A process occupies its slot from the moment it is asked for until its end is known; a worker that is lost keeps its processes, so that
+//! nothing is placed beside one that may still be alive when the worker comes back.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifiers::{Generation, InstanceId, JobId, ProcessId, WorkerName};
+use crate::now::Now;
+
+/// One node's agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// What it said of itself when it attached last.
+    pub description: WorkerDescription,
+    /// When it attached first, or came back after it was lost.
+    pub attached_at: Now,
+    /// Whether it is there.
+    pub presence: Presence,
+}
+
+/// What an agent says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerDescription {
+    /// Unique among workers.
+    pub name: WorkerName,
+    /// Host name, for people.
+    pub host: String,
+    /// Address under which other machines reach this one.
+    pub address: String,
+    /// What can run here.
+    pub slots: Vec<Slot>,
+    /// Of the agent's program.
+    pub version: String,
+    /// New at every start of the agent.
+    pub instance: InstanceId,
+}
+
+/// Room for one rank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Unique on its worker.
+    pub index: u32,
+    /// `cpu`, `cuda:0`, …
+    pub device: String,
+    /// CPU share in threads, or the GPU's name.
+    pub description: String,
+    /// GPU memory, or memory of the host divided by its slots.
+    pub memory_bytes: u64,
+}
+
+impl Slot {
+    /// Its kind.
+    pub fn kind(&self) -> DeviceKind {
+        DeviceKind::of(&self.device)
+    }
+}
+
+/// Kind of slot; a gang never mixes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// A share of the host's processors.
+    Cpu,
+    /// One GPU.
+    Gpu,
+}
+
+impl DeviceKind {
+    /// Of a device name: `cpu` or anything else.
+    pub fn of(device: &str) -> Self {
+        if device == "cpu" { Self::Cpu } else { Self::Gpu }
+    }
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
+        })
+    }
+}
+
+/// Whether a worker is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Presence {
+    /// Its lease runs.
+    Attached,
+    /// It is gone, for now.
+    Lost {
+        /// Since when.
+        at: Now,
+        /// Why.
+        reason: LossReason,
+    },
+}
+
+/// Why a worker counts as lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LossReason {
+    /// No heartbeat within its lease.
+    LeaseExpired,
+    /// It said that it leaves.
+    Left,
+}
+
+impl Worker {
+    /// Whether its lease runs.
+    pub fn is_attached(&self) -> bool {
+        self.presence == Presence::Attached
+    }
+}
+
+/// A rank process that may be alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its job.
+    pub job: JobId,
+    /// Its formation.
+    pub generation: Generation,
+    /// Its rank.
+    pub rank: u32,
+    /// Where.
+    pub worker: WorkerName,
+    /// On which slot.
+    pub slot: u32,
+    /// Its number at the operating system, once the agent has confirmed the start.
+    pub pid: Option<u32>,
+    /// Set once it is to end.
+    pub stop: Option<StopRequest>,
+}
+
+/// That a process is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRequest {
+    /// Since when.
+    pub at: Now,
+    /// Milliseconds between SIGTERM and SIGKILL.
+    pub grace: u64,
+}
+
+/// A process that an agent has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivingProcess {
+    /// Which.
+    pub process: ProcessId,
+    /// Its number at the operating system.
+    pub pid: u32,
+}
