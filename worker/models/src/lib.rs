@@ -1,1 +1,33 @@
-//! Placeholder until the room is built.
+//! The networks that Firn fine-tunes: architectures, weights, the cut, heads, losses and optimizers, on libtorch.
+//!
+//! A network is a sequence of named stages. The cut stands between two of them: [`Model::features`] computes everything below it,
+//! frozen (eval mode, no gradient, no changed buffer, proven by digest); [`Model::logits`] computes everything above it and the new
+//! head. What trains is the small list [`Model::trainable`]; that list is all that checkpoints, collectives and optimizers see.
+//!
+//! Every random value is a function of what it is for (seed, name, sample), never of the order or the rank that asks for it.
+
+mod architecture;
+mod assembly;
+pub mod checkpoint;
+mod convolution;
+mod error;
+pub mod export;
+mod frozen;
+mod head;
+mod input;
+mod loss;
+mod model;
+mod optimizer;
+mod random;
+mod stage;
+mod weights;
+
+pub use architecture::modality;
+pub use error::{ModelError, TensorProblem};
+pub use frozen::FrozenProof;
+pub use head::Dropout;
+pub use input::Input;
+pub use loss::{Loss, LossSums};
+pub use model::{Model, ModelOptions, ModelSummary, stages};
+pub use optimizer::{Optimizer, OptimizerState};
+pub use stage::Features;

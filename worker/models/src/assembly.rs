@@ -1,0 +1,180 @@
+//! Putting an architecture together from its tensors.
+//!
+//! An architecture asks for each tensor by name, shape and role while its layers are made. So the list of tensors cannot differ
+//! from the layers, and all that is wrong with a file is found in one pass.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    error::{ModelError, TensorProblem},
+    random::Stream,
+    weights::{file::WeightFile, naming::Naming},
+};
+
+/// What a tensor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Learned by gradients.
+    Parameter,
+    /// A running statistic of BatchNorm.
+    Statistic,
+}
+
+/// How a tensor starts where there is no file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Initial {
+    Zeros,
+    Ones,
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// Uniform in ± this bound.
+    Uniform(f64),
+}
+
+/// One tensor of the backbone.
+pub(crate) struct Entry {
+    /// Firn's name.
+    pub(crate) name: String,
+    /// The name in the file; Firn's own where there is none.
+    pub(crate) key: String,
+    pub(crate) role: Role,
+    pub(crate) tensor: Tensor,
+    /// Index of the stage it belongs to.
+    pub(crate) stage: usize,
+}
+
+/// Where tensors come from.
+pub(crate) enum Source<'a> {
+    File(&'a WeightFile),
+    Seed(u64),
+    /// Tensors that an assembly gave before.
+    Entries(&'a [Entry]),
+}
+
+/// Collects the tensors of a model while its layers are made.
+pub(crate) struct Assembly<'a> {
+    source: Source<'a>,
+    naming: &'a Naming,
+    device: Device,
+    /// Stages below this index are frozen.
+    cut: usize,
+    stage: usize,
+    entries: Vec<Entry>,
+    problems: Vec<TensorProblem>,
+}
+
+impl<'a> Assembly<'a> {
+    pub(crate) fn new(source: Source<'a>, naming: &'a Naming, device: Device, cut: usize) -> Self {
+        Self {
+            source,
+            naming,
+            device,
+            cut,
+            stage: 0,
+            entries: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The tensors asked for from now on belong to this stage.
+    pub(crate) fn enter(&mut self, stage: usize) {
+        self.stage = stage;
+    }
+
+    /// The tensor of this name: on the device, requiring a gradient where it trains. A tensor that the file lacks becomes a
+    /// problem that `finish` reports, and a stand-in of the right shape.
+    pub(crate) fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[i64],
+        role: Role,
+        initial: Initial,
+    ) -> Result<Tensor, ModelError> {
+        let (key, tensor) = match self.source {
+            Source::File(file) => self.from_file(file, name, shape)?,
+            Source::Seed(seed) => (
+                self.naming.candidates(name).remove(0),
+                initialised(seed, name, shape, initial)?,
+            ),
+            Source::Entries(entries) => {
+                let entry = entries.iter().find(|entry| entry.name == name);
+                let entry = entry.expect("an architecture asks for the same tensors every time");
+                (entry.key.clone(), entry.tensor.shallow_clone())
+            }
+        };
+        let tensor = tensor.f_to_device(self.device)?.f_contiguous()?;
+        let trains = role == Role::Parameter && self.stage >= self.cut;
+        let tensor = tensor.f_set_requires_grad(trains)?;
+        let kept = tensor.shallow_clone();
+        self.entries.push(Entry {
+            name: name.to_owned(),
+            key,
+            role,
+            tensor: kept,
+            stage: self.stage,
+        });
+        Ok(tensor)
+    }
+
+    fn from_file(&mut self, file: &WeightFile, name: &str, shape: &[i64]) -> Result<(String, Tensor), ModelError> {
+        let mut candidates = self.naming.candidates(name);
+        let found = candidates
+            .iter()
+            .find_map(|key| file.entry(key).map(|entry| (key.clone(), entry)));
+        let expected = shape.to_vec();
+        let Some((key, entry)) = found else {
+            let key = candidates.remove(0);
+            self.problems.push(TensorProblem::Missing {
+                key: key.clone(),
+                expected,
+            });
+            return Ok((key, stand_in(shape)?));
+        };
+        if entry.shape != shape {
+            self.problems.push(TensorProblem::Shape {
+                key: key.clone(),
+                expected,
+                found: entry.shape.clone(),
+            });
+            return Ok((key, stand_in(shape)?));
+        }
+        if let Some(tensor) = file.tensor(entry)? {
+            return Ok((key, tensor));
+        }
+        self.problems.push(TensorProblem::Kind {
+            key: key.clone(),
+            found: format!("{:?}", entry.dtype),
+        });
+        Ok((key, stand_in(shape)?))
+    }
+
+    /// All tensors in the order they were asked for, or all that is wrong with the file.
+    pub(crate) fn finish(self, architecture: &str) -> Result<Vec<Entry>, ModelError> {
+        match self.source {
+            Source::File(file) if !self.problems.is_empty() => Err(ModelError::WeightsDoNotFit {
+                path: file.path.clone(),
+                architecture: architecture.to_owned(),
+                problems: self.problems,
+            }),
+            _ => Ok(self.entries),
+        }
+    }
+}
+
+/// Takes the place of a tensor that the file lacks, without its memory.
+fn stand_in(shape: &[i64]) -> Result<Tensor, ModelError> {
+    Ok(Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?.f_expand(shape, false)?)
+}
+
+/// A tensor that depends on seed, name and shape only.
+pub(crate) fn initialised(seed: u64, name: &str, shape: &[i64], initial: Initial) -> Result<Tensor, ModelError> {
+    let count = shape.iter().product::<i64>() as usize;
+    let mut stream = Stream::new("initialisation", &[seed], name);
+    let values = match initial {
+        Initial::Zeros => vec![0.0; count],
+        Initial::Ones => vec![1.0; count],
+        Initial::Normal(deviation) => stream.normal(count, deviation),
+        Initial::Uniform(bound) => stream.uniform(count, bound),
+    };
+    Ok(Tensor::f_from_slice(&values)?.f_view(shape)?)
+}

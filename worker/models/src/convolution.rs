@@ -1,0 +1,226 @@
+//! Convolution, BatchNorm and activation as one unit, in two forms: as trained, and folded for speed below the cut.
+//!
+//! In eval mode BatchNorm is y = (x-μ)·γ/√(σ²+ε) + β, an affine function of each channel, so it can be multiplied into the
+//! convolution before it. The folded form is a copy; the originals stay as they were loaded, for the digest and the export.
+
+use tch::{Device, Tensor};
+
+use crate::{
+    assembly::{Assembly, Initial, Role},
+    error::ModelError,
+};
+
+/// torchvision's and Hugging Face's ε in every BatchNorm of the architectures here.
+const EPSILON: f64 = 1e-5;
+/// PyTorch's default momentum of the running statistics.
+const MOMENTUM: f64 = 0.1;
+
+/// What follows the normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    None,
+    Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
+}
+
+impl Activation {
+    fn apply(self, tensor: Tensor) -> Result<Tensor, ModelError> {
+        Ok(match self {
+            Self::None => tensor,
+            Self::Relu => tensor.f_relu()?,
+            Self::Relu6 => tensor.f_clamp(0.0, 6.0)?,
+        })
+    }
+
+    /// Overwrites the tensor: for values that nobody else holds and no gradient needs.
+    pub(crate) fn apply_in_place(self, mut tensor: Tensor) -> Result<Tensor, ModelError> {
+        Ok(match self {
+            Self::None => tensor,
+            Self::Relu => tensor.f_relu_()?,
+            Self::Relu6 => tensor.f_clamp_(0.0, 6.0)?,
+        })
+    }
+}
+
+/// Size and movement of a square kernel without bias.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Geometry {
+    pub(crate) inputs: i64,
+    pub(crate) outputs: i64,
+    pub(crate) kernel: i64,
+    pub(crate) stride: i64,
+    pub(crate) groups: i64,
+}
+
+impl Geometry {
+    /// Keeps the size at stride 1.
+    fn padding(self) -> i64 {
+        (self.kernel - 1) / 2
+    }
+}
+
+/// Names of the two layers in the weights.
+pub(crate) struct Names<'a> {
+    pub(crate) convolution: &'a str,
+    pub(crate) norm: &'a str,
+}
+
+/// Convolution → BatchNorm → activation.
+pub(crate) enum Unit {
+    AsTrained(AsTrained),
+    Folded(Folded),
+}
+
+impl Unit {
+    /// A unit with its tensors from `assembly`; initialised as in torchvision: normal, He's variance over the outputs.
+    pub(crate) fn new(
+        assembly: &mut Assembly<'_>,
+        names: &Names<'_>,
+        geometry: Geometry,
+        activation: Activation,
+    ) -> Result<Self, ModelError> {
+        let Geometry {
+            inputs,
+            outputs,
+            kernel,
+            groups,
+            ..
+        } = geometry;
+        let deviation = (2.0 / (outputs * kernel * kernel / groups) as f64).sqrt();
+        let shape = [outputs, inputs / groups, kernel, kernel];
+        let name = format!("{}.weight", names.convolution);
+        let weight = assembly.tensor(&name, &shape, Role::Parameter, Initial::Normal(deviation))?;
+        let mut norm =
+            |tail: &str, role, initial| assembly.tensor(&format!("{}.{tail}", names.norm), &[outputs], role, initial);
+        Ok(Self::AsTrained(AsTrained {
+            name: names.convolution.to_owned(),
+            weight,
+            scale: norm("weight", Role::Parameter, Initial::Ones)?,
+            shift: norm("bias", Role::Parameter, Initial::Zeros)?,
+            mean: norm("running_mean", Role::Statistic, Initial::Zeros)?,
+            variance: norm("running_var", Role::Statistic, Initial::Ones)?,
+            geometry,
+            activation,
+        }))
+    }
+
+    /// `batch_statistics`: normalise by the batch and update the running statistics.
+    pub(crate) fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
+        match self {
+            Self::AsTrained(unit) => unit.forward(input, batch_statistics),
+            Self::Folded(unit) => unit.forward(input),
+        }
+    }
+
+    /// The folded copy.
+    pub(crate) fn folded(&self) -> Result<Self, ModelError> {
+        match self {
+            Self::AsTrained(unit) => Ok(Self::Folded(unit.fold()?)),
+            Self::Folded(unit) => Ok(Self::Folded(unit.shallow_clone())),
+        }
+    }
+
+    /// Tensors of a folded unit with their names.
+    pub(crate) fn derived(&self, into: &mut Vec<(String, Tensor)>) {
+        if let Self::Folded(unit) = self {
+            into.push((format!("{}.folded.weight", unit.name), unit.weight.shallow_clone()));
+            into.push((format!("{}.folded.bias", unit.name), unit.bias.shallow_clone()));
+        }
+    }
+
+    /// Whether the result may be overwritten: it is new, and no gradient needs it.
+    pub(crate) fn is_folded(&self) -> bool {
+        matches!(self, Self::Folded(_))
+    }
+}
+
+/// The three layers with their own tensors.
+pub(crate) struct AsTrained {
+    name: String,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    geometry: Geometry,
+    activation: Activation,
+}
+
+impl AsTrained {
+    fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
+        let Geometry { stride, groups, .. } = self.geometry;
+        let (stride, padding) = ([stride; 2], [self.geometry.padding(); 2]);
+        let output = input.f_conv2d(&self.weight, None::<&Tensor>, stride, padding, [1, 1], groups)?;
+        let output = output.f_batch_norm(
+            Some(&self.scale),
+            Some(&self.shift),
+            Some(&self.mean),
+            Some(&self.variance),
+            batch_statistics,
+            MOMENTUM,
+            EPSILON,
+            true,
+        )?;
+        self.activation.apply(output)
+    }
+
+    /// Multiplies the normalisation into the kernel, in double precision, rounded once.
+    fn fold(&self) -> Result<Folded, ModelError> {
+        let double = |tensor: &Tensor| {
+            tensor
+                .f_detach()?
+                .f_to_device(Device::Cpu)?
+                .f_to_kind(tch::Kind::Double)
+        };
+        let deviation = double(&self.variance)?.f_add_scalar(EPSILON)?.f_sqrt()?;
+        let factor = double(&self.scale)?.f_div(&deviation)?;
+        let weight = double(&self.weight)?.f_mul(&factor.f_view([-1, 1, 1, 1])?)?;
+        let bias = double(&self.shift)?.f_sub(&double(&self.mean)?.f_mul(&factor)?)?;
+        let device = self.weight.device();
+        let single = |tensor: Tensor| tensor.f_to_kind(tch::Kind::Float)?.f_to_device(device);
+        Ok(Folded {
+            name: self.name.clone(),
+            weight: channels_last(&single(weight)?)?,
+            bias: single(bias)?,
+            geometry: self.geometry,
+            activation: self.activation,
+        })
+    }
+}
+
+/// A convolution with bias that holds the normalisation in itself; kernel in channels-last memory.
+pub(crate) struct Folded {
+    name: String,
+    weight: Tensor,
+    bias: Tensor,
+    geometry: Geometry,
+    activation: Activation,
+}
+
+impl Folded {
+    fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
+        let Geometry { stride, groups, .. } = self.geometry;
+        let (stride, padding) = ([stride; 2], [self.geometry.padding(); 2]);
+        let output = input.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], groups)?;
+        self.activation.apply_in_place(output)
+    }
+
+    fn shallow_clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+            geometry: self.geometry,
+            activation: self.activation,
+        }
+    }
+}
+
+/// The same values with the channels innermost in memory; `(n, c, h, w)` stays the logical order.
+pub(crate) fn channels_last(tensor: &Tensor) -> Result<Tensor, ModelError> {
+    Ok(tensor
+        .f_permute([0, 2, 3, 1])?
+        .f_contiguous()?
+        .f_permute([0, 3, 1, 2])?)
+}

@@ -1,0 +1,161 @@
+//! Everything that can go wrong with a model, told with the file, the tensor or the field it is about.
+
+use std::{fmt, path::PathBuf};
+
+/// Why a model could not be built, run, saved or restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The spec freezes through a stage that the architecture does not have.
+    #[error("{architecture} has no stage `{stage}` to freeze through, did you mean `{nearest}`? its stages are {}", .stages.join(", "))]
+    UnknownStage {
+        /// Architecture as in the spec.
+        architecture: String,
+        /// What the spec says.
+        stage: String,
+        /// The stage whose name is closest.
+        nearest: String,
+        /// All stages, input side first.
+        stages: Vec<String>,
+    },
+    /// A file that only unpickling could open.
+    #[error(
+        "{} is a pickle file, and opening a pickle runs whatever code it holds, so Firn never does; \
+         convert it where you trust it: `safetensors.torch.save_file(torch.load(path, weights_only=True), \"model.safetensors\")`",
+        .path.display()
+    )]
+    PickleRefused {
+        /// The refused file.
+        path: PathBuf,
+    },
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The bytes are not a safetensors file.
+    #[error("{file} is not a readable safetensors file: {reason}")]
+    NotSafetensors {
+        /// Path, or what the bytes are.
+        file: String,
+        /// The parser's reason.
+        reason: String,
+    },
+    /// Weights that do not fit the architecture: every problem, not only the first.
+    #[error("{} does not fit {architecture}: {}", .path.display(), list(.problems))]
+    WeightsDoNotFit {
+        /// The weights file.
+        path: PathBuf,
+        /// Architecture as in the spec.
+        architecture: String,
+        /// All that is wrong.
+        problems: Vec<TensorProblem>,
+    },
+    /// A `config.json` that does not describe a BERT encoder that Firn builds.
+    #[error("{}: field `{field}`: expected {expected}, found {found}", .path.display())]
+    Config {
+        /// The configuration file.
+        path: PathBuf,
+        /// The field at fault.
+        field: String,
+        /// What would be right.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+    /// An input, a label or a gradient that does not fit the model.
+    #[error("{what}: expected {expected}, found {found}")]
+    Mismatch {
+        /// The value at fault.
+        what: String,
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A checkpoint that belongs to something else or is damaged.
+    #[error("checkpoint: {what}: expected {expected}, found {found}")]
+    Checkpoint {
+        /// The entry at fault.
+        what: String,
+        /// What would be right.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+    /// Bytes below the cut are no longer those that were loaded.
+    #[error("the frozen part changed: {what} had digest {expected} when it was loaded and has {found} now")]
+    FrozenChanged {
+        /// Original tensors, or the copy that computes.
+        what: &'static str,
+        /// Digest at load.
+        expected: String,
+        /// Digest now.
+        found: String,
+    },
+    /// libtorch refused an operation.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}
+
+/// One tensor of a weights file that is not as the architecture needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TensorProblem {
+    /// No tensor under any accepted name.
+    Missing {
+        /// The name that was looked for first.
+        key: String,
+        /// Shape that is needed.
+        expected: Vec<i64>,
+    },
+    /// Another shape than the architecture's.
+    Shape {
+        /// The name in the file.
+        key: String,
+        /// Shape that is needed.
+        expected: Vec<i64>,
+        /// Shape in the file.
+        found: Vec<i64>,
+    },
+    /// A type that holds no real numbers.
+    Kind {
+        /// The name in the file.
+        key: String,
+        /// Type in the file.
+        found: String,
+    },
+}
+
+impl fmt::Display for TensorProblem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { key, expected } => write!(formatter, "`{key}` of shape {expected:?} is missing"),
+            Self::Shape { key, expected, found } => {
+                write!(formatter, "`{key}`: expected shape {expected:?}, found {found:?}")
+            }
+            Self::Kind { key, found } => write!(formatter, "`{key}`: expected F32, F16, BF16 or F64, found {found}"),
+        }
+    }
+}
+
+/// More than this many problems are counted, not spelled out; the error value still holds all of them.
+const SPELLED_OUT: usize = 12;
+
+fn list(problems: &[TensorProblem]) -> String {
+    let mut sentences: Vec<String> = problems.iter().take(SPELLED_OUT).map(ToString::to_string).collect();
+    if problems.len() > SPELLED_OUT {
+        sentences.push(format!("and {} more", problems.len() - SPELLED_OUT));
+    }
+    sentences.join("; ")
+}

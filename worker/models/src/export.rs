@@ -1,0 +1,193 @@
+//! What a job leaves of its model: the trained part alone, and the whole network under the names of the file it came from.
+//!
+//! Tensors that did not train are copied byte for byte from that file, whose digest must still be the one taken at load. Trained
+//! tensors and the head are fp32.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+};
+
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
+use tch::Tensor;
+
+use crate::{
+    architecture::{Plan, bert::BertConfig, spelling},
+    assembly::Role,
+    error::ModelError,
+    model::Model,
+    weights::{
+        file::WeightFile,
+        write::{Entry, write},
+    },
+};
+
+/// `head.safetensors`: the head and every tensor that trained, under the names of the source file.
+pub fn head(model: &Model) -> Result<Vec<u8>, ModelError> {
+    let metadata = [
+        ("format".to_owned(), "pt".to_owned()),
+        ("architecture".to_owned(), spelling(model.architecture).to_owned()),
+        ("cut".to_owned(), model.summary().cut),
+        ("classes".to_owned(), model.classes.to_string()),
+        ("frozen_digest".to_owned(), model.frozen_digest()),
+    ];
+    let mut bytes = Vec::new();
+    write(&mut bytes, trained_entries(model)?, &metadata)
+        .expect("writing to memory succeeds: names and shapes are plain JSON");
+    Ok(bytes)
+}
+
+/// Writes `model.safetensors`, the whole network, which torchvision loads with `strict=True`.
+///
+/// # Errors
+/// When the file of the weights is gone or is no longer the one that was loaded.
+pub fn merged(model: &Model, path: &Path) -> Result<(), ModelError> {
+    let mut entries = trained_entries(model)?;
+    match &model.origin {
+        Some(origin) => {
+            let file = WeightFile::open(&origin.path)?;
+            if file.digest != origin.digest {
+                return Err(ModelError::Mismatch {
+                    what: format!("content of {}", origin.path.display()),
+                    expected: format!("digest {} as when it was loaded", origin.digest.to_hex()),
+                    found: format!("digest {}", file.digest.to_hex()),
+                });
+            }
+            copy_untrained(model, &file, &mut entries);
+        }
+        None => {
+            for entry in untrained(model) {
+                entries.push(Entry::of(&entry.key, &entry.tensor)?);
+            }
+        }
+    }
+    add_counters(model, &mut entries);
+    let failed = |source| ModelError::Write {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut out = BufWriter::new(File::create(path).map_err(failed)?);
+    write(&mut out, entries, &[("format".to_owned(), "pt".to_owned())]).map_err(failed)?;
+    out.flush().map_err(failed)
+}
+
+/// `config.json`: what the merged model is and what its outputs mean.
+pub fn config(model: &Model, classes: &[String]) -> Value {
+    let names: Map<_, _> = classes
+        .iter()
+        .enumerate()
+        .map(|(id, name)| (id.to_string(), name.clone().into()))
+        .collect();
+    let ids: Map<_, _> = classes
+        .iter()
+        .enumerate()
+        .map(|(id, name)| (name.clone(), id.into()))
+        .collect();
+    let mut config = json!({
+        "architecture": spelling(model.architecture),
+        "num_labels": classes.len(),
+        "id2label": names,
+        "label2id": ids,
+    });
+    if let Plan::Bert(sizes, pooling) = &model.plan {
+        config["pooling"] = serde_json::to_value(pooling).expect("a pooling is a plain word");
+        describe_bert(&mut config, sizes);
+    }
+    config
+}
+
+fn describe_bert(config: &mut Value, sizes: &BertConfig) {
+    let fields = json!({
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "position_embedding_type": "absolute",
+        "vocab_size": sizes.vocab_size,
+        "hidden_size": sizes.hidden_size,
+        "num_hidden_layers": sizes.num_hidden_layers,
+        "num_attention_heads": sizes.num_attention_heads,
+        "intermediate_size": sizes.intermediate_size,
+        "max_position_embeddings": sizes.max_position_embeddings,
+        "type_vocab_size": sizes.type_vocab_size,
+        "layer_norm_eps": sizes.layer_norm_eps,
+        "initializer_range": sizes.initializer_range,
+    });
+    if let (Value::Object(config), Value::Object(fields)) = (config, fields) {
+        config.extend(fields);
+    }
+}
+
+/// The state that trained and the head, under the file's names.
+fn trained_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
+    let key = |name: &str| match name.strip_prefix("head.") {
+        Some(tail) => format!("{}.{tail}", model.naming.head()),
+        None => {
+            let entry = model.entries.iter().find(|entry| entry.name == name);
+            entry
+                .expect("every trained tensor is an entry of the backbone or of the head")
+                .key
+                .clone()
+        }
+    };
+    model
+        .trainable_state()
+        .iter()
+        .map(|(name, tensor): &(String, Tensor)| Entry::of(key(name), tensor))
+        .collect()
+}
+
+fn untrained(model: &Model) -> impl Iterator<Item = &crate::assembly::Entry> {
+    let trains: std::collections::BTreeSet<String> =
+        model.trainable_state().into_iter().map(|(name, _)| name).collect();
+    model.entries.iter().filter(move |entry| !trains.contains(&entry.name))
+}
+
+/// Backbone tensors that did not train, and for text models all that the file holds besides (poolers, position ids), as torchvision
+/// accepts nothing that it does not know while `transformers` would miss them.
+fn copy_untrained(model: &Model, file: &WeightFile, entries: &mut Vec<Entry>) {
+    let known: std::collections::BTreeSet<&str> = model.entries.iter().map(|entry| entry.key.as_str()).collect();
+    let mut copied: Vec<String> = untrained(model).map(|entry| entry.key.clone()).collect();
+    let head = format!("{}.", model.naming.head());
+    let text = matches!(model.plan, Plan::Bert(..));
+    copied.extend(
+        file.keys()
+            .filter(|key| !known.contains(key) && !key.starts_with(&head))
+            .filter(|key| text || is_counter_of_known(key, &known))
+            .map(str::to_owned),
+    );
+    for key in copied {
+        if let Some(entry) = file.entry(&key) {
+            let (dtype, shape, bytes) = (entry.dtype, entry.shape.clone(), file.bytes(entry).to_vec());
+            entries.push(Entry {
+                name: key,
+                dtype,
+                shape,
+                bytes,
+            });
+        }
+    }
+}
+
+const COUNTER: &str = "num_batches_tracked";
+
+fn is_counter_of_known(key: &str, known: &std::collections::BTreeSet<&str>) -> bool {
+    key.strip_suffix(COUNTER)
+        .is_some_and(|norm| known.contains(format!("{norm}running_mean").as_str()))
+}
+
+/// PyTorch's BatchNorm counts batches in a buffer that nothing here reads; files without it get zeros.
+fn add_counters(model: &Model, entries: &mut Vec<Entry>) {
+    let present: std::collections::BTreeSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+    let statistics = model.entries.iter().filter(|entry| entry.role == Role::Statistic);
+    let norms = statistics.filter_map(|entry| entry.key.strip_suffix("running_mean"));
+    let missing = norms
+        .map(|norm| format!("{norm}{COUNTER}"))
+        .filter(|name| !present.contains(name));
+    entries.extend(missing.map(|name| Entry {
+        name,
+        dtype: Dtype::I64,
+        shape: vec![],
+        bytes: vec![0; 8],
+    }));
+}

@@ -1,0 +1,5 @@
+//! Weights on disk: reading, naming and writing safetensors. No other format is ever opened.
+
+pub(crate) mod file;
+pub(crate) mod naming;
+pub(crate) mod write;
