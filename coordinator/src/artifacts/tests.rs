@@ -1,0 +1,125 @@
+//! Files come into being whole, and only as announced.
+
+use firn_proto::v1alpha1::{EvaluationReport, Prediction};
+
+use super::{predictions::PredictionsWriter, *};
+
+fn announced(content: &[u8]) -> StoredFile {
+    StoredFile { size: content.len() as u64, sha256: hex::encode(Sha256::digest(content)) }
+}
+
+fn store() -> (tempfile::TempDir, ArtifactStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ArtifactStore::new(folder.path().join("jobs"));
+    (folder, store)
+}
+
+fn upload(store: &ArtifactStore, content: &[u8]) -> StoredFile {
+    let mut upload = store.begin_upload("j", FileKind::Checkpoint, announced(content)).unwrap();
+    upload.write(&content[..2]).unwrap();
+    upload.write(&content[2..]).unwrap();
+    upload.finish().unwrap()
+}
+
+#[test]
+fn an_upload_that_keeps_its_word_exists() {
+    let (_folder, store) = store();
+    let stored = upload(&store, b"weights");
+    assert!(store.holds("j", &FileKind::Checkpoint, &stored).unwrap());
+}
+
+#[test]
+fn an_upload_with_another_digest_leaves_nothing() {
+    let (folder, store) = store();
+    let mut upload = store.begin_upload("j", FileKind::Checkpoint, announced(b"weights")).unwrap();
+    upload.write(b"weightz").unwrap();
+    assert!(matches!(upload.finish(), Err(ArtifactError::Content { .. })));
+    assert!(files_in(&folder.path().join("jobs/j/checkpoints")).unwrap().is_empty());
+}
+
+#[test]
+fn an_upload_of_another_length_is_refused() {
+    let (_folder, store) = store();
+    let mut short = store.begin_upload("j", FileKind::Checkpoint, announced(b"weights")).unwrap();
+    short.write(b"weight").unwrap();
+    assert!(matches!(short.finish(), Err(ArtifactError::Size { expected: 7, found: 6 })));
+    let mut long = store.begin_upload("j", FileKind::Checkpoint, announced(b"weights")).unwrap();
+    assert!(matches!(long.write(b"weights and more"), Err(ArtifactError::Size { expected: 7, found: 16 })));
+    let huge = StoredFile { size: MAX_FILE_BYTES + 1, ..announced(b"") };
+    assert!(matches!(store.begin_upload("j", FileKind::Checkpoint, huge), Err(ArtifactError::TooLarge { .. })));
+}
+
+#[test]
+fn names_that_would_leave_the_folder_are_refused() {
+    let (_folder, store) = store();
+    for name in ["", "..", "../x", "a/b", ".hidden", "-rf", "a\nb", "ü"] {
+        let refused = store.write_artifact("j", name, b"x");
+        assert!(matches!(refused, Err(ArtifactError::Name { .. })), "{name:?}: {refused:?}");
+        let refused = store.write_artifact(name, "metrics.json", b"x");
+        assert!(matches!(refused, Err(ArtifactError::Name { .. })), "job {name:?}: {refused:?}");
+    }
+    let not_a_digest = StoredFile { size: 1, sha256: "../../etc/passwd".to_owned() };
+    let refused = store.begin_upload("j", FileKind::Checkpoint, not_a_digest);
+    assert!(matches!(refused, Err(ArtifactError::Digest { .. })));
+}
+
+#[test]
+fn only_the_named_checkpoints_are_kept() {
+    let (_folder, store) = store();
+    let [first, second, third] = [b"first", b"secon", b"third"].map(|content| upload(&store, content));
+    let kept = BTreeSet::from([first.sha256.clone(), third.sha256.clone()]);
+    assert_eq!(store.keep_checkpoints("j", &kept).unwrap(), 1);
+    assert!(store.holds("j", &FileKind::Checkpoint, &first).unwrap());
+    assert!(!store.holds("j", &FileKind::Checkpoint, &second).unwrap());
+    assert!(store.holds("j", &FileKind::Checkpoint, &third).unwrap());
+}
+
+#[test]
+fn what_a_crash_left_half_written_is_swept_away() {
+    let (folder, store) = store();
+    let whole = store.write_artifact("j", "metrics.json", b"{}").unwrap();
+    std::fs::write(folder.path().join("jobs/j/artifacts/.partial-abc"), b"{").unwrap();
+    assert_eq!(store.sweep_partial().unwrap(), 1);
+    assert!(store.holds("j", &FileKind::Artifact("metrics.json".to_owned()), &whole).unwrap());
+}
+
+fn prediction(index: u64, sample: &str, label: u32, scores: [f64; 2]) -> Prediction {
+    Prediction { index, sample: sample.to_owned(), label, scores: scores.to_vec() }
+}
+
+#[test]
+fn spooled_reports_come_back_exactly_and_can_be_cleared() {
+    let (_folder, store) = store();
+    let spool = store.spool("j", PassKey { split: "validation", epoch: 3 }).unwrap();
+    let report = EvaluationReport {
+        samples: 1,
+        loss_sum: 0.1 + 0.2,
+        predictions: vec![prediction(7, "a.png", 1, [1.0 / 3.0, 2.0 / 3.0])],
+        ..EvaluationReport::default()
+    };
+    spool.write(4, &report).unwrap();
+    assert_eq!(spool.read(4).unwrap(), report);
+    spool.clear().unwrap();
+    assert!(matches!(spool.read(4), Err(ArtifactError::Missing { .. })));
+    spool.clear().unwrap();
+}
+
+#[test]
+fn predictions_are_quoted_as_csv_and_round_trip() {
+    let classes = ["ant".to_owned(), "bee, honey".to_owned()];
+    let report = EvaluationReport {
+        predictions: vec![
+            prediction(0, "ant/\"one\".png", 0, [0.1 + 0.2, 1e-9]),
+            prediction(1, "bee, honey/two.png", 1, [0.5, 0.5]),
+        ],
+        ..EvaluationReport::default()
+    };
+    let mut out = Vec::new();
+    let mut writer = PredictionsWriter::new(&mut out, &classes).unwrap();
+    writer.write(&report).unwrap();
+    writer.finish().unwrap();
+    let expected = "index,sample,label,predicted,probability_ant,\"probability_bee, honey\"\n\
+                    0,\"ant/\"\"one\"\".png\",ant,ant,0.30000000000000004,1e-9\n\
+                    1,\"bee, honey/two.png\",\"bee, honey\",ant,0.5,0.5\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}

@@ -1,0 +1,9 @@
+//! The coordinator and the command line of Firn.
+//!
+//! `serve` is the shell around `firn-core`: one engine task owns the state, a journal makes its records durable, and thin gRPC services
+//! translate. The client verbs speak only gRPC.
+
+pub mod artifacts;
+pub mod journal;
+pub mod logs;
+pub mod serve;
