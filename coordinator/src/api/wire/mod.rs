@@ -1,0 +1,21 @@
+//! The only place where wire types become core types and back.
+//!
+//! Parse, don't validate: a [`firn_core::spec::JobSpec`] that left here can be run, as far as can be known without seeing the data, and
+//! holds every default. A message that cannot become one is refused with all its violations at once, each with the path of the field
+//! as users write it.
+
+mod data;
+mod fields;
+mod job_spec;
+mod refusal;
+mod stored_job;
+mod training;
+mod uri;
+
+#[cfg(test)]
+mod tests;
+
+pub use fields::Violation;
+pub use job_spec::{API_VERSION, KIND, job_spec};
+pub use refusal::{invalid_job, violations};
+pub use stored_job::stored_job;
