@@ -38,7 +38,14 @@ impl AbortHandle {
 
     fn build(wake: Option<EventFd>) -> Self {
         let (aborted, sequence) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { aborted, sequence, wake, sockets: Mutex::new(Vec::new()) }) }
+        Self {
+            shared: Arc::new(Shared {
+                aborted,
+                sequence,
+                wake,
+                sockets: Mutex::new(Vec::new()),
+            }),
+        }
     }
 
     /// Ends the operation that is running and makes every later one fail with [`crate::CollectiveError::Aborted`].
@@ -80,7 +87,13 @@ impl AbortHandle {
 
     /// Ends the connections, so that the neighbours notice now and not at their deadline.
     pub(crate) fn shut_down(&self) {
-        for socket in self.shared.sockets.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for socket in self
+            .shared
+            .sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             // Fails when the peer was faster.
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -88,6 +101,10 @@ impl AbortHandle {
 
     /// Closes the duplicates, so that dropping the collective closes the connections even while handles live on.
     pub(crate) fn release(&self) {
-        self.shared.sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared
+            .sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }

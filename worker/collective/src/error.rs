@@ -43,7 +43,11 @@ pub struct Announcement {
 
 impl fmt::Display for Announcement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} #{} of {} elements", self.operation, self.sequence, self.elements)?;
+        write!(
+            formatter,
+            "{} #{} of {} elements",
+            self.operation, self.sequence, self.elements
+        )?;
         if self.operation == Operation::Broadcast {
             write!(formatter, " from rank {}", self.root)?;
         }

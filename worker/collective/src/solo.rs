@@ -11,13 +11,19 @@ pub struct Solo {
 impl Solo {
     /// Rank 0 of 1.
     pub fn new() -> Self {
-        Self { abort: AbortHandle::without_wake() }
+        Self {
+            abort: AbortHandle::without_wake(),
+        }
     }
 
     fn operate(&self, operation: Operation) -> Result<(), CollectiveError> {
         let sequence = self.abort.begin_operation();
         if self.abort.is_aborted() {
-            return Err(CollectiveError::Aborted { rank: 0, operation, sequence });
+            return Err(CollectiveError::Aborted {
+                rank: 0,
+                operation,
+                sequence,
+            });
         }
         Ok(())
     }
@@ -81,12 +87,21 @@ mod tests {
     fn a_gang_of_one_can_be_aborted() {
         let mut solo = Solo::new();
         solo.abort_handle().abort();
-        assert!(matches!(solo.barrier(), Err(CollectiveError::Aborted { operation: Operation::Barrier, .. })));
+        assert!(matches!(
+            solo.barrier(),
+            Err(CollectiveError::Aborted {
+                operation: Operation::Barrier,
+                ..
+            })
+        ));
     }
 
     #[test]
     fn a_gang_of_one_has_no_second_root() {
         let error = Solo::new().broadcast(Buffer::Host(&mut [0.0]), 1).unwrap_err();
-        assert_eq!(error.to_string(), "broadcast root must be below the world size 1, found 1");
+        assert_eq!(
+            error.to_string(),
+            "broadcast root must be below the world size 1, found 1"
+        );
     }
 }

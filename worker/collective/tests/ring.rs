@@ -13,7 +13,11 @@ use proptest::prelude::*;
 const SOON: Duration = Duration::from_secs(20);
 
 fn options() -> RingOptions {
-    RingOptions { deadline: SOON, connect_deadline: SOON, session: 7 }
+    RingOptions {
+        deadline: SOON,
+        connect_deadline: SOON,
+        session: 7,
+    }
 }
 
 /// Connected rings in rank order.
@@ -51,14 +55,19 @@ fn values(rank: u32, elements: usize) -> Vec<f32> {
 
 fn check_sum(rings: &mut [Ring], elements: usize) {
     let world = rings.len() as u32;
-    let expected: Vec<f32> = (0..elements).map(|index| (0..world).map(|rank| value(rank, index)).sum()).collect();
+    let expected: Vec<f32> = (0..elements)
+        .map(|index| (0..world).map(|rank| value(rank, index)).sum())
+        .collect();
     let sums = on_all(rings, |ring| {
         let mut sum = values(ring.rank(), elements);
         ring.all_reduce_sum(Buffer::Host(&mut sum)).unwrap();
         sum
     });
     for (rank, sum) in sums.iter().enumerate() {
-        assert!(*sum == expected, "rank {rank} of {world} has another sum of {elements} elements");
+        assert!(
+            *sum == expected,
+            "rank {rank} of {world} has another sum of {elements} elements"
+        );
     }
 }
 
@@ -66,7 +75,17 @@ fn check_sum(rings: &mut [Ring], elements: usize) {
 fn the_sum_is_exact_on_every_rank_for_one_to_five_ranks_and_any_length() {
     for world in 1..=5 {
         let mut rings = gang(world);
-        for elements in [0, 1, world as usize - 1, world as usize, 997, 4096, 4097, 10_007, 1_000_000] {
+        for elements in [
+            0,
+            1,
+            world as usize - 1,
+            world as usize,
+            997,
+            4096,
+            4097,
+            10_007,
+            1_000_000,
+        ] {
             check_sum(&mut rings, elements);
         }
     }
@@ -89,12 +108,18 @@ fn all_ranks_hold_the_same_bytes_and_a_second_run_gives_them_again() {
     for elements in [100, 50_000] {
         let mut rings = gang(4);
         let run = |ring: &mut Ring| {
-            let mut sum: Vec<f32> = values(ring.rank(), elements).iter().map(|value| (value * 0.1).exp2()).collect();
+            let mut sum: Vec<f32> = values(ring.rank(), elements)
+                .iter()
+                .map(|value| (value * 0.1).exp2())
+                .collect();
             ring.all_reduce_sum(Buffer::Host(&mut sum)).unwrap();
             sum.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
         };
         let first = on_all(&mut rings, run);
-        assert!(first.windows(2).all(|pair| pair[0] == pair[1]), "ranks disagree on {elements} elements");
+        assert!(
+            first.windows(2).all(|pair| pair[0] == pair[1]),
+            "ranks disagree on {elements} elements"
+        );
         assert!(first == on_all(&mut rings, run), "the order of addition changed");
     }
 }
@@ -174,8 +199,26 @@ fn an_abort_unblocks_a_waiting_rank_at_once_and_for_good() {
         let aborted = Instant::now();
         handle.abort();
         let (first, noticed, later) = waiting.join().unwrap();
-        assert!(matches!(first, CollectiveError::Aborted { operation: Operation::AllReduceSum, .. }), "{first}");
-        assert!(matches!(later, CollectiveError::Aborted { operation: Operation::Barrier, .. }), "{later}");
+        assert!(
+            matches!(
+                first,
+                CollectiveError::Aborted {
+                    operation: Operation::AllReduceSum,
+                    ..
+                }
+            ),
+            "{first}"
+        );
+        assert!(
+            matches!(
+                later,
+                CollectiveError::Aborted {
+                    operation: Operation::Barrier,
+                    ..
+                }
+            ),
+            "{later}"
+        );
         assert!(noticed.duration_since(aborted) < Duration::from_secs(1));
     }
 }
@@ -188,7 +231,16 @@ fn an_abort_unblocks_a_rank_that_still_looks_for_its_neighbours() {
     let connecting = thread::spawn(move || listener.connect(0, &addresses, 1, options()).unwrap_err());
     handle.abort();
     let error = connecting.join().unwrap();
-    assert!(matches!(error, CollectiveError::Aborted { operation: Operation::Connect, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            CollectiveError::Aborted {
+                operation: Operation::Connect,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -197,7 +249,12 @@ fn an_abort_is_noticed_by_the_neighbours_too() {
     let aborting = rings.remove(0);
     aborting.abort_handle().abort();
     let errors = on_all(&mut rings, |ring| ring.barrier().unwrap_err());
-    assert!(errors.iter().all(|error| matches!(error, CollectiveError::PeerLost { .. })), "{errors:?}");
+    assert!(
+        errors
+            .iter()
+            .all(|error| matches!(error, CollectiveError::PeerLost { .. })),
+        "{errors:?}"
+    );
     assert!(errors[0].to_string().starts_with("rank 1 lost rank "), "{}", errors[0]);
 }
 
@@ -217,8 +274,22 @@ fn a_lost_peer_is_noticed_and_named_by_both_neighbours() {
         }
         drop(lost);
         let (error, later) = waiting.join().unwrap();
-        assert!(matches!(error, CollectiveError::PeerLost { rank: 0, lost: 1, sequence: 1, .. }), "{error}");
-        assert!(matches!(&later, CollectiveError::Broken { cause, .. } if *cause == error.to_string()), "{later}");
+        assert!(
+            matches!(
+                error,
+                CollectiveError::PeerLost {
+                    rank: 0,
+                    lost: 1,
+                    sequence: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(
+            matches!(&later, CollectiveError::Broken { cause, .. } if *cause == error.to_string()),
+            "{later}"
+        );
     }
 }
 
@@ -226,8 +297,15 @@ fn a_lost_peer_is_noticed_and_named_by_both_neighbours() {
 fn a_loss_travels_round_the_ring_to_ranks_that_are_not_neighbours() {
     let mut rings = gang(5);
     drop(rings.remove(2));
-    let errors = on_all(&mut rings, |ring| ring.all_reduce_sum(Buffer::Host(&mut vec![1.0; 100_000])).unwrap_err());
-    assert!(errors.iter().all(|error| matches!(error, CollectiveError::PeerLost { .. })), "{errors:?}");
+    let errors = on_all(&mut rings, |ring| {
+        ring.all_reduce_sum(Buffer::Host(&mut vec![1.0; 100_000])).unwrap_err()
+    });
+    assert!(
+        errors
+            .iter()
+            .all(|error| matches!(error, CollectiveError::PeerLost { .. })),
+        "{errors:?}"
+    );
 }
 
 #[test]
@@ -244,7 +322,11 @@ fn ranks_that_disagree_about_the_length_name_each_other() {
                 "ranks are out of step: rank 0 is in all-reduce #1 of {short} elements, rank 1 is in all-reduce #1 of {long} elements"
             )
         );
-        assert!(matches!(errors[1], CollectiveError::Desync { rank: 1, peer: 0, .. }), "{}", errors[1]);
+        assert!(
+            matches!(errors[1], CollectiveError::Desync { rank: 1, peer: 0, .. }),
+            "{}",
+            errors[1]
+        );
     }
 }
 
@@ -268,13 +350,18 @@ fn a_rank_that_skipped_an_operation_is_found_by_its_number() {
     on_all(&mut rings, |ring| ring.barrier().unwrap());
     let errors = on_all(&mut rings, |ring| {
         if ring.rank() == 1 {
-            ring.broadcast(Buffer::Host(&mut []), 1).and_then(|()| ring.barrier()).unwrap_err()
+            ring.broadcast(Buffer::Host(&mut []), 1)
+                .and_then(|()| ring.barrier())
+                .unwrap_err()
         } else {
             ring.barrier().unwrap_err()
         }
     });
     let text = errors[0].to_string();
-    assert!(text.contains("rank 0 is in barrier #2") && text.contains("rank 1 is in broadcast #2"), "{text}");
+    assert!(
+        text.contains("rank 0 is in barrier #2") && text.contains("rank 1 is in broadcast #2"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -283,7 +370,9 @@ fn a_deadline_ends_an_operation_and_says_who_is_missing() {
     let _absent = rings.pop().unwrap();
     let mut ring = rings.pop().unwrap();
     ring.set_deadline(Duration::from_millis(30));
-    let error = ring.all_reduce_sum(Buffer::Host(&mut vec![1.0; 1_000_000])).unwrap_err();
+    let error = ring
+        .all_reduce_sum(Buffer::Host(&mut vec![1.0; 1_000_000]))
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "all-reduce #1 on rank 0 did not end within 30ms: waiting for rank 1 (0 of 4000000 bytes received)"
@@ -308,10 +397,22 @@ fn a_neighbour_that_never_listens_is_named_at_the_deadline() {
     let listener = RingListener::bind("127.0.0.1").unwrap();
     let address = closed_address();
     let addresses = vec![listener.address(), address.clone()];
-    let brief = RingOptions { connect_deadline: Duration::from_millis(50), ..options() };
+    let brief = RingOptions {
+        connect_deadline: Duration::from_millis(50),
+        ..options()
+    };
     let error = listener.connect(0, &addresses, 1, brief).unwrap_err();
     let text = error.to_string();
-    assert!(matches!(error, CollectiveError::DeadlineExpired { operation: Operation::Connect, .. }), "{text}");
+    assert!(
+        matches!(
+            error,
+            CollectiveError::DeadlineExpired {
+                operation: Operation::Connect,
+                ..
+            }
+        ),
+        "{text}"
+    );
     assert!(text.contains(&format!("rank 1 at {address} does not answer")), "{text}");
 }
 
@@ -367,7 +468,16 @@ fn a_rank_of_an_older_generation_is_refused_with_both_named_and_the_new_ring_sti
 
 #[test]
 fn a_rank_of_another_job_or_another_world_is_refused() {
-    for (world, theirs) in [(2, RingOptions { session: 8, ..options() }), (3, options())] {
+    for (world, theirs) in [
+        (
+            2,
+            RingOptions {
+                session: 8,
+                ..options()
+            },
+        ),
+        (3, options()),
+    ] {
         let listener = RingListener::bind("127.0.0.1").unwrap();
         let (door, handle) = (listener.address(), listener.abort_handle());
         let (silent, _listener) = silent_address();
@@ -376,7 +486,10 @@ fn a_rank_of_another_job_or_another_world_is_refused() {
         called.resize(world, silent);
         thread::scope(|scope| {
             let host = scope.spawn(move || listener.connect(1, &known, 1, options()).unwrap_err());
-            let error = RingListener::bind("127.0.0.1").unwrap().connect(0, &called, 1, theirs).unwrap_err();
+            let error = RingListener::bind("127.0.0.1")
+                .unwrap()
+                .connect(0, &called, 1, theirs)
+                .unwrap_err();
             assert!(matches!(error, CollectiveError::Refused { .. }), "{error}");
             handle.abort();
             assert!(matches!(host.join().unwrap(), CollectiveError::Aborted { .. }));
@@ -392,7 +505,9 @@ fn a_server_that_speaks_something_else_is_recognised() {
             let (mut caller, _) = server.accept().unwrap();
             let mut hello = [0; 40];
             caller.read_exact(&mut hello).unwrap();
-            caller.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").unwrap();
+            caller
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+                .unwrap();
         });
         let listener = RingListener::bind("127.0.0.1").unwrap();
         let addresses = vec![listener.address(), address];
@@ -407,10 +522,21 @@ fn wrong_arguments_are_refused_and_leave_the_ring_usable() {
     let addresses = vec![listener.address()];
     let mut ring = listener.connect(0, &addresses, 1, options()).unwrap();
     let error = ring.broadcast(Buffer::Host(&mut []), 1).unwrap_err();
-    assert_eq!(error.to_string(), "broadcast root must be below the world size 1, found 1");
-    let error = ring.all_reduce_sum(Buffer::Device { pointer: 64, elements: 1 }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "broadcast root must be below the world size 1, found 1"
+    );
+    let error = ring
+        .all_reduce_sum(Buffer::Device {
+            pointer: 64,
+            elements: 1,
+        })
+        .unwrap_err();
     assert_eq!(error.to_string(), "ring takes host buffers, found a device buffer");
     ring.barrier().unwrap();
-    let error = RingListener::bind("127.0.0.1").unwrap().connect(1, &addresses, 1, options()).unwrap_err();
+    let error = RingListener::bind("127.0.0.1")
+        .unwrap()
+        .connect(1, &addresses, 1, options())
+        .unwrap_err();
     assert_eq!(error.to_string(), "rank 1 of 1 cannot be formed from 1 addresses");
 }

@@ -26,7 +26,14 @@ impl<'a> Attempt<'a> {
         within: Duration,
         abort: &'a AbortHandle,
     ) -> Self {
-        Self { rank, operation, sequence, within, started: Instant::now(), abort }
+        Self {
+            rank,
+            operation,
+            sequence,
+            within,
+            started: Instant::now(),
+            abort,
+        }
     }
 
     /// Fails when the operation was aborted or has run out of time.
@@ -60,11 +67,20 @@ impl<'a> Attempt<'a> {
 
     /// The descriptor that an abort makes readable.
     pub(super) fn wake(&self) -> PollFd<'a> {
-        PollFd::new(self.abort.wake().expect("a ring's abort handle is made with a wake descriptor"), PollFlags::POLLIN)
+        PollFd::new(
+            self.abort
+                .wake()
+                .expect("a ring's abort handle is made with a wake descriptor"),
+            PollFlags::POLLIN,
+        )
     }
 
     pub(super) fn aborted(&self) -> CollectiveError {
-        CollectiveError::Aborted { rank: self.rank, operation: self.operation, sequence: self.sequence }
+        CollectiveError::Aborted {
+            rank: self.rank,
+            operation: self.operation,
+            sequence: self.sequence,
+        }
     }
 
     fn expired(&self, waiting_for: String) -> CollectiveError {
@@ -92,6 +108,10 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn socket(&self, what: &'static str, source: io::Error) -> CollectiveError {
-        CollectiveError::Socket { rank: self.rank, what, source }
+        CollectiveError::Socket {
+            rank: self.rank,
+            what,
+            source,
+        }
     }
 }

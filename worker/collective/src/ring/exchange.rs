@@ -114,7 +114,11 @@ impl Links {
         let mut parts = Vec::new();
         for flow in flows {
             if flow.receive_due() {
-                parts.push(format!("waiting for rank {} ({})", self.source(flow.direction).peer, flow.received()));
+                parts.push(format!(
+                    "waiting for rank {} ({})",
+                    self.source(flow.direction).peer,
+                    flow.received()
+                ));
             } else if flow.send_due() {
                 parts.push(format!("rank {} takes no data", self.target(flow.direction).peer));
             }
@@ -142,7 +146,9 @@ impl Interest {
 
     fn of(flows: &[Flow], receiving: Direction, sending: Direction) -> Self {
         Self {
-            receive_due: flows.iter().any(|flow| flow.direction == receiving && flow.receive_due()),
+            receive_due: flows
+                .iter()
+                .any(|flow| flow.direction == receiving && flow.receive_due()),
             send_due: flows.iter().any(|flow| flow.direction == sending && flow.send_due()),
             can_send: flows.iter().any(|flow| flow.direction == sending && flow.can_send()),
         }
@@ -154,7 +160,11 @@ impl Interest {
             return None;
         }
         // A peer that still has to take data from us cannot be done, so anything to read is its end or its mistake.
-        let sending = if self.can_send { PollFlags::POLLOUT } else { PollFlags::empty() };
+        let sending = if self.can_send {
+            PollFlags::POLLOUT
+        } else {
+            PollFlags::empty()
+        };
         Some(PollFlags::POLLIN | sending)
     }
 }
@@ -170,7 +180,12 @@ fn compare(
     if theirs == *ours {
         return Ok(());
     }
-    Err(CollectiveError::Desync { rank: attempt.rank, peer, ours: *ours, theirs })
+    Err(CollectiveError::Desync {
+        rank: attempt.rank,
+        peer,
+        ours: *ours,
+        theirs,
+    })
 }
 
 /// Looks at a connection on which nothing should arrive before this operation ends.

@@ -36,19 +36,29 @@ struct Track {
 impl Track {
     fn new(pieces: Vec<Range<usize>>) -> Self {
         let total = pieces.iter().map(Range::len).sum();
-        let mut track = Self { pieces, total, ..Self::default() };
+        let mut track = Self {
+            pieces,
+            total,
+            ..Self::default()
+        };
         track.advance(0);
         track
     }
 
     fn rest_of_piece(&self) -> Range<usize> {
-        self.pieces.get(self.piece).map_or(0..0, |piece| piece.start + self.within..piece.end)
+        self.pieces
+            .get(self.piece)
+            .map_or(0..0, |piece| piece.start + self.within..piece.end)
     }
 
     fn advance(&mut self, bytes: usize) {
         self.done += bytes;
         self.within += bytes;
-        while self.pieces.get(self.piece).is_some_and(|piece| self.within >= piece.len()) {
+        while self
+            .pieces
+            .get(self.piece)
+            .is_some_and(|piece| self.within >= piece.len())
+        {
             self.within -= self.pieces[self.piece].len();
             self.piece += 1;
         }
@@ -164,7 +174,9 @@ impl Flow {
             &mut bytemuck::cast_slice_mut(buffer)[rest.start..rest.start + length]
         };
         let header = &mut self.their_header[self.header_received..];
-        let Some(received) = read(socket, header, target)? else { return Ok(None) };
+        let Some(received) = read(socket, header, target)? else {
+            return Ok(None);
+        };
         let of_header = received.min(HEADER_BYTES - self.header_received);
         self.header_received += of_header;
         let data = received - of_header;

@@ -23,7 +23,9 @@ pub(super) struct Hello {
 }
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().expect("the caller gives at least the bytes of the message")
+    bytes[at..at + N]
+        .try_into()
+        .expect("the caller gives at least the bytes of the message")
 }
 
 impl Hello {
@@ -50,7 +52,10 @@ impl Hello {
             rank: u32::from_le_bytes(number(bytes, 24)),
             world_size: u32::from_le_bytes(number(bytes, 28)),
         };
-        Ok(Self { identity, word: u32::from_le_bytes(number(bytes, 32)) })
+        Ok(Self {
+            identity,
+            word: u32::from_le_bytes(number(bytes, 32)),
+        })
     }
 }
 
@@ -95,11 +100,20 @@ mod tests {
 
     #[test]
     fn messages_survive_the_wire() {
-        let identity = Identity { generation: 1 << 40, session: u64::MAX, rank: 3, world_size: 5 };
+        let identity = Identity {
+            generation: 1 << 40,
+            session: u64::MAX,
+            rank: 3,
+            world_size: 5,
+        };
         let hello = Hello { identity, word: 4 };
         assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
-        let announcement =
-            Announcement { sequence: 1 << 50, operation: Operation::Broadcast, elements: 1 << 33, root: 2 };
+        let announcement = Announcement {
+            sequence: 1 << 50,
+            operation: Operation::Broadcast,
+            elements: 1 << 33,
+            root: 2,
+        };
         assert_eq!(decode_header(&encode_header(&announcement)), Some(announcement));
     }
 

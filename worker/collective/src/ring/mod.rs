@@ -43,7 +43,11 @@ pub struct RingOptions {
 
 impl Default for RingOptions {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(300), connect_deadline: Duration::from_secs(60), session: 0 }
+        Self {
+            deadline: Duration::from_secs(300),
+            connect_deadline: Duration::from_secs(60),
+            session: 0,
+        }
     }
 }
 
@@ -66,7 +70,16 @@ impl Ring {
     fn new(rank: u32, world_size: u32, options: &RingOptions, abort: AbortHandle, links: Option<Links>) -> Self {
         let scratch = vec![0.0; if links.is_some() { PIECE_BYTES / 4 } else { 0 }];
         let deadline = options.deadline;
-        Self { rank, world_size, deadline, abort, links, broken: None, scratch, gathered: Vec::new() }
+        Self {
+            rank,
+            world_size,
+            deadline,
+            abort,
+            links,
+            broken: None,
+            scratch,
+            gathered: Vec::new(),
+        }
     }
 
     /// Changes the deadline of the operations that follow.
@@ -82,14 +95,22 @@ impl Ring {
     ) -> Result<(), CollectiveError> {
         let abort = self.abort.clone();
         let sequence = abort.begin_operation();
-        let announcement = Announcement { sequence, ..announcement };
+        let announcement = Announcement {
+            sequence,
+            ..announcement
+        };
         let attempt = Attempt::new(self.rank, announcement.operation, sequence, self.deadline, &abort);
         if abort.is_aborted() {
             return Err(attempt.aborted());
         }
         if let Some(cause) = self.broken.clone() {
             let operation = announcement.operation;
-            return Err(CollectiveError::Broken { rank: self.rank, operation, sequence, cause });
+            return Err(CollectiveError::Broken {
+                rank: self.rank,
+                operation,
+                sequence,
+                cause,
+            });
         }
         let Some(links) = self.links.take() else { return Ok(()) };
         let outcome = work(self, &links, &attempt, &announcement);
@@ -107,7 +128,11 @@ impl Ring {
         let found = buffer.place();
         match buffer {
             Buffer::Host(values) => Ok(values),
-            Buffer::Device { .. } => Err(CollectiveError::WrongBuffer { collective: "ring", expected: "host", found }),
+            Buffer::Device { .. } => Err(CollectiveError::WrongBuffer {
+                collective: "ring",
+                expected: "host",
+                found,
+            }),
         }
     }
 
@@ -123,9 +148,14 @@ impl Ring {
         self.gathered.resize(world * length, 0.0);
         self.gathered[rank * length..][..length].copy_from_slice(values);
         let header = message::encode_header(announcement);
-        let mut flows: Vec<Flow> =
-            gather_routes(rank, world, length * 4).into_iter().map(|route| Flow::new(route, header)).collect();
-        let mut memory = Memory { buffer: &mut self.gathered, scratch: &mut self.scratch };
+        let mut flows: Vec<Flow> = gather_routes(rank, world, length * 4)
+            .into_iter()
+            .map(|route| Flow::new(route, header))
+            .collect();
+        let mut memory = Memory {
+            buffer: &mut self.gathered,
+            scratch: &mut self.scratch,
+        };
         links.exchange(attempt, announcement, &mut flows, &mut memory)?;
         values.copy_from_slice(&self.gathered[..length]);
         for other in self.gathered[length..].chunks_exact(length.max(1)) {
@@ -145,7 +175,10 @@ impl Ring {
         announcement: &Announcement,
     ) -> Result<(), CollectiveError> {
         let mut flows = [Flow::new(route, message::encode_header(announcement))];
-        let mut memory = Memory { buffer: values, scratch: &mut self.scratch };
+        let mut memory = Memory {
+            buffer: values,
+            scratch: &mut self.scratch,
+        };
         links.exchange(attempt, announcement, &mut flows, &mut memory)
     }
 }
@@ -187,9 +220,10 @@ impl Collective for Ring {
 
     fn barrier(&mut self) -> Result<(), CollectiveError> {
         // One number from everyone to everyone: nobody can have it before all have come.
-        self.operate(announce(Operation::Barrier, 0, 0), |ring, links, attempt, announcement| {
-            ring.gather_sum(&mut [0.0], links, attempt, announcement)
-        })
+        self.operate(
+            announce(Operation::Barrier, 0, 0),
+            |ring, links, attempt, announcement| ring.gather_sum(&mut [0.0], links, attempt, announcement),
+        )
     }
 
     fn abort_handle(&self) -> AbortHandle {
@@ -208,7 +242,12 @@ impl Drop for Ring {
 }
 
 fn announce(operation: Operation, elements: usize, root: u32) -> Announcement {
-    Announcement { sequence: 0, operation, elements: elements as u64, root }
+    Announcement {
+        sequence: 0,
+        operation,
+        elements: elements as u64,
+        root,
+    }
 }
 
 /// Bytes of segment `index` of `world` balanced segments of `elements` f32.
@@ -220,8 +259,9 @@ fn segment(index: usize, world: usize, elements: usize) -> Range<usize> {
 /// Segments r, r-1, r-2, … go out; r-1, r-2, … come in, and are added for the first world-1 steps.
 fn reduce_route(rank: usize, world: usize, elements: usize) -> Route {
     let steps = 2 * (world - 1);
-    let path: Vec<Range<usize>> =
-        (0..=steps).map(|step| segment((rank + 2 * world - step) % world, world, elements)).collect();
+    let path: Vec<Range<usize>> = (0..=steps)
+        .map(|step| segment((rank + 2 * world - step) % world, world, elements))
+        .collect();
     Route {
         direction: Direction::Forward,
         outgoing: path[..steps].to_vec(),
@@ -284,7 +324,10 @@ mod tests {
                 let next = (rank + 1) % world;
                 let (mine, theirs) = (reduce_route(rank, world, 1003), reduce_route(next, world, 1003));
                 assert_eq!(mine.outgoing, theirs.incoming);
-                for (mine, theirs) in gather_routes(rank, world, 8).into_iter().zip(gather_routes(next, world, 8)) {
+                for (mine, theirs) in gather_routes(rank, world, 8)
+                    .into_iter()
+                    .zip(gather_routes(next, world, 8))
+                {
                     match mine.direction {
                         Direction::Forward => assert_eq!(mine.outgoing, theirs.incoming),
                         Direction::Backward => assert_eq!(mine.incoming, theirs.outgoing),

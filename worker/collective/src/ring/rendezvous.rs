@@ -38,17 +38,29 @@ impl RingListener {
     /// # Errors
     /// [`CollectiveError::Bind`].
     pub fn bind(host: &str) -> Result<Self, CollectiveError> {
-        let failed = |source| CollectiveError::Bind { host: host.to_owned(), source };
+        let failed = |source| CollectiveError::Bind {
+            host: host.to_owned(),
+            source,
+        };
         let listener = TcpListener::bind((host, 0)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
         let abort = AbortHandle::with_wake().map_err(failed)?;
-        Ok(Self { listener, host: host.to_owned(), port, abort })
+        Ok(Self {
+            listener,
+            host: host.to_owned(),
+            port,
+            abort,
+        })
     }
 
     /// `host:port` as bound. A listener on all interfaces must be told to others under a name of the machine and [`RingListener::port`].
     pub fn address(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// The port that the system chose.
@@ -76,18 +88,33 @@ impl RingListener {
     ) -> Result<Ring, CollectiveError> {
         let world_size = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         if rank >= world_size {
-            return Err(CollectiveError::InvalidWorld { rank, world_size, addresses: addresses.len() });
+            return Err(CollectiveError::InvalidWorld {
+                rank,
+                world_size,
+                addresses: addresses.len(),
+            });
         }
         let abort = self.abort.clone();
         if world_size == 1 {
             return Ok(Ring::new(rank, world_size, &options, abort, None));
         }
-        let identity = Identity { generation, session: options.session, rank, world_size };
+        let identity = Identity {
+            generation,
+            session: options.session,
+            rank,
+            world_size,
+        };
         let attempt = Attempt::new(rank, Operation::Connect, 0, options.connect_deadline, &abort);
         let next = (rank + 1) % world_size;
         let address = &addresses[next as usize];
         let socket = dial(&attempt, next, address)?;
-        let meeting = Meeting { listener: &self.listener, attempt: &attempt, identity, next, address };
+        let meeting = Meeting {
+            listener: &self.listener,
+            attempt: &attempt,
+            identity,
+            next,
+            address,
+        };
         let links = meeting.hold(socket)?;
         let duplicates = [&links.next, &links.previous].map(|link| link.socket.try_clone());
         let [first, second] = duplicates;
@@ -176,7 +203,11 @@ enum Heard {
 
 impl Caller {
     fn new(socket: TcpStream) -> Self {
-        Self { socket, bytes: [0; HELLO_BYTES], received: 0 }
+        Self {
+            socket,
+            bytes: [0; HELLO_BYTES],
+            received: 0,
+        }
     }
 
     fn listen(&mut self) -> Heard {
@@ -202,9 +233,14 @@ impl Meeting<'_> {
 
     fn hold(&self, next: TcpStream) -> Result<Links, CollectiveError> {
         self.prepare(&next)?;
-        let hello = Hello { identity: self.identity, word: self.next };
+        let hello = Hello {
+            identity: self.identity,
+            word: self.next,
+        };
         // A fresh connection has room for 40 bytes, so this cannot be cut short.
-        (&next).write_all(&hello.encode()).map_err(|error| self.attempt.lost(self.next, error))?;
+        (&next)
+            .write_all(&hello.encode())
+            .map_err(|error| self.attempt.lost(self.next, error))?;
         let (mut called, mut welcome) = (Caller::new(next), false);
         let (mut callers, mut previous): (Vec<Caller>, Option<TcpStream>) = (Vec::new(), None);
         let mut turned_away = None;
@@ -217,8 +253,17 @@ impl Meeting<'_> {
                 previous = self.greet(&mut callers, &mut turned_away)?;
             }
             if let Some(socket) = previous.take_if(|_| welcome) {
-                let previous = Link { peer: self.previous(), socket };
-                return Ok(Links { next: Link { peer: self.next, socket: called.socket }, previous });
+                let previous = Link {
+                    peer: self.previous(),
+                    socket,
+                };
+                return Ok(Links {
+                    next: Link {
+                        peer: self.next,
+                        socket: called.socket,
+                    },
+                    previous,
+                });
             }
             let mut descriptors = vec![self.attempt.wake()];
             if !welcome {
@@ -226,7 +271,11 @@ impl Meeting<'_> {
             }
             if previous.is_none() {
                 descriptors.push(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
-                descriptors.extend(callers.iter().map(|caller| PollFd::new(caller.socket.as_fd(), PollFlags::POLLIN)));
+                descriptors.extend(
+                    callers
+                        .iter()
+                        .map(|caller| PollFd::new(caller.socket.as_fd(), PollFlags::POLLIN)),
+                );
             }
             let waiting_for = || self.missing(welcome, previous.is_some(), turned_away.as_ref());
             self.attempt.wait(&mut descriptors, Duration::MAX, waiting_for)?;
@@ -238,13 +287,19 @@ impl Meeting<'_> {
         match called.listen() {
             Heard::NotAll => Ok(false),
             Heard::HungUp(reason) => Err(self.attempt.lost(self.next, reason)),
-            Heard::Message(Err(found)) => {
-                Err(CollectiveError::ForeignProtocol { address: self.address.to_owned(), expected: MARK, found })
+            Heard::Message(Err(found)) => Err(CollectiveError::ForeignProtocol {
+                address: self.address.to_owned(),
+                expected: MARK,
+                found,
+            }),
+            Heard::Message(Ok(Hello { identity, word })) if word == 1 && identity == self.expected(self.next) => {
+                Ok(true)
             }
-            Heard::Message(Ok(Hello { identity, word })) if word == 1 && identity == self.expected(self.next) => Ok(true),
-            Heard::Message(Ok(Hello { identity: theirs, .. })) => {
-                Err(CollectiveError::Refused { address: self.address.to_owned(), ours: self.identity, theirs })
-            }
+            Heard::Message(Ok(Hello { identity: theirs, .. })) => Err(CollectiveError::Refused {
+                address: self.address.to_owned(),
+                ours: self.identity,
+                theirs,
+            }),
         }
     }
 
@@ -285,8 +340,14 @@ impl Meeting<'_> {
                 }
             };
             let mut socket = callers.remove(index).socket;
-            let expected = Hello { identity: self.expected(self.previous()), word: self.identity.rank };
-            let answer = Hello { identity: self.identity, word: u32::from(hello == expected) };
+            let expected = Hello {
+                identity: self.expected(self.previous()),
+                word: self.identity.rank,
+            };
+            let answer = Hello {
+                identity: self.identity,
+                word: u32::from(hello == expected),
+            };
             let told = socket.write_all(&answer.encode());
             if hello != expected {
                 tracing::warn!(ours = %self.identity, theirs = %hello.identity, "turned a caller away from the ring");
