@@ -1,0 +1,382 @@
+//! Checkpoints, the frozen digest and exports.
+
+use std::{collections::BTreeMap, path::Path, process::Command};
+
+use firn_core::spec::{Architecture, Freeze, ModelSpec, OptimizerSpec};
+use firn_models::{
+    Model, Optimizer,
+    checkpoint::{self, Checkpoint},
+    export,
+};
+use safetensors::SafeTensors;
+use tch::Tensor;
+
+use crate::support::*;
+
+const RULE: OptimizerSpec = OptimizerSpec::AdamW {
+    learning_rate: 1e-2,
+    weight_decay: 0.01,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+};
+
+/// A model some steps into training on the reference's images.
+fn trained(spec: &ModelSpec, train_batch_norm: bool) -> (Model, Optimizer) {
+    let model = load_with(spec, train_batch_norm).unwrap();
+    let mut optimizer = Optimizer::new(&RULE, model.trainable()).unwrap();
+    let input = match spec.architecture {
+        Architecture::Bert => tokens(200, &[17, 5, 1, 11]),
+        _ => images(64, 64),
+    };
+    let samples: Vec<u64> = (0..if spec.architecture == Architecture::Bert { 4 } else { 2 }).collect();
+    for epoch in 0..3 {
+        let dropout = firn_models::Dropout {
+            seed: 1,
+            epoch,
+            samples: &samples,
+        };
+        let logits = model.logits(&model.features(&input).unwrap(), Some(&dropout)).unwrap();
+        let parameters: Vec<&Tensor> = model.trainable().iter().map(|(_, tensor)| tensor).collect();
+        let loss = logits.square().mean(tch::Kind::Float) + logits.sum(tch::Kind::Float);
+        optimizer
+            .step(1e-2, &Tensor::run_backward(&[loss], &parameters, false, false))
+            .unwrap();
+    }
+    (model, optimizer)
+}
+
+fn snapshot(model: &Model, optimizer: &Optimizer) -> Checkpoint {
+    Checkpoint {
+        step: 3,
+        epochs: 1,
+        spec_digest: "spec".to_owned(),
+        frozen_digest: model.frozen_digest(),
+        model: model.trainable_state(),
+        optimizer: optimizer.state(),
+    }
+}
+
+fn resnet(file: &WeightsFolder) -> ModelSpec {
+    spec(Architecture::Resnet18, Some(file.weights()), through("layer3"))
+}
+
+fn resnet_weights() -> WeightsFolder {
+    WeightsFolder::new(&filled(&golden("images")["resnet18"]["tensors"]))
+}
+
+#[test]
+fn a_checkpoint_round_trips_bit_for_bit() {
+    let file = resnet_weights();
+    let (model, optimizer) = trained(&resnet(&file), true);
+    let bytes = checkpoint::encode(&snapshot(&model, &optimizer)).unwrap();
+    let read = checkpoint::decode(&bytes).unwrap();
+    assert_eq!((read.step, read.epochs, read.optimizer.step), (3, 1, 3));
+    read.belongs_to("spec", &model.frozen_digest()).unwrap();
+    let other = load_with(&resnet(&file), true).unwrap();
+    let mut other_optimizer = Optimizer::new(&RULE, other.trainable()).unwrap();
+    other.load_state(&read.model).unwrap();
+    other_optimizer.load_state(&read.optimizer).unwrap();
+    assert_eq!(bytes, checkpoint::encode(&snapshot(&other, &other_optimizer)).unwrap());
+}
+
+#[test]
+fn a_checkpoint_of_another_job_or_backbone_is_refused() {
+    let (model, optimizer) = trained(&resnet(&resnet_weights()), false);
+    let read = checkpoint::decode(&checkpoint::encode(&snapshot(&model, &optimizer)).unwrap()).unwrap();
+    let error = read
+        .belongs_to("another", &model.frozen_digest())
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "checkpoint: spec digest: expected another, found spec");
+    let error = read.belongs_to("spec", "abc").unwrap_err().to_string();
+    assert!(
+        error.starts_with("checkpoint: frozen digest: expected abc, found "),
+        "{error}"
+    );
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_with_the_entry_at_fault() {
+    let (model, optimizer) = trained(&resnet(&resnet_weights()), false);
+    let bytes = checkpoint::encode(&snapshot(&model, &optimizer)).unwrap();
+    assert!(checkpoint::decode(&bytes[..bytes.len() - 4]).is_err(), "cut short");
+    assert!(checkpoint::decode(b"").is_err(), "empty");
+    let replace = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+        let mut changed = bytes.clone();
+        changed[at..at + from.len()].copy_from_slice(to);
+        checkpoint::decode(&changed).unwrap_err().to_string()
+    };
+    assert_eq!(
+        replace(b"firn.checkpoint.1", b"firn.checkpoint.9"),
+        "checkpoint: format: expected firn.checkpoint.1, found firn.checkpoint.9"
+    );
+    assert_eq!(
+        replace(b"\"model.head.bias\"", b"\"model.head.bios\""),
+        "checkpoint: tensor `model.head.bias`: expected its values, found nothing"
+    );
+    assert_eq!(
+        replace(b"\"epochs\":\"1\"", b"\"epochs\":\"x\""),
+        "checkpoint: header field `epochs`: expected a whole number, found x"
+    );
+}
+
+#[test]
+fn a_state_with_other_names_or_shapes_changes_nothing() {
+    let model = load(&resnet(&resnet_weights())).unwrap();
+    let before: Vec<Tensor> = model
+        .trainable_state()
+        .iter()
+        .map(|(_, tensor)| tensor.copy())
+        .collect();
+    let mut state: Vec<_> = model
+        .trainable_state()
+        .into_iter()
+        .map(|(n, t)| (n, t.zeros_like()))
+        .collect();
+    state.last_mut().unwrap().1 = Tensor::zeros([6], tch::kind::FLOAT_CPU);
+    let error = model.load_state(&state).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "trainable state: expected `head.bias` of shape [5], found `head.bias` of shape [6]"
+    );
+    state.pop();
+    assert!(model.load_state(&state).is_err());
+    assert!(
+        before
+            .iter()
+            .zip(model.trainable_state())
+            .all(|(before, (_, now))| before.equal(&now))
+    );
+}
+
+#[test]
+fn the_frozen_digest_covers_buffers_and_not_what_trains() {
+    let file = resnet_weights();
+    let digest = |name: &str| {
+        let mut tensors = filled(&golden("images")["resnet18"]["tensors"]);
+        for (key, tensor) in &mut tensors {
+            if key == name {
+                *tensor += 1e-3;
+            }
+        }
+        load(&resnet(&WeightsFolder::new(&tensors))).unwrap().frozen_digest()
+    };
+    let original = load(&resnet(&file)).unwrap().frozen_digest();
+    assert_eq!(original, digest("none of them"));
+    assert_ne!(original, digest("layer3.1.bn2.running_var"));
+    assert_ne!(original, digest("conv1.weight"));
+    assert_eq!(original, digest("layer4.0.conv1.weight"), "above the cut");
+    assert_eq!(original, digest("fc.weight"), "the old head");
+}
+
+#[test]
+fn training_leaves_the_frozen_part_as_it_was() {
+    for train_batch_norm in [false, true] {
+        let (model, _) = trained(&resnet(&resnet_weights()), train_batch_norm);
+        let proof = model.verify_frozen().unwrap();
+        assert_eq!(proof.original, model.frozen_digest());
+    }
+}
+
+/// Name → type, shape and bytes.
+fn contents(bytes: &[u8]) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+    let tensors = SafeTensors::deserialize(bytes).unwrap();
+    let entries = tensors.iter();
+    entries
+        .map(|(name, view)| {
+            (
+                name.to_owned(),
+                (
+                    format!("{:?}", view.dtype()),
+                    view.shape().to_vec(),
+                    view.data().to_vec(),
+                ),
+            )
+        })
+        .collect()
+}
+
+/// Exports into `folder` and checks everything that needs no Python: names, untouched bytes, and the logits after loading again.
+fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
+    let (model, _) = trained(spec, false);
+    let merged = folder.join("model.safetensors");
+    export::merged(&model, &merged).unwrap();
+    let classes: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
+    std::fs::write(folder.join("config.json"), export::config(&model, &classes).to_string()).unwrap();
+    let source = contents(&std::fs::read(spec.weights.as_ref().unwrap()).unwrap());
+    let exported = contents(&std::fs::read(&merged).unwrap());
+    let head = contents(&export::head(&model).unwrap());
+    assert_eq!(
+        source.keys().collect::<Vec<_>>(),
+        exported.keys().collect::<Vec<_>>(),
+        "the names of the source file"
+    );
+    for (name, entry) in &exported {
+        match head.get(name) {
+            Some(trained) => assert_eq!(entry, trained, "{name} is the trained one"),
+            None => assert_eq!(entry, &source[name], "{name} is untouched"),
+        }
+    }
+    assert_eq!(head.len(), model.trainable_state().len());
+    let input = match spec.architecture {
+        Architecture::Bert => tokens(200, &[17, 5, 1, 11]),
+        _ if source.keys().any(|key| key.contains("embedder")) => images(64, 96),
+        _ => images(96, 80),
+    };
+    let logits = |model: &Model| model.logits(&model.features(&input).unwrap(), None).unwrap();
+    let again = ModelSpec {
+        weights: Some(merged.to_str().unwrap().to_owned()),
+        ..spec.clone()
+    };
+    let again = load(&again).unwrap();
+    let state: Vec<_> = again
+        .trainable_state()
+        .into_iter()
+        .map(|(name, tensor)| match name.starts_with("head.") {
+            true => (
+                name.clone(),
+                model
+                    .trainable()
+                    .iter()
+                    .find(|(n, _)| *n == name)
+                    .unwrap()
+                    .1
+                    .shallow_clone(),
+            ),
+            false => (name, tensor),
+        })
+        .collect();
+    again.load_state(&state).unwrap();
+    assert!(
+        logits(&model).equal(&logits(&again)),
+        "the exported backbone gives the same logits here"
+    );
+    Vec::try_from(logits(&model).to_kind(tch::Kind::Double).view(-1)).unwrap()
+}
+
+/// A Python with torch, torchvision and transformers, if there is one.
+fn python() -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let candidates = [
+        std::env::var("FIRN_REFERENCE_PYTHON").unwrap_or_default(),
+        root.join(".python/bin/python").to_string_lossy().into_owned(),
+        "python3".to_owned(),
+    ];
+    let works = |python: &&String| {
+        let program = Command::new(python)
+            .args(["-c", "import torch, torchvision, transformers"])
+            .output();
+        program.is_ok_and(|output| output.status.success())
+    };
+    candidates
+        .iter()
+        .filter(|python| !python.is_empty())
+        .find(works)
+        .cloned()
+}
+
+fn same_in_python(folder: &Path, logits: &[f64]) {
+    let Some(python) = python() else {
+        eprintln!("SKIPPED: no Python with torch, torchvision and transformers; name one in FIRN_REFERENCE_PYTHON");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/models.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg("check")
+        .arg(folder)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs: Vec<f64> = serde_json::from_slice(&output.stdout).unwrap();
+    close(
+        "exported model in Python: logits",
+        &tensor(logits, &[logits.len() as i64]),
+        &theirs,
+        1e-4,
+    );
+}
+
+#[test]
+fn an_exported_resnet_loads_strictly_in_torchvision() {
+    let (file, folder) = (resnet_weights(), tempfile::tempdir().unwrap());
+    let logits = export_case(&resnet(&file), folder.path());
+    same_in_python(folder.path(), &logits);
+}
+
+#[test]
+fn an_exported_mobilenet_loads_strictly_in_torchvision() {
+    let file = WeightsFolder::new(&filled(&golden("images")["mobilenet_v2"]["tensors"]));
+    let folder = tempfile::tempdir().unwrap();
+    let logits = export_case(
+        &spec(Architecture::MobilenetV2, Some(file.weights()), Freeze::All),
+        folder.path(),
+    );
+    same_in_python(folder.path(), &logits);
+}
+
+#[test]
+fn an_exported_resnet_under_hugging_faces_names_loads_strictly_in_transformers() {
+    let file = WeightsFolder::new(&filled(&golden("images")["resnet18_hugging_face"]["tensors"]));
+    let folder = tempfile::tempdir().unwrap();
+    let logits = export_case(&resnet(&file), folder.path());
+    same_in_python(folder.path(), &logits);
+}
+
+#[test]
+fn an_exported_bert_loads_strictly_in_transformers() {
+    let case = &golden("berts")["small"];
+    let file = WeightsFolder::with_config(&filled(&case["tensors"]), &case["config"]);
+    let folder = tempfile::tempdir().unwrap();
+    let logits = export_case(
+        &spec(Architecture::Bert, Some(file.weights()), through("layer.1")),
+        folder.path(),
+    );
+    same_in_python(folder.path(), &logits);
+}
+
+#[test]
+fn a_model_without_weights_exports_under_torchvisions_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = load(&spec(Architecture::Resnet18, None, Freeze::All)).unwrap();
+    export::merged(&model, &folder.path().join("model.safetensors")).unwrap();
+    let exported = contents(&std::fs::read(folder.path().join("model.safetensors")).unwrap());
+    let table = golden("images")["resnet18"]["tensors"].clone();
+    let expected: BTreeMap<String, Vec<usize>> = serde_json::from_value(table).unwrap();
+    let found: BTreeMap<String, Vec<usize>> = exported
+        .into_iter()
+        .map(|(name, (_, shape, _))| (name, shape))
+        .collect();
+    assert_eq!(expected, found);
+}
+
+#[test]
+fn counters_that_the_source_lacks_are_added() {
+    let mut tensors = filled(&golden("images")["resnet18"]["tensors"]);
+    tensors.retain(|(name, _)| !name.ends_with("num_batches_tracked"));
+    let (file, folder) = (WeightsFolder::new(&tensors), tempfile::tempdir().unwrap());
+    let model = load(&resnet(&file)).unwrap();
+    export::merged(&model, &folder.path().join("model.safetensors")).unwrap();
+    let exported = contents(&std::fs::read(folder.path().join("model.safetensors")).unwrap());
+    assert_eq!(
+        exported["bn1.num_batches_tracked"],
+        ("I64".to_owned(), vec![], vec![0; 8])
+    );
+    assert_eq!(exported.len(), 122);
+}
+
+#[test]
+fn a_source_that_changed_since_it_was_loaded_is_not_exported() {
+    let (file, folder) = (resnet_weights(), tempfile::tempdir().unwrap());
+    let model = load(&resnet(&file)).unwrap();
+    let mut bytes = std::fs::read(file.weights()).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(file.weights(), bytes).unwrap();
+    let error = export::merged(&model, &folder.path().join("model.safetensors"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("as when it was loaded, found digest"), "{error}");
+    assert!(!folder.path().join("model.safetensors").exists());
+}

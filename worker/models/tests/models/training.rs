@@ -1,0 +1,325 @@
+//! Gradients, losses and optimizers equal PyTorch's.
+
+use firn_core::spec::{Architecture, Freeze, OptimizerSpec};
+use firn_models::{Dropout, Loss, Model, Optimizer};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::support::*;
+
+/// Relative to the norm of each gradient.
+const LIMIT: f64 = 1e-4;
+
+fn objective(logits: &Tensor) -> Tensor {
+    let labels: Vec<i64> = (0..logits.size()[0]).map(|i| i % 5).collect();
+    let loss = Loss::new(Some(&[1.0, 0.5, 2.0, 1.5, 0.25]), 0.1, Device::Cpu).unwrap();
+    loss.sums(logits, &labels).unwrap().loss
+}
+
+fn gradients(model: &Model, logits: &Tensor) -> Vec<(String, Tensor)> {
+    let parameters: Vec<&Tensor> = model.trainable().iter().map(|(_, tensor)| tensor).collect();
+    let gradients = Tensor::run_backward(&[objective(logits)], &parameters, false, false);
+    model
+        .trainable()
+        .iter()
+        .map(|(name, _)| name.clone())
+        .zip(gradients)
+        .collect()
+}
+
+fn cut_resnet(train_batch_norm: bool) -> Model {
+    let file = WeightsFolder::new(&filled(&golden("images")["resnet18"]["tensors"]));
+    let spec = spec(Architecture::Resnet18, Some(file.weights()), through("layer3"));
+    with_head(load_with(&spec, train_batch_norm).unwrap(), "fc")
+}
+
+#[test]
+fn gradients_above_the_cut_of_a_resnet_equal_pytorchs() {
+    let reference = &golden("cut_resnet")["eval"];
+    let model = cut_resnet(false);
+    let features = model.features(&images(96, 80)).unwrap();
+    let dropout = Dropout {
+        seed: 0,
+        epoch: 0,
+        samples: &[0, 1],
+    };
+    let logits = model.logits(&features, Some(&dropout)).unwrap();
+    close("cut ResNet-18: logits", &logits, &floats(&reference["logits"]), 1e-4);
+    close_summary(
+        &gradients(&model, &logits),
+        &reference["gradients"],
+        |name| name.replace("head.", "fc."),
+        LIMIT,
+    );
+    assert!(!features.tensor.requires_grad(), "no gradient reaches below the cut");
+}
+
+#[test]
+fn batch_norm_above_the_cut_trains_as_pytorchs_when_it_is_told_to() {
+    let reference = &golden("cut_resnet")["train"];
+    let model = cut_resnet(true);
+    let features = model.features(&images(96, 80)).unwrap();
+    let dropout = Dropout {
+        seed: 0,
+        epoch: 0,
+        samples: &[0, 1],
+    };
+    let logits = model.logits(&features, Some(&dropout)).unwrap();
+    close(
+        "trained BatchNorm: logits",
+        &logits,
+        &floats(&reference["logits"]),
+        1e-4,
+    );
+    close_summary(
+        &gradients(&model, &logits),
+        &reference["gradients"],
+        |name| name.replace("head.", "fc."),
+        5e-4,
+    );
+    let state = model.trainable_state();
+    let statistics: Vec<_> = state.into_iter().filter(|(name, _)| name.contains("running")).collect();
+    close_summary(&statistics, &reference["statistics"], str::to_owned, LIMIT);
+    model.verify_frozen().unwrap();
+}
+
+#[test]
+fn batch_norm_above_the_cut_stays_in_eval_mode_otherwise() {
+    let model = cut_resnet(false);
+    assert!(
+        model
+            .trainable_state()
+            .iter()
+            .all(|(name, _)| !name.contains("running"))
+    );
+    let features = model.features(&images(96, 80)).unwrap();
+    let dropout = Dropout {
+        seed: 0,
+        epoch: 0,
+        samples: &[0, 1],
+    };
+    let trained = model.logits(&features, Some(&dropout)).unwrap();
+    assert!(trained.equal(&model.logits(&features, None).unwrap()));
+}
+
+#[test]
+fn evaluation_never_moves_statistics_even_where_batch_norm_trains() {
+    let model = cut_resnet(true);
+    let values = |model: &Model| -> Vec<Tensor> { model.trainable_state().iter().map(|(_, t)| t.copy()).collect() };
+    let before = values(&model);
+    let _ = model.logits(&model.features(&images(96, 80)).unwrap(), None).unwrap();
+    assert!(
+        before
+            .iter()
+            .zip(values(&model))
+            .all(|(before, after)| before.equal(&after))
+    );
+}
+
+#[test]
+fn gradients_above_the_cut_of_a_bert_equal_pytorchs() {
+    let case = &golden("berts")["small"];
+    let file = WeightsFolder::with_config(&filled(&case["tensors"]), &case["config"]);
+    let spec = spec(Architecture::Bert, Some(file.weights()), through("layer.1"));
+    let model = with_head(load(&spec).unwrap(), "classifier");
+    let logits = model
+        .logits(&model.features(&tokens(200, &[17, 5, 1, 11])).unwrap(), None)
+        .unwrap();
+    let key = |name: &str| match name.strip_prefix("head.") {
+        Some(tail) => format!("classifier.{tail}"),
+        None => format!("bert.{name}"),
+    };
+    close_summary(&gradients(&model, &logits), &case["gradients"], key, LIMIT);
+}
+
+#[test]
+fn everything_trains_when_nothing_is_frozen() {
+    let model = load(&spec(Architecture::Resnet18, None, Freeze::Nothing)).unwrap();
+    let logits = model.logits(&model.features(&images(64, 64)).unwrap(), None).unwrap();
+    let gradients = gradients(&model, &logits);
+    assert_eq!(gradients.len(), 62, "60 tensors of the backbone, 2 of the head");
+    let (name, first) = &gradients[0];
+    assert_eq!(name, "conv1.weight");
+    assert!(first.abs().max().double_value(&[]) > 0.0);
+}
+
+#[test]
+fn losses_equal_cross_entropy_loss_with_weights_and_smoothing() {
+    let logits = uniform("logits", 28)
+        .into_iter()
+        .map(|u| f64::from(u as f32 * 3.0))
+        .collect::<Vec<_>>();
+    let labels = [0, 1, 2, 3, 1, 1, 0];
+    for case in golden("losses").as_array().unwrap() {
+        let weights = case["weights"].as_array().map(|_| floats(&case["weights"]));
+        let smoothing = case["smoothing"].as_f64().unwrap();
+        let logits = tensor(&logits, &[7, 4]).set_requires_grad(true);
+        let loss = Loss::new(weights.as_deref(), smoothing, Device::Cpu).unwrap();
+        // In two parts, as two ranks would.
+        let parts = [(0, 3), (3, 4)].map(|(start, length)| {
+            loss.sums(
+                &logits.narrow(0, start, length),
+                &labels[start as usize..][..length as usize],
+            )
+            .unwrap()
+        });
+        let sum = &parts[0].loss + &parts[1].loss;
+        let weight: f64 = parts.iter().map(|part| part.weight).sum();
+        let what = format!("weights {weights:?}, smoothing {smoothing}");
+        close(&format!("{what}: sum"), &sum, &[case["sum"].as_f64().unwrap()], 1e-5);
+        close(
+            &format!("{what}: mean"),
+            &(&sum / weight),
+            &[case["mean"].as_f64().unwrap()],
+            1e-6,
+        );
+        let gradient = Tensor::run_backward(&[&sum], &[&logits], false, false).remove(0) / weight;
+        close(
+            &format!("{what}: gradient"),
+            &gradient,
+            &floats(&case["mean_gradient"]),
+            1e-6,
+        );
+    }
+}
+
+#[test]
+fn a_label_outside_the_classes_is_refused() {
+    let loss = Loss::new(None, 0.0, Device::Cpu).unwrap();
+    let error = loss
+        .sums(&Tensor::zeros([2, 3], (Kind::Float, Device::Cpu)), &[0, 3])
+        .unwrap_err();
+    assert_eq!(error.to_string(), "label 1 of the batch: expected 0 to 2, found 3");
+}
+
+fn rules() -> Vec<(&'static str, OptimizerSpec)> {
+    let adam = |learning_rate, weight_decay, beta1, beta2, epsilon| OptimizerSpec::AdamW {
+        learning_rate,
+        weight_decay,
+        beta1,
+        beta2,
+        epsilon,
+    };
+    let sgd = |weight_decay, momentum, nesterov| OptimizerSpec::Sgd {
+        learning_rate: 0.1,
+        weight_decay,
+        momentum,
+        nesterov,
+    };
+    vec![
+        ("adamw", adam(0.01, 0.05, 0.9, 0.98, 1e-8)),
+        ("adamw_large_epsilon", adam(0.1, 0.0, 0.5, 0.9, 1e-2)),
+        ("sgd", sgd(0.0, 0.0, false)),
+        ("sgd_decay", sgd(0.03, 0.0, false)),
+        ("sgd_momentum", sgd(0.03, 0.9, false)),
+        ("sgd_nesterov", sgd(0.01, 0.8, true)),
+    ]
+}
+
+const SHAPES: [&[i64]; 2] = [&[3, 4], &[5]];
+
+fn parameters() -> Vec<(String, Tensor)> {
+    let named = SHAPES
+        .iter()
+        .enumerate()
+        .map(|(i, shape)| (format!("parameter.{i}"), shape));
+    named
+        .map(|(name, shape)| (name.clone(), fill(&name, shape).set_requires_grad(true)))
+        .collect()
+}
+
+fn step(optimizer: &mut Optimizer, peak: f64, step: usize) {
+    let gradient = |i: usize| {
+        let shape = SHAPES[i];
+        tensor(
+            &uniform(&format!("gradient.{step}.{i}"), shape.iter().product::<i64>() as usize),
+            shape,
+        )
+    };
+    optimizer
+        .step(peak * (1.0 - step as f64 / 25.0), &[gradient(0), gradient(1)])
+        .unwrap();
+}
+
+#[test]
+fn optimizers_follow_torch_optims_trajectories() {
+    let golden: Value = golden("optimizers");
+    for (name, rule) in rules() {
+        let parameters = parameters();
+        let mut optimizer = Optimizer::new(&rule, &parameters).unwrap();
+        for at in 0..20 {
+            step(&mut optimizer, rule.learning_rate(), at);
+            for (i, (_, parameter)) in parameters.iter().enumerate() {
+                close(
+                    &format!("{name}, step {at}"),
+                    parameter,
+                    &floats(&golden[name][at][i]),
+                    2e-6,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_optimizer_restored_in_the_middle_goes_on_bit_for_bit() {
+    for (name, rule) in rules() {
+        let undisturbed = parameters();
+        let mut first = Optimizer::new(&rule, &undisturbed).unwrap();
+        (0..7).for_each(|at| step(&mut first, rule.learning_rate(), at));
+        let resumed: Vec<_> = undisturbed
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.detach().copy().set_requires_grad(true)))
+            .collect();
+        let mut second = Optimizer::new(&rule, &resumed).unwrap();
+        second.load_state(&first.state()).unwrap();
+        assert_eq!(second.steps(), 7);
+        for at in 7..12 {
+            step(&mut first, rule.learning_rate(), at);
+            step(&mut second, rule.learning_rate(), at);
+        }
+        assert!(
+            undisturbed.iter().zip(&resumed).all(|((_, a), (_, b))| a.equal(b)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_state_of_another_optimizer_is_refused() {
+    let rules = rules();
+    let adam = Optimizer::new(&rules[0].1, &parameters()).unwrap();
+    let mut sgd = Optimizer::new(&rules[4].1, &parameters()).unwrap();
+    let error = sgd.load_state(&adam.state()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "optimizer state: expected `momentum_buffer.parameter.0` of shape [3, 4], found `exp_avg.parameter.0` of shape [3, 4]"
+    );
+}
+
+#[test]
+fn a_head_learns_through_the_whole_path() {
+    let file = WeightsFolder::new(&filled(&golden("images")["resnet18"]["tensors"]));
+    let model = load(&spec(Architecture::Resnet18, Some(file.weights()), through("layer3"))).unwrap();
+    let rule = OptimizerSpec::AdamW {
+        learning_rate: 1e-3,
+        weight_decay: 0.0,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+    };
+    let mut optimizer = Optimizer::new(&rule, model.trainable()).unwrap();
+    let features = model.features(&images(64, 64)).unwrap();
+    let loss_now = |model: &Model| objective(&model.logits(&features, None).unwrap());
+    let before = loss_now(&model).double_value(&[]);
+    for _ in 0..10 {
+        let gradients: Vec<Tensor> = gradients(&model, &model.logits(&features, None).unwrap())
+            .into_iter()
+            .map(|(_, t)| t)
+            .collect();
+        optimizer.step(1e-3, &gradients).unwrap();
+    }
+    let after = loss_now(&model).double_value(&[]);
+    assert!(after < 0.7 * before, "loss {before} became {after}");
+    model.verify_frozen().unwrap();
+}

@@ -1,0 +1,317 @@
+//! Weights files that are wrong, and models without weights.
+
+use firn_core::spec::{Architecture, Freeze};
+use firn_models::{Input, ModelError, TensorProblem};
+use serde_json::json;
+use tch::{Device, Kind, Tensor};
+
+use crate::support::*;
+
+fn resnet18() -> Vec<(String, Tensor)> {
+    filled(&golden("images")["resnet18"]["tensors"])
+}
+
+fn refusal(architecture: Architecture, weights: &str, freeze: Freeze) -> ModelError {
+    match load(&spec(architecture, Some(weights.to_owned()), freeze)) {
+        Ok(_) => panic!("the model was loaded"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn all_missing_and_misshapen_tensors_are_told_at_once() {
+    let mut tensors = resnet18();
+    tensors.retain(|(name, _)| name != "layer2.0.bn1.running_var" && name != "conv1.weight");
+    for (name, tensor) in &mut tensors {
+        if name == "layer1.0.conv1.weight" {
+            *tensor = Tensor::zeros([64, 64, 1, 1], (Kind::Float, Device::Cpu));
+        }
+        if name == "bn1.bias" {
+            *tensor = Tensor::zeros([64], (Kind::Int64, Device::Cpu));
+        }
+    }
+    let file = WeightsFolder::new(&tensors);
+    let error = refusal(Architecture::Resnet18, &file.weights(), Freeze::All);
+    let expected = format!(
+        "{} does not fit resnet18: `conv1.weight` of shape [64, 3, 7, 7] is missing; \
+         `bn1.bias`: expected F32, F16, BF16 or F64, found I64; \
+         `layer1.0.conv1.weight`: expected shape [64, 64, 3, 3], found [64, 64, 1, 1]; \
+         `layer2.0.bn1.running_var` of shape [128] is missing",
+        file.weights()
+    );
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_file_of_another_architecture_says_how_much_is_wrong() {
+    let file = WeightsFolder::new(&resnet18());
+    let error = refusal(Architecture::MobilenetV2, &file.weights(), Freeze::All);
+    assert!(error.to_string().ends_with("; and 248 more"), "{error}");
+    let ModelError::WeightsDoNotFit { problems, .. } = error else {
+        panic!("another error")
+    };
+    assert_eq!(problems.len(), 260);
+    assert!(
+        problems
+            .iter()
+            .all(|problem| matches!(problem, TensorProblem::Missing { .. }))
+    );
+}
+
+#[test]
+fn pickles_are_refused_unread() {
+    for name in ["model.pt", "model.pth", "pytorch_model.bin", "model.CKPT"] {
+        let error = refusal(Architecture::Resnet18, &format!("/nowhere/{name}"), Freeze::All).to_string();
+        assert!(
+            error.starts_with(&format!("/nowhere/{name} is a pickle file, and opening a pickle runs")),
+            "{error}"
+        );
+        assert!(
+            error.contains("safetensors.torch.save_file"),
+            "it says what to do: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_pickle_under_another_name_is_refused_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, start) in [
+        ("zip.safetensors", b"PK\x03\x04rest".as_slice()),
+        ("old.safetensors", b"\x80\x02rest"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, start).unwrap();
+        let error = refusal(Architecture::Resnet18, path.to_str().unwrap(), Freeze::All);
+        assert!(matches!(error, ModelError::PickleRefused { .. }), "{error}");
+    }
+}
+
+#[test]
+fn unreadable_files_are_named() {
+    let error = refusal(Architecture::Resnet18, "/nowhere/model.safetensors", Freeze::All).to_string();
+    assert_eq!(
+        error,
+        "cannot read /nowhere/model.safetensors: No such file or directory (os error 2)"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    std::fs::write(&path, b"not a weights file at all").unwrap();
+    let error = refusal(Architecture::Resnet18, path.to_str().unwrap(), Freeze::All).to_string();
+    assert!(
+        error.starts_with(&format!("{} is not a readable safetensors file: ", path.display())),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_truncated_file_is_refused() {
+    let file = WeightsFolder::new(&resnet18());
+    let bytes = std::fs::read(file.weights()).unwrap();
+    std::fs::write(file.weights(), &bytes[..bytes.len() - 1]).unwrap();
+    let error = refusal(Architecture::Resnet18, &file.weights(), Freeze::All);
+    assert!(matches!(error, ModelError::NotSafetensors { .. }), "{error}");
+}
+
+#[test]
+fn an_unknown_stage_lists_the_stages_and_the_nearest() {
+    let error = refusal(
+        Architecture::Resnet18,
+        &WeightsFolder::new(&resnet18()).weights(),
+        through("layer_3"),
+    );
+    assert_eq!(
+        error.to_string(),
+        "resnet18 has no stage `layer_3` to freeze through, did you mean `layer3`? \
+         its stages are stem, layer1, layer2, layer3, layer4, pool"
+    );
+}
+
+#[test]
+fn half_precision_files_are_read_as_single_precision() {
+    let tensors: Vec<_> = resnet18()
+        .into_iter()
+        .map(|(name, tensor)| {
+            let kind = if tensor.kind() == Kind::Int64 {
+                Kind::Int64
+            } else {
+                Kind::BFloat16
+            };
+            (name, tensor.to_kind(kind))
+        })
+        .collect();
+    let rounded: Vec<_> = tensors
+        .iter()
+        .map(|(name, t)| {
+            (
+                name.clone(),
+                t.to_kind(if t.kind() == Kind::Int64 {
+                    Kind::Int64
+                } else {
+                    Kind::Float
+                }),
+            )
+        })
+        .collect();
+    let (half, single) = (WeightsFolder::new(&tensors), WeightsFolder::new(&rounded));
+    let features = |file: &WeightsFolder| {
+        let model = load(&spec(Architecture::Resnet18, Some(file.weights()), Freeze::All)).unwrap();
+        (model.features(&images(32, 32)).unwrap().tensor, model.frozen_digest())
+    };
+    let ((half, half_digest), (single, single_digest)) = (features(&half), features(&single));
+    assert!(half.equal(&single));
+    assert_eq!(half_digest, single_digest, "the digest is of the numbers that compute");
+}
+
+#[test]
+fn tensors_without_use_do_no_harm() {
+    let mut tensors = resnet18();
+    tensors.push(("aux.extra".to_owned(), Tensor::from_slice(&[1_i64, 2])));
+    load(&spec(
+        Architecture::Resnet18,
+        Some(WeightsFolder::new(&tensors).weights()),
+        Freeze::All,
+    ))
+    .unwrap();
+}
+
+#[test]
+fn configurations_of_other_encoders_are_refused() {
+    let case = &golden("berts")["small"];
+    for (field, value, expected) in [
+        (
+            "model_type",
+            json!("distilbert"),
+            "field `model_type`: expected `bert`, found \"distilbert\"",
+        ),
+        (
+            "hidden_act",
+            json!("relu"),
+            "field `hidden_act`: expected `gelu`, found \"relu\"",
+        ),
+        (
+            "position_embedding_type",
+            json!("relative_key"),
+            "field `position_embedding_type`: expected `absolute`, found \"relative_key\"",
+        ),
+        (
+            "hidden_size",
+            json!(66),
+            "field `hidden_size`: expected a multiple of num_attention_heads, found 66 with 4 heads",
+        ),
+        (
+            "num_hidden_layers",
+            json!(0),
+            "field `num_hidden_layers`: expected a whole number from 1 to 16777215, found 0",
+        ),
+    ] {
+        let mut config = case["config"].clone();
+        config[field] = value;
+        let file = WeightsFolder::with_config(&[("x".to_owned(), Tensor::from(0.0_f32))], &config);
+        let error = refusal(Architecture::Bert, &file.weights(), Freeze::All).to_string();
+        assert!(error.ends_with(expected), "{error}");
+        assert!(error.contains("config.json"), "{error}");
+    }
+}
+
+#[test]
+fn a_bert_without_its_configuration_says_which_file_is_missing() {
+    let file = WeightsFolder::new(&[("x".to_owned(), Tensor::from(0.0_f32))]);
+    let error = refusal(Architecture::Bert, &file.weights(), Freeze::All).to_string();
+    assert!(
+        error.starts_with("cannot read ") && error.contains("config.json: No such file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn random_weights_depend_on_the_seed_alone() {
+    let case = &golden("berts")["small"];
+    let folder = WeightsFolder::with_config(&[("x".to_owned(), Tensor::from(0.0_f32))], &case["config"]);
+    let mut spec = spec(Architecture::Bert, None, through("layer.0"));
+    spec.tokenizer = Some(folder.folder.path().join("tokenizer.json").to_str().unwrap().to_owned());
+    let digest = |seed| {
+        let options = firn_models::ModelOptions {
+            spec: &spec,
+            classes: 2,
+            seed,
+            device: Device::Cpu,
+            train_batch_norm: false,
+        };
+        firn_models::Model::load(&options).unwrap().frozen_digest()
+    };
+    assert_eq!(digest(1), digest(1));
+    assert_ne!(digest(1), digest(2));
+}
+
+#[test]
+fn the_sizes_of_an_encoder_without_weights_come_from_beside_its_tokenizer() {
+    let case = &golden("berts")["small"];
+    let folder = WeightsFolder::with_config(&[("x".to_owned(), Tensor::from(0.0_f32))], &case["config"]);
+    let mut spec = spec(Architecture::Bert, None, Freeze::All);
+    spec.tokenizer = Some(folder.folder.path().join("tokenizer.json").to_str().unwrap().to_owned());
+    let model = load(&spec).unwrap();
+    assert_eq!(model.max_length(), Some(40));
+    assert_eq!(
+        model.summary().stages,
+        ["embeddings", "layer.0", "layer.1", "layer.2", "pool"]
+    );
+}
+
+#[test]
+fn random_weights_keep_activations_alive() {
+    let model = load(&spec(Architecture::Resnet50, None, Freeze::All)).unwrap();
+    let features = model.features(&images(64, 64)).unwrap().tensor;
+    let deviation = features.std(false).double_value(&[]);
+    assert!(
+        deviation.is_finite() && deviation > 1e-3,
+        "deviation of the features {deviation}"
+    );
+}
+
+#[test]
+fn summaries_count_what_torchvision_counts() {
+    let count = |architecture, freeze| load(&spec(architecture, None, freeze)).unwrap().summary();
+    let all = count(Architecture::Resnet18, Freeze::All);
+    assert_eq!(
+        (all.frozen_parameters, all.trainable_parameters, all.cut.as_str()),
+        (11_176_512, 2_565, "pool")
+    );
+    let none = count(Architecture::MobilenetV2, Freeze::Nothing);
+    assert_eq!(
+        (none.frozen_parameters, none.trainable_parameters, none.cut.as_str()),
+        (0, 2_223_872 + 6_405, "none")
+    );
+    let part = count(Architecture::Resnet18, through("layer3"));
+    assert_eq!(
+        (part.frozen_parameters, part.cut.as_str()),
+        (11_176_512 - 8_393_728, "layer3")
+    );
+}
+
+#[test]
+fn inputs_of_the_wrong_kind_or_shape_are_refused() {
+    let model = load(&spec(Architecture::Resnet18, None, Freeze::All)).unwrap();
+    let refused = |input: &Input| model.features(input).unwrap_err().to_string();
+    assert_eq!(
+        refused(&tokens(10, &[3])),
+        "input of the model: expected images, found tokens"
+    );
+    let grey = Input::Images(Tensor::zeros([2, 1, 8, 8], (Kind::Float, Device::Cpu)));
+    assert_eq!(
+        refused(&grey),
+        "input of the model: expected float pixels (n, 3, h, w), found Float [2, 1, 8, 8]"
+    );
+}
+
+#[test]
+fn more_tokens_than_positions_are_refused() {
+    let case = &golden("berts")["small"];
+    let file = WeightsFolder::with_config(&filled(&case["tensors"]), &case["config"]);
+    let model = load(&spec(Architecture::Bert, Some(file.weights()), Freeze::All)).unwrap();
+    let error = model.features(&tokens(200, &[41])).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "input of the model: expected ids and mask (n, at most 40), found [1, 41], [1, 41]"
+    );
+}

@@ -1,0 +1,284 @@
+"""Reference values of PyTorch, torchvision and transformers for the tests of firn-models.
+
+Every tensor is filled from a fixed formula of its name and the index of each value (`fill`), which the tests compute again in
+Rust, so that no weights have to be committed. Run with any Python that has torch, torchvision and transformers:
+
+    python worker/models/tests/reference/models.py            # writes worker/models/tests/golden/*.json
+    python worker/models/tests/reference/models.py check FOLDER # loads what Firn exported, see `check`
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import torch
+import torchvision
+import transformers
+
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
+
+
+def uniform(name, count):
+    """Values in [-1, 1): a 32-bit integer hash ("lowbias32") of FNV-1a(name) + index * 2654435769."""
+    seed = 2166136261
+    for byte in name.encode():
+        seed = ((seed ^ byte) * 16777619) % 2**32
+    with np.errstate(over="ignore"):
+        x = np.arange(count, dtype=np.uint32) * np.uint32(2654435769) + np.uint32(seed)
+        x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+        x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+        x = x ^ (x >> np.uint32(16))
+    return x.astype(np.float64) / 2**31 - 1.0
+
+
+def fill(name, shape):
+    """A tensor at a scale that keeps activations near 1. The rules look at the end of the name and the number of dimensions."""
+    count = int(np.prod(shape, dtype=np.int64))
+    u = uniform(name, count)
+    if name.endswith("running_var"):
+        values = 1.0 + 0.3 * u
+    elif name.endswith(("bias", "running_mean", "beta")):
+        values = 0.1 * u
+    elif "embeddings" in name and len(shape) == 2:
+        values = 0.5 * u
+    elif len(shape) >= 2:
+        values = u * (3.0 * (2.0 if len(shape) == 4 else 1.0) * shape[0] / count) ** 0.5
+    elif name.endswith(("bn2.weight", "bn3.weight")):  # ends a residual branch: deep networks must not explode
+        values = 0.4 + 0.1 * u
+    else:
+        values = 0.9 + 0.2 * u
+    return torch.from_numpy(values.astype(np.float32)).reshape(tuple(shape))
+
+
+def filled(model):
+    state = model.state_dict()
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            tensor.copy_(fill(name, tensor.shape))
+    return model.eval()
+
+
+def names_and_shapes(model):
+    return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def numbers(tensor):
+    return [float(f"{value:.8g}") for value in tensor.detach().double().flatten().tolist()]
+
+
+def pixels(height, width):
+    return torch.from_numpy(uniform("pixels", 2 * height * width * 3).astype(np.float32)).reshape(2, height, width, 3).permute(0, 3, 1, 2) * 2.0
+
+
+def summary(named):
+    """Of each tensor: sum of squares, a weighted sum that every value enters, and five of its values."""
+    out = {}
+    for name, tensor in named:
+        flat = tensor.detach().double().flatten()
+        weights = torch.from_numpy(uniform("summary", flat.numel()))
+        at = [int(i) for i in np.linspace(0, flat.numel() - 1, 5)]
+        out[name] = {
+            "squares": float((flat * flat).sum()),
+            "weighted": float((flat * weights).sum()),
+            "at": at,
+            "values": [float(flat[i]) for i in at],
+        }
+    return out
+
+
+def objective(logits):
+    weight = torch.tensor([1.0, 0.5, 2.0, 1.5, 0.25])
+    loss = torch.nn.CrossEntropyLoss(weight=weight, label_smoothing=0.1, reduction="sum")
+    return loss(logits, torch.arange(logits.shape[0]) % 5)
+
+
+@torch.no_grad()
+def images():
+    sizes = {"resnet18": (96, 80), "resnet34": (64, 64), "resnet50": (80, 96), "resnet101": (64, 64), "resnet152": (64, 64), "mobilenet_v2": (96, 64)}
+    out = {}
+    for name, (height, width) in sizes.items():
+        model = filled(getattr(torchvision.models, name)(num_classes=5))
+        case = {"height": height, "width": width, "tensors": names_and_shapes(model)}
+        seen = {}
+        last = model.fc if hasattr(model, "fc") else model.classifier[1]
+        last.register_forward_hook(lambda _, inputs, __: seen.update(features=inputs[0]))
+        case["logits"] = numbers(model(pixels(height, width)))
+        case["features"] = numbers(seen["features"][:, :256])
+        out[name] = case
+    config = transformers.ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", embedding_size=64, num_labels=5)
+    model = filled(transformers.ResNetForImageClassification(config))
+    out["resnet18_hugging_face"] = {"height": 64, "width": 96, "tensors": names_and_shapes(model), "logits": numbers(model(pixels(64, 96)).logits)}
+    return out
+
+
+def cut_resnet():
+    """ResNet-18 frozen through layer3, trained above: gradients, with BatchNorm in eval mode and by the batch."""
+    out = {}
+    for mode in ("eval", "train"):
+        model = filled(torchvision.models.resnet18(num_classes=5))
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(("layer4", "fc")))
+        model.layer4.train(mode == "train")
+        logits = model(pixels(96, 80))
+        objective(logits).backward()
+        out[mode] = {
+            "logits": numbers(logits),
+            "gradients": summary((n, p.grad) for n, p in model.named_parameters() if p.requires_grad),
+            "statistics": summary((n, b) for n, b in model.named_buffers() if n.startswith("layer4") and "running" in n),
+        }
+    return out
+
+
+BERTS = {
+    "small": dict(vocab_size=200, hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=160, max_position_embeddings=40, type_vocab_size=2, layer_norm_eps=1e-5),
+    "minilm": dict(vocab_size=30522, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, max_position_embeddings=512, type_vocab_size=2, layer_norm_eps=1e-12),
+}
+
+
+def tokens(vocabulary, lengths):
+    """Ids of rows with these numbers of tokens, padded with 0 to the longest, and the mask."""
+    longest = max(lengths)
+    u = uniform("tokens", len(lengths) * longest).reshape(len(lengths), longest)
+    mask = torch.tensor([[1] * n + [0] * (longest - n) for n in lengths])
+    return torch.from_numpy(((u + 1.0) / 2.0 * vocabulary).astype(np.int64)) * mask, mask
+
+
+def mean(states, mask):
+    weight = mask.unsqueeze(-1).float()
+    return (states * weight).sum(1) / weight.sum(1)
+
+
+def berts():
+    out = {}
+    for name, sizes in BERTS.items():
+        model = filled(transformers.BertForSequenceClassification(transformers.BertConfig(num_labels=5, **sizes)))
+        lengths = [17, 5, 1, 11]
+        ids, mask = tokens(sizes["vocab_size"], lengths)
+        with torch.no_grad():
+            states = model.bert(ids, attention_mask=mask).last_hidden_state
+            case = {
+                "config": dict(model_type="bert", hidden_act="gelu", **sizes),
+                "lengths": lengths,
+                "tensors": names_and_shapes(model),
+                "mean": numbers(mean(states, mask)),
+                "cls": numbers(states[:, 0]),
+                "logits": numbers(model.classifier(mean(states, mask))),
+            }
+        if name == "small":
+            for parameter_name, parameter in model.named_parameters():
+                trained = ("bert.encoder.layer.2.", "classifier.")
+                parameter.requires_grad_(parameter_name.startswith(trained))
+            states = model.bert(ids, attention_mask=mask).last_hidden_state
+            objective(model.classifier(mean(states, mask))).backward()
+            case["gradients"] = summary((n, p.grad) for n, p in model.named_parameters() if p.requires_grad)
+        out[name] = case
+    return out
+
+
+def losses():
+    logits = torch.from_numpy(uniform("logits", 7 * 4).astype(np.float32)).reshape(7, 4) * 3.0
+    labels = torch.tensor([0, 1, 2, 3, 1, 1, 0])
+    out = []
+    for weight in (None, [1.0, 0.2, 3.5, 0.0]):
+        for smoothing in (0.0, 0.1, 0.9):
+            values = logits.clone().requires_grad_()
+            tensor = None if weight is None else torch.tensor(weight)
+            make = lambda reduction: torch.nn.CrossEntropyLoss(weight=tensor, label_smoothing=smoothing, reduction=reduction)
+            mean_loss = make("mean")(values, labels)
+            mean_loss.backward()
+            out.append({"weights": weight, "smoothing": smoothing, "sum": make("sum")(logits, labels).item(), "mean": mean_loss.item(), "mean_gradient": numbers(values.grad)})
+    return out
+
+
+def optimizers():
+    """Parameters after each of 20 steps whose gradients and rates are fixed formulas."""
+    rules = {
+        "adamw": (torch.optim.AdamW, dict(lr=0.01, weight_decay=0.05, betas=(0.9, 0.98), eps=1e-8)),
+        "adamw_large_epsilon": (torch.optim.AdamW, dict(lr=0.1, weight_decay=0.0, betas=(0.5, 0.9), eps=1e-2)),
+        "sgd": (torch.optim.SGD, dict(lr=0.1)),
+        "sgd_decay": (torch.optim.SGD, dict(lr=0.1, weight_decay=0.03)),
+        "sgd_momentum": (torch.optim.SGD, dict(lr=0.1, momentum=0.9, weight_decay=0.03)),
+        "sgd_nesterov": (torch.optim.SGD, dict(lr=0.1, momentum=0.8, weight_decay=0.01, nesterov=True)),
+    }
+    out = {}
+    for name, (rule, options) in rules.items():
+        parameters = [torch.nn.Parameter(fill(f"parameter.{i}", shape)) for i, shape in enumerate([(3, 4), (5,)])]
+        optimizer = rule(parameters, **options)
+        trajectory = []
+        for step in range(20):
+            optimizer.param_groups[0]["lr"] = options["lr"] * (1.0 - step / 25.0)
+            for i, parameter in enumerate(parameters):
+                parameter.grad = torch.from_numpy(uniform(f"gradient.{step}.{i}", parameter.numel()).astype(np.float32)).reshape(parameter.shape)
+            optimizer.step()
+            trajectory.append([numbers(p) for p in parameters])
+        out[name] = trajectory
+    return out
+
+
+SENTENCES = [
+    "The glacier has been losing its snow for years.",
+    "Snow has vanished from the glacier over the last decade.",
+    "This restaurant serves the best noodles in town.",
+]
+
+
+@torch.no_grad()
+def sentences(folder):
+    """Mean-pooled states of a real sentence encoder; tokens are committed beside them."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.BertModel.from_pretrained(folder).eval()
+    batch = tokenizer(SENTENCES, padding=True, return_tensors="pt")
+    states = model(**batch).last_hidden_state
+    return {"ids": batch["input_ids"].tolist(), "mask": batch["attention_mask"].tolist(), "mean": numbers(mean(states, batch["attention_mask"]))}
+
+
+@torch.no_grad()
+def check(folder):
+    """Loads an exported model with `strict=True` and prints the logits that it gives for the reference input, as JSON."""
+    from safetensors.torch import load_file
+
+    folder = pathlib.Path(folder)
+    config = json.loads((folder / "config.json").read_text())
+    state = load_file(folder / "model.safetensors")
+    architecture, classes = config["architecture"], config["num_labels"]
+    if architecture == "bert":
+        keys = {k.removeprefix("bert."): v for k, v in state.items()}
+        head = {k: keys.pop(f"classifier.{k}") for k in ("weight", "bias")}
+        model = transformers.BertModel(transformers.BertConfig.from_pretrained(folder)).eval()
+        model.load_state_dict(keys, strict=True)
+        ids, mask = tokens(config["vocab_size"], [17, 5, 1, 11])
+        states = model(ids, attention_mask=mask).last_hidden_state
+        pooled = mean(states, mask) if config["pooling"] == "mean" else states[:, 0]
+        logits = torch.nn.functional.linear(pooled, head["weight"], head["bias"])
+    elif any("embedder" in key for key in state):
+        config = transformers.ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", embedding_size=64, num_labels=classes)
+        model = transformers.ResNetForImageClassification(config).eval()
+        model.load_state_dict(state, strict=True)
+        logits = model(pixels(64, 96)).logits
+    else:
+        model = getattr(torchvision.models, architecture)(num_classes=classes).eval()
+        model.load_state_dict(state, strict=True)
+        logits = model(pixels(96, 80)).double()
+    print(json.dumps(numbers(logits)))
+
+
+def main():
+    torch.set_num_threads(1)
+    if sys.argv[1:2] == ["check"]:
+        return check(sys.argv[2])
+    GOLDEN.mkdir(exist_ok=True)
+    parts = {"images": images(), "cut_resnet": cut_resnet(), "berts": berts(), "losses": losses(), "optimizers": optimizers()}
+    if len(sys.argv) > 1:  # the folder of a real MiniLM
+        parts["sentences"] = sentences(sys.argv[1])
+    for name, value in parts.items():
+        (GOLDEN / f"{name}.json").write_text(json.dumps(value, separators=(",", ":")) + "\n")
+        print(name, "written")
+    for name, case in parts["images"].items():
+        print(name, "logits", np.round(case["logits"], 4).tolist())
+    for name, case in parts["berts"].items():
+        print(name, "logits", np.round(case["logits"], 4).tolist())
+
+
+if __name__ == "__main__":
+    main()
