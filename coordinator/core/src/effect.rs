@@ -28,6 +28,8 @@ pub enum Effect {
     ScorePass {
         /// Of this job.
         job: JobId,
+        /// Its formation: give it back, so that a late answer is not taken for that of a later walk over the same pass.
+        generation: Generation,
         /// Which.
         pass: Pass,
     },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::identifiers::{JobId, ProcessId, RankIdentity, RequestId, StreamId, WorkerName};
+use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, RequestId, StreamId, WorkerName};
 use crate::spec::JobSpec;
 use crate::state::{
     Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, QuarantinedSample, RankExit, Step,
@@ -132,6 +132,8 @@ pub enum Input {
     PassScored {
         /// Which job.
         job: JobId,
+        /// As in the effect.
+        generation: Generation,
         /// Which pass, as in the effect.
         pass: Pass,
         /// [`crate::metrics::roc_auc`] over all predictions of the pass; `None` where it is undefined.

@@ -13,6 +13,8 @@
 //!
 //! At start it folds the journal with [`apply`] into `State::new`, then gives [`Input::CoordinatorStarted`].
 
+mod apply;
+mod decide;
 mod decision;
 mod effect;
 pub mod identifiers;
@@ -21,14 +23,20 @@ pub mod metrics;
 mod note;
 mod now;
 pub mod order;
+pub mod placement;
+pub mod queries;
 pub mod random;
 pub mod record;
 mod reject;
 mod reply;
 pub mod schedule;
+mod selection;
 pub mod spec;
+mod stage;
 pub mod state;
 
+pub use apply::{annotate, apply, enact};
+pub use decide::{deadline, decide};
 pub use decision::Decision;
 pub use effect::{Effect, StartRank};
 pub use input::{Input, ShardReport};
@@ -37,4 +45,5 @@ pub use now::Now;
 pub use record::{Event, JobEvent, Record};
 pub use reject::Reject;
 pub use reply::{Directive, Reply, Welcome, World};
+pub use stage::Stage;
 pub use state::{Settings, State};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Milliseconds since the Unix epoch.
 ///
 /// The shell takes the wall clock once, at its start, and counts on with the monotonic clock, so that `Now` never goes back while one
-/// coordinator runs. Between two runs it may: whatever counts time over a restart starts anew at `CoordinatorStarted`.
+/// coordinator runs. Nor between two runs: it starts at the later of the wall clock and [`crate::State::latest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Now(pub u64);

@@ -35,12 +35,15 @@ pub use worker::{
 };
 
 use crate::identifiers::{JobId, ProcessId, RequestId, WorkerName};
+use crate::now::Now;
 
 /// The coordinator's state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct State {
     /// Raised at every start of the coordinator; 0 before the first.
     pub coordinator_epoch: u64,
+    /// When the newest record was made. The shell starts its clock no earlier, and no decision is dated before it.
+    pub latest: Now,
     /// Jobs submitted so far.
     pub jobs_submitted: u64,
     /// All jobs.

@@ -23,6 +23,10 @@ pub struct Soft {
     pub stop_sent: BTreeMap<ProcessId, Now>,
     /// Why each waiting job waits.
     pub waiting: BTreeMap<JobId, String>,
+    /// Jobs for which a timer runs: those that start, that wait for a restart, or a rank of which said that it cannot go on.
+    pub timed_jobs: BTreeSet<JobId>,
+    /// Processes that are to end: asked to, or of a job that has ended.
+    pub ending: BTreeSet<ProcessId>,
 }
 
 /// Ends of leases, in order, so that the next one is found without a walk over all workers.

@@ -1,0 +1,131 @@
+//! Applying: what a record or a note changes. Total and without policy, so that replaying a journal is a fold that cannot fail.
+//!
+//! A record that does not fit the state (which no `decide` would have written) changes nothing.
+
+mod conditions;
+mod job;
+
+use std::sync::Arc;
+
+use crate::decision::Decision;
+use crate::identifiers::WorkerName;
+use crate::note::Note;
+use crate::now::Now;
+use crate::record::{Event, Record};
+use crate::state::{LossReason, MemberState, Phase, Presence, Soft, State, Worker, WorkerDescription};
+
+/// Applies one journaled record.
+pub fn apply(state: &mut State, record: &Record) {
+    let at = record.at;
+    state.latest = state.latest.max(at);
+    match &record.event {
+        Event::CoordinatorStarted { epoch } => start(state, *epoch, at),
+        Event::WorkerAttached(description) => attach(state, description, at),
+        Event::WorkerLost { worker, reason } => lose(state, worker, *reason, at),
+        Event::WorkerForgotten { worker } => {
+            state.workers.remove(worker);
+            state.processes.retain(|_, process| process.worker != *worker);
+        }
+        Event::Job { job, event } => job::apply(state, job, event, at),
+    }
+}
+
+/// Applies one note.
+pub fn annotate(state: &mut State, note: &Note) {
+    let soft = &mut state.soft;
+    match note.clone() {
+        Note::LeaseRenewed { worker, end } => soft.leases.renew(&worker, end),
+        Note::StreamOpened { worker, stream } => {
+            soft.streams.insert(worker, stream);
+        }
+        Note::StreamClosed { worker } => {
+            soft.streams.remove(&worker);
+        }
+        Note::ShardLeased {
+            job,
+            pass,
+            shard,
+            process,
+        } => {
+            soft.shard_leases.entry((job, pass)).or_default().insert(shard, process);
+        }
+        Note::StopSent { process, at } => {
+            if soft.ending.contains(&process) {
+                soft.stop_sent.insert(process, at);
+            }
+        }
+        Note::Waiting {
+            job,
+            reason: Some(reason),
+        } => {
+            soft.waiting.insert(job, reason);
+        }
+        Note::Waiting { job, reason: None } => {
+            soft.waiting.remove(&job);
+        }
+    }
+}
+
+/// Applies a whole decision, after its records were journaled.
+pub fn enact(state: &mut State, decision: &Decision) {
+    for record in &decision.records {
+        apply(state, record);
+    }
+    for note in &decision.notes {
+        annotate(state, note);
+    }
+}
+
+fn start(state: &mut State, epoch: u64, at: Now) {
+    state.coordinator_epoch = epoch;
+    state.soft = Soft {
+        started_at: at,
+        ..Soft::default()
+    };
+    state.soft.timed_jobs = state
+        .jobs
+        .iter()
+        .filter(|(_, job)| job::has_timer(job))
+        .map(|(id, _)| id.clone())
+        .collect();
+    state.soft.ending = state
+        .processes
+        .iter()
+        .filter(|(_, process)| {
+            let ended = state
+                .jobs
+                .get(&process.job)
+                .is_none_or(|job| matches!(job.phase, Phase::Ended(_)));
+            ended || process.stop.is_some()
+        })
+        .map(|(id, _)| id.clone())
+        .collect();
+}
+
+fn attach(state: &mut State, description: &WorkerDescription, at: Now) {
+    let attached_at = state
+        .workers
+        .get(&description.name)
+        .filter(|worker| worker.is_attached())
+        .map_or(at, |worker| worker.attached_at);
+    let worker = Worker {
+        description: description.clone(),
+        attached_at,
+        presence: Presence::Attached,
+    };
+    state.workers.insert(description.name.clone(), Arc::new(worker));
+}
+
+fn lose(state: &mut State, name: &WorkerName, reason: LossReason, at: Now) {
+    let Some(worker) = state.workers.get_mut(name) else {
+        return;
+    };
+    Arc::make_mut(worker).presence = Presence::Lost { at, reason };
+    state.soft.leases.drop_worker(name);
+    state.soft.streams.remove(name);
+    for (id, process) in state.processes.iter().filter(|(_, process)| process.worker == *name) {
+        if let Some(job) = state.jobs.get_mut(&process.job) {
+            job::set_member_state(Arc::make_mut(job), id, &MemberState::Exited);
+        }
+    }
+}

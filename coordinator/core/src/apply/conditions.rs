@@ -1,0 +1,141 @@
+//! How events become conditions. The sentences follow from the facts in the records alone.
+
+use crate::now::Now;
+use crate::record::JobEvent;
+use crate::spec::Word;
+use crate::state::{Condition, ConditionKind, ConditionStatus, FailureReason, Job, Member, Outcome, TrainingEnd};
+
+/// The first condition of a job.
+pub(super) fn submit(job: &mut Job, at: Now) {
+    set(
+        job,
+        at,
+        ConditionKind::Queued,
+        true,
+        ("WaitingForSlots", "waits to be placed".to_owned()),
+    );
+}
+
+/// The conditions after an event; the event itself has been applied to the job.
+pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
+    use ConditionKind::{Admitted, Queued, Running};
+    match event {
+        JobEvent::GangFormed { members, .. } => {
+            let place = place(members);
+            set(job, at, Queued, false, ("SlotsFound", place.clone()));
+            set(job, at, Admitted, true, ("GangFormed", place));
+            set(
+                job,
+                at,
+                Running,
+                false,
+                ("Rendezvous", "waits for its ranks to join".to_owned()),
+            );
+        }
+        JobEvent::GangCompleted { collective } => {
+            let ranks = counted(job.members().len(), "rank");
+            let message = format!(
+                "{ranks} joined in generation {} ({})",
+                job.generation,
+                collective.as_str()
+            );
+            set(job, at, Running, true, ("GangStarted", message));
+        }
+        JobEvent::GangBroken { cause } => {
+            set(job, at, Running, false, ("RankLost", cause.failure.message.clone()));
+        }
+        JobEvent::RestartScheduled { cause, .. } => {
+            let message = format!("is to be formed again: {}", cause.failure.message);
+            set(job, at, Queued, true, ("Restarting", message.clone()));
+            set(job, at, Admitted, false, ("Restarting", message));
+            set(job, at, Running, false, ("RankLost", cause.failure.message.clone()));
+        }
+        JobEvent::Ended { outcome } => end(job, outcome, at),
+        _ => {}
+    }
+}
+
+fn end(job: &mut Job, outcome: &Outcome, at: Now) {
+    use ConditionKind::{Admitted, Failed, Queued, Running, Succeeded};
+    let (reason, message) = match outcome {
+        Outcome::Succeeded => success(job),
+        Outcome::Failed(failure) => (failure.reason.as_str(), failure.message.clone()),
+        Outcome::Cancelled => (FailureReason::Cancelled.as_str(), "a person ended the job".to_owned()),
+    };
+    for kind in [Queued, Admitted, Running] {
+        if job
+            .conditions
+            .iter()
+            .any(|condition| condition.kind == kind && condition.status == ConditionStatus::True)
+        {
+            set(job, at, kind, false, ("Ended", message.clone()));
+        }
+    }
+    let kind = if *outcome == Outcome::Succeeded {
+        Succeeded
+    } else {
+        Failed
+    };
+    set(job, at, kind, true, (reason, message));
+}
+
+fn success(job: &Job) -> (&'static str, String) {
+    match job.run.training_end {
+        Some(TrainingEnd::EarlyStopped { metric, patience, .. }) => (
+            "EarlyStopped",
+            format!(
+                "validation/{} did not improve for {}; {} done",
+                metric.word(),
+                counted(patience as usize, "evaluation"),
+                counted(job.run.epochs_concluded as usize, "epoch"),
+            ),
+        ),
+        _ => (
+            "Completed",
+            format!("{} done", counted(job.run.epochs_concluded as usize, "epoch")),
+        ),
+    }
+}
+
+fn place(members: &[Member]) -> String {
+    let mut workers: Vec<&str> = members.iter().map(|member| member.worker.as_str()).collect();
+    workers.dedup();
+    format!("{} on {}", counted(members.len(), "rank"), workers.join(", "))
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
+fn set(job: &mut Job, at: Now, kind: ConditionKind, holds: bool, why: (&str, String)) {
+    let status = if holds {
+        ConditionStatus::True
+    } else {
+        ConditionStatus::False
+    };
+    let (reason, message) = (why.0.to_owned(), why.1);
+    match job.conditions.iter_mut().find(|condition| condition.kind == kind) {
+        Some(condition) => {
+            if condition.status != status {
+                condition.last_transition = at;
+            }
+            condition.status = status;
+            condition.reason = reason;
+            condition.message = message;
+        }
+        None => {
+            job.conditions.push(Condition {
+                kind,
+                status,
+                reason,
+                message,
+                last_transition: at,
+            });
+            job.conditions.sort_by_key(|condition| condition.kind);
+        }
+    }
+}

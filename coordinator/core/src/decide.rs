@@ -1,0 +1,109 @@
+//! Deciding: what follows from an input, as records, notes, effects and a reply. All policy is here, and nothing here changes the state.
+//!
+//! An input is first answered for itself; then whatever has become possible or necessary is settled (a gang that has come down is
+//! formed again, a waiting job is placed). The latter looks at the state alone, never at the input, so it also heals what a crash between
+//! two decisions left open.
+
+mod causes;
+mod draft;
+mod losses;
+pub(crate) mod members;
+mod passes;
+mod placing;
+mod ranks;
+mod registration;
+mod submission;
+mod timers;
+mod training;
+mod workers;
+
+pub use timers::deadline;
+
+use crate::decision::Decision;
+use crate::input::Input;
+use crate::now::Now;
+use crate::reject::Reject;
+use crate::reply::Reply;
+use crate::state::State;
+use draft::Draft;
+
+/// Decides what follows from an input.
+///
+/// # Errors
+/// [`Reject`], if the input is not followed; then nothing changes.
+pub fn decide(state: &State, now: Now, input: Input) -> Result<Decision, Reject> {
+    let mut draft = Draft::new(state, now.max(state.latest));
+    let reply = answer(&mut draft, input)?;
+    Ok(draft.finish(reply))
+}
+
+fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
+    match input {
+        Input::CoordinatorStarted => Ok(timers::start(draft)),
+        Input::Tick => Ok(timers::tick(draft)),
+        Input::Submit { spec, request } => submission::submit(draft, spec, request),
+        Input::Cancel { job } => submission::cancel(draft, &job),
+        Input::AgentAttached {
+            description,
+            processes,
+            stream,
+        } => workers::attach(draft, description, &processes, stream),
+        Input::AgentHeartbeat { worker, stream } => workers::heartbeat(draft, &worker, stream),
+        Input::AgentDetached { worker, stream } => Ok(workers::detach(draft, &worker, stream)),
+        Input::AgentLeaving { worker, stream } => workers::leave(draft, &worker, stream),
+        Input::RankStarted { worker, process, pid } => Ok(workers::confirm_start(draft, &worker, &process, pid)),
+        Input::RankExited { worker, process, exit } => Ok(workers::report_exit(draft, &worker, &process, exit)),
+        rank_call => answer_rank(draft, rank_call),
+    }
+}
+
+fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
+    match input {
+        Input::RankJoined {
+            identity,
+            ring_address,
+            device,
+        } => ranks::join(draft, &identity, ring_address, device),
+        Input::CollectiveIdShared { identity, id } => ranks::share_collective_id(draft, &identity, id),
+        Input::RankFailed { identity, failure } => ranks::report_failure(draft, &identity, failure),
+        Input::DatasetRegistered { identity, dataset } => registration::dataset(draft, &identity, &dataset),
+        Input::ModelRegistered { identity, model } => registration::model(draft, &identity, model),
+        Input::ShardRequested { identity, pass } => passes::request_shard(draft, &identity, pass),
+        Input::ShardCompleted {
+            identity,
+            pass,
+            shard,
+            report,
+        } => passes::complete_shard(draft, &identity, (pass, shard), report),
+        Input::SampleQuarantined { identity, sample } => passes::quarantine(draft, &identity, sample),
+        Input::PassScored {
+            job,
+            generation,
+            pass,
+            roc_auc,
+        } => passes::score(draft, &job, (generation, pass), roc_auc),
+        Input::StepsCommitted { identity, steps } => training::commit_steps(draft, &identity, &steps),
+        Input::CheckpointStored { identity, checkpoint } => training::store_checkpoint(draft, &identity, checkpoint),
+        Input::ArtifactStored { identity, artifact } => training::store_artifact(draft, &identity, artifact),
+        Input::JobFinished { identity } => training::finish(draft, &identity),
+        Input::CoordinatorStarted
+        | Input::Tick
+        | Input::Submit { .. }
+        | Input::Cancel { .. }
+        | Input::AgentAttached { .. }
+        | Input::AgentHeartbeat { .. }
+        | Input::AgentDetached { .. }
+        | Input::AgentLeaving { .. }
+        | Input::RankStarted { .. }
+        | Input::RankExited { .. } => unreachable!("these are answered before"),
+    }
+}
+
+/// Settles what the state alone calls for.
+fn settle(draft: &mut Draft<'_>) {
+    losses::settle(draft);
+    placing::settle(draft);
+}
+
+#[cfg(test)]
+mod tests;

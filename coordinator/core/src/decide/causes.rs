@@ -1,0 +1,132 @@
+//! What the end of a rank says: nothing, that others were gone, that the rank itself was lost, or that no restart helps.
+//!
+//! When one rank dies, the others fail in its wake, and their reports may arrive first. So a rank that blames its peers
+//! (`NodeFailures`) never explains a loss that has a better explanation.
+
+use crate::now::Now;
+use crate::state::{Cause, Ending, Failure, FailureReason, Member, RankExit, Standing, StopRequest};
+
+/// Exit status of a rank that met a user error or bad data.
+const USER_ERROR: i32 = 10;
+/// Exit status of a rank that met NaN or infinity.
+const NUMERICAL_ERROR: i32 = 11;
+/// Exit status of a rank that was asked to stop.
+const STOPPED: i32 = 12;
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+/// Log lines that a failure keeps.
+const LOG_LINES: usize = 40;
+
+/// Everything that is known about the end of a rank.
+pub(super) struct End<'a> {
+    pub(super) member: &'a Member,
+    /// Set if the rank had been asked to end.
+    pub(super) stop: Option<StopRequest>,
+    pub(super) exit: &'a RankExit,
+    /// What the rank said before.
+    pub(super) report: Option<&'a Failure>,
+    pub(super) at: Now,
+}
+
+/// The cause that the end is, or `None` if it only followed our own request.
+pub(super) fn of_exit(end: &End<'_>) -> Option<Cause> {
+    if end.report.is_none() && end.stop.is_some_and(|stop| is_obedient(&end.exit.ending, stop, end.at)) {
+        return None;
+    }
+    let (standing, reason) = classify(end);
+    let mut message = describe(end);
+    if let Some(report) = end.report {
+        message = if standing == Standing::Fatal {
+            report.message.clone()
+        } else {
+            format!("{message}: {}", report.message)
+        };
+    }
+    let mut last_log_lines = end.exit.last_log_lines.clone();
+    if let (true, Some(report)) = (last_log_lines.is_empty(), end.report) {
+        last_log_lines.clone_from(&report.last_log_lines);
+    }
+    last_log_lines.drain(..last_log_lines.len().saturating_sub(LOG_LINES));
+    let failure = Failure {
+        reason,
+        message,
+        rank: Some(end.member.rank),
+        host: end.member.host.clone(),
+        last_log_lines,
+    };
+    Some(Cause {
+        standing,
+        failure,
+        at: end.at,
+    })
+}
+
+/// Whether a process that was asked to end did just that. A kill before the grace period was over is somebody else's.
+fn is_obedient(ending: &Ending, stop: StopRequest, at: Now) -> bool {
+    match ending {
+        Ending::Exited(0 | STOPPED) | Ending::Killed(SIGTERM) | Ending::Vanished | Ending::NotStarted(_) => true,
+        Ending::Killed(SIGKILL) => at >= stop.at + stop.grace,
+        Ending::Exited(_) | Ending::Killed(_) => false,
+    }
+}
+
+fn classify(end: &End<'_>) -> (Standing, FailureReason) {
+    use FailureReason::{BadData, Misconfigured, NodeFailures, NumericalError};
+    let reported = end.report.map(|report| report.reason);
+    match (&end.exit.ending, reported) {
+        (Ending::Exited(USER_ERROR), None | Some(NodeFailures)) => (Standing::Fatal, Misconfigured),
+        (Ending::Exited(USER_ERROR), Some(reason)) => (Standing::Fatal, reason),
+        (Ending::Exited(NUMERICAL_ERROR), _) => (Standing::Fatal, NumericalError),
+        (_, Some(reason @ (Misconfigured | BadData | NumericalError))) => (Standing::Fatal, reason),
+        (_, Some(NodeFailures)) => (Standing::Consequence, NodeFailures),
+        (_, Some(reason)) => (Standing::Primary, reason),
+        (_, None) => (Standing::Primary, NodeFailures),
+    }
+}
+
+fn describe(end: &End<'_>) -> String {
+    let who = format!("rank {} on {}", end.member.rank, end.member.host);
+    match &end.exit.ending {
+        Ending::Exited(USER_ERROR) => format!("{who} cannot run this job; its log says why"),
+        Ending::Exited(NUMERICAL_ERROR) => format!("{who} met a loss or a gradient that is not finite"),
+        Ending::Exited(0) => format!("{who} exited before the job was finished"),
+        Ending::Exited(STOPPED) => format!("{who} was stopped from outside"),
+        Ending::Exited(status) => format!("{who} exited with status {status}"),
+        Ending::Killed(signal) => format!("{who} was killed by {}", signal_name(*signal)),
+        Ending::NotStarted(why) => format!("{who} could not be started: {why}"),
+        Ending::Vanished => format!("{who} is gone: its agent came back without it"),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        SIGKILL => "SIGKILL",
+        11 => "SIGSEGV",
+        SIGTERM => "SIGTERM",
+        _ => return format!("signal {signal}"),
+    };
+    format!("signal {signal} ({name})")
+}
+
+/// A rank or a worker is gone without an exit that would tell more.
+pub(super) fn primary(member: &Member, message: String, at: Now) -> Cause {
+    let failure = Failure {
+        reason: FailureReason::NodeFailures,
+        message,
+        rank: Some(member.rank),
+        host: member.host.clone(),
+        last_log_lines: Vec::new(),
+    };
+    Cause {
+        standing: Standing::Primary,
+        failure,
+        at,
+    }
+}

@@ -1,0 +1,93 @@
+//! A decision in the making: its parts so far, and the state as it will be once they are applied.
+
+use crate::apply::{annotate, apply};
+use crate::decision::Decision;
+use crate::effect::Effect;
+use crate::identifiers::JobId;
+use crate::note::Note;
+use crate::now::Now;
+use crate::record::{Event, JobEvent, Record};
+use crate::reply::Reply;
+use crate::state::State;
+
+/// Collects records, notes and effects. The state is copied only when something looks at it after a change: heartbeats and committed steps,
+/// which are most of all inputs, never copy.
+pub(super) struct Draft<'a> {
+    base: &'a State,
+    ahead: Option<Box<State>>,
+    applied_records: usize,
+    applied_notes: usize,
+    now: Now,
+    records: Vec<Record>,
+    notes: Vec<Note>,
+    effects: Vec<Effect>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(base: &'a State, now: Now) -> Self {
+        Self {
+            base,
+            ahead: None,
+            applied_records: 0,
+            applied_notes: 0,
+            now,
+            records: Vec::new(),
+            notes: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        self.now
+    }
+
+    /// The state before the decision.
+    pub(super) fn base(&self) -> &'a State {
+        self.base
+    }
+
+    /// The state with all that has been decided so far.
+    pub(super) fn state(&mut self) -> &State {
+        if self.applied_records == self.records.len() && self.applied_notes == self.notes.len() {
+            return self.ahead.as_deref().unwrap_or(self.base);
+        }
+        let ahead = self.ahead.get_or_insert_with(|| Box::new(self.base.clone()));
+        for record in &self.records[self.applied_records..] {
+            apply(ahead, record);
+        }
+        for note in &self.notes[self.applied_notes..] {
+            annotate(ahead, note);
+        }
+        self.applied_records = self.records.len();
+        self.applied_notes = self.notes.len();
+        ahead
+    }
+
+    pub(super) fn record(&mut self, event: Event) {
+        self.records.push(Record { at: self.now, event });
+    }
+
+    pub(super) fn record_job(&mut self, job: &JobId, event: JobEvent) {
+        self.record(Event::Job {
+            job: job.clone(),
+            event,
+        });
+    }
+
+    pub(super) fn note(&mut self, note: Note) {
+        self.notes.push(note);
+    }
+
+    pub(super) fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(super) fn finish(self, reply: Reply) -> Decision {
+        Decision {
+            records: self.records,
+            notes: self.notes,
+            effects: self.effects,
+            reply,
+        }
+    }
+}

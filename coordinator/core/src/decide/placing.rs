@@ -1,0 +1,235 @@
+//! Which waiting job gets slots: in the order of submission.
+//!
+//! A job that waits for slots that other jobs hold keeps later ones of the same kind waiting too, so that small jobs cannot starve a large
+//! one. A job that all attached workers together could not hold keeps nobody waiting: no end of another job would help it.
+
+use std::collections::BTreeMap;
+
+use super::draft::Draft;
+use crate::effect::{Effect, StartRank};
+use crate::identifiers::{JobId, ProcessId};
+use crate::note::Note;
+use crate::now::Now;
+use crate::placement::{self, Blocked, Placement, Problem, SlotState, WorkerSlots};
+use crate::record::JobEvent;
+use crate::spec::ResourcesSpec;
+use crate::state::{Checkpoint, DeviceKind, Job, Member, MemberState, Pass, Phase, State};
+
+/// Forms the gangs that can be formed, and says of the other jobs why they wait.
+pub(super) fn settle(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    let waiting = waiting_jobs(draft.state(), now);
+    if waiting.is_empty() {
+        return;
+    }
+    let mut workers = connected_workers(draft.state());
+    let mut ahead: BTreeMap<DeviceKind, (JobId, String)> = BTreeMap::new();
+    // Equal requests have equal answers until a gang is formed.
+    let mut refusals: Vec<(ResourcesSpec, Blocked)> = Vec::new();
+    for id in waiting {
+        let Some(job) = draft.state().jobs.get(&id).cloned() else {
+            continue;
+        };
+        let request = job.spec.resources;
+        if let Some((first, reason)) = ahead.get(&placement::kind(request.device, &workers)) {
+            wait(draft, &id, format!("waits behind jobs/{first}, which {reason}"));
+            continue;
+        }
+        let known = refusals
+            .iter()
+            .find(|(refused, _)| *refused == request)
+            .map(|(_, blocked)| blocked.clone());
+        let answer = match known {
+            Some(blocked) => Err(blocked),
+            None => {
+                let problem = Problem { request, workers };
+                let answer = placement::solve(&problem, previous(&job).as_ref());
+                workers = problem.workers;
+                answer
+            }
+        };
+        match answer {
+            Ok(placement) => {
+                take(&mut workers, &placement);
+                refusals.clear();
+                form_gang(draft, &job, &placement);
+            }
+            Err(blocked) => {
+                if blocked.enough_in_all {
+                    ahead.insert(blocked.kind, (id.clone(), blocked.reason.clone()));
+                }
+                wait(draft, &id, blocked.reason.clone());
+                refusals.push((request, blocked));
+            }
+        }
+    }
+}
+
+fn waiting_jobs(state: &State, now: Now) -> Vec<JobId> {
+    let mut waiting: Vec<&Job> = state
+        .jobs
+        .values()
+        .map(|job| job.as_ref())
+        .filter(|job| match &job.phase {
+            Phase::Queued => true,
+            Phase::Restarting(restart) => restart.not_before <= now,
+            _ => false,
+        })
+        .collect();
+    waiting.sort_by_key(|job| job.sequence);
+    waiting.into_iter().map(|job| job.id.clone()).collect()
+}
+
+fn connected_workers(state: &State) -> Vec<WorkerSlots> {
+    let mut taken: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+    for process in state.processes.values() {
+        taken.entry(&process.worker).or_default().push(process.slot);
+    }
+    state
+        .workers
+        .values()
+        .filter(|worker| worker.is_attached() && state.is_connected(&worker.description.name))
+        .map(|worker| {
+            let name = &worker.description.name;
+            let taken = taken.get(name).map_or(&[][..], Vec::as_slice);
+            let slots = worker.description.slots.iter().map(|slot| SlotState {
+                index: slot.index,
+                kind: slot.kind(),
+                free: !taken.contains(&slot.index),
+            });
+            WorkerSlots {
+                name: name.clone(),
+                slots: slots.collect(),
+            }
+        })
+        .collect()
+}
+
+fn take(workers: &mut [WorkerSlots], placement: &Placement) {
+    for (name, slots) in &placement.workers {
+        for worker in workers.iter_mut().filter(|worker| worker.name == *name) {
+            for slot in worker.slots.iter_mut().filter(|slot| slots.contains(&slot.index)) {
+                slot.free = false;
+            }
+        }
+    }
+}
+
+/// Where the job ran before.
+fn previous(job: &Job) -> Option<Placement> {
+    let Phase::Restarting(restart) = &job.phase else {
+        return None;
+    };
+    let mut placement = Placement::default();
+    for member in &restart.last {
+        match placement
+            .workers
+            .iter_mut()
+            .find(|(worker, _)| *worker == member.worker)
+        {
+            Some((_, slots)) => slots.push(member.slot),
+            None => placement.workers.push((member.worker.clone(), vec![member.slot])),
+        }
+    }
+    Some(placement)
+}
+
+fn wait(draft: &mut Draft<'_>, id: &JobId, reason: String) {
+    if draft.state().soft.waiting.get(id) != Some(&reason) {
+        draft.note(Note::Waiting {
+            job: id.clone(),
+            reason: Some(reason),
+        });
+    }
+}
+
+fn form_gang(draft: &mut Draft<'_>, job: &Job, placement: &Placement) {
+    let generation = job.generation.next();
+    let members = members(draft.state(), job, placement);
+    let (steps_kept, epochs_kept) = job.run.resume().map_or(
+        (0, 0),
+        |Checkpoint {
+             steps_done,
+             epochs_done,
+             ..
+         }| (*steps_done, *epochs_done),
+    );
+    let processes: Vec<ProcessId> = members.iter().map(|member| member.process.clone()).collect();
+    draft.record_job(
+        &job.id,
+        JobEvent::GangFormed {
+            generation,
+            members,
+            steps_kept,
+            epochs_kept,
+        },
+    );
+    for process in &processes {
+        start_again(draft, process);
+    }
+    request_scores(draft, &job.id);
+}
+
+fn members(state: &State, job: &Job, placement: &Placement) -> Vec<Member> {
+    let generation = job.generation.next();
+    let mut members = Vec::new();
+    for (name, slots) in &placement.workers {
+        let Some(worker) = state.workers.get(name) else {
+            continue;
+        };
+        for (local_rank, &slot) in (0u32..).zip(slots) {
+            let rank = u32::try_from(members.len()).unwrap_or(u32::MAX);
+            let device = worker.description.slots.iter().find(|known| known.index == slot);
+            members.push(Member {
+                rank,
+                worker: name.clone(),
+                host: worker.description.host.clone(),
+                slot,
+                device: device.map(|known| known.device.clone()).unwrap_or_default(),
+                local_rank,
+                local_world_size: u32::try_from(slots.len()).unwrap_or(u32::MAX),
+                process: ProcessId::from(format!("{}-g{generation}-r{rank}", job.id)),
+                state: MemberState::Starting,
+            });
+        }
+    }
+    members
+}
+
+/// Asks for a process of a formed gang, for the first time or once more.
+pub(super) fn start_again(draft: &mut Draft<'_>, id: &ProcessId) {
+    let state = draft.state();
+    let Some(process) = state.processes.get(id) else { return };
+    let Some(gang) = state.job(&process.job).and_then(Job::gang) else {
+        return;
+    };
+    let Some(member) = gang.member(id) else { return };
+    let start = StartRank {
+        worker: process.worker.clone(),
+        process: id.clone(),
+        job: process.job.clone(),
+        generation: process.generation,
+        rank: member.rank,
+        world_size: u32::try_from(gang.members.len()).unwrap_or(u32::MAX),
+        local_rank: member.local_rank,
+        local_world_size: member.local_world_size,
+        slot: member.slot,
+    };
+    draft.effect(Effect::StartRank(start));
+}
+
+/// Asks for the scores of evaluations whose shards are all in; the answer may have been lost with a formation or a coordinator.
+pub(super) fn request_scores(draft: &mut Draft<'_>, id: &JobId) {
+    let Some(job) = draft.state().jobs.get(id).cloned() else {
+        return;
+    };
+    for (&pass, progress) in &job.run.passes {
+        if matches!(pass, Pass::Evaluate { .. }) && progress.is_complete() {
+            draft.effect(Effect::ScorePass {
+                job: id.clone(),
+                generation: job.generation,
+                pass,
+            });
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What ranks found on their machines: the first manifest and the first model are the job's, and every other rank must have found the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::draft::Draft;
+use super::members::{Caller, working};
+use super::{losses, settle};
+use crate::identifiers::RankIdentity;
+use crate::record::JobEvent;
+use crate::reject::Reject;
+use crate::reply::Reply;
+use crate::state::{Dataset, Failure, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
+
+pub(super) fn dataset(draft: &mut Draft<'_>, identity: &RankIdentity, found: &Arc<Dataset>) -> Result<Reply, Reject> {
+    let caller = working(draft.base(), identity)?;
+    validate(found)?;
+    let run = &caller.job.run;
+    let Some(registered) = &run.dataset else {
+        let cut = |split: &SplitManifest| (split.split, ShardTable::cut(split.samples, found.classes.len()));
+        let shards: BTreeMap<SplitName, ShardTable> =
+            found.splits.iter().filter(|split| split.samples > 0).map(cut).collect();
+        let (rank, host) = (caller.member.rank, caller.member.host.clone());
+        draft.record_job(
+            &identity.job,
+            JobEvent::DatasetRegistered {
+                dataset: found.clone(),
+                shards,
+                rank,
+                host,
+            },
+        );
+        return Ok(Reply::Dataset {
+            dataset: found.clone(),
+            quarantined: run.quarantined.clone(),
+        });
+    };
+    let Some(difference) = difference(&registered.dataset, found) else {
+        let dataset = registered.dataset.clone();
+        return Ok(Reply::Dataset {
+            dataset,
+            quarantined: run.quarantined.clone(),
+        });
+    };
+    let message = format!(
+        "rank {} on {} and rank {} on {} see different data: {difference}; every worker must see the same files",
+        registered.rank, registered.host, caller.member.rank, caller.member.host,
+    );
+    Ok(fail(draft, &caller, FailureReason::BadData, message))
+}
+
+/// Ends the caller's job by what it found.
+fn fail(draft: &mut Draft<'_>, caller: &Caller<'_>, reason: FailureReason, message: String) -> Reply {
+    let failure = Failure {
+        reason,
+        message,
+        rank: Some(caller.member.rank),
+        host: caller.member.host.clone(),
+        last_log_lines: Vec::new(),
+    };
+    losses::fail_job(draft, &caller.job.id, failure.clone());
+    settle(draft);
+    Reply::JobFailed(failure)
+}
+
+fn validate(dataset: &Dataset) -> Result<(), Reject> {
+    let invalid = |reason: String| {
+        Err(Reject::Invalid {
+            field: "dataset",
+            reason,
+        })
+    };
+    let classes = dataset.classes.len();
+    if classes == 0 {
+        return invalid("expected at least one class, found none".to_owned());
+    }
+    let names: BTreeSet<SplitName> = dataset.splits.iter().map(|split| split.split).collect();
+    if names.len() != dataset.splits.len() {
+        return invalid("expected each split once, found one twice".to_owned());
+    }
+    if dataset.split(SplitName::Train).is_none() {
+        return invalid("expected samples in split train, found none".to_owned());
+    }
+    for split in &dataset.splits {
+        let counted = split
+            .class_counts
+            .iter()
+            .try_fold(0u64, |sum, count| sum.checked_add(*count));
+        if split.class_counts.len() != classes || counted != Some(split.samples) {
+            return invalid(format!(
+                "expected {classes} class counts of split {} that add up to {}, found {:?}",
+                split.split, split.samples, split.class_counts,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The first thing in which two manifests differ: `expected …, found …`.
+fn difference(registered: &Dataset, found: &Dataset) -> Option<String> {
+    for name in SplitName::ALL {
+        let describe = |dataset: &Dataset| match dataset.splits.iter().find(|split| split.split == name) {
+            Some(split) => format!("{} samples with digest {}", split.samples, short(&split.digest)),
+            None => "no such split".to_owned(),
+        };
+        let of = |dataset: &Dataset| {
+            let split = dataset.splits.iter().find(|split| split.split == name);
+            split.map(|split| (split.samples, split.digest.clone()))
+        };
+        if of(registered) != of(found) {
+            return Some(format!(
+                "split {name}: expected {}, found {}",
+                describe(registered),
+                describe(found)
+            ));
+        }
+    }
+    if registered.classes != found.classes {
+        let list = |dataset: &Dataset| dataset.classes.join(", ");
+        return Some(format!(
+            "classes: expected [{}], found [{}]",
+            list(registered),
+            list(found)
+        ));
+    }
+    None
+}
+
+/// Enough of a digest to tell two apart.
+fn short(digest: &str) -> &str {
+    digest.get(..16).unwrap_or(digest)
+}
+
+pub(super) fn model(draft: &mut Draft<'_>, identity: &RankIdentity, found: ModelSummary) -> Result<Reply, Reject> {
+    let caller = working(draft.base(), identity)?;
+    let Some(registered) = &caller.job.run.model else {
+        let (rank, host) = (caller.member.rank, caller.member.host.clone());
+        draft.record_job(
+            &identity.job,
+            JobEvent::ModelRegistered {
+                model: found,
+                rank,
+                host,
+            },
+        );
+        return Ok(Reply::Done);
+    };
+    if registered.model == found {
+        return Ok(Reply::Done);
+    }
+    let describe = |model: &ModelSummary| {
+        format!(
+            "{} frozen and {} trainable parameters, cut {}, frozen digest {}",
+            model.frozen_parameters,
+            model.trainable_parameters,
+            model.cut,
+            short(&model.frozen_digest),
+        )
+    };
+    let message = format!(
+        "rank {} on {} and rank {} on {} loaded different models: expected {}, found {}; every worker must see the same weights",
+        registered.rank,
+        registered.host,
+        caller.member.rank,
+        caller.member.host,
+        describe(&registered.model),
+        describe(&found),
+    );
+    Ok(fail(draft, &caller, FailureReason::Misconfigured, message))
+}

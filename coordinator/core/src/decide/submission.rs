@@ -1,0 +1,62 @@
+//! What people ask for: jobs begin and end.
+
+use std::sync::Arc;
+
+use super::draft::Draft;
+use super::{losses, settle};
+use crate::identifiers::{JobId, RequestId};
+use crate::record::JobEvent;
+use crate::reject::Reject;
+use crate::reply::Reply;
+use crate::spec::JobSpec;
+use crate::state::{Outcome, Phase, State};
+
+pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>, request: Option<RequestId>) -> Result<Reply, Reject> {
+    let state = draft.base();
+    if let Some(job) = request.as_ref().and_then(|request| state.requests.job(request)) {
+        return Ok(Reply::Submitted(job.clone()));
+    }
+    let limit = state.settings.unfinished_jobs;
+    let unfinished = state
+        .jobs
+        .values()
+        .filter(|job| !matches!(job.phase, Phase::Ended(_)))
+        .count();
+    if unfinished >= limit {
+        return Err(Reject::LimitReached {
+            what: "unfinished jobs",
+            limit,
+        });
+    }
+    let id = free_id(state, &spec.name);
+    draft.record_job(&id, JobEvent::Submitted { spec, request });
+    settle(draft);
+    Ok(Reply::Submitted(id))
+}
+
+/// The name itself, or with the first of `-2`, `-3`, … that no job has.
+fn free_id(state: &State, name: &str) -> JobId {
+    let plain = JobId::from(name);
+    if !state.jobs.contains_key(&plain) {
+        return plain;
+    }
+    let mut number = 2u64;
+    loop {
+        let id = JobId::from(format!("{name}-{number}"));
+        if !state.jobs.contains_key(&id) {
+            return id;
+        }
+        number += 1;
+    }
+}
+
+pub(super) fn cancel(draft: &mut Draft<'_>, id: &JobId) -> Result<Reply, Reject> {
+    let Some(job) = draft.base().job(id) else {
+        return Err(Reject::JobNotFound { job: id.clone() });
+    };
+    if job.outcome().is_none() {
+        losses::end_job(draft, id, Outcome::Cancelled);
+        settle(draft);
+    }
+    Ok(Reply::Done)
+}

@@ -1,0 +1,172 @@
+//! Time: what happens at the start of a coordinator, at a deadline, and which deadline is next.
+
+use super::draft::Draft;
+use super::{causes, losses, placing, settle};
+use crate::identifiers::{JobId, ProcessId, WorkerName};
+use crate::note::Note;
+use crate::now::Now;
+use crate::record::Event;
+use crate::reply::Reply;
+use crate::state::{Gang, Job, LossReason, MemberState, Phase, Process, RunningGang, State};
+
+/// Beyond the grace period, before an agent is reminded of a process that it was told to end.
+const REMINDER: u64 = 1_000;
+
+/// A coordinator has taken over: every worker that was there gets a full lease to attach again.
+pub(super) fn start(draft: &mut Draft<'_>) -> Reply {
+    let state = draft.base();
+    draft.record(Event::CoordinatorStarted {
+        epoch: state.coordinator_epoch + 1,
+    });
+    let end = draft.now() + state.settings.lease;
+    for (worker, _) in state.workers.iter().filter(|(_, worker)| worker.is_attached()) {
+        draft.note(Note::LeaseRenewed {
+            worker: worker.clone(),
+            end,
+        });
+    }
+    for (id, _) in state.jobs.iter().filter(|(_, job)| job.outcome().is_none()) {
+        placing::request_scores(draft, id);
+    }
+    settle(draft);
+    Reply::Done
+}
+
+/// Does what is due.
+pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
+    let now = draft.now();
+    let expired: Vec<WorkerName> = draft.base().soft.leases.ended(now).cloned().collect();
+    for worker in expired {
+        losses::lose_worker(draft, &worker, LossReason::LeaseExpired);
+    }
+    let due: Vec<(JobId, Due)> = due_jobs(draft.state(), now);
+    for (job, due) in due {
+        match due {
+            Due::Joins => give_up_waiting(draft, &job),
+            Due::Exit(process) => losses::stop_process(draft, &process),
+            Due::Restart => {}
+        }
+    }
+    let state = draft.state();
+    let due: Vec<(ProcessId, bool)> = state
+        .soft
+        .ending
+        .iter()
+        .filter_map(|id| {
+            let process = state.processes.get(id)?;
+            (process_deadline(state, id, process)? <= now).then(|| (id.clone(), process.stop.is_some()))
+        })
+        .collect();
+    for (process, is_stopping) in due {
+        if is_stopping {
+            losses::send_stop(draft, &process);
+        } else {
+            losses::stop_process(draft, &process);
+        }
+    }
+    settle(draft);
+    Reply::Done
+}
+
+/// When [`crate::Input::Tick`] is due next; `None`: only an input can change anything.
+pub fn deadline(state: &State) -> Option<Now> {
+    let jobs = state.soft.timed_jobs.iter().filter_map(|id| state.job(id));
+    let jobs = jobs.flat_map(|job| job_deadlines(state, job)).map(|(at, _)| at);
+    let processes = state
+        .soft
+        .ending
+        .iter()
+        .filter_map(|id| process_deadline(state, id, state.processes.get(id)?));
+    state
+        .soft
+        .leases
+        .first_end()
+        .into_iter()
+        .chain(jobs)
+        .chain(processes)
+        .min()
+}
+
+/// What a job waits for.
+enum Due {
+    /// That all ranks join.
+    Joins,
+    /// That a rank that said that it cannot go on ends.
+    Exit(ProcessId),
+    /// That it may be formed again.
+    Restart,
+}
+
+fn due_jobs(state: &State, now: Now) -> Vec<(JobId, Due)> {
+    let jobs = state.soft.timed_jobs.iter().filter_map(|id| state.job(id));
+    let due = jobs.flat_map(|job| job_deadlines(state, job).into_iter().map(|due| (job.id.clone(), due)));
+    due.filter(|(_, (at, _))| *at <= now)
+        .map(|(job, (_, due))| (job, due))
+        .collect()
+}
+
+/// The timers of a job. Those that began under an earlier coordinator begin anew with this one.
+fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
+    let settings = &state.settings;
+    let begun = |at: Now| at.max(state.soft.started_at);
+    let mut deadlines = Vec::new();
+    match &job.phase {
+        Phase::Starting(gang) => {
+            deadlines.push((begun(gang.formed_at) + settings.start_timeout, Due::Joins));
+            deadlines.extend(report_deadlines(state, gang));
+        }
+        Phase::Running(RunningGang { gang, .. }) => deadlines.extend(report_deadlines(state, gang)),
+        // Once its time has come it waits for slots, and the reason says so.
+        Phase::Restarting(restart) if !state.soft.waiting.contains_key(&job.id) => {
+            deadlines.push((restart.not_before, Due::Restart));
+        }
+        _ => {}
+    }
+    deadlines
+}
+
+fn report_deadlines(state: &State, gang: &Gang) -> Vec<(Now, Due)> {
+    let due = gang.reports.iter().filter_map(|report| {
+        let member = gang.members.iter().find(|member| member.rank == report.rank)?;
+        let process = state.processes.get(&member.process)?;
+        let at = report.at.max(state.soft.started_at) + state.settings.report_grace;
+        process.stop.is_none().then(|| (at, Due::Exit(member.process.clone())))
+    });
+    due.collect()
+}
+
+/// When an agent is reminded of a process that is to end, or when a process whose job has succeeded is stopped. An agent that is away is
+/// not waited for: it learns when it is back, or its lease ends.
+fn process_deadline(state: &State, id: &ProcessId, process: &Process) -> Option<Now> {
+    if !state.is_connected(&process.worker) {
+        return None;
+    }
+    let begun = |at: Now| at.max(state.soft.started_at);
+    if let Some(stop) = process.stop {
+        let sent = state.soft.stop_sent.get(id).copied().unwrap_or(begun(stop.at));
+        return Some(sent + (stop.grace + REMINDER));
+    }
+    match state.job(&process.job).map(|job| &job.phase) {
+        Some(Phase::Ended(ended)) => Some(begun(ended.at) + state.settings.linger),
+        _ => None,
+    }
+}
+
+fn give_up_waiting(draft: &mut Draft<'_>, id: &JobId) {
+    let now = draft.now();
+    let seconds = draft.base().settings.start_timeout as f64 / 1000.0;
+    let Some(Phase::Starting(gang)) = draft.state().job(id).map(|job| job.phase.clone()) else {
+        return;
+    };
+    for member in gang
+        .members
+        .iter()
+        .filter(|member| member.state == MemberState::Starting)
+    {
+        let message = format!(
+            "rank {} on {} did not join within {seconds} s",
+            member.rank, member.host
+        );
+        losses::break_gang(draft, id, causes::primary(member, message, now));
+    }
+}

@@ -1,0 +1,286 @@
+//! Training: steps are committed, checkpoints come to exist, epochs end, and rank 0 finishes the job.
+
+use std::collections::BTreeSet;
+
+use super::draft::Draft;
+use super::members::{Caller, working, working_rank_zero};
+use super::{losses, settle};
+use crate::effect::Effect;
+use crate::identifiers::{JobId, RankIdentity};
+use crate::record::JobEvent;
+use crate::reject::Reject;
+use crate::reply::Reply;
+use crate::selection;
+use crate::stage::{self, Stage};
+use crate::state::{Artifact, Checkpoint, Failure, FailureReason, Job, Outcome, Run, SplitName, Step, TrainingEnd};
+
+/// Files that one job may leave.
+const MOST_ARTIFACTS: usize = 1_000;
+/// Newest checkpoints that are kept, beside the best one.
+const KEPT_CHECKPOINTS: usize = 2;
+
+pub(super) fn commit_steps(draft: &mut Draft<'_>, identity: &RankIdentity, steps: &[Step]) -> Result<Reply, Reject> {
+    let caller = working_rank_zero(draft.base(), identity)?;
+    let job = caller.job;
+    let committed = job.run.ledger.committed;
+    let mut next = committed;
+    let fresh: Vec<Step> = steps.iter().filter(|step| step.step >= committed).copied().collect();
+    for step in &fresh {
+        check_step(job, step, next)?;
+        if !step.loss.is_finite() || !step.gradient_norm.is_finite() || !step.learning_rate.is_finite() {
+            return Ok(fail_not_finite(draft, &caller, step));
+        }
+        next += 1;
+    }
+    if !fresh.is_empty() {
+        draft.record_job(&job.id, JobEvent::StepsCommitted { steps: fresh });
+    }
+    Ok(Reply::StepsCommitted(next))
+}
+
+fn check_step(job: &Job, step: &Step, next: u64) -> Result<(), Reject> {
+    let epoch = match Stage::of(&job.run) {
+        Stage::Train { epoch } | Stage::Validate { epoch } => epoch,
+        Stage::Test { .. } | Stage::Finish => job.run.epochs_concluded.saturating_sub(1),
+        stage @ (Stage::Index | Stage::Scan(_)) => {
+            return Err(Reject::OutOfOrder {
+                expected: stage.describe(),
+                found: format!("step {}", step.step),
+            });
+        }
+    };
+    if step.step != next {
+        return Err(Reject::StepGap {
+            expected: next,
+            found: step.step,
+        });
+    }
+    let end = stage::steps_per_epoch(job) * (u64::from(epoch) + 1);
+    if step.step >= end {
+        return Err(Reject::StepBeyondEpoch {
+            epoch,
+            end,
+            found: step.step,
+        });
+    }
+    if step.epoch != epoch {
+        let reason = format!("expected epoch {epoch} of step {}, found {}", step.step, step.epoch);
+        return Err(Reject::Invalid {
+            field: "steps.epoch",
+            reason,
+        });
+    }
+    let batch_size = job.spec.training.batch_size;
+    if step.samples > batch_size {
+        let reason = format!(
+            "expected at most {batch_size} in step {}, found {}",
+            step.step, step.samples
+        );
+        return Err(Reject::Invalid {
+            field: "steps.samples",
+            reason,
+        });
+    }
+    Ok(())
+}
+
+fn fail_not_finite(draft: &mut Draft<'_>, caller: &Caller<'_>, step: &Step) -> Reply {
+    let failure = Failure {
+        reason: FailureReason::NumericalError,
+        message: format!(
+            "step {} of epoch {} is not finite: loss {}, gradient norm {}, learning rate {}",
+            step.step, step.epoch, step.loss, step.gradient_norm, step.learning_rate,
+        ),
+        rank: Some(caller.member.rank),
+        host: caller.member.host.clone(),
+        last_log_lines: Vec::new(),
+    };
+    losses::fail_job(draft, &caller.job.id, failure.clone());
+    settle(draft);
+    Reply::JobFailed(failure)
+}
+
+pub(super) fn store_checkpoint(
+    draft: &mut Draft<'_>,
+    identity: &RankIdentity,
+    checkpoint: Checkpoint,
+) -> Result<Reply, Reject> {
+    let job = working_rank_zero(draft.base(), identity)?.job;
+    check_digest(&checkpoint.sha256)?;
+    if job.run.checkpoints.contains(&checkpoint) {
+        return Ok(Reply::Done);
+    }
+    check_checkpoint(job, &checkpoint)?;
+    draft.record_job(&job.id, JobEvent::CheckpointCommitted(checkpoint));
+    conclude_epoch(draft, &job.id);
+    Ok(Reply::Done)
+}
+
+fn check_digest(sha256: &str) -> Result<(), Reject> {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if sha256.len() != 64 || !sha256.bytes().all(is_hex) {
+        let reason = format!("expected 64 lower-case hexadecimal digits, found `{sha256}`");
+        return Err(Reject::Invalid {
+            field: "sha256",
+            reason,
+        });
+    }
+    Ok(())
+}
+
+fn check_checkpoint(job: &Job, checkpoint: &Checkpoint) -> Result<(), Reject> {
+    let stage = Stage::of(&job.run);
+    let found = format!("a checkpoint after step {}", checkpoint.steps_done);
+    if !matches!(stage, Stage::Train { .. }) {
+        return Err(Reject::OutOfOrder {
+            expected: stage.describe(),
+            found,
+        });
+    }
+    let committed = job.run.ledger.committed;
+    let newest = job.run.resume().map(|newest| newest.steps_done);
+    if checkpoint.steps_done > committed || newest.is_some_and(|newest| checkpoint.steps_done <= newest) {
+        let expected = match newest {
+            Some(newest) => {
+                format!("a checkpoint after step {newest} and not after step {committed}, the last committed one")
+            }
+            None => format!("a checkpoint not after step {committed}, the last committed one"),
+        };
+        return Err(Reject::OutOfOrder { expected, found });
+    }
+    let epochs = checkpoint.steps_done / stage::steps_per_epoch(job).max(1);
+    if u64::from(checkpoint.epochs_done) != epochs {
+        let reason = format!(
+            "expected {epochs} complete epochs after {} steps, found {}",
+            checkpoint.steps_done, checkpoint.epochs_done,
+        );
+        return Err(Reject::Invalid {
+            field: "epochs_done",
+            reason,
+        });
+    }
+    Ok(())
+}
+
+/// Ends the present epoch if its checkpoint exists and its evaluation, if there is one, is complete.
+pub(super) fn conclude_epoch(draft: &mut Draft<'_>, id: &JobId) {
+    let Some(job) = draft.state().jobs.get(id).cloned() else {
+        return;
+    };
+    let run = &job.run;
+    let epoch = run.epochs_concluded;
+    let is_evaluated = !stage::has_validation(run) || run.evaluation(SplitName::Validation, epoch).is_some();
+    if run.training_end.is_some() || run.checkpoint_of_epoch(epoch).is_none() || !is_evaluated {
+        return;
+    }
+    let training = &job.spec.training;
+    let best_epoch = match stage::has_validation(run) {
+        true => selection::best_epoch(run, training.best_metric, epoch),
+        false => epoch,
+    };
+    draft.record_job(id, JobEvent::EpochConcluded { epoch, best_epoch });
+    if let Some(end) = training_end(&job, epoch) {
+        draft.record_job(id, JobEvent::TrainingEnded { end });
+    }
+    drop_checkpoints(draft, id, run, best_epoch);
+}
+
+fn training_end(job: &Job, epoch: u32) -> Option<TrainingEnd> {
+    if epoch + 1 >= job.spec.training.epochs {
+        return Some(TrainingEnd::AllEpochs);
+    }
+    let rule = job
+        .spec
+        .training
+        .early_stopping
+        .as_ref()
+        .filter(|_| stage::has_validation(&job.run))?;
+    selection::early_stop(&job.run, rule, epoch)
+}
+
+/// Drops all checkpoints but the newest ones and the best one.
+fn drop_checkpoints(draft: &mut Draft<'_>, id: &JobId, run: &Run, best_epoch: u32) {
+    let older = run.checkpoints.len().saturating_sub(KEPT_CHECKPOINTS);
+    let best = run.checkpoint_of_epoch(best_epoch);
+    let is_kept = |position: usize, checkpoint: &Checkpoint| position >= older || Some(checkpoint) == best;
+    let (kept, dropped): (Vec<_>, Vec<_>) = run
+        .checkpoints
+        .iter()
+        .enumerate()
+        .partition(|(position, checkpoint)| is_kept(*position, checkpoint));
+    let kept: BTreeSet<&str> = kept
+        .into_iter()
+        .map(|(_, checkpoint)| checkpoint.sha256.as_str())
+        .collect();
+    let dropped: Vec<String> = dropped
+        .into_iter()
+        .map(|(_, checkpoint)| checkpoint.sha256.clone())
+        .filter(|sha256| !kept.contains(sha256.as_str()))
+        .collect();
+    if dropped.is_empty() {
+        return;
+    }
+    draft.record_job(
+        id,
+        JobEvent::CheckpointsDropped {
+            sha256: dropped.clone(),
+        },
+    );
+    for sha256 in dropped {
+        draft.effect(Effect::DeleteCheckpoint {
+            job: id.clone(),
+            sha256,
+        });
+    }
+}
+
+pub(super) fn store_artifact(
+    draft: &mut Draft<'_>,
+    identity: &RankIdentity,
+    artifact: Artifact,
+) -> Result<Reply, Reject> {
+    let job = working(draft.base(), identity)?.job;
+    check_digest(&artifact.sha256)?;
+    let is_plain = |name: &str| !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0']);
+    if !is_plain(&artifact.name) || artifact.name.len() > 255 {
+        let reason = format!("expected a plain file name, found `{}`", artifact.name);
+        return Err(Reject::Invalid {
+            field: "artifact.name",
+            reason,
+        });
+    }
+    let artifacts = &job.run.artifacts;
+    if artifacts.contains(&artifact) {
+        return Ok(Reply::Done);
+    }
+    let replaces = artifacts.iter().any(|other| other.name == artifact.name);
+    if artifacts.len() >= MOST_ARTIFACTS && !replaces {
+        return Err(Reject::LimitReached {
+            what: "artifacts of one job",
+            limit: MOST_ARTIFACTS,
+        });
+    }
+    draft.record_job(&job.id, JobEvent::ArtifactStored(artifact));
+    Ok(Reply::Done)
+}
+
+pub(super) fn finish(draft: &mut Draft<'_>, identity: &RankIdentity) -> Result<Reply, Reject> {
+    let state = draft.base();
+    if let Some(job) = state.job(&identity.job)
+        && job.generation == identity.generation
+        && job.outcome() == Some(&Outcome::Succeeded)
+    {
+        return Ok(Reply::Done);
+    }
+    let job = working_rank_zero(state, identity)?.job;
+    let stage = Stage::of(&job.run);
+    if stage != Stage::Finish {
+        return Err(Reject::OutOfOrder {
+            expected: stage.describe(),
+            found: "the end of the job".to_owned(),
+        });
+    }
+    losses::end_job(draft, &job.id, Outcome::Succeeded);
+    settle(draft);
+    Ok(Reply::Done)
+}

@@ -1,0 +1,244 @@
+//! What agents say: they come, live, go, and tell how their rank processes fare.
+
+use std::collections::BTreeSet;
+
+use super::draft::Draft;
+use super::{losses, placing, settle};
+use crate::effect::Effect;
+use crate::identifiers::{ProcessId, StreamId, WorkerName};
+use crate::note::Note;
+use crate::record::{Event, JobEvent};
+use crate::reject::Reject;
+use crate::reply::{Reply, Welcome};
+use crate::state::{
+    Ending, LivingProcess, LossReason, Outcome, Phase, Process, RankExit, State, Worker, WorkerDescription,
+};
+
+pub(super) fn attach(
+    draft: &mut Draft<'_>,
+    description: WorkerDescription,
+    processes: &[LivingProcess],
+    stream: StreamId,
+) -> Result<Reply, Reject> {
+    let state = draft.base();
+    let name = description.name.clone();
+    let known = state.workers.get(&name).map(|worker| worker.as_ref());
+    refuse(state, &description, known)?;
+    if let Some(&old) = state.soft.streams.get(&name).filter(|old| **old != stream) {
+        draft.effect(Effect::CloseStream {
+            worker: name.clone(),
+            stream: old,
+        });
+    }
+    let was_attached = known.is_some_and(Worker::is_attached);
+    if !was_attached || known.is_some_and(|worker| worker.description != description) {
+        draft.record(Event::WorkerAttached(description));
+    }
+    let end = draft.now() + state.settings.lease;
+    draft.note(Note::LeaseRenewed {
+        worker: name.clone(),
+        end,
+    });
+    draft.note(Note::StreamOpened {
+        worker: name.clone(),
+        stream,
+    });
+    let epoch = state.coordinator_epoch;
+    let unwanted = reconcile(draft, &name, processes, was_attached);
+    settle(draft);
+    let settings = &state.settings;
+    Ok(Reply::Welcome(Welcome {
+        heartbeat_interval: settings.heartbeat_interval,
+        lease: settings.lease,
+        coordinator_epoch: epoch,
+        unwanted,
+    }))
+}
+
+fn refuse(state: &State, description: &WorkerDescription, known: Option<&Worker>) -> Result<(), Reject> {
+    if let Some(known) = known
+        && known.is_attached()
+        && known.description.instance != description.instance
+        && state.is_connected(&description.name)
+    {
+        let host = known.description.host.clone();
+        return Err(Reject::WorkerNameTaken {
+            worker: description.name.clone(),
+            host,
+        });
+    }
+    let indices: BTreeSet<u32> = description.slots.iter().map(|slot| slot.index).collect();
+    if indices.len() != description.slots.len() {
+        let reason = format!(
+            "expected {} different indices, found {}",
+            description.slots.len(),
+            indices.len()
+        );
+        return Err(Reject::Invalid { field: "slots", reason });
+    }
+    Ok(())
+}
+
+/// What is to become of a process that should be on a worker.
+enum Fate {
+    /// It runs as it should; its number, if that is news.
+    Runs(Option<u32>),
+    /// The agent never got the request, or has not followed it yet.
+    StartAgain,
+    /// It is to end, in its own time.
+    Stop,
+    /// It is left over from a formation that the worker missed.
+    Kill,
+    /// It is over.
+    Gone,
+    /// Its job has succeeded; it ends by itself.
+    Leave,
+}
+
+/// Brings what the agent has and what it should have together; returns the processes that it kills.
+fn reconcile(
+    draft: &mut Draft<'_>,
+    worker: &WorkerName,
+    living: &[LivingProcess],
+    was_attached: bool,
+) -> Vec<ProcessId> {
+    let state = draft.base();
+    let pid = |id: &ProcessId| {
+        living
+            .iter()
+            .find(|living| living.process == *id)
+            .map(|living| living.pid)
+    };
+    let here = |process: &Process| process.worker == *worker;
+    let mut unwanted: Vec<ProcessId> = living
+        .iter()
+        .filter(|living| !state.processes.get(&living.process).is_some_and(here))
+        .map(|living| living.process.clone())
+        .collect();
+    for (id, process) in state.processes.iter().filter(|(_, process)| here(process)) {
+        match fate(state, (id, process), pid(id), was_attached) {
+            Fate::Runs(None) | Fate::Leave => {}
+            Fate::Runs(Some(pid)) => {
+                draft.record_job(
+                    &process.job,
+                    JobEvent::RankStarted {
+                        process: id.clone(),
+                        pid,
+                    },
+                );
+            }
+            Fate::StartAgain => placing::start_again(draft, id),
+            Fate::Stop => losses::send_stop(draft, id),
+            Fate::Kill => {
+                if process.stop.is_none() {
+                    losses::stop_process(draft, id);
+                }
+                unwanted.push(id.clone());
+            }
+            Fate::Gone => {
+                let exit = RankExit {
+                    ending: Ending::Vanished,
+                    last_log_lines: Vec::new(),
+                };
+                losses::learn_exit(draft, id, exit);
+            }
+        }
+    }
+    unwanted
+}
+
+fn fate(state: &State, (id, process): (&ProcessId, &Process), pid: Option<u32>, was_attached: bool) -> Fate {
+    let phase = state.job(&process.job).map(|job| &job.phase);
+    let is_wanted = was_attached
+        && process.stop.is_none()
+        && match phase {
+            Some(Phase::Starting(gang)) => gang.member(id).is_some(),
+            Some(Phase::Running(running)) => running.gang.member(id).is_some(),
+            _ => false,
+        };
+    match (pid, is_wanted) {
+        (Some(pid), true) => Fate::Runs((process.pid != Some(pid)).then_some(pid)),
+        (None, true) if process.pid.is_none() => Fate::StartAgain,
+        (None, _) => Fate::Gone,
+        (Some(_), false) if !was_attached => Fate::Kill,
+        (Some(_), false) if process.stop.is_some() => Fate::Stop,
+        (Some(_), false) => match phase {
+            Some(Phase::Ended(ended)) if ended.outcome == Outcome::Succeeded => Fate::Leave,
+            _ => Fate::Kill,
+        },
+    }
+}
+
+/// Whether the stream is the one on which the worker is attached.
+fn check_stream(state: &State, worker: &WorkerName, stream: StreamId) -> Result<(), Reject> {
+    match state.soft.streams.get(worker) {
+        Some(open) if *open == stream => Ok(()),
+        Some(_) => Err(Reject::StaleStream { worker: worker.clone() }),
+        None => Err(Reject::WorkerLost { worker: worker.clone() }),
+    }
+}
+
+pub(super) fn heartbeat(draft: &mut Draft<'_>, worker: &WorkerName, stream: StreamId) -> Result<Reply, Reject> {
+    check_stream(draft.base(), worker, stream)?;
+    let end = draft.now() + draft.base().settings.lease;
+    draft.note(Note::LeaseRenewed {
+        worker: worker.clone(),
+        end,
+    });
+    Ok(Reply::Done)
+}
+
+pub(super) fn detach(draft: &mut Draft<'_>, worker: &WorkerName, stream: StreamId) -> Reply {
+    if check_stream(draft.base(), worker, stream).is_ok() {
+        draft.note(Note::StreamClosed { worker: worker.clone() });
+        settle(draft);
+    }
+    Reply::Done
+}
+
+pub(super) fn leave(draft: &mut Draft<'_>, worker: &WorkerName, stream: StreamId) -> Result<Reply, Reject> {
+    check_stream(draft.base(), worker, stream)?;
+    losses::lose_worker(draft, worker, LossReason::Left);
+    settle(draft);
+    Ok(Reply::Done)
+}
+
+pub(super) fn confirm_start(draft: &mut Draft<'_>, worker: &WorkerName, id: &ProcessId, pid: u32) -> Reply {
+    match draft
+        .base()
+        .processes
+        .get(id)
+        .filter(|process| process.worker == *worker)
+    {
+        Some(process) if process.pid != Some(pid) => {
+            draft.record_job(
+                &process.job,
+                JobEvent::RankStarted {
+                    process: id.clone(),
+                    pid,
+                },
+            );
+        }
+        Some(_) => {}
+        // Asked for long ago by a formation that is over.
+        None => draft.effect(Effect::StopRank {
+            worker: worker.clone(),
+            process: id.clone(),
+            grace: 0,
+        }),
+    }
+    Reply::Done
+}
+
+pub(super) fn report_exit(draft: &mut Draft<'_>, worker: &WorkerName, id: &ProcessId, exit: RankExit) -> Reply {
+    if draft
+        .base()
+        .processes
+        .get(id)
+        .is_some_and(|process| process.worker == *worker)
+    {
+        losses::learn_exit(draft, id, exit);
+        settle(draft);
+    }
+    Reply::Done
+}

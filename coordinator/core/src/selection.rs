@@ -1,0 +1,48 @@
+//! Which checkpoint is best, and when nothing improves any more.
+
+use crate::spec::{EarlyStopping, MetricName};
+use crate::state::{Run, SplitName, TrainingEnd};
+
+/// The values of a metric after epochs `0..=last`, in order; `None` where it is undefined.
+fn values(run: &Run, metric: MetricName, last: u32) -> impl Iterator<Item = (u32, Option<f64>)> {
+    (0..=last).map(move |epoch| {
+        let evaluation = run.evaluation(SplitName::Validation, epoch);
+        (
+            epoch,
+            evaluation.and_then(|evaluation| evaluation.metrics.value(metric)),
+        )
+    })
+}
+
+/// The epoch with the best value so far, the earliest of equals. Where the metric is undefined throughout, the last one.
+pub(crate) fn best_epoch(run: &Run, metric: MetricName, last: u32) -> u32 {
+    let mut best: Option<(u32, f64)> = None;
+    for (epoch, value) in values(run, metric, last) {
+        let Some(value) = value else { continue };
+        if best.is_none_or(|(_, champion)| metric.improves(value, champion, 0.0)) {
+            best = Some((epoch, value));
+        }
+    }
+    best.map_or(last, |(epoch, _)| epoch)
+}
+
+/// Whether the last `patience` evaluations brought no improvement by more than `min_delta`; the first value always is one.
+pub(crate) fn early_stop(run: &Run, rule: &EarlyStopping, last: u32) -> Option<TrainingEnd> {
+    let mut best: Option<f64> = None;
+    let mut stalled = 0;
+    for (_, value) in values(run, rule.metric, last) {
+        let improved = value.filter(|value| best.is_none_or(|best| rule.metric.improves(*value, best, rule.min_delta)));
+        match improved {
+            Some(value) => {
+                best = Some(value);
+                stalled = 0;
+            }
+            None => stalled += 1,
+        }
+    }
+    (stalled >= rule.patience).then_some(TrainingEnd::EarlyStopped {
+        metric: rule.metric,
+        patience: rule.patience,
+        best,
+    })
+}

@@ -1,0 +1,158 @@
+//! Where a job is on its way: a function of what it has achieved, so that a gang that is formed again goes on by itself.
+//!
+//! Scan train, validation, test; then, for each epoch, train, store the checkpoint, evaluate; then the best checkpoint on test; then the
+//! artifacts.
+
+use crate::order;
+use crate::reply::Directive;
+use crate::state::{Job, Pass, Run, SplitName};
+
+/// The next thing that has to be achieved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A rank has to index the data.
+    Index,
+    /// This split has to be scanned.
+    Scan(SplitName),
+    /// This epoch has to be trained and its checkpoint stored.
+    Train {
+        /// From 0.
+        epoch: u32,
+    },
+    /// The checkpoint of this epoch is stored; its evaluation is not complete.
+    Validate {
+        /// From 0.
+        epoch: u32,
+    },
+    /// The best checkpoint has to be scored on test.
+    Test {
+        /// The best epoch, from 0.
+        epoch: u32,
+    },
+    /// Rank 0 has to store the artifacts and to finish the job.
+    Finish,
+}
+
+impl Stage {
+    /// Of a job.
+    pub fn of(run: &Run) -> Self {
+        if run.dataset.is_none() {
+            return Self::Index;
+        }
+        if let Some(split) = SplitName::ALL.into_iter().find(|split| !is_scanned(run, *split)) {
+            return Self::Scan(split);
+        }
+        if run.training_end.is_none() {
+            let epoch = run.epochs_concluded;
+            return match run.checkpoint_of_epoch(epoch) {
+                Some(_) => Self::Validate { epoch },
+                None => Self::Train { epoch },
+            };
+        }
+        match test_epoch(run) {
+            Some(epoch) if run.evaluation(SplitName::Test, epoch).is_none() => Self::Test { epoch },
+            _ => Self::Finish,
+        }
+    }
+
+    /// What the stage asks for, for people.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Index => "the registration of the dataset".to_owned(),
+            Self::Scan(split) => format!("pass {}", Pass::Scan(split)),
+            Self::Train { epoch } => format!("the steps and the checkpoint of epoch {epoch}"),
+            Self::Validate { epoch } => format!("pass {}", Pass::validation(epoch)),
+            Self::Test { epoch } => format!(
+                "pass {}",
+                Pass::Evaluate {
+                    split: SplitName::Test,
+                    epoch
+                }
+            ),
+            Self::Finish => "the artifacts".to_owned(),
+        }
+    }
+}
+
+fn is_scanned(run: &Run, split: SplitName) -> bool {
+    has_split(run, split).is_none_or(|()| {
+        run.passes
+            .get(&Pass::Scan(split))
+            .is_some_and(|pass| pass.is_complete())
+    })
+}
+
+fn has_split(run: &Run, split: SplitName) -> Option<()> {
+    run.dataset.as_ref()?.dataset.split(split).map(|_| ())
+}
+
+/// Whether the dataset has samples to choose the best checkpoint by.
+pub(crate) fn has_validation(run: &Run) -> bool {
+    has_split(run, SplitName::Validation).is_some()
+}
+
+/// The epoch whose checkpoint is scored on test; `None` without a test split or before training has ended.
+pub(crate) fn test_epoch(run: &Run) -> Option<u32> {
+    run.training_end?;
+    has_split(run, SplitName::Test)?;
+    run.best_epoch
+}
+
+/// Whether all that a pass is for has been achieved.
+pub(crate) fn is_complete(run: &Run, pass: Pass) -> bool {
+    match pass {
+        Pass::Scan(split) => run.dataset.is_some() && is_scanned(run, split),
+        Pass::Evaluate {
+            split: SplitName::Test, ..
+        } => Stage::of(run) == Stage::Finish,
+        Pass::Evaluate { epoch, .. } => run.epochs_concluded > epoch,
+    }
+}
+
+/// What a rank does after a pass that is complete; `None`: what a rank does first.
+///
+/// Once training has ended, a rank first loads the best checkpoint, also where nothing is left but the artifacts: a rank that has just
+/// started holds the newest one.
+pub(crate) fn directive(run: &Run, after: Option<Pass>) -> Directive {
+    match Stage::of(run) {
+        Stage::Index => Directive::RunPass(Pass::Scan(SplitName::Train)),
+        Stage::Scan(split) => Directive::RunPass(Pass::Scan(split)),
+        Stage::Train { epoch } => Directive::TrainEpoch(epoch),
+        Stage::Validate { epoch } => Directive::RunPass(Pass::validation(epoch)),
+        Stage::Test { .. } | Stage::Finish => {
+            let epoch = run.best_epoch.unwrap_or_default();
+            let Some(best) = run.checkpoint_of_epoch(epoch).or(run.resume()).cloned() else {
+                return Directive::Stop {
+                    reason: "no checkpoint is left".to_owned(),
+                };
+            };
+            match (Stage::of(run), after) {
+                (
+                    Stage::Finish,
+                    Some(Pass::Evaluate {
+                        split: SplitName::Test, ..
+                    }),
+                ) => Directive::Finish {
+                    best,
+                    best_epoch: epoch,
+                },
+                _ => Directive::LoadBest {
+                    checkpoint: best,
+                    epoch,
+                },
+            }
+        }
+    }
+}
+
+/// Steps of one epoch; 0 while the dataset is unknown.
+pub(crate) fn steps_per_epoch(job: &Job) -> u64 {
+    let train = job
+        .run
+        .dataset
+        .as_ref()
+        .and_then(|registered| registered.dataset.split(SplitName::Train));
+    train.map_or(0, |split| {
+        order::steps_per_epoch(split.samples, job.spec.training.batch_size)
+    })
+}
