@@ -5,6 +5,9 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod cmd;
+pub mod engine;
 pub mod journal;
 pub mod logs;
 pub mod serve;
+pub mod spec_file;

@@ -1,0 +1,114 @@
+//! The verbs that people type; one file each. They speak only gRPC.
+//!
+//! A verb is a function from its arguments and a [`Console`] to an [`Outcome`] or a [`CommandError`]; `main` turns either into an exit code. Nothing
+//! below prints on its own or ends the process.
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+mod cancel;
+mod clock;
+mod connection;
+mod console;
+mod download;
+mod error;
+mod follow;
+mod get;
+mod list;
+mod logs;
+mod outcome;
+mod run;
+mod settings;
+mod submit;
+pub mod tether;
+mod time_span;
+mod view;
+mod wait;
+mod watch;
+mod workers;
+
+use console::Console;
+pub use error::CommandError;
+pub use outcome::Outcome;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  success
+  1  the job failed, or something on the way did
+  2  wrong usage, an invalid spec, or a request that the coordinator refuses
+  3  the job was cancelled
+  4  the coordinator cannot be reached
+  5  --timeout passed before the job ended
+
+Settings: flags over FIRN_… environment variables over ~/.config/firn/config.toml (coordinator, ca, token, token-file).";
+
+/// Fine-tunes pretrained networks on many machines.
+#[derive(Debug, Parser)]
+#[command(name = "firn", version, about, max_term_width = 120, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What `firn` can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Runs the coordinator
+    Serve(crate::serve::settings::ServeArgs),
+    /// Runs a job on this machine, from start to end
+    Run(run::RunArgs),
+    /// Queues a job
+    Submit(submit::SubmitArgs),
+    /// Lists jobs, newest first
+    List(list::ListArgs),
+    /// Shows one job in full
+    Get(get::GetArgs),
+    /// Follows a job until it has ended
+    Watch(watch::WatchArgs),
+    /// Prints what the ranks of a job wrote
+    Logs(logs::LogsArgs),
+    /// Waits until a job has ended
+    Wait(wait::WaitArgs),
+    /// Ends jobs
+    Cancel(cancel::CancelArgs),
+    /// Lists the workers and their slots
+    Workers(workers::WorkersArgs),
+    /// Downloads the files that a job left
+    Download(download::DownloadArgs),
+    /// Prints the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Becomes another program that dies with its parent
+    #[command(hide = true)]
+    Tether(tether::TetherArgs),
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// Whatever kept the verb from doing it; a job that fails is an outcome, not an error.
+pub async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
+    let console = &mut Console::standard();
+    match verb {
+        Verb::Serve(_) => Err(CommandError::Local("not built in yet".to_owned())),
+        Verb::Run(args) => run::run(args, console).await,
+        Verb::Submit(args) => submit::run(args, console).await,
+        Verb::List(args) => list::run(args, console).await,
+        Verb::Get(args) => get::run(args, console).await,
+        Verb::Watch(args) => watch::run(args, console).await,
+        Verb::Logs(args) => logs::run(args, console).await,
+        Verb::Wait(args) => wait::run(args, console).await,
+        Verb::Cancel(args) => cancel::run(args, console).await,
+        Verb::Workers(args) => workers::run(args, console).await,
+        Verb::Download(args) => download::run(args, console).await,
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "firn", &mut script);
+            console.data(&String::from_utf8_lossy(&script))?;
+            Ok(Outcome::Success)
+        }
+        Verb::Tether(args) => Err(tether::become_command(args)),
+    }
+}

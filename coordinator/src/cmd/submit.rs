@@ -1,0 +1,86 @@
+//! `firn submit SPEC`: queues a job. The id goes to standard output, so that `JOB=$(firn submit job.yaml)` works.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use firn_proto::v1alpha1::{CreateJobRequest, FineTuneJob};
+use tonic::Response;
+use uuid::Uuid;
+
+use super::{
+    connection::{Connection, unary},
+    console::Console,
+    error::CommandError,
+    outcome::Outcome,
+    settings::ConnectionArgs,
+    view::{Format, document, failure::name},
+    watch,
+};
+use crate::{
+    api::wire,
+    spec_file::{self, SpecFile},
+};
+
+/// Queues a job
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// YAML file of the job
+    #[arg(value_name = "SPEC")]
+    spec: PathBuf,
+    /// Follow the job until it has ended, and exit with its outcome
+    #[arg(short, long)]
+    watch: bool,
+    /// Repeating a submit under the same id queues no second job [default: a new id]
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// How to print; json and yaml print the stored job, every default written out
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+pub(crate) async fn run(args: SubmitArgs, console: &mut Console) -> Result<Outcome, CommandError> {
+    let file = spec_file::read(&args.spec)?;
+    let connection = Connection::open(&args.connection)?;
+    let stored = submit(&connection, &file, file.job.clone(), args.request_id).await?;
+    let id = name(&stored).to_owned();
+    if args.output.is_human() {
+        console.data(&id)?;
+        console.say(&format!("submitted; follow it with: firn watch {id}"));
+    } else if !args.watch {
+        console.data(&document::render(&document::job(&stored), args.output)?)?;
+    }
+    if args.watch {
+        return watch::watch(&connection, &id, None, args.output, console).await;
+    }
+    Ok(Outcome::Success)
+}
+
+/// Queues `job`, which `file` holds or which was made from it; the answer is the stored job. What the coordinator finds wrong is told with the lines
+/// of the file.
+pub(crate) async fn submit(
+    connection: &Connection,
+    file: &SpecFile,
+    job: FineTuneJob,
+    request_id: Option<String>,
+) -> Result<FineTuneJob, CommandError> {
+    let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+    let request = CreateJobRequest {
+        job: Some(job),
+        request_id,
+    };
+    connection
+        .jobs()
+        .create_job(unary(request))
+        .await
+        .map(Response::into_inner)
+        .map_err(|status| {
+            let violations = wire::violations(&status);
+            if violations.is_empty() {
+                connection.refusal(&status)
+            } else {
+                file.explain(&violations).into()
+            }
+        })
+}

@@ -1,0 +1,339 @@
+//! One job in full, for a person: `firn get`.
+
+use firn_proto::v1alpha1::{FineTuneJob, JobSpec, JobStatus, Progress, SplitManifest, TrainingSpec};
+use prost_types::Timestamp;
+
+use super::{
+    Format, document,
+    failure::{failure, name},
+    humanise::{age, bytes, count, metric},
+    milestones::{dataset_line, training_line},
+    report::quarantine,
+    table::{indent, table, text_table},
+};
+use crate::cmd::{console::Paint, error::CommandError, outcome::Outcome};
+
+/// Everything there is to know; [`Format::Wide`] adds digests and the stored spec.
+pub(crate) fn describe(
+    job: &FineTuneJob,
+    format: Format,
+    paint: Paint,
+    now: Timestamp,
+) -> Result<String, CommandError> {
+    let status = job.status.clone().unwrap_or_default();
+    let wide = format == Format::Wide;
+    let mut text = facts(job, &status, paint, now, wide);
+    let mut section = |title: &str, body: String| {
+        if !body.is_empty() {
+            text.push_str(&format!("\n{}\n{}", paint.bold(title), indent(&body, "  ")));
+        }
+    };
+    section("Conditions", conditions(&status, now));
+    section("Placement", placement(&status));
+    section("Data", dataset(&status, wide));
+    section("Evaluations", evaluations(&status));
+    section("Set aside", quarantine(&status).unwrap_or_default());
+    section("Failure", failure(job, paint));
+    section("Artifacts", artifacts(&status, wide));
+    if wide {
+        section("Spec", document::render(&document::job(job)["spec"], Format::Yaml)?);
+    }
+    Ok(text)
+}
+
+fn facts(job: &FineTuneJob, status: &JobStatus, paint: Paint, now: Timestamp, wide: bool) -> String {
+    let mut lines: Vec<(&str, String)> = vec![
+        ("Name", name(job).to_owned()),
+        ("Status", status_word(job, status, paint)),
+    ];
+    if let Some(metadata) = &job.metadata {
+        if !metadata.labels.is_empty() {
+            let labels: Vec<String> = metadata
+                .labels
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            lines.push(("Labels", labels.join(", ")));
+        }
+        if let Some(created) = &metadata.create_time {
+            lines.push(("Created", format!("{created} ({} ago)", age(Some(created), now))));
+        }
+    }
+    if let Some(spec) = &job.spec {
+        lines.push(("Model", model(spec, status)));
+        lines.extend(
+            spec.training
+                .as_ref()
+                .map(|training| ("Training", training_plan(training))),
+        );
+    }
+    if let Some(progress) = status.progress.clone().filter(|progress| progress.total_steps > 0) {
+        lines.push(match Outcome::of_job(job) {
+            None => (
+                "Progress",
+                format!("{}, {}", progress.activity, training_line(&progress)),
+            ),
+            Some(_) => (
+                "Progress",
+                training_line(&Progress {
+                    eta_seconds: None,
+                    ..progress
+                }),
+            ),
+        });
+    }
+    if status.generation > 0 {
+        lines.push((
+            "Gang",
+            format!("generation {}, restarts {}", status.generation, status.restarts),
+        ));
+    }
+    if let Some(model) = status.model.as_ref().filter(|_| wide) {
+        lines.push(("Frozen digest", model.frozen_digest.clone()));
+    }
+    let width = lines.iter().map(|(title, _)| title.len()).max().unwrap_or(0) + 3;
+    lines
+        .iter()
+        .map(|(title, value)| format!("{:<width$}{value}\n", format!("{title}:")))
+        .collect()
+}
+
+fn status_word(job: &FineTuneJob, status: &JobStatus, paint: Paint) -> String {
+    let word = match Outcome::of_job(job) {
+        Some(Outcome::Success) => paint.good(&status.summary),
+        Some(Outcome::Cancelled) => paint.warning(&status.summary),
+        Some(_) => paint.bad(&status.summary),
+        None => paint.bold(&status.summary),
+    };
+    match status.conditions.last() {
+        Some(condition) if !condition.message.is_empty() => format!("{word} ({})", condition.message),
+        _ => word,
+    }
+}
+
+fn model(spec: &JobSpec, status: &JobStatus) -> String {
+    let model = spec.model.clone().unwrap_or_default();
+    let weights = if model.weights.is_empty() {
+        "random weights".to_owned()
+    } else {
+        model.weights
+    };
+    let mut line = format!("{} ({weights})", model.architecture);
+    if let Some(summary) = &status.model {
+        let (trainable, frozen) = (count(summary.trainable_parameters), count(summary.frozen_parameters));
+        line.push_str(&format!(
+            ", cut {}: {trainable} parameters train, {frozen} are frozen",
+            summary.cut
+        ));
+    }
+    line
+}
+
+fn training_plan(training: &TrainingSpec) -> String {
+    let mut parts = Vec::new();
+    parts.extend(training.epochs.map(|epochs| format!("{epochs} epochs")));
+    parts.extend(training.batch_size.map(|size| format!("global batch {size}")));
+    if let Some(optimizer) = &training.optimizer {
+        let rate = optimizer
+            .learning_rate
+            .map(|rate| format!(" {rate}"))
+            .unwrap_or_default();
+        parts.push(format!("{}{rate}", optimizer.r#type));
+    }
+    parts.extend(
+        training
+            .schedule
+            .as_ref()
+            .map(|schedule| format!("{} schedule", schedule.r#type)),
+    );
+    parts.extend(training.seed.map(|seed| format!("seed {seed}")));
+    if !training.best_metric.is_empty() {
+        parts.push(format!("best by {}", training.best_metric));
+    }
+    parts.join(", ")
+}
+
+fn conditions(status: &JobStatus, now: Timestamp) -> String {
+    if status.conditions.is_empty() {
+        return String::new();
+    }
+    let rows = status.conditions.iter().map(|condition| {
+        vec![
+            condition.r#type.clone(),
+            condition.status.clone(),
+            condition.reason.clone(),
+            age(condition.last_transition_time.as_ref(), now),
+            condition.message.clone(),
+        ]
+    });
+    text_table(&["TYPE", "STATUS", "REASON", "AGE", "MESSAGE"], rows.collect())
+}
+
+fn placement(status: &JobStatus) -> String {
+    if status.ranks.is_empty() {
+        return String::new();
+    }
+    let rows = status.ranks.iter().map(|rank| {
+        vec![
+            rank.rank.to_string(),
+            rank.worker.clone(),
+            rank.host.clone(),
+            rank.slot.to_string(),
+            rank.device.clone(),
+            rank.state.clone(),
+        ]
+    });
+    text_table(&["RANK", "WORKER", "HOST", "SLOT", "DEVICE", "STATE"], rows.collect())
+}
+
+fn dataset(status: &JobStatus, wide: bool) -> String {
+    let Some(dataset) = &status.dataset else {
+        return String::new();
+    };
+    let mut headers = vec!["CLASS".to_owned()];
+    headers.extend(dataset.splits.iter().map(|split| split.split.to_uppercase()));
+    let per_class = |split: &SplitManifest, class: usize| {
+        split
+            .class_counts
+            .get(class)
+            .map_or_else(|| "-".to_owned(), u64::to_string)
+    };
+    let rows = dataset.classes.iter().enumerate().map(|(index, class)| {
+        std::iter::once(class.clone())
+            .chain(dataset.splits.iter().map(|split| per_class(split, index)))
+            .collect()
+    });
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    let mut text = format!("{}\n{}", dataset_line(dataset), table(&headers, rows.collect(), 1));
+    for warning in &dataset.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    for split in dataset.splits.iter().filter(|_| wide) {
+        text.push_str(&format!("digest of {}: {}\n", split.split, split.digest));
+    }
+    text
+}
+
+fn evaluations(status: &JobStatus) -> String {
+    const SHOWN: [&str; 4] = ["loss", "accuracy", "f1_macro", "roc_auc"];
+    if status.evaluations.is_empty() {
+        return String::new();
+    }
+    let rows = status.evaluations.iter().map(|evaluation| {
+        let best = evaluation.split == "validation" && status.best_epoch == Some(evaluation.epoch);
+        let mut row = vec![
+            evaluation.split.clone(),
+            format!("{}{}", evaluation.epoch + 1, if best { "*" } else { "" }),
+            count(evaluation.samples),
+        ];
+        row.extend(SHOWN.iter().map(|name| {
+            evaluation
+                .metrics
+                .get(*name)
+                .map_or_else(|| "-".to_owned(), |value| metric(*value))
+        }));
+        row
+    });
+    text_table(
+        &["SPLIT", "EPOCH", "SAMPLES", "LOSS", "ACCURACY", "F1_MACRO", "ROC_AUC"],
+        rows.collect(),
+    )
+}
+
+fn artifacts(status: &JobStatus, wide: bool) -> String {
+    if status.artifacts.is_empty() {
+        return String::new();
+    }
+    let mut headers = vec!["NAME", "SIZE", "LOCATION"];
+    if wide {
+        headers.push("SHA256");
+    }
+    let rows = status.artifacts.iter().map(|artifact| {
+        let mut row = vec![
+            artifact.name.clone(),
+            bytes(artifact.size_bytes),
+            artifact.location.clone(),
+        ];
+        if wide {
+            row.push(artifact.sha256.clone());
+        }
+        row
+    });
+    text_table(&headers, rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::view::samples;
+
+    #[test]
+    fn a_succeeded_job_is_described_in_full() {
+        let expected = "\
+Name:      reviews
+Status:    Succeeded (2 epochs)
+Labels:    team=text
+Created:   2026-01-02T03:04:05Z (2m00s ago)
+Model:     bert (file:///data/minilm/model.safetensors), cut all: 770 parameters train, 22,565,376 are frozen
+Training:  2 epochs, global batch 32, best by validation/f1_macro
+Progress:  epoch 2/2: step 30/30, 812 samples/s, loss 0.3121
+Gang:      generation 1, restarts 0
+
+Conditions
+  TYPE        STATUS   REASON              AGE     MESSAGE
+  Queued      True     WaitingForSlots     2m00s   needs 2 slots on 2 workers; 1 worker is attached
+  Admitted    True     GangStarted         1m58s   2 ranks on 2 workers
+  Running     True     Training            1m57s   all ranks have joined
+  Succeeded   True     TrainingCompleted   1m18s   2 epochs
+
+Placement
+  RANK   WORKER    HOST     SLOT   DEVICE   STATE
+  0      local-0   host-a   0      cpu      Joined
+  1      local-1   host-a   0      cpu      Joined
+
+Data
+  train 450, validation 60, test 60 samples; 2 classes
+  CLASS      TRAIN   VALIDATION   TEST
+  negative     225           30     30
+  positive     225           30     30
+  warning: class `neutral` has no validation sample
+
+Evaluations
+  SPLIT        EPOCH   SAMPLES   LOSS     ACCURACY   F1_MACRO   ROC_AUC
+  validation   1       60        0.5210   0.8500     0.8492     -
+  validation   2*      60        0.4310   0.9000     0.8992     -
+  test         2       60        0.4502   0.9167     0.9159     -
+
+Artifacts
+  NAME                SIZE       LOCATION
+  head.safetensors    3.1 KiB    coordinator
+  model.safetensors   90.3 MiB   file://host-a/data/out/model.safetensors
+";
+        let text = describe(
+            &samples::succeeded(),
+            Format::Table,
+            Paint::default(),
+            samples::after(120),
+        )
+        .unwrap();
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_waiting_job_says_what_it_waits_for() {
+        let text = describe(&samples::queued(), Format::Table, Paint::default(), samples::after(5)).unwrap();
+        assert!(
+            text.contains("Status:    Queued (needs 2 slots on 2 workers; 1 worker is attached)\n"),
+            "{text}"
+        );
+        assert!(!text.contains("Placement"), "{text}");
+    }
+
+    #[test]
+    fn a_wide_description_ends_with_the_stored_spec() {
+        let text = describe(&samples::failed(), Format::Wide, Paint::default(), samples::after(5)).unwrap();
+        assert!(text.contains("\nFailure\n  job reviews failed: BadData\n"), "{text}");
+        assert!(text.contains("Frozen digest:"), "{text}");
+        assert!(text.contains("\nSpec\n  model:\n    architecture: bert\n"), "{text}");
+    }
+}
