@@ -1,0 +1,156 @@
+//! What an indexed dataset is: classes, and splits of samples in manifest order.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// An indexed dataset. Labels of all splits are positions in `classes`.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// In the order of the network's outputs.
+    pub classes: Vec<String>,
+    /// What the head learns from; never empty.
+    pub train: Arc<Split>,
+    /// What chooses the best checkpoint.
+    pub validation: Option<Arc<Split>>,
+    /// What is scored once, at the end.
+    pub test: Option<Arc<Split>>,
+    /// What a person should know and the job survives.
+    pub warnings: Vec<String>,
+}
+
+impl Dataset {
+    /// The split of that name, if the dataset has it.
+    pub fn split(&self, name: SplitName) -> Option<&Arc<Split>> {
+        match name {
+            SplitName::Train => Some(&self.train),
+            SplitName::Validation => self.validation.as_ref(),
+            SplitName::Test => self.test.as_ref(),
+        }
+    }
+}
+
+/// Which part of a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SplitName {
+    /// Learned from.
+    Train,
+    /// Chooses the best checkpoint.
+    Validation,
+    /// Scored once.
+    Test,
+}
+
+impl SplitName {
+    /// `train`, `validation` or `test`, as on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for SplitName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Samples in manifest order: the order of their ids (folders) or of their lines (tables).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Which part of the dataset.
+    pub name: SplitName,
+    /// In manifest order.
+    pub samples: Vec<Sample>,
+}
+
+/// One example and its class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Path relative to the split's folder, with `/`; or `file:line`, with the file's name and the line, from 1, on which the row starts.
+    pub id: String,
+    /// Position in the dataset's classes.
+    pub label: u32,
+    /// What the network looks at.
+    pub content: Content,
+}
+
+/// What the network looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// An image.
+    File {
+        /// Where it is on this worker.
+        path: PathBuf,
+        /// Bytes, when it was indexed.
+        size: u64,
+    },
+    /// The text itself.
+    Text(String),
+}
+
+/// A sample that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorruptSample {
+    /// Position in manifest order.
+    pub index: u64,
+    /// The sample's id.
+    pub id: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Split {
+    /// Number of samples.
+    pub fn len(&self) -> u64 {
+        self.samples.len() as u64
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    /// BLAKE3, hex, over ids, sizes (images) or texts, and labels, in manifest order. Two workers that see the same split agree on it,
+    /// wherever the split lies on their disks.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"firn split v1");
+        hasher.update(&self.len().to_le_bytes());
+        for sample in &self.samples {
+            update_with_length(&mut hasher, sample.id.as_bytes());
+            hasher.update(&sample.label.to_le_bytes());
+            match &sample.content {
+                Content::File { size, .. } => {
+                    hasher.update(&[0]);
+                    hasher.update(&size.to_le_bytes());
+                }
+                Content::Text(text) => {
+                    hasher.update(&[1]);
+                    update_with_length(&mut hasher, text.as_bytes());
+                }
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Samples of each of the first `classes` classes.
+    pub fn class_counts(&self, classes: usize) -> Vec<u64> {
+        let mut counts = vec![0; classes];
+        for sample in &self.samples {
+            if let Some(count) = counts.get_mut(sample.label as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// The length first, so that no two different sequences of fields hash the same bytes.
+pub(crate) fn update_with_length(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}

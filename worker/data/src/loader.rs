@@ -1,0 +1,294 @@
+//! Batches, prepared ahead of the computation.
+//!
+//! One thread walks the plan and cuts each batch into tasks; workers prepare samples; the worker that finishes a batch's last sample puts
+//! the batch together, so that the consumer only receives. Batches arrive in plan order whatever order they finish in: the consumer
+//! holds one single-use channel for each, and the number of these is what bounds memory.
+//!
+//! A sample that fails, even by a panic, is listed as corrupt. A panic anywhere else in a thread is raised again in the consumer:
+//! silence would read as the end of the epoch.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::image::panic_message;
+use crate::preprocess::Prepared;
+use crate::{CorruptSample, Preprocessor, Split};
+
+/// What the network takes in, and what is expected of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Positions of the good samples in manifest order, in the plan's order.
+    pub indices: Vec<u64>,
+    /// Class of each good sample.
+    pub labels: Vec<i64>,
+    /// The good samples.
+    pub tensors: BatchTensors,
+    /// Those that could not be prepared, in the plan's order.
+    pub corrupt: Vec<CorruptSample>,
+}
+
+/// Network input of `n` samples.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BatchTensors {
+    /// `n * height * width * 3` numbers, NHWC, normalised.
+    Images {
+        /// The numbers.
+        pixels: Vec<f32>,
+        /// Rows.
+        height: usize,
+        /// Pixels of a row.
+        width: usize,
+    },
+    /// `n * length` numbers each.
+    Tokens {
+        /// Token ids.
+        ids: Vec<i64>,
+        /// 1 where a token is, 0 where padding is.
+        mask: Vec<i64>,
+        /// Tokens of the longest sample.
+        length: usize,
+    },
+}
+
+/// How much is done ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoaderOptions {
+    /// Threads that prepare samples. 0: samples are prepared by the consumer's thread, when it asks.
+    pub threads: usize,
+    /// Batches that are being prepared or wait, at least 1.
+    pub batches_ahead: usize,
+}
+
+/// The batches of a plan. Dropping it stops its threads after the sample each is at.
+pub struct Loader {
+    source: Source,
+}
+
+enum Source {
+    Inline(Inline),
+    Ahead(Ahead),
+}
+
+struct Inline {
+    split: Arc<Split>,
+    preprocessor: Arc<Preprocessor>,
+    plan: Box<dyn Iterator<Item = Vec<u64>> + Send>,
+}
+
+struct Ahead {
+    /// In plan order. `None` only while the loader is dropped.
+    batches: Option<Receiver<Receiver<Batch>>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Loader {
+    /// Starts to prepare the batches of `plan`: each entry holds positions in manifest order.
+    ///
+    /// # Panics
+    ///
+    /// `next` panics when the plan panics or names a position beyond the split: both are bugs of the caller.
+    pub fn start(
+        split: Arc<Split>,
+        preprocessor: Arc<Preprocessor>,
+        plan: impl Iterator<Item = Vec<u64>> + Send + 'static,
+        options: LoaderOptions,
+    ) -> Self {
+        if options.threads == 0 {
+            return Self { source: Source::Inline(Inline { split, preprocessor, plan: Box::new(plan) }) };
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (task_sender, task_receiver) = unbounded::<Task>();
+        // A batch is only begun once its channel is in here.
+        let (batch_sender, batch_receiver) = bounded(options.batches_ahead.max(1));
+        let mut threads = Vec::with_capacity(options.threads + 1);
+        let feeder_stop = Arc::clone(&stop);
+        threads.push(spawn("firn-plan", move || feed(plan, &split, &preprocessor, &feeder_stop, (&task_sender, &batch_sender))));
+        for _ in 0..options.threads {
+            let tasks = task_receiver.clone();
+            let stop = Arc::clone(&stop);
+            threads.push(spawn("firn-decode", move || {
+                while let Ok(task) = tasks.recv() {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    task.run(&stop);
+                }
+            }));
+        }
+        Self { source: Source::Ahead(Ahead { batches: Some(batch_receiver), stop, threads }) }
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("the system can start a thread")
+}
+
+impl Iterator for Loader {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        match &mut self.source {
+            Source::Inline(inline) => {
+                let indices = inline.plan.next()?;
+                let outcomes = indices.iter().map(|&index| prepare(&inline.split, &inline.preprocessor, index)).collect();
+                Some(assemble(&inline.split, &inline.preprocessor, &indices, outcomes))
+            }
+            Source::Ahead(ahead) => ahead.next(),
+        }
+    }
+}
+
+impl Ahead {
+    fn next(&mut self) -> Option<Batch> {
+        let batch = self.batches.as_ref()?.recv().ok().map(|batch| batch.recv());
+        match batch {
+            Some(Ok(batch)) => Some(batch),
+            // The plan is at its end, or a thread ended before its time.
+            Some(Err(_)) | None => {
+                self.finish();
+                assert!(batch.is_none(), "a thread of the loader ended without its batch");
+                None
+            }
+        }
+    }
+
+    /// Ends all threads, and raises the panic of one that had one.
+    fn finish(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.batches = None;
+        let mut panics = self.threads.drain(..).filter_map(|thread| thread.join().err());
+        if let Some(panic) = panics.next() {
+            // The others are joined first: no thread outlives the loader.
+            panics.for_each(drop);
+            if !std::thread::panicking() {
+                resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.batches = None;
+        for thread in self.threads.drain(..) {
+            // A panic that the consumer never asked for has no one to go to.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Cuts the batches of the plan into tasks, as many batches ahead as the channel takes.
+fn feed(
+    plan: impl Iterator<Item = Vec<u64>>,
+    split: &Arc<Split>,
+    preprocessor: &Arc<Preprocessor>,
+    stop: &AtomicBool,
+    (tasks, batches): (&Sender<Task>, &Sender<Receiver<Batch>>),
+) {
+    let size = preprocessor.samples_per_task();
+    for indices in plan {
+        for &index in &indices {
+            assert!(index < split.len(), "the plan names sample {index} of {}", split.len());
+        }
+        let (sender, receiver) = bounded(1);
+        let count = indices.len();
+        let open = Arc::new(OpenBatch {
+            split: Arc::clone(split),
+            preprocessor: Arc::clone(preprocessor),
+            left: AtomicUsize::new(count),
+            outcomes: Mutex::new((0..count).map(|_| None).collect()),
+            indices,
+            sender,
+        });
+        if count == 0 {
+            open.complete();
+        }
+        if batches.send(receiver).is_err() || stop.load(Ordering::Relaxed) {
+            return;
+        }
+        for first in (0..count).step_by(size) {
+            let task = Task { batch: Arc::clone(&open), first, end: (first + size).min(count) };
+            if tasks.send(task).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+type Outcome = Result<Prepared, String>;
+
+/// A batch of which some samples are not prepared.
+struct OpenBatch {
+    split: Arc<Split>,
+    preprocessor: Arc<Preprocessor>,
+    indices: Vec<u64>,
+    outcomes: Mutex<Vec<Option<Outcome>>>,
+    left: AtomicUsize,
+    sender: Sender<Batch>,
+}
+
+struct Task {
+    batch: Arc<OpenBatch>,
+    first: usize,
+    end: usize,
+}
+
+impl Task {
+    fn run(self, stop: &AtomicBool) {
+        let batch = &self.batch;
+        for place in self.first..self.end {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let outcome = prepare(&batch.split, &batch.preprocessor, batch.indices[place]);
+            batch.outcomes.lock().unwrap_or_else(PoisonError::into_inner)[place] = Some(outcome);
+            if batch.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                batch.complete();
+            }
+        }
+    }
+}
+
+impl OpenBatch {
+    fn complete(&self) {
+        let outcomes = std::mem::take(&mut *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.expect("each sample was prepared")).collect();
+        // The consumer may be gone.
+        drop(self.sender.send(assemble(&self.split, &self.preprocessor, &self.indices, outcomes)));
+    }
+}
+
+fn prepare(split: &Split, preprocessor: &Preprocessor, index: u64) -> Outcome {
+    let sample = &split.samples[index as usize];
+    catch_unwind(AssertUnwindSafe(|| preprocessor.prepare(&sample.content)))
+        .unwrap_or_else(|payload| Err(format!("preparing it panicked: {}", panic_message(&*payload))))
+}
+
+fn assemble(split: &Split, preprocessor: &Preprocessor, indices: &[u64], outcomes: Vec<Outcome>) -> Batch {
+    let mut good = Vec::with_capacity(indices.len());
+    let mut batch = Batch {
+        indices: Vec::with_capacity(indices.len()),
+        labels: Vec::with_capacity(indices.len()),
+        tensors: preprocessor.collate(Vec::new()),
+        corrupt: Vec::new(),
+    };
+    for (&index, outcome) in indices.iter().zip(outcomes) {
+        let sample = &split.samples[index as usize];
+        match outcome {
+            Ok(prepared) => {
+                batch.indices.push(index);
+                batch.labels.push(i64::from(sample.label));
+                good.push(prepared);
+            }
+            Err(reason) => batch.corrupt.push(CorruptSample { index, id: sample.id.clone(), reason }),
+        }
+    }
+    batch.tensors = preprocessor.collate(good);
+    batch
+}
