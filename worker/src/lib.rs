@@ -5,4 +5,5 @@
 pub mod agent;
 pub mod connection;
 pub mod doctor;
+mod machine;
 pub mod rank;

@@ -1,9 +1,13 @@
 //! `firn-worker agent|rank|doctor`.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use firn_worker::{agent, doctor, rank};
+use tracing_subscriber::EnvFilter;
 
 /// A machine's part of Firn: the agent that serves it, the ranks that train, and the doctor that examines it.
 #[derive(Debug, Parser)]
@@ -27,6 +31,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    log_to_standard_error();
     let outcome = match Arguments::parse().command {
         Command::Agent(arguments) => agent::run(arguments),
         Command::Rank(arguments) => agent::lifeline::bind().map_err(Into::into).and_then(|()| rank::run(arguments)),
@@ -37,4 +42,15 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Standard output belongs to results. `FIRN_LOG` chooses what is logged (`info` by default), `FIRN_LOG_FORMAT=json` how.
+fn log_to_standard_error() {
+    let filter = EnvFilter::try_from_env("FIRN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    if std::env::var("FIRN_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        builder.json().init();
+    } else {
+        builder.with_ansi(io::stderr().is_terminal()).init();
+    }
 }

@@ -1,0 +1,233 @@
+//! One agent a machine: offers its slots, starts a rank process on each when told to, and never loses hold of one.
+//!
+//! A single task owns everything and waits in one `select!`: the stream to the coordinator, the ends of rank processes, grace periods, signals.
+//! What the agent decides by itself is little: a rank lives exactly as long as the coordinator and the agent both want it. A coordinator that is
+//! away changes nothing: the ranks go on, what they print and how they end waits on disk ([`spool`], [`state_folder`]), and the next stream begins
+//! with the list of those alive. An agent that dies takes its ranks along ([`lifeline`]).
+
+mod launch;
+pub mod lifeline;
+mod link;
+mod process;
+mod ranks;
+mod settings;
+mod slots;
+mod spool;
+mod state_folder;
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use firn_proto::v1alpha1::{AgentHello, Slot, Welcome, agent_command::Command};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::sleep_until,
+};
+use tracing::{info, warn};
+
+pub use self::{
+    lifeline::LaunchArguments,
+    link::AttachError,
+    settings::{AgentArguments, SettingsError},
+    state_folder::StateFolderError,
+};
+use self::{
+    launch::Launcher,
+    link::{Link, LinkEvent},
+    process::RankEvent,
+    ranks::Ranks,
+    settings::Settings,
+    state_folder::StateFolder,
+};
+use crate::machine;
+
+/// How long an agent that leaves tries to deliver what its ranks said last.
+const FAREWELL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the settings are wrong, the state folder is in use, or the coordinator refuses this worker for good.
+pub fn run(arguments: AgentArguments) -> anyhow::Result<ExitCode> {
+    let settings = arguments.resolve()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(settings))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    // Before anything can be started, so that no signal finds the default action.
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let folder = StateFolder::open(&settings.state_dir)?;
+    let name = settings.worker_name(&folder).context("cannot write to the state folder")?;
+    let address = settings.reachable_address();
+    let slots = slots::discover(&settings.slots).await;
+    let launcher = Launcher::new(settings.connection.clone(), address.clone(), slots.clone(), settings.rank_command.clone())?;
+    let (events, event_queue) = unbounded_channel();
+    let ranks = Ranks::open(folder, launcher, settings.log_limit, events).context("cannot read the state folder")?;
+    info!(worker = name, address, coordinator = settings.connection.coordinator, "agent started");
+    let hello = AgentHello {
+        worker: name,
+        host: machine::host_name(),
+        address,
+        slots: slots.slots,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        processes: Vec::new(),
+        instance_id: uuid::Uuid::new_v4().to_string(),
+    };
+    let agent = Agent {
+        hello,
+        ranks,
+        events: event_queue,
+        link: Link::new(settings.connection),
+        signals,
+        grace: settings.grace,
+        leaving: None,
+        last_failure: None,
+    };
+    agent.run().await
+}
+
+struct Agent {
+    /// Opens every stream, with the processes of the moment.
+    hello: AgentHello,
+    ranks: Ranks,
+    /// A few events a rank, each when a process starts or ends.
+    events: UnboundedReceiver<RankEvent>,
+    link: Link,
+    signals: Signals,
+    grace: Duration,
+    leaving: Option<Leaving>,
+    /// Why the last attempt failed, so that the same reason is told once.
+    last_failure: Option<String>,
+}
+
+/// The agent was told to stop.
+struct Leaving {
+    /// All ranks have ended, and what they said may be delivered until then.
+    deliver_until: Option<Instant>,
+}
+
+impl Agent {
+    async fn run(mut self) -> anyhow::Result<()> {
+        let lines_changed = self.ranks.lines_changed();
+        while !self.has_left() {
+            let wants_to_send = self.ranks.has_messages();
+            let hello = || hello_with_processes(&self.hello, &self.ranks);
+            tokio::select! {
+                () = self.signals.received() => self.begin_to_leave(),
+                event = self.events.recv() => self.ranks.on_event(event.expect("the ranks hold a sender")),
+                () = lines_changed.notified(), if !wants_to_send => {}
+                () = reached(self.ranks.next_deadline()) => self.ranks.enforce_deadlines(Instant::now()),
+                () = reached(self.leaving.as_ref().and_then(|leaving| leaving.deliver_until)) => {}
+                event = self.link.next(hello, wants_to_send) => self.on_link(event)?,
+            }
+        }
+        info!("agent leaves");
+        self.link.leave().await;
+        Ok(())
+    }
+
+    fn on_link(&mut self, event: LinkEvent) -> anyhow::Result<()> {
+        match event {
+            LinkEvent::Attached(welcome) => self.attached(&welcome),
+            LinkEvent::Ready => {
+                if let Some(message) = self.ranks.next_message() {
+                    self.link.send(message);
+                }
+            }
+            LinkEvent::Command(command) => self.obey(command),
+            LinkEvent::Down(reason) => {
+                if self.last_failure.as_ref() != Some(&reason) {
+                    warn!(reason, "not connected to the coordinator, trying again; ranks go on");
+                    self.last_failure = Some(reason);
+                }
+            }
+            LinkEvent::Refused(error) => {
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn attached(&mut self, welcome: &Welcome) {
+        info!(epoch = welcome.coordinator_epoch, lease_ms = welcome.lease_ms, "attached to the coordinator");
+        self.last_failure = None;
+        self.ranks.begin_stream();
+        for process_id in &welcome.unwanted_processes {
+            warn!(process = process_id, "the coordinator no longer wants this rank, killing it");
+            self.ranks.stop(process_id, Duration::ZERO);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            // The first message of a stream, and only that, is a welcome.
+            Command::Welcome(_) => warn!("a second welcome on one stream is ignored"),
+            Command::StartRank(order) if self.leaving.is_some() => {
+                warn!(process = order.process_id, "not starting a rank, this agent is leaving");
+                self.ranks.refuse(&order, "the agent is shutting down");
+            }
+            Command::StartRank(order) => self.ranks.start(&order),
+            Command::StopRank(order) => self.ranks.stop(&order.process_id, Duration::from_millis(u64::from(order.grace_ms))),
+            Command::LogAck(ack) => self.ranks.acknowledge_lines(&ack.process_id, ack.next_sequence),
+            Command::ExitAck(ack) => self.ranks.acknowledge_exit(&ack.process_id),
+        }
+    }
+
+    /// The first signal asks the ranks to stop, the second kills them.
+    fn begin_to_leave(&mut self) {
+        if self.leaving.is_none() {
+            info!(grace_s = self.grace.as_secs_f64(), "told to stop; stopping all ranks");
+            self.leaving = Some(Leaving { deliver_until: None });
+            self.ranks.stop_all(self.grace);
+        } else {
+            warn!("told to stop again; killing all ranks");
+            self.ranks.stop_all(Duration::ZERO);
+        }
+    }
+
+    fn has_left(&mut self) -> bool {
+        let Some(leaving) = &mut self.leaving else { return false };
+        if self.ranks.any_alive() {
+            return false;
+        }
+        let deliver_until = *leaving.deliver_until.get_or_insert_with(|| Instant::now() + FAREWELL_DEADLINE);
+        !self.link.is_up() || self.ranks.all_sent() || deliver_until <= Instant::now()
+    }
+}
+
+fn hello_with_processes(hello: &AgentHello, ranks: &Ranks) -> AgentHello {
+    let slots = hello.slots.iter().map(|slot| Slot { job: ranks.job_on(slot.index).unwrap_or_default().to_owned(), ..slot.clone() });
+    AgentHello { slots: slots.collect(), processes: ranks.processes(), ..hello.clone() }
+}
+
+/// Waits for a moment, or for ever if there is none.
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The rank processes of this agent, and what of them the coordinator still has to hear.
+//!
+//! Nothing is queued for sending. Each rank knows what it has to tell (that it started, its lines, how it ended) and how much of that was sent
+//! on the present stream and acknowledged; [`Ranks::next_message`] derives the next message from it. A new stream simply starts again from
+//! what is acknowledged, so nothing is lost, and memory stays bounded because lines wait on disk.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::{Arc, Mutex, atomic::AtomicU64, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use firn_proto::v1alpha1::{self as wire, agent_message::Message};
+use nix::sys::signal::Signal;
+use tokio::sync::{Notify, mpsc::UnboundedSender};
+use tracing::{error, info, warn};
+
+use super::{
+    launch::Launcher,
+    process::{self, Hold, Output, RankEvent},
+    spool::{SpoolReader, SpoolWriter},
+    state_folder::{ProcessRecord, StateFolder},
+};
+
+/// Lines in one batch, and about how many bytes; a batch must fit the coordinator's limit of 1 MiB.
+const BATCH_LINES: usize = 500;
+const BATCH_BYTES: usize = 256 << 10;
+/// Lines of one rank that may be on their way without an acknowledgement.
+const WINDOW_LINES: u64 = 4000;
+/// Processes that are remembered after everything about them was delivered, so that a late repeat does not start them again.
+const REMEMBERED: usize = 1000;
+
+/// One rank process, from its order until everything about it is delivered.
+#[derive(Debug)]
+struct Rank {
+    record: ProcessRecord,
+    slot: Option<u32>,
+    pid: Option<u32>,
+    hold: Hold,
+    /// Number of lines that the spool holds or has held.
+    lines: Arc<AtomicU64>,
+    /// Its position is the number of lines sent on this stream.
+    reader: SpoolReader,
+    lines_acknowledged: u64,
+    start_sent: bool,
+    exit: Option<wire::RankExited>,
+    exit_sent: bool,
+    exit_acknowledged: bool,
+    /// When SIGKILL follows SIGTERM.
+    kill_at: Option<Instant>,
+    /// SIGKILL was sent, or will be as soon as the process is there.
+    killed: bool,
+}
+
+impl Rank {
+    fn new(record: ProcessRecord, slot: Option<u32>, lines: Arc<AtomicU64>, reader: SpoolReader) -> Self {
+        Self {
+            record,
+            slot,
+            pid: None,
+            hold: Hold::default(),
+            lines,
+            lines_acknowledged: reader.position(),
+            reader,
+            start_sent: false,
+            exit: None,
+            exit_sent: false,
+            exit_acknowledged: false,
+            kill_at: None,
+            killed: false,
+        }
+    }
+
+    fn unsent_lines(&self) -> u64 {
+        self.lines.load(Ordering::Acquire).saturating_sub(self.reader.position())
+    }
+
+    fn may_send_lines(&self) -> bool {
+        self.unsent_lines() > 0 && self.reader.position() < self.lines_acknowledged + WINDOW_LINES
+    }
+
+    fn must_send_start(&self) -> bool {
+        self.pid.is_some() && !self.start_sent && self.exit.is_none()
+    }
+
+    fn must_send_exit(&self) -> bool {
+        self.exit.is_some() && !self.exit_sent && !self.exit_acknowledged
+    }
+
+    fn is_delivered(&self) -> bool {
+        self.exit_acknowledged && self.lines_acknowledged >= self.lines.load(Ordering::Acquire)
+    }
+
+    fn kill(&mut self) {
+        self.killed = true;
+        self.kill_at = None;
+        self.hold.signal(Signal::SIGKILL);
+    }
+
+    fn is_alive(&self) -> bool {
+        self.exit.is_none()
+    }
+}
+
+/// All rank processes.
+#[derive(Debug)]
+pub(crate) struct Ranks {
+    folder: StateFolder,
+    launcher: Launcher,
+    log_limit: u64,
+    events: UnboundedSender<RankEvent>,
+    lines_changed: Arc<Notify>,
+    ranks: BTreeMap<String, Rank>,
+    finished: VecDeque<String>,
+}
+
+impl Ranks {
+    /// Begins with what earlier agents on this folder did not deliver.
+    pub(crate) fn open(
+        folder: StateFolder,
+        launcher: Launcher,
+        log_limit: u64,
+        events: UnboundedSender<RankEvent>,
+    ) -> io::Result<Self> {
+        let mut ranks = Self {
+            folder,
+            launcher,
+            log_limit,
+            events,
+            lines_changed: Arc::new(Notify::new()),
+            ranks: BTreeMap::new(),
+            finished: VecDeque::new(),
+        };
+        for (record, exit) in ranks.folder.left_behind()? {
+            info!(process = record.process_id, job = record.job, "reporting a rank that ended with an earlier agent");
+            let (mut rank, _) = ranks.new_rank(record, None)?;
+            rank.exit = Some(exit);
+            ranks.ranks.insert(rank.record.process_id.clone(), rank);
+        }
+        Ok(ranks)
+    }
+
+    /// Told when a rank has printed something.
+    pub(crate) fn lines_changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.lines_changed)
+    }
+
+    /// Starts a process, unless it is known.
+    pub(crate) fn start(&mut self, order: &wire::StartRank) {
+        let process_id = &order.process_id;
+        if self.ranks.contains_key(process_id) || self.finished.contains(process_id) {
+            return;
+        }
+        let record = ProcessRecord { process_id: process_id.clone(), job: order.job.clone(), generation: order.generation };
+        if let Err(reason) = self.launch(record, order) {
+            error!(process = process_id, job = order.job, reason, "rank not started");
+            let exit = wire::RankExited { process_id: process_id.clone(), start_error: reason, ..wire::RankExited::default() };
+            self.ended(exit);
+        }
+    }
+
+    /// Answers an order that cannot be followed.
+    pub(crate) fn refuse(&mut self, order: &wire::StartRank, reason: &str) {
+        if !self.ranks.contains_key(&order.process_id) {
+            self.ended(wire::RankExited {
+                process_id: order.process_id.clone(),
+                start_error: reason.to_owned(),
+                ..wire::RankExited::default()
+            });
+        }
+    }
+
+    fn launch(&mut self, record: ProcessRecord, order: &wire::StartRank) -> Result<(), String> {
+        let refused = |error: io::Error| format!("the agent's state folder: {error}");
+        self.folder.note_start(&record).map_err(refused)?;
+        let scratch = self.folder.scratch_folder(&order.job).map_err(refused)?;
+        let (rank, output) = self.new_rank(record, Some(order.slot)).map_err(refused)?;
+        let process_id = rank.record.process_id.clone();
+        let rank = self.ranks.entry(process_id).or_insert(rank);
+        let launch = self.launcher.order(order, &scratch)?;
+        rank.hold = process::start(launch, output, self.events.clone()).map_err(|error| format!("no thread for the rank: {error}"))?;
+        info!(process = order.process_id, job = order.job, generation = order.generation, rank = order.rank, slot = order.slot, "starting a rank");
+        Ok(())
+    }
+
+    fn new_rank(&self, record: ProcessRecord, slot: Option<u32>) -> io::Result<(Rank, Output)> {
+        let folder = self.folder.rank_folder(&record.process_id);
+        let writer = SpoolWriter::open(&folder, self.log_limit)?;
+        let lines = Arc::new(AtomicU64::new(writer.next_sequence()));
+        let reader = SpoolReader::open(&folder)?;
+        let output =
+            Output { spool: Arc::new(Mutex::new(writer)), lines: Arc::clone(&lines), changed: Arc::clone(&self.lines_changed) };
+        let rank = Rank::new(record, slot, lines, reader);
+        Ok((rank, output))
+    }
+
+    /// Takes in what a rank's threads report.
+    pub(crate) fn on_event(&mut self, event: RankEvent) {
+        match event {
+            RankEvent::Started { process_id, pid } => {
+                if let Some(rank) = self.ranks.get_mut(&process_id) {
+                    rank.pid = Some(pid);
+                    // The order to stop may have come before the process was there.
+                    if rank.killed {
+                        rank.hold.signal(Signal::SIGKILL);
+                    } else if rank.kill_at.is_some() {
+                        rank.hold.signal(Signal::SIGTERM);
+                    }
+                }
+            }
+            RankEvent::Ended(exit) => {
+                info!(process = exit.process_id, code = exit.exit_code, signal = exit.signal, "rank ended");
+                self.ended(exit);
+            }
+        }
+    }
+
+    fn ended(&mut self, exit: wire::RankExited) {
+        if let Err(error) = self.folder.note_exit(&exit) {
+            warn!(process = exit.process_id, %error, "the exit is only in memory, the state folder cannot take it");
+        }
+        match self.ranks.get_mut(&exit.process_id) {
+            Some(rank) => {
+                rank.kill_at = None;
+                rank.exit = Some(exit);
+            }
+            None => self.insert_failed_start(exit),
+        }
+    }
+
+    /// A start that failed before there was a spool.
+    fn insert_failed_start(&mut self, exit: wire::RankExited) {
+        let record = ProcessRecord { process_id: exit.process_id.clone(), job: String::new(), generation: 0 };
+        let reader = SpoolReader::without_lines(&self.folder.rank_folder(&record.process_id));
+        let mut rank = Rank::new(record, None, Arc::default(), reader);
+        rank.exit = Some(exit);
+        self.ranks.insert(rank.record.process_id.clone(), rank);
+    }
+
+    /// SIGTERM now, SIGKILL after `grace`. An earlier, shorter deadline stays.
+    pub(crate) fn stop(&mut self, process_id: &str, grace: Duration) {
+        let Some(rank) = self.ranks.get_mut(process_id).filter(|rank| rank.is_alive()) else { return };
+        if grace.is_zero() {
+            rank.kill();
+        } else if !rank.killed {
+            let kill_at = Instant::now() + grace;
+            rank.kill_at = Some(rank.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+            rank.hold.signal(Signal::SIGTERM);
+        }
+    }
+
+    /// The same for all that live.
+    pub(crate) fn stop_all(&mut self, grace: Duration) {
+        let living: Vec<String> = self.living().map(|rank| rank.record.process_id.clone()).collect();
+        for process_id in living {
+            self.stop(&process_id, grace);
+        }
+    }
+
+    /// When the next SIGKILL is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.living().filter_map(|rank| rank.kill_at).min()
+    }
+
+    /// Kills those whose grace has ended.
+    pub(crate) fn enforce_deadlines(&mut self, now: Instant) {
+        for rank in self.ranks.values_mut().filter(|rank| rank.is_alive()) {
+            if rank.kill_at.is_some_and(|kill_at| kill_at <= now) {
+                warn!(process = rank.record.process_id, "rank did not stop within its grace period, killing it");
+                rank.kill();
+            }
+        }
+    }
+
+    fn living(&self) -> impl Iterator<Item = &Rank> {
+        self.ranks.values().filter(|rank| rank.is_alive())
+    }
+
+    /// True if a process runs or is being started.
+    pub(crate) fn any_alive(&self) -> bool {
+        self.living().next().is_some()
+    }
+
+    /// Processes that are alive, for the opening of a stream.
+    pub(crate) fn processes(&self) -> Vec<wire::RankProcess> {
+        self.living()
+            .map(|rank| wire::RankProcess {
+                process_id: rank.record.process_id.clone(),
+                job: rank.record.job.clone(),
+                generation: rank.record.generation,
+                pid: rank.pid.unwrap_or(0),
+            })
+            .collect()
+    }
+
+    /// The job on each slot that is taken.
+    pub(crate) fn job_on(&self, slot: u32) -> Option<&str> {
+        self.living().find(|rank| rank.slot == Some(slot)).map(|rank| rank.record.job.as_str())
+    }
+
+    /// A new stream begins: what was not acknowledged is sent again.
+    pub(crate) fn begin_stream(&mut self) {
+        for rank in self.ranks.values_mut() {
+            rank.reader.seek(rank.lines_acknowledged);
+            rank.start_sent = false;
+            rank.exit_sent = false;
+        }
+    }
+
+    /// True if there is something to send.
+    pub(crate) fn has_messages(&self) -> bool {
+        self.ranks.values().any(|rank| rank.must_send_start() || rank.must_send_exit() || rank.may_send_lines())
+    }
+
+    /// True if all that can be sent was sent, acknowledged or not.
+    pub(crate) fn all_sent(&self) -> bool {
+        !self.has_messages() && self.ranks.values().all(|rank| rank.unsent_lines() == 0)
+    }
+
+    /// The next message: starts and exits before lines.
+    pub(crate) fn next_message(&mut self) -> Option<Message> {
+        for rank in self.ranks.values_mut() {
+            if rank.must_send_start() {
+                rank.start_sent = true;
+                let pid = rank.pid.unwrap_or(0);
+                return Some(Message::RankStarted(wire::RankStarted { process_id: rank.record.process_id.clone(), pid }));
+            }
+            if rank.must_send_exit() {
+                rank.exit_sent = true;
+                return rank.exit.clone().map(Message::RankExited);
+            }
+        }
+        // The rank that is furthest behind acknowledged lines goes first, so that one talkative rank does not silence the others.
+        let rank = self.ranks.values_mut().filter(|rank| rank.may_send_lines()).min_by_key(|rank| rank.reader.position() - rank.lines_acknowledged)?;
+        let end = rank.lines.load(Ordering::Acquire);
+        let first_sequence = rank.reader.position();
+        match rank.reader.read(end, BATCH_LINES, BATCH_BYTES) {
+            Ok(lines) if !lines.is_empty() => {
+                Some(Message::Logs(wire::LogBatch { process_id: rank.record.process_id.clone(), first_sequence, lines }))
+            }
+            outcome => {
+                let reason = outcome.err().map_or_else(|| "the file ends early".to_owned(), |error| error.to_string());
+                error!(process = rank.record.process_id, first_sequence, end, reason, "lines of a rank's log are lost");
+                rank.reader.seek(end);
+                rank.lines_acknowledged = end;
+                None
+            }
+        }
+    }
+
+    /// Lines below `next_sequence` are stored at the coordinator.
+    pub(crate) fn acknowledge_lines(&mut self, process_id: &str, next_sequence: u64) {
+        let Some(rank) = self.ranks.get_mut(process_id) else { return };
+        let written = rank.lines.load(Ordering::Acquire);
+        rank.lines_acknowledged = rank.lines_acknowledged.max(next_sequence.min(written));
+        if rank.reader.position() < rank.lines_acknowledged {
+            rank.reader.seek(rank.lines_acknowledged);
+        }
+        if let Err(error) = rank.reader.release(rank.lines_acknowledged) {
+            warn!(process = process_id, %error, "acknowledged lines cannot be deleted");
+        }
+        self.forget_if_delivered(process_id);
+    }
+
+    /// The exit is recorded at the coordinator.
+    pub(crate) fn acknowledge_exit(&mut self, process_id: &str) {
+        if let Some(rank) = self.ranks.get_mut(process_id).filter(|rank| rank.exit.is_some()) {
+            rank.exit_acknowledged = true;
+            self.forget_if_delivered(process_id);
+        }
+    }
+
+    fn forget_if_delivered(&mut self, process_id: &str) {
+        if !self.ranks.get(process_id).is_some_and(Rank::is_delivered) {
+            return;
+        }
+        self.ranks.remove(process_id);
+        if let Err(error) = self.folder.forget(process_id) {
+            warn!(process = process_id, %error, "files of a finished rank cannot be deleted");
+        }
+        if self.finished.len() == REMEMBERED {
+            self.finished.pop_front();
+        }
+        self.finished.push_back(process_id.to_owned());
+    }
+}

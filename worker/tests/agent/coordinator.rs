@@ -1,0 +1,206 @@
+//! A coordinator in the test's own hands: it says what the test says, and tells what it hears.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::mpsc::{self, Receiver, Sender},
+    time::Duration,
+};
+
+use firn_proto::v1alpha1::{
+    AgentCommand, AgentHello, AgentMessage, ExitAck, LogAck, LogBatch, RankExited, StartRank, StopRank, Welcome,
+    agent_command::Command,
+    agent_message::Message,
+    worker_service_server::{WorkerService, WorkerServiceServer},
+};
+use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc as async_mpsc};
+use tokio_stream::{
+    Stream, StreamExt as _,
+    wrappers::{TcpListenerStream, UnboundedReceiverStream},
+};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
+
+/// A test that waits this long for an event has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The coordinator. Dropping it cuts every connection, as kill -9 would.
+pub struct Coordinator {
+    runtime: Option<Runtime>,
+    pub address: SocketAddr,
+    sessions: Receiver<Session>,
+}
+
+/// One stream of an agent.
+pub struct Session {
+    pub hello: AgentHello,
+    messages: Receiver<Message>,
+    commands: async_mpsc::UnboundedSender<Result<AgentCommand, Status>>,
+}
+
+struct Service {
+    sessions: Sender<Session>,
+    unwanted: Vec<String>,
+    refusal: Option<Status>,
+}
+
+impl Coordinator {
+    pub fn start() -> Self {
+        Self::start_with("127.0.0.1:0".parse().unwrap(), &[], None)
+    }
+
+    pub fn start_with(address: SocketAddr, unwanted: &[&str], refusal: Option<Status>) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let (sessions, received) = mpsc::channel();
+        let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = Service { sessions, unwanted: unwanted.iter().map(|&id| id.to_owned()).collect(), refusal };
+        let server = Server::builder().add_service(WorkerServiceServer::new(service));
+        runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        Self { runtime: Some(runtime), address, sessions: received }
+    }
+
+    /// The next stream that an agent opens.
+    pub fn session(&self) -> Session {
+        self.sessions.recv_timeout(PATIENCE).expect("an agent attaches")
+    }
+
+    /// Cuts every connection; the port is free afterwards.
+    pub fn stop(mut self) -> SocketAddr {
+        self.stop_runtime();
+        self.address
+    }
+
+    fn stop_runtime(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.stop_runtime();
+    }
+}
+
+impl Session {
+    pub fn send(&self, command: Command) {
+        self.commands.send(Ok(AgentCommand { command: Some(command) })).expect("the stream is open");
+    }
+
+    pub fn start_rank(&self, process_id: &str) {
+        self.send(Command::StartRank(StartRank {
+            process_id: process_id.to_owned(),
+            job: "jobs/reviews".to_owned(),
+            generation: 3,
+            rank: 1,
+            world_size: 2,
+            local_world_size: 1,
+            ..StartRank::default()
+        }));
+    }
+
+    pub fn stop_rank(&self, process_id: &str, grace_ms: u32) {
+        self.send(Command::StopRank(StopRank { process_id: process_id.to_owned(), grace_ms }));
+    }
+
+    pub fn acknowledge_lines(&self, process_id: &str, next_sequence: u64) {
+        self.send(Command::LogAck(LogAck { process_id: process_id.to_owned(), next_sequence }));
+    }
+
+    pub fn acknowledge_exit(&self, process_id: &str) {
+        self.send(Command::ExitAck(ExitAck { process_id: process_id.to_owned() }));
+    }
+
+    /// The next message, heartbeats included; `None` when the stream has ended.
+    pub fn next(&self) -> Option<Message> {
+        match self.messages.recv_timeout(PATIENCE) {
+            Ok(message) => Some(message),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("the agent is silent"),
+        }
+    }
+
+    /// The first message that `pick` takes; others are passed over.
+    pub fn wait_for<T>(&self, pick: impl Fn(Message) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = pick(self.next().expect("the stream is open")) {
+                return found;
+            }
+        }
+    }
+
+    pub fn wait_for_start(&self) -> u32 {
+        self.wait_for(|message| match message {
+            Message::RankStarted(started) => Some(started.pid),
+            _ => None,
+        })
+    }
+
+    pub fn wait_for_exit(&self) -> RankExited {
+        self.wait_for(|message| match message {
+            Message::RankExited(exit) => Some(exit),
+            _ => None,
+        })
+    }
+
+    /// Waits for a line of a rank.
+    pub fn wait_for_line(&self, text: &str) {
+        self.wait_for(|message| match message {
+            Message::Logs(batch) => batch.lines.iter().any(|line| line.text == text).then_some(()),
+            _ => None,
+        });
+    }
+
+    /// Collects the log of one process, and how it ended, until both are complete: `lines` lines and an exit.
+    pub fn collect(&self, lines: usize) -> (Vec<String>, RankExited) {
+        let mut texts = Vec::new();
+        let mut exit = None;
+        while texts.len() < lines || exit.is_none() {
+            match self.next().expect("the stream is open") {
+                Message::Logs(batch) => {
+                    assert_eq!(batch.first_sequence, texts.len() as u64, "lines are numbered without a gap");
+                    let LogBatch { process_id, lines, .. } = batch;
+                    texts.extend(lines.into_iter().map(|line| line.text));
+                    self.acknowledge_lines(&process_id, texts.len() as u64);
+                }
+                Message::RankExited(found) => exit = Some(found),
+                _ => {}
+            }
+        }
+        (texts, exit.unwrap())
+    }
+}
+
+#[tonic::async_trait]
+impl WorkerService for Service {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<AgentCommand, Status>> + Send>>;
+
+    async fn attach(&self, request: Request<Streaming<AgentMessage>>) -> Result<Response<Self::AttachStream>, Status> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
+        let mut incoming = request.into_inner();
+        let Some(AgentMessage { message: Some(Message::Hello(hello)) }) = incoming.message().await? else {
+            return Err(Status::invalid_argument("no hello"));
+        };
+        let (commands, outgoing) = async_mpsc::unbounded_channel();
+        let welcome = Welcome {
+            heartbeat_interval_ms: 50,
+            lease_ms: 1000,
+            coordinator_epoch: 1,
+            unwanted_processes: self.unwanted.clone(),
+        };
+        let _ = commands.send(Ok(AgentCommand { command: Some(Command::Welcome(welcome)) }));
+        let (messages, heard) = mpsc::channel();
+        let _ = self.sessions.send(Session { hello, messages: heard, commands });
+        tokio::spawn(async move {
+            while let Some(Ok(AgentMessage { message: Some(message) })) = incoming.next().await {
+                if messages.send(message).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(outgoing))))
+    }
+}

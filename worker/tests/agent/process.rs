@@ -1,0 +1,114 @@
+//! A real agent process, with a shell script where its ranks would be.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Read as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
+};
+
+use super::coordinator::PATIENCE;
+
+/// A folder with a state folder, a script and named pipes. Dropping it kills the agent.
+pub struct Agent {
+    pub folder: PathBuf,
+    script: PathBuf,
+    child: Option<Child>,
+}
+
+impl Agent {
+    /// An agent whose ranks run `script`; `$1` in it is the folder.
+    pub fn start(folder: &Path, coordinator: SocketAddr, script: &str) -> Self {
+        let path = folder.join("rank.sh");
+        fs::write(&path, script).unwrap();
+        let mut agent = Self { folder: folder.to_owned(), script: path, child: None };
+        agent.start_again(coordinator);
+        agent
+    }
+
+    /// Starts a new process on the same folder.
+    pub fn start_again(&mut self, coordinator: SocketAddr) {
+        let log = OpenOptions::new().create(true).append(true).open(self.folder.join("agent.log")).unwrap();
+        let child = self.command(coordinator).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+    }
+
+    /// Runs another process on the same folder to its end.
+    pub fn run_second(&self, coordinator: SocketAddr) -> Output {
+        self.command(coordinator).output().unwrap()
+    }
+
+    fn command(&self, coordinator: SocketAddr) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firn-worker"));
+        command.args(["agent", "--name", "w1", "--cpu-slots", "2", "--threads-per-slot", "1", "--grace", "20s"]);
+        command.args(["--coordinator", &format!("http://{coordinator}")]);
+        command.arg("--state-dir").arg(self.folder.join("state"));
+        command.arg("--rank-command").arg("/bin/sh").arg(&self.script).arg(&self.folder);
+        command.env_remove("FIRN_CONFIG").env_remove("FIRN_TOKEN").stdin(Stdio::null());
+        command
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("the agent was started");
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the agent was started");
+        within_patience(move || child.wait().unwrap())
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("agent.log")).unwrap()
+    }
+
+    /// Folders of processes about which something is still to be delivered.
+    pub fn undelivered(&self) -> usize {
+        fs::read_dir(self.folder.join("state/ranks")).unwrap().count()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Makes a named pipe that the script opens.
+pub fn pipe(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    mkfifo(&path, Mode::S_IRWXU).unwrap();
+    path
+}
+
+/// Returns when every process that holds the pipe open for writing has ended.
+pub fn wait_until_closed(pipe: File) {
+    let mut pipe = pipe;
+    within_patience(move || pipe.read_to_end(&mut Vec::new()).unwrap());
+}
+
+/// Opens a pipe for reading; returns when someone has opened it for writing.
+pub fn open_pipe(path: &Path) -> File {
+    let path = path.to_owned();
+    within_patience(move || File::open(path).unwrap())
+}
+
+fn within_patience<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, waited) = mpsc::channel();
+    thread::spawn(move || done.send(wait()));
+    waited.recv_timeout(PATIENCE).expect("it happens in time")
+}
