@@ -1,0 +1,113 @@
+"""The merged model loads in torchvision and transformers, strictly, and predicts what Firn predicted."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import ROOT, job, run_job, shared
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture(scope="module")
+def images():
+    return shared("data/hymenoptera")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "through"),
+    [("resnet18", "layer3"), ("resnet50", "all"), ("mobilenet_v2", "all")],
+)
+def test_a_merged_vision_model_predicts_the_same_in_torchvision(tmp_path, images, architecture, through):
+    torch.manual_seed(7)
+    source = getattr(torchvision.models, architecture)(weights=None)
+    with torch.no_grad():
+        # Statistics of real images, so that activations have a sane scale.
+        source.train()(torch.stack([preprocess(path) for path in sorted((images / "train/ants").glob("*.jpg"))[:16]]))
+    weights = tmp_path / "weights.safetensors"
+    save_file(source.state_dict(), weights)
+
+    train = subset(images / "train", 12, tmp_path / "train")
+    validation = subset(images / "val", 6, tmp_path / "validation")
+    spec = job(
+        "export",
+        {"architecture": architecture, "weights": str(weights), "freeze": {"through": through}},
+        {"format": "imagefolder", "train": {"uri": str(train)}, "validation": {"uri": str(validation)}},
+        {"epochs": 1, "batchSize": 8},
+    )
+    finished = run_job(spec, tmp_path / "run")
+
+    merged = getattr(torchvision.models, architecture)(num_classes=2)
+    merged.load_state_dict(load_file(finished.folder / "model.safetensors"), strict=True)
+    merged.eval()
+    for row in finished.predictions("validation"):
+        with torch.no_grad():
+            expected = merged(preprocess(validation / row["sample"])[None]).double().softmax(1)[0]
+        found = [float(row[name]) for name in list(row)[4:]]
+        # Pixels may differ by 1/255 between the decoders.
+        assert found == pytest.approx(expected.tolist(), abs=5e-3), row["sample"]
+        assert ["ants", "bees"][int(expected.argmax())] == row["predicted"] or abs(expected[0] - 0.5) < 5e-3
+
+
+def preprocess(path):
+    transforms = torchvision.transforms
+    chain = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    return chain(Image.open(path).convert("RGB"))
+
+
+def subset(source, count, target):
+    for folder in sorted(source.iterdir()):
+        (target / folder.name).mkdir(parents=True)
+        for path in sorted(folder.iterdir())[:count]:
+            (target / folder.name / path.name).symlink_to(path)
+    return target
+
+
+def test_a_merged_text_model_predicts_the_same_in_transformers(tmp_path, minilm):
+    from transformers import AutoModel, AutoTokenizer
+
+    reviews = ROOT / "tests" / "fixtures" / "reviews"
+    spec = job(
+        "reviews-export",
+        {"architecture": "bert", "weights": str(minilm / "model.safetensors"), "pooling": "mean"},
+        {
+            "format": "tsv",
+            "train": {"uri": str(reviews / "validation.tsv")},
+            "validation": {"uri": str(reviews / "test.tsv")},
+        },
+        {"epochs": 2, "batchSize": 16, "optimizer": {"learningRate": 0.01}},
+    )
+    finished = run_job(spec, tmp_path)
+
+    tensors = load_file(finished.folder / "model.safetensors")
+    head = {name: tensors.pop(f"classifier.{name}") for name in ("weight", "bias")}
+    encoder = AutoModel.from_pretrained(minilm, add_pooling_layer="pooler.dense.weight" in tensors)
+    expected_names = set(encoder.state_dict())
+    encoder.load_state_dict({name: tensor for name, tensor in tensors.items() if name in expected_names}, strict=True)
+    assert set(tensors) - expected_names <= {"embeddings.position_ids"}
+    encoder.eval()
+    config = json.loads((finished.folder / "config.json").read_text())
+    classes = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    texts = [line.rsplit("\t", 1)[0] for line in (reviews / "test.tsv").read_text().splitlines()[1:]]
+    rows = finished.predictions("validation")
+    assert len(rows) == len(texts)
+    for row in rows:
+        line = int(row["sample"].rsplit(":", 1)[1])
+        batch = tokenizer(texts[line - 2], return_tensors="pt")
+        with torch.no_grad():
+            pooled = encoder(**batch).last_hidden_state.mean(1)
+            expected = (pooled @ head["weight"].T + head["bias"]).double().softmax(1)[0].numpy()
+        found = np.array([float(row[name]) for name in list(row)[4:]])
+        assert found == pytest.approx(expected, abs=1e-4), row["sample"]
+        assert classes[int(found.argmax())] == row["predicted"]

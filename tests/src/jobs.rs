@@ -1,0 +1,72 @@
+//! Small data sets and specs that train in seconds.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use image::{Rgb, RgbImage};
+use serde_json::{Value, json};
+
+/// Images of 40 × 48 pixels, in one folder a class: noise with a tint that tells the class apart, not always.
+pub fn write_images(folder: &Path, classes: &[(&str, u32)]) -> anyhow::Result<PathBuf> {
+    for (class, (name, count)) in classes.iter().enumerate() {
+        fs::create_dir_all(folder.join(name))?;
+        for number in 0..*count {
+            let mut state = (class as u64 + 1) << 32 | u64::from(number);
+            let tint = (noise(&mut state) % 60) as i32 + 25 * class as i32;
+            let image = RgbImage::from_fn(48, 40, |_, _| {
+                Rgb([0, 1, 2].map(|channel| {
+                    let value = (noise(&mut state) % 120) as i32 + if channel == class % 3 { tint } else { 20 };
+                    value.clamp(0, 255) as u8
+                }))
+            });
+            image.save(folder.join(name).join(format!("{number:03}.png")))?;
+        }
+    }
+    Ok(folder.to_owned())
+}
+
+/// splitmix64 (Steele, Lea & Flood 2014).
+fn noise(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut value = *state;
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// An image job on random ResNet-18 weights at 32 pixels: real work, without any file of weights.
+pub fn image_job(name: &str, data: &Path) -> Value {
+    let split = |split: &str| json!({"uri": data.join(split).to_string_lossy()});
+    json!({
+        "apiVersion": "firn.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {"name": name},
+        "spec": {
+            "task": {"type": "classification"},
+            "model": {"architecture": "resnet18"},
+            "data": {
+                "format": "imagefolder",
+                "train": split("train"),
+                "validation": split("validation"),
+                "preprocessing": {"resize": 36, "crop": 32}
+            },
+            "training": {"epochs": 2, "batchSize": 16, "seed": 7},
+        }
+    })
+}
+
+/// Train and validation images of three uneven classes: 53 and 24 samples.
+pub fn three_classes(folder: &Path) -> anyhow::Result<PathBuf> {
+    write_images(&folder.join("train"), &[("ash", 25), ("beech", 18), ("elm", 10)])?;
+    write_images(&folder.join("validation"), &[("ash", 10), ("beech", 8), ("elm", 6)])?;
+    Ok(folder.to_owned())
+}
+
+/// Writes a spec where `firn` can read it; JSON is YAML.
+pub fn write_spec(folder: &Path, spec: &Value) -> anyhow::Result<PathBuf> {
+    let path = folder.join("job.yaml");
+    fs::write(&path, serde_json::to_string_pretty(spec)?)?;
+    Ok(path)
+}

@@ -1,0 +1,58 @@
+//! The number of ranks never changes the result.
+
+use firn_tests::{jobs, outcome};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Relative difference that single precision allows between different orders of summation.
+const TOLERANCE: f64 = 1e-5;
+
+fn same_on_one_two_and_three_ranks(spec: &Value, folder: &TempDir) -> anyhow::Result<()> {
+    let runs = [1, 2, 3].map(|ranks| outcome::run_to_success(spec, &folder.path().join(format!("ranks-{ranks}")), ranks));
+    let [alone, two, three] = runs;
+    let alone = alone?;
+    for (ranks, run) in [(2, two?), (3, three?)] {
+        assert_eq!(alone.losses().len(), run.losses().len());
+        for (step, (expected, found)) in alone.losses().iter().zip(run.losses()).enumerate() {
+            let difference = (expected - found).abs() / expected.abs();
+            assert!(difference <= TOLERANCE, "step {step}: loss {expected} on one rank, {found} on {ranks}");
+        }
+        for split in ["validation", "test"] {
+            let (expected, found) = (&alone.metrics[split], &run.metrics[split]);
+            assert_eq!(expected["confusion"], found["confusion"], "{split} on {ranks} ranks");
+            assert_eq!(expected["metrics"]["f1_macro"], found["metrics"]["f1_macro"], "{split} on {ranks} ranks");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_head_with_dropout_uneven_batches_and_uneven_class_weights_trains_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    let mut spec = jobs::image_job("uneven", &data);
+    spec["spec"]["data"]["test"] = json!({"uri": data.join("validation").to_string_lossy()});
+    spec["spec"]["model"]["head"] = json!({"type": "linear", "dropout": 0.2});
+    // 53 samples: the last batch has 5.
+    spec["spec"]["training"] = json!({
+        "epochs": 3, "batchSize": 16, "seed": 11,
+        "optimizer": {"type": "adamw", "learningRate": 0.003},
+        "schedule": {"type": "cosine", "warmupRatio": 0.2},
+        "loss": {"labelSmoothing": 0.1, "classWeights": {"ash": 0.5, "elm": 3.0}}
+    });
+    same_on_one_two_and_three_ranks(&spec, &folder)
+}
+
+#[test]
+fn trained_stages_and_micro_batches_train_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    let mut spec = jobs::image_job("stages", &data);
+    spec["spec"]["model"]["freeze"] = json!({"through": "layer3"});
+    spec["spec"]["training"] = json!({
+        "epochs": 1, "batchSize": 20, "microBatchSize": 3, "seed": 2, "maxGradientNorm": 1.0,
+        "optimizer": {"type": "sgd", "learningRate": 0.01, "momentum": 0.9},
+        "loss": {"classBalance": "balanced"}
+    });
+    same_on_one_two_and_three_ranks(&spec, &folder)
+}

@@ -1,0 +1,124 @@
+//! What the job leaves: rank 0 writes the files, records them, and ends the job.
+//!
+//! With an artifact folder everything goes there. Without one, files up to 16 MiB go to the coordinator, and a larger one (the merged
+//! model) stays in this worker's scratch folder and is recorded with its place.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use firn_models::export;
+use firn_proto::v1alpha1::{self as wire};
+use sha2::{Digest as _, Sha256};
+use tracing::info;
+
+use super::{failure::RankFailure, model_card, session::Session};
+
+/// The coordinator keeps no larger file.
+const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Writes and records every artifact (rank 0), after a last proof that nothing frozen has changed (all ranks).
+pub(super) fn leave_artifacts(session: &mut Session, finish: &wire::FinishDirective) -> Result<(), RankFailure> {
+    session.model.verify_frozen()?;
+    if session.gang.rank != 0 {
+        return Ok(());
+    }
+    if session.committer.is_none() {
+        return Err(RankFailure::Stopped("rank 0 has no ledger".to_owned()));
+    }
+    let folder = artifact_folder(session);
+    fs::create_dir_all(&folder).map_err(write_error(&folder))?;
+    for name in write_files(session, finish, &folder)? {
+        record(session, &folder, &name)?;
+    }
+    session.coordinator.finish_job()?;
+    info!(folder = %folder.display(), "the artifacts are stored");
+    Ok(())
+}
+
+fn artifact_folder(session: &Session) -> PathBuf {
+    match &session.spec.artifacts.folder {
+        Some(folder) => PathBuf::from(folder),
+        None => session
+            .arguments
+            .scratch
+            .join("artifacts")
+            .join(session.arguments.job.replace('/', "-")),
+    }
+}
+
+/// Writes all files; returns their names.
+fn write_files(session: &Session, finish: &wire::FinishDirective, folder: &Path) -> Result<Vec<String>, RankFailure> {
+    let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).expect("a JSON value is JSON");
+    let spec = serde_json::to_value(&session.spec).expect("a spec that came as JSON goes as JSON");
+    let files = [
+        ("head.safetensors", export::head(&session.model)?),
+        (
+            "config.json",
+            pretty(&export::config(&session.model, &session.dataset.classes)),
+        ),
+        ("spec.json", pretty(&spec)),
+        ("README.md", model_card::render(session, finish).into_bytes()),
+    ];
+    let mut names = Vec::new();
+    for (name, bytes) in files {
+        write(&folder.join(name), &bytes)?;
+        names.push(name.to_owned());
+    }
+    if session.spec.artifacts.merged_model {
+        let partial = folder.join("model.safetensors.partial");
+        export::merged(&session.model, &partial)?;
+        let path = folder.join("model.safetensors");
+        fs::rename(&partial, &path).map_err(write_error(&path))?;
+        names.push("model.safetensors".to_owned());
+    }
+    Ok(names)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), RankFailure> {
+    let partial = path.with_extension("partial");
+    let written = fs::File::create(&partial).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written
+        .and_then(|()| fs::rename(&partial, path))
+        .map_err(write_error(path))
+}
+
+fn record(session: &Session, folder: &Path, name: &str) -> Result<(), RankFailure> {
+    let path = folder.join(name);
+    let bytes = fs::read(&path).map_err(write_error(&path))?;
+    let mut artifact = wire::Artifact {
+        name: name.to_owned(),
+        size_bytes: bytes.len() as u64,
+        sha256: hex::encode(Sha256::digest(&bytes)),
+        location: String::new(),
+    };
+    if session.spec.artifacts.folder.is_none() && artifact.size_bytes <= COORDINATOR_LIMIT {
+        "coordinator".clone_into(&mut artifact.location);
+        session.coordinator.upload_artifact(artifact, &bytes)?;
+        fs::remove_file(&path).map_err(write_error(&path))
+    } else {
+        let place = fs::canonicalize(&path).map_err(write_error(&path))?;
+        artifact.location = format!("file://{}{}", host_of(session), place.display());
+        session.coordinator.record_artifact(artifact)
+    }
+}
+
+/// Shared folders have no host; a file that only this worker has names it.
+fn host_of(session: &Session) -> String {
+    if session.spec.artifacts.folder.is_some() {
+        return String::new();
+    }
+    nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn write_error(path: &Path) -> impl FnOnce(std::io::Error) -> RankFailure {
+    let path = path.display().to_string();
+    move |source| RankFailure::Write { path, source }
+}

@@ -1,0 +1,244 @@
+//! Walks over a split in shards that the coordinator hands out.
+//!
+//! A rank that is fast takes more shards. It asks for the next one while it works on the present one, and starts to decode it as soon as
+//! it has it. Completing a shard before waiting for another is essential: the coordinator answers the last request of a pass only
+//! when every shard is complete, ours included.
+
+use std::sync::Arc;
+
+use firn_data::{Batch, CorruptSample, Loader};
+use firn_proto::v1alpha1::{self as wire, lease_shard_response::Answer};
+use tch::{Device, Kind};
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use super::{coordinator::Coordinator, failure::RankFailure, inputs, session::Session, training};
+
+/// The pass that scores a split after an epoch.
+pub(super) fn evaluation(split: &str, epoch: u32) -> wire::Pass {
+    wire::Pass {
+        kind: "evaluate".to_owned(),
+        split: split.to_owned(),
+        epoch,
+    }
+}
+
+/// Takes part in a pass until it is complete; returns what to do next.
+pub(super) fn run(session: &mut Session, pass: wire::Pass) -> Result<wire::Directive, RankFailure> {
+    let coordinator = session.coordinator;
+    let mut leases = Leases::open(coordinator, &pass);
+    // A shard whose decoding has begun while the one before was computed.
+    let mut ahead = None;
+    loop {
+        let shard = match ahead.take() {
+            Some(shard) => shard,
+            None => match leases.next()? {
+                Answer::Complete(directive) => return Ok(directive),
+                Answer::Shard(shard) => Opened::new(session, &pass, shard)?,
+            },
+        };
+        let report = match shard.loader {
+            None => scan(session, &pass, &shard.shard)?,
+            Some(loader) => {
+                let mut report = wire::EvaluationReport::default();
+                for batch in loader {
+                    score(session, &pass.split, &batch, &mut report)?;
+                    if ahead.is_none()
+                        && let Some(shard) = leases.poll()?
+                    {
+                        ahead = Some(Opened::new(session, &pass, shard)?);
+                    }
+                }
+                wire::CompleteShardRequest {
+                    evaluation: Some(report),
+                    ..Default::default()
+                }
+            }
+        };
+        let (pass, shard) = (Some(pass.clone()), shard.shard.index);
+        coordinator.complete_shard(wire::CompleteShardRequest { pass, shard, ..report })?;
+    }
+}
+
+/// The rank's requests for shards of one pass: one is always under way.
+struct Leases<'a> {
+    coordinator: &'a Coordinator<'a>,
+    pass: &'a wire::Pass,
+    pending: JoinHandle<Result<Answer, RankFailure>>,
+    complete: Option<wire::Directive>,
+}
+
+impl<'a> Leases<'a> {
+    fn open(coordinator: &'a Coordinator<'a>, pass: &'a wire::Pass) -> Self {
+        Self {
+            coordinator,
+            pass,
+            pending: ask(coordinator, pass),
+            complete: None,
+        }
+    }
+
+    /// Waits for the answer, and asks for the next shard at once.
+    fn next(&mut self) -> Result<Answer, RankFailure> {
+        if let Some(directive) = self.complete.take() {
+            return Ok(Answer::Complete(directive));
+        }
+        let answer = self.coordinator.runtime().block_on(&mut self.pending);
+        let answer = answer.map_err(|error| RankFailure::call("LeaseShard")(Status::internal(error.to_string())))??;
+        if matches!(answer, Answer::Shard(_)) {
+            self.pending = ask(self.coordinator, self.pass);
+        }
+        Ok(answer)
+    }
+
+    /// The next shard, if the answer has come already.
+    fn poll(&mut self) -> Result<Option<wire::Shard>, RankFailure> {
+        if self.complete.is_some() || !self.pending.is_finished() {
+            return Ok(None);
+        }
+        match self.next()? {
+            Answer::Shard(shard) => Ok(Some(shard)),
+            Answer::Complete(directive) => {
+                self.complete = Some(directive);
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn ask(coordinator: &Coordinator, pass: &wire::Pass) -> JoinHandle<Result<Answer, RankFailure>> {
+    let (client, pass) = (coordinator.client(), pass.clone());
+    coordinator
+        .runtime()
+        .spawn(async move { client.lease_shard(pass).await })
+}
+
+/// A shard at work; evaluation decodes from the moment of opening.
+struct Opened {
+    shard: wire::Shard,
+    loader: Option<Loader>,
+}
+
+impl Opened {
+    fn new(session: &Session, pass: &wire::Pass, shard: wire::Shard) -> Result<Self, RankFailure> {
+        if pass.kind == "scan" {
+            return Ok(Self { shard, loader: None });
+        }
+        let split = session.split(&pass.split)?;
+        let samples: Vec<u64> = (shard.begin..shard.end)
+            .filter(|sample| !session.quarantined.contains(&(pass.split.clone(), *sample)))
+            .collect();
+        let plan: Vec<Vec<u64>> = samples.chunks(session.micro_batch()).map(<[u64]>::to_vec).collect();
+        let loader = Loader::start(
+            split,
+            Arc::clone(&session.preprocessor),
+            plan.into_iter(),
+            training::loader_options(session),
+        );
+        Ok(Self {
+            shard,
+            loader: Some(loader),
+        })
+    }
+}
+
+/// Reads every byte of a shard, so that what cannot be read is known before the first step.
+fn scan(
+    session: &mut Session,
+    pass: &wire::Pass,
+    shard: &wire::Shard,
+) -> Result<wire::CompleteShardRequest, RankFailure> {
+    let outcome = firn_data::scan(&*session.split(&pass.split)?, shard.begin..shard.end);
+    let corrupt: Vec<_> = outcome
+        .corrupt
+        .iter()
+        .map(|sample| quarantined(&pass.split, sample))
+        .collect();
+    session
+        .quarantined
+        .extend(corrupt.iter().map(|sample| (sample.split.clone(), sample.index)));
+    let scan = wire::ScanReport {
+        bytes_read: outcome.bytes_read,
+        content_digest: outcome.content_digest,
+        corrupt,
+    };
+    Ok(wire::CompleteShardRequest {
+        scan: Some(scan),
+        ..Default::default()
+    })
+}
+
+/// Adds the predictions for a batch, and their statistics, to the report.
+fn score(
+    session: &mut Session,
+    split: &str,
+    batch: &Batch,
+    report: &mut wire::EvaluationReport,
+) -> Result<(), RankFailure> {
+    report
+        .corrupt
+        .extend(batch.corrupt.iter().map(|sample| quarantined(split, sample)));
+    let classes = session.dataset.classes.len();
+    report.confusion.resize(classes * classes, 0);
+    if batch.indices.is_empty() {
+        return Ok(());
+    }
+    let log_probabilities = {
+        let _no_grad = tch::no_grad_guard();
+        let features = session.model.features(&inputs::input(batch, session.gang.device)?)?;
+        let logits = session.model.logits(&features, None)?;
+        let log_probabilities = logits.f_to_kind(Kind::Double)?.f_log_softmax(-1, Kind::Double)?;
+        Vec::<f64>::try_from(log_probabilities.f_to_device(Device::Cpu)?.f_contiguous()?.f_view(-1)?)?
+    };
+    let dataset = session.split(split)?;
+    for ((&index, &label), row) in batch
+        .indices
+        .iter()
+        .zip(&batch.labels)
+        .zip(log_probabilities.chunks(classes))
+    {
+        let label = usize::try_from(label).expect("classes count from 0");
+        let scores: Vec<f64> = row.iter().map(|value| value.exp()).collect();
+        report.samples += 1;
+        report.loss_sum -= row[label];
+        report.confusion[label * classes + first_maximum(&scores)] += 1;
+        report.predictions.push(wire::Prediction {
+            index,
+            sample: dataset.samples[index as usize].id.clone(),
+            label: label as u32,
+            scores,
+        });
+    }
+    Ok(())
+}
+
+/// The predicted class: the first of the largest, as NumPy's `argmax`, so that anyone finds the same in the predictions file.
+fn first_maximum(scores: &[f64]) -> usize {
+    let mut best = 0;
+    for (class, score) in scores.iter().enumerate() {
+        if *score > scores[best] {
+            best = class;
+        }
+    }
+    best
+}
+
+fn quarantined(split: &str, corrupt: &CorruptSample) -> wire::QuarantinedSample {
+    wire::QuarantinedSample {
+        split: split.to_owned(),
+        index: corrupt.index,
+        sample: corrupt.id.clone(),
+        reason: corrupt.reason.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_scores_the_first_class_is_predicted() {
+        assert_eq!(first_maximum(&[0.25, 0.375, 0.375]), 1);
+        assert_eq!(first_maximum(&[0.5, 0.5]), 0);
+    }
+}
