@@ -1,3 +1,18 @@
 //! The gRPC services: thin translators between the wire and the engine.
 
+mod chunks;
+mod context;
+mod documents;
+mod job_service;
+mod listing;
+mod log_lines;
+mod rank_service;
+mod refusal;
+mod upload;
 pub mod wire;
+mod worker_service;
+
+pub use context::{Context, Ending};
+pub use job_service::Jobs;
+pub use rank_service::Ranks;
+pub use worker_service::Workers;

@@ -57,6 +57,9 @@ pub enum ArtifactError {
         /// What is wrong.
         reason: String,
     },
+    /// The predictions cannot be written out.
+    #[error("cannot write the predictions: {0}")]
+    Predictions(#[from] csv::Error),
     /// The disk refused.
     #[error("cannot use {}: {source}", path.display())]
     Io {

@@ -1,12 +1,14 @@
 //! The files of a job on the coordinator's disk: checkpoints, artifacts and the predictions of passes that are still running.
 //!
 //! A file comes into being whole: temporary name -> fsync -> rename -> fsync of the folder, with its SHA-256 computed on the way. It
-//! counts only once a record names it; what no record names is swept away at the next start. Layout, below the data folder:
+//! counts only once a record names it; what no record names is swept away at the next start. Its digest is part of its name, so a rank
+//! that does not know yet that it was replaced cannot overwrite anything. Layout, below the data folder:
 //!
 //! ```text
 //! jobs/{job}/checkpoints/{sha256}.safetensors
-//! jobs/{job}/artifacts/{name}
-//! jobs/{job}/passes/{pass}/{shard}.report      one evaluation report each, as it came over the wire
+//! jobs/{job}/artifacts/{first 16 digits of the sha256}-{name}
+//! jobs/{job}/passes/{pass}/{shard}-g{generation}-r{rank}.report      as it came over the wire
+//! jobs/{job}/predictions/{split}-{epoch}.csv                         of passes that are complete
 //! jobs/{job}/logs.jsonl
 //! ```
 
@@ -20,14 +22,15 @@ mod upload;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::Write as _,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
 
+use firn_core::state::{Pass, SplitName};
 use sha2::{Digest as _, Sha256};
 
 pub use error::ArtifactError;
-pub use spool::{PassKey, Spool};
+pub use spool::{ReportKey, Spool};
 pub use upload::Upload;
 
 /// Most bytes of one file that comes over gRPC. Larger ones stay on shared storage or on the worker.
@@ -83,9 +86,9 @@ impl ArtifactStore {
     /// # Errors
     /// When the disk fails.
     pub fn write_artifact(&self, job: &str, name: &str, content: &[u8]) -> Result<StoredFile, ArtifactError> {
-        let target = self.path(job, &FileKind::Artifact(name.to_owned()), "")?;
-        write_whole(&target, content)?;
-        Ok(StoredFile { size: content.len() as u64, sha256: hex::encode(Sha256::digest(content)) })
+        let sha256 = hex::encode(Sha256::digest(content));
+        write_whole(&self.path(job, &FileKind::Artifact(name.to_owned()), &sha256)?, content)?;
+        Ok(StoredFile { size: content.len() as u64, sha256 })
     }
 
     /// Opens a checkpoint or an artifact for reading.
@@ -93,11 +96,19 @@ impl ArtifactStore {
     /// # Errors
     /// [`ArtifactError::Missing`] when there is no such file.
     pub fn open(&self, job: &str, kind: &FileKind, sha256: &str) -> Result<File, ArtifactError> {
+        open(&self.path(job, kind, sha256)?)
+    }
+
+    /// Removes a checkpoint or an artifact; one that is not there is removed.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn remove(&self, job: &str, kind: &FileKind, sha256: &str) -> Result<(), ArtifactError> {
         let path = self.path(job, kind, sha256)?;
-        File::open(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => ArtifactError::Missing { path },
-            _ => ArtifactError::Io { path, source },
-        })
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(ArtifactError::Io { path, source }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the file is there, with this size and digest.
@@ -116,20 +127,20 @@ impl ArtifactStore {
         Ok(size == expected.size && hex::encode(hasher.finalize()) == expected.sha256)
     }
 
-    /// Removes the checkpoints of `job` other than those with these digests; gives how many went.
+    /// Removes the checkpoints and artifacts of `job` that are none of these; gives how many went.
     ///
     /// # Errors
-    /// When the folder cannot be read or a file not removed.
-    pub fn keep_checkpoints(&self, job: &str, kept: &BTreeSet<String>) -> Result<usize, ArtifactError> {
-        let folder = self.root.join(job).join("checkpoints");
+    /// When a folder cannot be read or a file not removed.
+    pub fn keep(&self, job: &str, kept: &[(FileKind, String)]) -> Result<usize, ArtifactError> {
+        // A name that was recorded by an older program and would be refused now can have no file.
+        let kept: BTreeSet<PathBuf> = kept.iter().filter_map(|(kind, sha256)| self.path(job, kind, sha256).ok()).collect();
         let mut removed = 0;
-        for path in files_in(&folder)? {
-            let is_kept = path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| kept.contains(stem));
-            // A file that is still being written belongs to its upload.
-            let is_partial = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
-            if !is_kept && !is_partial {
-                fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
-                removed += 1;
+        for folder in ["checkpoints", "artifacts"] {
+            for path in files_in(&self.root.join(job).join(folder))? {
+                if !kept.contains(&path) {
+                    fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
+                    removed += 1;
+                }
             }
         }
         Ok(removed)
@@ -159,25 +170,92 @@ impl ArtifactStore {
     ///
     /// # Errors
     /// When the job's name is unfit.
-    pub fn spool(&self, job: &str, pass: PassKey) -> Result<Spool, ArtifactError> {
+    pub fn spool(&self, job: &str, pass: Pass) -> Result<Spool, ArtifactError> {
         check_name(job)?;
-        Ok(Spool::new(self.root.join(job).join("passes").join(pass.folder_name())))
+        Ok(Spool::new(self.root.join(job).join("passes").join(pass.to_string())))
+    }
+
+    /// Writes the predictions of a complete pass, whole or not at all.
+    ///
+    /// # Errors
+    /// When the disk fails, or `write` does.
+    pub fn write_predictions(
+        &self,
+        job: &str,
+        pass: Pass,
+        write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), ArtifactError>,
+    ) -> Result<(), ArtifactError> {
+        let target = self.predictions_path(job, pass)?;
+        let folder = target.parent().expect("a stored file lies in a folder");
+        let io = |source| ArtifactError::Io { path: target.clone(), source };
+        fs::create_dir_all(folder).map_err(io)?;
+        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map_err(io)?;
+        let mut buffer = BufWriter::new(file.as_file());
+        write(&mut buffer)?;
+        buffer.flush().map_err(io)?;
+        drop(buffer);
+        persist(file, &target)
+    }
+
+    /// Makes the predictions of a complete pass an artifact of this name.
+    ///
+    /// # Errors
+    /// When there are none, or the disk fails.
+    pub fn publish_predictions(&self, job: &str, pass: Pass, name: &str) -> Result<StoredFile, ArtifactError> {
+        let mut file = open(&self.predictions_path(job, pass)?)?;
+        let folder = self.root.join(job).join("artifacts");
+        let io = |source| ArtifactError::Io { path: folder.clone(), source };
+        fs::create_dir_all(&folder).map_err(io)?;
+        let copy = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&folder).map_err(io)?;
+        let mut hashing = HashingWriter { file: copy.as_file(), hasher: Sha256::new() };
+        let size = std::io::copy(&mut file, &mut hashing).map_err(io)?;
+        let sha256 = hex::encode(hashing.hasher.finalize());
+        persist(copy, &self.path(job, &FileKind::Artifact(name.to_owned()), &sha256)?)?;
+        Ok(StoredFile { size, sha256 })
+    }
+
+    /// Removes the validation predictions of all other epochs.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or a file not removed.
+    pub fn keep_predictions(&self, job: &str, epochs: &[u32]) -> Result<(), ArtifactError> {
+        check_name(job)?;
+        let kept: Vec<PathBuf> = epochs
+            .iter()
+            .map(|epoch| self.predictions_path(job, Pass::validation(*epoch)))
+            .collect::<Result<_, _>>()?;
+        for path in files_in(&self.root.join(job).join("predictions"))? {
+            let is_validation = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(SplitName::Validation.as_str()));
+            if is_validation && !kept.contains(&path) {
+                fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn predictions_path(&self, job: &str, pass: Pass) -> Result<PathBuf, ArtifactError> {
+        check_name(job)?;
+        let epoch = match pass {
+            Pass::Evaluate { epoch, .. } => epoch,
+            Pass::Scan(_) => 0,
+        };
+        Ok(self.root.join(job).join("predictions").join(format!("{}-{epoch:06}.csv", pass.split())))
     }
 
     fn path(&self, job: &str, kind: &FileKind, sha256: &str) -> Result<PathBuf, ArtifactError> {
         check_name(job)?;
+        let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_digest {
+            return Err(ArtifactError::Digest { found: sha256.to_owned() });
+        }
         let folder = self.root.join(job);
         match kind {
-            FileKind::Checkpoint => {
-                let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-                if !is_digest {
-                    return Err(ArtifactError::Digest { found: sha256.to_owned() });
-                }
-                Ok(folder.join("checkpoints").join(format!("{sha256}.safetensors")))
-            }
+            FileKind::Checkpoint => Ok(folder.join("checkpoints").join(format!("{sha256}.safetensors"))),
             FileKind::Artifact(name) => {
                 check_name(name)?;
-                Ok(folder.join("artifacts").join(name))
+                Ok(folder.join("artifacts").join(format!("{}-{name}", &sha256[..16])))
             }
         }
     }
@@ -190,6 +268,31 @@ fn check_name(name: &str) -> Result<(), ArtifactError> {
         && !name.starts_with(['.', '-'])
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
     if fits { Ok(()) } else { Err(ArtifactError::Name { found: name.to_owned() }) }
+}
+
+fn open(path: &Path) -> Result<File, ArtifactError> {
+    File::open(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => ArtifactError::Missing { path: path.to_owned() },
+        _ => ArtifactError::Io { path: path.to_owned(), source },
+    })
+}
+
+/// Writes through and hashes on the way.
+struct HashingWriter<'a> {
+    file: &'a File,
+    hasher: Sha256,
+}
+
+impl Write for HashingWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>, ArtifactError> {

@@ -7,6 +7,8 @@ use std::io::Write;
 
 use firn_proto::v1alpha1::{EvaluationReport, Prediction};
 
+use super::ArtifactError;
+
 /// The class with the highest score; of equals, the first. `None` without scores.
 pub fn predicted_class(scores: &[f64]) -> Option<usize> {
     let mut best = None;
@@ -29,7 +31,7 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
     ///
     /// # Errors
     /// When `out` cannot be written.
-    pub fn new(out: W, classes: &'a [String]) -> Result<Self, csv::Error> {
+    pub fn new(out: W, classes: &'a [String]) -> Result<Self, ArtifactError> {
         let mut csv = csv::Writer::from_writer(out);
         let mut header: Vec<String> = ["index", "sample", "label", "predicted"].map(str::to_owned).to_vec();
         header.extend(classes.iter().map(|class| format!("probability_{class}")));
@@ -41,7 +43,7 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
     ///
     /// # Errors
     /// When the output cannot be written.
-    pub fn write(&mut self, report: &EvaluationReport) -> Result<(), csv::Error> {
+    pub fn write(&mut self, report: &EvaluationReport) -> Result<(), ArtifactError> {
         for prediction in &report.predictions {
             self.write_one(prediction)?;
         }
@@ -65,7 +67,7 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
     ///
     /// # Errors
     /// When the output cannot be written.
-    pub fn finish(mut self) -> Result<(), csv::Error> {
-        Ok(self.csv.flush()?)
+    pub fn finish(mut self) -> Result<(), ArtifactError> {
+        Ok(self.csv.flush().map_err(csv::Error::from)?)
     }
 }

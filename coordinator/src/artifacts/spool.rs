@@ -1,25 +1,25 @@
 //! The evaluation reports of a pass, shard by shard, until the pass is complete and its predictions have been written out.
+//!
+//! A report is written before the core is told of it, under the name of its sender; the record that counts the shard names the sender
+//! too, and so the one file that counts. Others of the same shard are ignored and go with the pass.
 
 use std::{fs, path::PathBuf};
 
+use firn_core::identifiers::Generation;
 use firn_proto::v1alpha1::EvaluationReport;
 use prost::Message as _;
 
 use super::{ArtifactError, files_in, write_whole};
 
-/// One walk over a split, as a folder name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PassKey {
-    /// `validation` or `test`.
-    pub split: &'static str,
-    /// The epoch after which the model is evaluated, from 0.
-    pub epoch: u32,
-}
-
-impl PassKey {
-    pub(super) fn folder_name(&self) -> String {
-        format!("{}-{:06}", self.split, self.epoch)
-    }
+/// Which report: of this shard, from this rank of this formation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReportKey {
+    /// Position in the split's shard table.
+    pub shard: u32,
+    /// The sender's formation.
+    pub generation: Generation,
+    /// The sender.
+    pub rank: u32,
 }
 
 /// The reports of one pass.
@@ -33,20 +33,24 @@ impl Spool {
         Self { folder }
     }
 
-    /// Stores the report of a shard; on disk when it returns. A report of the same shard is replaced.
+    /// Stores a report; on disk when it returns. The first of its name stays: a repeated call sends the same.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn write(&self, shard: u32, report: &EvaluationReport) -> Result<(), ArtifactError> {
-        write_whole(&self.path(shard), &report.encode_to_vec())
+    pub fn write(&self, key: ReportKey, report: &EvaluationReport) -> Result<(), ArtifactError> {
+        let path = self.path(key);
+        if path.exists() {
+            return Ok(());
+        }
+        write_whole(&path, &report.encode_to_vec())
     }
 
-    /// Reads the report of one shard.
+    /// Reads a report.
     ///
     /// # Errors
     /// When it is missing or damaged.
-    pub fn read(&self, shard: u32) -> Result<EvaluationReport, ArtifactError> {
-        let path = self.path(shard);
+    pub fn read(&self, key: ReportKey) -> Result<EvaluationReport, ArtifactError> {
+        let path = self.path(key);
         let bytes = fs::read(&path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => ArtifactError::Missing { path: path.clone() },
             _ => ArtifactError::Io { path: path.clone(), source },
@@ -71,7 +75,7 @@ impl Spool {
         }
     }
 
-    fn path(&self, shard: u32) -> PathBuf {
-        self.folder.join(format!("{shard:08}.report"))
+    fn path(&self, key: ReportKey) -> PathBuf {
+        self.folder.join(format!("{:08}-g{}-r{}.report", key.shard, key.generation, key.rank))
     }
 }

@@ -1,5 +1,6 @@
 //! Files come into being whole, and only as announced.
 
+use firn_core::identifiers::Generation;
 use firn_proto::v1alpha1::{EvaluationReport, Prediction};
 
 use super::{predictions::PredictionsWriter, *};
@@ -64,14 +65,24 @@ fn names_that_would_leave_the_folder_are_refused() {
 }
 
 #[test]
-fn only_the_named_checkpoints_are_kept() {
+fn only_the_named_files_are_kept() {
     let (_folder, store) = store();
     let [first, second, third] = [b"first", b"secon", b"third"].map(|content| upload(&store, content));
-    let kept = BTreeSet::from([first.sha256.clone(), third.sha256.clone()]);
-    assert_eq!(store.keep_checkpoints("j", &kept).unwrap(), 1);
+    let artifact = FileKind::Artifact("metrics.json".to_owned());
+    let old = store.write_artifact("j", "metrics.json", b"old").unwrap();
+    let new = store.write_artifact("j", "metrics.json", b"new").unwrap();
+    assert!(store.holds("j", &artifact, &old).unwrap(), "a file never overwrites one of other content");
+    let kept = [
+        (FileKind::Checkpoint, first.sha256.clone()),
+        (FileKind::Checkpoint, third.sha256.clone()),
+        (artifact.clone(), new.sha256.clone()),
+    ];
+    assert_eq!(store.keep("j", &kept).unwrap(), 2);
     assert!(store.holds("j", &FileKind::Checkpoint, &first).unwrap());
     assert!(!store.holds("j", &FileKind::Checkpoint, &second).unwrap());
     assert!(store.holds("j", &FileKind::Checkpoint, &third).unwrap());
+    assert!(store.holds("j", &artifact, &new).unwrap());
+    assert!(!store.holds("j", &artifact, &old).unwrap());
 }
 
 #[test]
@@ -90,17 +101,18 @@ fn prediction(index: u64, sample: &str, label: u32, scores: [f64; 2]) -> Predict
 #[test]
 fn spooled_reports_come_back_exactly_and_can_be_cleared() {
     let (_folder, store) = store();
-    let spool = store.spool("j", PassKey { split: "validation", epoch: 3 }).unwrap();
+    let spool = store.spool("j", Pass::validation(3)).unwrap();
+    let key = ReportKey { shard: 4, generation: Generation(1), rank: 0 };
     let report = EvaluationReport {
         samples: 1,
         loss_sum: 0.1 + 0.2,
         predictions: vec![prediction(7, "a.png", 1, [1.0 / 3.0, 2.0 / 3.0])],
         ..EvaluationReport::default()
     };
-    spool.write(4, &report).unwrap();
-    assert_eq!(spool.read(4).unwrap(), report);
+    spool.write(key, &report).unwrap();
+    assert_eq!(spool.read(key).unwrap(), report);
     spool.clear().unwrap();
-    assert!(matches!(spool.read(4), Err(ArtifactError::Missing { .. })));
+    assert!(matches!(spool.read(key), Err(ArtifactError::Missing { .. })));
     spool.clear().unwrap();
 }
 
@@ -122,4 +134,20 @@ fn predictions_are_quoted_as_csv_and_round_trip() {
                     0,\"ant/\"\"one\"\".png\",ant,ant,0.30000000000000004,1e-9\n\
                     1,\"bee, honey/two.png\",\"bee, honey\",ant,0.5,0.5\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn predictions_of_the_best_epoch_are_kept_and_published() {
+    let (folder, store) = store();
+    for epoch in [0, 1, 2] {
+        let content = format!("epoch {epoch}");
+        store.write_predictions("j", Pass::validation(epoch), |file| Ok(file.write_all(content.as_bytes()).unwrap())).unwrap();
+    }
+    store.keep_predictions("j", &[1]).unwrap();
+    assert_eq!(files_in(&folder.path().join("jobs/j/predictions")).unwrap().len(), 1);
+    let published = store.publish_predictions("j", Pass::validation(1), "predictions_validation.csv").unwrap();
+    assert_eq!(published, announced(b"epoch 1"));
+    assert!(store.holds("j", &FileKind::Artifact("predictions_validation.csv".to_owned()), &published).unwrap());
+    let missing = store.publish_predictions("j", Pass::validation(0), "predictions_validation.csv");
+    assert!(matches!(missing, Err(ArtifactError::Missing { .. })));
 }

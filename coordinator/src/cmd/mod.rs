@@ -17,6 +17,7 @@ mod list;
 mod logs;
 mod outcome;
 mod run;
+mod serve;
 mod settings;
 mod submit;
 pub mod tether;
@@ -92,7 +93,7 @@ pub enum Verb {
 pub async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
     let console = &mut Console::standard();
     match verb {
-        Verb::Serve(_) => Err(CommandError::Local("not built in yet".to_owned())),
+        Verb::Serve(args) => serve::run(args).await,
         Verb::Run(args) => run::run(args, console).await,
         Verb::Submit(args) => submit::run(args, console).await,
         Verb::List(args) => list::run(args, console).await,

@@ -27,7 +27,7 @@ const SCHEMA_VERSION: u64 = 1;
 
 /// Sequence number -> (hash, record as JSON).
 const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");
-/// Numbers that are not records: `schema`, `starts`.
+/// Numbers that are not records: `schema`.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// The one entry `head`: number of records, and the hash of the newest.
 const HEAD: TableDefinition<'_, &str, (u64, &[u8; 32])> = TableDefinition::new("head");
@@ -93,24 +93,6 @@ impl Journal {
         Ok(())
     }
 
-    /// Counts this start of the coordinator, durably: 1 at the first.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn count_start(&mut self) -> Result<u64, JournalError> {
-        let written = (|| -> Result<u64, redb::Error> {
-            let transaction = begin_durable(&self.database)?;
-            let starts = {
-                let mut numbers = transaction.open_table(NUMBERS)?;
-                let starts = numbers.get("starts")?.map_or(0, |guard| guard.value()) + 1;
-                numbers.insert("starts", starts)?;
-                starts
-            };
-            transaction.commit()?;
-            Ok(starts)
-        })();
-        written.map_err(|source| self.failed(source))
-    }
 
     /// Reads all records in order, verifying the chain, and gives each to `visit`. Returns how many there were.
     ///

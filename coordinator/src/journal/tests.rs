@@ -32,13 +32,6 @@ fn records_come_back_in_order_after_reopening() {
     assert_eq!(journal.len(), 3);
 }
 
-#[test]
-fn starts_are_counted_from_one() {
-    let folder = tempfile::tempdir().unwrap();
-    assert_eq!(Journal::open(folder.path()).unwrap().count_start().unwrap(), 1);
-    assert_eq!(Journal::open(folder.path()).unwrap().count_start().unwrap(), 2);
-}
-
 /// Changes the raw tables behind the journal's back.
 fn tamper(folder: &Path, change: impl FnOnce(&WriteTransaction)) {
     let database = Database::create(folder.join("journal.redb")).unwrap();

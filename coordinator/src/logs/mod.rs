@@ -4,6 +4,7 @@
 //! them until they are acknowledged; the store takes each number once, answers with the number it wants next, and acknowledges only
 //! what is on disk. So neither a rank, an agent nor a coordinator that dies loses a line, and a repeat is harmless.
 
+mod origins;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use origins::{Origin, Origins};
 pub use reader::LogReader;
 
 /// Why logs cannot be stored or read.

@@ -1,9 +1,221 @@
-//! `firn serve`.
+//! `firn serve`: the coordinator as a process.
+//!
+//! [`Coordinator::open`] locks the data folder, replays the journal and binds the address; [`Coordinator::run`] serves until it is told to
+//! stop. Binding is apart from running, so that tests know the port. Three tasks live under one root token: the engine, the server and the
+//! stop order. One that ends early takes the others down, and its error becomes the exit status.
+//!
+//! A stop is ordered: health says NOT_SERVING, jobs are refused, streams and waiting calls end, calls that are under way are finished, the
+//! engine answers what is in its mailbox, and the process ends, all under one deadline. Jobs run on: agents and ranks come back to the
+//! next coordinator on this folder.
 
+mod listener;
+mod ready;
 pub mod security;
 pub mod settings;
 
-use std::time::Duration;
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use firn_core::{Input, Record};
+use thiserror::Error;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+use tracing::{info, warn};
+
+use crate::{
+    api::{Context, Ending},
+    artifacts::ArtifactStore,
+    engine::{Clock, Engine, EngineError, EngineHandle, Hands, Outboxes, recover},
+    journal::{FolderLock, Journal, JournalError},
+    logs::{LogStore, Origins},
+};
+use settings::ServeSettings;
 
 /// A client that connects and then says nothing in the TLS handshake is let go after this long.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the coordinator did not start, or ended by itself.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The engine could not start or has failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Certificate or key cannot be used, or the server broke.
+    #[error("the server failed: {reason}")]
+    Server {
+        /// The chain of errors.
+        reason: String,
+    },
+    /// The ready file cannot be written.
+    #[error("cannot write the ready file {}: {source}", path.display())]
+    Ready {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// A coordinator that is ready to serve: its state is recovered and its address is bound.
+pub struct Coordinator {
+    settings: ServeSettings,
+    address: SocketAddr,
+    incoming: TcpIncoming,
+    engine: Engine,
+    context: Context,
+    /// Held until everything else has ended.
+    lock: FolderLock,
+}
+
+impl Coordinator {
+    /// Recovers the state from the data folder and binds the address. Blocks while the journal is replayed.
+    ///
+    /// # Errors
+    /// When the folder is held by another coordinator, the journal is damaged, or the address is taken.
+    pub fn open(settings: ServeSettings) -> Result<Self, ServeError> {
+        let lock = FolderLock::acquire(&settings.data_dir)?;
+        let jobs = settings.data_dir.join("jobs");
+        let store = ArtifactStore::new(jobs.clone());
+        let journal = Journal::open(&settings.data_dir)?;
+        let origins = Origins::default();
+        let learn = |record: &Record| origins.learn(record);
+        let state = recover(&journal, &store, settings.core.clone(), learn)?;
+
+        let clock = Clock::start();
+        let outboxes = Outboxes::default();
+        let hands = |engine: &EngineHandle| Hands::new(engine.clone(), outboxes.clone(), store.clone(), origins.clone());
+        let (engine, handle) = Engine::new(state, journal, clock, hands);
+        let context = Context {
+            engine: handle,
+            store,
+            logs: Arc::new(LogStore::new(jobs)),
+            origins,
+            outboxes,
+            clock,
+            ending: Ending::default(),
+        };
+        let (incoming, address) = listener::bind(settings.listen)?;
+        Ok(Self { settings, address, incoming, engine, context, lock })
+    }
+
+    /// The bound address, with the port that port 0 became.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is cancelled or something breaks.
+    ///
+    /// # Errors
+    /// When the journal or the server fails.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
+        let Self { settings, address, incoming, engine, context, lock } = self;
+        let root = CancellationToken::new();
+        let mut parts = Parts::default();
+        parts.spawn(&root, async { engine.run().await.map_err(ServeError::from) });
+        // Nobody is let in before the core has looked at what the journal left it.
+        if let Err(refusal) = context.engine.tell(Input::CoordinatorStarted).await {
+            warn!(%refusal, "the engine did not start");
+            parts.all_ended().await;
+            return parts.outcome;
+        }
+
+        let (health, router) = listener::router(&settings, &context)?;
+        listener::report_serving(&health).await;
+        let served = router.serve_with_incoming_shutdown(incoming, context.ending.streams().clone().cancelled_owned());
+        let server = parts.spawn(&root, async { served.await.map_err(|error| ServeError::Server { reason: chain(&error) }) });
+
+        ready::announce(address, &settings)?;
+        tokio::select! {
+            () = stop.cancelled() => info!("told to stop"),
+            () = root.cancelled() => warn!("a part of the coordinator has ended by itself"),
+        }
+        shut_down(&context, &health, &mut parts, &server, settings.shutdown_grace).await;
+        drop(lock);
+        parts.outcome
+    }
+}
+
+/// In the order of the module's description. What is not finished when half of `grace` is left is cut off, so that the engine can
+/// still answer what is in its mailbox.
+async fn shut_down(context: &Context, health: &HealthReporter, parts: &mut Parts, server: &AbortHandle, grace: Duration) {
+    listener::report_stopping(health).await;
+    context.ending.refuse_jobs();
+    context.ending.end_streams();
+    if tokio::time::timeout(grace / 2, parts.one_ended()).await.is_err() {
+        warn!(?grace, "calls are still under way and are cut off");
+        server.abort();
+    }
+    context.engine.close().await;
+    if tokio::time::timeout(grace / 2, parts.all_ended()).await.is_err() {
+        warn!(?grace, "the engine has not answered everything in time; what is on disk is whole");
+    }
+}
+
+/// The parts of a running coordinator; each that ends takes the others down.
+struct Parts {
+    tasks: JoinSet<Result<(), ServeError>>,
+    /// The first error of a part that has ended.
+    outcome: Result<(), ServeError>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { tasks: JoinSet::new(), outcome: Ok(()) }
+    }
+}
+
+impl Parts {
+    fn spawn(
+        &mut self,
+        root: &CancellationToken,
+        part: impl Future<Output = Result<(), ServeError>> + Send + 'static,
+    ) -> AbortHandle {
+        let ends_all = root.clone().drop_guard();
+        self.tasks.spawn(async move {
+            let _ends_all = ends_all;
+            part.await
+        })
+    }
+
+    async fn one_ended(&mut self) {
+        let result = match self.tasks.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(error)) if error.is_cancelled() => Ok(()),
+            Some(Err(error)) => Err(ServeError::Server { reason: error.to_string() }),
+            None => Ok(()),
+        };
+        if self.outcome.is_ok() {
+            self.outcome = result;
+        }
+    }
+
+    async fn all_ended(&mut self) {
+        while !self.tasks.is_empty() {
+            self.one_ended().await;
+        }
+    }
+}
+
+/// An error with what caused it, outermost first.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

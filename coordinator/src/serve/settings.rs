@@ -51,6 +51,9 @@ pub struct ServeArgs {
     /// Seconds for calls to end when the coordinator is told to stop [default: 10]
     #[arg(long, env = "FIRN_SHUTDOWN_SECONDS", value_name = "SECONDS")]
     pub shutdown_seconds: Option<u64>,
+    /// Seconds without a heartbeat after which a worker counts as lost [default: 10]
+    #[arg(long, env = "FIRN_LEASE_SECONDS", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub lease_seconds: Option<u64>,
     /// TOML file with these settings, named as the flags
     #[arg(long = "settings", env = "FIRN_SERVE_SETTINGS", value_name = "FILE")]
     pub settings_file: Option<PathBuf>,
@@ -68,6 +71,7 @@ struct SettingsFile {
     token_file: Option<PathBuf>,
     ready_file: Option<PathBuf>,
     shutdown_seconds: Option<u64>,
+    lease_seconds: Option<u64>,
 }
 
 /// Why the settings cannot be used.
@@ -116,6 +120,8 @@ pub struct ServeSettings {
     pub ready_file: Option<PathBuf>,
     /// How long calls may take to end after the order to stop.
     pub shutdown_grace: Duration,
+    /// Times and limits of the core.
+    pub core: firn_core::Settings,
 }
 
 impl ServeSettings {
@@ -142,6 +148,11 @@ impl ServeSettings {
             data.map(|data| data.join("firn"))
         };
         let data_dir = args.data_dir.or(file.data_dir).or_else(default_data).ok_or(SettingsError::NoDataFolder)?;
+        let mut core = firn_core::Settings::default();
+        if let Some(seconds) = args.lease_seconds.or(file.lease_seconds) {
+            core.lease = seconds.saturating_mul(1000);
+            core.heartbeat_interval = core.lease / 5;
+        }
         let grace = args.shutdown_seconds.or(file.shutdown_seconds).map_or(DEFAULT_GRACE, Duration::from_secs);
         Ok(Self {
             listen,
@@ -149,6 +160,7 @@ impl ServeSettings {
             security: Security::load(&paths, listen)?,
             ready_file: args.ready_file.or(file.ready_file),
             shutdown_grace: grace,
+            core,
         })
     }
 }

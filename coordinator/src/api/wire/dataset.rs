@@ -10,12 +10,16 @@ use crate::api::refusal::invalid;
 const LONGEST_TEXT: usize = 4096;
 
 pub(crate) fn split_name(field: &str, text: &str) -> Result<SplitName, Status> {
-    text.parse().map_err(|error: firn_core::state::UnknownName| invalid(field, error.to_string()))
+    text.parse()
+        .map_err(|error: firn_core::state::UnknownName| invalid(field, error.to_string()))
 }
 
 fn short(field: &str, text: String) -> Result<String, Status> {
     if text.len() > LONGEST_TEXT {
-        return Err(invalid(field, format!("expected at most {LONGEST_TEXT} bytes, found {}", text.len())));
+        return Err(invalid(
+            field,
+            format!("expected at most {LONGEST_TEXT} bytes, found {}", text.len()),
+        ));
     }
     Ok(text)
 }
@@ -27,25 +31,45 @@ pub(crate) fn dataset_from_wire(summary: proto::DatasetSummary) -> Result<Datase
     }
     let mut splits = Vec::with_capacity(summary.splits.len());
     for (index, split) in summary.splits.into_iter().enumerate() {
-        splits.push(split_from_wire(&format!("dataset.splits[{index}]"), split, classes.len())?);
+        splits.push(split_from_wire(
+            &format!("dataset.splits[{index}]"),
+            split,
+            classes.len(),
+        )?);
     }
     let is_ordered = splits.windows(2).all(|pair| pair[0].split < pair[1].split);
     if !is_ordered {
-        return Err(invalid("dataset.splits", "expected each split once, in the order train, validation, test"));
+        return Err(invalid(
+            "dataset.splits",
+            "expected each split once, in the order train, validation, test",
+        ));
     }
-    Ok(Dataset { classes, splits, warnings: summary.warnings })
+    Ok(Dataset {
+        classes,
+        splits,
+        warnings: summary.warnings,
+    })
 }
 
 fn split_from_wire(field: &str, manifest: proto::SplitManifest, classes: usize) -> Result<SplitManifest, Status> {
     let split = split_name(&format!("{field}.split"), &manifest.split)?;
     if manifest.class_counts.len() != classes {
         let found = manifest.class_counts.len();
-        return Err(invalid(format!("{field}.class_counts"), format!("expected {classes} counts, one a class, found {found}")));
+        return Err(invalid(
+            format!("{field}.class_counts"),
+            format!("expected {classes} counts, one a class, found {found}"),
+        ));
     }
-    let counted = manifest.class_counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    let counted = manifest
+        .class_counts
+        .iter()
+        .try_fold(0u64, |sum, count| sum.checked_add(*count));
     if counted != Some(manifest.samples) {
         let samples = manifest.samples;
-        return Err(invalid(format!("{field}.class_counts"), format!("expected counts that add up to the {samples} samples")));
+        return Err(invalid(
+            format!("{field}.class_counts"),
+            format!("expected counts that add up to the {samples} samples"),
+        ));
     }
     Ok(SplitManifest {
         split,
@@ -90,7 +114,10 @@ pub(crate) fn model_to_wire(summary: &ModelSummary) -> proto::ModelSummary {
     }
 }
 
-pub(crate) fn quarantined_from_wire(field: &str, sample: proto::QuarantinedSample) -> Result<QuarantinedSample, Status> {
+pub(crate) fn quarantined_from_wire(
+    field: &str,
+    sample: proto::QuarantinedSample,
+) -> Result<QuarantinedSample, Status> {
     Ok(QuarantinedSample {
         split: split_name(&format!("{field}.split"), &sample.split)?,
         index: sample.index,

@@ -4,13 +4,22 @@
 //! holds every default. A message that cannot become one is refused with all its violations at once, each with the path of the field
 //! as users write it.
 
+pub(crate) mod checkpoint;
 mod data;
+pub(crate) mod dataset;
+pub(crate) mod failure;
 mod fields;
 mod job_spec;
+pub(crate) mod job_status;
+pub(crate) mod names;
+pub(crate) mod pass;
 mod refusal;
+pub(crate) mod step;
 mod stored_job;
+pub(crate) mod time;
 mod training;
 mod uri;
+pub(crate) mod worker;
 
 #[cfg(test)]
 mod tests;
@@ -19,3 +28,4 @@ pub use fields::Violation;
 pub use job_spec::{API_VERSION, KIND, job_spec};
 pub use refusal::{invalid_job, violations};
 pub use stored_job::stored_job;
+pub(crate) use uri::path as path_of_uri;

@@ -20,7 +20,10 @@ pub(crate) fn step_from_wire(index: usize, step: &proto::Step) -> Result<Step, S
         ("timing.other_seconds", timing.other_seconds),
     ];
     if let Some((name, value)) = numbers.into_iter().find(|(_, value)| !value.is_finite()) {
-        return Err(invalid(format!("steps[{index}].{name}"), format!("expected a finite number, found {value}")));
+        return Err(invalid(
+            format!("steps[{index}].{name}"),
+            format!("expected a finite number, found {value}"),
+        ));
     }
     Ok(Step {
         step: step.step,

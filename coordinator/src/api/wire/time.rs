@@ -1,6 +1,6 @@
 //! Time on the wire.
 
-use firn_core::now::Now;
+use firn_core::Now;
 use prost_types::Timestamp;
 
 pub(crate) fn timestamp(now: Now) -> Timestamp {

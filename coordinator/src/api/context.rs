@@ -1,0 +1,98 @@
+//! What every service reaches.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use firn_core::{
+    identifiers::JobId,
+    state::Job,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::refusal::{rejected, stopping};
+use crate::{
+    artifacts::{ArtifactError, ArtifactStore},
+    engine::{Clock, EngineHandle, Outboxes},
+    logs::{LogStore, Origins},
+};
+
+/// The engine, the stores and the order to stop; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// Decides.
+    pub engine: EngineHandle,
+    /// Files of the jobs.
+    pub store: ArtifactStore,
+    /// Log lines of the jobs.
+    pub logs: Arc<LogStore>,
+    /// Which rank a process was.
+    pub origins: Origins,
+    /// Streams of the agents.
+    pub outboxes: Outboxes,
+    /// The engine's clock.
+    pub clock: Clock,
+    /// The order to stop.
+    pub ending: Ending,
+}
+
+/// How far the shutdown is: first no job is taken in any more, then every stream and every call that waits is ended.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    refusing: Arc<AtomicBool>,
+    streams: CancellationToken,
+}
+
+impl Ending {
+    /// Jobs are refused from now on.
+    pub fn refuse_jobs(&self) {
+        self.refusing.store(true, Ordering::SeqCst);
+    }
+
+    /// Streams and waiting calls end now.
+    pub fn end_streams(&self) {
+        self.streams.cancel();
+    }
+
+    /// Reached when streams are to end.
+    pub fn streams(&self) -> &CancellationToken {
+        &self.streams
+    }
+
+    pub(super) fn takes_jobs(&self) -> Result<(), Status> {
+        if self.refusing.load(Ordering::SeqCst) { Err(stopping()) } else { Ok(()) }
+    }
+}
+
+impl Context {
+    /// Waits for an answer, but not beyond the order to stop.
+    pub(super) async fn unless_ending<T>(&self, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = self.ending.streams().cancelled() => Err(stopping()),
+        }
+    }
+
+    /// A job as it is now.
+    pub(super) async fn job(&self, job: &JobId) -> Result<Arc<Job>, Status> {
+        let asked = job.clone();
+        let found = self.engine.ask(move |state| state.jobs.get(&asked).map(Arc::clone)).await?;
+        found.ok_or_else(|| rejected(&firn_core::Reject::JobNotFound { job: job.clone() }))
+    }
+
+    /// Work on files, off the threads that serve calls.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&ArtifactStore) -> Result<T, ArtifactError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || work(&store)).await.expect("work on files does not panic");
+        Ok(done?)
+    }
+}

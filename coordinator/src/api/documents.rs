@@ -1,0 +1,221 @@
+//! The files that the coordinator itself writes about a job: `metrics.json`, `history.jsonl` and the predictions.
+//!
+//! They are made when rank 0 says that it has stored all else, from what the journal holds, so they are the same however often they are made.
+
+use std::collections::BTreeMap;
+
+use firn_core::{
+    metrics::ClassificationMetrics,
+    spec::Word as _,
+    state::{Artifact, CommittedStep, Evaluation, Job, Pass, QuarantinedSample, SplitName, TrainingEnd},
+};
+use serde::Serialize;
+
+use super::wire::{checkpoint::COORDINATOR, names::job_name};
+use crate::artifacts::{ArtifactError, ArtifactStore, StoredFile};
+
+/// `metrics.json`.
+#[derive(Serialize)]
+struct MetricsDocument<'a> {
+    /// `jobs/{job}`.
+    job: String,
+    /// Names in the order of the model's outputs, and of rows and columns of `confusion`.
+    classes: &'a [String],
+    /// What chose the best epoch: `validation/…`.
+    best_metric: String,
+    /// From 0. All numbers below that are of one epoch are of this one.
+    best_epoch: Option<u32>,
+    /// `all epochs` or `early stopping`.
+    training_ended_by: Option<&'static str>,
+    epochs_trained: u32,
+    steps: u64,
+    validation: Option<EvaluationDocument<'a>>,
+    test: Option<EvaluationDocument<'a>>,
+    /// Samples that were set aside.
+    quarantined: Vec<QuarantinedDocument<'a>>,
+    /// Every validation, in order.
+    epochs: Vec<EpochDocument>,
+}
+
+#[derive(Serialize)]
+struct EvaluationDocument<'a> {
+    epoch: u32,
+    samples: u64,
+    /// By scikit-learn's names; undefined ones are left out.
+    metrics: BTreeMap<String, f64>,
+    /// Row: true class; column: predicted class.
+    confusion: Vec<&'a [u64]>,
+    per_class: Vec<ClassDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct ClassDocument<'a> {
+    class: &'a str,
+    precision: f64,
+    recall: f64,
+    f1: f64,
+    support: u64,
+}
+
+#[derive(Serialize)]
+struct QuarantinedDocument<'a> {
+    split: &'static str,
+    index: u64,
+    sample: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct EpochDocument {
+    epoch: u32,
+    /// Mean loss of the epoch's steps, weighted by their samples.
+    training_loss: Option<f64>,
+    metrics: BTreeMap<String, f64>,
+}
+
+/// One line of `history.jsonl`.
+#[derive(Serialize)]
+struct StepDocument {
+    step: u64,
+    epoch: u32,
+    loss: f64,
+    learning_rate: f64,
+    samples: u32,
+    gradient_norm: f64,
+    data_seconds: f64,
+    compute_seconds: f64,
+    reduce_seconds: f64,
+    other_seconds: f64,
+    generation: u64,
+    /// Milliseconds since 1970, on the coordinator's clock.
+    committed_at_ms: u64,
+}
+
+/// All that is known of the quality of a job, as JSON with two spaces of indentation and a line end.
+pub(crate) fn metrics_json(job: &Job) -> String {
+    let classes = classes(job);
+    let run = &job.run;
+    let of = |split| run.best_epoch.and_then(|epoch| run.evaluation(split, epoch));
+    let validations = run.evaluations.iter().filter(|evaluation| evaluation.split == SplitName::Validation);
+    let document = MetricsDocument {
+        job: job_name(&job.id),
+        classes,
+        best_metric: format!("validation/{}", job.spec.training.best_metric.word()),
+        best_epoch: run.best_epoch,
+        training_ended_by: run.training_end.map(|end| match end {
+            TrainingEnd::AllEpochs => "all epochs",
+            TrainingEnd::EarlyStopped { .. } => "early stopping",
+        }),
+        epochs_trained: run.epochs_concluded,
+        steps: run.ledger.committed,
+        validation: of(SplitName::Validation).map(|evaluation| evaluation_document(evaluation, classes)),
+        test: of(SplitName::Test).map(|evaluation| evaluation_document(evaluation, classes)),
+        quarantined: run.quarantined.iter().map(quarantined_document).collect(),
+        epochs: validations
+            .map(|evaluation| EpochDocument {
+                epoch: evaluation.epoch,
+                training_loss: training_loss(job, evaluation.epoch),
+                metrics: evaluation.metrics.named(),
+            })
+            .collect(),
+    };
+    let mut json = serde_json::to_string_pretty(&document).expect("names and numbers are JSON");
+    json.push('\n');
+    json
+}
+
+fn classes(job: &Job) -> &[String] {
+    job.run.dataset.as_ref().map_or(&[], |registered| &registered.dataset.classes)
+}
+
+fn evaluation_document<'a>(evaluation: &'a Evaluation, classes: &'a [String]) -> EvaluationDocument<'a> {
+    let metrics: &ClassificationMetrics = &evaluation.metrics;
+    let per_class = classes.iter().zip(&metrics.per_class).map(|(class, of)| ClassDocument {
+        class,
+        precision: of.precision,
+        recall: of.recall,
+        f1: of.f1,
+        support: of.support,
+    });
+    EvaluationDocument {
+        epoch: evaluation.epoch,
+        samples: metrics.samples,
+        metrics: metrics.named(),
+        confusion: metrics.confusion.chunks(classes.len().max(1)).collect(),
+        per_class: per_class.collect(),
+    }
+}
+
+fn quarantined_document(sample: &QuarantinedSample) -> QuarantinedDocument<'_> {
+    QuarantinedDocument {
+        split: sample.split.as_str(),
+        index: sample.index,
+        sample: &sample.sample,
+        reason: &sample.reason,
+    }
+}
+
+fn training_loss(job: &Job, epoch: u32) -> Option<f64> {
+    let steps = job.run.ledger.epochs.get(&epoch)?;
+    let samples: f64 = steps.iter().map(|committed| f64::from(committed.step.samples)).sum();
+    let loss: f64 = steps.iter().map(|committed| committed.step.loss * f64::from(committed.step.samples)).sum();
+    (samples > 0.0).then(|| loss / samples)
+}
+
+/// Every step that counts, one JSON object a line.
+pub(crate) fn history_jsonl(job: &Job) -> String {
+    let mut lines = String::new();
+    for committed in job.run.ledger.from_step(0) {
+        lines.push_str(&serde_json::to_string(&step_document(committed)).expect("finite numbers are JSON"));
+        lines.push('\n');
+    }
+    lines
+}
+
+fn step_document(committed: &CommittedStep) -> StepDocument {
+    let step = &committed.step;
+    StepDocument {
+        step: step.step,
+        epoch: step.epoch,
+        loss: step.loss,
+        learning_rate: step.learning_rate,
+        samples: step.samples,
+        gradient_norm: step.gradient_norm,
+        data_seconds: step.timing.data_seconds,
+        compute_seconds: step.timing.compute_seconds,
+        reduce_seconds: step.timing.reduce_seconds,
+        other_seconds: step.timing.other_seconds,
+        generation: committed.generation.0,
+        committed_at_ms: committed.at.0,
+    }
+}
+
+/// Writes all of them, durable when it returns. Blocks.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn write_all(store: &ArtifactStore, job: &Job) -> Result<Vec<Artifact>, ArtifactError> {
+    let id = job.id.as_str();
+    let mut written = vec![
+        artifact("metrics.json", store.write_artifact(id, "metrics.json", metrics_json(job).as_bytes())?),
+        artifact("history.jsonl", store.write_artifact(id, "history.jsonl", history_jsonl(job).as_bytes())?),
+    ];
+    for split in [SplitName::Validation, SplitName::Test] {
+        let Some(epoch) = job.run.best_epoch else { continue };
+        if job.run.evaluation(split, epoch).is_some() {
+            let name = format!("predictions_{split}.csv");
+            let file = store.publish_predictions(id, Pass::Evaluate { split, epoch }, &name)?;
+            written.push(artifact(&name, file));
+        }
+    }
+    Ok(written)
+}
+
+fn artifact(name: &str, file: StoredFile) -> Artifact {
+    Artifact {
+        name: name.to_owned(),
+        size_bytes: file.size,
+        sha256: file.sha256,
+        location: COORDINATOR.to_owned(),
+    }
+}

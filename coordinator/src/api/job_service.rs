@@ -1,0 +1,179 @@
+//! `JobService`: what people and their programs call.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use async_stream::try_stream;
+use firn_core::{
+    Input, Reply,
+    identifiers::{JobId, RequestId},
+    state::Job,
+};
+use firn_proto::v1alpha1::{self as proto, job_service_server::JobService};
+use futures::Stream;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::{
+    chunks::{self, ChunkStream},
+    context::Context,
+    listing,
+    log_lines::{self, LogStream},
+    refusal::{invalid, stopping, unexpected},
+    wire::{
+        self,
+        checkpoint::artifact_to_wire,
+        job_status::{self, Detail},
+        names::job_id,
+        step::step_to_wire,
+        worker::workers_to_wire,
+    },
+};
+
+/// A watcher gets at most ten snapshots a second, and always the last.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+const DEFAULT_STEPS: usize = 1_000;
+const MOST_STEPS: usize = 10_000;
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// For people and their programs.
+#[derive(Clone)]
+pub struct Jobs {
+    context: Context,
+}
+
+impl Jobs {
+    /// Over the engine and the stores.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    async fn show(&self, job: &JobId, detail: Detail) -> Result<proto::FineTuneJob, Status> {
+        let (_, shown) = show(&self.context, job, detail).await?;
+        Ok(shown)
+    }
+}
+
+/// A job as it is and as it is shown. It is rendered off the engine: only cheap copies are made there.
+async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(Arc<Job>, proto::FineTuneJob), Status> {
+    let asked = job.clone();
+    let found = context.engine.ask(move |state| job_status::glance(state, &asked)).await?;
+    let glance = found.ok_or_else(|| super::refusal::rejected(&firn_core::Reject::JobNotFound { job: job.clone() }))?;
+    let shown = job_status::job_to_wire(&glance, detail, context.clock.now());
+    Ok((glance.job, shown))
+}
+
+fn request_id(text: String) -> Result<Option<RequestId>, Status> {
+    if text.len() > LONGEST_REQUEST_ID {
+        return Err(invalid("request_id", format!("expected at most {LONGEST_REQUEST_ID} bytes, found {}", text.len())));
+    }
+    Ok((!text.is_empty()).then(|| RequestId::from(text)))
+}
+
+#[tonic::async_trait]
+impl JobService for Jobs {
+    async fn create_job(&self, request: Request<proto::CreateJobRequest>) -> Result<Response<proto::FineTuneJob>, Status> {
+        self.context.ending.takes_jobs()?;
+        let request = request.into_inner();
+        let job = request.job.ok_or_else(|| invalid("job", "expected a job, found none"))?;
+        let spec = wire::job_spec(&job).map_err(|violations| wire::invalid_job(&violations))?;
+        let request = request_id(request.request_id)?;
+        match self.context.engine.tell(Input::Submit { spec: spec.into(), request }).await? {
+            Reply::Submitted(job) => {
+                info!(%job, "a job was submitted");
+                self.show(&job, Detail::Whole).await.map(Response::new)
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn get_job(&self, request: Request<proto::GetJobRequest>) -> Result<Response<proto::FineTuneJob>, Status> {
+        let job = job_id("name", &request.into_inner().name)?;
+        self.show(&job, Detail::Whole).await.map(Response::new)
+    }
+
+    async fn list_jobs(&self, request: Request<proto::ListJobsRequest>) -> Result<Response<proto::ListJobsResponse>, Status> {
+        listing::list(&self.context, &request.into_inner()).await.map(Response::new)
+    }
+
+    type WatchJobStream = Pin<Box<dyn Stream<Item = Result<proto::FineTuneJob, Status>> + Send>>;
+
+    async fn watch_job(&self, request: Request<proto::WatchJobRequest>) -> Result<Response<Self::WatchJobStream>, Status> {
+        let job = job_id("name", &request.into_inner().name)?;
+        let context = self.context.clone();
+        let mut changes = context.engine.changes(&job);
+        // So that a job that does not exist is refused, not streamed.
+        let (mut seen, mut shown) = show(&context, &job, Detail::Whole).await?;
+        Ok(Response::new(Box::pin(try_stream! {
+            loop {
+                let sent = Instant::now();
+                yield shown;
+                if seen.outcome().is_some() {
+                    break;
+                }
+                let next = async {
+                    changes.changed().await.map_err(|_| stopping())?;
+                    tokio::time::sleep_until(sent + WATCH_INTERVAL).await;
+                    changes.borrow_and_update();
+                    Ok(())
+                };
+                context.unless_ending(next).await?;
+                (seen, shown) = show(&context, &job, Detail::Whole).await?;
+            }
+        })))
+    }
+
+    async fn cancel_job(&self, request: Request<proto::CancelJobRequest>) -> Result<Response<proto::FineTuneJob>, Status> {
+        let request = request.into_inner();
+        let job = job_id("name", &request.name)?;
+        // Cancelling twice is cancelling once, so the id only has to be well formed.
+        request_id(request.request_id)?;
+        match self.context.engine.tell(Input::Cancel { job: job.clone() }).await? {
+            Reply::Done => {
+                info!(%job, "a job was cancelled");
+                self.show(&job, Detail::Whole).await.map(Response::new)
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    type StreamLogsStream = LogStream;
+
+    async fn stream_logs(&self, request: Request<proto::StreamLogsRequest>) -> Result<Response<Self::StreamLogsStream>, Status> {
+        log_lines::stream(&self.context, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_steps(&self, request: Request<proto::ListStepsRequest>) -> Result<Response<proto::ListStepsResponse>, Status> {
+        let request = request.into_inner();
+        let job = self.context.job(&job_id("name", &request.name)?).await?;
+        let size = match request.page_size as usize {
+            0 => DEFAULT_STEPS,
+            size => size.min(MOST_STEPS),
+        };
+        let steps = job.run.ledger.from_step(request.first_step).take(size);
+        Ok(Response::new(proto::ListStepsResponse { steps: steps.map(|committed| step_to_wire(&committed.step)).collect() }))
+    }
+
+    async fn list_artifacts(
+        &self,
+        request: Request<proto::ListArtifactsRequest>,
+    ) -> Result<Response<proto::ListArtifactsResponse>, Status> {
+        let job = self.context.job(&job_id("name", &request.into_inner().name)?).await?;
+        Ok(Response::new(proto::ListArtifactsResponse { artifacts: job.run.artifacts.iter().map(artifact_to_wire).collect() }))
+    }
+
+    type DownloadArtifactStream = ChunkStream;
+
+    async fn download_artifact(
+        &self,
+        request: Request<proto::DownloadArtifactRequest>,
+    ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
+        let request = request.into_inner();
+        chunks::artifact(&self.context, &request.name, &request.artifact).await.map(Response::new)
+    }
+
+    async fn list_workers(&self, _: Request<proto::ListWorkersRequest>) -> Result<Response<proto::ListWorkersResponse>, Status> {
+        let workers = self.context.engine.ask(workers_to_wire).await?;
+        Ok(Response::new(proto::ListWorkersResponse { workers }))
+    }
+}

@@ -1,0 +1,129 @@
+//! What ranks deliver in bulk: predictions of a shard, checkpoints, artifact files. First the disk, then the core.
+
+use firn_core::{
+    Input, Reply,
+    identifiers::RankIdentity,
+    state::{Artifact, Pass},
+};
+use firn_proto::v1alpha1::{self as proto, upload_header::Target, upload_request::Content};
+use tonic::{Status, Streaming};
+
+use super::{
+    context::Context,
+    refusal::{invalid, unexpected},
+    wire::{
+        checkpoint::{COORDINATOR, checkpoint_from_wire},
+        names::{identity, present},
+        pass::{evaluation_from_wire, pass_from_wire, scan_from_wire},
+    },
+};
+use crate::artifacts::{FileKind, ReportKey, StoredFile};
+
+/// Most bytes of one message of an upload.
+const LARGEST_CHUNK: usize = 1024 * 1024;
+
+pub(super) async fn complete_shard(context: &Context, request: proto::CompleteShardRequest) -> Result<(), Status> {
+    let identity = identity(request.identity)?;
+    let pass = pass_from_wire(request.pass)?;
+    let report = match (pass, request.scan, request.evaluation) {
+        (Pass::Scan(_), Some(scan), None) => scan_from_wire(scan)?,
+        (Pass::Evaluate { .. }, None, Some(evaluation)) => {
+            let Some(sender) = sender(context, &identity, pass).await? else {
+                // The core says why this rank may deliver nothing.
+                let report = evaluation_from_wire(&proto::EvaluationReport::default(), 1)?;
+                return counted(context, Input::ShardCompleted { identity, pass, shard: request.shard, report }).await;
+            };
+            let report = evaluation_from_wire(&evaluation, sender.classes)?;
+            let key = ReportKey { shard: request.shard, generation: identity.generation, rank: sender.rank };
+            let job = identity.job.clone();
+            context.on_disk(move |store| store.spool(job.as_str(), sender.pass)?.write(key, &evaluation)).await?;
+            report
+        }
+        _ => return Err(invalid("scan", "expected `scan` for a pass that scans, or `evaluation` for one that evaluates, and nothing else")),
+    };
+    counted(context, Input::ShardCompleted { identity, pass, shard: request.shard, report }).await
+}
+
+async fn counted(context: &Context, input: Input) -> Result<(), Status> {
+    match context.engine.tell(input).await? {
+        Reply::ShardCounted | Reply::ShardRepeated => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Who delivers predictions, and of what.
+struct Sender {
+    rank: u32,
+    classes: usize,
+    /// With the epoch that the core counts it under: for test the wire's does not matter.
+    pass: Pass,
+}
+
+/// `None` if the caller is not of the gang, or nothing is known of the data.
+async fn sender(context: &Context, identity: &RankIdentity, pass: Pass) -> Result<Option<Sender>, Status> {
+    let identity = identity.clone();
+    let found = context.engine.ask(move |state| {
+        let job = state.job(&identity.job)?;
+        let gang = job.gang().filter(|gang| gang.generation == identity.generation)?;
+        let rank = gang.member(&identity.process)?.rank;
+        let classes = job.run.dataset.as_ref()?.dataset.classes.len();
+        let pass = match pass {
+            Pass::Evaluate { split: split @ firn_core::state::SplitName::Test, epoch } => {
+                Pass::Evaluate { split, epoch: job.run.best_epoch.unwrap_or(epoch) }
+            }
+            other => other,
+        };
+        Some(Sender { rank, classes, pass })
+    });
+    Ok(found.await?)
+}
+
+pub(super) fn artifact_from_wire(artifact: proto::Artifact, location: String) -> Result<Artifact, Status> {
+    let is_digest = artifact.sha256.len() == 64 && artifact.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_digest {
+        return Err(invalid("artifact.sha256", format!("expected 64 hexadecimal digits, found `{}`", artifact.sha256)));
+    }
+    if artifact.name.is_empty() || artifact.name.len() > 128 {
+        return Err(invalid("artifact.name", format!("expected 1 to 128 bytes, found {}", artifact.name.len())));
+    }
+    Ok(Artifact { name: artifact.name, size_bytes: artifact.size_bytes, sha256: artifact.sha256, location })
+}
+
+/// Takes a file in, and gives the input that makes it exist.
+pub(super) async fn receive(context: &Context, mut messages: Streaming<proto::UploadRequest>) -> Result<Input, Status> {
+    let first = messages.message().await?.and_then(|message| message.content);
+    let Some(Content::Header(header)) = first else {
+        return Err(invalid("header", "expected the header as the first message"));
+    };
+    let identity = identity(header.identity)?;
+    let job = identity.job.clone();
+    let (kind, announced, input) = match present("header.target", header.target)? {
+        Target::Checkpoint(checkpoint) => {
+            let checkpoint = checkpoint_from_wire(checkpoint);
+            let announced = StoredFile { size: checkpoint.size_bytes, sha256: checkpoint.sha256.clone() };
+            (FileKind::Checkpoint, announced, Input::CheckpointStored { identity, checkpoint })
+        }
+        Target::Artifact(artifact) => {
+            let artifact = artifact_from_wire(artifact, COORDINATOR.to_owned())?;
+            let announced = StoredFile { size: artifact.size_bytes, sha256: artifact.sha256.clone() };
+            (FileKind::Artifact(artifact.name.clone()), announced, Input::ArtifactStored { identity, artifact })
+        }
+    };
+    let mut upload = context.on_disk(move |store| store.begin_upload(job.as_str(), kind, announced)).await?;
+    while let Some(message) = messages.message().await? {
+        let Some(Content::Data(data)) = message.content else {
+            return Err(invalid("data", "expected bytes after the header"));
+        };
+        if data.len() > LARGEST_CHUNK {
+            return Err(invalid("data", format!("expected at most {LARGEST_CHUNK} bytes a message, found {}", data.len())));
+        }
+        upload = context
+            .on_disk(move |_| {
+                upload.write(&data)?;
+                Ok(upload)
+            })
+            .await?;
+    }
+    context.on_disk(move |_| upload.finish()).await?;
+    Ok(input)
+}

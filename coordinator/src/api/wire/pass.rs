@@ -1,0 +1,207 @@
+//! Passes, shards and what they gave: wire <-> core.
+
+use firn_core::{
+    ShardReport,
+    state::{Pass, Shard, SplitName},
+};
+use firn_proto::v1alpha1 as proto;
+use tonic::Status;
+
+use super::{
+    dataset::{quarantined_from_wire, split_name},
+    names::present,
+};
+use crate::{api::refusal::invalid, artifacts::predictions::predicted_class};
+
+pub(crate) fn pass_from_wire(pass: Option<proto::Pass>) -> Result<Pass, Status> {
+    let pass = present("pass", pass)?;
+    let split = split_name("pass.split", &pass.split)?;
+    match (pass.kind.as_str(), split) {
+        ("scan", split) => Ok(Pass::Scan(split)),
+        ("evaluate", SplitName::Train) => Err(invalid("pass.split", "expected validation or test, found `train`")),
+        ("evaluate", split) => Ok(Pass::Evaluate {
+            split,
+            epoch: pass.epoch,
+        }),
+        (kind, _) => Err(invalid(
+            "pass.kind",
+            format!("expected `scan` or `evaluate`, found `{kind}`"),
+        )),
+    }
+}
+
+pub(crate) fn pass_to_wire(pass: Pass) -> proto::Pass {
+    let (kind, epoch) = match pass {
+        Pass::Scan(_) => ("scan", 0),
+        Pass::Evaluate { epoch, .. } => ("evaluate", epoch),
+    };
+    proto::Pass {
+        kind: kind.to_owned(),
+        split: pass.split().as_str().to_owned(),
+        epoch,
+    }
+}
+
+pub(crate) fn shard_to_wire(shard: Shard) -> proto::Shard {
+    proto::Shard {
+        index: shard.index,
+        begin: shard.begin,
+        end: shard.end,
+    }
+}
+
+pub(crate) fn scan_from_wire(report: proto::ScanReport) -> Result<ShardReport, Status> {
+    Ok(ShardReport::Scanned {
+        bytes_read: report.bytes_read,
+        content_digest: report.content_digest,
+        corrupt: corrupt("scan.corrupt", report.corrupt)?,
+    })
+}
+
+/// The counts are made from the predictions, so that the metrics are exactly those of the predictions file. What the rank counted itself
+/// must agree in number.
+pub(crate) fn evaluation_from_wire(report: &proto::EvaluationReport, classes: usize) -> Result<ShardReport, Status> {
+    let found = report.predictions.len() as u64;
+    if found != report.samples {
+        let samples = report.samples;
+        return Err(invalid(
+            "evaluation.predictions",
+            format!("expected {samples}, one a sample, found {found}"),
+        ));
+    }
+    let mut confusion = vec![0u64; classes * classes];
+    for (position, prediction) in report.predictions.iter().enumerate() {
+        let field = |name: &str| format!("evaluation.predictions[{position}].{name}");
+        let label = usize::try_from(prediction.label).ok().filter(|label| *label < classes);
+        let Some(label) = label else {
+            return Err(invalid(
+                field("label"),
+                format!("expected a class below {classes}, found {}", prediction.label),
+            ));
+        };
+        if prediction.scores.len() != classes {
+            let found = prediction.scores.len();
+            return Err(invalid(
+                field("scores"),
+                format!("expected {classes}, one a class, found {found}"),
+            ));
+        }
+        if let Some(score) = prediction.scores.iter().find(|score| !score.is_finite()) {
+            return Err(invalid(
+                field("scores"),
+                format!("expected finite probabilities, found {score}"),
+            ));
+        }
+        let predicted = predicted_class(&prediction.scores).expect("there is a score for each of the classes");
+        confusion[label * classes + predicted] += 1;
+    }
+    let is_ordered = report.predictions.windows(2).all(|pair| pair[0].index < pair[1].index);
+    if !is_ordered {
+        return Err(invalid(
+            "evaluation.predictions",
+            "expected manifest order, each sample once",
+        ));
+    }
+    if !report.loss_sum.is_finite() {
+        return Err(invalid(
+            "evaluation.loss_sum",
+            format!("expected a finite number, found {}", report.loss_sum),
+        ));
+    }
+    Ok(ShardReport::Evaluated {
+        samples: report.samples,
+        loss_sum: report.loss_sum,
+        confusion,
+        corrupt: corrupt("evaluation.corrupt", report.corrupt.clone())?,
+    })
+}
+
+fn corrupt(
+    field: &str,
+    samples: Vec<proto::QuarantinedSample>,
+) -> Result<Vec<firn_core::state::QuarantinedSample>, Status> {
+    samples
+        .into_iter()
+        .enumerate()
+        .map(|(index, sample)| quarantined_from_wire(&format!("{field}[{index}]"), sample))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(predictions: &[(u64, u32, &[f64])]) -> proto::EvaluationReport {
+        let predictions: Vec<_> = predictions
+            .iter()
+            .map(|&(index, label, scores)| proto::Prediction {
+                index,
+                label,
+                scores: scores.to_vec(),
+                sample: String::new(),
+            })
+            .collect();
+        proto::EvaluationReport {
+            samples: predictions.len() as u64,
+            predictions,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_counts_are_those_of_the_predictions() {
+        let report = report(&[(0, 0, &[0.9, 0.1]), (1, 1, &[0.6, 0.4]), (5, 1, &[0.2, 0.8])]);
+        let ShardReport::Evaluated { samples, confusion, .. } = evaluation_from_wire(&report, 2).unwrap() else {
+            panic!()
+        };
+        assert_eq!((samples, confusion), (3, vec![1, 0, 1, 1]));
+    }
+
+    #[test]
+    fn predictions_that_cannot_be_are_refused_by_name() {
+        let cases = [
+            (
+                report(&[(0, 2, &[0.9, 0.1])]),
+                "evaluation.predictions[0].label: expected a class below 2, found 2",
+            ),
+            (
+                report(&[(0, 1, &[0.9])]),
+                "evaluation.predictions[0].scores: expected 2, one a class, found 1",
+            ),
+            (
+                report(&[(0, 1, &[f64::NAN, 0.1])]),
+                "evaluation.predictions[0].scores: expected finite probabilities, found NaN",
+            ),
+            (
+                report(&[(1, 1, &[0.1, 0.9]), (1, 1, &[0.1, 0.9])]),
+                "evaluation.predictions: expected manifest order, each sample once",
+            ),
+        ];
+        for (report, message) in cases {
+            assert_eq!(evaluation_from_wire(&report, 2).unwrap_err().message(), message);
+        }
+        let mut short = report(&[(0, 1, &[0.1, 0.9])]);
+        short.samples = 2;
+        assert!(evaluation_from_wire(&short, 2).is_err());
+    }
+
+    #[test]
+    fn passes_come_back_from_the_wire() {
+        for pass in [
+            Pass::Scan(SplitName::Train),
+            Pass::validation(3),
+            Pass::Evaluate {
+                split: SplitName::Test,
+                epoch: 1,
+            },
+        ] {
+            assert_eq!(pass_from_wire(Some(pass_to_wire(pass))).unwrap(), pass);
+        }
+        let of_train = proto::Pass {
+            kind: "evaluate".to_owned(),
+            split: "train".to_owned(),
+            epoch: 0,
+        };
+        assert!(pass_from_wire(Some(of_train)).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! Agents, their slots and their processes: wire <-> core.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firn_core::{
+    State, Welcome,
+    identifiers::WorkerName,
+    state::{Ending, LivingProcess, RankExit, Slot, Worker, WorkerDescription},
+};
+use firn_proto::v1alpha1 as proto;
+use tonic::Status;
+
+use super::{failure::last_lines, names::job_name, time::timestamp};
+use crate::api::refusal::invalid;
+
+/// Most slots of one worker.
+const MOST_SLOTS: usize = 1024;
+
+pub(crate) fn hello_from_wire(hello: proto::AgentHello) -> Result<(WorkerDescription, Vec<LivingProcess>), Status> {
+    if hello.worker.is_empty() || hello.worker.len() > 253 {
+        return Err(invalid(
+            "hello.worker",
+            format!("expected a name of 1 to 253 bytes, found {}", hello.worker.len()),
+        ));
+    }
+    if hello.instance_id.is_empty() {
+        return Err(invalid(
+            "hello.instance_id",
+            "expected an id that is new at every start, found none",
+        ));
+    }
+    if hello.slots.len() > MOST_SLOTS {
+        return Err(invalid(
+            "hello.slots",
+            format!("expected at most {MOST_SLOTS}, found {}", hello.slots.len()),
+        ));
+    }
+    let indices: BTreeSet<u32> = hello.slots.iter().map(|slot| slot.index).collect();
+    if indices.len() != hello.slots.len() {
+        return Err(invalid("hello.slots", "expected a different index for each slot"));
+    }
+    let slots = hello.slots.into_iter().map(|slot| Slot {
+        index: slot.index,
+        device: slot.device,
+        description: slot.description,
+        memory_bytes: slot.memory_bytes,
+    });
+    let description = WorkerDescription {
+        name: WorkerName::from(hello.worker),
+        host: hello.host,
+        address: hello.address,
+        slots: slots.collect(),
+        version: hello.version,
+        instance: hello.instance_id.into(),
+    };
+    let processes = hello.processes.into_iter().map(|process| LivingProcess {
+        process: process.process_id.into(),
+        pid: process.pid,
+    });
+    Ok((description, processes.collect()))
+}
+
+pub(crate) fn welcome_to_wire(welcome: &Welcome) -> proto::Welcome {
+    let milliseconds = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    proto::Welcome {
+        heartbeat_interval_ms: milliseconds(welcome.heartbeat_interval),
+        lease_ms: milliseconds(welcome.lease),
+        coordinator_epoch: welcome.coordinator_epoch,
+        unwanted_processes: welcome.unwanted.iter().map(ToString::to_string).collect(),
+    }
+}
+
+pub(crate) fn exit_from_wire(exited: proto::RankExited) -> RankExit {
+    let ending = match (exited.exit_code, exited.signal) {
+        _ if !exited.start_error.is_empty() => Ending::NotStarted(exited.start_error),
+        (Some(code), _) => Ending::Exited(code),
+        (None, Some(signal)) => Ending::Killed(signal),
+        (None, None) => Ending::Vanished,
+    };
+    RankExit {
+        ending,
+        last_log_lines: last_lines(exited.last_log_lines),
+    }
+}
+
+/// All workers that are known, by name.
+pub(crate) fn workers_to_wire(state: &State) -> Vec<proto::Worker> {
+    let mut busy = BTreeMap::new();
+    for process in state.processes.values() {
+        busy.insert((&process.worker, process.slot), &process.job);
+    }
+    state
+        .workers
+        .iter()
+        .map(|(name, worker)| worker_to_wire(worker, |slot| busy.get(&(name, slot)).map(|job| job_name(job))))
+        .collect()
+}
+
+fn worker_to_wire(worker: &Worker, job_of: impl Fn(u32) -> Option<String>) -> proto::Worker {
+    let description = &worker.description;
+    let slots = description.slots.iter().map(|slot| proto::Slot {
+        index: slot.index,
+        device: slot.device.clone(),
+        description: slot.description.clone(),
+        memory_bytes: slot.memory_bytes,
+        job: job_of(slot.index).unwrap_or_default(),
+    });
+    proto::Worker {
+        name: description.name.to_string(),
+        host: description.host.clone(),
+        state: if worker.is_attached() { "Ready" } else { "Lost" }.to_owned(),
+        slots: slots.collect(),
+        attach_time: Some(timestamp(worker.attached_at)),
+        version: description.version.clone(),
+    }
+}

@@ -1,0 +1,199 @@
+//! `WorkerService`: one stream an agent.
+//!
+//! The stream is answered at once and greeted when its first message, the hello, has come. Every message is passed on in order, and
+//! the commands that wait in the stream's outbox go out in between. However the stream ends, the core learns of it.
+
+use std::{pin::Pin, time::Duration};
+
+use async_stream::try_stream;
+use firn_core::{
+    Input, Reject, Reply,
+    identifiers::{ProcessId, StreamId, WorkerName},
+};
+use firn_proto::v1alpha1::{
+    self as proto, AgentCommand, AgentMessage, agent_command::Command, agent_message::Message,
+    worker_service_server::WorkerService,
+};
+use futures::Stream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::{
+    context::Context,
+    refusal::{invalid, stopping, unexpected},
+    wire::worker::{exit_from_wire, hello_from_wire, welcome_to_wire},
+};
+use crate::{
+    engine::{EngineHandle, Outbox, Refusal},
+    logs::StoredLine,
+};
+
+/// An agent that opens a stream and then says nothing is let go after this long.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For agents.
+#[derive(Clone)]
+pub struct Workers {
+    context: Context,
+}
+
+impl Workers {
+    /// Over the engine and the stores.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+}
+
+/// Tells the core that the stream has ended, whenever and however it is dropped.
+struct Attached {
+    engine: EngineHandle,
+    worker: WorkerName,
+    stream: StreamId,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        info!(worker = %self.worker, stream = self.stream.0, "an agent's stream has ended");
+        self.engine.tell_later(Input::AgentDetached { worker: self.worker.clone(), stream: self.stream });
+    }
+}
+
+/// What a message leads to.
+enum Next {
+    Nothing,
+    Send(Command),
+    /// The agent leaves.
+    End,
+}
+
+#[tonic::async_trait]
+impl WorkerService for Workers {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<AgentCommand, Status>> + Send>>;
+
+    async fn attach(&self, request: Request<Streaming<AgentMessage>>) -> Result<Response<Self::AttachStream>, Status> {
+        let context = self.context.clone();
+        let mut messages = request.into_inner();
+        Ok(Response::new(Box::pin(try_stream! {
+            let hello = hello(&mut messages).await?;
+            let (description, processes) = hello_from_wire(hello)?;
+            let worker = description.name.clone();
+            let mut outbox = context.outboxes.open();
+            let stream = outbox.stream();
+            let greeted = context.engine.tell(Input::AgentAttached { description, processes, stream });
+            let welcome = match greeted.await? {
+                Reply::Welcome(welcome) => welcome_to_wire(&welcome),
+                other => Err(unexpected(&other))?,
+            };
+            let attached = Attached { engine: context.engine.clone(), worker: worker.clone(), stream };
+            info!(%worker, stream = stream.0, "an agent has attached");
+            yield command(Command::Welcome(welcome));
+            loop {
+                match next_event(&context, &mut outbox, &mut messages).await? {
+                    Event::Command(waiting) => yield waiting,
+                    Event::Message(message) => match take(&context, &attached, message).await? {
+                        Next::Nothing => {}
+                        Next::Send(answer) => yield command(answer),
+                        Next::End => break,
+                    },
+                    Event::End => break,
+                }
+            }
+        })))
+    }
+}
+
+/// What comes next on a stream.
+enum Event {
+    /// From the outbox, to the agent.
+    Command(AgentCommand),
+    /// From the agent.
+    Message(AgentMessage),
+    /// The agent has closed its side.
+    End,
+}
+
+async fn next_event(context: &Context, outbox: &mut Outbox, messages: &mut Streaming<AgentMessage>) -> Result<Event, Status> {
+    tokio::select! {
+        () = context.ending.streams().cancelled() => Err(stopping()),
+        waiting = outbox.next() => {
+            let closed = || Status::aborted("the coordinator has closed this stream: attach again");
+            waiting.map(Event::Command).ok_or_else(closed)
+        }
+        message = messages.message() => Ok(message?.map_or(Event::End, Event::Message)),
+    }
+}
+
+fn command(command: Command) -> AgentCommand {
+    AgentCommand { command: Some(command) }
+}
+
+async fn hello(messages: &mut Streaming<AgentMessage>) -> Result<proto::AgentHello, Status> {
+    let first = tokio::time::timeout(HELLO_TIMEOUT, messages.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("expected AgentHello within ten seconds"))??;
+    match first.and_then(|message| message.message) {
+        Some(Message::Hello(hello)) => Ok(hello),
+        _ => Err(invalid("hello", "expected AgentHello as the first message")),
+    }
+}
+
+/// Passes one message on. An error ends the stream, so that the agent attaches again.
+async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> Result<Next, Status> {
+    let (worker, stream) = (attached.worker.clone(), attached.stream);
+    let input = match message.message {
+        Some(Message::Heartbeat(_)) => Input::AgentHeartbeat { worker, stream },
+        Some(Message::RankStarted(started)) => {
+            Input::RankStarted { worker, process: started.process_id.into(), pid: started.pid }
+        }
+        Some(Message::RankExited(exited)) => {
+            let process = ProcessId::from(exited.process_id.as_str());
+            Input::RankExited { worker, process, exit: exit_from_wire(exited) }
+        }
+        Some(Message::Logs(batch)) => return store_lines(context, batch).await.map(Next::Send),
+        Some(Message::Leaving(_)) => {
+            context.engine.tell(Input::AgentLeaving { worker, stream }).await?;
+            return Ok(Next::End);
+        }
+        Some(Message::Hello(_)) => return Err(invalid("hello", "expected AgentHello only as the first message")),
+        // A newer agent may say things that this program does not know.
+        None => return Ok(Next::Nothing),
+    };
+    match context.engine.tell(input).await {
+        Ok(_) => Ok(Next::Nothing),
+        Err(refusal @ (Refusal::Stopped(_) | Refusal::Reject(Reject::WorkerLost { .. } | Reject::StaleStream { .. }))) => {
+            Err(refusal.into())
+        }
+        Err(Refusal::Reject(reject)) => {
+            debug!(worker = %attached.worker, %reject, "an agent's message has no effect");
+            Ok(Next::Nothing)
+        }
+    }
+}
+
+async fn store_lines(context: &Context, batch: proto::LogBatch) -> Result<Command, Status> {
+    let end = batch.first_sequence + batch.lines.len() as u64;
+    let process_id = batch.process_id;
+    let Some(origin) = context.origins.of(&ProcessId::from(process_id.as_str())) else {
+        warn!(process = %process_id, lines = batch.lines.len(), "lines of a process that no job of this coordinator had are dropped");
+        return Ok(Command::LogAck(proto::LogAck { process_id, next_sequence: end }));
+    };
+    let lines: Vec<StoredLine> = (batch.first_sequence..)
+        .zip(batch.lines)
+        .map(|(sequence, line)| {
+            let time = line.time.unwrap_or_default();
+            StoredLine {
+                process: process_id.clone(),
+                rank: origin.rank,
+                generation: origin.generation.0,
+                sequence,
+                stream: line.stream,
+                text: line.text,
+                seconds: time.seconds,
+                nanos: time.nanos,
+            }
+        })
+        .collect();
+    let (logs, process) = (context.logs.clone(), process_id.clone());
+    let stored = tokio::task::spawn_blocking(move || logs.append(origin.job.as_str(), &process, &lines)).await;
+    let next_sequence = stored.expect("storing lines does not panic")?;
+    Ok(Command::LogAck(proto::LogAck { process_id, next_sequence }))
+}

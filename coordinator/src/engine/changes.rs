@@ -1,0 +1,39 @@
+//! Wakes those who wait for a job to change.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use firn_core::identifiers::JobId;
+use tokio::sync::watch;
+
+use super::batch::Touched;
+
+/// One counter a job that somebody watches. Subscribe first, then look: a change in between is not missed.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    jobs: Arc<Mutex<BTreeMap<JobId, watch::Sender<u64>>>>,
+}
+
+impl Changes {
+    /// Sees every change of the job from now on; several at once count as one.
+    pub fn of(&self, job: &JobId) -> watch::Receiver<u64> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.entry(job.clone()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    pub(super) fn notify(&self, touched: &Touched) {
+        if touched.jobs.is_empty() && !touched.others {
+            return;
+        }
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        // A counter without watchers is made anew when the next one comes.
+        jobs.retain(|job, sender| {
+            if touched.jobs.contains(job) {
+                sender.send_modify(|count| *count += 1);
+            }
+            sender.receiver_count() > 0
+        });
+    }
+}

@@ -1,0 +1,95 @@
+//! The engine's hands: effects of decisions that are durable.
+//!
+//! Commands go into the outbox of the agent's present stream; slow work (files, scoring) runs beside the engine, on tasks that are waited for
+//! at the end. An effect that is lost with its stream or with the process is asked for again by the core.
+
+use firn_core::{
+    Effect, Record, StartRank, State,
+    identifiers::{StreamId, WorkerName},
+};
+use firn_proto::v1alpha1::{self as proto, AgentCommand, agent_command::Command};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::{EngineHandle, Outboxes, scoring};
+use crate::{
+    artifacts::{ArtifactStore, FileKind},
+    logs::Origins,
+};
+
+/// Carries out effects.
+pub struct Hands {
+    engine: EngineHandle,
+    outboxes: Outboxes,
+    store: ArtifactStore,
+    origins: Origins,
+    tasks: TaskTracker,
+}
+
+impl Hands {
+    /// Hands that reach the agents through `outboxes` and the files of the jobs in `store`, and tell `origins` of new processes.
+    pub fn new(engine: EngineHandle, outboxes: Outboxes, store: ArtifactStore, origins: Origins) -> Self {
+        Self { engine, outboxes, store, origins, tasks: TaskTracker::new() }
+    }
+
+    /// Notes what is needed of a record that is durable, before its effects are carried out.
+    pub(super) fn recorded(&self, record: &Record) {
+        self.origins.learn(record);
+    }
+
+    pub(super) fn carry_out(&self, effect: Effect, state: &State) {
+        match effect {
+            Effect::StartRank(start) => {
+                let worker = start.worker.clone();
+                self.command(&worker, state, Command::StartRank(start_rank(start)));
+            }
+            Effect::StopRank { worker, process, grace } => {
+                let grace_ms = u32::try_from(grace).unwrap_or(u32::MAX);
+                let stop = proto::StopRank { process_id: process.to_string(), grace_ms };
+                self.command(&worker, state, Command::StopRank(stop));
+            }
+            Effect::CloseStream { worker, stream } => {
+                debug!(%worker, stream = stream.0, "stream is closed, so that the agent attaches again");
+                self.outboxes.close(stream);
+            }
+            Effect::ScorePass { job, generation, pass } => {
+                self.tasks.spawn(scoring::score_pass(self.engine.clone(), self.store.clone(), job, (generation, pass)));
+            }
+            Effect::DeleteCheckpoint { job, sha256 } => {
+                let store = self.store.clone();
+                self.tasks.spawn_blocking(move || {
+                    if let Err(error) = store.remove(job.as_str(), &FileKind::Checkpoint, &sha256) {
+                        warn!(%job, %error, "a checkpoint that is no longer needed could not be removed; the next start tries again");
+                    }
+                });
+            }
+        }
+    }
+
+    fn command(&self, worker: &WorkerName, state: &State, command: Command) {
+        let stream: Option<StreamId> = state.soft.streams.get(worker).copied();
+        let sent = stream.is_some_and(|stream| self.outboxes.send(stream, AgentCommand { command: Some(command) }));
+        if !sent {
+            debug!(%worker, "command dropped: the agent's stream is gone, the core asks again when it is back");
+        }
+    }
+
+    /// Waits for what is still being done.
+    pub(super) async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn start_rank(start: StartRank) -> proto::StartRank {
+    proto::StartRank {
+        process_id: start.process.to_string(),
+        job: format!("jobs/{}", start.job),
+        generation: start.generation.0,
+        rank: start.rank,
+        world_size: start.world_size,
+        local_rank: start.local_rank,
+        local_world_size: start.local_world_size,
+        slot: start.slot,
+    }
+}

@@ -1,0 +1,134 @@
+//! The way to the engine.
+
+use firn_core::{Input, Reject, Reply, State, identifiers::JobId};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    batch::{Outcome, Release},
+    changes::Changes,
+};
+
+/// What can lie in the mailbox.
+pub(super) enum Letter {
+    /// Something happened; who is told what it came to.
+    Input { input: Box<Input>, answer: Option<oneshot::Sender<Outcome>> },
+    /// Somebody wants to know; the answer is held back until what it was read from is durable.
+    Question(Box<dyn FnOnce(&State) -> Release + Send>),
+    /// Take nothing more in.
+    Close,
+}
+
+impl Letter {
+    pub(super) fn tick() -> Self {
+        Self::Input { input: Box::new(Input::Tick), answer: None }
+    }
+}
+
+/// Why an input came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The core refused it.
+    #[error(transparent)]
+    Reject(#[from] Reject),
+    /// The engine has ended; whether the input took effect is only known after a restart.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The engine has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the coordinator is stopping")]
+pub struct Stopped;
+
+/// Puts letters into the engine's mailbox.
+#[derive(Clone)]
+pub struct EngineHandle {
+    mailbox: mpsc::Sender<Letter>,
+    changes: Changes,
+}
+
+impl EngineHandle {
+    pub(super) fn new(mailbox: mpsc::Sender<Letter>, changes: Changes) -> Self {
+        Self { mailbox, changes }
+    }
+
+    /// Tells the core that something happened; answers once it is durable.
+    ///
+    /// # Errors
+    /// When the core refuses, or the engine has ended.
+    pub async fn tell(&self, input: Input) -> Outcome {
+        let (answer, answered) = oneshot::channel();
+        let letter = Letter::Input { input: Box::new(input), answer: Some(answer) };
+        self.mailbox.send(letter).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Refusal::from(Stopped))?
+    }
+
+    /// Like [`Self::tell`], from where one cannot wait. Only for inputs that the core asks for again if they get lost.
+    pub fn tell_later(&self, input: Input) {
+        // A full mailbox is one that holds plenty of work to do first.
+        let _ = self.mailbox.try_send(Letter::Input { input: Box::new(input), answer: None });
+    }
+
+    /// Repeats an input after every change of the job for as long as the core answers [`Reply::Wait`].
+    ///
+    /// # Errors
+    /// When the core refuses, or the engine has ended.
+    pub async fn tell_until_ready(&self, job: &JobId, input: impl Fn() -> Input) -> Outcome {
+        let mut changes = self.changes.of(job);
+        loop {
+            changes.borrow_and_update();
+            match self.tell(input()).await? {
+                Reply::Wait => changed(&mut changes).await?,
+                reply => return Ok(reply),
+            }
+        }
+    }
+
+    /// Tells the core once; while the answer is [`Reply::Wait`], asks the question after every change of the job.
+    ///
+    /// # Errors
+    /// When the core refuses, or the engine has ended.
+    pub async fn tell_then_ask<Q>(&self, job: &JobId, input: Input, question: Q) -> Outcome
+    where
+        Q: Fn(&State) -> Result<Reply, Reject> + Clone + Send + 'static,
+    {
+        let mut changes = self.changes.of(job);
+        changes.borrow_and_update();
+        let mut reply = self.tell(input).await?;
+        while reply == Reply::Wait {
+            changed(&mut changes).await?;
+            reply = self.ask(question.clone()).await??;
+        }
+        Ok(reply)
+    }
+
+    /// Reads the state, as it is on disk.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&State) -> T + Send + 'static) -> Result<T, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        let question = move |state: &State| -> Release {
+            let found = question(state);
+            Box::new(move || drop(answer.send(found)))
+        };
+        self.mailbox.send(Letter::Question(Box::new(question))).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Sees every change of the job from now on.
+    pub fn changes(&self, job: &JobId) -> watch::Receiver<u64> {
+        self.changes.of(job)
+    }
+
+    /// Lets the engine answer what is in its mailbox, and then end.
+    pub async fn close(&self) {
+        // An engine that has ended already is closed.
+        let _ = self.mailbox.send(Letter::Close).await;
+    }
+}
+
+async fn changed(changes: &mut watch::Receiver<u64>) -> Result<(), Stopped> {
+    changes.changed().await.map_err(|_| Stopped)
+}

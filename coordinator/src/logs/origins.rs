@@ -1,0 +1,45 @@
+//! Which rank a process was: learned from the records, so that lines that come long after the process are still filed.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use firn_core::{
+    Event, JobEvent, Record,
+    identifiers::{Generation, JobId, ProcessId},
+};
+
+/// What a process was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its job.
+    pub job: JobId,
+    /// Its formation.
+    pub generation: Generation,
+    /// Its rank.
+    pub rank: u32,
+}
+
+/// All rank processes there ever were.
+#[derive(Debug, Clone, Default)]
+pub struct Origins {
+    processes: Arc<RwLock<BTreeMap<ProcessId, Origin>>>,
+}
+
+impl Origins {
+    /// Remembers the processes that a record names.
+    pub fn learn(&self, record: &Record) {
+        let Event::Job { job, event: JobEvent::GangFormed { generation, members, .. } } = &record.event else { return };
+        let mut processes = self.processes.write().unwrap_or_else(PoisonError::into_inner);
+        for member in members {
+            let origin = Origin { job: job.clone(), generation: *generation, rank: member.rank };
+            processes.insert(member.process.clone(), origin);
+        }
+    }
+
+    /// What a process was; `None`: no record names it.
+    pub fn of(&self, process: &ProcessId) -> Option<Origin> {
+        self.processes.read().unwrap_or_else(PoisonError::into_inner).get(process).cloned()
+    }
+}
