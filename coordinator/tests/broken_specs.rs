@@ -4,6 +4,8 @@
 //! is meant, `BLESS=1 cargo test --release -p firn --test broken_specs` writes the messages anew; read the difference before committing it.
 //! The files in `valid_specs/` have nothing wrong with them.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

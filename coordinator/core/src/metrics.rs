@@ -7,7 +7,9 @@
 //! so a class that a split does not hold still counts in every macro average.
 
 mod classification;
+mod evaluation;
 mod roc;
 
-pub use classification::{Averages, ClassMetrics, ClassificationMetrics, ClassificationStatistics, StatisticsError};
+pub use classification::{ClassificationStatistics, StatisticsError};
+pub use evaluation::{Averages, ClassMetrics, ClassificationMetrics};
 pub use roc::{roc_auc, roc_auc_binary, roc_auc_one_vs_rest};

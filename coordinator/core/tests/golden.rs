@@ -2,6 +2,8 @@
 //!
 //! The files in `golden/` say in `made_by` which script made them, and with which version of which library.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
 use firn_core::{
     metrics::{ClassificationMetrics, ClassificationStatistics, roc_auc},
     order::SampleOrder,

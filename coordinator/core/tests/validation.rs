@@ -286,6 +286,10 @@ fn training_is_checked() {
         }),
         "spec.training.optimizer.nesterov: needs a momentum above 0, found 0"
     );
+}
+
+#[test]
+fn what_ends_training_is_checked() {
     assert_eq!(
         said(images(), |spec| {
             spec.training.early_stopping = Some(EarlyStopping {

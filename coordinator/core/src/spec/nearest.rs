@@ -11,7 +11,9 @@ pub fn nearest<'a>(written: &str, valid: impl IntoIterator<Item = &'a str>) -> O
     for word in valid {
         let candidate = plain_form(word);
         let mut distance = strsim::damerau_levenshtein(&plain, &candidate);
-        if letters >= 3 && candidate.contains(&plain) {
+        if letters >= 3 && candidate.starts_with(&plain) {
+            distance = distance.min(1);
+        } else if letters >= 3 && candidate.contains(&plain) {
             distance = distance.min(allowed_errors);
         }
         if letters > 1 && distance <= allowed_errors && best.is_none_or(|(least, _)| distance < least) {
@@ -42,6 +44,7 @@ mod tests {
             ("epoch", Some("epochs")),
             ("lerningRate", Some("learningRate")),
             ("batch", Some("batchSize")),
+            ("learning", Some("learningRate")),
             ("sede", Some("seed")),
             ("colour", None),
             ("e", None),

@@ -21,20 +21,20 @@ pub(super) fn format(fields: &mut Fields, written: &wire::DataSpec) -> Option<Da
     let columns = written.columns.clone().unwrap_or_default();
     let or_default = |name: String, default: &str| if name.is_empty() { default.to_owned() } else { name };
     let (text, label) = (or_default(columns.text, "text"), or_default(columns.label, "label"));
-    let quoted = match written.quoting.as_str() {
-        "" => None,
-        "double" => Some(true),
-        "none" => Some(false),
-        other => {
+    let format = written.format.as_str();
+    let quoted = match (format, written.quoting.as_str()) {
+        (_, "") => None,
+        ("imagefolder" | "jsonl", _) => {
+            fields.absent(true, "spec.data.quoting", "only `csv` and `tsv` have quoting");
+            None
+        }
+        (_, "double") => Some(true),
+        (_, "none") => Some(false),
+        (_, other) => {
             fields.unknown_word("spec.data.quoting", other, &["double", "none"]);
             None
         }
     };
-    let format = written.format.as_str();
-    if FORMATS.contains(&format) && !matches!(format, "csv" | "tsv") {
-        let reason = format!("`{format}` has no quoting of its own to choose");
-        fields.absent(!written.quoting.is_empty(), "spec.data.quoting", &reason);
-    }
     match format {
         "imagefolder" => {
             let reason = "the classes of an `imagefolder` are its folders";

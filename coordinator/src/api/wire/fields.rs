@@ -58,6 +58,7 @@ impl Fields {
             .collect::<Vec<_>>()
             .join(", ");
         let message = match (written, nearest(written, words.iter().copied())) {
+            ("", _) if words.len() == 1 => format!("is required: {valid}"),
             ("", _) => format!("is required; one of {valid}"),
             (_, Some(meant)) if words.len() > 1 => {
                 format!("must be one of {valid}, found `{written}`; did you mean `{meant}`?")

@@ -1,238 +1,18 @@
 //! A stored job is the same spec again, whatever the spec; and what is wrong with a message is all found at once.
 
+mod specs;
+
 use std::collections::BTreeMap;
 
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, DeviceRequest, EarlyStopping, Freeze, HeadSpec,
-    JobSpec, LossSpec, MetricName, Modality, ModelSpec, OptimizerSpec, Pooling, Preprocessing, ResourcesSpec,
-    ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, Word, validate,
+    Architecture, ClassWeights, DataFormat, DeviceRequest, Freeze, JobSpec, LossSpec, MetricName, OptimizerSpec,
+    Pooling, Preprocessing, ResourcesSpec, ScheduleShape, ScheduleSpec, Warmup, validate,
 };
 use firn_proto::v1alpha1 as wire;
 use proptest::prelude::*;
 
 use super::{Violation, invalid_job, job_spec, stored_job, violations};
-
-fn word<W: Word + std::fmt::Debug>() -> impl Strategy<Value = W> {
-    prop::sample::select(W::WORDS.iter().map(|(_, choice)| *choice).collect::<Vec<W>>())
-}
-
-fn path() -> impl Strategy<Value = String> {
-    "/[a-zA-Z0-9 %é_.-]{1,12}(/[a-z]{1,8}){0,2}"
-}
-
-fn split() -> impl Strategy<Value = Option<SplitSource>> {
-    prop_oneof![
-        Just(None),
-        path().prop_map(|path| Some(SplitSource::Path(path))),
-        (0.01..0.49).prop_map(|fraction| Some(SplitSource::FractionOfTrain(fraction))),
-    ]
-}
-
-fn data(modality: Modality) -> BoxedStrategy<(DataFormat, Preprocessing)> {
-    let columns = ("[a-m]{1,8}", "[n-z]{1,8}");
-    match modality {
-        Modality::Image => (
-            1u32..2048,
-            0.1f64..1.0,
-            [0.0..1.0, 0.0..1.0, 0.0..1.0],
-            [0.1..3.0, 0.1..3.0, 0.1..3.0],
-        )
-            .prop_map(|(resize, part, mean, std)| {
-                let crop = (f64::from(resize) * part).ceil() as u32;
-                (
-                    DataFormat::ImageFolder,
-                    Preprocessing::Image {
-                        resize,
-                        crop,
-                        mean,
-                        std,
-                    },
-                )
-            })
-            .boxed(),
-        Modality::Text => (columns, 0u8..4, any::<bool>(), prop::option::of(3u32..600))
-            .prop_map(|((text, label), kind, quoted, max_length)| {
-                let format = match kind {
-                    0 => DataFormat::JsonLines { text, label },
-                    _ => DataFormat::Table {
-                        delimiter: if kind == 1 { ',' } else { '\t' },
-                        quoted,
-                        text,
-                        label,
-                    },
-                };
-                (format, Preprocessing::Text { max_length })
-            })
-            .boxed(),
-    }
-}
-
-fn model(architecture: Architecture) -> impl Strategy<Value = ModelSpec> {
-    let mut stages = architecture.stages();
-    if architecture == Architecture::Bert {
-        stages.push("layer.4".to_owned());
-    }
-    let freeze = prop_oneof![
-        Just(Freeze::All),
-        Just(Freeze::Nothing),
-        prop::sample::select(stages).prop_map(Freeze::Through),
-    ];
-    let is_text = architecture.modality() == Modality::Text;
-    (prop::option::of(path()), path(), freeze, 0.0..0.99, word::<Pooling>()).prop_map(
-        move |(weights, tokenizer, freeze, dropout, pooling)| ModelSpec {
-            architecture,
-            weights: weights.map(|path| format!("{path}.safetensors")),
-            tokenizer: is_text.then_some(tokenizer),
-            freeze,
-            head: HeadSpec { dropout },
-            pooling: if is_text { pooling } else { Pooling::Mean },
-        },
-    )
-}
-
-fn optimizer() -> impl Strategy<Value = OptimizerSpec> {
-    prop_oneof![
-        (1e-6..1.0, 0.0..1.0, 0.0..0.99, 0.0..0.9999, 1e-12..1e-3).prop_map(
-            |(learning_rate, weight_decay, beta1, beta2, epsilon)| OptimizerSpec::AdamW {
-                learning_rate,
-                weight_decay,
-                beta1,
-                beta2,
-                epsilon
-            }
-        ),
-        (1e-6..1.0, 0.0..1.0, 0.01..0.99, any::<bool>()).prop_map(
-            |(learning_rate, weight_decay, momentum, nesterov)| OptimizerSpec::Sgd {
-                learning_rate,
-                weight_decay,
-                momentum,
-                nesterov
-            }
-        ),
-    ]
-}
-
-fn loss() -> impl Strategy<Value = LossSpec> {
-    let class_weights = prop_oneof![
-        Just(ClassWeights::Uniform),
-        Just(ClassWeights::Balanced),
-        prop::collection::btree_map("[a-z]{1,6}", 0.1..9.0, 1..4).prop_map(ClassWeights::Named),
-    ];
-    (0.0..0.99, class_weights).prop_map(|(label_smoothing, class_weights)| LossSpec {
-        label_smoothing,
-        class_weights,
-    })
-}
-
-fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<Value = TrainingSpec> {
-    let schedule = (
-        word::<ScheduleShape>(),
-        prop_oneof![
-            (0.0..0.99).prop_map(Warmup::Ratio),
-            any::<u32>().prop_map(Warmup::Steps)
-        ],
-    )
-        .prop_map(|(shape, warmup)| ScheduleSpec { shape, warmup });
-    let stopping = prop::option::of((word::<MetricName>(), 1u32..50, 0.0..0.1)).prop_map(
-        |stopping: Option<(MetricName, u32, f64)>| {
-            stopping.map(|(metric, patience, min_delta)| EarlyStopping {
-                metric,
-                patience,
-                min_delta,
-            })
-        },
-    );
-    let numbers = (
-        1u32..1000,
-        64u32..4096,
-        prop::option::of(1u32..64),
-        any::<u64>(),
-        prop::option::of(0.1..9.0),
-    );
-    let choices = (stopping, word::<MetricName>(), any::<bool>());
-    (numbers, optimizer(), schedule, loss(), choices).prop_map(
-        move |(numbers, optimizer, schedule, loss, (early_stopping, best_metric, batch_norm))| {
-            let (epochs, batch_size, micro_batch_size, seed, max_gradient_norm) = numbers;
-            TrainingSpec {
-                epochs,
-                batch_size,
-                micro_batch_size,
-                seed,
-                optimizer,
-                schedule,
-                loss,
-                early_stopping: early_stopping.filter(|_| has_validation),
-                best_metric: if has_validation { best_metric } else { MetricName::Loss },
-                train_batch_norm: batch_norm && may_train_batch_norm,
-                max_gradient_norm,
-            }
-        },
-    )
-}
-
-fn valid_spec() -> impl Strategy<Value = JobSpec> {
-    word::<Architecture>()
-        .prop_flat_map(|architecture| {
-            (
-                model(architecture),
-                data(architecture.modality()),
-                path(),
-                split(),
-                split(),
-            )
-        })
-        .prop_flat_map(|(model, (format, preprocessing), train, validation, test)| {
-            let batch_norm = model.architecture.has_batch_norm() && model.freeze != Freeze::All;
-            let data = (any::<u32>()).prop_map(move |max_quarantined| DataSpec {
-                format: format.clone(),
-                train: train.clone(),
-                validation: validation.clone(),
-                test: test.clone(),
-                preprocessing: preprocessing.clone(),
-                max_quarantined,
-            });
-            (
-                Just(model),
-                data.clone(),
-                data.prop_flat_map(move |data| training(data.validation.is_some(), batch_norm)),
-            )
-        })
-        .prop_flat_map(|(model, data, training)| {
-            let resources = (1u32..5, 0u32..4, 1u32..9, word::<DeviceRequest>()).prop_map(
-                |(min_workers, more, slots_per_worker, device)| ResourcesSpec {
-                    min_workers,
-                    max_workers: min_workers + more,
-                    slots_per_worker,
-                    device,
-                },
-            );
-            let labels = prop::collection::btree_map("[a-z]{1,6}", ".{0,12}", 0..3);
-            (
-                Just((model, data, training)),
-                resources,
-                labels,
-                "[a-z0-9]{1,9}",
-                0u32..100,
-                prop::option::of(path()),
-            )
-        })
-        .prop_map(
-            |((model, data, training), resources, labels, name, max_restarts, folder)| JobSpec {
-                name,
-                labels,
-                task: Task::Classification,
-                model,
-                data,
-                training,
-                resources,
-                max_restarts,
-                artifacts: ArtifactsSpec {
-                    folder,
-                    merged_model: max_restarts % 2 == 0,
-                },
-            },
-        )
-}
+use specs::valid_spec;
 
 proptest! {
     #[test]
@@ -332,7 +112,10 @@ fn every_default_is_the_documented_one() {
         ),
         (3, 0, true)
     );
+}
 
+#[test]
+fn defaults_of_text_models_are_their_own() {
     let spec = job_spec(&smallest_job("bert", "tsv")).unwrap();
     assert_eq!(spec.model.tokenizer.as_deref(), Some("/models/tokenizer.json"));
     assert_eq!(spec.model.pooling, Pooling::Mean);
