@@ -81,94 +81,96 @@ pub(crate) fn resample(source: Raster, across: &Axis, down: &Axis) -> Raster {
         source
     } else {
         let mut narrowed = Raster::new(across.len(), source.height);
-        arch.dispatch(|| resample_rows(&source, across, &mut narrowed));
+        arch.dispatch(Narrow { source: &source, axis: across, result: &mut narrowed });
         narrowed
     };
     if down.identity {
         return narrowed;
     }
     let mut result = Raster::new(narrowed.width, down.len());
-    arch.dispatch(|| resample_columns(&narrowed, down, &mut result));
+    arch.dispatch(Lower { source: &narrowed, axis: down, result: &mut result });
     result
 }
 
-/// Four rows at once, for independent sums.
-#[inline(always)]
-fn resample_rows(source: &Raster, axis: &Axis, result: &mut Raster) {
-    let (from, to) = (source.width, result.width);
-    let mut inputs = source.pixels.chunks_exact(from * 4);
-    let mut outputs = result.pixels.chunks_exact_mut(to * 4);
-    for (input, output) in (&mut inputs).zip(&mut outputs) {
-        let (i0, rest) = input.split_at(from);
-        let (i1, rest) = rest.split_at(from);
-        let (i2, i3) = rest.split_at(from);
-        let (o0, rest) = output.split_at_mut(to);
-        let (o1, rest) = rest.split_at_mut(to);
-        let (o2, o3) = rest.split_at_mut(to);
-        for (x, (start, weights)) in axis.windows().enumerate() {
-            let window = |row: &'_ [[u8; 4]]| -> [i32; 4] { weighted(&row[start..start + weights.len()], weights) };
-            let sums = [window(i0), window(i1), window(i2), window(i3)];
-            o0[x] = sums[0].map(clip);
-            o1[x] = sums[1].map(clip);
-            o2[x] = sums[2].map(clip);
-            o3[x] = sums[3].map(clip);
-        }
-    }
-    let rest = inputs.remainder().chunks_exact(from).zip(outputs.into_remainder().chunks_exact_mut(to));
-    for (input, output) in rest {
-        for (pixel, (start, weights)) in output.iter_mut().zip(axis.windows()) {
-            *pixel = weighted(&input[start..start + weights.len()], weights).map(clip);
-        }
-    }
+/// Rows that are narrowed together. They are turned into columns first, so that one weight meets many neighbouring bytes.
+const STRIP: usize = 16;
+
+/// One column of a strip.
+type Column = [[u8; 4]; STRIP];
+
+/// The pass along rows.
+struct Narrow<'a> {
+    source: &'a Raster,
+    axis: &'a Axis,
+    result: &'a mut Raster,
 }
 
-#[inline(always)]
-fn weighted(pixels: &[[u8; 4]], weights: &[i32]) -> [i32; 4] {
-    let mut sums = [1i32 << (PRECISION - 1); 4];
-    for (pixel, weight) in pixels.iter().zip(weights) {
-        for (sum, channel) in sums.iter_mut().zip(pixel) {
-            // Weights sum to 2^22 within rounding, so a sum stays below 2^30.
-            *sum = sum.wrapping_add(i32::from(*channel).wrapping_mul(*weight));
-        }
-    }
-    sums
-}
+impl pulp::WithSimd for Narrow<'_> {
+    type Output = ();
 
-#[inline(always)]
-fn resample_columns(source: &Raster, axis: &Axis, result: &mut Raster) {
-    const CHUNK: usize = 8;
-    let width = source.width;
-    for (output, (start, weights)) in result.pixels.chunks_exact_mut(width).zip(axis.windows()) {
-        let rows = &source.pixels[start * width..(start + weights.len()) * width];
-        let mut left = 0;
-        for chunk in output.as_chunks_mut::<CHUNK>().0 {
-            let mut sums = [[1i32 << (PRECISION - 1); 4]; CHUNK];
-            for (row, weight) in rows.chunks_exact(width).zip(weights) {
-                let pixels: &[[u8; 4]; CHUNK] = row[left..left + CHUNK].try_into().expect("a chunk");
-                for (sums, pixel) in sums.iter_mut().zip(pixels) {
-                    for (sum, channel) in sums.iter_mut().zip(pixel) {
-                        *sum = sum.wrapping_add(i32::from(*channel).wrapping_mul(*weight));
-                    }
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let (from, to) = (self.source.width, self.result.width);
+        let mut strip: Vec<Column> = vec![[[0; 4]; STRIP]; from];
+        let strips = self.source.pixels.chunks(from * STRIP).zip(self.result.pixels.chunks_mut(to * STRIP));
+        for (input, output) in strips {
+            for (y, row) in input.chunks_exact(from).enumerate() {
+                for (column, pixel) in strip.iter_mut().zip(row) {
+                    column[y % STRIP] = *pixel;
                 }
             }
-            *chunk = sums.map(|sums| sums.map(clip));
-            left += CHUNK;
-        }
-        for (x, pixel) in output.iter_mut().enumerate().skip(left) {
-            let mut sums = [1i32 << (PRECISION - 1); 4];
-            for (row, weight) in rows.chunks_exact(width).zip(weights) {
-                for (sum, channel) in sums.iter_mut().zip(&row[x]) {
-                    *sum = sum.wrapping_add(i32::from(*channel).wrapping_mul(*weight));
+            for (x, (start, weights)) in self.axis.windows().enumerate() {
+                let mut sums = [1i32 << (PRECISION - 1); STRIP * 4];
+                for (column, weight) in strip[start..start + weights.len()].iter().zip(weights) {
+                    accumulate(&mut sums, column.as_flattened(), *weight);
+                }
+                let mut levels = [0; STRIP * 4];
+                clip(&sums, &mut levels);
+                for (row, pixel) in output.chunks_exact_mut(to).zip(levels.as_chunks::<4>().0) {
+                    row[x] = *pixel;
                 }
             }
-            *pixel = sums.map(clip);
         }
     }
 }
 
+/// The pass along columns.
+struct Lower<'a> {
+    source: &'a Raster,
+    axis: &'a Axis,
+    result: &'a mut Raster,
+}
+
+impl pulp::WithSimd for Lower<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let width = self.source.width;
+        let mut sums = vec![0; width * 4];
+        for (output, (start, weights)) in self.result.pixels.chunks_exact_mut(width).zip(self.axis.windows()) {
+            sums.fill(1 << (PRECISION - 1));
+            for (row, weight) in self.source.pixels[start * width..].chunks_exact(width).zip(weights) {
+                accumulate(&mut sums, row.as_flattened(), *weight);
+            }
+            clip(&sums, output.as_flattened_mut());
+        }
+    }
+}
+
+/// Weights sum to 2^22 within rounding, so a sum stays below 2^31.
 #[inline(always)]
-fn clip(sum: i32) -> u8 {
-    (sum >> PRECISION).clamp(0, 255) as u8
+fn accumulate(sums: &mut [i32], bytes: &[u8], weight: i32) {
+    for (sum, byte) in sums.iter_mut().zip(bytes) {
+        *sum = sum.wrapping_add(i32::from(*byte).wrapping_mul(weight));
+    }
+}
+
+#[inline(always)]
+fn clip(sums: &[i32], bytes: &mut [u8]) {
+    for (byte, sum) in bytes.iter_mut().zip(sums) {
+        *byte = (sum >> PRECISION).clamp(0, 255) as u8;
+    }
 }
 
 /// The rectangle of the source that the two axes need.

@@ -1,6 +1,6 @@
 //! From component samples to RGB: libjpeg's `jdcolor.c` in 16-bit fixed point, and Pillow's way from CMYK to RGB.
 
-use super::Scratch;
+use super::{Plane, Scratch};
 use super::header::{Colour, Frame};
 use super::upsample::{Rows, upsample_row};
 use crate::image::{Raster, Region};
@@ -8,21 +8,36 @@ use crate::image::{Raster, Region};
 /// The pixels of `region`.
 pub(super) fn render(frame: &Frame, colour: Colour, region: Region, scratch: &mut Scratch) -> Raster {
     let mut raster = Raster::new(region.width, region.height);
-    let Scratch { planes, chroma: Rows { rows, sums }, .. } = scratch;
-    let components = frame.components.len();
-    rows.resize_with(components.max(rows.len()), Vec::new);
-    for row in rows.iter_mut() {
+    let Scratch { planes, chroma, .. } = scratch;
+    chroma.rows.resize_with(frame.components.len().max(chroma.rows.len()), Vec::new);
+    for row in &mut chroma.rows {
         row.resize(region.width, 0);
     }
-    pulp::Arch::new().dispatch(|| {
-        for (y, pixels) in raster.pixels.chunks_exact_mut(region.width).enumerate() {
-            for (plane, row) in planes.iter().zip(rows.iter_mut()) {
-                upsample_row(plane, region.top + y, region.left, row, sums);
-            }
-            convert_row(colour, rows, pixels);
-        }
-    });
+    pulp::Arch::new().dispatch(Render { planes, chroma, colour, region, pixels: &mut raster.pixels });
     raster
+}
+
+struct Render<'a> {
+    planes: &'a [Plane],
+    chroma: &'a mut Rows,
+    colour: Colour,
+    region: Region,
+    pixels: &'a mut [[u8; 4]],
+}
+
+impl pulp::WithSimd for Render<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) {
+        let Region { left, top, width, .. } = self.region;
+        for (y, pixels) in self.pixels.chunks_exact_mut(width).enumerate() {
+            for (plane, row) in self.planes.iter().zip(&mut self.chroma.rows) {
+                upsample_row(plane, top + y, left, row, &mut self.chroma.sums);
+            }
+            convert_row(self.colour, &self.chroma.rows, pixels);
+        }
+    }
 }
 
 #[inline(always)]
@@ -62,10 +77,9 @@ fn convert_row(colour: Colour, rows: &[Vec<u8>], pixels: &mut [[u8; 4]]) {
 #[inline(always)]
 fn ycc_to_rgb(luma: u8, cb: u8, cr: u8) -> [u8; 4] {
     let (luma, cb, cr) = (i32::from(luma), i32::from(cb) - 128, i32::from(cr) - 128);
-    let red = luma + ((91881 * cr + 32768) >> 16);
-    let green = luma + ((-22554 * cb - 46802 * cr + 32768) >> 16);
-    let blue = luma + ((116130 * cb + 32768) >> 16);
-    [red.clamp(0, 255) as u8, green.clamp(0, 255) as u8, blue.clamp(0, 255) as u8, 0]
+    let channel = |chroma: i32| luma.wrapping_add(chroma.wrapping_add(32768) >> 16).clamp(0, 255) as u8;
+    let green = cb.wrapping_mul(-22554).wrapping_add(cr.wrapping_mul(-46802));
+    [channel(cr.wrapping_mul(91881)), channel(green), channel(cb.wrapping_mul(116130)), 0]
 }
 
 /// Pillow takes CMYK files to be inverted, as Adobe writes them, and converts by multiplying with what black leaves (`Convert.c`).

@@ -79,6 +79,7 @@ fn find_marker_byte(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Reads bits, most significant first. Past the end of its interval it gives whatever follows; [`Bits::overrun`] tells.
+#[derive(Clone, Copy)]
 pub(super) struct Bits<'a> {
     data: &'a [u8],
     position: usize,
@@ -92,10 +93,10 @@ impl Bits<'_> {
     /// Makes at least 56 bits available.
     #[inline(always)]
     pub(super) fn refill(&mut self) {
-        let at = self.position.min(self.data.len() - 8);
-        let word: [u8; 8] = self.data[at..at + 8].try_into().expect("eight bytes");
-        self.buffer |= u64::from_be_bytes(word) >> self.count;
-        self.position += ((63 - self.count) >> 3) as usize;
+        // Only the data of a damaged file ends here.
+        let word = self.data.get(self.position..).and_then(|rest| rest.first_chunk::<8>()).copied().unwrap_or_default();
+        self.buffer |= u64::from_be_bytes(word) >> (self.count & 63);
+        self.position = self.position.wrapping_add((63u32.wrapping_sub(self.count) >> 3) as usize);
         self.count |= 56;
     }
 
@@ -225,24 +226,19 @@ impl Table {
     #[inline(always)]
     pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> Result<u8, BadCode> {
         let entry = self.symbols[bits.peek(LOOK as u32) as usize];
-        if entry != 0 {
-            bits.consume(u32::from(entry & 0xFF));
-            return Ok((entry >> 8) as u8);
-        }
-        self.long_symbol(bits)
+        let entry = if entry != 0 { entry } else { self.long_symbol(bits.peek(16))? };
+        bits.consume(u32::from(entry & 0xFF));
+        Ok((entry >> 8) as u8)
     }
 
+    /// As `symbols`, for a code of more than `LOOK` bits. Takes the bits by value, so that the reader stays in registers.
     #[cold]
-    fn long_symbol(&self, bits: &mut Bits<'_>) -> Result<u8, BadCode> {
-        let code = bits.peek(16);
-        for length in LOOK + 1..=16 {
-            if code < self.limits[length] {
-                let place = (code >> (16 - length)) as i32 + self.offsets[length];
-                bits.consume(length as u32);
-                return usize::try_from(place).ok().and_then(|place| self.listed.get(place).copied()).ok_or(BadCode);
-            }
-        }
-        Err(BadCode)
+    #[inline(never)]
+    fn long_symbol(&self, code: u32) -> Result<u16, BadCode> {
+        let length = (LOOK + 1..=16).find(|length| code < self.limits[*length]).ok_or(BadCode)?;
+        let place = (code >> (16 - length)) as i32 + self.offsets[length];
+        let symbol = usize::try_from(place).ok().and_then(|place| self.listed.get(place)).ok_or(BadCode)?;
+        Ok((u16::from(*symbol) << 8) | length as u16)
     }
 }
 

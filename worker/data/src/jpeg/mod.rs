@@ -57,7 +57,7 @@ pub(crate) fn decode(bytes: &[u8], header: Header, region: Region, scratch: &mut
     if !streamed {
         scratch.coefficients.resize_with(frame.components.len(), Coefficients::default);
         for (store, component) in scratch.coefficients.iter_mut().zip(&frame.components) {
-            store.reset(component.blocks_across * component.blocks_down);
+            store.reset(component.blocks_across, component.blocks_down);
         }
     }
     let mut tables = vec![None; frame.components.len()];

@@ -1,8 +1,8 @@
 //! The four codes of progressive scans (ITU-T T.81, annex G): first values and refinements, of the first coefficient and of the others.
 
 use super::entropy::{BadCode, Bits, Table};
-use super::header::{Scan, ZIGZAG};
-use super::scan::{Code, dc_difference, read_run_levels};
+use super::header::Scan;
+use super::scan::{Block, Code, dc_difference, read_run_levels};
 
 pub(super) struct DcFirst<'a> {
     tables: Vec<&'a Table>,
@@ -22,10 +22,10 @@ impl Code for DcFirst<'_> {
     }
 
     #[inline(always)]
-    fn block(&mut self, bits: &mut Bits<'_>, slot: usize, block: &mut [i16; 64]) -> Result<(), BadCode> {
+    fn block(&mut self, bits: &mut Bits<'_>, slot: usize, block: &mut Block<'_>) -> Result<(), BadCode> {
         let predictor = &mut self.predictors[slot & 3];
         *predictor = predictor.wrapping_add(dc_difference(self.tables[slot], bits)?);
-        block[0] = (*predictor << self.low) as i16;
+        *block.at(0) = (*predictor << self.low) as i16;
         Ok(())
     }
 }
@@ -44,8 +44,8 @@ impl Code for DcRefine {
     fn restart(&mut self) {}
 
     #[inline(always)]
-    fn block(&mut self, bits: &mut Bits<'_>, _slot: usize, block: &mut [i16; 64]) -> Result<(), BadCode> {
-        block[0] |= i16::from(bits.bit()) << self.low;
+    fn block(&mut self, bits: &mut Bits<'_>, _slot: usize, block: &mut Block<'_>) -> Result<(), BadCode> {
+        *block.at(0) |= i16::from(bits.bit()) << self.low;
         Ok(())
     }
 }
@@ -82,7 +82,7 @@ impl Code for AcFirst<'_> {
     }
 
     #[inline(always)]
-    fn block(&mut self, bits: &mut Bits<'_>, _slot: usize, block: &mut [i16; 64]) -> Result<(), BadCode> {
+    fn block(&mut self, bits: &mut Bits<'_>, _slot: usize, block: &mut Block<'_>) -> Result<(), BadCode> {
         let band = &mut self.band;
         if band.ended > 0 {
             band.ended -= 1;
@@ -108,10 +108,10 @@ impl<'a> AcRefine<'a> {
 
     /// Refines the coefficients that are known, from `place` on, and stops at the zero after `zeros` others, or at the band's end.
     #[inline(always)]
-    fn refine(&self, bits: &mut Bits<'_>, block: &mut [i16; 64], mut place: usize, mut zeros: u32) -> usize {
+    fn refine(&self, bits: &mut Bits<'_>, block: &mut Block<'_>, mut place: usize, mut zeros: u32) -> usize {
         let step = 1i16 << self.band.low;
         while place < self.band.end {
-            let value = &mut block[usize::from(ZIGZAG[place])];
+            let value = block.at(place);
             if *value == 0 {
                 if zeros == 0 {
                     break;
@@ -132,7 +132,7 @@ impl Code for AcRefine<'_> {
     }
 
     #[inline(always)]
-    fn block(&mut self, bits: &mut Bits<'_>, _slot: usize, block: &mut [i16; 64]) -> Result<(), BadCode> {
+    fn block(&mut self, bits: &mut Bits<'_>, _slot: usize, block: &mut Block<'_>) -> Result<(), BadCode> {
         let mut place = self.band.first;
         while self.band.ended == 0 && place < self.band.end {
             bits.refill();
@@ -150,7 +150,7 @@ impl Code for AcRefine<'_> {
             };
             place = self.refine(bits, block, place, run);
             if place < self.band.end && new != 0 {
-                block[usize::from(ZIGZAG[place])] = new;
+                *block.at(place) = new;
             }
             place += 1;
         }

@@ -7,21 +7,28 @@ use std::ops::Range;
 
 use super::entropy::{BadCode, Bits, Stream, Table};
 use super::header::{Component, Frame, Header, Scan, ZIGZAG};
-use super::inverse_dct::reconstruct_blocks;
+use super::inverse_dct::Reconstruct;
 use super::progressive::{AcFirst, AcRefine, DcFirst, DcRefine};
 use super::{Plane, Scratch};
 use crate::image::{ImageError, Region};
 
-/// Coefficients of one component: 64 a block in natural order, blocks in rows.
+/// Blocks whose coefficients lie together: the inverse DCT takes them side by side.
+pub(super) const GROUP: usize = 16;
+
+/// Coefficients of `GROUP` neighbouring blocks: by position in natural order, then by block.
+pub(super) type Group = [i16; 64 * GROUP];
+
+/// Coefficients of one component: rows of groups.
 #[derive(Default)]
 pub(super) struct Coefficients {
-    values: Vec<i16>,
+    groups: Vec<Group>,
 }
 
 impl Coefficients {
-    pub(super) fn reset(&mut self, blocks: usize) {
-        self.values.clear();
-        self.values.resize(blocks * 64, 0);
+    /// Room for `rows` rows of `blocks` blocks, all zero.
+    pub(super) fn reset(&mut self, blocks: usize, rows: usize) {
+        self.groups.clear();
+        self.groups.resize(blocks.div_ceil(GROUP) * rows, [0; 64 * GROUP]);
     }
 }
 
@@ -31,7 +38,22 @@ pub(super) trait Code {
     fn restart(&mut self);
 
     /// Reads one block of the scan's component `slot`.
-    fn block(&mut self, bits: &mut Bits<'_>, slot: usize, block: &mut [i16; 64]) -> Result<(), BadCode>;
+    fn block(&mut self, bits: &mut Bits<'_>, slot: usize, block: &mut Block<'_>) -> Result<(), BadCode>;
+}
+
+/// One block within its group.
+pub(super) struct Block<'a> {
+    group: &'a mut Group,
+    lane: usize,
+}
+
+impl Block<'_> {
+    /// The coefficient at position `zigzag`, below 64, of the zigzag order.
+    #[inline(always)]
+    pub(super) fn at(&mut self, zigzag: usize) -> &mut i16 {
+        let run = usize::from(ZIGZAG[zigzag & 63]);
+        &mut self.group[(run * GROUP | self.lane) & (64 * GROUP - 1)]
+    }
 }
 
 /// The blocks of one unit of a scan: an MCU, or, when the scan has one component, a single block.
@@ -45,13 +67,18 @@ struct Place {
     component: usize,
     across: usize,
     down: usize,
-    /// Blocks from one block row to the next.
-    stride: usize,
+    /// Groups of a block row.
+    groups: usize,
 }
 
 impl Layout {
     fn new(frame: &Frame, scan: &Scan) -> Self {
-        let place = |component: usize, across, down| Place { component, across, down, stride: frame.components[component].blocks_across };
+        let place = |component: usize, across, down| Place {
+            component,
+            across,
+            down,
+            groups: frame.components[component].blocks_across.div_ceil(GROUP),
+        };
         if let [single] = &scan.components[..] {
             let component = &frame.components[single.component];
             return Self {
@@ -91,36 +118,55 @@ impl<'a> Walk<'a> {
 
     /// Reads a row of units into `rows`, one slice for each component that starts at its first block row.
     #[inline(always)]
-    fn row<C: Code>(&mut self, layout: &Layout, code: &mut C, rows: &mut [&mut [i16]]) -> Result<(), BadCode> {
+    fn row<C: Code>(&mut self, layout: &Layout, code: &mut C, rows: &mut [&mut [Group]]) -> Result<(), BadCode> {
+        // A copy, so that it can live in registers.
+        let mut bits = self.bits;
         for unit in 0..layout.units_across {
             if self.restart_interval > 0 {
                 if self.left == 0 {
-                    self.restart(code)?;
+                    bits = self.restart(bits)?;
+                    code.restart();
                 }
                 self.left -= 1;
             }
             for (slot, (place, row)) in layout.components.iter().zip(rows.iter_mut()).enumerate() {
                 for down in 0..place.down {
-                    let first = (down * place.stride + unit * place.across) * 64;
-                    for block in row[first..first + place.across * 64].as_chunks_mut::<64>().0 {
-                        code.block(&mut self.bits, slot, block)?;
+                    for across in unit * place.across..(unit + 1) * place.across {
+                        let group = &mut row[down * place.groups + across / GROUP];
+                        code.block(&mut bits, slot, &mut Block { group, lane: across % GROUP })?;
                     }
                 }
             }
         }
-        if self.bits.overrun() { Err(BadCode) } else { Ok(()) }
+        self.bits = bits;
+        if bits.overrun() { Err(BadCode) } else { Ok(()) }
     }
 
     #[inline(never)]
-    fn restart<C: Code>(&mut self, code: &mut C) -> Result<(), BadCode> {
-        if self.bits.overrun() {
+    fn restart(&mut self, bits: Bits<'a>) -> Result<Bits<'a>, BadCode> {
+        if bits.overrun() {
             return Err(BadCode);
         }
         self.interval += 1;
-        self.bits = self.stream.interval(self.interval).ok_or(BadCode)?;
         self.left = self.restart_interval;
-        code.restart();
-        Ok(())
+        self.stream.interval(self.interval).ok_or(BadCode)
+    }
+}
+
+/// A row of units, for CPUs that have more instructions than the oldest of their kind.
+struct ReadRow<'w, 'a, 'r, C> {
+    walk: &'w mut Walk<'a>,
+    layout: &'w Layout,
+    code: &'w mut C,
+    rows: &'w mut [&'r mut [Group]],
+}
+
+impl<C: Code> pulp::WithSimd for ReadRow<'_, '_, '_, C> {
+    type Output = Result<(), BadCode>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) -> Self::Output {
+        self.walk.row(self.layout, self.code, self.rows)
     }
 }
 
@@ -141,16 +187,18 @@ pub(super) fn decode_streamed(
     let arch = pulp::Arch::new();
     for unit_row in 0..layout.units_down {
         for place in &layout.components {
-            coefficients[place.component].reset(place.stride * place.down);
+            let blocks = frame.components[place.component].blocks_across;
+            coefficients[place.component].reset(blocks, place.down);
         }
         let mut rows = rows_from(coefficients, &layout, 0);
-        arch.dispatch(|| walk.row(&layout, &mut code, &mut rows)).map_err(|BadCode| ends_early(unit_row, &layout))?;
+        arch.dispatch(ReadRow { walk: &mut walk, layout: &layout, code: &mut code, rows: &mut rows })
+            .map_err(|BadCode| ends_early(unit_row, &layout))?;
         for place in &layout.components {
             let table = tables[place.component].as_ref().expect("the caller found the table");
             for down in 0..place.down {
                 let block_row = unit_row * place.down + down;
-                let values = &coefficients[place.component].values[down * place.stride * 64..][..place.stride * 64];
-                reconstruct(&mut planes[place.component], &needed[place.component], block_row, values, table);
+                let groups = &coefficients[place.component].groups[down * place.groups..][..place.groups];
+                reconstruct(&mut planes[place.component], &needed[place.component], block_row, groups, table);
             }
         }
     }
@@ -177,17 +225,18 @@ fn walk_all<C: Code>(mut walk: Walk<'_>, layout: &Layout, mut code: C, stores: &
     let arch = pulp::Arch::new();
     for unit_row in 0..layout.units_down {
         let mut rows = rows_from(stores, layout, unit_row);
-        arch.dispatch(|| walk.row(layout, &mut code, &mut rows)).map_err(|BadCode| ends_early(unit_row, layout))?;
+        arch.dispatch(ReadRow { walk: &mut walk, layout, code: &mut code, rows: &mut rows })
+            .map_err(|BadCode| ends_early(unit_row, layout))?;
     }
     Ok(())
 }
 
 /// The coefficients of the scan's components from unit row `unit_row` on, in the scan's order.
-fn rows_from<'a>(stores: &'a mut [Coefficients], layout: &Layout, unit_row: usize) -> Vec<&'a mut [i16]> {
-    let mut slices: Vec<Option<&mut [i16]>> = stores.iter_mut().map(|store| Some(&mut store.values[..])).collect();
+fn rows_from<'a>(stores: &'a mut [Coefficients], layout: &Layout, unit_row: usize) -> Vec<&'a mut [Group]> {
+    let mut slices: Vec<Option<&mut [Group]>> = stores.iter_mut().map(|store| Some(&mut store.groups[..])).collect();
     let rows = layout.components.iter().map(|place| {
         let slice = slices[place.component].take().expect("a scan names a component once");
-        &mut slice[unit_row * place.down * place.stride * 64..]
+        &mut slice[unit_row * place.down * place.groups..]
     });
     rows.collect()
 }
@@ -199,24 +248,24 @@ pub(super) fn reconstruct_stored(frame: &Frame, tables: &[Option<[u16; 64]>], re
             return Err(ImageError::damaged("JPEG", "a component has no data"));
         };
         let Component { blocks_across, blocks_down, .. } = *component;
+        let width = blocks_across.div_ceil(GROUP);
         let plane = &mut scratch.planes[index];
         let needed = Blocks::needed(plane, region);
         for block_row in 0..blocks_down {
-            let values = &scratch.coefficients[index].values[block_row * blocks_across * 64..][..blocks_across * 64];
-            reconstruct(plane, &needed, block_row, values, table);
+            let groups = &scratch.coefficients[index].groups[block_row * width..][..width];
+            reconstruct(plane, &needed, block_row, groups, table);
         }
     }
     Ok(())
 }
 
-fn reconstruct(plane: &mut Plane, needed: &Blocks, block_row: usize, values: &[i16], table: &[u16; 64]) {
+fn reconstruct(plane: &mut Plane, needed: &Blocks, block_row: usize, groups: &[Group], table: &[u16; 64]) {
     if !needed.down.contains(&block_row) {
         return;
     }
     let stride = plane.stride;
     let samples = &mut plane.samples[block_row * 8 * stride..][..8 * stride];
-    let across = needed.across.clone();
-    pulp::Arch::new().dispatch(|| reconstruct_blocks(values, table, across, samples, stride));
+    pulp::Arch::new().dispatch(Reconstruct { groups, table, across: needed.across.clone(), samples, stride });
 }
 
 /// The blocks of a component that a region's pixels depend on.
@@ -278,10 +327,10 @@ impl Code for Sequential<'_> {
     }
 
     #[inline(always)]
-    fn block(&mut self, bits: &mut Bits<'_>, slot: usize, block: &mut [i16; 64]) -> Result<(), BadCode> {
+    fn block(&mut self, bits: &mut Bits<'_>, slot: usize, block: &mut Block<'_>) -> Result<(), BadCode> {
         let predictor = &mut self.predictors[slot & 3];
         *predictor = predictor.wrapping_add(dc_difference(self.dc[slot], bits)?);
-        block[0] = *predictor as i16;
+        *block.at(0) = *predictor as i16;
         read_run_levels(self.ac[slot], bits, 1..64, 0, block)?;
         Ok(())
     }
@@ -305,7 +354,7 @@ pub(super) fn read_run_levels(
     bits: &mut Bits<'_>,
     band: Range<usize>,
     low: u8,
-    block: &mut [i16; 64],
+    block: &mut Block<'_>,
 ) -> Result<u32, BadCode> {
     let mut place = band.start;
     while place < band.end {
@@ -327,7 +376,7 @@ pub(super) fn read_run_levels(
         if place >= band.end {
             break;
         }
-        block[usize::from(ZIGZAG[place])] = (level << low) as i16;
+        *block.at(place) = (level << low) as i16;
         place += 1;
     }
     Ok(0)

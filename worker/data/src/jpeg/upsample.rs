@@ -1,5 +1,5 @@
 //! Chroma at the resolution of luma, as libjpeg's `jdsample.c`: a triangle filter ("fancy upsampling") for ratios of two, repetition for
-//! the others. The rounding constants alternate as they do there.
+//! the others. The rounding constants alternate as they do there. Sums stay below 2^12, so 16 bits hold them.
 
 use super::Plane;
 
@@ -7,22 +7,22 @@ use super::Plane;
 #[derive(Default)]
 pub(super) struct Rows {
     pub(super) rows: Vec<Vec<u8>>,
-    pub(super) sums: Vec<i32>,
+    pub(super) sums: Vec<u16>,
 }
 
 /// Writes the samples of pixels `left..left + row.len()` of pixel row `y`.
 #[inline(always)]
-pub(super) fn upsample_row(plane: &Plane, y: usize, left: usize, row: &mut [u8], sums: &mut Vec<i32>) {
+pub(super) fn upsample_row(plane: &Plane, y: usize, left: usize, row: &mut [u8], sums: &mut Vec<u16>) {
     let width = plane.width;
     match (plane.across, plane.down) {
         (1, 1) => row.copy_from_slice(&line(plane, y)[left..left + row.len()]),
         (2, 1) if width > 2 => {
-            fill(sums, line(plane, y).iter().map(|sample| i32::from(*sample)));
+            fill(sums, line(plane, y).iter().map(|sample| u16::from(*sample)));
             widen(sums, left, row, Rounding { even: 1, odd: 2, shift: 2 });
         }
         (2, 2) if width > 2 => {
             let (near, far) = neighbours(plane, y);
-            fill(sums, near.iter().zip(far).map(|(near, far)| 3 * i32::from(*near) + i32::from(*far)));
+            fill(sums, near.iter().zip(far).map(|(near, far)| (3 * u16::from(*near)).wrapping_add(u16::from(*far))));
             widen(sums, left, row, Rounding { even: 8, odd: 7, shift: 4 });
         }
         (1, 2) => {
@@ -53,21 +53,21 @@ fn neighbours(plane: &Plane, y: usize) -> (&[u8], &[u8]) {
 }
 
 #[inline(always)]
-fn fill(sums: &mut Vec<i32>, values: impl Iterator<Item = i32>) {
+fn fill(sums: &mut Vec<u16>, values: impl Iterator<Item = u16>) {
     sums.clear();
     sums.extend(values);
 }
 
 #[derive(Clone, Copy)]
 struct Rounding {
-    even: i32,
-    odd: i32,
+    even: u16,
+    odd: u16,
     shift: u32,
 }
 
 /// Two pixels for each sum: three quarters of it and one quarter of the neighbour. At the borders the neighbour is the sum itself.
 #[inline(always)]
-fn widen(sums: &[i32], left: usize, row: &mut [u8], rounding: Rounding) {
+fn widen(sums: &[u16], left: usize, row: &mut [u8], rounding: Rounding) {
     let pixel = |x: usize| {
         let this = x / 2;
         let (other, bias) = if x.is_multiple_of(2) {
@@ -90,8 +90,8 @@ fn widen(sums: &[i32], left: usize, row: &mut [u8], rounding: Rounding) {
     }
     let sums = &sums[first / 2 - 1..];
     for (pair, window) in pairs.iter_mut().zip(sums.windows(3)) {
-        let centre = 3 * window[1];
-        pair[0] = ((centre + window[0] + rounding.even) >> rounding.shift) as u8;
-        pair[1] = ((centre + window[2] + rounding.odd) >> rounding.shift) as u8;
+        let centre = window[1].wrapping_mul(3);
+        pair[0] = (centre.wrapping_add(window[0]).wrapping_add(rounding.even) >> rounding.shift) as u8;
+        pair[1] = (centre.wrapping_add(window[2]).wrapping_add(rounding.odd) >> rounding.shift) as u8;
     }
 }
