@@ -139,6 +139,7 @@ async fn hello(messages: &mut Streaming<AgentMessage>) -> Result<proto::AgentHel
 /// Passes one message on. An error ends the stream, so that the agent attaches again.
 async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> Result<Next, Status> {
     let (worker, stream) = (attached.worker.clone(), attached.stream);
+    let mut done = Next::Nothing;
     let input = match message.message {
         Some(Message::Heartbeat(_)) => Input::AgentHeartbeat { worker, stream },
         Some(Message::RankStarted(started)) => {
@@ -146,6 +147,8 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
         }
         Some(Message::RankExited(exited)) => {
             let process = ProcessId::from(exited.process_id.as_str());
+            // Recorded by then, or of no interest: either way the agent need not say it again.
+            done = Next::Send(Command::ExitAck(proto::ExitAck { process_id: exited.process_id.clone() }));
             Input::RankExited { worker, process, exit: exit_from_wire(exited) }
         }
         Some(Message::Logs(batch)) => return store_lines(context, batch).await.map(Next::Send),
@@ -158,13 +161,13 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
         None => return Ok(Next::Nothing),
     };
     match context.engine.tell(input).await {
-        Ok(_) => Ok(Next::Nothing),
+        Ok(_) => Ok(done),
         Err(refusal @ (Refusal::Stopped(_) | Refusal::Reject(Reject::WorkerLost { .. } | Reject::StaleStream { .. }))) => {
             Err(refusal.into())
         }
         Err(Refusal::Reject(reject)) => {
             debug!(worker = %attached.worker, %reject, "an agent's message has no effect");
-            Ok(Next::Nothing)
+            Ok(done)
         }
     }
 }
