@@ -55,7 +55,7 @@ impl AbortHandle {
             // Fails only when the counter is full, and then the poll wakes anyway.
             let _ = wake.write(1);
         }
-        self.shut_down();
+        self.shut_down(Shutdown::Both);
     }
 
     /// Whether [`AbortHandle::abort`] was called.
@@ -81,12 +81,17 @@ impl AbortHandle {
     pub(crate) fn watch(&self, sockets: Vec<TcpStream>) {
         *self.shared.sockets.lock().unwrap_or_else(PoisonError::into_inner) = sockets;
         if self.is_aborted() {
-            self.shut_down();
+            self.shut_down(Shutdown::Both);
         }
     }
 
-    /// Ends the connections, so that the neighbours notice now and not at their deadline.
-    pub(crate) fn shut_down(&self) {
+    /// Tells the neighbours that nothing more will come, so that they notice now and not at their deadline. What was sent stays readable
+    /// for them, and what they send is not answered with a reset: either could hide why this rank gave up.
+    pub(crate) fn hang_up(&self) {
+        self.shut_down(Shutdown::Write);
+    }
+
+    fn shut_down(&self, how: Shutdown) {
         for socket in self
             .shared
             .sockets
@@ -95,7 +100,7 @@ impl AbortHandle {
             .iter()
         {
             // Fails when the peer was faster.
-            let _ = socket.shutdown(Shutdown::Both);
+            let _ = socket.shutdown(how);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Rings of threads on the loopback interface: exact sums, and every way in which a neighbour can fail.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU8, Ordering};

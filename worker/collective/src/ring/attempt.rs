@@ -5,31 +5,23 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::{AbortHandle, CollectiveError, Operation};
+use crate::{AbortHandle, Announcement, CollectiveError};
 
 /// An operation under way.
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
     pub(super) rank: u32,
-    pub(super) operation: Operation,
-    pub(super) sequence: u64,
+    pub(super) announcement: Announcement,
     within: Duration,
     started: Instant,
     abort: &'a AbortHandle,
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(
-        rank: u32,
-        operation: Operation,
-        sequence: u64,
-        within: Duration,
-        abort: &'a AbortHandle,
-    ) -> Self {
+    pub(super) fn new(rank: u32, announcement: Announcement, within: Duration, abort: &'a AbortHandle) -> Self {
         Self {
             rank,
-            operation,
-            sequence,
+            announcement,
             within,
             started: Instant::now(),
             abort,
@@ -78,16 +70,16 @@ impl<'a> Attempt<'a> {
     pub(super) fn aborted(&self) -> CollectiveError {
         CollectiveError::Aborted {
             rank: self.rank,
-            operation: self.operation,
-            sequence: self.sequence,
+            operation: self.announcement.operation,
+            sequence: self.announcement.sequence,
         }
     }
 
     fn expired(&self, waiting_for: String) -> CollectiveError {
         CollectiveError::DeadlineExpired {
             rank: self.rank,
-            operation: self.operation,
-            sequence: self.sequence,
+            operation: self.announcement.operation,
+            sequence: self.announcement.sequence,
             within: self.within,
             waiting_for,
         }
@@ -101,8 +93,8 @@ impl<'a> Attempt<'a> {
         CollectiveError::PeerLost {
             rank: self.rank,
             lost: peer,
-            operation: self.operation,
-            sequence: self.sequence,
+            operation: self.announcement.operation,
+            sequence: self.announcement.sequence,
             reason: reason.to_string(),
         }
     }

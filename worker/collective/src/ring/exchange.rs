@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags};
 use super::attempt::Attempt;
 use super::flow::{Direction, Flow};
 use super::message::{HEADER_BYTES, decode_header};
-use crate::{Announcement, CollectiveError};
+use crate::CollectiveError;
 
 /// A connection to a neighbour.
 #[derive(Debug)]
@@ -57,10 +57,24 @@ impl Links {
     pub(super) fn exchange(
         &self,
         attempt: &Attempt<'_>,
-        ours: &Announcement,
         flows: &mut [Flow],
         memory: &mut Memory<'_>,
     ) -> Result<(), CollectiveError> {
+        let outcome = self.run(attempt, flows, memory);
+        if !matches!(outcome, Err(CollectiveError::PeerLost { .. })) {
+            return outcome;
+        }
+        // A neighbour that found us out of step hangs up; its header may still lie unread, and says more than its silence.
+        for flow in flows.iter_mut() {
+            let source = self.source(flow.direction);
+            if let Ok(Some(true)) = flow.receive(&source.socket, memory.buffer, memory.scratch) {
+                compare(attempt, source.peer, &flow.their_header)?;
+            }
+        }
+        outcome
+    }
+
+    fn run(&self, attempt: &Attempt<'_>, flows: &mut [Flow], memory: &mut Memory<'_>) -> Result<(), CollectiveError> {
         loop {
             let mut moved = false;
             for flow in flows.iter_mut() {
@@ -72,7 +86,7 @@ impl Links {
                     .receive(&source.socket, memory.buffer, memory.scratch)
                     .map_err(|error| attempt.lost(source.peer, describe(&error)))?;
                 if received == Some(true) {
-                    compare(attempt, source.peer, ours, &flow.their_header)?;
+                    compare(attempt, source.peer, &flow.their_header)?;
                 }
                 moved |= received.is_some();
             }
@@ -82,12 +96,12 @@ impl Links {
             if moved {
                 attempt.check(|| self.missing(flows))?;
             } else {
-                self.wait(attempt, ours, flows)?;
+                self.wait(attempt, flows)?;
             }
         }
     }
 
-    fn wait(&self, attempt: &Attempt<'_>, ours: &Announcement, flows: &[Flow]) -> Result<(), CollectiveError> {
+    fn wait(&self, attempt: &Attempt<'_>, flows: &[Flow]) -> Result<(), CollectiveError> {
         let links = [&self.next, &self.previous];
         let interests = [Interest::in_next(flows), Interest::in_previous(flows)];
         let mut descriptors = vec![attempt.wake()];
@@ -103,7 +117,7 @@ impl Links {
             let noticed = descriptor.revents().unwrap_or(PollFlags::empty());
             if !interest.receive_due && noticed.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR)
             {
-                probe(attempt, ours, link)?;
+                probe(attempt, link)?;
             }
         }
         Ok(())
@@ -169,32 +183,28 @@ impl Interest {
     }
 }
 
-fn compare(
-    attempt: &Attempt<'_>,
-    peer: u32,
-    ours: &Announcement,
-    header: &[u8; HEADER_BYTES],
-) -> Result<(), CollectiveError> {
+fn compare(attempt: &Attempt<'_>, peer: u32, header: &[u8; HEADER_BYTES]) -> Result<(), CollectiveError> {
     let theirs = decode_header(header)
         .ok_or_else(|| attempt.lost(peer, "it sent bytes that are not the start of an operation"))?;
-    if theirs == *ours {
+    let ours = attempt.announcement;
+    if theirs == ours {
         return Ok(());
     }
     Err(CollectiveError::Desync {
         rank: attempt.rank,
         peer,
-        ours: *ours,
+        ours,
         theirs,
     })
 }
 
 /// Looks at a connection on which nothing should arrive before this operation ends.
-fn probe(attempt: &Attempt<'_>, ours: &Announcement, link: &Link) -> Result<(), CollectiveError> {
+fn probe(attempt: &Attempt<'_>, link: &Link) -> Result<(), CollectiveError> {
     let mut header = [0; HEADER_BYTES];
     match link.socket.peek(&mut header) {
         Ok(0) => Err(attempt.lost(link.peer, "it closed the connection")),
         Ok(HEADER_BYTES) => {
-            compare(attempt, link.peer, ours, &header)?;
+            compare(attempt, link.peer, &header)?;
             Err(attempt.lost(link.peer, "it announced the same operation twice"))
         }
         Ok(_) => Err(attempt.lost(link.peer, "it sent bytes that no operation expects")),

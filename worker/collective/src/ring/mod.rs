@@ -91,7 +91,7 @@ impl Ring {
     fn operate(
         &mut self,
         announcement: Announcement,
-        work: impl FnOnce(&mut Self, &Links, &Attempt<'_>, &Announcement) -> Result<(), CollectiveError>,
+        work: impl FnOnce(&mut Self, &Links, &Attempt<'_>) -> Result<(), CollectiveError>,
     ) -> Result<(), CollectiveError> {
         let abort = self.abort.clone();
         let sequence = abort.begin_operation();
@@ -99,7 +99,7 @@ impl Ring {
             sequence,
             ..announcement
         };
-        let attempt = Attempt::new(self.rank, announcement.operation, sequence, self.deadline, &abort);
+        let attempt = Attempt::new(self.rank, announcement, self.deadline, &abort);
         if abort.is_aborted() {
             return Err(attempt.aborted());
         }
@@ -113,13 +113,13 @@ impl Ring {
             });
         }
         let Some(links) = self.links.take() else { return Ok(()) };
-        let outcome = work(self, &links, &attempt, &announcement);
+        let outcome = work(self, &links, &attempt);
         self.links = Some(links);
         if let Err(error) = &outcome {
             tracing::debug!(rank = self.rank, sequence, %error, "collective failed");
             self.broken = Some(error.to_string());
             // The neighbours would otherwise wait for us until their deadline.
-            abort.shut_down();
+            abort.hang_up();
         }
         outcome
     }
@@ -136,18 +136,12 @@ impl Ring {
         }
     }
 
-    fn gather_sum(
-        &mut self,
-        values: &mut [f32],
-        links: &Links,
-        attempt: &Attempt<'_>,
-        announcement: &Announcement,
-    ) -> Result<(), CollectiveError> {
+    fn gather_sum(&mut self, values: &mut [f32], links: &Links, attempt: &Attempt<'_>) -> Result<(), CollectiveError> {
         let (rank, world, length) = (self.rank as usize, self.world_size as usize, values.len());
         self.gathered.clear();
         self.gathered.resize(world * length, 0.0);
         self.gathered[rank * length..][..length].copy_from_slice(values);
-        let header = message::encode_header(announcement);
+        let header = message::encode_header(&attempt.announcement);
         let mut flows: Vec<Flow> = gather_routes(rank, world, length * 4)
             .into_iter()
             .map(|route| Flow::new(route, header))
@@ -156,7 +150,7 @@ impl Ring {
             buffer: &mut self.gathered,
             scratch: &mut self.scratch,
         };
-        links.exchange(attempt, announcement, &mut flows, &mut memory)?;
+        links.exchange(attempt, &mut flows, &mut memory)?;
         values.copy_from_slice(&self.gathered[..length]);
         for other in self.gathered[length..].chunks_exact(length.max(1)) {
             for (sum, term) in values.iter_mut().zip(other) {
@@ -172,14 +166,13 @@ impl Ring {
         values: &mut [f32],
         links: &Links,
         attempt: &Attempt<'_>,
-        announcement: &Announcement,
     ) -> Result<(), CollectiveError> {
-        let mut flows = [Flow::new(route, message::encode_header(announcement))];
+        let mut flows = [Flow::new(route, message::encode_header(&attempt.announcement))];
         let mut memory = Memory {
             buffer: values,
             scratch: &mut self.scratch,
         };
-        links.exchange(attempt, announcement, &mut flows, &mut memory)
+        links.exchange(attempt, &mut flows, &mut memory)
     }
 }
 
@@ -195,12 +188,12 @@ impl Collective for Ring {
     fn all_reduce_sum(&mut self, buffer: Buffer<'_>) -> Result<(), CollectiveError> {
         let values = self.host(buffer)?;
         let announcement = announce(Operation::AllReduceSum, values.len(), 0);
-        self.operate(announcement, |ring, links, attempt, announcement| {
+        self.operate(announcement, |ring, links, attempt| {
             if values.len() * 4 <= GATHER_BYTES {
-                return ring.gather_sum(values, links, attempt, announcement);
+                return ring.gather_sum(values, links, attempt);
             }
             let route = reduce_route(ring.rank as usize, ring.world_size as usize, values.len());
-            ring.route(route, values, links, attempt, announcement)
+            ring.route(route, values, links, attempt)
         })
     }
 
@@ -211,19 +204,18 @@ impl Collective for Ring {
         }
         let values = self.host(buffer)?;
         let announcement = announce(Operation::Broadcast, values.len(), root);
-        self.operate(announcement, |ring, links, attempt, announcement| {
+        self.operate(announcement, |ring, links, attempt| {
             let from_root = (ring.rank + world_size - root) % world_size;
             let route = broadcast_route(from_root, world_size, values.len() * 4);
-            ring.route(route, values, links, attempt, announcement)
+            ring.route(route, values, links, attempt)
         })
     }
 
     fn barrier(&mut self) -> Result<(), CollectiveError> {
         // One number from everyone to everyone: nobody can have it before all have come.
-        self.operate(
-            announce(Operation::Barrier, 0, 0),
-            |ring, links, attempt, announcement| ring.gather_sum(&mut [0.0], links, attempt, announcement),
-        )
+        self.operate(announce(Operation::Barrier, 0, 0), |ring, links, attempt| {
+            ring.gather_sum(&mut [0.0], links, attempt)
+        })
     }
 
     fn abort_handle(&self) -> AbortHandle {

@@ -16,7 +16,7 @@ use super::attempt::Attempt;
 use super::exchange::{Link, Links};
 use super::message::{HELLO_BYTES, Hello, MARK};
 use super::{Ring, RingOptions};
-use crate::{AbortHandle, CollectiveError, Identity, Operation};
+use crate::{AbortHandle, Announcement, CollectiveError, Identity, Operation};
 
 /// Pause before a neighbour that does not listen yet is called again.
 const REDIAL: Duration = Duration::from_millis(20);
@@ -104,7 +104,13 @@ impl RingListener {
             rank,
             world_size,
         };
-        let attempt = Attempt::new(rank, Operation::Connect, 0, options.connect_deadline, &abort);
+        let joining = Announcement {
+            sequence: 0,
+            operation: Operation::Connect,
+            elements: 0,
+            root: 0,
+        };
+        let attempt = Attempt::new(rank, joining, options.connect_deadline, &abort);
         let next = (rank + 1) % world_size;
         let address = &addresses[next as usize];
         let socket = dial(&attempt, next, address)?;
