@@ -10,8 +10,11 @@ mod losses;
 pub(crate) mod members;
 mod passes;
 mod placing;
+mod quarantine;
 mod ranks;
 mod registration;
+mod reports;
+mod scores;
 mod submission;
 mod timers;
 mod training;
@@ -75,13 +78,13 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
             shard,
             report,
         } => passes::complete_shard(draft, &identity, (pass, shard), report),
-        Input::SampleQuarantined { identity, sample } => passes::quarantine(draft, &identity, sample),
+        Input::SampleQuarantined { identity, sample } => quarantine::report(draft, &identity, sample),
         Input::PassScored {
             job,
             generation,
             pass,
             roc_auc,
-        } => passes::score(draft, &job, (generation, pass), roc_auc),
+        } => scores::score(draft, &job, (generation, pass), roc_auc),
         Input::StepsCommitted { identity, steps } => training::commit_steps(draft, &identity, &steps),
         Input::CheckpointStored { identity, checkpoint } => training::store_checkpoint(draft, &identity, checkpoint),
         Input::ArtifactStored { identity, artifact } => training::store_artifact(draft, &identity, artifact),
@@ -104,6 +107,3 @@ fn settle(draft: &mut Draft<'_>) {
     losses::settle(draft);
     placing::settle(draft);
 }
-
-#[cfg(test)]
-mod tests;

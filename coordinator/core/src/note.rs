@@ -1,5 +1,7 @@
 //! Notes: changes of what is known only while this coordinator runs. They are applied like records, but never journaled.
 
+use std::sync::Arc;
+
 use crate::identifiers::{JobId, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
 use crate::state::Pass;
@@ -49,6 +51,6 @@ pub enum Note {
         /// Which.
         job: JobId,
         /// A sentence; `None`: it does not wait.
-        reason: Option<String>,
+        reason: Option<Arc<str>>,
     },
 }

@@ -147,7 +147,6 @@ fn blocked(problem: &Problem, kind: DeviceKind, ready: usize) -> Blocked {
     let verb = if ready == 1 { "has" } else { "have" };
     let found = match problem.workers.len() {
         0 => "no worker is attached".to_owned(),
-        1 => format!("{ready} of 1 attached worker {verb} {has}"),
         attached => format!("{ready} of {attached} attached workers {verb} {has}"),
     };
     let busy = match large_enough - ready {

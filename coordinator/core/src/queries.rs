@@ -111,7 +111,7 @@ pub fn conditions(state: &State, job: &Job) -> Vec<Condition> {
             .filter(|condition| condition.kind == ConditionKind::Queued)
         {
             "WaitingForSlots".clone_into(&mut condition.reason);
-            condition.message.clone_from(reason);
+            condition.message = reason.to_string();
         }
     }
     conditions

@@ -121,3 +121,22 @@ impl Requests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_requests_are_remembered() {
+        let mut requests = Requests::default();
+        for number in 0..=REMEMBERED_REQUESTS {
+            requests.remember(
+                RequestId::from(format!("request{number}")),
+                JobId::from(format!("job{number}")),
+            );
+        }
+        assert_eq!(requests.job(&RequestId::from("request0")), None);
+        assert_eq!(requests.job(&RequestId::from("request1")), Some(&JobId::from("job1")));
+        assert_eq!(requests.jobs.len(), REMEMBERED_REQUESTS);
+    }
+}

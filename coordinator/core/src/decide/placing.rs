@@ -135,10 +135,10 @@ fn previous(job: &Job) -> Option<Placement> {
 }
 
 fn wait(draft: &mut Draft<'_>, id: &JobId, reason: String) {
-    if draft.state().soft.waiting.get(id) != Some(&reason) {
+    if draft.state().soft.waiting.get(id).map(|known| known.as_ref()) != Some(reason.as_str()) {
         draft.note(Note::Waiting {
             job: id.clone(),
-            reason: Some(reason),
+            reason: Some(reason.into()),
         });
     }
 }

@@ -3,6 +3,7 @@
 //! None of it is journaled. All of it can be lost: `CoordinatorStarted` begins it anew, with a full lease for every worker that is known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::identifiers::{JobId, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
@@ -22,7 +23,7 @@ pub struct Soft {
     /// When each stop request was sent last.
     pub stop_sent: BTreeMap<ProcessId, Now>,
     /// Why each waiting job waits.
-    pub waiting: BTreeMap<JobId, String>,
+    pub waiting: BTreeMap<JobId, Arc<str>>,
     /// Jobs for which a timer runs: those that start, that wait for a restart, or a rank of which said that it cannot go on.
     pub timed_jobs: BTreeSet<JobId>,
     /// Processes that are to end: asked to, or of a job that has ended.

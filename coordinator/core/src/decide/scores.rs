@@ -1,0 +1,97 @@
+//! The sums of an evaluation become metrics, once the shell has computed what only the predictions can tell.
+
+use super::draft::Draft;
+use super::members::describe;
+use super::reports::classes;
+use super::{losses, passes, settle, training};
+use crate::identifiers::{Generation, JobId};
+use crate::metrics::ClassificationStatistics;
+use crate::record::JobEvent;
+use crate::reject::Reject;
+use crate::reply::Reply;
+use crate::state::{Failure, FailureReason, Pass, PassProgress, ShardOutcome};
+
+/// The metrics of an evaluation whose shards are all in.
+pub(super) fn score(
+    draft: &mut Draft<'_>,
+    id: &JobId,
+    (generation, pass): (Generation, Pass),
+    roc_auc: Option<f64>,
+) -> Result<Reply, Reject> {
+    let job = draft
+        .base()
+        .job(id)
+        .ok_or_else(|| Reject::JobNotFound { job: id.clone() })?;
+    if let Some(outcome) = job.outcome() {
+        return Err(Reject::JobEnded {
+            job: id.clone(),
+            outcome: describe(outcome),
+        });
+    }
+    if job.generation != generation {
+        return Err(Reject::StaleGeneration {
+            job: id.clone(),
+            expected: job.generation,
+            found: generation,
+        });
+    }
+    let Pass::Evaluate { split, epoch } = pass else {
+        return Err(Reject::OutOfOrder {
+            expected: "an evaluation".to_owned(),
+            found: format!("pass {pass}"),
+        });
+    };
+    if passes::is_evaluated(job, pass) {
+        return Ok(Reply::Done);
+    }
+    let Some(progress) = job.run.passes.get(&pass).filter(|progress| progress.is_complete()) else {
+        return Err(Reject::OutOfOrder {
+            expected: "a pass whose shards are all complete".to_owned(),
+            found: format!("pass {pass}"),
+        });
+    };
+    let roc_auc = roc_auc.filter(|value| value.is_finite());
+    match merge(progress, classes(job)).evaluate(roc_auc) {
+        Some(metrics) => {
+            draft.record_job(
+                id,
+                JobEvent::EvaluationCompleted {
+                    split,
+                    epoch,
+                    metrics: Box::new(metrics),
+                },
+            );
+            training::conclude_epoch(draft, id);
+        }
+        None => {
+            let failure = Failure {
+                reason: FailureReason::BadData,
+                message: format!("split {split} has no sample that can be read"),
+                rank: None,
+                host: String::new(),
+                last_log_lines: Vec::new(),
+            };
+            losses::fail_job(draft, id, failure);
+            settle(draft);
+        }
+    }
+    Ok(Reply::Done)
+}
+
+/// Adds up in shard order, so that the sums do not depend on who was faster.
+fn merge(progress: &PassProgress, classes: u32) -> ClassificationStatistics {
+    let (mut samples, mut loss_sum) = (0, 0.0);
+    let mut confusion = vec![0; (classes as usize).pow(2)];
+    for shard in progress.complete.values() {
+        let ShardOutcome::Evaluated(statistics) = &shard.outcome else {
+            continue;
+        };
+        samples += statistics.samples;
+        loss_sum += statistics.loss_sum;
+        for cell in &statistics.confusion {
+            confusion[cell.truth as usize * classes as usize + cell.predicted as usize] += cell.count;
+        }
+    }
+    ClassificationStatistics::from_parts(classes, samples, loss_sum, confusion)
+        .expect("each shard's counts were checked against its samples when it was taken")
+}
