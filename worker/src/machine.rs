@@ -8,23 +8,23 @@ use std::{
 };
 
 /// Processors that this process may use: affinity and the control group's quota are taken into account.
-pub fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Bytes of memory that this process may use: the machine's, or the control group's limit if that is smaller.
-pub fn memory_bytes() -> u64 {
+pub(crate) fn memory_bytes() -> u64 {
     let limit = control_group_memory_limit().unwrap_or(u64::MAX);
     physical_memory_bytes().map_or(limit, |physical| physical.min(limit))
 }
 
 /// Bytes of memory that the machine has.
-pub fn physical_memory_bytes() -> Option<u64> {
+pub(crate) fn physical_memory_bytes() -> Option<u64> {
     parse_memory_total(&fs::read_to_string("/proc/meminfo").ok()?)
 }
 
 /// The smallest memory limit among this process's control group and those above it, in bytes.
-pub fn control_group_memory_limit() -> Option<u64> {
+pub(crate) fn control_group_memory_limit() -> Option<u64> {
     control_group_folders("memory")
         .iter()
         .flat_map(|folder| [folder.join("memory.max"), folder.join("memory.limit_in_bytes")])
@@ -33,7 +33,7 @@ pub fn control_group_memory_limit() -> Option<u64> {
 }
 
 /// Processors that the control groups' quotas allow, if they set one.
-pub fn control_group_processor_limit() -> Option<f64> {
+pub(crate) fn control_group_processor_limit() -> Option<f64> {
     control_group_folders("cpu")
         .iter()
         .filter_map(|folder| parse_quota(&fs::read_to_string(folder.join("cpu.max")).ok()?))
@@ -41,7 +41,7 @@ pub fn control_group_processor_limit() -> Option<f64> {
 }
 
 /// Free bytes on the disk that holds `path`, or its nearest parent that exists.
-pub fn free_disk_bytes(path: &Path) -> Option<u64> {
+pub(crate) fn free_disk_bytes(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
     let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
     let disk = nix::sys::statvfs::statvfs(existing).ok()?;
@@ -49,17 +49,17 @@ pub fn free_disk_bytes(path: &Path) -> Option<u64> {
 }
 
 /// This machine's name.
-pub fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// True if the kernel drives NVIDIA GPUs here.
-pub fn has_nvidia_driver() -> bool {
+pub(crate) fn has_nvidia_driver() -> bool {
     Path::new("/proc/driver/nvidia/version").exists() || Path::new("/dev/nvidiactl").exists()
 }
 
 /// The file that holds a shared library loaded into this process, by the start of its name.
-pub fn loaded_library(name: &str) -> Option<PathBuf> {
+pub(crate) fn loaded_library(name: &str) -> Option<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
     maps.lines().filter_map(|line| line.find('/').map(|start| Path::new(&line[start..]))).find_map(|path| {
         let matches = path.file_name()?.to_str()?.starts_with(name);
@@ -68,7 +68,7 @@ pub fn loaded_library(name: &str) -> Option<PathBuf> {
 }
 
 /// A number of bytes for people: `3.5 GiB`.
-pub fn readable_bytes(bytes: u64) -> String {
+pub(crate) fn readable_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut unit = 0;

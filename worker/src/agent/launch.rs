@@ -36,11 +36,6 @@ impl Launcher {
         Ok(Self { program: std::env::current_exe()?, rank_command, connection, master, address, slots })
     }
 
-    /// The slots that this agent offers.
-    pub(crate) fn slots(&self) -> &Slots {
-        &self.slots
-    }
-
     /// The process for an order, or why there cannot be one.
     pub(crate) fn order(&self, order: &StartRank, scratch: &Path) -> Result<LaunchOrder, String> {
         let slot = self.slots.slots.get(order.slot as usize).ok_or_else(|| {

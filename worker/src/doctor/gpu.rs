@@ -44,8 +44,7 @@ fn library_to_preload() -> Option<PathBuf> {
 pub(super) fn examine() -> (Vec<Finding>, Vec<CudaDevice>) {
     if !machine::has_nvidia_driver() {
         let advice = "ranks train on CPUs; if this machine has an NVIDIA GPU, install its driver (in a container: start it with --gpus all)";
-        let nccl = "not needed without GPUs: gradients are added up over TCP";
-        return (vec![Finding::missing("GPUs", "none, and no NVIDIA driver", advice), Finding::missing("NCCL", "not looked for", nccl)], Vec::new());
+        return (vec![Finding::missing("GPUs", "none, and no NVIDIA driver", advice), nccl_without_gpus()], Vec::new());
     }
     let devices = devices();
     let mut findings = vec![driver(), cuda_part(), device_finding(&devices), nccl()];
@@ -83,6 +82,15 @@ fn nccl() -> Finding {
     match &presence.missing {
         None => Finding::ok("NCCL", presence.to_string()),
         Some(missing) => Finding::missing("NCCL", presence.version.clone().unwrap_or_else(|| "not usable".to_owned()), missing.clone()),
+    }
+}
+
+/// Not a fault: without GPUs gradients are added up over TCP. Still said, for those who are about to add one.
+fn nccl_without_gpus() -> Finding {
+    let presence = firn_collective::nccl::presence();
+    match (&presence.version, &presence.library) {
+        (Some(version), Some(library)) => Finding::ok("NCCL", format!("{version}, from {library}; not used without GPUs")),
+        _ => Finding::missing("NCCL", "no library", "not needed without GPUs: gradients are added up over TCP; for GPUs run deploy/libtorch.sh --cuda"),
     }
 }
 

@@ -21,18 +21,18 @@ use tokio_stream::{
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 /// A test that waits this long for an event has failed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The coordinator. Dropping it cuts every connection, as kill -9 would.
-pub struct Coordinator {
+pub(crate) struct Coordinator {
     runtime: Option<Runtime>,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     sessions: Receiver<Session>,
 }
 
 /// One stream of an agent.
-pub struct Session {
-    pub hello: AgentHello,
+pub(crate) struct Session {
+    pub(crate) hello: AgentHello,
     messages: Receiver<Message>,
     commands: async_mpsc::UnboundedSender<Result<AgentCommand, Status>>,
 }
@@ -44,11 +44,11 @@ struct Service {
 }
 
 impl Coordinator {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with("127.0.0.1:0".parse().unwrap(), &[], None)
     }
 
-    pub fn start_with(address: SocketAddr, unwanted: &[&str], refusal: Option<Status>) -> Self {
+    pub(crate) fn start_with(address: SocketAddr, unwanted: &[&str], refusal: Option<Status>) -> Self {
         let runtime = Runtime::new().unwrap();
         let (sessions, received) = mpsc::channel();
         let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
@@ -60,12 +60,12 @@ impl Coordinator {
     }
 
     /// The next stream that an agent opens.
-    pub fn session(&self) -> Session {
+    pub(crate) fn session(&self) -> Session {
         self.sessions.recv_timeout(PATIENCE).expect("an agent attaches")
     }
 
     /// Cuts every connection; the port is free afterwards.
-    pub fn stop(mut self) -> SocketAddr {
+    pub(crate) fn stop(mut self) -> SocketAddr {
         self.stop_runtime();
         self.address
     }
@@ -84,11 +84,11 @@ impl Drop for Coordinator {
 }
 
 impl Session {
-    pub fn send(&self, command: Command) {
+    pub(crate) fn send(&self, command: Command) {
         self.commands.send(Ok(AgentCommand { command: Some(command) })).expect("the stream is open");
     }
 
-    pub fn start_rank(&self, process_id: &str) {
+    pub(crate) fn start_rank(&self, process_id: &str) {
         self.send(Command::StartRank(StartRank {
             process_id: process_id.to_owned(),
             job: "jobs/reviews".to_owned(),
@@ -100,20 +100,20 @@ impl Session {
         }));
     }
 
-    pub fn stop_rank(&self, process_id: &str, grace_ms: u32) {
+    pub(crate) fn stop_rank(&self, process_id: &str, grace_ms: u32) {
         self.send(Command::StopRank(StopRank { process_id: process_id.to_owned(), grace_ms }));
     }
 
-    pub fn acknowledge_lines(&self, process_id: &str, next_sequence: u64) {
+    pub(crate) fn acknowledge_lines(&self, process_id: &str, next_sequence: u64) {
         self.send(Command::LogAck(LogAck { process_id: process_id.to_owned(), next_sequence }));
     }
 
-    pub fn acknowledge_exit(&self, process_id: &str) {
+    pub(crate) fn acknowledge_exit(&self, process_id: &str) {
         self.send(Command::ExitAck(ExitAck { process_id: process_id.to_owned() }));
     }
 
     /// The next message, heartbeats included; `None` when the stream has ended.
-    pub fn next(&self) -> Option<Message> {
+    pub(crate) fn next(&self) -> Option<Message> {
         match self.messages.recv_timeout(PATIENCE) {
             Ok(message) => Some(message),
             Err(mpsc::RecvTimeoutError::Disconnected) => None,
@@ -122,7 +122,7 @@ impl Session {
     }
 
     /// The first message that `pick` takes; others are passed over.
-    pub fn wait_for<T>(&self, pick: impl Fn(Message) -> Option<T>) -> T {
+    pub(crate) fn wait_for<T>(&self, pick: impl Fn(Message) -> Option<T>) -> T {
         loop {
             if let Some(found) = pick(self.next().expect("the stream is open")) {
                 return found;
@@ -130,14 +130,14 @@ impl Session {
         }
     }
 
-    pub fn wait_for_start(&self) -> u32 {
+    pub(crate) fn wait_for_start(&self) -> u32 {
         self.wait_for(|message| match message {
             Message::RankStarted(started) => Some(started.pid),
             _ => None,
         })
     }
 
-    pub fn wait_for_exit(&self) -> RankExited {
+    pub(crate) fn wait_for_exit(&self) -> RankExited {
         self.wait_for(|message| match message {
             Message::RankExited(exit) => Some(exit),
             _ => None,
@@ -145,7 +145,7 @@ impl Session {
     }
 
     /// Waits for a line of a rank.
-    pub fn wait_for_line(&self, text: &str) {
+    pub(crate) fn wait_for_line(&self, text: &str) {
         self.wait_for(|message| match message {
             Message::Logs(batch) => batch.lines.iter().any(|line| line.text == text).then_some(()),
             _ => None,
@@ -153,7 +153,7 @@ impl Session {
     }
 
     /// Collects the log of one process, and how it ended, until both are complete: `lines` lines and an exit.
-    pub fn collect(&self, lines: usize) -> (Vec<String>, RankExited) {
+    pub(crate) fn collect(&self, lines: usize) -> (Vec<String>, RankExited) {
         let mut texts = Vec::new();
         let mut exit = None;
         while texts.len() < lines || exit.is_none() {

@@ -21,15 +21,15 @@ use nix::{
 use super::coordinator::PATIENCE;
 
 /// A folder with a state folder, a script and named pipes. Dropping it kills the agent.
-pub struct Agent {
-    pub folder: PathBuf,
+pub(crate) struct Agent {
+    pub(crate) folder: PathBuf,
     script: PathBuf,
     child: Option<Child>,
 }
 
 impl Agent {
     /// An agent whose ranks run `script`; `$1` in it is the folder.
-    pub fn start(folder: &Path, coordinator: SocketAddr, script: &str) -> Self {
+    pub(crate) fn start(folder: &Path, coordinator: SocketAddr, script: &str) -> Self {
         let path = folder.join("rank.sh");
         fs::write(&path, script).unwrap();
         let mut agent = Self { folder: folder.to_owned(), script: path, child: None };
@@ -38,14 +38,14 @@ impl Agent {
     }
 
     /// Starts a new process on the same folder.
-    pub fn start_again(&mut self, coordinator: SocketAddr) {
+    pub(crate) fn start_again(&mut self, coordinator: SocketAddr) {
         let log = OpenOptions::new().create(true).append(true).open(self.folder.join("agent.log")).unwrap();
         let child = self.command(coordinator).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.child = Some(child);
     }
 
     /// Runs another process on the same folder to its end.
-    pub fn run_second(&self, coordinator: SocketAddr) -> Output {
+    pub(crate) fn run_second(&self, coordinator: SocketAddr) -> Output {
         self.command(coordinator).output().unwrap()
     }
 
@@ -59,22 +59,22 @@ impl Agent {
         command
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("the agent was started");
         kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the agent was started");
         within_patience(move || child.wait().unwrap())
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("agent.log")).unwrap()
     }
 
     /// Folders of processes about which something is still to be delivered.
-    pub fn undelivered(&self) -> usize {
+    pub(crate) fn undelivered(&self) -> usize {
         fs::read_dir(self.folder.join("state/ranks")).unwrap().count()
     }
 }
@@ -89,20 +89,20 @@ impl Drop for Agent {
 }
 
 /// Makes a named pipe that the script opens.
-pub fn pipe(folder: &Path, name: &str) -> PathBuf {
+pub(crate) fn pipe(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
     mkfifo(&path, Mode::S_IRWXU).unwrap();
     path
 }
 
 /// Returns when every process that holds the pipe open for writing has ended.
-pub fn wait_until_closed(pipe: File) {
+pub(crate) fn wait_until_closed(pipe: File) {
     let mut pipe = pipe;
     within_patience(move || pipe.read_to_end(&mut Vec::new()).unwrap());
 }
 
 /// Opens a pipe for reading; returns when someone has opened it for writing.
-pub fn open_pipe(path: &Path) -> File {
+pub(crate) fn open_pipe(path: &Path) -> File {
     let path = path.to_owned();
     within_patience(move || File::open(path).unwrap())
 }
