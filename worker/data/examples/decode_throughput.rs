@@ -18,10 +18,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut paths = Vec::new();
     collect(Path::new(folder), &mut paths)?;
     let files = paths.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
-    let preprocessing = Preprocessing::Image { resize, crop, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    let preprocessing = Preprocessing::Image {
+        resize,
+        crop,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
     let preprocessor = Preprocessor::new(&preprocessing, None, None)?;
-    measure("decode to RGB", &files, repeats, |file| black_box(decode_rgb(file)).is_ok());
-    measure("decode, resize and crop", &files, repeats, |file| black_box(preprocessor.crop_bytes(file)).is_ok());
+    measure("decode to RGB", &files, repeats, |file| {
+        black_box(decode_rgb(file)).is_ok()
+    });
+    measure("decode, resize and crop", &files, repeats, |file| {
+        black_box(preprocessor.crop_bytes(file)).is_ok()
+    });
     Ok(())
 }
 
@@ -34,13 +43,21 @@ fn measure(what: &str, files: &[Vec<u8>], repeats: u32, run: impl Fn(&[u8]) -> b
         best = best.min(start.elapsed().as_secs_f64());
     }
     let rate = files.len() as f64 / best;
-    println!("{what}: {good} of {} images in {best:.3} s, {rate:.0} images/s, {:.2} ms each", files.len(), 1e3 / rate);
+    println!(
+        "{what}: {good} of {} images in {best:.3} s, {rate:.0} images/s, {:.2} ms each",
+        files.len(),
+        1e3 / rate
+    );
 }
 
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let image = path.extension().is_some_and(|extension| ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
+        let image = path.extension().is_some_and(|extension| {
+            ["jpg", "jpeg", "png"]
+                .iter()
+                .any(|known| extension.eq_ignore_ascii_case(known))
+        });
         if path.is_dir() {
             collect(&path, paths)?;
         } else if image {

@@ -92,7 +92,9 @@ pub enum DataError {
         hint: String,
     },
     /// A split drawn from train that would take a class's last training sample, or get none.
-    #[error("{split}: a fraction of {fraction} of train's {samples} samples is empty: no class has the two samples that a split needs")]
+    #[error(
+        "{split}: a fraction of {fraction} of train's {samples} samples is empty: no class has the two samples that a split needs"
+    )]
     EmptyFraction {
         /// The split to be drawn.
         split: SplitName,
@@ -138,7 +140,7 @@ pub enum DataError {
         role: &'static str,
     },
     /// A row with too few or too many fields.
-    #[error("{path}:{line}: {found} fields, expected {expected} as in the header{hint}", path = path.display())]
+    #[error("{path}:{line}: {found} field{s}, expected {expected} as in the header{hint}", path = path.display(), s = if *found == 1 { "" } else { "s" })]
     RaggedRow {
         /// The table.
         path: PathBuf,

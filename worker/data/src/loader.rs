@@ -99,7 +99,13 @@ impl Loader {
         options: LoaderOptions,
     ) -> Self {
         if options.threads == 0 {
-            return Self { source: Source::Inline(Inline { split, preprocessor, plan: Box::new(plan) }) };
+            return Self {
+                source: Source::Inline(Inline {
+                    split,
+                    preprocessor,
+                    plan: Box::new(plan),
+                }),
+            };
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (task_sender, task_receiver) = unbounded::<Task>();
@@ -107,7 +113,9 @@ impl Loader {
         let (batch_sender, batch_receiver) = bounded(options.batches_ahead.max(1));
         let mut threads = Vec::with_capacity(options.threads + 1);
         let feeder_stop = Arc::clone(&stop);
-        threads.push(spawn("firn-plan", move || feed(plan, &split, &preprocessor, &feeder_stop, (&task_sender, &batch_sender))));
+        threads.push(spawn("firn-plan", move || {
+            feed(plan, &split, &preprocessor, &feeder_stop, (&task_sender, &batch_sender))
+        }));
         for _ in 0..options.threads {
             let tasks = task_receiver.clone();
             let stop = Arc::clone(&stop);
@@ -120,12 +128,21 @@ impl Loader {
                 }
             }));
         }
-        Self { source: Source::Ahead(Ahead { batches: Some(batch_receiver), stop, threads }) }
+        Self {
+            source: Source::Ahead(Ahead {
+                batches: Some(batch_receiver),
+                stop,
+                threads,
+            }),
+        }
     }
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("the system can start a thread")
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .expect("the system can start a thread")
 }
 
 impl Iterator for Loader {
@@ -135,7 +152,10 @@ impl Iterator for Loader {
         match &mut self.source {
             Source::Inline(inline) => {
                 let indices = inline.plan.next()?;
-                let outcomes = indices.iter().map(|&index| prepare(&inline.split, &inline.preprocessor, index)).collect();
+                let outcomes = indices
+                    .iter()
+                    .map(|&index| prepare(&inline.split, &inline.preprocessor, index))
+                    .collect();
                 Some(assemble(&inline.split, &inline.preprocessor, &indices, outcomes))
             }
             Source::Ahead(ahead) => ahead.next(),
@@ -213,7 +233,11 @@ fn feed(
             return;
         }
         for first in (0..count).step_by(size) {
-            let task = Task { batch: Arc::clone(&open), first, end: (first + size).min(count) };
+            let task = Task {
+                batch: Arc::clone(&open),
+                first,
+                end: (first + size).min(count),
+            };
             if tasks.send(task).is_err() {
                 return;
             }
@@ -258,9 +282,15 @@ impl Task {
 impl OpenBatch {
     fn complete(&self) {
         let outcomes = std::mem::take(&mut *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
-        let outcomes = outcomes.into_iter().map(|outcome| outcome.expect("each sample was prepared")).collect();
+        let outcomes = outcomes
+            .into_iter()
+            .map(|outcome| outcome.expect("each sample was prepared"))
+            .collect();
         // The consumer may be gone.
-        drop(self.sender.send(assemble(&self.split, &self.preprocessor, &self.indices, outcomes)));
+        drop(
+            self.sender
+                .send(assemble(&self.split, &self.preprocessor, &self.indices, outcomes)),
+        );
     }
 }
 
@@ -286,7 +316,11 @@ fn assemble(split: &Split, preprocessor: &Preprocessor, indices: &[u64], outcome
                 batch.labels.push(i64::from(sample.label));
                 good.push(prepared);
             }
-            Err(reason) => batch.corrupt.push(CorruptSample { index, id: sample.id.clone(), reason }),
+            Err(reason) => batch.corrupt.push(CorruptSample {
+                index,
+                id: sample.id.clone(),
+                reason,
+            }),
         }
     }
     batch.tensors = preprocessor.collate(good);

@@ -43,9 +43,18 @@ impl Preprocessor {
     /// # Errors
     ///
     /// When the tokenizer cannot be loaded, or the settings cannot work.
-    pub fn new(preprocessing: &Preprocessing, tokenizer: Option<&Path>, model_max_length: Option<u32>) -> Result<Self, DataError> {
+    pub fn new(
+        preprocessing: &Preprocessing,
+        tokenizer: Option<&Path>,
+        model_max_length: Option<u32>,
+    ) -> Result<Self, DataError> {
         let kind = match preprocessing {
-            Preprocessing::Image { resize, crop, mean, std } => Kind::Image(Images::new(*resize, *crop, mean, std)?),
+            Preprocessing::Image {
+                resize,
+                crop,
+                mean,
+                std,
+            } => Kind::Image(Images::new(*resize, *crop, mean, std)?),
             Preprocessing::Text { max_length } => Kind::Text(Tokens::load(tokenizer, *max_length, model_max_length)?),
         };
         Ok(Self { kind })
@@ -60,7 +69,11 @@ impl Preprocessor {
         match &self.kind {
             Kind::Image(images) => {
                 let raster = images.prepare(file).map_err(|error| error.to_string())?;
-                Ok(raster.pixels.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect())
+                Ok(raster
+                    .pixels
+                    .iter()
+                    .flat_map(|[red, green, blue, _]| [*red, *green, *blue])
+                    .collect())
             }
             Kind::Text(_) => Err("this preprocessor is for texts".to_owned()),
         }
@@ -78,7 +91,10 @@ impl Preprocessor {
         match (&self.kind, content) {
             (Kind::Image(images), Content::File { path, .. }) => {
                 let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-                images.prepare(&bytes).map(Prepared::Pixels).map_err(|error| error.to_string())
+                images
+                    .prepare(&bytes)
+                    .map(Prepared::Pixels)
+                    .map_err(|error| error.to_string())
             }
             (Kind::Text(tokens), Content::Text(text)) => tokens.encode(text).map(Prepared::Tokens),
             (Kind::Image(_), Content::Text(_)) => Err("a text, but the model takes images".to_owned()),
@@ -96,7 +112,11 @@ impl Preprocessor {
                         images.normalise(raster, &mut pixels);
                     }
                 }
-                BatchTensors::Images { pixels, height: images.crop, width: images.crop }
+                BatchTensors::Images {
+                    pixels,
+                    height: images.crop,
+                    width: images.crop,
+                }
             }
             Kind::Text(tokens) => {
                 let encoded = samples.into_iter().filter_map(|sample| match sample {
@@ -116,7 +136,9 @@ impl Images {
             return refuse(format!("resize is {resize} and crop {crop}; both must be at least 1"));
         }
         if std.iter().chain(mean).any(|value| !value.is_finite()) || std.contains(&0.0) {
-            return refuse(format!("mean is {mean:?} and std {std:?}; all must be finite and std not 0"));
+            return refuse(format!(
+                "mean is {mean:?} and std {std:?}; all must be finite and std not 0"
+            ));
         }
         let mut levels = Box::new([[0.0; 3]; 256]);
         for (byte, level) in (0u8..=255).zip(levels.iter_mut()) {
@@ -125,7 +147,11 @@ impl Images {
                 *value = (f32::from(byte) / 255.0 - mean[channel] as f32) / std[channel] as f32;
             }
         }
-        Ok(Self { resize: resize as usize, crop: crop as usize, levels })
+        Ok(Self {
+            resize: resize as usize,
+            crop: crop as usize,
+            levels,
+        })
     }
 
     fn prepare(&self, file: &[u8]) -> Result<Raster, ImageError> {
@@ -146,7 +172,10 @@ impl Images {
     /// What `Resize` and `CenterCrop` do to each axis of an image.
     fn plan(&self, width: usize, height: usize) -> (Cut, Cut) {
         let (resized_width, resized_height) = resized(width, height, self.resize);
-        (Cut::new(width, resized_width, self.crop), Cut::new(height, resized_height, self.crop))
+        (
+            Cut::new(width, resized_width, self.crop),
+            Cut::new(height, resized_height, self.crop),
+        )
     }
 
     /// Black around an image that is smaller than the crop.
@@ -165,7 +194,11 @@ impl Images {
     fn normalise(&self, raster: &Raster, pixels: &mut Vec<f32>) {
         let levels = &self.levels;
         pixels.extend(raster.pixels.iter().flat_map(|[red, green, blue, _]| {
-            [levels[usize::from(*red)][0], levels[usize::from(*green)][1], levels[usize::from(*blue)][2]]
+            [
+                levels[usize::from(*red)][0],
+                levels[usize::from(*green)][1],
+                levels[usize::from(*blue)][2],
+            ]
         }));
     }
 }
@@ -181,22 +214,36 @@ impl Cut {
     fn new(input: usize, output: usize, crop: usize) -> Self {
         if crop <= output {
             let start = half_to_even(output - crop);
-            Self { axis: Axis::new(input, output, start..start + crop), before: 0 }
+            Self {
+                axis: Axis::new(input, output, start..start + crop),
+                before: 0,
+            }
         } else {
-            Self { axis: Axis::new(input, output, 0..output), before: (crop - output) / 2 }
+            Self {
+                axis: Axis::new(input, output, 0..output),
+                before: (crop - output) / 2,
+            }
         }
     }
 }
 
 /// `_compute_resized_output_size`: the shorter side becomes `size`, the longer one `int(size * long / short)`.
 fn resized(width: usize, height: usize, size: usize) -> (usize, usize) {
-    if width <= height { (size, size * height / width) } else { (size * width / height, size) }
+    if width <= height {
+        (size, size * height / width)
+    } else {
+        (size * width / height, size)
+    }
 }
 
 /// `int(round(spare / 2.0))` in Python, where a half goes to the even neighbour.
 fn half_to_even(spare: usize) -> usize {
     let half = spare / 2;
-    if spare.is_multiple_of(2) { half } else { half.next_multiple_of(2) }
+    if spare.is_multiple_of(2) {
+        half
+    } else {
+        half.next_multiple_of(2)
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,11 @@ pub struct ScanOutcome {
 pub fn scan(split: &Split, range: Range<u64>) -> ScanOutcome {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"firn scan v1");
-    let mut outcome = ScanOutcome { bytes_read: 0, content_digest: String::new(), corrupt: Vec::new() };
+    let mut outcome = ScanOutcome {
+        bytes_read: 0,
+        content_digest: String::new(),
+        corrupt: Vec::new(),
+    };
     for index in range.start..range.end.min(split.len()) {
         let sample = &split.samples[index as usize];
         let reason = match &sample.content {
@@ -45,7 +49,11 @@ pub fn scan(split: &Split, range: Range<u64>) -> ScanOutcome {
             },
         };
         if let Some(reason) = reason {
-            outcome.corrupt.push(CorruptSample { index, id: sample.id.clone(), reason });
+            outcome.corrupt.push(CorruptSample {
+                index,
+                id: sample.id.clone(),
+                reason,
+            });
         }
     }
     outcome.content_digest = hasher.finalize().to_hex().to_string();

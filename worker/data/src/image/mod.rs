@@ -61,11 +61,16 @@ pub(crate) enum ImageError {
 
 impl ImageError {
     pub(crate) fn damaged(format: &'static str, reason: &str) -> Self {
-        Self::Damaged { format, reason: reason.to_owned() }
+        Self::Damaged {
+            format,
+            reason: reason.to_owned(),
+        }
     }
 
     pub(crate) fn unsupported(variant: &str) -> Self {
-        Self::Unsupported { variant: variant.to_owned() }
+        Self::Unsupported {
+            variant: variant.to_owned(),
+        }
     }
 }
 
@@ -78,7 +83,11 @@ pub(crate) struct Raster {
 
 impl Raster {
     pub(crate) fn new(width: usize, height: usize) -> Self {
-        Self { width, height, pixels: vec![[0; 4]; width * height] }
+        Self {
+            width,
+            height,
+            pixels: vec![[0; 4]; width * height],
+        }
     }
 }
 
@@ -101,7 +110,11 @@ pub(crate) fn dimensions(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
         let (width, height, orientation) = match Format::of(bytes)? {
             Format::Jpeg => {
                 let header = jpeg::Header::read(bytes)?;
-                (header.width(), header.height(), Orientation::of_exif(header.exif(bytes)))
+                (
+                    header.width(),
+                    header.height(),
+                    Orientation::of_exif(header.exif(bytes)),
+                )
             }
             other => portable::measure(other, bytes)?,
         };
@@ -160,10 +173,23 @@ pub struct Rgb {
 ///
 /// The sentence that a [`crate::CorruptSample`] would carry.
 pub fn decode_rgb(bytes: &[u8]) -> Result<Rgb, String> {
-    let whole = |width, height| Region { left: 0, top: 0, width, height };
+    let whole = |width, height| Region {
+        left: 0,
+        top: 0,
+        width,
+        height,
+    };
     let raster = decode_region(bytes, &mut jpeg::Scratch::default(), whole).map_err(|error| error.to_string())?;
-    let bytes = raster.pixels.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
-    Ok(Rgb { width: raster.width, height: raster.height, bytes })
+    let bytes = raster
+        .pixels
+        .iter()
+        .flat_map(|[red, green, blue, _]| [*red, *green, *blue])
+        .collect();
+    Ok(Rgb {
+        width: raster.width,
+        height: raster.height,
+        bytes,
+    })
 }
 
 fn check_size(width: usize, height: usize) -> Result<(), ImageError> {
@@ -175,18 +201,39 @@ fn check_size(width: usize, height: usize) -> Result<(), ImageError> {
 }
 
 fn cut(raster: Raster, region: Region) -> Raster {
-    if region == (Region { left: 0, top: 0, width: raster.width, height: raster.height }) {
+    if region
+        == (Region {
+            left: 0,
+            top: 0,
+            width: raster.width,
+            height: raster.height,
+        })
+    {
         return raster;
     }
-    let mut part = Raster { width: region.width, height: region.height, pixels: Vec::with_capacity(region.width * region.height) };
-    for row in raster.pixels.chunks_exact(raster.width).skip(region.top).take(region.height) {
-        part.pixels.extend_from_slice(&row[region.left..region.left + region.width]);
+    let mut part = Raster {
+        width: region.width,
+        height: region.height,
+        pixels: Vec::with_capacity(region.width * region.height),
+    };
+    for row in raster
+        .pixels
+        .chunks_exact(raster.width)
+        .skip(region.top)
+        .take(region.height)
+    {
+        part.pixels
+            .extend_from_slice(&row[region.left..region.left + region.width]);
     }
     part
 }
 
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|payload| Err(ImageError::Panicked { message: panic_message(&*payload) }))
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|payload| {
+        Err(ImageError::Panicked {
+            message: panic_message(&*payload),
+        })
+    })
 }
 
 /// What a panic said.

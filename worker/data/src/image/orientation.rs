@@ -19,7 +19,9 @@ impl Orientation {
     /// From a TIFF structure; one that is absent or damaged says nothing.
     pub(super) fn of_exif(tiff: Option<&[u8]>) -> Self {
         let read = |tiff: &[u8]| Reader::new().read_raw(tiff.to_vec()).ok();
-        let value = tiff.and_then(read).and_then(|exif| exif.get_field(Tag::Orientation, In::PRIMARY)?.value.get_uint(0));
+        let value = tiff
+            .and_then(read)
+            .and_then(|exif| exif.get_field(Tag::Orientation, In::PRIMARY)?.value.get_uint(0));
         Self::of_value(value.unwrap_or(1))
     }
 
@@ -35,21 +37,42 @@ impl Orientation {
             8 => (true, false, true),
             _ => (false, false, false),
         };
-        Self { transpose, mirror_across, mirror_down }
+        Self {
+            transpose,
+            mirror_across,
+            mirror_down,
+        }
     }
 
     /// Upright width and height of a stored image.
     pub(super) fn upright(self, width: usize, height: usize) -> (usize, usize) {
-        if self.transpose { (height, width) } else { (width, height) }
+        if self.transpose {
+            (height, width)
+        } else {
+            (width, height)
+        }
     }
 
     /// Where the pixels of an upright region are stored, in an image of stored `width` and `height`.
     pub(super) fn stored_region(self, region: Region, width: usize, height: usize) -> Region {
         let (upright_width, upright_height) = self.upright(width, height);
-        let left = if self.mirror_across { upright_width - region.left - region.width } else { region.left };
-        let top = if self.mirror_down { upright_height - region.top - region.height } else { region.top };
+        let left = if self.mirror_across {
+            upright_width - region.left - region.width
+        } else {
+            region.left
+        };
+        let top = if self.mirror_down {
+            upright_height - region.top - region.height
+        } else {
+            region.top
+        };
         if self.transpose {
-            Region { left: top, top: left, width: region.height, height: region.width }
+            Region {
+                left: top,
+                top: left,
+                width: region.height,
+                height: region.width,
+            }
         } else {
             Region { left, top, ..region }
         }
@@ -80,7 +103,11 @@ mod tests {
 
     /// A 3x2 image whose pixels are 0 to 5.
     fn numbered() -> Raster {
-        Raster { width: 3, height: 2, pixels: (0..6).map(|i| [i, 0, 0, 0]).collect() }
+        Raster {
+            width: 3,
+            height: 2,
+            pixels: (0..6).map(|i| [i, 0, 0, 0]).collect(),
+        }
     }
 
     fn turned(value: u32) -> (usize, Vec<u8>) {
@@ -110,7 +137,12 @@ mod tests {
         for value in 1..=8 {
             let orientation = Orientation::of_value(value);
             let whole = orientation.turn(numbered());
-            let region = Region { left: 1, top: 0, width: 1, height: 2 };
+            let region = Region {
+                left: 1,
+                top: 0,
+                width: 1,
+                height: 2,
+            };
             let stored = super::super::cut(numbered(), orientation.stored_region(region, 3, 2));
             let part = orientation.turn(stored);
             let expected = super::super::cut(whole, region);

@@ -29,7 +29,9 @@ impl Format {
             [b'B', b'M', ..] => Ok(Self::Bmp),
             [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n', ..] => Ok(Self::Pnm),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Self::WebP),
-            _ => Err(ImageError::NotAnImage { start: beginning(bytes) }),
+            _ => Err(ImageError::NotAnImage {
+                start: beginning(bytes),
+            }),
         }
     }
 
@@ -59,7 +61,11 @@ fn beginning(bytes: &[u8]) -> String {
     if start.iter().all(|byte| (0x20..0x7F).contains(byte)) {
         return format!("{:?}", String::from_utf8_lossy(start));
     }
-    start.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+    start
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Width, height and orientation as stored.
@@ -67,7 +73,10 @@ pub(super) fn measure(format: Format, bytes: &[u8]) -> Result<(usize, usize, Ori
     let mut decoder = decoder(format, bytes)?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
-        return Err(ImageError::damaged(format.name(), &format!("its size is {width}x{height}")));
+        return Err(ImageError::damaged(
+            format.name(),
+            &format!("its size is {width}x{height}"),
+        ));
     }
     let orientation = orientation_of(&mut decoder);
     Ok((width as usize, height as usize, orientation))
@@ -83,14 +92,24 @@ pub(super) fn decode(format: Format, bytes: &[u8]) -> Result<(Raster, Orientatio
         DynamicImage::ImageLuma8(image) => image.pixels().map(|pixel| grey(pixel.0[0])).collect(),
         DynamicImage::ImageLumaA8(image) => image.pixels().map(|pixel| grey(pixel.0[0])).collect(),
         DynamicImage::ImageRgb8(image) => image.pixels().map(|pixel| colour(pixel.0)).collect(),
-        DynamicImage::ImageRgba8(image) => image.pixels().map(|pixel| colour([pixel.0[0], pixel.0[1], pixel.0[2]])).collect(),
+        DynamicImage::ImageRgba8(image) => image
+            .pixels()
+            .map(|pixel| colour([pixel.0[0], pixel.0[1], pixel.0[2]]))
+            .collect(),
         DynamicImage::ImageLuma16(image) => image.pixels().map(|pixel| grey(high(pixel.0[0]))).collect(),
         DynamicImage::ImageLumaA16(image) => image.pixels().map(|pixel| grey(high(pixel.0[0]))).collect(),
         DynamicImage::ImageRgb16(image) => image.pixels().map(|pixel| colour(pixel.0.map(high))).collect(),
-        DynamicImage::ImageRgba16(image) => {
-            image.pixels().map(|pixel| colour([high(pixel.0[0]), high(pixel.0[1]), high(pixel.0[2])])).collect()
+        DynamicImage::ImageRgba16(image) => image
+            .pixels()
+            .map(|pixel| colour([high(pixel.0[0]), high(pixel.0[1]), high(pixel.0[2])]))
+            .collect(),
+        other => {
+            return Err(ImageError::unsupported(&format!(
+                "{} with {:?} samples",
+                format.name(),
+                other.color()
+            )));
         }
-        other => return Err(ImageError::unsupported(&format!("{} with {:?} samples", format.name(), other.color()))),
     };
     Ok((Raster { width, height, pixels }, orientation))
 }

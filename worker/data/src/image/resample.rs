@@ -27,7 +27,13 @@ impl Axis {
     pub(crate) fn new(input: usize, output: usize, wanted: Range<usize>) -> Self {
         if input == output {
             let starts = (0..wanted.len()).collect();
-            return Self { starts, weights: vec![1 << PRECISION; wanted.len()], taps: 1, source: wanted, identity: true };
+            return Self {
+                starts,
+                weights: vec![1 << PRECISION; wanted.len()],
+                taps: 1,
+                source: wanted,
+                identity: true,
+            };
         }
         let scale = input as f64 / output as f64;
         let filter_scale = scale.max(1.0);
@@ -43,8 +49,18 @@ impl Axis {
             .collect();
         let taps = windows.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
         let start = windows.iter().map(|(first, _)| *first).min().unwrap_or(0);
-        let end = windows.iter().map(|(first, weights)| first + weights.len()).max().unwrap_or(0);
-        let mut axis = Self { starts: Vec::new(), weights: Vec::new(), taps, source: start..end, identity: false };
+        let end = windows
+            .iter()
+            .map(|(first, weights)| first + weights.len())
+            .max()
+            .unwrap_or(0);
+        let mut axis = Self {
+            starts: Vec::new(),
+            weights: Vec::new(),
+            taps,
+            source: start..end,
+            identity: false,
+        };
         for (first, weights) in windows {
             // A window that would reach beyond the source starts earlier, with zero weights before its own.
             let begin = first.min((end - taps).max(start));
@@ -52,7 +68,8 @@ impl Axis {
             axis.starts.push(begin - start);
             axis.weights.extend(std::iter::repeat_n(0, before));
             axis.weights.extend_from_slice(&weights);
-            axis.weights.extend(std::iter::repeat_n(0, taps - before - weights.len()));
+            axis.weights
+                .extend(std::iter::repeat_n(0, taps - before - weights.len()));
         }
         axis
     }
@@ -81,14 +98,22 @@ pub(crate) fn resample(source: Raster, across: &Axis, down: &Axis) -> Raster {
         source
     } else {
         let mut narrowed = Raster::new(across.len(), source.height);
-        arch.dispatch(Narrow { source: &source, axis: across, result: &mut narrowed });
+        arch.dispatch(Narrow {
+            source: &source,
+            axis: across,
+            result: &mut narrowed,
+        });
         narrowed
     };
     if down.identity {
         return narrowed;
     }
     let mut result = Raster::new(narrowed.width, down.len());
-    arch.dispatch(Lower { source: &narrowed, axis: down, result: &mut result });
+    arch.dispatch(Lower {
+        source: &narrowed,
+        axis: down,
+        result: &mut result,
+    });
     result
 }
 
@@ -112,7 +137,11 @@ impl pulp::WithSimd for Narrow<'_> {
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
         let (from, to) = (self.source.width, self.result.width);
         let mut strip: Vec<Column> = vec![[[0; 4]; STRIP]; from];
-        let strips = self.source.pixels.chunks(from * STRIP).zip(self.result.pixels.chunks_mut(to * STRIP));
+        let strips = self
+            .source
+            .pixels
+            .chunks(from * STRIP)
+            .zip(self.result.pixels.chunks_mut(to * STRIP));
         for (input, output) in strips {
             for (y, row) in input.chunks_exact(from).enumerate() {
                 for (column, pixel) in strip.iter_mut().zip(row) {
@@ -175,5 +204,10 @@ fn clip(sums: &[i32], bytes: &mut [u8]) {
 
 /// The rectangle of the source that the two axes need.
 pub(crate) fn source_region(across: &Axis, down: &Axis) -> Region {
-    Region { left: across.source.start, top: down.source.start, width: across.source.len(), height: down.source.len() }
+    Region {
+        left: across.source.start,
+        top: down.source.start,
+        width: across.source.len(),
+        height: down.source.len(),
+    }
 }

@@ -14,7 +14,10 @@ const COMPARED: usize = 64;
 
 pub(super) fn warnings(train: &Split, validation: Option<&Split>, test: Option<&Split>) -> Vec<String> {
     let pairs = [(Some(train), validation), (Some(train), test), (validation, test)];
-    pairs.into_iter().filter_map(|(first, second)| warning(first?, second?)).collect()
+    pairs
+        .into_iter()
+        .filter_map(|(first, second)| warning(first?, second?))
+        .collect()
 }
 
 fn warning(first: &Split, second: &Split) -> Option<String> {
@@ -41,18 +44,33 @@ fn warning(first: &Split, second: &Split) -> Option<String> {
     let (a, b) = same.first()?;
     let at_least = if files.len() > COMPARED { "at least " } else { "" };
     let count = same.len();
-    Some(format!("{}: {at_least}{count} of {} images are also in {}; the first is {} = {}", second.name, second.len(), first.name, b.id, a.id))
+    Some(format!(
+        "{}: {at_least}{count} of {} images are also in {}; the first is {} = {}",
+        second.name,
+        second.len(),
+        first.name,
+        b.id,
+        a.id
+    ))
 }
 
 /// The samples of `second` whose key a sample of `first` has, in manifest order, each with that sample.
-fn shared<'a, K: Hash + Eq>(first: &'a Split, second: &'a Split, key: impl Fn(&'a Sample) -> Option<K>) -> Vec<(&'a Sample, &'a Sample)> {
+fn shared<'a, K: Hash + Eq>(
+    first: &'a Split,
+    second: &'a Split,
+    key: impl Fn(&'a Sample) -> Option<K>,
+) -> Vec<(&'a Sample, &'a Sample)> {
     let mut known = HashMap::new();
     for sample in &first.samples {
         if let Some(key) = key(sample) {
             known.entry(key).or_insert(sample);
         }
     }
-    second.samples.iter().filter_map(|sample| Some((*known.get(&key(sample)?)?, sample))).collect()
+    second
+        .samples
+        .iter()
+        .filter_map(|sample| Some((*known.get(&key(sample)?)?, sample)))
+        .collect()
 }
 
 fn same_bytes(a: &Sample, b: &Sample) -> bool {

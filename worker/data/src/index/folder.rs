@@ -25,8 +25,14 @@ impl Ignored {
 
     fn sentence(self) -> Option<String> {
         let first = self.first?;
-        let files = if self.count == 1 { "1 file that is".to_owned() } else { format!("{} files that are", self.count) };
-        Some(format!("ignored {files} not an image by extension or not in a class folder, the first is {first}"))
+        let files = if self.count == 1 {
+            "1 file that is".to_owned()
+        } else {
+            format!("{} files that are", self.count)
+        };
+        Some(format!(
+            "ignored {files} not an image by extension or not in a class folder, the first is {first}"
+        ))
     }
 }
 
@@ -48,7 +54,11 @@ pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> 
             1 => "; found 1 image directly in it".to_owned(),
             many => format!("; found {many} images directly in it"),
         };
-        return Err(DataError::NoClassFolders { split, path: root.to_owned(), hint });
+        return Err(DataError::NoClassFolders {
+            split,
+            path: root.to_owned(),
+            hint,
+        });
     }
     let mut samples = Vec::new();
     let mut empty_classes = Vec::new();
@@ -60,10 +70,22 @@ pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> 
             empty_classes.push(name);
         }
     }
-    Ok(Listing { split, path: root.to_owned(), empty_classes, samples, ignored: ignored.sentence() })
+    Ok(Listing {
+        split,
+        path: root.to_owned(),
+        empty_classes,
+        samples,
+        ignored: ignored.sentence(),
+    })
 }
 
-fn list_class(root: &Path, folder: &Path, class: &str, samples: &mut Vec<Listed>, ignored: &mut Ignored) -> Result<(), DataError> {
+fn list_class(
+    root: &Path,
+    folder: &Path,
+    class: &str,
+    samples: &mut Vec<Listed>,
+    ignored: &mut Ignored,
+) -> Result<(), DataError> {
     let mut found: Vec<(String, String, Listed)> = Vec::new();
     for entry in entries(folder, usize::MAX)? {
         if entry.file_type().is_dir() {
@@ -76,9 +98,22 @@ fn list_class(root: &Path, folder: &Path, class: &str, samples: &mut Vec<Listed>
             continue;
         }
         let size = entry.metadata().map_err(|error| walk_error(folder, &error))?.len();
-        let parent = relative.parent().map_or(String::new(), |parent| parent.to_string_lossy().into_owned());
-        let content = Content::File { path: entry.path().to_owned(), size };
-        found.push((parent, name_of(&entry), Listed { id, class: class.to_owned(), content }));
+        let parent = relative
+            .parent()
+            .map_or(String::new(), |parent| parent.to_string_lossy().into_owned());
+        let content = Content::File {
+            path: entry.path().to_owned(),
+            size,
+        };
+        found.push((
+            parent,
+            name_of(&entry),
+            Listed {
+                id,
+                class: class.to_owned(),
+                content,
+            },
+        ));
     }
     found.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
     samples.extend(found.into_iter().map(|(_, _, listed)| listed));
@@ -87,16 +122,27 @@ fn list_class(root: &Path, folder: &Path, class: &str, samples: &mut Vec<Listed>
 
 /// What lies in a folder, in name order, links followed, hidden entries left out.
 fn entries(folder: &Path, depth: usize) -> Result<Vec<DirEntry>, DataError> {
-    let walk = WalkDir::new(folder).min_depth(1).max_depth(depth).follow_links(true).sort_by_file_name();
-    let visible = walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b"."));
-    visible.map(|entry| entry.map_err(|error| walk_error(folder, &error))).collect()
+    let walk = WalkDir::new(folder)
+        .min_depth(1)
+        .max_depth(depth)
+        .follow_links(true)
+        .sort_by_file_name();
+    let visible = walk
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    visible
+        .map(|entry| entry.map_err(|error| walk_error(folder, &error)))
+        .collect()
 }
 
 fn walk_error(folder: &Path, error: &walkdir::Error) -> DataError {
     let path = error.path().unwrap_or(folder);
     match error.io_error() {
         Some(io) => unreadable(path, io),
-        None => DataError::Unreadable { path: path.to_owned(), reason: "a link leads back to a folder that holds it".to_owned() },
+        None => DataError::Unreadable {
+            path: path.to_owned(),
+            reason: "a link leads back to a folder that holds it".to_owned(),
+        },
     }
 }
 

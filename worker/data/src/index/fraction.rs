@@ -24,10 +24,15 @@ pub(super) fn draw(
         Some(SplitSource::FractionOfTrain(fraction)) => *fraction,
         _ => 0.0,
     };
-    let fractions = [(SplitName::Test, wanted(&data.test)), (SplitName::Validation, wanted(&data.validation))];
+    let fractions = [
+        (SplitName::Test, wanted(&data.test)),
+        (SplitName::Validation, wanted(&data.validation)),
+    ];
     let total: f64 = fractions.iter().map(|(_, fraction)| fraction).sum();
     if total >= 1.0 {
-        return Err(DataError::FractionsTooLarge { fraction: format!("{total}") });
+        return Err(DataError::FractionsTooLarge {
+            fraction: format!("{total}"),
+        });
     }
     if total <= 0.0 {
         return Ok(BTreeMap::new());
@@ -38,7 +43,15 @@ pub(super) fn draw(
     let mut drawn: BTreeMap<SplitName, Split> = fractions
         .iter()
         .filter(|(_, fraction)| *fraction > 0.0)
-        .map(|(name, _)| (*name, Split { name: *name, samples: Vec::new() }))
+        .map(|(name, _)| {
+            (
+                *name,
+                Split {
+                    name: *name,
+                    samples: Vec::new(),
+                },
+            )
+        })
         .collect();
     for (sample, goal) in samples.into_iter().zip(goals) {
         drawn.get_mut(&goal).unwrap_or(train).samples.push(sample);
@@ -46,7 +59,11 @@ pub(super) fn draw(
     for (name, fraction) in fractions {
         let Some(split) = drawn.get(&name) else { continue };
         if split.is_empty() {
-            return Err(DataError::EmptyFraction { split: name, fraction: format!("{fraction}"), samples: count });
+            return Err(DataError::EmptyFraction {
+                split: name,
+                fraction: format!("{fraction}"),
+                samples: count,
+            });
         }
         warnings.extend(too_small_warning(split, classes));
     }
@@ -81,10 +98,7 @@ fn share(count: usize, fraction: f64) -> usize {
     if fraction <= 0.0 {
         return 0;
     }
-    // Exact for any number of samples below 2^53; the fraction is below 1.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let nearest = (count as f64 * fraction).round() as usize;
-    nearest.max(1)
+    ((count as f64 * fraction).round() as usize).max(1)
 }
 
 fn key(seed: u64, sample: &Sample) -> [u8; 32] {
@@ -97,8 +111,19 @@ fn key(seed: u64, sample: &Sample) -> [u8; 32] {
 
 fn too_small_warning(split: &Split, classes: &[String]) -> Option<String> {
     let counts = split.class_counts(classes.len());
-    let absent: Vec<&String> = classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class).collect();
-    (!absent.is_empty()).then(|| format!("{}: too few samples in train to draw from: {}", split.name, names::enumerate(&absent)))
+    let absent: Vec<&String> = classes
+        .iter()
+        .zip(counts)
+        .filter(|(_, count)| *count == 0)
+        .map(|(class, _)| class)
+        .collect();
+    (!absent.is_empty()).then(|| {
+        format!(
+            "{}: too few samples in train to draw from: {}",
+            split.name,
+            names::enumerate(&absent)
+        )
+    })
 }
 
 #[cfg(test)]
@@ -112,7 +137,10 @@ mod tests {
             label: u32::from(i.is_multiple_of(5)),
             content: Content::Text(String::new()),
         };
-        Split { name: SplitName::Train, samples: (0..count).map(sample).collect() }
+        Split {
+            name: SplitName::Train,
+            samples: (0..count).map(sample).collect(),
+        }
     }
 
     const FRACTIONS: [(SplitName, f64); 2] = [(SplitName::Test, 0.1), (SplitName::Validation, 0.2)];
@@ -122,8 +150,18 @@ mod tests {
         let split = samples(500);
         let goals = assign(&split, 2, FRACTIONS, 7);
         for (label, count) in [(0, 400), (1, 100)] {
-            let of = |name| split.samples.iter().zip(&goals).filter(|(s, goal)| s.label == label && **goal == name).count();
-            assert_eq!((of(SplitName::Test), of(SplitName::Validation)), (count / 10, count / 5));
+            let of = |name| {
+                split
+                    .samples
+                    .iter()
+                    .zip(&goals)
+                    .filter(|(s, goal)| s.label == label && **goal == name)
+                    .count()
+            };
+            assert_eq!(
+                (of(SplitName::Test), of(SplitName::Validation)),
+                (count / 10, count / 5)
+            );
         }
     }
 
@@ -140,9 +178,20 @@ mod tests {
 
     #[test]
     fn train_keeps_the_last_sample_of_a_class() {
-        let goals = assign(&samples(6), 2, [(SplitName::Test, 0.45), (SplitName::Validation, 0.5)], 0);
+        let goals = assign(
+            &samples(6),
+            2,
+            [(SplitName::Test, 0.45), (SplitName::Validation, 0.5)],
+            0,
+        );
         for label in [0, 1] {
-            assert!(samples(6).samples.iter().zip(&goals).any(|(s, goal)| s.label == label && *goal == SplitName::Train));
+            assert!(
+                samples(6)
+                    .samples
+                    .iter()
+                    .zip(&goals)
+                    .any(|(s, goal)| s.label == label && *goal == SplitName::Train)
+            );
         }
     }
 }

@@ -10,16 +10,27 @@ use crate::{Content, DataError};
 pub(super) fn list(path: &Path, text: &str, label: &str) -> Result<Vec<Listed>, DataError> {
     let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned();
     let mut samples = Vec::new();
     for (line, row) in (1u64..).zip(bytes.split(|byte| *byte == b'\n')) {
         let place = Place { path, line };
-        let row = std::str::from_utf8(row).map_err(|_| DataError::NotUtf8 { path: path.to_owned(), line })?;
+        let row = std::str::from_utf8(row).map_err(|_| DataError::NotUtf8 {
+            path: path.to_owned(),
+            line,
+        })?;
         if row.trim().is_empty() {
             continue;
         }
         let (content, class) = place.read(row, text, label)?;
-        samples.push(Listed { id: format!("{name}:{line}"), class, content: Content::Text(content) });
+        samples.push(Listed {
+            id: format!("{name}:{line}"),
+            class,
+            content: Content::Text(content),
+        });
     }
     Ok(samples)
 }
@@ -55,11 +66,22 @@ impl Place<'_> {
             Value::String(class) => class.trim().to_owned(),
             Value::Number(class) => class.to_string(),
             Value::Bool(class) => class.to_string(),
-            other => return Err(self.wrong(format!("field `{label}`"), kind(other), "a string, a number or a boolean".to_owned())),
+            other => {
+                return Err(self.wrong(
+                    format!("field `{label}`"),
+                    kind(other),
+                    "a string, a number or a boolean".to_owned(),
+                ));
+            }
         };
         for (role, column, value) in [("text", text, content.trim()), ("label", label, &class)] {
             if value.is_empty() {
-                return Err(DataError::EmptyField { path: self.path.to_owned(), line: self.line, role, column: column.to_owned() });
+                return Err(DataError::EmptyField {
+                    path: self.path.to_owned(),
+                    line: self.line,
+                    role,
+                    column: column.to_owned(),
+                });
             }
         }
         Ok((content, class))
@@ -67,12 +89,26 @@ impl Place<'_> {
 
     fn not_json(&self, error: &serde_json::Error) -> DataError {
         let words = error.to_string();
-        let reason = words.rsplit_once(" at line ").map_or(words.as_str(), |(reason, _)| reason).to_owned();
-        DataError::NotJson { path: self.path.to_owned(), line: self.line, column: error.column(), reason }
+        let reason = words
+            .rsplit_once(" at line ")
+            .map_or(words.as_str(), |(reason, _)| reason)
+            .to_owned();
+        DataError::NotJson {
+            path: self.path.to_owned(),
+            line: self.line,
+            column: error.column(),
+            reason,
+        }
     }
 
     fn wrong(&self, what: String, found: &'static str, expected: String) -> DataError {
-        DataError::WrongJson { path: self.path.to_owned(), line: self.line, what, found, expected }
+        DataError::WrongJson {
+            path: self.path.to_owned(),
+            line: self.line,
+            what,
+            found,
+            expected,
+        }
     }
 }
 

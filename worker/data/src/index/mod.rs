@@ -48,7 +48,10 @@ pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
     let train = list(data, SplitName::Train, Path::new(&data.train))?;
     let mut warnings = ignored_warning(&train);
     let classes = classes_of_train(&train, &data.format)?;
-    let numbers: BTreeMap<&str, u32> = (0u32..).zip(&classes).map(|(number, class)| (class.as_str(), number)).collect();
+    let numbers: BTreeMap<&str, u32> = (0u32..)
+        .zip(&classes)
+        .map(|(number, class)| (class.as_str(), number))
+        .collect();
     let mut train = number(train, &classes, &numbers)?;
 
     let mut drawn = fraction::draw(&mut train, data, &classes, seed, &mut warnings)?;
@@ -69,25 +72,66 @@ pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
     let validation = other(SplitName::Validation, &data.validation)?;
     let test = other(SplitName::Test, &data.test)?;
     warnings.extend(duplicates::warnings(&train, validation.as_ref(), test.as_ref()));
-    Ok(Dataset { classes, train: Arc::new(train), validation: validation.map(Arc::new), test: test.map(Arc::new), warnings })
+    Ok(Dataset {
+        classes,
+        train: Arc::new(train),
+        validation: validation.map(Arc::new),
+        test: test.map(Arc::new),
+        warnings,
+    })
 }
 
 fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Listing, DataError> {
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => DataError::Missing { split, path: path.to_owned() },
+        std::io::ErrorKind::NotFound => DataError::Missing {
+            split,
+            path: path.to_owned(),
+        },
         _ => unreadable(path, &error),
     })?;
     match (&data.format, metadata.is_dir()) {
-        (DataFormat::ImageFolder, false) => Err(DataError::NotAFolder { split, path: path.to_owned() }),
+        (DataFormat::ImageFolder, false) => Err(DataError::NotAFolder {
+            split,
+            path: path.to_owned(),
+        }),
         (DataFormat::ImageFolder, true) => folder::list(split, path),
-        (format, true) => Err(DataError::NotAFile { split, path: path.to_owned(), format: format_name(format) }),
-        (DataFormat::Table { delimiter, quoted, text, label }, false) => {
-            let layout = table::Layout { delimiter: *delimiter, quoted: *quoted, text, label };
-            Ok(Listing { split, path: path.to_owned(), empty_classes: vec![], samples: table::list(path, &layout)?, ignored: None })
+        (format, true) => Err(DataError::NotAFile {
+            split,
+            path: path.to_owned(),
+            format: format_name(format),
+        }),
+        (
+            DataFormat::Table {
+                delimiter,
+                quoted,
+                text,
+                label,
+            },
+            false,
+        ) => {
+            let layout = table::Layout {
+                delimiter: *delimiter,
+                quoted: *quoted,
+                text,
+                label,
+            };
+            Ok(Listing {
+                split,
+                path: path.to_owned(),
+                empty_classes: vec![],
+                samples: table::list(path, &layout)?,
+                ignored: None,
+            })
         }
         (DataFormat::JsonLines { text, label }, false) => {
             let samples = json_lines::list(path, text, label)?;
-            Ok(Listing { split, path: path.to_owned(), empty_classes: vec![], samples, ignored: None })
+            Ok(Listing {
+                split,
+                path: path.to_owned(),
+                empty_classes: vec![],
+                samples,
+                ignored: None,
+            })
         }
     }
 }
@@ -104,7 +148,10 @@ fn format_name(format: &DataFormat) -> &'static str {
 /// The class list, in the order of the network's outputs.
 fn classes_of_train(train: &Listing, format: &DataFormat) -> Result<Vec<String>, DataError> {
     if let Some(class) = train.empty_classes.first() {
-        return Err(DataError::EmptyClass { class: class.clone(), path: train.path.join(class) });
+        return Err(DataError::EmptyClass {
+            class: class.clone(),
+            path: train.path.join(class),
+        });
     }
     let mut classes: Vec<String> = train.samples.iter().map(|sample| sample.class.clone()).collect();
     classes.sort_unstable();
@@ -115,7 +162,10 @@ fn classes_of_train(train: &Listing, format: &DataFormat) -> Result<Vec<String>,
     }
     match &classes[..] {
         [] => Err(empty_split(train)),
-        [class] => Err(DataError::OneClass { path: train.path.clone(), class: class.clone() }),
+        [class] => Err(DataError::OneClass {
+            path: train.path.clone(),
+            class: class.clone(),
+        }),
         _ => Ok(classes),
     }
 }
@@ -125,26 +175,47 @@ fn number(listing: Listing, classes: &[String], numbers: &BTreeMap<&str, u32>) -
         return Err(empty_split(&listing));
     }
     let split = listing.split;
-    let samples = listing.samples.into_iter().map(|listed| match numbers.get(listed.class.as_str()) {
-        Some(&label) => Ok(Sample { id: listed.id, label, content: listed.content }),
-        None => Err(DataError::UnknownClass {
-            split,
-            class: listed.class,
-            sample: listed.id,
-            count: classes.len(),
-            known: names::enumerate(classes),
-        }),
-    });
-    Ok(Split { name: split, samples: samples.collect::<Result<_, _>>()? })
+    let samples = listing
+        .samples
+        .into_iter()
+        .map(|listed| match numbers.get(listed.class.as_str()) {
+            Some(&label) => Ok(Sample {
+                id: listed.id,
+                label,
+                content: listed.content,
+            }),
+            None => Err(DataError::UnknownClass {
+                split,
+                class: listed.class,
+                sample: listed.id,
+                count: classes.len(),
+                known: names::enumerate(classes),
+            }),
+        });
+    Ok(Split {
+        name: split,
+        samples: samples.collect::<Result<_, _>>()?,
+    })
 }
 
 fn empty_split(listing: &Listing) -> DataError {
-    let hint = listing.ignored.as_ref().map_or(String::new(), |ignored| format!("; {ignored}"));
-    DataError::EmptySplit { split: listing.split, path: listing.path.clone(), hint }
+    let hint = listing
+        .ignored
+        .as_ref()
+        .map_or(String::new(), |ignored| format!("; {ignored}"));
+    DataError::EmptySplit {
+        split: listing.split,
+        path: listing.path.clone(),
+        hint,
+    }
 }
 
 fn ignored_warning(listing: &Listing) -> Vec<String> {
-    listing.ignored.iter().map(|ignored| format!("{}: {ignored}", listing.split)).collect()
+    listing
+        .ignored
+        .iter()
+        .map(|ignored| format!("{}: {ignored}", listing.split))
+        .collect()
 }
 
 fn empty_class_warnings(listing: &Listing) -> Vec<String> {
@@ -155,14 +226,27 @@ fn empty_class_warnings(listing: &Listing) -> Vec<String> {
 /// scikit-learn's macro means count such a class as 0, which surprises.
 fn absent_class_warning(split: &Split, classes: &[String]) -> Option<String> {
     let counts = split.class_counts(classes.len());
-    let absent: Vec<String> = classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class.clone()).collect();
+    let absent: Vec<String> = classes
+        .iter()
+        .zip(counts)
+        .filter(|(_, count)| *count == 0)
+        .map(|(class, _)| class.clone())
+        .collect();
     if absent.is_empty() {
         return None;
     }
     let names = names::enumerate(&absent);
-    Some(format!("{}: no sample of {} of {} classes ({names}); in macro means they count as 0", split.name, absent.len(), classes.len()))
+    Some(format!(
+        "{}: no sample of {} of {} classes ({names}); in macro means they count as 0",
+        split.name,
+        absent.len(),
+        classes.len()
+    ))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> DataError {
-    DataError::Unreadable { path: path.to_owned(), reason: error.to_string() }
+    DataError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
 }

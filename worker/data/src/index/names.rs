@@ -7,7 +7,12 @@ const LISTED: usize = 12;
 pub(super) fn sort_labels(labels: &mut [String]) {
     let value = |label: &String| label.parse::<f64>().ok().filter(|value| value.is_finite());
     if labels.iter().all(|label| value(label).is_some()) {
-        labels.sort_by(|a, b| value(a).partial_cmp(&value(b)).expect("finite numbers compare").then_with(|| a.cmp(b)));
+        labels.sort_by(|a, b| {
+            value(a)
+                .partial_cmp(&value(b))
+                .expect("finite numbers compare")
+                .then_with(|| a.cmp(b))
+        });
     } else {
         labels.sort();
     }
@@ -15,7 +20,11 @@ pub(super) fn sort_labels(labels: &mut [String]) {
 
 /// `a`, `b`, `c` and 4 more.
 pub(super) fn enumerate<S: AsRef<str>>(names: &[S]) -> String {
-    let shown: Vec<String> = names.iter().take(LISTED).map(|name| format!("`{}`", name.as_ref())).collect();
+    let shown: Vec<String> = names
+        .iter()
+        .take(LISTED)
+        .map(|name| format!("`{}`", name.as_ref()))
+        .collect();
     match names.len().saturating_sub(LISTED) {
         0 if names.is_empty() => "none".to_owned(),
         0 => shown.join(", "),
@@ -26,7 +35,12 @@ pub(super) fn enumerate<S: AsRef<str>>(names: &[S]) -> String {
 /// `; did you mean …?`, or nothing when no name is near.
 pub(super) fn suggestion<S: AsRef<str>>(wanted: &str, names: &[S]) -> String {
     let lower = wanted.to_lowercase();
-    let near = names.iter().map(|name| (strsim::jaro_winkler(&lower, &name.as_ref().trim().to_lowercase()), name.as_ref()));
+    let near = names.iter().map(|name| {
+        (
+            strsim::jaro_winkler(&lower, &name.as_ref().trim().to_lowercase()),
+            name.as_ref(),
+        )
+    });
     match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((score, name)) if score >= 0.8 => format!("; did you mean `{name}`?"),
         _ => String::new(),

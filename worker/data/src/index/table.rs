@@ -22,11 +22,18 @@ pub(super) fn list(path: &Path, layout: &Layout<'_>) -> Result<Vec<Listed>, Data
     let Some((_, header)) = rows.next_row()? else {
         return Err(DataError::NoHeader { path: path.to_owned() });
     };
-    let header = header.into_iter().map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+    let header = header
+        .into_iter()
+        .map(|name| name.trim().to_owned())
+        .collect::<Vec<_>>();
     let text_column = column(path, &header, layout.text, "text")?;
     let label_column = column(path, &header, layout.label, "label")?;
 
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned();
     let mut samples = Vec::new();
     while let Some((line, mut row)) = rows.next_row()? {
         if row.len() != header.len() {
@@ -36,10 +43,19 @@ pub(super) fn list(path: &Path, layout: &Layout<'_>) -> Result<Vec<Listed>, Data
         let text = std::mem::take(&mut row[text_column]);
         for (role, column, value) in [("text", layout.text, text.trim()), ("label", layout.label, &label)] {
             if value.is_empty() {
-                return Err(DataError::EmptyField { path: path.to_owned(), line, role, column: column.to_owned() });
+                return Err(DataError::EmptyField {
+                    path: path.to_owned(),
+                    line,
+                    role,
+                    column: column.to_owned(),
+                });
             }
         }
-        samples.push(Listed { id: format!("{name}:{line}"), class: label, content: Content::Text(text) });
+        samples.push(Listed {
+            id: format!("{name}:{line}"),
+            class: label,
+            content: Content::Text(text),
+        });
     }
     Ok(samples)
 }
@@ -61,23 +77,47 @@ impl<'a> Rows<'a> {
     fn new(path: &'a Path, bytes: &'a [u8], layout: &Layout<'_>) -> Self {
         let delimiter = u8::try_from(layout.delimiter).expect("the spec allows `,` and tab");
         let mut builder = ReaderBuilder::new();
-        let reader = builder.delimiter(delimiter).quoting(layout.quoted).flexible(true).has_headers(false).from_reader(bytes);
-        Self { path, bytes, reader, delimiter, quoted: layout.quoted, record: ByteRecord::new(), counted: 0, line: 1 }
+        let reader = builder
+            .delimiter(delimiter)
+            .quoting(layout.quoted)
+            .flexible(true)
+            .has_headers(false)
+            .from_reader(bytes);
+        Self {
+            path,
+            bytes,
+            reader,
+            delimiter,
+            quoted: layout.quoted,
+            record: ByteRecord::new(),
+            counted: 0,
+            line: 1,
+        }
     }
 
     fn next_row(&mut self) -> Result<Option<(u64, Vec<String>)>, DataError> {
-        let more = self.reader.read_byte_record(&mut self.record).map_err(|error| unreadable(self.path, &error.into()))?;
+        let more = self
+            .reader
+            .read_byte_record(&mut self.record)
+            .map_err(|error| unreadable(self.path, &error.into()))?;
         if !more {
             return Ok(None);
         }
         let line = self.count_lines_to_row();
         let read_to = usize::try_from(self.reader.position().byte()).expect("the file is in memory");
-        if self.quoted && read_to >= self.bytes.len() && ends_inside_quotes(&self.bytes[self.counted..], self.delimiter) {
-            return Err(DataError::OpenQuote { path: self.path.to_owned(), line });
+        if self.quoted && read_to >= self.bytes.len() && ends_inside_quotes(&self.bytes[self.counted..], self.delimiter)
+        {
+            return Err(DataError::OpenQuote {
+                path: self.path.to_owned(),
+                line,
+            });
         }
         let text = |field: &[u8]| match std::str::from_utf8(field) {
             Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(DataError::NotUtf8 { path: self.path.to_owned(), line }),
+            Err(_) => Err(DataError::NotUtf8 {
+                path: self.path.to_owned(),
+                line,
+            }),
         };
         Ok(Some((line, self.record.iter().map(text).collect::<Result<_, _>>()?)))
     }
@@ -89,7 +129,10 @@ impl<'a> Rows<'a> {
         while matches!(self.bytes.get(start), Some(b'\n' | b'\r')) {
             start += 1;
         }
-        self.line += self.bytes[self.counted..start].iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.line += self.bytes[self.counted..start]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count() as u64;
         self.counted = start;
         self.line
     }
@@ -119,10 +162,18 @@ fn ends_inside_quotes(row: &[u8], delimiter: u8) -> bool {
 }
 
 fn column(path: &Path, header: &[String], wanted: &str, role: &'static str) -> Result<usize, DataError> {
-    let mut places = header.iter().enumerate().filter(|(_, name)| *name == wanted).map(|(place, _)| place);
+    let mut places = header
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| *name == wanted)
+        .map(|(place, _)| place);
     match (places.next(), places.next()) {
         (Some(place), None) => Ok(place),
-        (Some(_), Some(_)) => Err(DataError::AmbiguousColumn { path: path.to_owned(), column: wanted.to_owned(), role }),
+        (Some(_), Some(_)) => Err(DataError::AmbiguousColumn {
+            path: path.to_owned(),
+            column: wanted.to_owned(),
+            role,
+        }),
         (None, _) => Err(DataError::MissingColumn {
             path: path.to_owned(),
             column: wanted.to_owned(),
@@ -139,7 +190,13 @@ fn ragged(path: &Path, line: u64, expected: usize, found: usize, layout: &Layout
         (_, true) if found > expected => "; a field that holds a comma must be wrapped in double quotes",
         _ => "",
     };
-    DataError::RaggedRow { path: path.to_owned(), line, expected, found, hint: hint.to_owned() }
+    DataError::RaggedRow {
+        path: path.to_owned(),
+        line,
+        expected,
+        found,
+        hint: hint.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +208,9 @@ mod tests {
         assert!(ends_inside_quotes(b"\"a,1\nb,2\n", b','));
         assert!(ends_inside_quotes(b"\"a\"\",1\n", b','));
         assert!(!ends_inside_quotes(b"\"a\"\"\",1\n", b','));
-        assert!(!ends_inside_quotes(b"5\" pipe,1", b','), "a quote within a plain field is text");
+        assert!(
+            !ends_inside_quotes(b"5\" pipe,1", b','),
+            "a quote within a plain field is text"
+        );
     }
 }

@@ -1,19 +1,27 @@
 //! From component samples to RGB: libjpeg's `jdcolor.c` in 16-bit fixed point, and Pillow's way from CMYK to RGB.
 
-use super::{Plane, Scratch};
 use super::header::{Colour, Frame};
 use super::upsample::{Rows, upsample_row};
+use super::{Plane, Scratch};
 use crate::image::{Raster, Region};
 
 /// The pixels of `region`.
 pub(super) fn render(frame: &Frame, colour: Colour, region: Region, scratch: &mut Scratch) -> Raster {
     let mut raster = Raster::new(region.width, region.height);
     let Scratch { planes, chroma, .. } = scratch;
-    chroma.rows.resize_with(frame.components.len().max(chroma.rows.len()), Vec::new);
+    chroma
+        .rows
+        .resize_with(frame.components.len().max(chroma.rows.len()), Vec::new);
     for row in &mut chroma.rows {
         row.resize(region.width, 0);
     }
-    pulp::Arch::new().dispatch(Render { planes, chroma, colour, region, pixels: &mut raster.pixels });
+    pulp::Arch::new().dispatch(Render {
+        planes,
+        chroma,
+        colour,
+        region,
+        pixels: &mut raster.pixels,
+    });
     raster
 }
 
@@ -79,7 +87,12 @@ fn ycc_to_rgb(luma: u8, cb: u8, cr: u8) -> [u8; 4] {
     let (luma, cb, cr) = (i32::from(luma), i32::from(cb) - 128, i32::from(cr) - 128);
     let channel = |chroma: i32| luma.wrapping_add(chroma.wrapping_add(32768) >> 16).clamp(0, 255) as u8;
     let green = cb.wrapping_mul(-22554).wrapping_add(cr.wrapping_mul(-46802));
-    [channel(cr.wrapping_mul(91881)), channel(green), channel(cb.wrapping_mul(116130)), 0]
+    [
+        channel(cr.wrapping_mul(91881)),
+        channel(green),
+        channel(cb.wrapping_mul(116130)),
+        0,
+    ]
 }
 
 /// Pillow takes CMYK files to be inverted, as Adobe writes them, and converts by multiplying with what black leaves (`Convert.c`).

@@ -61,7 +61,13 @@ impl Stream {
     pub(super) fn interval(&self, index: usize) -> Option<Bits<'_>> {
         let end = *self.ends.get(index)?;
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        Some(Bits { data: &self.data, position: start, end, buffer: 0, count: 0 })
+        Some(Bits {
+            data: &self.data,
+            position: start,
+            end,
+            buffer: 0,
+            count: 0,
+        })
     }
 }
 
@@ -75,7 +81,10 @@ fn find_marker_byte(bytes: &[u8]) -> Option<usize> {
         }
         before += 16;
     }
-    bytes[before..].iter().position(|byte| *byte == 0xFF).map(|place| before + place)
+    bytes[before..]
+        .iter()
+        .position(|byte| *byte == 0xFF)
+        .map(|place| before + place)
 }
 
 /// Reads bits, most significant first. Past the end of its interval it gives whatever follows; [`Bits::overrun`] tells.
@@ -94,9 +103,16 @@ impl Bits<'_> {
     #[inline(always)]
     pub(super) fn refill(&mut self) {
         // Only the data of a damaged file ends here.
-        let word = self.data.get(self.position..).and_then(|rest| rest.first_chunk::<8>()).copied().unwrap_or_default();
+        let word = self
+            .data
+            .get(self.position..)
+            .and_then(|rest| rest.first_chunk::<8>())
+            .copied()
+            .unwrap_or_default();
         self.buffer |= u64::from_be_bytes(word) >> (self.count & 63);
-        self.position = self.position.wrapping_add((63u32.wrapping_sub(self.count) >> 3) as usize);
+        self.position = self
+            .position
+            .wrapping_add((63u32.wrapping_sub(self.count) >> 3) as usize);
         self.count |= 56;
     }
 
@@ -147,7 +163,11 @@ impl Bits<'_> {
 
 #[inline(always)]
 fn extend(value: i32, size: u32) -> i32 {
-    if size > 0 && value < 1 << (size - 1) { value - (1 << size) + 1 } else { value }
+    if size > 0 && value < 1 << (size - 1) {
+        value - (1 << size) + 1
+    } else {
+        value
+    }
 }
 
 /// One Huffman table.
@@ -183,7 +203,10 @@ impl Table {
                 if length <= LOOK {
                     let first = (code as usize) << (LOOK - length);
                     let entry = (u16::from(*symbol) << 8) | u16::try_from(length).ok()?;
-                    table.symbols.get_mut(first..first + (1 << (LOOK - length)))?.fill(entry);
+                    table
+                        .symbols
+                        .get_mut(first..first + (1 << (LOOK - length)))?
+                        .fill(entry);
                 }
                 code += 1;
             }
@@ -210,7 +233,10 @@ impl Table {
                 (0, 0) => (64, 0),
                 // Ends several blocks in progressive files; never in the table of a sequential one.
                 (_, 0) => continue,
-                _ => (run, extend((bits as i32 >> (LOOK as u32 - length - size)) & ((1 << size) - 1), size)),
+                _ => (
+                    run,
+                    extend((bits as i32 >> (LOOK as u32 - length - size)) & ((1 << size) - 1), size),
+                ),
             };
             *value = ((level as u32) << 16) | (run << 8) | (length + size);
         }
@@ -226,7 +252,11 @@ impl Table {
     #[inline(always)]
     pub(super) fn symbol(&self, bits: &mut Bits<'_>) -> Result<u8, BadCode> {
         let entry = self.symbols[bits.peek(LOOK as u32) as usize];
-        let entry = if entry != 0 { entry } else { self.long_symbol(bits.peek(16))? };
+        let entry = if entry != 0 {
+            entry
+        } else {
+            self.long_symbol(bits.peek(16))?
+        };
         bits.consume(u32::from(entry & 0xFF));
         Ok((entry >> 8) as u8)
     }
@@ -235,9 +265,14 @@ impl Table {
     #[cold]
     #[inline(never)]
     fn long_symbol(&self, code: u32) -> Result<u16, BadCode> {
-        let length = (LOOK + 1..=16).find(|length| code < self.limits[*length]).ok_or(BadCode)?;
+        let length = (LOOK + 1..=16)
+            .find(|length| code < self.limits[*length])
+            .ok_or(BadCode)?;
         let place = (code >> (16 - length)) as i32 + self.offsets[length];
-        let symbol = usize::try_from(place).ok().and_then(|place| self.listed.get(place)).ok_or(BadCode)?;
+        let symbol = usize::try_from(place)
+            .ok()
+            .and_then(|place| self.listed.get(place))
+            .ok_or(BadCode)?;
         Ok((u16::from(*symbol) << 8) | length as u16)
     }
 }

@@ -77,8 +77,9 @@ pub(super) enum Segment {
 
 /// Natural position of each coefficient in zigzag order.
 pub(super) const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57,
-    50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
 ];
 
 impl Header {
@@ -230,7 +231,12 @@ impl Header {
         if rest.len() < usize::from(*count) * 3 {
             return Err(damaged("its frame header is too short"));
         }
-        let mut frame = Frame { width: width.into(), height: height.into(), progressive, ..Frame::default() };
+        let mut frame = Frame {
+            width: width.into(),
+            height: height.into(),
+            progressive,
+            ..Frame::default()
+        };
         for entry in rest.chunks_exact(3).take(usize::from(*count)) {
             let (across, down) = (usize::from(entry[1] >> 4), usize::from(entry[1] & 15));
             if !(1..=4).contains(&across) || !(1..=4).contains(&down) || entry[2] > 3 {
@@ -238,7 +244,16 @@ impl Header {
             }
             let quantization = usize::from(entry[2]);
             let (width, height, blocks_across, blocks_down) = (0, 0, 0, 0);
-            frame.components.push(Component { id: entry[0], across, down, quantization, width, height, blocks_across, blocks_down });
+            frame.components.push(Component {
+                id: entry[0],
+                across,
+                down,
+                quantization,
+                width,
+                height,
+                blocks_across,
+                blocks_down,
+            });
         }
         frame.measure();
         self.frame = frame;
@@ -254,8 +269,11 @@ impl Header {
             }
             let mut table = [0u16; 64];
             for (place, natural) in ZIGZAG.iter().enumerate() {
-                table[usize::from(*natural)] =
-                    if wide { u16::from_be_bytes([rest[place * 2], rest[place * 2 + 1]]) } else { u16::from(rest[place]) };
+                table[usize::from(*natural)] = if wide {
+                    u16::from_be_bytes([rest[place * 2], rest[place * 2 + 1]])
+                } else {
+                    u16::from(rest[place])
+                };
             }
             self.quantization[slot] = Some(table);
             body = &rest[size..];
@@ -293,9 +311,19 @@ impl Header {
         }
         let mut components = Vec::with_capacity(count);
         for entry in rest.chunks_exact(2).take(count) {
-            let component = self.frame.components.iter().position(|component| component.id == entry[0]).ok_or_else(malformed)?;
+            let component = self
+                .frame
+                .components
+                .iter()
+                .position(|component| component.id == entry[0])
+                .ok_or_else(malformed)?;
             let (dc, ac) = (usize::from(entry[1] >> 4), usize::from(entry[1] & 15));
-            if dc > 3 || ac > 3 || components.iter().any(|known: &ScanComponent| known.component == component) {
+            if dc > 3
+                || ac > 3
+                || components
+                    .iter()
+                    .any(|known: &ScanComponent| known.component == component)
+            {
                 return Err(malformed());
             }
             components.push(ScanComponent { component, dc, ac });
@@ -303,19 +331,47 @@ impl Header {
         let tail = &rest[count * 2..];
         let (first, last, high, low) = (usize::from(tail[0]), usize::from(tail[1]), tail[2] >> 4, tail[2] & 15);
         if !self.frame.progressive {
-            return Ok(Scan { components, first: 0, last: 63, high: 0, low: 0 });
+            return Ok(Scan {
+                components,
+                first: 0,
+                last: 63,
+                high: 0,
+                low: 0,
+            });
         }
-        if first > last || last > 63 || low > 13 || (first == 0 && last != 0) || (first > 0 && count != 1) || (high != 0 && high != low + 1) {
+        if first > last
+            || last > 63
+            || low > 13
+            || (first == 0 && last != 0)
+            || (first > 0 && count != 1)
+            || (high != 0 && high != low + 1)
+        {
             return Err(malformed());
         }
-        Ok(Scan { components, first, last, high, low })
+        Ok(Scan {
+            components,
+            first,
+            last,
+            high,
+            low,
+        })
     }
 }
 
 impl Frame {
     fn measure(&mut self) {
-        self.across_max = self.components.iter().map(|component| component.across).max().unwrap_or(1);
-        self.down_max = self.components.iter().map(|component| component.down).max().unwrap_or(1);
+        self.across_max = self
+            .components
+            .iter()
+            .map(|component| component.across)
+            .max()
+            .unwrap_or(1);
+        self.down_max = self
+            .components
+            .iter()
+            .map(|component| component.down)
+            .max()
+            .unwrap_or(1);
         let (mcus_across, mcus_down) = (self.mcus_across(), self.mcus_down());
         for component in &mut self.components {
             component.width = (self.width * component.across).div_ceil(self.across_max);

@@ -187,8 +187,19 @@ mod tests {
         }
         let mut samples = vec![0; 24 * 8];
         let table = &[factor; 64];
-        pulp::Arch::new().dispatch(Reconstruct { groups: &[group], table, across: 0..3, samples: &mut samples, stride: 24 });
-        assert!(samples.chunks(24).all(|row| row[..8].iter().chain(&row[16..]).all(|sample| *sample == 128)), "empty blocks are grey");
+        pulp::Arch::new().dispatch(Reconstruct {
+            groups: &[group],
+            table,
+            across: 0..3,
+            samples: &mut samples,
+            stride: 24,
+        });
+        assert!(
+            samples
+                .chunks(24)
+                .all(|row| row[..8].iter().chain(&row[16..]).all(|sample| *sample == 128)),
+            "empty blocks are grey"
+        );
         samples.chunks(24).flat_map(|row| row[8..16].to_vec()).collect()
     }
 
@@ -198,7 +209,12 @@ mod tests {
             let mut block = [0; 64];
             block[0] = dc;
             let expected = ((f64::from(dc) * 3.0 / 8.0).round() + 128.0).clamp(0.0, 255.0) as u8;
-            assert!(middle_block(&block, 3).iter().all(|sample| sample.abs_diff(expected) <= 1), "{dc}");
+            assert!(
+                middle_block(&block, 3)
+                    .iter()
+                    .all(|sample| sample.abs_diff(expected) <= 1),
+                "{dc}"
+            );
         }
     }
 
@@ -214,7 +230,10 @@ mod tests {
                 let cosine = |p: f64, n: f64| ((2.0 * p + 1.0) * n * std::f64::consts::PI / 16.0).cos();
                 exact += f64::from(*value) * 4.0 * scale(u) * scale(v) * cosine(x, u) * cosine(y, v) / 4.0;
             }
-            assert!((f64::from(*sample) - exact.clamp(0.0, 255.0)).abs() <= 1.0, "sample {place}: {sample} for {exact}");
+            assert!(
+                (f64::from(*sample) - exact.clamp(0.0, 255.0)).abs() <= 1.0,
+                "sample {place}: {sample} for {exact}"
+            );
         }
     }
 

@@ -49,13 +49,20 @@ struct Plane {
 /// # Errors
 ///
 /// When the file is damaged or of a kind that is not read.
-pub(crate) fn decode(bytes: &[u8], header: Header, region: Region, scratch: &mut Scratch) -> Result<Raster, ImageError> {
+pub(crate) fn decode(
+    bytes: &[u8],
+    header: Header,
+    region: Region,
+    scratch: &mut Scratch,
+) -> Result<Raster, ImageError> {
     let mut header = header;
     let frame = header.frame.clone();
     prepare(&frame, scratch)?;
     let streamed = header.sequential_in_one_scan();
     if !streamed {
-        scratch.coefficients.resize_with(frame.components.len(), Coefficients::default);
+        scratch
+            .coefficients
+            .resize_with(frame.components.len(), Coefficients::default);
         for (store, component) in scratch.coefficients.iter_mut().zip(&frame.components) {
             store.reset(component.blocks_across, component.blocks_down);
         }

@@ -12,7 +12,11 @@ pub(super) struct DcFirst<'a> {
 
 impl<'a> DcFirst<'a> {
     pub(super) fn new(tables: Vec<&'a Table>, low: u8) -> Self {
-        Self { tables, low, predictors: [0; 4] }
+        Self {
+            tables,
+            low,
+            predictors: [0; 4],
+        }
     }
 }
 
@@ -61,7 +65,12 @@ struct Band {
 
 impl Band {
     fn new(scan: &Scan) -> Self {
-        Self { first: scan.first, end: scan.last + 1, low: scan.low, ended: 0 }
+        Self {
+            first: scan.first,
+            end: scan.last + 1,
+            low: scan.low,
+            ended: 0,
+        }
     }
 }
 
@@ -72,7 +81,10 @@ pub(super) struct AcFirst<'a> {
 
 impl<'a> AcFirst<'a> {
     pub(super) fn new(table: &'a Table, scan: &Scan) -> Self {
-        Self { table, band: Band::new(scan) }
+        Self {
+            table,
+            band: Band::new(scan),
+        }
     }
 }
 
@@ -103,7 +115,10 @@ pub(super) struct AcRefine<'a> {
 
 impl<'a> AcRefine<'a> {
     pub(super) fn new(table: &'a Table, scan: &Scan) -> Self {
-        Self { table, band: Band::new(scan) }
+        Self {
+            table,
+            band: Band::new(scan),
+        }
     }
 
     /// Refines the coefficients that are known, from `place` on, and stops at the zero after `zeros` others, or at the band's end.

@@ -113,7 +113,13 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(stream: &'a Stream, restart_interval: usize) -> Self {
         let bits = stream.interval(0).expect("a scan has an interval");
-        Self { stream, bits, interval: 0, restart_interval, left: restart_interval }
+        Self {
+            stream,
+            bits,
+            interval: 0,
+            restart_interval,
+            left: restart_interval,
+        }
     }
 
     /// Reads a row of units into `rows`, one slice for each component that starts at its first block row.
@@ -133,7 +139,14 @@ impl<'a> Walk<'a> {
                 for down in 0..place.down {
                     for across in unit * place.across..(unit + 1) * place.across {
                         let group = &mut row[down * place.groups + across / GROUP];
-                        code.block(&mut bits, slot, &mut Block { group, lane: across % GROUP })?;
+                        code.block(
+                            &mut bits,
+                            slot,
+                            &mut Block {
+                                group,
+                                lane: across % GROUP,
+                            },
+                        )?;
                     }
                 }
             }
@@ -178,7 +191,12 @@ pub(super) fn decode_streamed(
     tables: &[Option<[u16; 64]>],
     (region, scratch): (Region, &mut Scratch),
 ) -> Result<(), ImageError> {
-    let Scratch { entropy, coefficients, planes, .. } = scratch;
+    let Scratch {
+        entropy,
+        coefficients,
+        planes,
+        ..
+    } = scratch;
     let layout = Layout::new(frame, scan);
     coefficients.resize_with(frame.components.len(), Coefficients::default);
     let needed: Vec<Blocks> = planes.iter().map(|plane| Blocks::needed(plane, region)).collect();
@@ -191,14 +209,25 @@ pub(super) fn decode_streamed(
             coefficients[place.component].reset(blocks, place.down);
         }
         let mut rows = rows_from(coefficients, &layout, 0);
-        arch.dispatch(ReadRow { walk: &mut walk, layout: &layout, code: &mut code, rows: &mut rows })
-            .map_err(|BadCode| ends_early(unit_row, &layout))?;
+        arch.dispatch(ReadRow {
+            walk: &mut walk,
+            layout: &layout,
+            code: &mut code,
+            rows: &mut rows,
+        })
+        .map_err(|BadCode| ends_early(unit_row, &layout))?;
         for place in &layout.components {
             let table = tables[place.component].as_ref().expect("the caller found the table");
             for down in 0..place.down {
                 let block_row = unit_row * place.down + down;
                 let groups = &coefficients[place.component].groups[down * place.groups..][..place.groups];
-                reconstruct(&mut planes[place.component], &needed[place.component], block_row, groups, table);
+                reconstruct(
+                    &mut planes[place.component],
+                    &needed[place.component],
+                    block_row,
+                    groups,
+                    table,
+                );
             }
         }
     }
@@ -206,27 +235,59 @@ pub(super) fn decode_streamed(
 }
 
 /// Decodes one of several scans into the coefficients that are kept.
-pub(super) fn decode_stored(header: &Header, frame: &Frame, scan: &Scan, scratch: &mut Scratch) -> Result<(), ImageError> {
-    let Scratch { entropy, coefficients, .. } = scratch;
+pub(super) fn decode_stored(
+    header: &Header,
+    frame: &Frame,
+    scan: &Scan,
+    scratch: &mut Scratch,
+) -> Result<(), ImageError> {
+    let Scratch {
+        entropy, coefficients, ..
+    } = scratch;
     let layout = Layout::new(frame, scan);
     let walk = Walk::new(entropy, header.restart_interval);
     if !frame.progressive {
         return walk_all(walk, &layout, Sequential::new(header, scan)?, coefficients);
     }
     match (scan.first, scan.high) {
-        (0, 0) => walk_all(walk, &layout, DcFirst::new(dc_tables(header, scan)?, scan.low), coefficients),
+        (0, 0) => walk_all(
+            walk,
+            &layout,
+            DcFirst::new(dc_tables(header, scan)?, scan.low),
+            coefficients,
+        ),
         (0, _) => walk_all(walk, &layout, DcRefine::new(scan.low), coefficients),
-        (_, 0) => walk_all(walk, &layout, AcFirst::new(ac_tables(header, scan)?[0], scan), coefficients),
-        (_, _) => walk_all(walk, &layout, AcRefine::new(ac_tables(header, scan)?[0], scan), coefficients),
+        (_, 0) => walk_all(
+            walk,
+            &layout,
+            AcFirst::new(ac_tables(header, scan)?[0], scan),
+            coefficients,
+        ),
+        (_, _) => walk_all(
+            walk,
+            &layout,
+            AcRefine::new(ac_tables(header, scan)?[0], scan),
+            coefficients,
+        ),
     }
 }
 
-fn walk_all<C: Code>(mut walk: Walk<'_>, layout: &Layout, mut code: C, stores: &mut [Coefficients]) -> Result<(), ImageError> {
+fn walk_all<C: Code>(
+    mut walk: Walk<'_>,
+    layout: &Layout,
+    mut code: C,
+    stores: &mut [Coefficients],
+) -> Result<(), ImageError> {
     let arch = pulp::Arch::new();
     for unit_row in 0..layout.units_down {
         let mut rows = rows_from(stores, layout, unit_row);
-        arch.dispatch(ReadRow { walk: &mut walk, layout, code: &mut code, rows: &mut rows })
-            .map_err(|BadCode| ends_early(unit_row, layout))?;
+        arch.dispatch(ReadRow {
+            walk: &mut walk,
+            layout,
+            code: &mut code,
+            rows: &mut rows,
+        })
+        .map_err(|BadCode| ends_early(unit_row, layout))?;
     }
     Ok(())
 }
@@ -242,12 +303,21 @@ fn rows_from<'a>(stores: &'a mut [Coefficients], layout: &Layout, unit_row: usiz
 }
 
 /// Gives the samples of a file whose coefficients were kept.
-pub(super) fn reconstruct_stored(frame: &Frame, tables: &[Option<[u16; 64]>], region: Region, scratch: &mut Scratch) -> Result<(), ImageError> {
+pub(super) fn reconstruct_stored(
+    frame: &Frame,
+    tables: &[Option<[u16; 64]>],
+    region: Region,
+    scratch: &mut Scratch,
+) -> Result<(), ImageError> {
     for (index, component) in frame.components.iter().enumerate() {
         let Some(table) = &tables[index] else {
             return Err(ImageError::damaged("JPEG", "a component has no data"));
         };
-        let Component { blocks_across, blocks_down, .. } = *component;
+        let Component {
+            blocks_across,
+            blocks_down,
+            ..
+        } = *component;
         let width = blocks_across.div_ceil(GROUP);
         let plane = &mut scratch.planes[index];
         let needed = Blocks::needed(plane, region);
@@ -265,7 +335,13 @@ fn reconstruct(plane: &mut Plane, needed: &Blocks, block_row: usize, groups: &[G
     }
     let stride = plane.stride;
     let samples = &mut plane.samples[block_row * 8 * stride..][..8 * stride];
-    pulp::Arch::new().dispatch(Reconstruct { groups, table, across: needed.across.clone(), samples, stride });
+    pulp::Arch::new().dispatch(Reconstruct {
+        groups,
+        table,
+        across: needed.across.clone(),
+        samples,
+        stride,
+    });
 }
 
 /// The blocks of a component that a region's pixels depend on.
@@ -291,7 +367,10 @@ impl Blocks {
 
 fn ends_early(unit_row: usize, layout: &Layout) -> ImageError {
     let percent = unit_row * 100 / layout.units_down;
-    ImageError::damaged("JPEG", &format!("its data breaks off or is damaged after {percent}% of the rows"))
+    ImageError::damaged(
+        "JPEG",
+        &format!("its data breaks off or is damaged after {percent}% of the rows"),
+    )
 }
 
 fn dc_tables<'a>(header: &'a Header, scan: &Scan) -> Result<Vec<&'a Table>, ImageError> {
@@ -317,7 +396,11 @@ struct Sequential<'a> {
 
 impl<'a> Sequential<'a> {
     fn new(header: &'a Header, scan: &Scan) -> Result<Self, ImageError> {
-        Ok(Self { dc: dc_tables(header, scan)?, ac: ac_tables(header, scan)?, predictors: [0; 4] })
+        Ok(Self {
+            dc: dc_tables(header, scan)?,
+            ac: ac_tables(header, scan)?,
+            predictors: [0; 4],
+        })
     }
 }
 

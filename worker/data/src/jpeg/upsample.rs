@@ -18,12 +18,35 @@ pub(super) fn upsample_row(plane: &Plane, y: usize, left: usize, row: &mut [u8],
         (1, 1) => row.copy_from_slice(&line(plane, y)[left..left + row.len()]),
         (2, 1) if width > 2 => {
             fill(sums, line(plane, y).iter().map(|sample| u16::from(*sample)));
-            widen(sums, left, row, Rounding { even: 1, odd: 2, shift: 2 });
+            widen(
+                sums,
+                left,
+                row,
+                Rounding {
+                    even: 1,
+                    odd: 2,
+                    shift: 2,
+                },
+            );
         }
         (2, 2) if width > 2 => {
             let (near, far) = neighbours(plane, y);
-            fill(sums, near.iter().zip(far).map(|(near, far)| (3 * u16::from(*near)).wrapping_add(u16::from(*far))));
-            widen(sums, left, row, Rounding { even: 8, odd: 7, shift: 4 });
+            fill(
+                sums,
+                near.iter()
+                    .zip(far)
+                    .map(|(near, far)| (3 * u16::from(*near)).wrapping_add(u16::from(*far))),
+            );
+            widen(
+                sums,
+                left,
+                row,
+                Rounding {
+                    even: 8,
+                    odd: 7,
+                    shift: 4,
+                },
+            );
         }
         (1, 2) => {
             let (near, far) = neighbours(plane, y);
@@ -48,7 +71,11 @@ fn line(plane: &Plane, y: usize) -> &[u8] {
 /// The sample row that pixel row `y` lies in, and the other one that is near.
 fn neighbours(plane: &Plane, y: usize) -> (&[u8], &[u8]) {
     let near = y / 2;
-    let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(plane.height - 1) };
+    let far = if y.is_multiple_of(2) {
+        near.saturating_sub(1)
+    } else {
+        (near + 1).min(plane.height - 1)
+    };
     (line(plane, near), line(plane, far))
 }
 

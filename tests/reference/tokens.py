@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Golden token ids from transformers, for the tokenising of firn-data.
+
+    python tests/reference/tokens.py [.cache/minilm/tokenizer.json]    # rewrites worker/data/tests/fixtures/tokens
+
+Needs transformers. `tiny.json` is a WordPiece tokenizer that is made here, of the kind that BERT uses; with a path, the ids of that
+tokenizer are written as well (and compared in the test where `make minilm` has put the file).
+"""
+
+import json
+import pathlib
+import sys
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "worker/data/tests/fixtures/tokens"
+
+TEXTS = [
+    "The film is good.",
+    "A slow, lovely film; not a bad one!",
+    "naïve Café ＦＵＬＬ width — and a dash",
+    "unbelievably   long\tspaces\nand lines",
+    "电影 很好 film",
+    "x",
+    "[MASK] is a special token, [SEP] too",
+    "🙂 emoji are unknown words",
+    " ".join(["film good bad"] * 60),
+    "don't can't 3.14 1,000 e-mail@example.com",
+]
+
+
+def tiny():
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words += list("abcdefghijklmnopqrstuvwxyz0123456789.,;!?'-@[]") + [f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"]
+    words += ["film", "good", "bad", "the", "is", "not", "slow", "love", "##ly", "##able", "un", "##bel", "##ie", "long", "电", "影"]
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    # Settings that must not matter: Firn sets its own.
+    tokenizer.enable_padding(length=128, pad_id=0, pad_token="[PAD]")
+    tokenizer.enable_truncation(128)
+    return tokenizer
+
+
+def golden(path, lengths):
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path), pad_token="[PAD]")
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    batches = []
+    for length in lengths:
+        encoded = tokenizer(TEXTS, truncation=True, max_length=length, padding="longest")
+        batches.append({"max_length": length, "ids": encoded["input_ids"], "mask": encoded["attention_mask"]})
+    return batches
+
+
+def write(name, batches):
+    rows = []
+    for batch in batches:
+        ids = ",\n        ".join(json.dumps(row) for row in batch["ids"])
+        mask = ",\n        ".join(json.dumps(row) for row in batch["mask"])
+        rows.append(f'    {{"max_length": {batch["max_length"]},\n      "ids": [\n        {ids}],\n      "mask": [\n        {mask}]}}')
+    texts = ",\n    ".join(json.dumps(text, ensure_ascii=False) for text in TEXTS)
+    text = f'{{\n  "texts": [\n    {texts}\n  ],\n  "batches": [\n' + ",\n".join(rows) + "\n  ]\n}\n"
+    json.loads(text)
+    (FOLDER / name).write_text(text)
+
+
+def main():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    tiny().save(str(FOLDER / "tiny.json"))
+    write("tiny_expected.json", golden(FOLDER / "tiny.json", [256, 12, 4]))
+    for path in sys.argv[1:]:
+        write("minilm_expected.json", golden(pathlib.Path(path), [64, 12]))
+    print(f"{sum(path.stat().st_size for path in FOLDER.iterdir()) >> 10} KiB in {FOLDER}")
+
+
+if __name__ == "__main__":
+    main()

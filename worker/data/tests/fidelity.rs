@@ -1,0 +1,174 @@
+//! Crops equal Pillow's and torchvision's, and token ids transformers'. The golden files are made by `tests/reference/preprocessing.py`
+//! and `tests/reference/tokens.py`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use firn_core::spec::Preprocessing;
+use firn_data::{BatchTensors, Content, Loader, LoaderOptions, Preprocessor, Sample, Split, SplitName};
+use serde_json::Value;
+
+fn fixtures(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn images(resize: u32, crop: u32) -> Preprocessor {
+    let preprocessing = Preprocessing::Image {
+        resize,
+        crop,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
+    Preprocessor::new(&preprocessing, None, None).unwrap()
+}
+
+/// (largest difference, share of bytes that differ by more than 1)
+fn difference(ours: &[u8], theirs: &[u8]) -> (u8, f64) {
+    assert_eq!(ours.len(), theirs.len());
+    let differences = || ours.iter().zip(theirs).map(|(ours, theirs)| ours.abs_diff(*theirs));
+    (
+        differences().max().unwrap_or(0),
+        differences().filter(|difference| *difference > 1).count() as f64 / ours.len() as f64,
+    )
+}
+
+#[test]
+fn crops_equal_pillow_and_torchvision() {
+    let folder = fixtures("images");
+    let cases = read_json(&folder.join("cases.json"));
+    let cases = cases["cases"].as_array().unwrap();
+    assert!(cases.len() >= 70, "{} cases", cases.len());
+    let mut wrong = Vec::new();
+    for case in cases {
+        let file = case["file"].as_str().unwrap();
+        let number = |field: &str| u32::try_from(case[field].as_u64().unwrap()).unwrap();
+        let ours = images(number("resize"), number("crop")).crop_bytes(&fs::read(folder.join(file)).unwrap());
+        let theirs = image::open(folder.join(case["expected"].as_str().unwrap()))
+            .unwrap()
+            .into_rgb8()
+            .into_raw();
+        match ours {
+            Err(reason) => wrong.push(format!("{file}: {reason}")),
+            Ok(ours) => {
+                let (largest, beyond) = difference(&ours, &theirs);
+                if largest > 0 {
+                    wrong.push(format!(
+                        "{file}: differs by up to {largest}, {:.3}% of bytes by more than 1",
+                        beyond * 100.0
+                    ));
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} crops differ:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn pixels_are_normalised_as_torchvision_does() {
+    let path = fixtures("images/usual.jpg");
+    let sample = Sample {
+        id: "usual.jpg".to_owned(),
+        label: 1,
+        content: Content::File {
+            path: path.clone(),
+            size: 0,
+        },
+    };
+    let split = Arc::new(Split {
+        name: SplitName::Train,
+        samples: vec![sample],
+    });
+    let options = LoaderOptions {
+        threads: 0,
+        batches_ahead: 1,
+    };
+    let batch = Loader::start(split, Arc::new(images(256, 224)), [vec![0]].into_iter(), options)
+        .next()
+        .unwrap();
+    let BatchTensors::Images {
+        pixels,
+        height: 224,
+        width: 224,
+    } = batch.tensors
+    else {
+        panic!("images of 224 pixels")
+    };
+    let bytes = images(256, 224).crop_bytes(&fs::read(path).unwrap()).unwrap();
+    assert_eq!(pixels.len(), bytes.len());
+    let (mean, std) = ([0.485f32, 0.456, 0.406], [0.229f32, 0.224, 0.225]);
+    for (place, (pixel, byte)) in pixels.iter().zip(bytes).enumerate() {
+        let channel = place % 3;
+        assert_eq!(*pixel, (f32::from(byte) / 255.0 - mean[channel]) / std[channel]);
+    }
+}
+
+fn token_batches(tokenizer: &Path, expected: &Value) {
+    let texts = expected["texts"].as_array().unwrap();
+    let sample = |text: &Value| Sample {
+        id: String::new(),
+        label: 0,
+        content: Content::Text(text.as_str().unwrap().to_owned()),
+    };
+    let split = Arc::new(Split {
+        name: SplitName::Train,
+        samples: texts.iter().map(sample).collect(),
+    });
+    for batch in expected["batches"].as_array().unwrap() {
+        let max_length = u32::try_from(batch["max_length"].as_u64().unwrap()).unwrap();
+        let preprocessor = Preprocessor::new(
+            &Preprocessing::Text {
+                max_length: Some(max_length),
+            },
+            Some(tokenizer),
+            Some(512),
+        )
+        .unwrap();
+        let plan = [(0..split.len()).collect::<Vec<_>>()].into_iter();
+        let options = LoaderOptions {
+            threads: 2,
+            batches_ahead: 1,
+        };
+        let tensors = Loader::start(Arc::clone(&split), Arc::new(preprocessor), plan, options)
+            .next()
+            .unwrap()
+            .tensors;
+        let BatchTensors::Tokens { ids, mask, length } = tensors else {
+            panic!("tokens")
+        };
+        for (row, text) in texts.iter().enumerate() {
+            let numbers = |field: &str| -> Vec<i64> { serde_json::from_value(batch[field][row].clone()).unwrap() };
+            let part = row * length..(row + 1) * length;
+            assert_eq!(ids[part.clone()], numbers("ids"), "ids of {text} cut at {max_length}");
+            assert_eq!(mask[part], numbers("mask"), "mask of {text} cut at {max_length}");
+        }
+    }
+}
+
+#[test]
+fn token_ids_equal_those_of_transformers() {
+    token_batches(
+        &fixtures("tokens/tiny.json"),
+        &read_json(&fixtures("tokens/tiny_expected.json")),
+    );
+}
+
+#[test]
+fn token_ids_of_the_demo_encoder_equal_those_of_transformers() {
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/minilm/tokenizer.json");
+    if !tokenizer.exists() {
+        println!("skipped: {} is absent; `make minilm` gets it", tokenizer.display());
+        return;
+    }
+    token_batches(&tokenizer, &read_json(&fixtures("tokens/minilm_expected.json")));
+}

@@ -1,0 +1,254 @@
+//! What an index says about data that is in order.
+
+use std::fs;
+use std::path::Path;
+
+use firn_core::spec::{DataFormat, DataSpec, Preprocessing, SplitSource};
+use firn_data::{Content, Dataset, Split, index, scan};
+
+fn write(root: &Path, name: &str, bytes: &[u8]) {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn spec(root: &Path, format: DataFormat) -> DataSpec {
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    DataSpec {
+        format,
+        train: path("train"),
+        validation: root.join("val").exists().then(|| SplitSource::Path(path("val"))),
+        test: root.join("test").exists().then(|| SplitSource::Path(path("test"))),
+        preprocessing: Preprocessing::Text { max_length: None },
+        max_quarantined: 0,
+    }
+}
+
+fn csv() -> DataFormat {
+    DataFormat::Table {
+        delimiter: ',',
+        quoted: true,
+        text: "text".to_owned(),
+        label: "label".to_owned(),
+    }
+}
+
+fn ids(split: &Split) -> Vec<&str> {
+    split.samples.iter().map(|sample| sample.id.as_str()).collect()
+}
+
+fn texts(split: &Split) -> Vec<(&str, u32)> {
+    let text = |content| match content {
+        &Content::Text(ref text) => text.as_str(),
+        &Content::File { .. } => panic!("a text"),
+    };
+    split
+        .samples
+        .iter()
+        .map(|sample| (text(&sample.content), sample.label))
+        .collect()
+}
+
+#[test]
+fn an_image_folder_is_listed_as_torchvision_lists_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let names = [
+        "b/z.jpg",
+        "b/deep/er/a.PNG",
+        "b/deep/z.jpeg",
+        "b/a.JPG",
+        "B/1.jpg",
+        "a/.hidden.jpg",
+        "a/2.jpg",
+        "a/10.jpg",
+        "a/x.txt",
+        "c.jpg",
+    ];
+    for name in names {
+        write(root, &format!("train/{name}"), name.as_bytes());
+    }
+    let dataset = index(&spec(root, DataFormat::ImageFolder), 0).unwrap();
+    assert_eq!(dataset.classes, ["B", "a", "b"]);
+    assert_eq!(
+        ids(&dataset.train),
+        [
+            "B/1.jpg",
+            "a/10.jpg",
+            "a/2.jpg",
+            "b/a.JPG",
+            "b/z.jpg",
+            "b/deep/z.jpeg",
+            "b/deep/er/a.PNG"
+        ]
+    );
+    assert_eq!(dataset.train.class_counts(3), [1, 2, 4]);
+    assert_eq!(
+        dataset.warnings,
+        ["train: ignored 2 files that are not an image by extension or not in a class folder, the first is c.jpg"]
+    );
+}
+
+#[test]
+fn tables_of_all_kinds_give_the_same_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(
+        root,
+        "a/train",
+        "\u{feff}label,text\r\n10,\"good, \"\"very\"\" good\"\r\n9,bad\r\n".as_bytes(),
+    );
+    write(root, "b/train", b"text\tlabel\ngood, \"very\" good\t10\nbad\t9");
+    write(root, "c/train", b"{\"text\": \"good, \\\"very\\\" good\", \"label\": 10}\n{\"text\": \"bad\", \"label\": \"9\", \"more\": []}\n");
+    let tsv = DataFormat::Table {
+        delimiter: '\t',
+        quoted: false,
+        text: "text".to_owned(),
+        label: "label".to_owned(),
+    };
+    let json = DataFormat::JsonLines {
+        text: "text".to_owned(),
+        label: "label".to_owned(),
+    };
+    let formats = [
+        ("a", csv(), ["train:2", "train:3"]),
+        ("b", tsv, ["train:2", "train:3"]),
+        ("c", json, ["train:1", "train:2"]),
+    ];
+    for (name, format, lines) in formats {
+        let dataset = index(&spec(&root.join(name), format), 0).unwrap();
+        assert_eq!(dataset.classes, ["9", "10"], "numbers sort by value");
+        assert_eq!(texts(&dataset.train), [("good, \"very\" good", 1), ("bad", 0)]);
+        assert_eq!(ids(&dataset.train), lines);
+    }
+}
+
+#[test]
+fn labels_of_json_lines_may_be_booleans() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        folder.path(),
+        "train",
+        b"{\"text\": \"a\", \"label\": true}\n{\"text\": \"b\", \"label\": false}\n",
+    );
+    let json = DataFormat::JsonLines {
+        text: "text".to_owned(),
+        label: "label".to_owned(),
+    };
+    assert_eq!(index(&spec(folder.path(), json), 0).unwrap().classes, ["false", "true"]);
+}
+
+#[test]
+fn a_person_is_warned_of_what_the_job_survives() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for name in [
+        "train/ants/1.jpg",
+        "train/ants/2.jpg",
+        "train/bees/1.jpg",
+        "val/ants/2.jpg",
+        "val/ants/3.jpg",
+    ] {
+        write(root, name, name.rsplit_once('/').unwrap().1.as_bytes());
+    }
+    write(root, "train/bees/3.jpg", b"other");
+    fs::create_dir(root.join("val/wasps")).unwrap();
+    let dataset = index(&spec(root, DataFormat::ImageFolder), 0).unwrap();
+    assert_eq!(
+        dataset.warnings,
+        [
+            "validation: class folder `wasps` holds no images",
+            "validation: no sample of 1 of 2 classes (`bees`); in macro means they count as 0",
+            "validation: 1 of 2 images are also in train; the first is ants/2.jpg = ants/2.jpg",
+        ]
+    );
+}
+
+#[test]
+fn texts_that_two_splits_share_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "train", b"text,label\na,0\nb,1\nc,0\n");
+    write(folder.path(), "test", b"text,label\nc ,0\nd,1\na,0\n");
+    let warnings = index(&spec(folder.path(), csv()), 0).unwrap().warnings;
+    assert_eq!(
+        warnings,
+        ["test: 2 of 3 texts are also in train; the first is test:2 = train:4"]
+    );
+}
+
+/// 40 samples of class `x` and 20 of class `y`.
+fn table(order: impl Iterator<Item = u32>) -> String {
+    let row = |i: u32| format!("text {i},{}\n", if i % 3 == 0 { "y" } else { "x" });
+    std::iter::once("text,label\n".to_owned())
+        .chain(order.map(row))
+        .collect()
+}
+
+fn split_by_fractions(root: &Path, seed: u64) -> Dataset {
+    let fractions = DataSpec {
+        validation: Some(SplitSource::FractionOfTrain(0.2)),
+        test: Some(SplitSource::FractionOfTrain(0.1)),
+        ..spec(root, csv())
+    };
+    index(&fractions, seed).unwrap()
+}
+
+#[test]
+fn fractions_are_stratified_disjoint_and_repeatable() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "train", table(0..60).as_bytes());
+    let dataset = split_by_fractions(folder.path(), 3);
+    let (validation, test) = (dataset.validation.unwrap(), dataset.test.unwrap());
+    assert_eq!(validation.class_counts(2), [8, 4]);
+    assert_eq!(test.class_counts(2), [4, 2]);
+    assert_eq!(dataset.train.class_counts(2), [28, 14]);
+    let mut all: Vec<&str> = [&dataset.train, &validation, &test]
+        .into_iter()
+        .flat_map(|split| ids(split))
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 60, "each sample is in one split");
+
+    let again = split_by_fractions(folder.path(), 3);
+    assert_eq!(again.validation.unwrap().digest(), validation.digest());
+    let other = split_by_fractions(folder.path(), 4);
+    assert_ne!(
+        ids(&other.validation.unwrap()),
+        ids(&validation),
+        "the seed draws the split"
+    );
+}
+
+#[test]
+fn a_digest_follows_ids_labels_and_contents_but_not_the_place_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = |name: &str, table: &str| {
+        let root = folder.path().join(name);
+        write(&root, "train", table.as_bytes());
+        index(&spec(&root, csv()), 0).unwrap().train.digest()
+    };
+    let first = digest("a", "text,label\na,0\nb,1\n");
+    assert_eq!(digest("elsewhere", "text,label\na,0\nb,1\n"), first);
+    assert_eq!(first.len(), 64);
+    for changed in [
+        "text,label\na,0\nc,1\n",
+        "text,label\na,1\nb,0\n",
+        "text,label\n\na,0\nb,1\n",
+        "text,label\na,0\nb,1\nc,1\n",
+    ] {
+        assert_ne!(digest("changed", changed), first, "{changed:?}");
+    }
+}
+
+#[test]
+fn a_scan_reads_every_byte_and_digests_it() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "train", b"text,label\nab,0\ncde,1\nf,1\n");
+    let train = index(&spec(folder.path(), csv()), 0).unwrap().train;
+    let (first, rest, all) = (scan(&train, 0..1), scan(&train, 1..3), scan(&train, 0..99));
+    assert_eq!([first.bytes_read, rest.bytes_read, all.bytes_read], [2, 4, 6]);
+    assert!(all.corrupt.is_empty());
+    assert_ne!(first.content_digest, rest.content_digest);
+    assert_eq!(scan(&train, 0..3), all);
+}
