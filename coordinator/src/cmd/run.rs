@@ -99,10 +99,14 @@ pub(crate) async fn run(args: RunArgs, console: &mut Console) -> Result<Outcome,
     let interrupts = Interrupts::listen()?;
     let folder = RunFolder::create(args.keep_data.as_deref())?;
     let result = tokio::select! {
-        result = run.execute(folder.path(), &interrupts, console) => result,
+        result = run.execute(folder.path(), &interrupts, console) => Some(result),
         // Dropping the other branch kills what it started.
-        () = interrupts.reached(2) => Ok(Outcome::Cancelled),
+        () = interrupts.reached(2) => None,
     };
+    let result = result.unwrap_or_else(|| {
+        console.say("interrupted again: all processes of the run have been killed");
+        Ok(Outcome::Cancelled)
+    });
     let logs_matter = match &result {
         Ok(outcome) => *outcome == Outcome::JobFailed,
         Err(CommandError::Refused { .. } | CommandError::Usage(_) | CommandError::Spec(_)) => false,
@@ -145,7 +149,7 @@ impl Run {
         let connection = cluster.connection.clone();
         let submitted = tokio::select! {
             submitted = submit::submit(&connection, &self.file, self.job.clone(), None) => submitted?,
-            error = cluster.unexpected_end() => return Err(error),
+            end = cluster.unexpected_end() => return Err(end.error),
         };
         Ok((cluster, name(&submitted).to_owned()))
     }
@@ -177,7 +181,11 @@ impl Run {
                     }
                     event => _ = watch::tell(&event, &view, console),
                 },
-                error = cluster.unexpected_end() => return Err(error),
+                end = cluster.unexpected_end() => {
+                    let warning = format!("warning: {}", end.error);
+                    let name = cluster.replace(end)?;
+                    view.note(&format!("{warning}\nstarted the {name} in its place"), console);
+                }
                 () = interrupts.reached(1), if !cancelling => {
                     cancelling = true;
                     view.note("cancelling the job; interrupt again to kill it", console);
@@ -203,10 +211,10 @@ impl Run {
             Vec::new()
         };
         let places = download::fetch_all(connection, name(job), &artifacts, &self.artifacts).await?;
+        console.say(&failure(job, console.talk_paint));
         if !self.format.is_human() {
             return console.data(&document::render(&document::job(job), self.format)?);
         }
-        console.say(&failure(job, console.talk_paint));
         let mut text = report::headline(job, console.paint);
         let results = report::results(job);
         if !results.is_empty() {

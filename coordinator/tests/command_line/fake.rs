@@ -252,7 +252,7 @@ impl JobService for Service {
             .chunks(7)
             .map(|chunk| {
                 Ok(DownloadChunk {
-                    data: chunk.to_vec().into(),
+                    data: chunk.to_vec(),
                 })
             })
             .collect();

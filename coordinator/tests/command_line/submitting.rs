@@ -82,8 +82,8 @@ fn what_the_coordinator_refuses_is_shown_field_by_field() {
 
     assert_eq!(left.code, 2, "{left:?}");
     let expected = format!(
-        "firn: {spec} is not a valid job:\n  line 10: spec.training.epochs: must be at least 1, found 0\n  \
-         line 8: spec.data.train.uri: must be set\n"
+        "firn: {spec} is not a valid job:\n  line 9: spec.data.train.uri: must be set\n  \
+         line 11: spec.training.epochs: must be at least 1, found 0\n"
     );
     assert_eq!(left.talk, expected);
 }

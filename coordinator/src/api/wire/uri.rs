@@ -2,7 +2,7 @@
 //! each machine.
 
 /// The path that a URI or path names. The error says what was expected and what was found.
-pub(super) fn path(written: &str) -> Result<String, String> {
+pub(crate) fn path(written: &str) -> Result<String, String> {
     let path = match written.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => match (scheme.to_ascii_lowercase().as_str(), rest.split_once('/'))
         {

@@ -148,7 +148,8 @@ impl Drop for Child {
 
 /// Settings of the person's other coordinator do not concern the private one.
 fn is_private(variable: &str) -> bool {
-    variable.starts_with("FIRN_") && variable != "FIRN_LOG" && !variable.starts_with("FIRN_FAIL")
+    let concerns_every_process = ["FIRN_LOG", "FIRN_LOG_FORMAT", "FIRN_RANK_COMMAND"].contains(&variable);
+    variable.starts_with("FIRN_") && !concerns_every_process && !variable.starts_with("FIRN_FAIL")
 }
 
 #[cfg(test)]

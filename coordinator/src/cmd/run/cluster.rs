@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(25);
 /// How long ranks may take to stop; an agent needs a little longer.
 const RANK_GRACE: Duration = Duration::from_secs(8);
 const AGENT_GRACE: Duration = Duration::from_secs(10);
+/// Workers that are started again in one run.
+const MOST_REPLACEMENTS: usize = 3;
 const COORDINATOR_GRACE: Duration = Duration::from_secs(5);
 
 /// Processes that serve one run; dropping it kills them all.
@@ -33,8 +35,21 @@ pub(super) struct Cluster {
     // Dropped in this order: workers first, so that none is left to notice that the coordinator is gone.
     agents: Vec<Child>,
     coordinator: Child,
+    /// Of each agent.
+    shares: Vec<Share>,
+    folder: PathBuf,
+    programs: Programs,
+    replacements: usize,
     /// To the private coordinator.
     pub(super) connection: Connection,
+}
+
+/// A process that has ended before its time.
+pub(super) struct UnexpectedEnd {
+    /// Place of the agent among the workers; `None`: it was the coordinator.
+    agent: Option<usize>,
+    /// What is to be told about it.
+    pub(super) error: CommandError,
 }
 
 /// The executables that a run needs.
@@ -97,6 +112,10 @@ impl Cluster {
         Ok(Self {
             agents,
             coordinator,
+            shares: shares.to_vec(),
+            folder: folder.to_owned(),
+            programs: programs.clone(),
+            replacements: 0,
             connection,
         })
     }
@@ -124,29 +143,52 @@ impl Cluster {
                 Ok(result) => result?,
                 Err(_) => return Err(self.workers_missing()),
             },
-            error = self.unexpected_end() => return Err(error),
+            end = self.unexpected_end() => return Err(end.error),
         }
         console.say(&format!("{} ready on this machine", counted(wanted as u64, "worker")));
         Ok(())
     }
 
     /// Waits for a process to end that should run on, and says which.
-    pub(super) async fn unexpected_end(&mut self) -> CommandError {
-        let children: Vec<&mut Child> = self
+    pub(super) async fn unexpected_end(&mut self) -> UnexpectedEnd {
+        let agents = self
             .agents
             .iter_mut()
-            .chain(std::iter::once(&mut self.coordinator))
-            .collect();
-        let ends = children.into_iter().map(|child| {
+            .enumerate()
+            .map(|(index, child)| (Some(index), child));
+        let children = agents.chain(std::iter::once((None, &mut self.coordinator)));
+        let ends = children.map(|(agent, child)| {
             async move {
-                match child.ended().await {
+                let error = match child.ended().await {
                     Ok(status) => child.unexpected_end(status),
                     Err(error) => error,
-                }
+                };
+                UnexpectedEnd { agent, error }
             }
             .boxed()
         });
         future::select_all(ends).await.0
+    }
+
+    /// Starts a new worker in the place of one that has ended, under a new name: the old one is taken until its lease ends.
+    ///
+    /// The coordinator and a worker that ends again and again are not replaced: their error is the run's.
+    pub(super) fn replace(&mut self, end: UnexpectedEnd) -> Result<String, CommandError> {
+        let Some(index) = end.agent.filter(|_| self.replacements < MOST_REPLACEMENTS) else {
+            return Err(end.error);
+        };
+        let number = self.agents.len() + self.replacements;
+        self.replacements += 1;
+        let plan = agent_plan(
+            number,
+            &self.shares[index],
+            &self.folder,
+            &self.programs,
+            &self.connection.address,
+        )?;
+        let name = plan.name.clone();
+        self.agents[index] = Child::start(plan, &self.programs.own)?;
+        Ok(name)
     }
 
     /// Ends the workers, then the coordinator.

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use firn_proto::v1alpha1::FineTuneJob;
 
 use super::shares::Demand;
-use crate::cmd::{download, error::CommandError};
+use crate::{
+    api::wire::path_of_uri,
+    cmd::{download, error::CommandError},
+};
 
 /// Writes `--workers` and `--slots-per-worker` into the job, and says how many agents with how many slots it then needs.
 ///
@@ -42,13 +45,18 @@ pub(super) fn place_artifacts(job: &mut FineTuneJob, flag: Option<&Path>) -> Res
     let artifacts = job.spec.get_or_insert_default().artifacts.get_or_insert_default();
     let folder = match flag {
         Some(flag) => flag.to_owned(),
-        None if !artifacts.uri.is_empty() => {
-            PathBuf::from(artifacts.uri.strip_prefix("file://").unwrap_or(&artifacts.uri))
-        }
+        // What is wrong with the spec's own is the coordinator's to say, at submit.
+        None if !artifacts.uri.is_empty() => return Ok(path_of_uri(&artifacts.uri).map_or(default, PathBuf::from)),
         None => default,
     };
     let folder = std::path::absolute(&folder).map_err(CommandError::file("find", &folder))?;
-    artifacts.uri = format!("file://{}", folder.display());
+    let text = folder.to_str().ok_or_else(|| {
+        let shown = folder.display();
+        CommandError::Usage(format!(
+            "the folder of the artifacts must have a name in UTF-8, found {shown}"
+        ))
+    })?;
+    artifacts.uri = text.to_owned();
     Ok(folder)
 }
 
@@ -135,11 +143,14 @@ mod tests {
             place_artifacts(&mut from_flag, Some(Path::new("/out"))).unwrap(),
             Path::new("/out")
         );
-        assert_eq!(from_flag.spec.unwrap().artifacts.unwrap().uri, "file:///out");
+        assert_eq!(from_flag.spec.unwrap().artifacts.unwrap().uri, "/out");
 
         let mut from_spec = job(None, None);
-        from_spec.spec.as_mut().unwrap().artifacts.get_or_insert_default().uri = "file:///shared/out".into();
-        assert_eq!(place_artifacts(&mut from_spec, None).unwrap(), Path::new("/shared/out"));
+        from_spec.spec.as_mut().unwrap().artifacts.get_or_insert_default().uri = "file:///shared/my%20out".into();
+        assert_eq!(
+            place_artifacts(&mut from_spec, None).unwrap(),
+            Path::new("/shared/my out")
+        );
 
         let here = std::env::current_dir().unwrap();
         assert_eq!(

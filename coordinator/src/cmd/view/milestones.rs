@@ -31,11 +31,11 @@ impl Milestones {
         lines.extend(self.gang(status));
         lines.extend(self.model(status));
         lines.extend(self.dataset(status));
-        lines.extend(self.activity(status));
         for evaluation in status.evaluations.iter().skip(self.evaluations) {
             lines.push(evaluation_line(status, evaluation));
         }
         self.evaluations = status.evaluations.len();
+        lines.extend(self.activity(status));
         lines
     }
 

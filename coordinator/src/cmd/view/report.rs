@@ -16,15 +16,23 @@ const LARGEST_CONFUSION_MATRIX: usize = 12;
 /// Quarantined samples that are listed one by one.
 const SAMPLES_LISTED: usize = 20;
 /// The metrics in the order in which people look for them; any other follows by name.
-const METRIC_ORDER: [&str; 8] = [
+const METRIC_ORDER: [&str; 16] = [
     "loss",
     "accuracy",
+    "balanced_accuracy",
     "precision_macro",
     "recall_macro",
     "f1_macro",
+    "precision_micro",
+    "recall_micro",
     "f1_micro",
+    "precision_weighted",
+    "recall_weighted",
     "f1_weighted",
     "roc_auc",
+    "average_precision",
+    "matthews_correlation",
+    "cohen_kappa",
 ];
 
 /// How a job ended, in one line.
