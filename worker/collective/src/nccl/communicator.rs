@@ -4,28 +4,21 @@
 //! returns when the stream has come to its end: only so can a deadline hold, because a kernel that waits for a lost rank never ends by itself.
 //! The gradients of a head are small, and the optimizer needs the sum at once, so nothing is lost by waiting.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cudarc::driver::sys::{CUresult, cuStreamQuery};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, DriverError};
-use cudarc::nccl::sys::{ncclComm_t, ncclConfig_t};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use cudarc::nccl::sys::ncclComm_t;
 
+use super::config::non_blocking;
 use super::library::{FLOAT32, IN_PROGRESS, Library, SUCCESS, SUM, Status, from_bytes};
+use super::wait::Wait;
 use super::{UniqueId, presence};
 use crate::{AbortHandle, Buffer, Collective, CollectiveError, Operation};
 
-/// The version whose `ncclConfig_t` is filled in, that of libtorch 2.11. A newer NCCL takes defaults for what it added since; an older one
-/// reads as much as it knows.
-const CONFIG_VERSION: c_uint = 22_809;
-const CONFIG_MAGIC: c_uint = 0xcafe_beef;
-/// `NCCL_CONFIG_UNDEF_INT`.
-const UNDEFINED: c_int = c_int::MIN;
-/// Time of yielding before a wait starts to doze. A small all-reduce is over by then.
-const ATTENTIVE: Duration = Duration::from_millis(2);
 /// Longest time that finishing in the friendly way may take when the communicator is dropped.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -69,55 +62,6 @@ struct Communicator(ncclComm_t);
 
 // SAFETY: NCCL allows any one thread at a time; the owner is `&mut` in every call, and binds the CUDA context to its thread first.
 unsafe impl Send for Communicator {}
-
-/// One wait: what for, since when, how long.
-struct Wait<'a> {
-    rank: u32,
-    operation: Operation,
-    sequence: u64,
-    within: Duration,
-    started: Instant,
-    abort: &'a AbortHandle,
-}
-
-impl Wait<'_> {
-    /// Fails when aborted or out of time; else lets a little time pass.
-    fn pass(&self, waiting_for: &str) -> Result<(), CollectiveError> {
-        let Self {
-            rank,
-            operation,
-            sequence,
-            within,
-            ..
-        } = *self;
-        if self.abort.is_aborted() {
-            return Err(CollectiveError::Aborted {
-                rank,
-                operation,
-                sequence,
-            });
-        }
-        let elapsed = self.started.elapsed();
-        if elapsed >= within {
-            let waiting_for = waiting_for.to_owned();
-            return Err(CollectiveError::DeadlineExpired {
-                rank,
-                operation,
-                sequence,
-                within,
-                waiting_for,
-            });
-        }
-        match self.abort.wake() {
-            // NCCL offers no descriptor to wait on; the abort does, and ends the doze.
-            Some(wake) if elapsed > ATTENTIVE => {
-                let _ = poll(&mut [PollFd::new(wake, PollFlags::POLLIN)], PollTimeout::from(1u8));
-            }
-            _ => std::thread::yield_now(),
-        }
-        Ok(())
-    }
-}
 
 impl Nccl {
     /// Forms the communicator of `id` on CUDA device `device`. All ranks of the generation call it with the same id.
@@ -191,7 +135,7 @@ impl Nccl {
             started: Instant::now(),
             abort: &abort,
         };
-        let mut config = non_blocking_config();
+        let mut config = non_blocking();
         // SAFETY: the out-pointer and the config live through the call; the context of the device is bound to this thread by its creation.
         let status = unsafe {
             (self.library.comm_init_rank_config)(
@@ -220,8 +164,9 @@ impl Nccl {
     }
 
     fn async_error(&self) -> Status {
+        // While the communicator is being formed there may be none to ask yet.
         if self.communicator.0.is_null() {
-            return SUCCESS;
+            return IN_PROGRESS;
         }
         let mut state = SUCCESS;
         // SAFETY: the communicator is alive and this is the only thread that calls NCCL with it.
@@ -427,51 +372,5 @@ impl Drop for Nccl {
             }
         }
         self.give_up();
-    }
-}
-
-/// `NCCL_CONFIG_INITIALIZER` by hand, with `blocking = 0`. The size given is that of NCCL 2.28: fields behind it belong to later versions.
-fn non_blocking_config() -> ncclConfig_t {
-    ncclConfig_t {
-        size: std::mem::offset_of!(ncclConfig_t, graphUsageMode),
-        magic: CONFIG_MAGIC,
-        version: CONFIG_VERSION,
-        blocking: 0,
-        cgaClusterSize: UNDEFINED,
-        minCTAs: UNDEFINED,
-        maxCTAs: UNDEFINED,
-        netName: std::ptr::null(),
-        splitShare: UNDEFINED,
-        trafficClass: UNDEFINED,
-        commName: std::ptr::null(),
-        collnetEnable: UNDEFINED,
-        CTAPolicy: UNDEFINED,
-        shrinkShare: UNDEFINED,
-        nvlsCTAs: UNDEFINED,
-        nChannelsPerNetPeer: UNDEFINED,
-        nvlinkCentricSched: UNDEFINED,
-        graphUsageMode: UNDEFINED,
-        numRmaCtx: UNDEFINED,
-        maxP2pPeers: UNDEFINED,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_config_has_the_layout_of_nccl_2_28_and_asks_for_no_blocking() {
-        let config = non_blocking_config();
-        // sizeof(ncclConfig_t) of nccl.h 2.28.9 on 64-bit machines, and the offsets of its pointers.
-        assert_eq!(config.size, 80);
-        assert_eq!(std::mem::offset_of!(ncclConfig_t, blocking), 16);
-        assert_eq!(std::mem::offset_of!(ncclConfig_t, netName), 32);
-        assert_eq!(std::mem::offset_of!(ncclConfig_t, commName), 48);
-        assert_eq!(
-            (config.magic, config.version, config.blocking),
-            (0xcafe_beef, 22_809, 0)
-        );
-        assert_eq!((config.maxCTAs, config.nvlinkCentricSched), (i32::MIN, i32::MIN));
     }
 }

@@ -14,7 +14,9 @@
 #![allow(unsafe_code, reason = "NCCL and CUDA are C; every block says why it is sound")]
 
 mod communicator;
+mod config;
 mod library;
+mod wait;
 
 pub use communicator::{Nccl, NcclOptions};
 
@@ -127,6 +129,15 @@ mod tests {
             error.to_string().starts_with("NCCL cannot be used on this machine: "),
             "{error}"
         );
+    }
+
+    #[test]
+    fn two_ids_are_never_the_same() {
+        if presence().library.is_none() {
+            return println!("skipped: no NCCL library");
+        }
+        let (first, second) = (unique_id().unwrap(), unique_id().unwrap());
+        assert_ne!(first, second);
     }
 
     #[test]
