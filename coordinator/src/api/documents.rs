@@ -16,6 +16,7 @@ use crate::artifacts::{ArtifactError, ArtifactStore, StoredFile};
 
 /// `metrics.json`.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct MetricsDocument<'a> {
     /// `jobs/{job}`.
     job: String,
@@ -38,6 +39,7 @@ struct MetricsDocument<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct EvaluationDocument<'a> {
     epoch: u32,
     samples: u64,
@@ -66,6 +68,7 @@ struct QuarantinedDocument<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct EpochDocument {
     epoch: u32,
     /// Mean loss of the epoch's steps, weighted by their samples.
@@ -75,6 +78,7 @@ struct EpochDocument {
 
 /// One line of `history.jsonl`.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct StepDocument {
     step: u64,
     epoch: u32,

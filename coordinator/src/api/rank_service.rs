@@ -1,6 +1,6 @@
 //! `RankService`: what rank processes call.
 
-use firn_core::{Input, Reply, queries};
+use firn_core::{Input, Reply, Stage, queries};
 use firn_proto::v1alpha1::{
     self as proto, lease_shard_response::Answer, rank_service_server::RankService,
 };
@@ -199,14 +199,16 @@ impl RankService for Ranks {
     async fn finish_job(&self, request: Request<proto::FinishJobRequest>) -> Result<Response<proto::FinishJobResponse>, Status> {
         let identity = identity(request.into_inner().identity)?;
         let job = self.context.job(&identity.job).await?;
-        // A repeated call finds the job ended, and its files recorded.
-        if job.outcome().is_none() {
+        // A repeated call finds the job ended, and its files recorded; one that comes too early is told so by the core.
+        if job.outcome().is_none() && queries::stage(&job) == Stage::Finish {
             let artifacts = self.context.on_disk(move |store| documents::write_all(store, &job)).await?;
             for artifact in artifacts {
                 self.done(Input::ArtifactStored { identity: identity.clone(), artifact }).await?;
             }
         }
+        let id = identity.job.clone();
         self.done(Input::JobFinished { identity }).await?;
+        self.context.on_disk(move |store| store.clear_spools(id.as_str())).await?;
         Ok(Response::new(proto::FinishJobResponse {}))
     }
 

@@ -173,13 +173,15 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
 }
 
 async fn store_lines(context: &Context, batch: proto::LogBatch) -> Result<Command, Status> {
-    let end = batch.first_sequence + batch.lines.len() as u64;
+    let Some(end) = batch.first_sequence.checked_add(batch.lines.len() as u64) else {
+        return Err(invalid("logs.first_sequence", format!("expected a number of a line, found {}", batch.first_sequence)));
+    };
     let process_id = batch.process_id;
     let Some(origin) = context.origins.of(&ProcessId::from(process_id.as_str())) else {
         warn!(process = %process_id, lines = batch.lines.len(), "lines of a process that no job of this coordinator had are dropped");
         return Ok(Command::LogAck(proto::LogAck { process_id, next_sequence: end }));
     };
-    let lines: Vec<StoredLine> = (batch.first_sequence..)
+    let lines: Vec<StoredLine> = (batch.first_sequence..end)
         .zip(batch.lines)
         .map(|(sequence, line)| {
             let time = line.time.unwrap_or_default();

@@ -175,6 +175,19 @@ impl ArtifactStore {
         Ok(Spool::new(self.root.join(job).join("passes").join(pass.to_string())))
     }
 
+    /// Removes the reports of all passes of a job that has ended.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn clear_spools(&self, job: &str) -> Result<(), ArtifactError> {
+        check_name(job)?;
+        let path = self.root.join(job).join("passes");
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(ArtifactError::Io { path, source }),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the predictions of a complete pass, whole or not at all.
     ///
     /// # Errors

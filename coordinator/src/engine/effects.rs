@@ -3,11 +3,14 @@
 //! Commands go into the outbox of the agent's present stream; slow work (files, scoring) runs beside the engine, on tasks that are waited for
 //! at the end. An effect that is lost with its stream or with the process is asked for again by the core.
 
+use std::sync::Arc;
+
 use firn_core::{
     Effect, Record, StartRank, State,
     identifiers::{StreamId, WorkerName},
 };
 use firn_proto::v1alpha1::{self as proto, AgentCommand, agent_command::Command};
+use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -24,12 +27,15 @@ pub struct Hands {
     store: ArtifactStore,
     origins: Origins,
     tasks: TaskTracker,
+    /// One pass is scored at a time: it takes all the memory that its predictions need, and a later walk over a pass comes after an
+    /// earlier one.
+    scoring: Arc<Mutex<()>>,
 }
 
 impl Hands {
     /// Hands that reach the agents through `outboxes` and the files of the jobs in `store`, and tell `origins` of new processes.
     pub fn new(engine: EngineHandle, outboxes: Outboxes, store: ArtifactStore, origins: Origins) -> Self {
-        Self { engine, outboxes, store, origins, tasks: TaskTracker::new() }
+        Self { engine, outboxes, store, origins, tasks: TaskTracker::new(), scoring: Arc::default() }
     }
 
     /// Notes what is needed of a record that is durable, before its effects are carried out.
@@ -53,7 +59,12 @@ impl Hands {
                 self.outboxes.close(stream);
             }
             Effect::ScorePass { job, generation, pass } => {
-                self.tasks.spawn(scoring::score_pass(self.engine.clone(), self.store.clone(), job, (generation, pass)));
+                let scored = scoring::score_pass(self.engine.clone(), self.store.clone(), job, (generation, pass));
+                let turn = Arc::clone(&self.scoring);
+                self.tasks.spawn(async move {
+                    let _turn = turn.lock().await;
+                    scored.await;
+                });
             }
             Effect::DeleteCheckpoint { job, sha256 } => {
                 let store = self.store.clone();

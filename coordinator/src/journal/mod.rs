@@ -133,17 +133,16 @@ impl Journal {
     /// # Errors
     /// When a record cannot be read back from its JSON (nothing is written then), or the disk fails. After a disk error the journal
     /// takes nothing more: whether the commit reached the disk is only known after a restart.
-    pub fn append<R: Serialize>(&mut self, records: &[R]) -> Result<(), JournalError> {
+    pub fn append<R: Serialize + DeserializeOwned>(&mut self, records: &[R]) -> Result<(), JournalError> {
         if self.broken {
             return Err(JournalError::Broken { path: self.path.clone() });
         }
         let mut encoded = Vec::with_capacity(records.len());
         for (sequence, record) in (self.length..).zip(records) {
-            let json = serde_json::to_vec(record).map_err(|source| JournalError::Record {
-                path: self.path.clone(),
-                sequence,
-                source,
-            })?;
+            let failed = |source| JournalError::Record { path: self.path.clone(), sequence, source };
+            let json = serde_json::to_vec(record).map_err(failed)?;
+            // JSON has no NaN and no infinity: what cannot be read back must never be written.
+            serde_json::from_slice::<R>(&json).map_err(failed)?;
             encoded.push(json);
         }
         match self.write(&encoded) {

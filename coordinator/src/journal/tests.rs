@@ -11,8 +11,8 @@ use super::*;
 
 fn filled(folder: &Path) -> Journal {
     let mut journal = Journal::open(folder).unwrap();
-    journal.append(&["first", "second"]).unwrap();
-    journal.append(&["third"]).unwrap();
+    journal.append(&["first".to_owned(), "second".to_owned()]).unwrap();
+    journal.append(&["third".to_owned()]).unwrap();
     journal
 }
 
@@ -157,11 +157,30 @@ impl Journal {
 #[test]
 fn after_a_failed_write_nothing_more_is_accepted() {
     let (mut journal, full) = Journal::on_failing_disk();
-    journal.append(&["kept"]).unwrap();
+    journal.append(&["kept".to_owned()]).unwrap();
     full.store(true, Ordering::SeqCst);
-    let error = journal.append(&["lost"]).unwrap_err();
+    let error = journal.append(&["lost".to_owned()]).unwrap_err();
     assert!(matches!(error, JournalError::Storage { .. }), "{error}");
     full.store(false, Ordering::SeqCst);
-    let error = journal.append(&["never tried"]).unwrap_err();
+    let error = journal.append(&["never tried".to_owned()]).unwrap_err();
     assert!(matches!(error, JournalError::Broken { .. }), "{error}");
+}
+
+#[test]
+fn a_record_that_could_not_be_read_back_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(folder.path()).unwrap();
+    let error = journal.append(&[1.0, f64::NAN]).unwrap_err();
+    assert!(matches!(error, JournalError::Record { sequence: 1, .. }), "{error}");
+    assert!(journal.is_empty());
+}
+
+#[test]
+fn numbers_come_back_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = [0.1 + 0.2, 1.0 / 3.0, 5e-324, f64::MAX, 2.2250738585072011e-308, 9007199254740993.0];
+    Journal::open(folder.path()).unwrap().append(&numbers).unwrap();
+    let mut replayed = Vec::new();
+    Journal::open(folder.path()).unwrap().replay(|number: f64| replayed.push(number)).unwrap();
+    assert_eq!(replayed, numbers);
 }
