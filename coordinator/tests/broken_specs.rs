@@ -128,3 +128,31 @@ fn the_paths_of_a_file_are_relative_to_its_folder() {
         folder.path().join("reviews/train.tsv").to_str().unwrap()
     );
 }
+
+mod any_text {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn valid_text() -> String {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/valid_specs/reviews.yaml")).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn is_read_or_refused_and_never_a_panic(text in "[a-z:{}\\[\\],&*!|>'\"%@`#~ \t\n\\-?.0-9é\u{feff}\0]{0,80}") {
+            let _ = spec_file::parse("any.yaml", &text, Path::new("/jobs"));
+        }
+
+        #[test]
+        fn a_spec_with_a_hole_is_read_or_refused_and_never_a_panic(begin in 0usize..1200, length in 0usize..60, filling in "[:{}&*!|>'\"\t\n \\-?\\[]{0,3}") {
+            let text: Vec<char> = valid_text().chars().collect();
+            let begin = begin.min(text.len());
+            let end = (begin + length).min(text.len());
+            let holed: String = text[..begin].iter().copied().chain(filling.chars()).chain(text[end..].iter().copied()).collect();
+            if let Ok(file) = spec_file::parse("holed.yaml", &holed, Path::new("/jobs")) {
+                let _ = wire::job_spec(&file.job);
+            }
+        }
+    }
+}

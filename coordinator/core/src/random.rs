@@ -1,7 +1,7 @@
 //! The one source of randomness whose results people may rely on: a generator that is written down by formula.
 //!
-//! Sample order, splits and anything else that must come out the same on every machine, in every version and in any language are
-//! drawn from here, never from a library's generator, whose stream may change with its next release.
+//! The sample order must come out the same on every machine, in every version and in any language, so it is drawn from here, never from
+//! a library's generator, whose stream may change with its next release.
 //!
 //! All arithmetic is on 64-bit words and wraps.
 //!
@@ -22,8 +22,6 @@
 pub enum Purpose {
     /// The order of the training samples; the index is the epoch.
     SampleOrder = 1,
-    /// The seeded, stratified split of the training samples; the index is the class.
-    Split = 2,
 }
 
 /// xoshiro256**, seeded by purpose.
@@ -33,7 +31,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// The stream of a seed for a purpose and its index (an epoch, a class).
+    /// The stream of a seed for a purpose and its index (an epoch).
     pub fn new(seed: u64, purpose: Purpose, index: u32) -> Self {
         let start = mix(seed) ^ (u64::from(purpose as u32) << 32 | u64::from(index));
         let state = [1u64, 2, 3, 4].map(|k| mix(start.wrapping_add(k.wrapping_mul(0x9e37_79b9_7f4a_7c15))));
@@ -138,13 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn purposes_and_indices_have_streams_of_their_own() {
-        let first = |purpose, index| Random::new(0, purpose, index).next_word();
+    fn seeds_and_indices_have_streams_of_their_own() {
+        let first = |seed, index| Random::new(seed, Purpose::SampleOrder, index).next_word();
         let words = [
-            first(Purpose::SampleOrder, 0),
-            first(Purpose::SampleOrder, 1),
-            first(Purpose::Split, 0),
-            first(Purpose::Split, 1),
+            first(0, 0),
+            first(0, 1),
+            first(0, u32::MAX),
+            first(1, 0),
+            first(u64::MAX, 0),
         ];
         for (i, word) in words.iter().enumerate() {
             assert!(!words[..i].contains(word));
