@@ -39,6 +39,10 @@ pub(super) fn request_shard(draft: &mut Draft<'_>, identity: &RankIdentity, pass
     if stage::is_complete(&job.run, pass) {
         return Ok(Reply::Complete(stage::directive(&job.run, Some(pass))));
     }
+    if is_evaluated(job, pass) {
+        // Only the checkpoint is missing.
+        return Ok(Reply::Wait);
+    }
     let Some(shards) = open_shards(job, pass)? else {
         return Ok(Reply::Wait);
     };
