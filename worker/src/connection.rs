@@ -104,7 +104,11 @@ pub struct BearerToken(Option<MetadataValue<Ascii>>);
 
 impl fmt::Debug for BearerToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.is_some() { "BearerToken(…)" } else { "BearerToken(none)" })
+        formatter.write_str(if self.0.is_some() {
+            "BearerToken(…)"
+        } else {
+            "BearerToken(none)"
+        })
     }
 }
 
@@ -145,7 +149,10 @@ pub fn channel(settings: &ConnectionArguments) -> Result<AuthorizedChannel, Conn
 /// If it is not a URL with a host.
 pub fn coordinator_address(url: &str) -> Result<(String, u16), ConnectionError> {
     let uri: tonic::transport::Uri = url.parse().map_err(|error| bad_url(url, &error))?;
-    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| bad_url(url, &"it names no host"))?;
+    let host = uri
+        .host()
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| bad_url(url, &"it names no host"))?;
     let port = match (uri.port_u16(), uri.scheme_str()) {
         (Some(port), _) => port,
         (None, Some("https")) => 443,
@@ -189,16 +196,20 @@ fn prepare(settings: &ConnectionArguments) -> Result<(Endpoint, BearerToken), Co
             source,
         })?;
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
-        endpoint = endpoint.tls_config(tls).map_err(|error| bad_url(url, &causes(&error)))?;
+        endpoint = endpoint
+            .tls_config(tls)
+            .map_err(|error| bad_url(url, &causes(&error)))?;
     }
     Ok((endpoint, token))
 }
 
 fn read_token(settings: &ConnectionArguments) -> Result<BearerToken, ConnectionError> {
     let token = match (&settings.token_file, &settings.token) {
-        (Some(path), _) => {
-            std::fs::read_to_string(path).map_err(|source| ConnectionError::File { what: "the token", path: path.clone(), source })?
-        }
+        (Some(path), _) => std::fs::read_to_string(path).map_err(|source| ConnectionError::File {
+            what: "the token",
+            path: path.clone(),
+            source,
+        })?,
         (None, Some(token)) => token.clone(),
         (None, None) => return Ok(BearerToken(None)),
     };
@@ -212,7 +223,10 @@ fn read_token(settings: &ConnectionArguments) -> Result<BearerToken, ConnectionE
 }
 
 fn bad_url(url: &str, reason: &dyn fmt::Display) -> ConnectionError {
-    ConnectionError::Url { url: url.to_owned(), reason: reason.to_string() }
+    ConnectionError::Url {
+        url: url.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 /// An error and all that caused it, in one line.
@@ -234,12 +248,18 @@ mod tests {
     use super::*;
 
     fn settings(url: &str) -> ConnectionArguments {
-        ConnectionArguments { coordinator: url.to_owned(), ..ConnectionArguments::default() }
+        ConnectionArguments {
+            coordinator: url.to_owned(),
+            ..ConnectionArguments::default()
+        }
     }
 
     #[test]
     fn a_token_never_leaves_the_machine_in_the_clear() {
-        let with_token = |url: &str| ConnectionArguments { token: Some("secret".to_owned()), ..settings(url) };
+        let with_token = |url: &str| ConnectionArguments {
+            token: Some("secret".to_owned()),
+            ..settings(url)
+        };
         assert!(prepare(&with_token("http://127.0.0.1:7070")).is_ok());
         assert!(prepare(&with_token("http://[::1]:7070")).is_ok());
         let error = prepare(&with_token("http://10.0.0.7:7070")).unwrap_err();
@@ -260,14 +280,27 @@ mod tests {
 
     #[test]
     fn host_and_port_come_from_the_url() {
-        assert_eq!(coordinator_address("http://10.0.0.7:81").unwrap(), ("10.0.0.7".to_owned(), 81));
-        assert_eq!(coordinator_address("https://coordinator").unwrap(), ("coordinator".to_owned(), 443));
-        assert_eq!(coordinator_address("http://[::1]:7070").unwrap(), ("::1".to_owned(), 7070));
+        assert_eq!(
+            coordinator_address("http://10.0.0.7:81").unwrap(),
+            ("10.0.0.7".to_owned(), 81)
+        );
+        assert_eq!(
+            coordinator_address("https://coordinator").unwrap(),
+            ("coordinator".to_owned(), 443)
+        );
+        assert_eq!(
+            coordinator_address("http://[::1]:7070").unwrap(),
+            ("::1".to_owned(), 7070)
+        );
     }
 
     #[test]
     fn a_token_is_not_shown_in_debug_output() {
-        let (_, token) = prepare(&ConnectionArguments { token: Some("secret".into()), ..settings("http://localhost:1") }).unwrap();
+        let (_, token) = prepare(&ConnectionArguments {
+            token: Some("secret".into()),
+            ..settings("http://localhost:1")
+        })
+        .unwrap();
         assert!(!format!("{token:?}").contains("secret"));
     }
 }

@@ -43,7 +43,11 @@ pub(crate) fn control_group_processor_limit() -> Option<f64> {
 /// Free bytes on the disk that holds `path`, or its nearest parent that exists.
 pub(crate) fn free_disk_bytes(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
-    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    let existing = if existing.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        existing
+    };
     let disk = nix::sys::statvfs::statvfs(existing).ok()?;
     Some(disk.blocks_available() * disk.fragment_size())
 }
@@ -61,10 +65,12 @@ pub(crate) fn has_nvidia_driver() -> bool {
 /// The file that holds a shared library loaded into this process, by the start of its name.
 pub(crate) fn loaded_library(name: &str) -> Option<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
-    maps.lines().filter_map(|line| line.find('/').map(|start| Path::new(&line[start..]))).find_map(|path| {
-        let matches = path.file_name()?.to_str()?.starts_with(name);
-        matches.then(|| path.to_owned())
-    })
+    maps.lines()
+        .filter_map(|line| line.find('/').map(|start| Path::new(&line[start..])))
+        .find_map(|path| {
+            let matches = path.file_name()?.to_str()?.starts_with(name);
+            matches.then(|| path.to_owned())
+        })
 }
 
 /// A number of bytes for people: `3.5 GiB`.
@@ -76,12 +82,20 @@ pub(crate) fn readable_bytes(bytes: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 fn control_group_folders(controller: &str) -> Vec<PathBuf> {
-    let Ok(groups) = fs::read_to_string("/proc/self/cgroup") else { return Vec::new() };
-    let Some((root, path)) = parse_control_group(&groups, controller) else { return Vec::new() };
+    let Ok(groups) = fs::read_to_string("/proc/self/cgroup") else {
+        return Vec::new();
+    };
+    let Some((root, path)) = parse_control_group(&groups, controller) else {
+        return Vec::new();
+    };
     let below = path.trim_start_matches('/');
     let mut folders: Vec<PathBuf> = Path::new(below).ancestors().map(|part| root.join(part)).collect();
     // In a container the group's own path is often mounted as the root.
@@ -106,7 +120,11 @@ fn parse_control_group(groups: &str, controller: &str) -> Option<(PathBuf, Strin
 
 fn parse_memory_total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find(|line| line.starts_with("MemTotal:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+    line.split_whitespace()
+        .nth(1)?
+        .parse::<u64>()
+        .ok()
+        .map(|kibibytes| kibibytes * 1024)
 }
 
 /// `max`, and the huge number that version 1 writes instead, mean no limit.
@@ -146,6 +164,9 @@ mod tests {
     fn bytes_are_readable() {
         assert_eq!(readable_bytes(999), "999 B");
         assert_eq!(readable_bytes(3 << 29), "1.5 GiB");
-        assert_eq!(parse_memory_total("MemFree: 1 kB\nMemTotal:       2048 kB\n"), None.or(Some(2 << 20)));
+        assert_eq!(
+            parse_memory_total("MemFree: 1 kB\nMemTotal:       2048 kB\n"),
+            None.or(Some(2 << 20))
+        );
     }
 }

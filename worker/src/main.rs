@@ -34,7 +34,9 @@ fn main() -> ExitCode {
     log_to_standard_error();
     let outcome = match Arguments::parse().command {
         Command::Agent(arguments) => agent::run(arguments),
-        Command::Rank(arguments) => agent::lifeline::bind().map_err(Into::into).and_then(|()| rank::run(arguments)),
+        Command::Rank(arguments) => agent::lifeline::bind()
+            .map_err(Into::into)
+            .and_then(|()| rank::run(arguments)),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Launch(arguments) => agent::lifeline::launch(&arguments),
     };
@@ -47,7 +49,10 @@ fn main() -> ExitCode {
 /// Standard output belongs to results. `FIRN_LOG` chooses what is logged (`info` by default), `FIRN_LOG_FORMAT=json` how.
 fn log_to_standard_error() {
     let filter = EnvFilter::try_from_env("FIRN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false);
     if std::env::var("FIRN_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().init();
     } else {

@@ -33,13 +33,24 @@ impl Launcher {
         rank_command: Option<Vec<OsString>>,
     ) -> anyhow::Result<Self> {
         let master = connection::coordinator_address(&connection.coordinator)?;
-        Ok(Self { program: std::env::current_exe()?, rank_command, connection, master, address, slots })
+        Ok(Self {
+            program: std::env::current_exe()?,
+            rank_command,
+            connection,
+            master,
+            address,
+            slots,
+        })
     }
 
     /// The process for an order, or why there cannot be one.
     pub(crate) fn order(&self, order: &StartRank, scratch: &Path) -> Result<LaunchOrder, String> {
         let slot = self.slots.slots.get(order.slot as usize).ok_or_else(|| {
-            format!("slot {} was ordered, but this worker has {} slots, numbered from 0", order.slot, self.slots.slots.len())
+            format!(
+                "slot {} was ordered, but this worker has {} slots, numbered from 0",
+                order.slot,
+                self.slots.slots.len()
+            )
         })?;
         let mut environment = self.environment(order, scratch);
         // A rank sees its own GPU alone, and so always as the first.
@@ -58,10 +69,17 @@ impl Launcher {
         };
         environment.push(("FIRN_DEVICE".to_owned(), device.into()));
         let arguments = match &self.rank_command {
-            Some(command) => std::iter::once("launch".into()).chain(command.iter().cloned()).collect(),
+            Some(command) => std::iter::once("launch".into())
+                .chain(command.iter().cloned())
+                .collect(),
             None => vec!["rank".into()],
         };
-        Ok(LaunchOrder { process_id: order.process_id.clone(), program: self.program.clone(), arguments, environment })
+        Ok(LaunchOrder {
+            process_id: order.process_id.clone(),
+            program: self.program.clone(),
+            arguments,
+            environment,
+        })
     }
 
     fn environment(&self, order: &StartRank, scratch: &Path) -> Vec<(String, OsString)> {
@@ -86,7 +104,10 @@ impl Launcher {
         .map(|(name, value)| (name.to_owned(), value.into()))
         .into();
         environment.push(("FIRN_SCRATCH".to_owned(), scratch.into()));
-        let files = [("FIRN_CA", &self.connection.ca), ("FIRN_TOKEN_FILE", &self.connection.token_file)];
+        let files = [
+            ("FIRN_CA", &self.connection.ca),
+            ("FIRN_TOKEN_FILE", &self.connection.token_file),
+        ];
         for (name, file) in files {
             if let Some(file) = file {
                 environment.push((name.to_owned(), file.into()));
@@ -118,14 +139,20 @@ mod tests {
     use super::*;
 
     fn launcher(slots: Slots) -> Launcher {
-        let connection =
-            ConnectionArguments { coordinator: "http://10.1.2.3:7070".into(), token: Some("secret".into()), ..Default::default() };
+        let connection = ConnectionArguments {
+            coordinator: "http://10.1.2.3:7070".into(),
+            token: Some("secret".into()),
+            ..Default::default()
+        };
         Launcher::new(connection, "10.9.9.9".into(), slots, None).unwrap()
     }
 
     fn slots(device: &str, visible: &[&str]) -> Slots {
         Slots {
-            slots: vec![Slot { device: device.into(), ..Slot::default() }],
+            slots: vec![Slot {
+                device: device.into(),
+                ..Slot::default()
+            }],
             threads_per_slot: 3,
             visible_devices: visible.iter().map(|&entry| entry.to_owned()).collect(),
             preload: None,
@@ -135,7 +162,11 @@ mod tests {
     fn environment(launcher: &Launcher, order: &StartRank) -> BTreeMap<String, String> {
         let launch = launcher.order(order, Path::new("/scratch/a")).unwrap();
         assert_eq!(launch.arguments, ["rank"]);
-        launch.environment.into_iter().map(|(name, value)| (name, value.into_string().unwrap())).collect()
+        launch
+            .environment
+            .into_iter()
+            .map(|(name, value)| (name, value.into_string().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -181,8 +212,14 @@ mod tests {
 
     #[test]
     fn a_slot_that_does_not_exist_is_refused_with_the_number_of_slots() {
-        let order = StartRank { slot: 3, ..StartRank::default() };
+        let order = StartRank {
+            slot: 3,
+            ..StartRank::default()
+        };
         let reason = launcher(slots("cpu", &[])).order(&order, Path::new("/")).unwrap_err();
-        assert_eq!(reason, "slot 3 was ordered, but this worker has 1 slots, numbered from 0");
+        assert_eq!(
+            reason,
+            "slot 3 was ordered, but this worker has 1 slots, numbered from 0"
+        );
     }
 }

@@ -50,10 +50,16 @@ pub enum LifelineError {
 /// # Errors
 /// If the agent is gone already: the caller must end.
 pub fn bind() -> Result<(), LifelineError> {
-    let Ok(found) = std::env::var(AGENT_PID) else { return Ok(()) };
+    let Ok(found) = std::env::var(AGENT_PID) else {
+        return Ok(());
+    };
     let agent: i32 = found.parse().map_err(|_| LifelineError::NotAProcess { found })?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    if getppid().as_raw() == agent { Ok(()) } else { Err(LifelineError::AgentGone { agent }) }
+    if getppid().as_raw() == agent {
+        Ok(())
+    } else {
+        Err(LifelineError::AgentGone { agent })
+    }
 }
 
 /// Binds this process, then becomes the program: the binding survives.

@@ -12,8 +12,8 @@ use std::{
 };
 
 use firn_proto::v1alpha1::{
-    AgentCommand, AgentHeartbeat, AgentHello, AgentLeaving, AgentMessage, Welcome, agent_command::Command, agent_message::Message,
-    worker_service_client::WorkerServiceClient,
+    AgentCommand, AgentHeartbeat, AgentHello, AgentLeaving, AgentMessage, Welcome, agent_command::Command,
+    agent_message::Message, worker_service_client::WorkerServiceClient,
 };
 use tokio::{
     sync::mpsc,
@@ -72,7 +72,10 @@ pub enum AttachError {
 
 impl AttachError {
     fn from_status(status: &Status) -> Self {
-        Self::Refused { code: status.code(), message: status.message().to_owned() }
+        Self::Refused {
+            code: status.code(),
+            message: status.message().to_owned(),
+        }
     }
 
     /// True if a person has to change something first.
@@ -82,13 +85,23 @@ impl AttachError {
             Self::Connection(_) => true,
             Self::Refused { code, .. } => matches!(
                 code,
-                Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument | Code::Unimplemented | Code::FailedPrecondition
+                Code::Unauthenticated
+                    | Code::PermissionDenied
+                    | Code::InvalidArgument
+                    | Code::Unimplemented
+                    | Code::FailedPrecondition
             ),
         }
     }
 
     fn is_name_taken(&self) -> bool {
-        matches!(self, Self::Refused { code: Code::AlreadyExists, .. })
+        matches!(
+            self,
+            Self::Refused {
+                code: Code::AlreadyExists,
+                ..
+            }
+        )
     }
 }
 
@@ -97,7 +110,7 @@ type Attaching = Pin<Box<dyn Future<Output = Result<Attached, AttachError>> + Se
 enum State {
     Waiting { until: Instant },
     Attaching(Attaching),
-    Up(Attached),
+    Up(Box<Attached>),
 }
 
 struct Attached {
@@ -123,7 +136,10 @@ pub(crate) struct Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Link").field("attempts", &self.attempts).finish_non_exhaustive()
+        formatter
+            .debug_struct("Link")
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +147,14 @@ impl Link {
     /// Nothing is connected before the first wait.
     pub(crate) fn new(settings: ConnectionArguments) -> Self {
         let now = Instant::now();
-        Self { settings, state: State::Waiting { until: now }, attempts: 0, heartbeats: 0, was_attached: false, first_try: now }
+        Self {
+            settings,
+            state: State::Waiting { until: now },
+            attempts: 0,
+            heartbeats: 0,
+            was_attached: false,
+            first_try: now,
+        }
     }
 
     /// True while a stream is open.
@@ -149,7 +172,7 @@ impl Link {
                 }
                 State::Attaching(attaching) => match attaching.await {
                     Ok(attached) => {
-                        self.state = State::Up(attached);
+                        self.state = State::Up(Box::new(attached));
                         self.attempts = 0;
                         self.was_attached = true;
                     }
@@ -177,9 +200,16 @@ impl Link {
 
     /// Says farewell and waits until the coordinator has read all that was sent.
     pub(crate) async fn leave(self) {
-        let State::Up(Attached { outgoing, mut incoming, .. }) = self.state else { return };
+        let State::Up(attached) = self.state else { return };
+        let Attached {
+            outgoing, mut incoming, ..
+        } = *attached;
         let farewell = async {
-            let _ = outgoing.send(AgentMessage { message: Some(Message::Leaving(AgentLeaving {})) }).await;
+            let _ = outgoing
+                .send(AgentMessage {
+                    message: Some(Message::Leaving(AgentLeaving {})),
+                })
+                .await;
             drop(outgoing);
             while let Ok(Some(_)) = incoming.message().await {}
         };
@@ -208,7 +238,11 @@ impl Attached {
             return Some(LinkEvent::Attached(welcome));
         }
         let room = async {
-            if wants_to_send || self.heartbeat_due { self.outgoing.reserve().await } else { pending().await }
+            if wants_to_send || self.heartbeat_due {
+                self.outgoing.reserve().await
+            } else {
+                pending().await
+            }
         };
         tokio::select! {
             biased;
@@ -241,20 +275,47 @@ async fn attach(settings: ConnectionArguments, hello: AgentHello) -> Result<Atta
     let channel = connection::connect(&settings).await?;
     let mut client = WorkerServiceClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
     let (outgoing, stream) = mpsc::channel(OUTGOING);
-    outgoing.try_send(AgentMessage { message: Some(Message::Hello(hello)) }).expect("a new channel has room");
+    outgoing
+        .try_send(AgentMessage {
+            message: Some(Message::Hello(hello)),
+        })
+        .expect("a new channel has room");
     let welcome = async {
-        let mut incoming = client.attach(ReceiverStream::new(stream)).await.map_err(|status| AttachError::from_status(&status))?.into_inner();
-        match incoming.message().await.map_err(|status| AttachError::from_status(&status))? {
-            Some(AgentCommand { command: Some(Command::Welcome(welcome)) }) => Ok((welcome, incoming)),
-            Some(_) => Err(AttachError::Protocol { found: "another command" }),
-            None => Err(AttachError::Protocol { found: "the end of the stream" }),
+        let mut incoming = client
+            .attach(ReceiverStream::new(stream))
+            .await
+            .map_err(|status| AttachError::from_status(&status))?
+            .into_inner();
+        match incoming
+            .message()
+            .await
+            .map_err(|status| AttachError::from_status(&status))?
+        {
+            Some(AgentCommand {
+                command: Some(Command::Welcome(welcome)),
+            }) => Ok((welcome, incoming)),
+            Some(_) => Err(AttachError::Protocol {
+                found: "another command",
+            }),
+            None => Err(AttachError::Protocol {
+                found: "the end of the stream",
+            }),
         }
     };
-    let (welcome, incoming) =
-        timeout(WELCOME_DEADLINE, welcome).await.map_err(|_| AttachError::Protocol { found: "nothing for ten seconds" })??;
+    let (welcome, incoming) = timeout(WELCOME_DEADLINE, welcome)
+        .await
+        .map_err(|_| AttachError::Protocol {
+            found: "nothing for ten seconds",
+        })??;
     let mut heartbeat = interval(Duration::from_millis(u64::from(welcome.heartbeat_interval_ms.max(1))));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Ok(Attached { outgoing, incoming, heartbeat, heartbeat_due: false, welcome: Some(welcome) })
+    Ok(Attached {
+        outgoing,
+        incoming,
+        heartbeat,
+        heartbeat_due: false,
+        welcome: Some(welcome),
+    })
 }
 
 /// A random pause below a limit that doubles with each attempt: "full jitter" of the AWS architecture blog, "Exponential Backoff And Jitter".
@@ -270,21 +331,34 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit_and_fill_the_whole_range() {
-        let below = |attempts, limit: Duration| (0..1000u128).all(|seed| full_jitter(attempts, seed * 7_919_000_003) < limit);
+        let below =
+            |attempts, limit: Duration| (0..1000u128).all(|seed| full_jitter(attempts, seed * 7_919_000_003) < limit);
         assert!(below(0, FIRST_PAUSE));
         assert!(below(3, FIRST_PAUSE * 8));
         assert!(below(u32::MAX, LONGEST_PAUSE));
-        let longest = (0..1000u128).map(|seed| full_jitter(20, seed * 7_919_000_003)).max().unwrap();
+        let longest = (0..1000u128)
+            .map(|seed| full_jitter(20, seed * 7_919_000_003))
+            .max()
+            .unwrap();
         assert!(longest > LONGEST_PAUSE / 2);
     }
 
     #[test]
     fn only_what_a_person_must_change_is_final() {
-        let refused = |code| AttachError::Refused { code, message: String::new() };
+        let refused = |code| AttachError::Refused {
+            code,
+            message: String::new(),
+        };
         assert!(refused(Code::Unauthenticated).is_final());
         assert!(!refused(Code::Unavailable).is_final());
         assert!(!refused(Code::AlreadyExists).is_final());
-        assert!(!AttachError::from(ConnectionError::Unreachable { url: String::new(), reason: String::new() }).is_final());
+        assert!(
+            !AttachError::from(ConnectionError::Unreachable {
+                url: String::new(),
+                reason: String::new()
+            })
+            .is_final()
+        );
         assert!(AttachError::from(ConnectionError::Token).is_final());
     }
 }

@@ -9,6 +9,7 @@ mod launch;
 pub mod lifeline;
 mod link;
 mod process;
+mod rank;
 mod ranks;
 mod settings;
 mod slots;
@@ -29,12 +30,6 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use self::{
-    lifeline::LaunchArguments,
-    link::AttachError,
-    settings::{AgentArguments, SettingsError},
-    state_folder::StateFolderError,
-};
 use self::{
     launch::Launcher,
     link::{Link, LinkEvent},
@@ -42,6 +37,12 @@ use self::{
     ranks::Ranks,
     settings::Settings,
     state_folder::StateFolder,
+};
+pub use self::{
+    lifeline::LaunchArguments,
+    link::AttachError,
+    settings::{AgentArguments, SettingsError},
+    state_folder::StateFolderError,
 };
 use crate::machine;
 
@@ -54,7 +55,10 @@ const FAREWELL_DEADLINE: Duration = Duration::from_secs(5);
 /// If the settings are wrong, the state folder is in use, or the coordinator refuses this worker for good.
 pub fn run(arguments: AgentArguments) -> anyhow::Result<ExitCode> {
     let settings = arguments.resolve()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(settings))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -63,13 +67,25 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     // Before anything can be started, so that no signal finds the default action.
     let signals = Signals::listen().context("cannot listen for signals")?;
     let folder = StateFolder::open(&settings.state_dir)?;
-    let name = settings.worker_name(&folder).context("cannot write to the state folder")?;
+    let name = settings
+        .worker_name(&folder)
+        .context("cannot write to the state folder")?;
     let address = settings.reachable_address();
     let slots = slots::discover(&settings.slots).await;
-    let launcher = Launcher::new(settings.connection.clone(), address.clone(), slots.clone(), settings.rank_command.clone())?;
+    let launcher = Launcher::new(
+        settings.connection.clone(),
+        address.clone(),
+        slots.clone(),
+        settings.rank_command.clone(),
+    )?;
     let (events, event_queue) = unbounded_channel();
     let ranks = Ranks::open(folder, launcher, settings.log_limit, events).context("cannot read the state folder")?;
-    info!(worker = name, address, coordinator = settings.connection.coordinator, "agent started");
+    info!(
+        worker = name,
+        address,
+        coordinator = settings.connection.coordinator,
+        "agent started"
+    );
     let hello = AgentHello {
         worker: name,
         host: machine::host_name(),
@@ -155,11 +171,18 @@ impl Agent {
     }
 
     fn attached(&mut self, welcome: &Welcome) {
-        info!(epoch = welcome.coordinator_epoch, lease_ms = welcome.lease_ms, "attached to the coordinator");
+        info!(
+            epoch = welcome.coordinator_epoch,
+            lease_ms = welcome.lease_ms,
+            "attached to the coordinator"
+        );
         self.last_failure = None;
         self.ranks.begin_stream();
         for process_id in &welcome.unwanted_processes {
-            warn!(process = process_id, "the coordinator no longer wants this rank, killing it");
+            warn!(
+                process = process_id,
+                "the coordinator no longer wants this rank, killing it"
+            );
             self.ranks.stop(process_id, Duration::ZERO);
         }
     }
@@ -173,7 +196,9 @@ impl Agent {
                 self.ranks.refuse(&order, "the agent is shutting down");
             }
             Command::StartRank(order) => self.ranks.start(&order),
-            Command::StopRank(order) => self.ranks.stop(&order.process_id, Duration::from_millis(u64::from(order.grace_ms))),
+            Command::StopRank(order) => self
+                .ranks
+                .stop(&order.process_id, Duration::from_millis(u64::from(order.grace_ms))),
             Command::LogAck(ack) => self.ranks.acknowledge_lines(&ack.process_id, ack.next_sequence),
             Command::ExitAck(ack) => self.ranks.acknowledge_exit(&ack.process_id),
         }
@@ -196,14 +221,23 @@ impl Agent {
         if self.ranks.any_alive() {
             return false;
         }
-        let deliver_until = *leaving.deliver_until.get_or_insert_with(|| Instant::now() + FAREWELL_DEADLINE);
+        let deliver_until = *leaving
+            .deliver_until
+            .get_or_insert_with(|| Instant::now() + FAREWELL_DEADLINE);
         !self.link.is_up() || self.ranks.all_sent() || deliver_until <= Instant::now()
     }
 }
 
 fn hello_with_processes(hello: &AgentHello, ranks: &Ranks) -> AgentHello {
-    let slots = hello.slots.iter().map(|slot| Slot { job: ranks.job_on(slot.index).unwrap_or_default().to_owned(), ..slot.clone() });
-    AgentHello { slots: slots.collect(), processes: ranks.processes(), ..hello.clone() }
+    let slots = hello.slots.iter().map(|slot| Slot {
+        job: ranks.job_on(slot.index).unwrap_or_default().to_owned(),
+        ..slot.clone()
+    });
+    AgentHello {
+        slots: slots.collect(),
+        processes: ranks.processes(),
+        ..hello.clone()
+    }
 }
 
 /// Waits for a moment, or for ever if there is none.
@@ -221,7 +255,10 @@ struct Signals {
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn received(&mut self) {

@@ -97,7 +97,10 @@ impl Output {
     }
 
     fn recent(&self) -> Vec<String> {
-        self.spool.lock().expect("nothing panics while it holds this lock").recent()
+        self.spool
+            .lock()
+            .expect("nothing panics while it holds this lock")
+            .recent()
     }
 }
 
@@ -112,7 +115,10 @@ pub(crate) fn start(order: LaunchOrder, output: Output, events: UnboundedSender<
                 let pid = Pid::from_raw(child.id().cast_signed());
                 *held.lock() = Some(pid);
                 // The agent is shutting down if nobody listens; the process is still waited for.
-                let _ = events.send(RankEvent::Started { process_id: process_id.clone(), pid: child.id() });
+                let _ = events.send(RankEvent::Started {
+                    process_id: process_id.clone(),
+                    pid: child.id(),
+                });
                 accompany(child, process_id, &held, &output)
             }
             Err(error) => RankExited {
@@ -161,7 +167,13 @@ fn accompany(mut child: Child, process_id: String, held: &Hold, output: &Output)
         Ok(status) => (status.code(), status.signal(), String::new()),
         Err(error) => (None, None, format!("cannot learn how the process ended: {error}")),
     };
-    RankExited { process_id, exit_code, signal, last_log_lines: output.recent(), start_error }
+    RankExited {
+        process_id,
+        exit_code,
+        signal,
+        last_log_lines: output.recent(),
+        start_error,
+    }
 }
 
 fn reap(child: &mut Child, pid: Pid, held: &Hold) -> io::Result<ExitStatus> {
@@ -181,7 +193,10 @@ fn capture(stream: impl Read + Send + 'static, name: &'static str, output: Outpu
         }
     });
     if let Err(error) = spawned {
-        output.append(vec![line_now("stderr", format!("firn-worker: {name} is lost, no thread to read it: {error}"))]);
+        output.append(vec![line_now(
+            "stderr",
+            format!("firn-worker: {name} is lost, no thread to read it: {error}"),
+        )]);
     }
 }
 
@@ -231,7 +246,10 @@ mod tests {
     use super::*;
 
     fn texts(pending: &mut Vec<u8>) -> Vec<String> {
-        take_lines(pending, "stdout").into_iter().map(|line| line.text).collect()
+        take_lines(pending, "stdout")
+            .into_iter()
+            .map(|line| line.text)
+            .collect()
     }
 
     #[test]
@@ -248,7 +266,10 @@ mod tests {
     fn a_line_without_an_end_is_cut_so_that_memory_stays_bounded() {
         let mut pending = vec![b'a'; LINE_BYTES * 2 + 5];
         let taken = texts(&mut pending);
-        assert_eq!(taken.iter().map(String::len).collect::<Vec<_>>(), [LINE_BYTES, LINE_BYTES]);
+        assert_eq!(
+            taken.iter().map(String::len).collect::<Vec<_>>(),
+            [LINE_BYTES, LINE_BYTES]
+        );
         assert_eq!(pending.len(), 5);
     }
 

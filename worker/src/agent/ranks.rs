@@ -18,7 +18,8 @@ use tracing::{error, info, warn};
 
 use super::{
     launch::Launcher,
-    process::{self, Hold, Output, RankEvent},
+    process::{self, Output, RankEvent},
+    rank::Rank,
     spool::{SpoolReader, SpoolWriter},
     state_folder::{ProcessRecord, StateFolder},
 };
@@ -26,82 +27,8 @@ use super::{
 /// Lines in one batch, and about how many bytes; a batch must fit the coordinator's limit of 1 MiB.
 const BATCH_LINES: usize = 500;
 const BATCH_BYTES: usize = 256 << 10;
-/// Lines of one rank that may be on their way without an acknowledgement.
-const WINDOW_LINES: u64 = 4000;
 /// Processes that are remembered after everything about them was delivered, so that a late repeat does not start them again.
 const REMEMBERED: usize = 1000;
-
-/// One rank process, from its order until everything about it is delivered.
-#[derive(Debug)]
-struct Rank {
-    record: ProcessRecord,
-    slot: Option<u32>,
-    pid: Option<u32>,
-    hold: Hold,
-    /// Number of lines that the spool holds or has held.
-    lines: Arc<AtomicU64>,
-    /// Its position is the number of lines sent on this stream.
-    reader: SpoolReader,
-    lines_acknowledged: u64,
-    start_sent: bool,
-    exit: Option<wire::RankExited>,
-    exit_sent: bool,
-    exit_acknowledged: bool,
-    /// When SIGKILL follows SIGTERM.
-    kill_at: Option<Instant>,
-    /// SIGKILL was sent, or will be as soon as the process is there.
-    killed: bool,
-}
-
-impl Rank {
-    fn new(record: ProcessRecord, slot: Option<u32>, lines: Arc<AtomicU64>, reader: SpoolReader) -> Self {
-        Self {
-            record,
-            slot,
-            pid: None,
-            hold: Hold::default(),
-            lines,
-            lines_acknowledged: reader.position(),
-            reader,
-            start_sent: false,
-            exit: None,
-            exit_sent: false,
-            exit_acknowledged: false,
-            kill_at: None,
-            killed: false,
-        }
-    }
-
-    fn unsent_lines(&self) -> u64 {
-        self.lines.load(Ordering::Acquire).saturating_sub(self.reader.position())
-    }
-
-    fn may_send_lines(&self) -> bool {
-        self.unsent_lines() > 0 && self.reader.position() < self.lines_acknowledged + WINDOW_LINES
-    }
-
-    fn must_send_start(&self) -> bool {
-        self.pid.is_some() && !self.start_sent && self.exit.is_none()
-    }
-
-    fn must_send_exit(&self) -> bool {
-        self.exit.is_some() && !self.exit_sent && !self.exit_acknowledged
-    }
-
-    fn is_delivered(&self) -> bool {
-        self.exit_acknowledged && self.lines_acknowledged >= self.lines.load(Ordering::Acquire)
-    }
-
-    fn kill(&mut self) {
-        self.killed = true;
-        self.kill_at = None;
-        self.hold.signal(Signal::SIGKILL);
-    }
-
-    fn is_alive(&self) -> bool {
-        self.exit.is_none()
-    }
-}
 
 /// All rank processes.
 #[derive(Debug)]
@@ -133,7 +60,11 @@ impl Ranks {
             finished: VecDeque::new(),
         };
         for (record, exit) in ranks.folder.left_behind()? {
-            info!(process = record.process_id, job = record.job, "reporting a rank that ended with an earlier agent");
+            info!(
+                process = record.process_id,
+                job = record.job,
+                "reporting a rank that ended with an earlier agent"
+            );
             let (mut rank, _) = ranks.new_rank(record, None)?;
             rank.exit = Some(exit);
             ranks.ranks.insert(rank.record.process_id.clone(), rank);
@@ -152,10 +83,18 @@ impl Ranks {
         if self.ranks.contains_key(process_id) || self.finished.contains(process_id) {
             return;
         }
-        let record = ProcessRecord { process_id: process_id.clone(), job: order.job.clone(), generation: order.generation };
+        let record = ProcessRecord {
+            process_id: process_id.clone(),
+            job: order.job.clone(),
+            generation: order.generation,
+        };
         if let Err(reason) = self.launch(record, order) {
             error!(process = process_id, job = order.job, reason, "rank not started");
-            let exit = wire::RankExited { process_id: process_id.clone(), start_error: reason, ..wire::RankExited::default() };
+            let exit = wire::RankExited {
+                process_id: process_id.clone(),
+                start_error: reason,
+                ..wire::RankExited::default()
+            };
             self.ended(exit);
         }
     }
@@ -179,8 +118,16 @@ impl Ranks {
         let process_id = rank.record.process_id.clone();
         let rank = self.ranks.entry(process_id).or_insert(rank);
         let launch = self.launcher.order(order, &scratch)?;
-        rank.hold = process::start(launch, output, self.events.clone()).map_err(|error| format!("no thread for the rank: {error}"))?;
-        info!(process = order.process_id, job = order.job, generation = order.generation, rank = order.rank, slot = order.slot, "starting a rank");
+        rank.hold = process::start(launch, output, self.events.clone())
+            .map_err(|error| format!("no thread for the rank: {error}"))?;
+        info!(
+            process = order.process_id,
+            job = order.job,
+            generation = order.generation,
+            rank = order.rank,
+            slot = order.slot,
+            "starting a rank"
+        );
         Ok(())
     }
 
@@ -189,8 +136,11 @@ impl Ranks {
         let writer = SpoolWriter::open(&folder, self.log_limit)?;
         let lines = Arc::new(AtomicU64::new(writer.next_sequence()));
         let reader = SpoolReader::open(&folder)?;
-        let output =
-            Output { spool: Arc::new(Mutex::new(writer)), lines: Arc::clone(&lines), changed: Arc::clone(&self.lines_changed) };
+        let output = Output {
+            spool: Arc::new(Mutex::new(writer)),
+            lines: Arc::clone(&lines),
+            changed: Arc::clone(&self.lines_changed),
+        };
         let rank = Rank::new(record, slot, lines, reader);
         Ok((rank, output))
     }
@@ -210,7 +160,12 @@ impl Ranks {
                 }
             }
             RankEvent::Ended(exit) => {
-                info!(process = exit.process_id, code = exit.exit_code, signal = exit.signal, "rank ended");
+                info!(
+                    process = exit.process_id,
+                    code = exit.exit_code,
+                    signal = exit.signal,
+                    "rank ended"
+                );
                 self.ended(exit);
             }
         }
@@ -231,7 +186,11 @@ impl Ranks {
 
     /// A start that failed before there was a spool.
     fn insert_failed_start(&mut self, exit: wire::RankExited) {
-        let record = ProcessRecord { process_id: exit.process_id.clone(), job: String::new(), generation: 0 };
+        let record = ProcessRecord {
+            process_id: exit.process_id.clone(),
+            job: String::new(),
+            generation: 0,
+        };
         let reader = SpoolReader::without_lines(&self.folder.rank_folder(&record.process_id));
         let mut rank = Rank::new(record, None, Arc::default(), reader);
         rank.exit = Some(exit);
@@ -240,7 +199,9 @@ impl Ranks {
 
     /// SIGTERM now, SIGKILL after `grace`. An earlier, shorter deadline stays.
     pub(crate) fn stop(&mut self, process_id: &str, grace: Duration) {
-        let Some(rank) = self.ranks.get_mut(process_id).filter(|rank| rank.is_alive()) else { return };
+        let Some(rank) = self.ranks.get_mut(process_id).filter(|rank| rank.is_alive()) else {
+            return;
+        };
         if grace.is_zero() {
             rank.kill();
         } else if !rank.killed {
@@ -267,7 +228,10 @@ impl Ranks {
     pub(crate) fn enforce_deadlines(&mut self, now: Instant) {
         for rank in self.ranks.values_mut().filter(|rank| rank.is_alive()) {
             if rank.kill_at.is_some_and(|kill_at| kill_at <= now) {
-                warn!(process = rank.record.process_id, "rank did not stop within its grace period, killing it");
+                warn!(
+                    process = rank.record.process_id,
+                    "rank did not stop within its grace period, killing it"
+                );
                 rank.kill();
             }
         }
@@ -296,7 +260,9 @@ impl Ranks {
 
     /// The job on each slot that is taken.
     pub(crate) fn job_on(&self, slot: u32) -> Option<&str> {
-        self.living().find(|rank| rank.slot == Some(slot)).map(|rank| rank.record.job.as_str())
+        self.living()
+            .find(|rank| rank.slot == Some(slot))
+            .map(|rank| rank.record.job.as_str())
     }
 
     /// A new stream begins: what was not acknowledged is sent again.
@@ -310,7 +276,9 @@ impl Ranks {
 
     /// True if there is something to send.
     pub(crate) fn has_messages(&self) -> bool {
-        self.ranks.values().any(|rank| rank.must_send_start() || rank.must_send_exit() || rank.may_send_lines())
+        self.ranks
+            .values()
+            .any(|rank| rank.must_send_start() || rank.must_send_exit() || rank.may_send_lines())
     }
 
     /// True if all that can be sent was sent, acknowledged or not.
@@ -324,7 +292,10 @@ impl Ranks {
             if rank.must_send_start() {
                 rank.start_sent = true;
                 let pid = rank.pid.unwrap_or(0);
-                return Some(Message::RankStarted(wire::RankStarted { process_id: rank.record.process_id.clone(), pid }));
+                return Some(Message::RankStarted(wire::RankStarted {
+                    process_id: rank.record.process_id.clone(),
+                    pid,
+                }));
             }
             if rank.must_send_exit() {
                 rank.exit_sent = true;
@@ -332,16 +303,27 @@ impl Ranks {
             }
         }
         // The rank that is furthest behind acknowledged lines goes first, so that one talkative rank does not silence the others.
-        let rank = self.ranks.values_mut().filter(|rank| rank.may_send_lines()).min_by_key(|rank| rank.reader.position() - rank.lines_acknowledged)?;
+        let rank = self
+            .ranks
+            .values_mut()
+            .filter(|rank| rank.may_send_lines())
+            .min_by_key(|rank| rank.reader.position() - rank.lines_acknowledged)?;
         let end = rank.lines.load(Ordering::Acquire);
         let first_sequence = rank.reader.position();
         match rank.reader.read(end, BATCH_LINES, BATCH_BYTES) {
-            Ok(lines) if !lines.is_empty() => {
-                Some(Message::Logs(wire::LogBatch { process_id: rank.record.process_id.clone(), first_sequence, lines }))
-            }
+            Ok(lines) if !lines.is_empty() => Some(Message::Logs(wire::LogBatch {
+                process_id: rank.record.process_id.clone(),
+                first_sequence,
+                lines,
+            })),
             outcome => {
-                let reason = outcome.err().map_or_else(|| "the file ends early".to_owned(), |error| error.to_string());
-                error!(process = rank.record.process_id, first_sequence, end, reason, "lines of a rank's log are lost");
+                let reason = outcome
+                    .err()
+                    .map_or_else(|| "the file ends early".to_owned(), |error| error.to_string());
+                error!(
+                    process = rank.record.process_id,
+                    first_sequence, end, reason, "lines of a rank's log are lost"
+                );
                 rank.reader.seek(end);
                 rank.lines_acknowledged = end;
                 None
@@ -351,7 +333,9 @@ impl Ranks {
 
     /// Lines below `next_sequence` are stored at the coordinator.
     pub(crate) fn acknowledge_lines(&mut self, process_id: &str, next_sequence: u64) {
-        let Some(rank) = self.ranks.get_mut(process_id) else { return };
+        let Some(rank) = self.ranks.get_mut(process_id) else {
+            return;
+        };
         let written = rank.lines.load(Ordering::Acquire);
         rank.lines_acknowledged = rank.lines_acknowledged.max(next_sequence.min(written));
         if rank.reader.position() < rank.lines_acknowledged {

@@ -136,12 +136,27 @@ impl AgentArguments {
     /// Fills gaps from the settings file, then from defaults.
     pub(crate) fn resolve(self) -> Result<Settings, SettingsError> {
         let file = self.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
-        let grace = self.grace.or(file.grace).map(|text| parse_duration("grace", &text)).transpose()?;
-        let log_limit = self.log_limit.or(file.log_limit).map(|text| parse_size("log-limit", &text)).transpose()?;
-        let state_dir = self.state_dir.or(file.state_dir).or_else(default_state_dir).ok_or(SettingsError::StateDirMissing)?;
+        let grace = self
+            .grace
+            .or(file.grace)
+            .map(|text| parse_duration("grace", &text))
+            .transpose()?;
+        let log_limit = self
+            .log_limit
+            .or(file.log_limit)
+            .map(|text| parse_size("log-limit", &text))
+            .transpose()?;
+        let state_dir = self
+            .state_dir
+            .or(file.state_dir)
+            .or_else(default_state_dir)
+            .ok_or(SettingsError::StateDirMissing)?;
         Ok(Settings {
             connection: ConnectionArguments {
-                coordinator: self.coordinator.or(file.coordinator).ok_or(SettingsError::CoordinatorMissing)?,
+                coordinator: self
+                    .coordinator
+                    .or(file.coordinator)
+                    .ok_or(SettingsError::CoordinatorMissing)?,
                 ca: self.ca.or(file.ca),
                 token_file: self.token_file.or(file.token_file),
                 token: std::env::var("FIRN_TOKEN").ok().or(file.token),
@@ -175,7 +190,9 @@ impl Settings {
             return address.clone();
         }
         let towards = connection::coordinator_address(&self.connection.coordinator).ok();
-        towards.and_then(|(host, port)| interface_towards(&host, port)).unwrap_or_else(machine::host_name)
+        towards
+            .and_then(|(host, port)| interface_towards(&host, port))
+            .unwrap_or_else(machine::host_name)
     }
 }
 
@@ -188,12 +205,20 @@ fn interface_towards(host: &str, port: u16) -> Option<String> {
 }
 
 fn read_file(path: &Path) -> Result<SettingsFile, SettingsError> {
-    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| SettingsError::Malformed { path: path.to_owned(), reason: error.to_string().trim().to_owned() })
+    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|error| SettingsError::Malformed {
+        path: path.to_owned(),
+        reason: error.to_string().trim().to_owned(),
+    })
 }
 
 fn default_state_dir() -> Option<PathBuf> {
-    let given = std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let given = std::env::var_os("XDG_STATE_HOME")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
     let base = given.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))?;
     Some(base.join("firn/worker"))
 }
@@ -224,13 +249,23 @@ fn parse_size(setting: &'static str, text: &str) -> Result<u64, SettingsError> {
         "GiB" => Some(30),
         _ => None,
     };
-    let size = number.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
-    size.ok_or_else(|| SettingsError::Value { setting, expected: "a size with a unit, like `512MiB` or `1GiB`", found: text.to_owned() })
+    let size = number
+        .parse::<u64>()
+        .ok()
+        .zip(shift)
+        .and_then(|(number, shift)| number.checked_mul(1 << shift));
+    size.ok_or_else(|| SettingsError::Value {
+        setting,
+        expected: "a size with a unit, like `512MiB` or `1GiB`",
+        found: text.to_owned(),
+    })
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
-    let end = text.find(|character: char| character.is_ascii_alphabetic()).unwrap_or(text.len());
+    let end = text
+        .find(|character: char| character.is_ascii_alphabetic())
+        .unwrap_or(text.len());
     (text[..end].trim(), text[end..].trim())
 }
 
@@ -239,15 +274,28 @@ mod tests {
     use super::*;
 
     fn arguments(file: &Path) -> AgentArguments {
-        AgentArguments { config: Some(file.to_owned()), state_dir: Some("/tmp/x".into()), ..AgentArguments::default() }
+        AgentArguments {
+            config: Some(file.to_owned()),
+            state_dir: Some("/tmp/x".into()),
+            ..AgentArguments::default()
+        }
     }
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("firn.toml");
-        std::fs::write(&file, "coordinator = \"http://file:1\"\ngrace = \"2m\"\ncpu-slots = 3\n").unwrap();
-        let settings = AgentArguments { cpu_slots: Some(5), ..arguments(&file) }.resolve().unwrap();
+        std::fs::write(
+            &file,
+            "coordinator = \"http://file:1\"\ngrace = \"2m\"\ncpu-slots = 3\n",
+        )
+        .unwrap();
+        let settings = AgentArguments {
+            cpu_slots: Some(5),
+            ..arguments(&file)
+        }
+        .resolve()
+        .unwrap();
         assert_eq!(settings.connection.coordinator, "http://file:1");
         assert_eq!(settings.grace, Duration::from_secs(120));
         assert_eq!(settings.slots.cpu_slots, Some(5));
@@ -260,7 +308,10 @@ mod tests {
         let file = folder.path().join("firn.toml");
         std::fs::write(&file, "cordinator = \"http://file:1\"\n").unwrap();
         let message = arguments(&file).resolve().unwrap_err().to_string();
-        assert!(message.contains("firn.toml") && message.contains("cordinator"), "{message}");
+        assert!(
+            message.contains("firn.toml") && message.contains("cordinator"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -269,7 +320,11 @@ mod tests {
         assert_eq!(parse_size("log-limit", "512MiB").unwrap(), 512 << 20);
         for wrong in ["30", "-1s", "s", "1 fortnight"] {
             let message = parse_duration("grace", wrong).unwrap_err().to_string();
-            assert!(message.starts_with("grace should be a duration with a unit") && message.ends_with(&format!("found `{wrong}`")), "{message}");
+            assert!(
+                message.starts_with("grace should be a duration with a unit")
+                    && message.ends_with(&format!("found `{wrong}`")),
+                "{message}"
+            );
         }
         assert!(parse_size("log-limit", "10GB").is_err());
     }

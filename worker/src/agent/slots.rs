@@ -38,7 +38,9 @@ pub(crate) async fn discover(request: &SlotRequest) -> Slots {
     if request.cpu_slots.is_none() && machine::has_nvidia_driver() {
         match probe().await {
             Ok(report) if !report.cuda_devices.is_empty() => return gpu_slots(&report, request),
-            Ok(_) => warn!("this machine has an NVIDIA driver but libtorch sees no GPU, offering a CPU share; `firn-worker doctor` says why"),
+            Ok(_) => warn!(
+                "this machine has an NVIDIA driver but libtorch sees no GPU, offering a CPU share; `firn-worker doctor` says why"
+            ),
             Err(reason) => warn!(reason, "cannot look for GPUs, offering a CPU share"),
         }
     }
@@ -48,7 +50,11 @@ pub(crate) async fn discover(request: &SlotRequest) -> Slots {
 async fn probe() -> Result<Report, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
-    command.args(["doctor", "--output", "json"]).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+    command
+        .args(["doctor", "--output", "json"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true);
     let output = tokio::time::timeout(PROBE_DEADLINE, command.output())
         .await
         .map_err(|_| format!("the driver did not answer within {} s", PROBE_DEADLINE.as_secs()))?
@@ -57,7 +63,9 @@ async fn probe() -> Result<Report, String> {
 }
 
 fn gpu_slots(report: &Report, request: &SlotRequest) -> Slots {
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok().filter(|list| !list.is_empty());
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES")
+        .ok()
+        .filter(|list| !list.is_empty());
     let visible: Option<Vec<&str>> = visible.as_deref().map(|list| list.split(',').map(str::trim).collect());
     let slots: Vec<Slot> = report
         .cuda_devices
@@ -79,7 +87,12 @@ fn gpu_slots(report: &Report, request: &SlotRequest) -> Slots {
         .collect();
     let threads_per_slot = threads_per_slot(request, slots.len());
     info!(gpus = slots.len(), threads_per_slot, "offering GPUs");
-    Slots { slots, threads_per_slot, visible_devices, preload: report.cuda_library.clone() }
+    Slots {
+        slots,
+        threads_per_slot,
+        visible_devices,
+        preload: report.cuda_library.clone(),
+    }
 }
 
 fn cpu_slots(request: &SlotRequest) -> Slots {
@@ -97,12 +110,19 @@ fn cpu_slots(request: &SlotRequest) -> Slots {
         })
         .collect();
     info!(shares = count, threads_per_slot, "offering CPU shares");
-    Slots { slots, threads_per_slot, visible_devices: Vec::new(), preload: None }
+    Slots {
+        slots,
+        threads_per_slot,
+        visible_devices: Vec::new(),
+        preload: None,
+    }
 }
 
 fn threads_per_slot(request: &SlotRequest, slots: usize) -> u32 {
     let share = machine::processors() / slots.max(1);
-    request.threads_per_slot.unwrap_or_else(|| u32::try_from(share).unwrap_or(u32::MAX).max(1))
+    request
+        .threads_per_slot
+        .unwrap_or_else(|| u32::try_from(share).unwrap_or(u32::MAX).max(1))
 }
 
 #[cfg(test)]
@@ -112,8 +132,14 @@ mod tests {
 
     #[test]
     fn memory_and_threads_are_shared_among_cpu_slots() {
-        let one = cpu_slots(&SlotRequest { cpu_slots: Some(1), threads_per_slot: None });
-        let four = cpu_slots(&SlotRequest { cpu_slots: Some(4), threads_per_slot: Some(3) });
+        let one = cpu_slots(&SlotRequest {
+            cpu_slots: Some(1),
+            threads_per_slot: None,
+        });
+        let four = cpu_slots(&SlotRequest {
+            cpu_slots: Some(4),
+            threads_per_slot: Some(3),
+        });
         assert_eq!(one.threads_per_slot as usize, machine::processors());
         assert_eq!(four.slots.len(), 4);
         assert_eq!(four.slots[3].index, 3);
@@ -123,9 +149,23 @@ mod tests {
 
     #[test]
     fn each_gpu_is_a_slot_of_its_own() {
-        let device = |index| CudaDevice { index, name: "H100".into(), memory_bytes: 80 << 30, capability: "9.0".into() };
-        let report = Report { cuda_devices: vec![device(0), device(1)], ..Report::default() };
-        let slots = gpu_slots(&report, &SlotRequest { cpu_slots: None, threads_per_slot: Some(2) });
+        let device = |index| CudaDevice {
+            index,
+            name: "H100".into(),
+            memory_bytes: 80 << 30,
+            capability: "9.0".into(),
+        };
+        let report = Report {
+            cuda_devices: vec![device(0), device(1)],
+            ..Report::default()
+        };
+        let slots = gpu_slots(
+            &report,
+            &SlotRequest {
+                cpu_slots: None,
+                threads_per_slot: Some(2),
+            },
+        );
         assert_eq!(slots.slots[1].device, "cuda:1");
         assert_eq!(slots.visible_devices.len(), 2);
     }

@@ -93,7 +93,8 @@ impl SpoolWriter {
         }
         let mut bytes = Vec::new();
         for line in lines {
-            line.encode_length_delimited(&mut bytes).expect("a vector takes any length");
+            line.encode_length_delimited(&mut bytes)
+                .expect("a vector takes any length");
         }
         if let Err(error) = self.segment.write_all(&bytes) {
             self.segment.set_len(self.segment_bytes)?;
@@ -140,12 +141,20 @@ impl SpoolReader {
     /// Starts at the first line that is still there.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let position = segments(folder)?.first().copied().unwrap_or(0);
-        Ok(Self { folder: folder.to_owned(), position, open: None })
+        Ok(Self {
+            folder: folder.to_owned(),
+            position,
+            open: None,
+        })
     }
 
     /// For a process that never printed anything, whose folder may not even exist.
     pub(crate) fn without_lines(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), position: 0, open: None }
+        Self {
+            folder: folder.to_owned(),
+            position: 0,
+            open: None,
+        }
     }
 
     /// Number of the next line that [`SpoolReader::read`] gives.
@@ -163,7 +172,9 @@ impl SpoolReader {
 
     /// The next lines, at most `most_lines` and about `most_bytes`, all below `end`. Fewer where a segment ends.
     pub(crate) fn read(&mut self, end: u64, most_lines: usize, most_bytes: usize) -> io::Result<Vec<AgentLogLine>> {
-        let wanted = usize::try_from(end.saturating_sub(self.position)).unwrap_or(usize::MAX).min(most_lines);
+        let wanted = usize::try_from(end.saturating_sub(self.position))
+            .unwrap_or(usize::MAX)
+            .min(most_lines);
         if wanted == 0 {
             return Ok(Vec::new());
         }
@@ -213,11 +224,18 @@ impl SpoolReader {
 
 /// A line, said now.
 pub(crate) fn line_now(stream: &str, text: String) -> AgentLogLine {
-    AgentLogLine { stream: stream.to_owned(), text, time: Some(SystemTime::now().into()) }
+    AgentLogLine {
+        stream: stream.to_owned(),
+        text,
+        time: Some(SystemTime::now().into()),
+    }
 }
 
 fn dropped_notice(count: u64) -> AgentLogLine {
-    line_now("stderr", format!("firn-worker: {count} lines were dropped here, the agent's disk had no room for them"))
+    line_now(
+        "stderr",
+        format!("firn-worker: {count} lines were dropped here, the agent's disk had no room for them"),
+    )
 }
 
 fn segment_path(folder: &Path, first: u64) -> PathBuf {
@@ -229,7 +247,11 @@ fn segments(folder: &Path) -> io::Result<Vec<u64>> {
     let mut firsts = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        if let Some(first) = name.to_str().and_then(|name| name.strip_prefix("log-")).and_then(|digits| digits.parse().ok()) {
+        if let Some(first) = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("log-"))
+            .and_then(|digits| digits.parse().ok())
+        {
             firsts.push(first);
         }
     }
@@ -245,7 +267,10 @@ fn find(folder: &Path, sequence: u64) -> io::Result<OpenSegment> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let (_, offset) = decode(&bytes, usize::try_from(sequence - first).unwrap_or(usize::MAX));
-    Ok(OpenSegment { file, offset: offset as u64 })
+    Ok(OpenSegment {
+        file,
+        offset: offset as u64,
+    })
 }
 
 /// At most `most` whole lines at the start of `bytes`, and how many bytes they take.
@@ -254,7 +279,9 @@ fn decode(bytes: &[u8], most: usize) -> (Vec<AgentLogLine>, usize) {
     let mut rest = bytes;
     while lines.len() < most && !rest.is_empty() {
         let mut next = rest;
-        let Ok(line) = AgentLogLine::decode_length_delimited(&mut next) else { break };
+        let Ok(line) = AgentLogLine::decode_length_delimited(&mut next) else {
+            break;
+        };
         lines.push(line);
         rest = next;
     }

@@ -73,11 +73,19 @@ impl StateFolder {
         fs::create_dir_all(path.join("ranks")).map_err(failed(path))?;
         let path = path.canonicalize().map_err(failed(path))?;
         let lock_file = path.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_file).map_err(failed(&lock_file))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_file)
+            .map_err(failed(&lock_file))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { path, _lock: lock }),
             Err((_, Errno::EWOULDBLOCK)) => Err(StateFolderError::InUse { path }),
-            Err((_, error)) => Err(StateFolderError::Io { path: lock_file, source: error.into() }),
+            Err((_, error)) => Err(StateFolderError::Io {
+                path: lock_file,
+                source: error.into(),
+            }),
         }
     }
 
@@ -101,7 +109,10 @@ impl StateFolder {
 
     /// Where the ranks of a job may leave large files; created.
     pub(crate) fn scratch_folder(&self, job: &str) -> io::Result<PathBuf> {
-        let path = self.path.join("scratch").join(file_name(job.trim_start_matches("jobs/")));
+        let path = self
+            .path
+            .join("scratch")
+            .join(file_name(job.trim_start_matches("jobs/")));
         fs::create_dir_all(&path)?;
         Ok(path)
     }
@@ -184,7 +195,10 @@ mod tests {
     fn a_folder_in_use_is_refused_until_its_agent_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let first = StateFolder::open(folder.path()).unwrap();
-        assert!(matches!(StateFolder::open(folder.path()), Err(StateFolderError::InUse { .. })));
+        assert!(matches!(
+            StateFolder::open(folder.path()),
+            Err(StateFolderError::InUse { .. })
+        ));
         drop(first);
         StateFolder::open(folder.path()).unwrap();
     }
@@ -200,7 +214,11 @@ mod tests {
     fn a_process_without_an_exit_was_killed_with_its_agent() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
-        let record = ProcessRecord { process_id: "p1".into(), job: "jobs/a".into(), generation: 2 };
+        let record = ProcessRecord {
+            process_id: "p1".into(),
+            job: "jobs/a".into(),
+            generation: 2,
+        };
         state.note_start(&record).unwrap();
         SpoolWriter::open(&state.rank_folder("p1"), u64::MAX)
             .unwrap()

@@ -13,13 +13,35 @@ const LITTLE_DISK: u64 = 2 * GIBIBYTE;
 
 /// Features of processors that libtorch has kernels for: name in `/proc/cpuinfo`, what people call it, what its absence costs.
 const X86_FEATURES: [(&str, &str, &str); 4] = [
-    ("avx2", "AVX2", "matrix products and convolutions run several times slower: prefer a processor that has it (Intel since 2013, AMD since 2015)"),
-    ("avx512f", "AVX-512", "fp32 runs at about half the speed it could: prefer a processor that has it where CPUs do the training"),
-    ("avx512_bf16", "AVX512-BF16", "bf16 gains nothing over fp32 here: keep frozen layers in fp32"),
-    ("amx_bf16", "AMX", "none needed; processors with it (Intel since 2023) run bf16 several times faster"),
+    (
+        "avx2",
+        "AVX2",
+        "matrix products and convolutions run several times slower: prefer a processor that has it (Intel since 2013, AMD since 2015)",
+    ),
+    (
+        "avx512f",
+        "AVX-512",
+        "fp32 runs at about half the speed it could: prefer a processor that has it where CPUs do the training",
+    ),
+    (
+        "avx512_bf16",
+        "AVX512-BF16",
+        "bf16 gains nothing over fp32 here: keep frozen layers in fp32",
+    ),
+    (
+        "amx_bf16",
+        "AMX",
+        "none needed; processors with it (Intel since 2023) run bf16 several times faster",
+    ),
 ];
-const ARM_FEATURES: [(&str, &str, &str); 2] =
-    [("asimd", "NEON", "matrix products run several times slower"), ("bf16", "BF16", "bf16 gains nothing over fp32 here: keep frozen layers in fp32")];
+const ARM_FEATURES: [(&str, &str, &str); 2] = [
+    ("asimd", "NEON", "matrix products run several times slower"),
+    (
+        "bf16",
+        "BF16",
+        "bf16 gains nothing over fp32 here: keep frozen layers in fp32",
+    ),
+];
 
 /// Looks at everything.
 pub(super) fn examine(state_dir: &Path) -> Report {
@@ -30,33 +52,63 @@ pub(super) fn examine(state_dir: &Path) -> Report {
     findings.extend(features(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()));
     findings.push(memory());
     findings.push(disk(state_dir));
-    Report { findings, cuda_devices, cuda_library: gpu::preloaded_library() }
+    Report {
+        findings,
+        cuda_devices,
+        cuda_library: gpu::preloaded_library(),
+    }
 }
 
 fn processors() -> Finding {
     let count = machine::processors();
-    let limit = machine::control_group_processor_limit().map_or_else(|| "no limit of a control group".to_owned(), |limit| format!("limited to {limit:.1} by the control group"));
+    let limit = machine::control_group_processor_limit().map_or_else(
+        || "no limit of a control group".to_owned(),
+        |limit| format!("limited to {limit:.1} by the control group"),
+    );
     Finding::ok("processors", format!("{count} usable, {limit}"))
 }
 
 fn features(cpuinfo: &str) -> Vec<Finding> {
-    let list = cpuinfo.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
-    let present: Vec<&str> = list.and_then(|line| line.split_once(':')).map(|(_, flags)| flags.split_whitespace().collect()).unwrap_or_default();
-    let known: &[(&str, &str, &str)] = if cfg!(target_arch = "aarch64") { &ARM_FEATURES } else { &X86_FEATURES };
+    let list = cpuinfo
+        .lines()
+        .find(|line| line.starts_with("flags") || line.starts_with("Features"));
+    let present: Vec<&str> = list
+        .and_then(|line| line.split_once(':'))
+        .map(|(_, flags)| flags.split_whitespace().collect())
+        .unwrap_or_default();
+    let known: &[(&str, &str, &str)] = if cfg!(target_arch = "aarch64") {
+        &ARM_FEATURES
+    } else {
+        &X86_FEATURES
+    };
     known
         .iter()
-        .map(|(flag, name, cost)| if present.contains(flag) { Finding::ok(name, "yes") } else { Finding::missing(name, "no", *cost) })
+        .map(|(flag, name, cost)| {
+            if present.contains(flag) {
+                Finding::ok(name, "yes")
+            } else {
+                Finding::missing(name, "no", *cost)
+            }
+        })
         .collect()
 }
 
 fn memory() -> Finding {
     let usable = machine::memory_bytes();
     let found = match machine::control_group_memory_limit() {
-        Some(limit) => format!("{} usable, limited to {} by the control group", readable_bytes(usable), readable_bytes(limit)),
+        Some(limit) => format!(
+            "{} usable, limited to {} by the control group",
+            readable_bytes(usable),
+            readable_bytes(limit)
+        ),
         None => format!("{} usable, no limit of a control group", readable_bytes(usable)),
     };
     if usable < LITTLE_MEMORY {
-        return Finding::missing("memory", found, "ranks may be killed for lack of memory: give this machine or its control group at least 2 GiB");
+        return Finding::missing(
+            "memory",
+            found,
+            "ranks may be killed for lack of memory: give this machine or its control group at least 2 GiB",
+        );
     }
     Finding::ok("memory", found)
 }
@@ -65,8 +117,16 @@ fn disk(state_dir: &Path) -> Finding {
     const SUBJECT: &str = "state folder";
     let place = state_dir.display();
     match machine::free_disk_bytes(state_dir) {
-        None => Finding::broken(SUBJECT, format!("{place} cannot be looked at"), "name another with --state-dir"),
-        Some(0) => Finding::broken(SUBJECT, format!("no free space at {place}"), "free some, or name another folder with --state-dir"),
+        None => Finding::broken(
+            SUBJECT,
+            format!("{place} cannot be looked at"),
+            "name another with --state-dir",
+        ),
+        Some(0) => Finding::broken(
+            SUBJECT,
+            format!("no free space at {place}"),
+            "free some, or name another folder with --state-dir",
+        ),
         Some(free) if free < LITTLE_DISK => Finding::missing(
             SUBJECT,
             format!("{} free at {place}", readable_bytes(free)),
@@ -100,7 +160,10 @@ mod tests {
             assert_eq!(finding.advice.is_some(), finding.status != Status::Ok, "{finding:?}");
         }
         for subject in ["libtorch", "GPUs", "NCCL", "processors", "memory", "state folder"] {
-            assert!(report.findings.iter().any(|finding| finding.subject == subject), "{subject}");
+            assert!(
+                report.findings.iter().any(|finding| finding.subject == subject),
+                "{subject}"
+            );
         }
     }
 }

@@ -4,12 +4,7 @@
 //! first asks for CUDA: it registers itself when it is loaded. The loader can do that (`LD_PRELOAD`), for the doctor here and for ranks through
 //! the agent, so that nobody has to set a variable by hand.
 
-use std::{
-    env, fs,
-    os::unix::process::CommandExt as _,
-    path::PathBuf,
-    process::Command,
-};
+use std::{env, fs, os::unix::process::CommandExt as _, path::PathBuf, process::Command};
 
 use super::{CudaDevice, Finding};
 use crate::machine;
@@ -23,7 +18,11 @@ pub(super) fn load_cuda_library_first() {
     let Some(library) = library_to_preload() else { return };
     let Ok(program) = env::current_exe() else { return };
     // If this fails, the examination goes on without and says so.
-    let _ = Command::new(program).args(env::args_os().skip(1)).env("LD_PRELOAD", &library).env(PRELOADED, "1").exec();
+    let _ = Command::new(program)
+        .args(env::args_os().skip(1))
+        .env("LD_PRELOAD", &library)
+        .env(PRELOADED, "1")
+        .exec();
 }
 
 /// The library that ranks must load first, if this process had to.
@@ -44,7 +43,13 @@ fn library_to_preload() -> Option<PathBuf> {
 pub(super) fn examine() -> (Vec<Finding>, Vec<CudaDevice>) {
     if !machine::has_nvidia_driver() {
         let advice = "ranks train on CPUs; if this machine has an NVIDIA GPU, install its driver (in a container: start it with --gpus all)";
-        return (vec![Finding::missing("GPUs", "none, and no NVIDIA driver", advice), nccl_without_gpus()], Vec::new());
+        return (
+            vec![
+                Finding::missing("GPUs", "none, and no NVIDIA driver", advice),
+                nccl_without_gpus(),
+            ],
+            Vec::new(),
+        );
     }
     let devices = devices();
     let mut findings = vec![driver(), cuda_part(), device_finding(&devices), nccl()];
@@ -54,7 +59,9 @@ pub(super) fn examine() -> (Vec<Finding>, Vec<CudaDevice>) {
 
 fn driver() -> Finding {
     let text = fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
-    let version = text.split_whitespace().find(|word| word.split('.').count() >= 2 && word.starts_with(|first: char| first.is_ascii_digit()));
+    let version = text
+        .split_whitespace()
+        .find(|word| word.split('.').count() >= 2 && word.starts_with(|first: char| first.is_ascii_digit()));
     Finding::ok("NVIDIA driver", version.unwrap_or("of unknown version"))
 }
 
@@ -62,7 +69,11 @@ fn cuda_part() -> Finding {
     const SUBJECT: &str = "libtorch CUDA";
     match machine::loaded_library(LIBRARY) {
         Some(library) => Finding::ok(SUBJECT, library.display().to_string()),
-        None => Finding::missing(SUBJECT, format!("{LIBRARY} is not beside libtorch_cpu.so"), "run deploy/libtorch.sh --cuda"),
+        None => Finding::missing(
+            SUBJECT,
+            format!("{LIBRARY} is not beside libtorch_cpu.so"),
+            "run deploy/libtorch.sh --cuda",
+        ),
     }
 }
 
@@ -81,7 +92,11 @@ fn nccl() -> Finding {
     let presence = firn_collective::nccl::presence();
     match &presence.missing {
         None => Finding::ok("NCCL", presence.to_string()),
-        Some(missing) => Finding::missing("NCCL", presence.version.clone().unwrap_or_else(|| "not usable".to_owned()), missing.clone()),
+        Some(missing) => Finding::missing(
+            "NCCL",
+            presence.version.clone().unwrap_or_else(|| "not usable".to_owned()),
+            missing.clone(),
+        ),
     }
 }
 
@@ -89,8 +104,14 @@ fn nccl() -> Finding {
 fn nccl_without_gpus() -> Finding {
     let presence = firn_collective::nccl::presence();
     match (&presence.version, &presence.library) {
-        (Some(version), Some(library)) => Finding::ok("NCCL", format!("{version}, from {library}; not used without GPUs")),
-        _ => Finding::missing("NCCL", "no library", "not needed without GPUs: gradients are added up over TCP; for GPUs run deploy/libtorch.sh --cuda"),
+        (Some(version), Some(library)) => {
+            Finding::ok("NCCL", format!("{version}, from {library}; not used without GPUs"))
+        }
+        _ => Finding::missing(
+            "NCCL",
+            "no library",
+            "not needed without GPUs: gradients are added up over TCP; for GPUs run deploy/libtorch.sh --cuda",
+        ),
     }
 }
 
@@ -116,5 +137,8 @@ fn device(index: u32) -> Result<CudaDevice, cudarc::driver::DriverError> {
 
 fn describe(device: &CudaDevice) -> Finding {
     let memory = machine::readable_bytes(device.memory_bytes);
-    Finding::ok(&format!("cuda:{}", device.index), format!("{}, {memory}, compute capability {}", device.name, device.capability))
+    Finding::ok(
+        &format!("cuda:{}", device.index),
+        format!("{}, {memory}, compute capability {}", device.name, device.capability),
+    )
 }

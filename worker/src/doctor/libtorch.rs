@@ -18,17 +18,29 @@ pub(super) fn examine() -> Vec<Finding> {
 fn version() -> Finding {
     const SUBJECT: &str = "libtorch";
     let Some(library) = machine::loaded_library("libtorch_cpu.so") else {
-        return Finding::broken(SUBJECT, "not loaded into this process", "run deploy/libtorch.sh and build again");
+        return Finding::broken(
+            SUBJECT,
+            "not loaded into this process",
+            "run deploy/libtorch.sh and build again",
+        );
     };
     let folder = library.parent().unwrap_or(Path::new("/")).display();
     match library.parent().and_then(Path::parent).and_then(version_in) {
-        Some(found) if found.split('+').next() == Some(VERSION) => Finding::ok(SUBJECT, format!("{found}, from {folder}")),
+        Some(found) if found.split('+').next() == Some(VERSION) => {
+            Finding::ok(SUBJECT, format!("{found}, from {folder}"))
+        }
         Some(found) => Finding::broken(
             SUBJECT,
             format!("{found}, from {folder}"),
-            format!("Firn needs libtorch {VERSION}: run deploy/libtorch.sh, or set LD_LIBRARY_PATH to the lib folder of one"),
+            format!(
+                "Firn needs libtorch {VERSION}: run deploy/libtorch.sh, or set LD_LIBRARY_PATH to the lib folder of one"
+            ),
         ),
-        None => Finding::missing(SUBJECT, format!("of unknown version, from {folder}"), format!("make sure that it is {VERSION}")),
+        None => Finding::missing(
+            SUBJECT,
+            format!("of unknown version, from {folder}"),
+            format!("make sure that it is {VERSION}"),
+        ),
     }
 }
 
@@ -51,26 +63,52 @@ fn python_version(text: &str) -> Option<String> {
 fn header_version(text: &str) -> Option<String> {
     let part = |name: &str| {
         let start = format!("#define TORCH_VERSION_{name} ");
-        text.lines().find_map(|line| line.strip_prefix(&start)).map(|value| value.trim().to_owned())
+        text.lines()
+            .find_map(|line| line.strip_prefix(&start))
+            .map(|value| value.trim().to_owned())
     };
     Some(format!("{}.{}.{}", part("MAJOR")?, part("MINOR")?, part("PATCH")?))
 }
 
 fn computes() -> Finding {
     const SUBJECT: &str = "tensors";
-    let sum = Tensor::f_arange(1000, (Kind::Float, tch::Device::Cpu)).and_then(|tensor| tensor.f_sum(Kind::Double)).map(|sum| sum.double_value(&[]));
+    let sum = Tensor::f_arange(1000, (Kind::Float, tch::Device::Cpu))
+        .and_then(|tensor| tensor.f_sum(Kind::Double))
+        .map(|sum| sum.double_value(&[]));
     match sum {
         Ok(value) if (value - 499_500.0).abs() < 1e-6 => Finding::ok(SUBJECT, "compute on the CPU"),
-        Ok(value) => Finding::broken(SUBJECT, format!("0 + 1 + … + 999 gave {value}, not 499500"), "libtorch or this machine's memory is damaged"),
-        Err(error) => Finding::broken(SUBJECT, format!("cannot be computed: {error}"), "run deploy/libtorch.sh and build again"),
+        Ok(value) => Finding::broken(
+            SUBJECT,
+            format!("0 + 1 + … + 999 gave {value}, not 499500"),
+            "libtorch or this machine's memory is damaged",
+        ),
+        Err(error) => Finding::broken(
+            SUBJECT,
+            format!("cannot be computed: {error}"),
+            "run deploy/libtorch.sh and build again",
+        ),
     }
 }
 
 fn threads() -> Finding {
     let threads = tch::get_num_threads();
-    let backends = [("OpenMP", tch::utils::has_openmp()), ("MKL", tch::utils::has_mkl()), ("oneDNN", tch::utils::has_mkldnn())];
-    let present: Vec<&str> = backends.iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
-    Finding::ok("threads", format!("{threads} compute by default; libtorch was built with {}", present.join(", ")))
+    let backends = [
+        ("OpenMP", tch::utils::has_openmp()),
+        ("MKL", tch::utils::has_mkl()),
+        ("oneDNN", tch::utils::has_mkldnn()),
+    ];
+    let present: Vec<&str> = backends
+        .iter()
+        .filter(|(_, present)| *present)
+        .map(|(name, _)| *name)
+        .collect();
+    Finding::ok(
+        "threads",
+        format!(
+            "{threads} compute by default; libtorch was built with {}",
+            present.join(", ")
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -79,7 +117,10 @@ mod tests {
 
     #[test]
     fn versions_are_found_where_each_kind_of_libtorch_keeps_them() {
-        assert_eq!(python_version("from typing import Optional\n__version__ = '2.11.0+cu130'\n").unwrap(), "2.11.0+cu130");
+        assert_eq!(
+            python_version("from typing import Optional\n__version__ = '2.11.0+cu130'\n").unwrap(),
+            "2.11.0+cu130"
+        );
         let header = "#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 11\n#define TORCH_VERSION_PATCH 0\n";
         assert_eq!(header_version(header).unwrap(), VERSION);
         assert_eq!(header_version("nothing"), None);

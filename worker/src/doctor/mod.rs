@@ -93,15 +93,27 @@ pub struct CudaDevice {
 
 impl Finding {
     fn ok(subject: &str, found: impl Into<String>) -> Self {
-        Self { subject: subject.to_owned(), status: Status::Ok, found: found.into(), advice: None }
+        Self {
+            subject: subject.to_owned(),
+            status: Status::Ok,
+            found: found.into(),
+            advice: None,
+        }
     }
 
     fn missing(subject: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { status: Status::Missing, advice: Some(advice.into()), ..Self::ok(subject, found) }
+        Self {
+            status: Status::Missing,
+            advice: Some(advice.into()),
+            ..Self::ok(subject, found)
+        }
     }
 
     fn broken(subject: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { status: Status::Broken, ..Self::missing(subject, found, advice) }
+        Self {
+            status: Status::Broken,
+            ..Self::missing(subject, found, advice)
+        }
     }
 }
 
@@ -124,11 +136,20 @@ pub fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
         OutputFormat::Table => print_table(&mut out, &report)?,
         OutputFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
     }
-    Ok(if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_healthy() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print_table(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let width = report.findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
+    let width = report
+        .findings
+        .iter()
+        .map(|finding| finding.subject.len())
+        .max()
+        .unwrap_or(0);
     for finding in &report.findings {
         let mark = match finding.status {
             Status::Ok => "ok",
@@ -149,7 +170,10 @@ mod tests {
 
     #[test]
     fn only_a_broken_finding_makes_a_machine_unfit() {
-        let mut report = Report { findings: vec![Finding::ok("a", "x"), Finding::missing("b", "none", "get one")], ..Report::default() };
+        let mut report = Report {
+            findings: vec![Finding::ok("a", "x"), Finding::missing("b", "none", "get one")],
+            ..Report::default()
+        };
         assert!(report.is_healthy());
         report.findings.push(Finding::broken("c", "none", "get one"));
         assert!(!report.is_healthy());
@@ -157,7 +181,13 @@ mod tests {
 
     #[test]
     fn the_table_shows_what_to_do_under_what_is_missing() {
-        let report = Report { findings: vec![Finding::ok("libtorch", "2.11.0"), Finding::missing("GPUs", "none", "buy one")], ..Report::default() };
+        let report = Report {
+            findings: vec![
+                Finding::ok("libtorch", "2.11.0"),
+                Finding::missing("GPUs", "none", "buy one"),
+            ],
+            ..Report::default()
+        };
         let mut out = Vec::new();
         print_table(&mut out, &report).unwrap();
         let expected = "ok       libtorch  2.11.0\nmissing  GPUs      none\n                   → buy one\n";
@@ -166,7 +196,12 @@ mod tests {
 
     #[test]
     fn a_report_survives_the_way_to_the_agent() {
-        let device = CudaDevice { index: 1, name: "H100".into(), memory_bytes: 80 << 30, capability: "9.0".into() };
+        let device = CudaDevice {
+            index: 1,
+            name: "H100".into(),
+            memory_bytes: 80 << 30,
+            capability: "9.0".into(),
+        };
         let report = Report {
             findings: vec![Finding::missing("b", "none", "get one")],
             cuda_devices: vec![device],

@@ -53,10 +53,18 @@ impl Coordinator {
         let (sessions, received) = mpsc::channel();
         let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
-        let service = Service { sessions, unwanted: unwanted.iter().map(|&id| id.to_owned()).collect(), refusal };
+        let service = Service {
+            sessions,
+            unwanted: unwanted.iter().map(|&id| id.to_owned()).collect(),
+            refusal,
+        };
         let server = Server::builder().add_service(WorkerServiceServer::new(service));
         runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Self { runtime: Some(runtime), address, sessions: received }
+        Self {
+            runtime: Some(runtime),
+            address,
+            sessions: received,
+        }
     }
 
     /// The next stream that an agent opens.
@@ -85,7 +93,9 @@ impl Drop for Coordinator {
 
 impl Session {
     pub(crate) fn send(&self, command: Command) {
-        self.commands.send(Ok(AgentCommand { command: Some(command) })).expect("the stream is open");
+        self.commands
+            .send(Ok(AgentCommand { command: Some(command) }))
+            .expect("the stream is open");
     }
 
     pub(crate) fn start_rank(&self, process_id: &str) {
@@ -101,15 +111,23 @@ impl Session {
     }
 
     pub(crate) fn stop_rank(&self, process_id: &str, grace_ms: u32) {
-        self.send(Command::StopRank(StopRank { process_id: process_id.to_owned(), grace_ms }));
+        self.send(Command::StopRank(StopRank {
+            process_id: process_id.to_owned(),
+            grace_ms,
+        }));
     }
 
     pub(crate) fn acknowledge_lines(&self, process_id: &str, next_sequence: u64) {
-        self.send(Command::LogAck(LogAck { process_id: process_id.to_owned(), next_sequence }));
+        self.send(Command::LogAck(LogAck {
+            process_id: process_id.to_owned(),
+            next_sequence,
+        }));
     }
 
     pub(crate) fn acknowledge_exit(&self, process_id: &str) {
-        self.send(Command::ExitAck(ExitAck { process_id: process_id.to_owned() }));
+        self.send(Command::ExitAck(ExitAck {
+            process_id: process_id.to_owned(),
+        }));
     }
 
     /// The next message, heartbeats included; `None` when the stream has ended.
@@ -159,7 +177,11 @@ impl Session {
         while texts.len() < lines || exit.is_none() {
             match self.next().expect("the stream is open") {
                 Message::Logs(batch) => {
-                    assert_eq!(batch.first_sequence, texts.len() as u64, "lines are numbered without a gap");
+                    assert_eq!(
+                        batch.first_sequence,
+                        texts.len() as u64,
+                        "lines are numbered without a gap"
+                    );
                     let LogBatch { process_id, lines, .. } = batch;
                     texts.extend(lines.into_iter().map(|line| line.text));
                     self.acknowledge_lines(&process_id, texts.len() as u64);
@@ -181,7 +203,10 @@ impl WorkerService for Service {
             return Err(refusal.clone());
         }
         let mut incoming = request.into_inner();
-        let Some(AgentMessage { message: Some(Message::Hello(hello)) }) = incoming.message().await? else {
+        let Some(AgentMessage {
+            message: Some(Message::Hello(hello)),
+        }) = incoming.message().await?
+        else {
             return Err(Status::invalid_argument("no hello"));
         };
         let (commands, outgoing) = async_mpsc::unbounded_channel();
@@ -191,9 +216,15 @@ impl WorkerService for Service {
             coordinator_epoch: 1,
             unwanted_processes: self.unwanted.clone(),
         };
-        let _ = commands.send(Ok(AgentCommand { command: Some(Command::Welcome(welcome)) }));
+        let _ = commands.send(Ok(AgentCommand {
+            command: Some(Command::Welcome(welcome)),
+        }));
         let (messages, heard) = mpsc::channel();
-        let _ = self.sessions.send(Session { hello, messages: heard, commands });
+        let _ = self.sessions.send(Session {
+            hello,
+            messages: heard,
+            commands,
+        });
         tokio::spawn(async move {
             while let Some(Ok(AgentMessage { message: Some(message) })) = incoming.next().await {
                 if messages.send(message).is_err() {

@@ -1,4 +1,5 @@
 //! The agent as a process, held against a coordinator that the test plays.
+#![allow(clippy::unwrap_used, reason = "a test that finds something else has failed")]
 
 mod coordinator;
 mod process;
@@ -31,7 +32,13 @@ fn a_rank_is_started_once_with_its_environment_and_its_exit_is_reported() {
     assert_eq!(session.hello.worker, "w1");
     assert_eq!(session.hello.address, "127.0.0.1");
     assert_eq!(session.hello.slots.len(), 2);
-    assert!(session.hello.slots.iter().all(|slot| slot.device == "cpu" && slot.memory_bytes > 0));
+    assert!(
+        session
+            .hello
+            .slots
+            .iter()
+            .all(|slot| slot.device == "cpu" && slot.memory_bytes > 0)
+    );
 
     session.start_rank("p1");
     session.start_rank("p1");
@@ -56,11 +63,20 @@ fn a_rank_is_started_once_with_its_environment_and_its_exit_is_reported() {
 fn every_line_of_a_rank_that_is_killed_arrives() {
     let folder = tempfile::tempdir().unwrap();
     let coordinator = Coordinator::start();
-    let _agent = Agent::start(folder.path(), coordinator.address, "seq 1 30000; printf unfinished; kill -9 $$");
+    let _agent = Agent::start(
+        folder.path(),
+        coordinator.address,
+        "seq 1 30000; printf unfinished; kill -9 $$",
+    );
     let session = coordinator.session();
     session.start_rank("p1");
     let (lines, exit) = session.collect(30_001);
-    assert!(lines[..30_000].iter().enumerate().all(|(index, line)| *line == (index + 1).to_string()));
+    assert!(
+        lines[..30_000]
+            .iter()
+            .enumerate()
+            .all(|(index, line)| *line == (index + 1).to_string())
+    );
     assert_eq!(lines[30_000], "unfinished");
     assert_eq!((exit.exit_code, exit.signal), (None, Some(9)));
     assert_eq!(exit.last_log_lines.len(), 40);
@@ -79,7 +95,10 @@ fn a_rank_is_asked_to_stop_and_killed_with_its_children_only_if_it_does_not() {
     session.wait_for_line("ready");
     session.stop_rank("orderly", 60_000);
     let exit = session.wait_for_exit();
-    assert_eq!((exit.exit_code, exit.last_log_lines.as_slice()), (Some(12), ["ready".to_owned(), "bye".to_owned()].as_slice()));
+    assert_eq!(
+        (exit.exit_code, exit.last_log_lines.as_slice()),
+        (Some(12), ["ready".to_owned(), "bye".to_owned()].as_slice())
+    );
 
     session.start_rank("stubborn");
     session.wait_for_line("ready");
@@ -102,7 +121,12 @@ fn ranks_go_on_without_the_coordinator_and_an_exit_is_reported_until_it_is_recor
     // Away and back: the rank is the same.
     let coordinator = Coordinator::start_with(coordinator.stop(), &[], None);
     let session = coordinator.session();
-    let processes: Vec<_> = session.hello.processes.iter().map(|process| (process.process_id.as_str(), process.pid)).collect();
+    let processes: Vec<_> = session
+        .hello
+        .processes
+        .iter()
+        .map(|process| (process.process_id.as_str(), process.pid))
+        .collect();
     assert_eq!(processes, [("p1", pid)]);
     assert_eq!(session.hello.slots[0].job, "jobs/reviews");
 
@@ -125,13 +149,18 @@ fn ranks_go_on_without_the_coordinator_and_an_exit_is_reported_until_it_is_recor
     assert_eq!(lines, ["ready", "got on"]);
     session.acknowledge_exit("p1");
     // Commands are obeyed in order, so when the next one has had its effect the process is forgotten.
-    session.send(firn_proto::v1alpha1::agent_command::Command::StartRank(firn_proto::v1alpha1::StartRank {
-        process_id: "p2".to_owned(),
-        slot: 99,
-        ..Default::default()
-    }));
+    session.send(firn_proto::v1alpha1::agent_command::Command::StartRank(
+        firn_proto::v1alpha1::StartRank {
+            process_id: "p2".to_owned(),
+            slot: 99,
+            ..Default::default()
+        },
+    ));
     let refused = session.wait_for_exit();
-    assert_eq!(refused.start_error, "slot 99 was ordered, but this worker has 2 slots, numbered from 0");
+    assert_eq!(
+        refused.start_error,
+        "slot 99 was ordered, but this worker has 2 slots, numbered from 0"
+    );
     assert_eq!(agent.undelivered(), 1);
 }
 
@@ -214,16 +243,29 @@ fn a_second_agent_on_the_same_state_folder_is_refused() {
     let second = agent.run_second(coordinator.address);
     let message = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success());
-    assert!(message.contains("error: another agent already uses the state folder"), "{message}");
+    assert!(
+        message.contains("error: another agent already uses the state folder"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_refusal_that_a_person_must_mend_ends_the_agent_with_the_coordinators_words() {
     let folder = tempfile::tempdir().unwrap();
-    let coordinator = Coordinator::start_with("127.0.0.1:0".parse().unwrap(), &[], Some(Status::unauthenticated("no token was given")));
+    let coordinator = Coordinator::start_with(
+        "127.0.0.1:0".parse().unwrap(),
+        &[],
+        Some(Status::unauthenticated("no token was given")),
+    );
     let mut agent = Agent::start(folder.path(), coordinator.address, ORDERLY);
     assert!(!agent.wait().success());
-    assert!(agent.log().contains("error: the coordinator refused this worker: no token was given"), "{}", agent.log());
+    assert!(
+        agent
+            .log()
+            .contains("error: the coordinator refused this worker: no token was given"),
+        "{}",
+        agent.log()
+    );
 }
 
 #[test]

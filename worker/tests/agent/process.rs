@@ -32,15 +32,28 @@ impl Agent {
     pub(crate) fn start(folder: &Path, coordinator: SocketAddr, script: &str) -> Self {
         let path = folder.join("rank.sh");
         fs::write(&path, script).unwrap();
-        let mut agent = Self { folder: folder.to_owned(), script: path, child: None };
+        let mut agent = Self {
+            folder: folder.to_owned(),
+            script: path,
+            child: None,
+        };
         agent.start_again(coordinator);
         agent
     }
 
     /// Starts a new process on the same folder.
     pub(crate) fn start_again(&mut self, coordinator: SocketAddr) {
-        let log = OpenOptions::new().create(true).append(true).open(self.folder.join("agent.log")).unwrap();
-        let child = self.command(coordinator).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("agent.log"))
+            .unwrap();
+        let child = self
+            .command(coordinator)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         self.child = Some(child);
     }
 
@@ -51,11 +64,28 @@ impl Agent {
 
     fn command(&self, coordinator: SocketAddr) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_firn-worker"));
-        command.args(["agent", "--name", "w1", "--cpu-slots", "2", "--threads-per-slot", "1", "--grace", "20s"]);
+        command.args([
+            "agent",
+            "--name",
+            "w1",
+            "--cpu-slots",
+            "2",
+            "--threads-per-slot",
+            "1",
+            "--grace",
+            "20s",
+        ]);
         command.args(["--coordinator", &format!("http://{coordinator}")]);
         command.arg("--state-dir").arg(self.folder.join("state"));
-        command.arg("--rank-command").arg("/bin/sh").arg(&self.script).arg(&self.folder);
-        command.env_remove("FIRN_CONFIG").env_remove("FIRN_TOKEN").stdin(Stdio::null());
+        command
+            .arg("--rank-command")
+            .arg("/bin/sh")
+            .arg(&self.script)
+            .arg(&self.folder);
+        command
+            .env_remove("FIRN_CONFIG")
+            .env_remove("FIRN_TOKEN")
+            .stdin(Stdio::null());
         command
     }
 

@@ -1,7 +1,9 @@
 use super::*;
 
 fn lines(from: u64, to: u64) -> Vec<AgentLogLine> {
-    (from..to).map(|number| line_now("stdout", format!("line {number} {}", "x".repeat(100)))).collect()
+    (from..to)
+        .map(|number| line_now("stdout", format!("line {number} {}", "x".repeat(100))))
+        .collect()
 }
 
 fn read_all(reader: &mut SpoolReader, end: u64) -> Vec<String> {
@@ -28,7 +30,12 @@ fn lines_come_back_in_order_across_segments_and_after_going_back() {
     let mut reader = SpoolReader::open(folder.path()).unwrap();
     let texts = read_all(&mut reader, 30_000);
     assert_eq!(texts.len(), 30_000);
-    assert!(texts.iter().enumerate().all(|(number, text)| text.starts_with(&format!("line {number} "))));
+    assert!(
+        texts
+            .iter()
+            .enumerate()
+            .all(|(number, text)| text.starts_with(&format!("line {number} ")))
+    );
 
     reader.seek(12_345);
     let again = read_all(&mut reader, 12_400);
@@ -59,7 +66,12 @@ fn a_torn_last_line_is_cut_off_when_the_spool_is_opened_again() {
     SpoolWriter::open(folder.path(), u64::MAX).unwrap().append(lines(0, 10));
     let path = segment_path(folder.path(), 0);
     let length = fs::metadata(&path).unwrap().len();
-    OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 3).unwrap();
+    OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(length - 3)
+        .unwrap();
 
     let mut writer = SpoolWriter::open(folder.path(), u64::MAX).unwrap();
     assert_eq!(writer.next_sequence(), 9);
@@ -90,7 +102,9 @@ fn a_full_spool_drops_lines_and_says_how_many() {
 #[test]
 fn a_line_longer_than_a_batch_still_comes_back() {
     let folder = tempfile::tempdir().unwrap();
-    SpoolWriter::open(folder.path(), u64::MAX).unwrap().append(vec![line_now("stdout", "y".repeat(500_000))]);
+    SpoolWriter::open(folder.path(), u64::MAX)
+        .unwrap()
+        .append(vec![line_now("stdout", "y".repeat(500_000))]);
     let texts = read_all(&mut SpoolReader::open(folder.path()).unwrap(), 1);
     assert_eq!(texts[0].len(), 500_000);
 }
