@@ -91,7 +91,7 @@ impl<'a> Assembly<'a> {
         initial: Initial,
     ) -> Result<Tensor, ModelError> {
         let (key, tensor) = match self.source {
-            Source::File(file) => self.from_file(file, name, shape)?,
+            Source::File(file) => self.find(file, name, shape)?,
             Source::Seed(seed) => (
                 self.naming.candidates(name).remove(0),
                 initialised(seed, name, shape, initial)?,
@@ -116,7 +116,7 @@ impl<'a> Assembly<'a> {
         Ok(tensor)
     }
 
-    fn from_file(&mut self, file: &WeightFile, name: &str, shape: &[i64]) -> Result<(String, Tensor), ModelError> {
+    fn find(&mut self, file: &WeightFile, name: &str, shape: &[i64]) -> Result<(String, Tensor), ModelError> {
         let mut candidates = self.naming.candidates(name);
         let found = candidates
             .iter()

@@ -9,12 +9,13 @@ use std::{
     path::Path,
 };
 
+use firn_core::spec::Word;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use crate::{
-    architecture::{Plan, bert::BertConfig, spelling},
+    architecture::{Plan, bert::BertConfig},
     assembly::Role,
     error::ModelError,
     model::Model,
@@ -28,7 +29,7 @@ use crate::{
 pub fn head(model: &Model) -> Result<Vec<u8>, ModelError> {
     let metadata = [
         ("format".to_owned(), "pt".to_owned()),
-        ("architecture".to_owned(), spelling(model.architecture).to_owned()),
+        ("architecture".to_owned(), model.architecture.word().to_owned()),
         ("cut".to_owned(), model.summary().cut),
         ("classes".to_owned(), model.classes.to_string()),
         ("frozen_digest".to_owned(), model.frozen_digest()),
@@ -86,7 +87,7 @@ pub fn config(model: &Model, classes: &[String]) -> Value {
         .map(|(id, name)| (name.clone(), id.into()))
         .collect();
     let mut config = json!({
-        "architecture": spelling(model.architecture),
+        "architecture": model.architecture.word(),
         "num_labels": classes.len(),
         "id2label": names,
         "label2id": ids,

@@ -5,7 +5,13 @@
 
 use tch::Tensor;
 
-use crate::{error::ModelError, weights::write::tensor_bytes};
+use crate::{
+    assembly::{Assembly, Source},
+    cut::split,
+    error::ModelError,
+    model::Model,
+    weights::write::tensor_bytes,
+};
 
 /// Digests of everything below the cut, taken from the tensors in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +22,64 @@ pub struct FrozenProof {
     pub derived: String,
 }
 
+impl Model {
+    /// BLAKE3 (hex) of every parameter and buffer below the cut as they were when loaded.
+    pub fn frozen_digest(&self) -> String {
+        self.proof.original.clone()
+    }
+
+    /// Takes the digests of the frozen part anew and compares them with those taken at load, for the originals, for the copies that
+    /// compute, and for copies folded afresh from the originals.
+    ///
+    /// # Errors
+    /// [`ModelError::FrozenChanged`] when a byte differs.
+    pub fn verify_frozen(&self) -> Result<FrozenProof, ModelError> {
+        let now = self.prove()?;
+        let compare = |what, expected: &str, found: &str| match expected == found {
+            true => Ok(()),
+            false => Err(ModelError::FrozenChanged {
+                what,
+                expected: expected.to_owned(),
+                found: found.to_owned(),
+            }),
+        };
+        compare("the loaded tensors", &self.proof.original, &now.original)?;
+        compare("the folded copies", &self.proof.derived, &now.derived)?;
+        compare(
+            "the folded copies against their originals",
+            &self.derived_afresh()?,
+            &now.derived,
+        )?;
+        Ok(now)
+    }
+
+    /// Digest of copies that are folded from the original tensors now.
+    fn derived_afresh(&self) -> Result<String, ModelError> {
+        let source = Source::Entries(&self.entries);
+        let mut assembly = Assembly::new(source, &self.naming, self.head.weight.device(), self.cut);
+        let (frozen, _) = split(self.plan.build(&mut assembly)?, self.cut)?;
+        let mut derived = Vec::new();
+        frozen.iter().for_each(|stage| stage.derived(&mut derived));
+        digest(derived)
+    }
+
+    /// The digests of the frozen part as it is now.
+    pub(crate) fn prove(&self) -> Result<FrozenProof, ModelError> {
+        let frozen = self.entries.iter().filter(|entry| entry.stage < self.cut);
+        let original = frozen
+            .map(|entry| (entry.name.clone(), entry.tensor.shallow_clone()))
+            .collect();
+        let mut derived = Vec::new();
+        self.frozen.iter().for_each(|stage| stage.derived(&mut derived));
+        Ok(FrozenProof {
+            original: digest(original)?,
+            derived: digest(derived)?,
+        })
+    }
+}
+
 /// BLAKE3 over names, types, shapes and bytes, sorted by name.
-pub(crate) fn digest(mut tensors: Vec<(String, Tensor)>) -> Result<String, ModelError> {
+fn digest(mut tensors: Vec<(String, Tensor)>) -> Result<String, ModelError> {
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let mut hasher = blake3::Hasher::new_derive_key("firn 2026 frozen tensors v1");
     for (name, tensor) in tensors {
@@ -36,4 +98,87 @@ pub(crate) fn digest(mut tensors: Vec<(String, Tensor)>) -> Result<String, Model
         hasher.update(&tensor_bytes(&tensor)?);
     }
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling};
+    use tch::{Device, Tensor};
+
+    use crate::{Model, ModelError, ModelOptions};
+
+    fn model() -> Model {
+        let spec = ModelSpec {
+            architecture: Architecture::MobilenetV2,
+            weights: None,
+            tokenizer: None,
+            freeze: Freeze::Through("features.9".to_owned()),
+            head: HeadSpec { dropout: 0.0 },
+            pooling: Pooling::Mean,
+        };
+        let options = ModelOptions {
+            spec: &spec,
+            classes: 2,
+            seed: 0,
+            device: Device::Cpu,
+            train_batch_norm: false,
+        };
+        Model::load(&options).unwrap()
+    }
+
+    fn raise_by_one(tensor: &Tensor) {
+        let _ = tensor.detach().view(-1).get(0).g_add_scalar_(1.0);
+    }
+
+    fn what_changed(model: &Model) -> &'static str {
+        match model.verify_frozen() {
+            Err(ModelError::FrozenChanged { what, .. }) => what,
+            other => panic!("expected a changed frozen part, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_changed_running_statistic_below_the_cut_is_found() {
+        let model = model();
+        model.verify_frozen().unwrap();
+        let entry = model
+            .entries
+            .iter()
+            .find(|entry| entry.name == "features.9.conv.3.running_mean")
+            .unwrap();
+        raise_by_one(&entry.tensor);
+        assert_eq!(what_changed(&model), "the loaded tensors");
+    }
+
+    #[test]
+    fn a_changed_folded_copy_is_found() {
+        let model = model();
+        let mut derived = Vec::new();
+        model.frozen[3].derived(&mut derived);
+        raise_by_one(&derived[1].1);
+        assert_eq!(what_changed(&model), "the folded copies");
+    }
+
+    #[test]
+    fn copies_that_never_followed_from_the_originals_are_found() {
+        let mut model = model();
+        let mut derived = Vec::new();
+        model.frozen[3].derived(&mut derived);
+        raise_by_one(&derived[1].1);
+        model.proof = model.prove().unwrap();
+        assert_eq!(what_changed(&model), "the folded copies against their originals");
+    }
+
+    #[test]
+    fn what_trains_may_change() {
+        let model = model();
+        let entry = model
+            .entries
+            .iter()
+            .find(|entry| entry.name == "features.10.conv.3.running_mean")
+            .unwrap();
+        raise_by_one(&entry.tensor);
+        raise_by_one(&model.head.weight);
+        model.verify_frozen().unwrap();
+    }
 }

@@ -4,7 +4,7 @@ pub(crate) mod bert;
 pub(crate) mod mobilenet;
 pub(crate) mod resnet;
 
-use firn_core::spec::{Architecture, Modality, Pooling};
+use firn_core::spec::Pooling;
 
 use crate::{assembly::Assembly, error::ModelError, stage::Stage};
 
@@ -41,26 +41,5 @@ impl Plan {
             Self::MobilenetV2 => mobilenet::FEATURE_WIDTH,
             Self::Bert(config, _) => config.hidden_size,
         }
-    }
-}
-
-/// What a model of this architecture takes in.
-pub fn modality(architecture: Architecture) -> Modality {
-    match architecture {
-        Architecture::Bert => Modality::Text,
-        _ => Modality::Image,
-    }
-}
-
-/// The architecture as the spec spells it.
-pub(crate) fn spelling(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::Resnet18 => "resnet18",
-        Architecture::Resnet34 => "resnet34",
-        Architecture::Resnet50 => "resnet50",
-        Architecture::Resnet101 => "resnet101",
-        Architecture::Resnet152 => "resnet152",
-        Architecture::MobilenetV2 => "mobilenet_v2",
-        Architecture::Bert => "bert",
     }
 }

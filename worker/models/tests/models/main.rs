@@ -2,6 +2,8 @@
 //!
 //! Reference values come from `tests/reference/models.py`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
 mod artifacts;
 mod parity;
 mod speed_path;

@@ -24,6 +24,28 @@ fn folding_changes_features_by_less_than_a_ten_thousandth() {
 }
 
 #[test]
+fn a_large_batch_is_computed_in_parts_without_a_difference() {
+    let file = WeightsFolder::new(&filled(&golden("images")["mobilenet_v2"]["tensors"]));
+    let model = load(&spec(
+        Architecture::MobilenetV2,
+        Some(file.weights()),
+        through("features.3"),
+    ))
+    .unwrap();
+    let firn_models::Input::Images(two) = images(48, 64) else {
+        unreachable!("images make images")
+    };
+    let repeated = firn_models::Input::Images(Tensor::cat(&[&two, &two, &two, &two, &two, &two.narrow(0, 0, 1)], 0));
+    let whole = model.features(&repeated).unwrap().tensor;
+    let part = model.features(&firn_models::Input::Images(two)).unwrap().tensor;
+    assert_eq!(whole.size()[0], 11);
+    for sample in 0..11 {
+        let difference = (whole.get(sample) - part.get(sample % 2)).abs().max().double_value(&[]);
+        assert!(difference < 1e-5, "sample {sample}: {difference}");
+    }
+}
+
+#[test]
 fn the_order_of_pixels_in_memory_does_not_matter() {
     let file = WeightsFolder::new(&filled(&golden("images")["resnet18"]["tensors"]));
     let model = load(&spec(Architecture::Resnet18, Some(file.weights()), Freeze::All)).unwrap();

@@ -247,17 +247,20 @@ fn optimizers_follow_torch_optims_trajectories() {
     for (name, rule) in rules() {
         let parameters = parameters();
         let mut optimizer = Optimizer::new(&rule, &parameters).unwrap();
+        let (mut trajectory, mut reference) = (Vec::new(), Vec::new());
         for at in 0..20 {
             step(&mut optimizer, rule.learning_rate(), at);
             for (i, (_, parameter)) in parameters.iter().enumerate() {
-                close(
-                    &format!("{name}, step {at}"),
-                    parameter,
-                    &floats(&golden[name][at][i]),
-                    2e-6,
-                );
+                trajectory.push(parameter.detach().copy().view(-1));
+                reference.extend(floats(&golden[name][at][i]));
             }
         }
+        close(
+            &format!("{name}: 20 steps"),
+            &Tensor::cat(&trajectory, 0),
+            &reference,
+            2e-6,
+        );
     }
 }
 

@@ -128,6 +128,25 @@ fn an_unknown_stage_lists_the_stages_and_the_nearest() {
 }
 
 #[test]
+fn the_stages_are_those_that_a_spec_is_validated_against() {
+    for architecture in [
+        Architecture::Resnet18,
+        Architecture::Resnet152,
+        Architecture::MobilenetV2,
+    ] {
+        let stages = firn_models::stages(&spec(architecture, None, Freeze::All)).unwrap();
+        assert_eq!(stages, architecture.stages());
+    }
+}
+
+#[test]
+fn a_model_can_move_to_another_thread() {
+    let model = load(&spec(Architecture::MobilenetV2, None, Freeze::All)).unwrap();
+    let stages = std::thread::spawn(move || model.summary().stages.len()).join().unwrap();
+    assert_eq!(stages, 20);
+}
+
+#[test]
 fn half_precision_files_are_read_as_single_precision() {
     let tensors: Vec<_> = resnet18()
         .into_iter()
