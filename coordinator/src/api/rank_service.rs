@@ -1,9 +1,7 @@
 //! `RankService`: what rank processes call.
 
 use firn_core::{Input, Reply, Stage, queries};
-use firn_proto::v1alpha1::{
-    self as proto, lease_shard_response::Answer, rank_service_server::RankService,
-};
+use firn_proto::v1alpha1::{self as proto, lease_shard_response::Answer, rank_service_server::RankService};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -13,7 +11,7 @@ use super::{
     refusal::{invalid, unexpected},
     upload,
     wire::{
-        checkpoint::{COORDINATOR, directive_to_wire, world_to_wire},
+        checkpoint::{COORDINATOR, checkpoint_from_wire, directive_to_wire, world_to_wire},
         dataset::{dataset_from_wire, dataset_to_wire, model_from_wire, quarantined_from_wire, quarantined_to_wire},
         failure::failure_from_wire,
         names::{identity, present},
@@ -51,7 +49,11 @@ impl RankService for Ranks {
         let request = request.into_inner();
         let identity = identity(request.identity)?;
         let (job, asking) = (identity.job.clone(), identity.clone());
-        let joined = Input::RankJoined { identity, ring_address: request.ring_address, device: request.device };
+        let joined = Input::RankJoined {
+            identity,
+            ring_address: request.ring_address,
+            device: request.device,
+        };
         let answer = self.context.engine.tell_then_ask(&job, joined, move |state| {
             let world = queries::world(state, &asking)?;
             Ok(world.map_or(Reply::Wait, |world| Reply::World(Box::new(world))))
@@ -75,7 +77,12 @@ impl RankService for Ranks {
         let id = match request.collective_id.len() {
             0 => None,
             COLLECTIVE_ID_BYTES => Some(request.collective_id),
-            found => return Err(invalid("collective_id", format!("expected {COLLECTIVE_ID_BYTES} bytes or none, found {found}"))),
+            found => {
+                return Err(invalid(
+                    "collective_id",
+                    format!("expected {COLLECTIVE_ID_BYTES} bytes or none, found {found}"),
+                ));
+            }
         };
         let (job, asking) = (identity.job.clone(), identity.clone());
         let shared = Input::CollectiveIdShared { identity, id };
@@ -96,7 +103,15 @@ impl RankService for Ranks {
         let request = request.into_inner();
         let identity = identity(request.identity)?;
         let dataset = dataset_from_wire(present("dataset", request.dataset)?)?;
-        match self.context.engine.tell(Input::DatasetRegistered { identity, dataset: dataset.into() }).await? {
+        match self
+            .context
+            .engine
+            .tell(Input::DatasetRegistered {
+                identity,
+                dataset: dataset.into(),
+            })
+            .await?
+        {
             Reply::Dataset { dataset, quarantined } => Ok(Response::new(proto::RegisterDatasetResponse {
                 dataset: Some(dataset_to_wire(&dataset)),
                 quarantined: quarantined.iter().map(quarantined_to_wire).collect(),
@@ -116,16 +131,24 @@ impl RankService for Ranks {
         Ok(Response::new(proto::RegisterModelResponse {}))
     }
 
-    async fn lease_shard(&self, request: Request<proto::LeaseShardRequest>) -> Result<Response<proto::LeaseShardResponse>, Status> {
+    async fn lease_shard(
+        &self,
+        request: Request<proto::LeaseShardRequest>,
+    ) -> Result<Response<proto::LeaseShardResponse>, Status> {
         let request = request.into_inner();
         let identity = identity(request.identity)?;
         let pass = pass_from_wire(request.pass)?;
         let job = identity.job.clone();
-        let input = || Input::ShardRequested { identity: identity.clone(), pass };
+        let input = || Input::ShardRequested {
+            identity: identity.clone(),
+            pass,
+        };
         let answer = self.context.engine.tell_until_ready(&job, input);
         let answer = match self.context.unless_ending(async { Ok(answer.await?) }).await? {
             Reply::Shard(shard) => Answer::Shard(shard_to_wire(shard)),
-            Reply::Complete(directive) => Answer::Complete(directive_to_wire(&directive, &*self.context.job(&job).await?)),
+            Reply::Complete(directive) => {
+                Answer::Complete(directive_to_wire(&directive, &*self.context.job(&job).await?))
+            }
             other => return Err(unexpected(&other)),
         };
         Ok(Response::new(proto::LeaseShardResponse { answer: Some(answer) }))
@@ -139,12 +162,24 @@ impl RankService for Ranks {
         Ok(Response::new(proto::CompleteShardResponse {}))
     }
 
-    async fn commit_steps(&self, request: Request<proto::CommitStepsRequest>) -> Result<Response<proto::CommitStepsResponse>, Status> {
+    async fn commit_steps(
+        &self,
+        request: Request<proto::CommitStepsRequest>,
+    ) -> Result<Response<proto::CommitStepsResponse>, Status> {
         let request = request.into_inner();
         let identity = identity(request.identity)?;
-        let steps = request.steps.iter().enumerate().map(|(index, step)| step_from_wire(index, step));
+        let steps = request
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(index, step)| step_from_wire(index, step));
         let steps = steps.collect::<Result<_, _>>()?;
-        match self.context.engine.tell(Input::StepsCommitted { identity, steps }).await? {
+        match self
+            .context
+            .engine
+            .tell(Input::StepsCommitted { identity, steps })
+            .await?
+        {
             Reply::StepsCommitted(steps_committed) => Ok(Response::new(proto::CommitStepsResponse { steps_committed })),
             other => Err(unexpected(&other)),
         }
@@ -161,8 +196,14 @@ impl RankService for Ranks {
         Ok(Response::new(proto::QuarantineSampleResponse {}))
     }
 
-    async fn upload(&self, request: Request<Streaming<proto::UploadRequest>>) -> Result<Response<proto::UploadResponse>, Status> {
-        let input = self.context.unless_ending(upload::receive(&self.context, request.into_inner())).await?;
+    async fn upload(
+        &self,
+        request: Request<Streaming<proto::UploadRequest>>,
+    ) -> Result<Response<proto::UploadResponse>, Status> {
+        let input = self
+            .context
+            .unless_ending(upload::receive(&self.context, request.into_inner()))
+            .await?;
         self.done(input).await?;
         Ok(Response::new(proto::UploadResponse {}))
     }
@@ -176,7 +217,27 @@ impl RankService for Ranks {
         let request = request.into_inner();
         let identity = identity(request.identity)?;
         let sha256 = request.sha256;
-        chunks::checkpoint(&self.context, identity, sha256).await.map(Response::new)
+        chunks::checkpoint(&self.context, identity, sha256)
+            .await
+            .map(Response::new)
+    }
+
+    async fn commit_checkpoint(
+        &self,
+        request: Request<proto::CommitCheckpointRequest>,
+    ) -> Result<Response<proto::CommitCheckpointResponse>, Status> {
+        let request = request.into_inner();
+        let identity = identity(request.identity)?;
+        let checkpoint = checkpoint_from_wire(present("checkpoint", request.checkpoint)?);
+        if checkpoint.location.is_none() {
+            let message = "expected the URI under which the file lies; what the coordinator is to keep is uploaded";
+            return Err(invalid("checkpoint.location", message));
+        }
+        let job = identity.job.clone();
+        self.done(Input::CheckpointStored { identity, checkpoint }).await?;
+        let job = self.context.job(&job).await?;
+        let kept = job.run.checkpoints.iter().map(|checkpoint| checkpoint.sha256.clone()).collect();
+        Ok(Response::new(proto::CommitCheckpointResponse { kept }))
     }
 
     async fn record_artifact(
@@ -188,7 +249,10 @@ impl RankService for Ranks {
         let artifact = present("artifact", request.artifact)?;
         if artifact.location.is_empty() || artifact.location == COORDINATOR {
             let found = &artifact.location;
-            return Err(invalid("artifact.location", format!("expected the URI under which the file lies, found `{found}`")));
+            return Err(invalid(
+                "artifact.location",
+                format!("expected the URI under which the file lies, found `{found}`"),
+            ));
         }
         let location = artifact.location.clone();
         let artifact = upload::artifact_from_wire(artifact, location)?;
@@ -196,19 +260,31 @@ impl RankService for Ranks {
         Ok(Response::new(proto::RecordArtifactResponse {}))
     }
 
-    async fn finish_job(&self, request: Request<proto::FinishJobRequest>) -> Result<Response<proto::FinishJobResponse>, Status> {
+    async fn finish_job(
+        &self,
+        request: Request<proto::FinishJobRequest>,
+    ) -> Result<Response<proto::FinishJobResponse>, Status> {
         let identity = identity(request.into_inner().identity)?;
         let job = self.context.job(&identity.job).await?;
         // A repeated call finds the job ended, and its files recorded; one that comes too early is told so by the core.
         if job.outcome().is_none() && queries::stage(&job) == Stage::Finish {
-            let artifacts = self.context.on_disk(move |store| documents::write_all(store, &job)).await?;
+            let artifacts = self
+                .context
+                .on_disk(move |store| documents::write_all(store, &job))
+                .await?;
             for artifact in artifacts {
-                self.done(Input::ArtifactStored { identity: identity.clone(), artifact }).await?;
+                self.done(Input::ArtifactStored {
+                    identity: identity.clone(),
+                    artifact,
+                })
+                .await?;
             }
         }
         let id = identity.job.clone();
         self.done(Input::JobFinished { identity }).await?;
-        self.context.on_disk(move |store| store.clear_spools(id.as_str())).await?;
+        self.context
+            .on_disk(move |store| store.clear_spools(id.as_str()))
+            .await?;
         Ok(Response::new(proto::FinishJobResponse {}))
     }
 

@@ -3,7 +3,7 @@
 use firn_core::{
     Input, Reply,
     identifiers::RankIdentity,
-    state::{Artifact, Pass},
+    state::{Artifact, Checkpoint, Pass},
 };
 use firn_proto::v1alpha1::{self as proto, upload_header::Target, upload_request::Content};
 use tonic::{Status, Streaming};
@@ -31,17 +31,46 @@ pub(super) async fn complete_shard(context: &Context, request: proto::CompleteSh
             let Some(sender) = sender(context, &identity, pass).await? else {
                 // The core says why this rank may deliver nothing.
                 let report = evaluation_from_wire(&proto::EvaluationReport::default(), 1)?;
-                return counted(context, Input::ShardCompleted { identity, pass, shard: request.shard, report }).await;
+                return counted(
+                    context,
+                    Input::ShardCompleted {
+                        identity,
+                        pass,
+                        shard: request.shard,
+                        report,
+                    },
+                )
+                .await;
             };
             let report = evaluation_from_wire(&evaluation, sender.classes)?;
-            let key = ReportKey { shard: request.shard, generation: identity.generation, rank: sender.rank };
+            let key = ReportKey {
+                shard: request.shard,
+                generation: identity.generation,
+                rank: sender.rank,
+            };
             let job = identity.job.clone();
-            context.on_disk(move |store| store.spool(job.as_str(), sender.pass)?.write(key, &evaluation)).await?;
+            context
+                .on_disk(move |store| store.spool(job.as_str(), sender.pass)?.write(key, &evaluation))
+                .await?;
             report
         }
-        _ => return Err(invalid("scan", "expected `scan` for a pass that scans, or `evaluation` for one that evaluates, and nothing else")),
+        _ => {
+            return Err(invalid(
+                "scan",
+                "expected `scan` for a pass that scans, or `evaluation` for one that evaluates, and nothing else",
+            ));
+        }
     };
-    counted(context, Input::ShardCompleted { identity, pass, shard: request.shard, report }).await
+    counted(
+        context,
+        Input::ShardCompleted {
+            identity,
+            pass,
+            shard: request.shard,
+            report,
+        },
+    )
+    .await
 }
 
 async fn counted(context: &Context, input: Input) -> Result<(), Status> {
@@ -68,9 +97,13 @@ async fn sender(context: &Context, identity: &RankIdentity, pass: Pass) -> Resul
         let rank = gang.member(&identity.process)?.rank;
         let classes = job.run.dataset.as_ref()?.dataset.classes.len();
         let pass = match pass {
-            Pass::Evaluate { split: split @ firn_core::state::SplitName::Test, epoch } => {
-                Pass::Evaluate { split, epoch: job.run.best_epoch.unwrap_or(epoch) }
-            }
+            Pass::Evaluate {
+                split: split @ firn_core::state::SplitName::Test,
+                epoch,
+            } => Pass::Evaluate {
+                split,
+                epoch: job.run.best_epoch.unwrap_or(epoch),
+            },
             other => other,
         };
         Some(Sender { rank, classes, pass })
@@ -81,12 +114,23 @@ async fn sender(context: &Context, identity: &RankIdentity, pass: Pass) -> Resul
 pub(super) fn artifact_from_wire(artifact: proto::Artifact, location: String) -> Result<Artifact, Status> {
     let is_digest = artifact.sha256.len() == 64 && artifact.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_digest {
-        return Err(invalid("artifact.sha256", format!("expected 64 hexadecimal digits, found `{}`", artifact.sha256)));
+        return Err(invalid(
+            "artifact.sha256",
+            format!("expected 64 hexadecimal digits, found `{}`", artifact.sha256),
+        ));
     }
     if artifact.name.is_empty() || artifact.name.len() > 128 {
-        return Err(invalid("artifact.name", format!("expected 1 to 128 bytes, found {}", artifact.name.len())));
+        return Err(invalid(
+            "artifact.name",
+            format!("expected 1 to 128 bytes, found {}", artifact.name.len()),
+        ));
     }
-    Ok(Artifact { name: artifact.name, size_bytes: artifact.size_bytes, sha256: artifact.sha256, location })
+    Ok(Artifact {
+        name: artifact.name,
+        size_bytes: artifact.size_bytes,
+        sha256: artifact.sha256,
+        location,
+    })
 }
 
 /// Takes a file in, and gives the input that makes it exist.
@@ -99,23 +143,45 @@ pub(super) async fn receive(context: &Context, mut messages: Streaming<proto::Up
     let job = identity.job.clone();
     let (kind, announced, input) = match present("header.target", header.target)? {
         Target::Checkpoint(checkpoint) => {
-            let checkpoint = checkpoint_from_wire(checkpoint);
-            let announced = StoredFile { size: checkpoint.size_bytes, sha256: checkpoint.sha256.clone() };
-            (FileKind::Checkpoint, announced, Input::CheckpointStored { identity, checkpoint })
+            let checkpoint = Checkpoint {
+                location: None,
+                ..checkpoint_from_wire(checkpoint)
+            };
+            let announced = StoredFile {
+                size: checkpoint.size_bytes,
+                sha256: checkpoint.sha256.clone(),
+            };
+            (
+                FileKind::Checkpoint,
+                announced,
+                Input::CheckpointStored { identity, checkpoint },
+            )
         }
         Target::Artifact(artifact) => {
             let artifact = artifact_from_wire(artifact, COORDINATOR.to_owned())?;
-            let announced = StoredFile { size: artifact.size_bytes, sha256: artifact.sha256.clone() };
-            (FileKind::Artifact(artifact.name.clone()), announced, Input::ArtifactStored { identity, artifact })
+            let announced = StoredFile {
+                size: artifact.size_bytes,
+                sha256: artifact.sha256.clone(),
+            };
+            (
+                FileKind::Artifact(artifact.name.clone()),
+                announced,
+                Input::ArtifactStored { identity, artifact },
+            )
         }
     };
-    let mut upload = context.on_disk(move |store| store.begin_upload(job.as_str(), kind, announced)).await?;
+    let mut upload = context
+        .on_disk(move |store| store.begin_upload(job.as_str(), kind, announced))
+        .await?;
     while let Some(message) = messages.message().await? {
         let Some(Content::Data(data)) = message.content else {
             return Err(invalid("data", "expected bytes after the header"));
         };
         if data.len() > LARGEST_CHUNK {
-            return Err(invalid("data", format!("expected at most {LARGEST_CHUNK} bytes a message, found {}", data.len())));
+            return Err(invalid(
+                "data",
+                format!("expected at most {LARGEST_CHUNK} bytes a message, found {}", data.len()),
+            ));
         }
         upload = context
             .on_disk(move |_| {

@@ -12,8 +12,8 @@ use tonic::{
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::{
     v1::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
-        server_reflection_response::MessageResponse,
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
     },
     v1alpha,
 };
@@ -31,7 +31,9 @@ fn with_security(folder: &Path, paths: &SecurityPaths) -> Server {
 async fn list(channel: Channel, token: Option<&str>) -> Result<(), Status> {
     let mut request = Request::new(ListWorkersRequest {});
     if let Some(token) = token {
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("authorization", format!("Bearer {token}").parse().unwrap());
     }
     JobServiceClient::new(channel).list_workers(request).await.map(drop)
 }
@@ -41,19 +43,38 @@ async fn without_the_token_everything_but_health_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let token_file = folder.path().join("token");
     fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
-    let server = with_security(folder.path(), &SecurityPaths { token_file: Some(token_file), ..SecurityPaths::default() });
+    let server = with_security(
+        folder.path(),
+        &SecurityPaths {
+            token_file: Some(token_file),
+            ..SecurityPaths::default()
+        },
+    );
 
     let refused = list(server.channel(), None).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert!(refused.message().contains("FIRN_TOKEN"), "{}", refused.message());
-    let wrong = list(server.channel(), Some("0123456789abcdef0123456789abcdee")).await.unwrap_err();
-    assert_eq!((wrong.code(), wrong.message()), (Code::Unauthenticated, "the token is not known to this coordinator"));
+    let wrong = list(server.channel(), Some("0123456789abcdef0123456789abcdee"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (wrong.code(), wrong.message()),
+        (Code::Unauthenticated, "the token is not known to this coordinator")
+    );
     list(server.channel(), Some(TOKEN)).await.unwrap();
 
     let message = firn_proto::v1alpha1::AgentMessage::default();
-    let attach = server.workers().attach(tokio_stream::iter([message])).await.unwrap_err();
+    let attach = server
+        .workers()
+        .attach(tokio_stream::iter([message]))
+        .await
+        .unwrap_err();
     assert_eq!(attach.code(), Code::Unauthenticated);
-    let join = server.ranks().join(firn_proto::v1alpha1::JoinRequest::default()).await.unwrap_err();
+    let join = server
+        .ranks()
+        .join(firn_proto::v1alpha1::JoinRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(join.code(), Code::Unauthenticated);
     let reflection = services(server.channel()).await.unwrap_err();
     assert_eq!(reflection.code(), Code::Unauthenticated);
@@ -62,15 +83,30 @@ async fn without_the_token_everything_but_health_is_refused() {
 }
 
 async fn health(channel: Channel, service: &str) -> ServingStatus {
-    let request = HealthCheckRequest { service: service.to_owned() };
-    HealthClient::new(channel).check(request).await.unwrap().into_inner().status()
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    HealthClient::new(channel)
+        .check(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .status()
 }
 
 async fn services(channel: Channel) -> Result<Vec<String>, Status> {
-    let request = ServerReflectionRequest { host: String::new(), message_request: Some(MessageRequest::ListServices(String::new())) };
-    let mut answers = ServerReflectionClient::new(channel).server_reflection_info(tokio_stream::iter([request])).await?.into_inner();
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = ServerReflectionClient::new(channel)
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await?
+        .into_inner();
     match answers.message().await?.unwrap().message_response {
-        Some(MessageResponse::ListServicesResponse(list)) => Ok(list.service.into_iter().map(|service| service.name).collect()),
+        Some(MessageResponse::ListServicesResponse(list)) => {
+            Ok(list.service.into_iter().map(|service| service.name).collect())
+        }
         other => panic!("expected a list of services, found {other:?}"),
     }
 }
@@ -79,21 +115,49 @@ async fn services(channel: Channel) -> Result<Vec<String>, Status> {
 async fn health_and_both_versions_of_reflection_answer() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
-    for service in ["", "firn.v1alpha1.JobService", "firn.v1alpha1.WorkerService", "firn.v1alpha1.RankService"] {
-        assert_eq!(health(server.channel(), service).await, ServingStatus::Serving, "{service}");
+    for service in [
+        "",
+        "firn.v1alpha1.JobService",
+        "firn.v1alpha1.WorkerService",
+        "firn.v1alpha1.RankService",
+    ] {
+        assert_eq!(
+            health(server.channel(), service).await,
+            ServingStatus::Serving,
+            "{service}"
+        );
     }
     let found = services(server.channel()).await.unwrap();
-    for service in ["firn.v1alpha1.JobService", "firn.v1alpha1.WorkerService", "firn.v1alpha1.RankService", "grpc.health.v1.Health"] {
+    for service in [
+        "firn.v1alpha1.JobService",
+        "firn.v1alpha1.WorkerService",
+        "firn.v1alpha1.RankService",
+        "grpc.health.v1.Health",
+    ] {
         assert!(found.iter().any(|name| name == service), "{service} in {found:?}");
     }
     let request = v1alpha::ServerReflectionRequest {
         host: String::new(),
-        message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol("firn.v1alpha1.JobService".to_owned())),
+        message_request: Some(
+            v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
+                "firn.v1alpha1.JobService".to_owned(),
+            ),
+        ),
     };
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel());
-    let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+    let mut answers = client
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .unwrap()
+        .into_inner();
     let answer = answers.message().await.unwrap().unwrap().message_response;
-    assert!(matches!(answer, Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
+    assert!(
+        matches!(
+            answer,
+            Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(_))
+        ),
+        "{answer:?}"
+    );
     server.stop().await.unwrap();
 }
 
@@ -106,12 +170,17 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+        Self {
+            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
+        }
     }
 
     fn sign(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()])
+            .unwrap()
+            .signed_by(&key, &self.issuer)
+            .unwrap();
         (certificate.pem(), key.serialize_pem())
     }
 
@@ -139,16 +208,33 @@ async fn over_tls_the_coordinator_proves_itself_and_can_ask_clients_to_do_so() {
     let server = with_security(folder.path(), &paths);
     let endpoint = |tls: ClientTlsConfig| {
         let address = format!("https://localhost:{}", server.address.port());
-        Endpoint::from_shared(address).unwrap().tls_config(tls).unwrap().connect_lazy()
+        Endpoint::from_shared(address)
+            .unwrap()
+            .tls_config(tls)
+            .unwrap()
+            .connect_lazy()
     };
-    let trusting = |authority: &Authority| ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
+    let trusting =
+        |authority: &Authority| ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
     let (client_certificate, client_key) = authority.sign("a-client");
     let identified = trusting(&authority).identity(Identity::from_pem(client_certificate, client_key));
 
     list(endpoint(identified.clone()), Some(TOKEN)).await.unwrap();
-    assert_eq!(list(endpoint(identified), None).await.unwrap_err().code(), Code::Unauthenticated);
-    assert!(list(endpoint(trusting(&authority)), Some(TOKEN)).await.is_err(), "a client without a certificate");
-    assert!(list(endpoint(trusting(&Authority::new())), Some(TOKEN)).await.is_err(), "a client that trusts another authority");
-    assert!(list(server.channel(), Some(TOKEN)).await.is_err(), "a client without TLS");
+    assert_eq!(
+        list(endpoint(identified), None).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
+    assert!(
+        list(endpoint(trusting(&authority)), Some(TOKEN)).await.is_err(),
+        "a client without a certificate"
+    );
+    assert!(
+        list(endpoint(trusting(&Authority::new())), Some(TOKEN)).await.is_err(),
+        "a client that trusts another authority"
+    );
+    assert!(
+        list(server.channel(), Some(TOKEN)).await.is_err(),
+        "a client without TLS"
+    );
     server.stop().await.unwrap();
 }

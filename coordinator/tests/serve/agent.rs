@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-use firn_proto::v1alpha1::{
-    self as proto, AgentCommand, AgentMessage, agent_command::Command, agent_message::Message,
-};
+use firn_proto::v1alpha1::{self as proto, AgentCommand, AgentMessage, agent_command::Command, agent_message::Message};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -20,7 +18,13 @@ pub(crate) struct Agent {
 }
 
 pub(crate) fn hello(worker: &str, instance: &str) -> proto::AgentHello {
-    let slot = |index| proto::Slot { index, device: "cpu".to_owned(), description: "1 thread".to_owned(), memory_bytes: 1 << 30, job: String::new() };
+    let slot = |index| proto::Slot {
+        index,
+        device: "cpu".to_owned(),
+        description: "1 thread".to_owned(),
+        memory_bytes: 1 << 30,
+        job: String::new(),
+    };
     proto::AgentHello {
         worker: worker.to_owned(),
         host: format!("{worker}.example"),
@@ -35,11 +39,22 @@ pub(crate) fn hello(worker: &str, instance: &str) -> proto::AgentHello {
 impl Agent {
     pub(crate) async fn attach(server: &Server, hello: proto::AgentHello) -> Result<Self, Status> {
         let (outgoing, messages) = mpsc::channel(16);
-        let first = AgentMessage { message: Some(Message::Hello(hello)) };
+        let first = AgentMessage {
+            message: Some(Message::Hello(hello)),
+        };
         outgoing.send(first).await.unwrap();
-        let mut incoming = server.workers().attach(ReceiverStream::new(messages)).await?.into_inner();
+        let mut incoming = server
+            .workers()
+            .attach(ReceiverStream::new(messages))
+            .await?
+            .into_inner();
         match incoming.message().await?.and_then(|command| command.command) {
-            Some(Command::Welcome(welcome)) => Ok(Self { outgoing, incoming, early: VecDeque::new(), welcome }),
+            Some(Command::Welcome(welcome)) => Ok(Self {
+                outgoing,
+                incoming,
+                early: VecDeque::new(),
+                welcome,
+            }),
             other => panic!("expected a welcome, found {other:?}"),
         }
     }
@@ -52,7 +67,10 @@ impl Agent {
     }
 
     pub(crate) async fn send(&self, message: Message) {
-        self.outgoing.send(AgentMessage { message: Some(message) }).await.unwrap();
+        self.outgoing
+            .send(AgentMessage { message: Some(message) })
+            .await
+            .unwrap();
     }
 
     /// The next rank that is to be started, confirmed.
@@ -60,7 +78,11 @@ impl Agent {
         match self.next().await.unwrap() {
             Some(Command::StartRank(start)) => {
                 let process_id = start.process_id.clone();
-                self.send(Message::RankStarted(proto::RankStarted { process_id, pid: 4000 + start.rank })).await;
+                self.send(Message::RankStarted(proto::RankStarted {
+                    process_id,
+                    pid: 4000 + start.rank,
+                }))
+                .await;
                 start
             }
             other => panic!("expected StartRank, found {other:?}"),
@@ -77,10 +99,20 @@ impl Agent {
 
     /// Reports an exit, and returns once the coordinator has recorded it.
     pub(crate) async fn exited(&mut self, process_id: &str, exit_code: i32) {
-        let exited = proto::RankExited { process_id: process_id.to_owned(), exit_code: Some(exit_code), ..Default::default() };
+        let exited = proto::RankExited {
+            process_id: process_id.to_owned(),
+            exit_code: Some(exit_code),
+            ..Default::default()
+        };
         self.send(Message::RankExited(exited)).await;
         loop {
-            match self.incoming.message().await.unwrap().and_then(|command| command.command) {
+            match self
+                .incoming
+                .message()
+                .await
+                .unwrap()
+                .and_then(|command| command.command)
+            {
                 Some(Command::ExitAck(ack)) if ack.process_id == process_id => return,
                 // What follows from the exit may come before its confirmation.
                 Some(other) => self.early.push_back(other),
@@ -91,7 +123,11 @@ impl Agent {
 
     /// Sends lines and gives the number that the coordinator wants next.
     pub(crate) async fn lines(&mut self, process_id: &str, first_sequence: u64, lines: &[&str]) -> u64 {
-        let line = |text: &&str| proto::AgentLogLine { stream: "stderr".to_owned(), text: (*text).to_owned(), time: None };
+        let line = |text: &&str| proto::AgentLogLine {
+            stream: "stderr".to_owned(),
+            text: (*text).to_owned(),
+            time: None,
+        };
         let batch = proto::LogBatch {
             process_id: process_id.to_owned(),
             first_sequence,

@@ -27,7 +27,12 @@ pub(crate) fn prediction(split: &str, epoch: u32, index: u64) -> proto::Predicti
     let guess = if is_right { label } else { (label + 1) % 3 };
     let mut scores = vec![0.1 + index as f64 * 1e-3; 3];
     scores[guess as usize] = 1.0 - 2.0 * scores[0];
-    proto::Prediction { index, sample: format!("{split}/{index:03}.png"), label, scores }
+    proto::Prediction {
+        index,
+        sample: format!("{split}/{index:03}.png"),
+        label,
+        scores,
+    }
 }
 
 pub(crate) fn label(index: u64) -> u32 {
@@ -46,13 +51,19 @@ fn reference(epoch: u32, steps: u64) -> proto::CheckpointRef {
         steps_done: steps,
         sha256: hex::encode(Sha256::digest(&weights)),
         size_bytes: weights.len() as u64,
+        ..Default::default()
     }
 }
 
 pub(crate) fn dataset() -> proto::DatasetSummary {
     let split = |(split, samples): (&str, u64)| {
         let count = |class| (0..samples).filter(|index| label(*index) == class).count() as u64;
-        proto::SplitManifest { split: split.to_owned(), samples, class_counts: (0..3).map(count).collect(), digest: "d1".to_owned() }
+        proto::SplitManifest {
+            split: split.to_owned(),
+            samples,
+            class_counts: (0..3).map(count).collect(),
+            digest: "d1".to_owned(),
+        }
     };
     proto::DatasetSummary {
         classes: CLASSES.map(str::to_owned).to_vec(),
@@ -68,7 +79,12 @@ impl Rank {
             process_id: start.process_id.clone(),
             generation: start.generation,
         };
-        Self { service: server.ranks(), identity, rank: start.rank, steps: 0 }
+        Self {
+            service: server.ranks(),
+            identity,
+            rank: start.rank,
+            steps: 0,
+        }
     }
 
     /// The coordinator is another process now.
@@ -94,16 +110,33 @@ impl Rank {
         let world = self.join().await.unwrap();
         assert_eq!(world.rank, self.rank);
         self.steps = world.resume.map_or(0, |checkpoint| checkpoint.steps_done);
-        let registered = proto::RegisterDatasetRequest { identity: self.me(), dataset: Some(dataset()) };
+        let registered = proto::RegisterDatasetRequest {
+            identity: self.me(),
+            dataset: Some(dataset()),
+        };
         let registered = self.service.register_dataset(registered).await.unwrap().into_inner();
         assert_eq!(registered.dataset, Some(dataset()));
-        let model = proto::ModelSummary { frozen_parameters: 11_176_512, trainable_parameters: 1539, cut: "all".to_owned(), frozen_digest: "f0".to_owned() };
-        self.service.register_model(proto::RegisterModelRequest { identity: self.me(), model: Some(model) }).await.unwrap();
+        let model = proto::ModelSummary {
+            frozen_parameters: 11_176_512,
+            trainable_parameters: 1539,
+            cut: "all".to_owned(),
+            frozen_digest: "f0".to_owned(),
+        };
+        self.service
+            .register_model(proto::RegisterModelRequest {
+                identity: self.me(),
+                model: Some(model),
+            })
+            .await
+            .unwrap();
         world.next.unwrap()
     }
 
     pub(crate) async fn lease(&mut self, pass: &proto::Pass) -> Result<Answer, Status> {
-        let request = proto::LeaseShardRequest { identity: self.me(), pass: Some(pass.clone()) };
+        let request = proto::LeaseShardRequest {
+            identity: self.me(),
+            pass: Some(pass.clone()),
+        };
         Ok(self.service.lease_shard(request).await?.into_inner().answer.unwrap())
     }
 
@@ -117,7 +150,11 @@ impl Rank {
         };
         if pass.kind == "scan" {
             let content_digest = format!("{}-{}", pass.split, shard.index);
-            request.scan = Some(proto::ScanReport { bytes_read: 100, content_digest, corrupt: Vec::new() });
+            request.scan = Some(proto::ScanReport {
+                bytes_read: 100,
+                content_digest,
+                corrupt: Vec::new(),
+            });
         } else {
             request.evaluation = Some(evaluation(&pass.split, pass.epoch, shard));
         }
@@ -136,27 +173,47 @@ impl Rank {
 
     /// Trains an epoch of three steps; rank 0 commits them and stores the checkpoint.
     pub(crate) async fn train(&mut self, epoch: u32) {
-        let steps: Vec<_> = (0..3).map(|step| made_up_step(u64::from(epoch) * 3 + step, epoch)).collect();
+        let steps: Vec<_> = (0..3)
+            .map(|step| made_up_step(u64::from(epoch) * 3 + step, epoch))
+            .collect();
         self.steps = u64::from(epoch + 1) * 3;
         if self.rank != 0 {
             return;
         }
-        let committed = self.service.commit_steps(proto::CommitStepsRequest { identity: self.me(), steps }).await.unwrap();
+        let committed = self
+            .service
+            .commit_steps(proto::CommitStepsRequest {
+                identity: self.me(),
+                steps,
+            })
+            .await
+            .unwrap();
         assert_eq!(committed.into_inner().steps_committed, self.steps);
         let target = Target::Checkpoint(reference(epoch, self.steps));
         self.upload(target, &weights(epoch)).await.unwrap();
     }
 
     pub(crate) async fn upload(&mut self, target: Target, content: &[u8]) -> Result<(), Status> {
-        let header = proto::UploadHeader { identity: self.me(), target: Some(target) };
-        let mut messages = vec![proto::UploadRequest { content: Some(Content::Header(header)) }];
-        let data = content.chunks(65_536).map(|chunk| proto::UploadRequest { content: Some(Content::Data(chunk.to_vec())) });
+        let header = proto::UploadHeader {
+            identity: self.me(),
+            target: Some(target),
+        };
+        let mut messages = vec![proto::UploadRequest {
+            content: Some(Content::Header(header)),
+        }];
+        let data = content.chunks(65_536).map(|chunk| proto::UploadRequest {
+            content: Some(Content::Data(chunk.to_vec())),
+        });
         messages.extend(data);
         self.service.upload(tokio_stream::iter(messages)).await.map(drop)
     }
 
     /// Follows directives until `until` holds of one, and gives that one.
-    pub(crate) async fn follow(&mut self, mut directive: proto::Directive, until: impl Fn(&Next) -> bool) -> proto::Directive {
+    pub(crate) async fn follow(
+        &mut self,
+        mut directive: proto::Directive,
+        until: impl Fn(&Next) -> bool,
+    ) -> proto::Directive {
         loop {
             let next = directive.next.clone().unwrap();
             if until(&next) {
@@ -176,7 +233,9 @@ impl Rank {
                     if self.rank == 0 {
                         self.finish(&finish).await;
                     }
-                    return proto::Directive { next: Some(Next::Finish(finish)) };
+                    return proto::Directive {
+                        next: Some(Next::Finish(finish)),
+                    };
                 }
                 Next::Stop(reason) => panic!("told to stop: {reason}"),
             };
@@ -192,16 +251,32 @@ impl Rank {
             location: String::new(),
         };
         self.upload(Target::Artifact(artifact.clone()), &head).await.unwrap();
-        let elsewhere = proto::Artifact { name: "model.safetensors".to_owned(), location: "file://one.example/model".to_owned(), ..artifact };
-        let recorded = proto::RecordArtifactRequest { identity: self.me(), artifact: Some(elsewhere) };
+        let elsewhere = proto::Artifact {
+            name: "model.safetensors".to_owned(),
+            location: "file://one.example/model".to_owned(),
+            ..artifact
+        };
+        let recorded = proto::RecordArtifactRequest {
+            identity: self.me(),
+            artifact: Some(elsewhere),
+        };
         self.service.record_artifact(recorded).await.unwrap();
-        self.service.finish_job(proto::FinishJobRequest { identity: self.me() }).await.unwrap();
+        self.service
+            .finish_job(proto::FinishJobRequest { identity: self.me() })
+            .await
+            .unwrap();
         // The answer may have got lost: a repeat finds it done.
-        self.service.finish_job(proto::FinishJobRequest { identity: self.me() }).await.unwrap();
+        self.service
+            .finish_job(proto::FinishJobRequest { identity: self.me() })
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn fetch(&mut self, sha256: &str) -> Result<Vec<u8>, Status> {
-        let request = proto::FetchCheckpointRequest { identity: self.me(), sha256: sha256.to_owned() };
+        let request = proto::FetchCheckpointRequest {
+            identity: self.me(),
+            sha256: sha256.to_owned(),
+        };
         let mut chunks = self.service.fetch_checkpoint(request).await?.into_inner();
         let mut content = Vec::new();
         while let Some(chunk) = chunks.message().await? {
@@ -212,14 +287,23 @@ impl Rank {
 }
 
 pub(crate) fn evaluate(split: &str, epoch: u32) -> proto::Pass {
-    proto::Pass { kind: "evaluate".to_owned(), split: split.to_owned(), epoch }
+    proto::Pass {
+        kind: "evaluate".to_owned(),
+        split: split.to_owned(),
+        epoch,
+    }
 }
 
 pub(crate) fn evaluation(split: &str, epoch: u32, shard: &proto::Shard) -> proto::EvaluationReport {
-    let predictions: Vec<_> = (shard.begin..shard.end).map(|index| prediction(split, epoch, index)).collect();
+    let predictions: Vec<_> = (shard.begin..shard.end)
+        .map(|index| prediction(split, epoch, index))
+        .collect();
     proto::EvaluationReport {
         samples: predictions.len() as u64,
-        loss_sum: predictions.iter().map(|made| -made.scores[made.label as usize].ln()).sum(),
+        loss_sum: predictions
+            .iter()
+            .map(|made| -made.scores[made.label as usize].ln())
+            .sum(),
         confusion: Vec::new(),
         predictions,
         corrupt: Vec::new(),
@@ -234,6 +318,11 @@ pub(crate) fn made_up_step(step: u64, epoch: u32) -> proto::Step {
         learning_rate: 1e-3,
         samples: if step % 3 == 2 { 8 } else { 16 },
         gradient_norm: 0.5,
-        timing: Some(proto::StepTiming { data_seconds: 0.001, compute_seconds: 0.1, reduce_seconds: 0.01, other_seconds: 0.0001 }),
+        timing: Some(proto::StepTiming {
+            data_seconds: 0.001,
+            compute_seconds: 0.1,
+            reduce_seconds: 0.01,
+            other_seconds: 0.0001,
+        }),
     }
 }

@@ -41,7 +41,9 @@ async fn a_running_job_goes_on_after_the_coordinator_was_killed_in_the_middle_of
     );
     zero.train(1).await;
     let pass = evaluate("validation", 1);
-    let Answer::Shard(shard) = zero.lease(&pass).await.unwrap() else { panic!("expected a shard") };
+    let Answer::Shard(shard) = zero.lease(&pass).await.unwrap() else {
+        panic!("expected a shard")
+    };
     zero.complete(&pass, &shard).await.unwrap();
     let first_epoch = agent.welcome.coordinator_epoch;
     server.kill().await;
@@ -49,7 +51,10 @@ async fn a_running_job_goes_on_after_the_coordinator_was_killed_in_the_middle_of
 
     let server = Server::start(folder.path());
     assert_eq!(summary(&get(&server, "jobs/insects").await), "Running");
-    let again = proto::AgentHello { processes: starts.iter().map(process).collect(), ..hello("one", "i1") };
+    let again = proto::AgentHello {
+        processes: starts.iter().map(process).collect(),
+        ..hello("one", "i1")
+    };
     let mut agent = Agent::attach(&server, again).await.unwrap();
     assert_eq!(agent.welcome.coordinator_epoch, first_epoch + 1);
     assert!(agent.welcome.unwanted_processes.is_empty());
@@ -100,7 +105,10 @@ async fn a_running_job_goes_on_after_the_coordinator_was_killed_in_the_middle_of
 #[tokio::test]
 async fn a_waiting_job_survives_and_keeps_its_request_id() {
     let folder = tempfile::tempdir().unwrap();
-    let request = proto::CreateJobRequest { job: Some(job("waits")), request_id: "r1".to_owned() };
+    let request = proto::CreateJobRequest {
+        job: Some(job("waits")),
+        request_id: "r1".to_owned(),
+    };
     let server = Server::start(folder.path());
     let created = server.jobs().create_job(request.clone()).await.unwrap().into_inner();
     server.kill().await;
@@ -111,7 +119,12 @@ async fn a_waiting_job_survives_and_keeps_its_request_id() {
     assert_eq!(found.metadata, created.metadata);
     let repeated = server.jobs().create_job(request).await.unwrap().into_inner();
     assert_eq!(repeated.metadata.unwrap().resource_name, "jobs/waits");
-    let listed = server.jobs().list_jobs(proto::ListJobsRequest::default()).await.unwrap().into_inner();
+    let listed = server
+        .jobs()
+        .list_jobs(proto::ListJobsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(listed.jobs.len(), 1);
     server.stop().await.unwrap();
 }
@@ -124,12 +137,26 @@ async fn waiting_calls_and_streams_end_at_once_when_the_coordinator_is_told_to_s
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
     let start = agent.start_rank().await;
     agent.start_rank().await;
-    let mut watch = server.jobs().watch_job(proto::WatchJobRequest { name: "jobs/insects".to_owned() }).await.unwrap().into_inner();
+    let mut watch = server
+        .jobs()
+        .watch_job(proto::WatchJobRequest {
+            name: "jobs/insects".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
     watch.message().await.unwrap().unwrap();
     let mut rank = Rank::new(&server, &start);
     let joining = tokio::spawn(async move { rank.join().await });
     // Once the rank is seen to have joined, its call waits for the other one.
-    let has_joined = |seen: &proto::FineTuneJob| seen.status.as_ref().unwrap().ranks.iter().any(|rank| rank.state == "Joined");
+    let has_joined = |seen: &proto::FineTuneJob| {
+        seen.status
+            .as_ref()
+            .unwrap()
+            .ranks
+            .iter()
+            .any(|rank| rank.state == "Joined")
+    };
     while !has_joined(&watch.message().await.unwrap().unwrap()) {}
 
     server.stop().await.unwrap();
@@ -171,7 +198,10 @@ async fn a_coordinator_does_not_start_on_a_journal_that_was_tampered_with() {
     tamper(folder.path());
     let refused = Server::start_with(settings(folder.path())).err().unwrap();
     let message = refused.to_string();
-    assert!(message.contains("the journal is damaged at record 1: its content does not match its hash"), "{message}");
+    assert!(
+        message.contains("the journal is damaged at record 1: its content does not match its hash"),
+        "{message}"
+    );
 }
 
 /// Changes the epochs of the submitted job, which is record 1, without its hash.

@@ -2,11 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::mpsc, thread, time::Duration};
 
-use firn::serve::{
-    Coordinator, ServeError,
-    security::Security,
-    settings::ServeSettings,
-};
+use firn::serve::{Coordinator, ServeError, security::Security, settings::ServeSettings};
 use firn_proto::v1alpha1::{
     self as proto, job_service_client::JobServiceClient, rank_service_client::RankServiceClient,
     worker_service_client::WorkerServiceClient,
@@ -44,7 +40,11 @@ impl Server {
         let (opened, is_open) = mpsc::channel();
         let (stopping, killing) = (stop.clone(), kill.clone());
         let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let coordinator = match Coordinator::open(settings) {
                     Ok(coordinator) => coordinator,
@@ -61,11 +61,18 @@ impl Server {
             })
         });
         let address = is_open.recv().unwrap()?;
-        Ok(Self { address, stop, kill, thread: Some(thread) })
+        Ok(Self {
+            address,
+            stop,
+            kill,
+            thread: Some(thread),
+        })
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect_lazy()
+        Endpoint::from_shared(format!("http://{}", self.address))
+            .unwrap()
+            .connect_lazy()
     }
 
     pub(crate) fn jobs(&self) -> JobServiceClient<Channel> {
@@ -84,14 +91,19 @@ impl Server {
     pub(crate) async fn stop(mut self) -> Result<(), ServeError> {
         self.stop.cancel();
         let thread = self.thread.take().unwrap();
-        tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || thread.join().unwrap())
+            .await
+            .unwrap()
     }
 
     /// As SIGKILL does.
     pub(crate) async fn kill(mut self) {
         self.kill.cancel();
         let thread = self.thread.take().unwrap();
-        tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(move || thread.join().unwrap())
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -103,14 +115,27 @@ impl Drop for Server {
 
 /// A job that the fake ranks can run: 40 training samples in batches of 16 are three steps an epoch.
 pub(crate) fn job(name: &str) -> proto::FineTuneJob {
-    let split = |uri: &str| Some(proto::SplitSpec { uri: uri.to_owned(), split: None });
+    let split = |uri: &str| {
+        Some(proto::SplitSpec {
+            uri: uri.to_owned(),
+            split: None,
+        })
+    };
     proto::FineTuneJob {
         api_version: "firn.dev/v1alpha1".to_owned(),
         kind: "FineTuneJob".to_owned(),
-        metadata: Some(proto::Metadata { name: name.to_owned(), ..Default::default() }),
+        metadata: Some(proto::Metadata {
+            name: name.to_owned(),
+            ..Default::default()
+        }),
         spec: Some(proto::JobSpec {
-            task: Some(proto::TaskSpec { r#type: "classification".to_owned() }),
-            model: Some(proto::ModelSpec { architecture: "resnet18".to_owned(), ..Default::default() }),
+            task: Some(proto::TaskSpec {
+                r#type: "classification".to_owned(),
+            }),
+            model: Some(proto::ModelSpec {
+                architecture: "resnet18".to_owned(),
+                ..Default::default()
+            }),
             data: Some(proto::DataSpec {
                 format: "imagefolder".to_owned(),
                 train: split("/data/train"),
@@ -125,7 +150,10 @@ pub(crate) fn job(name: &str) -> proto::FineTuneJob {
                 ..Default::default()
             }),
             resources: Some(proto::ResourcesSpec {
-                workers: Some(proto::WorkersSpec { min: Some(1), max: Some(1) }),
+                workers: Some(proto::WorkersSpec {
+                    min: Some(1),
+                    max: Some(1),
+                }),
                 slots_per_worker: Some(2),
                 device: "cpu".to_owned(),
             }),
@@ -136,12 +164,20 @@ pub(crate) fn job(name: &str) -> proto::FineTuneJob {
 }
 
 pub(crate) async fn submit(server: &Server, job: proto::FineTuneJob) -> proto::FineTuneJob {
-    let request = proto::CreateJobRequest { job: Some(job), request_id: String::new() };
+    let request = proto::CreateJobRequest {
+        job: Some(job),
+        request_id: String::new(),
+    };
     server.jobs().create_job(request).await.unwrap().into_inner()
 }
 
 pub(crate) async fn get(server: &Server, name: &str) -> proto::FineTuneJob {
-    server.jobs().get_job(proto::GetJobRequest { name: name.to_owned() }).await.unwrap().into_inner()
+    server
+        .jobs()
+        .get_job(proto::GetJobRequest { name: name.to_owned() })
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 pub(crate) fn summary(job: &proto::FineTuneJob) -> &str {

@@ -12,7 +12,10 @@ use crate::{
 };
 
 pub(crate) async fn download(server: &Server, name: &str, artifact: &str) -> Result<Vec<u8>, tonic::Status> {
-    let request = proto::DownloadArtifactRequest { name: name.to_owned(), artifact: artifact.to_owned() };
+    let request = proto::DownloadArtifactRequest {
+        name: name.to_owned(),
+        artifact: artifact.to_owned(),
+    };
     let mut chunks = server.jobs().download_artifact(request).await?.into_inner();
     let mut content = Vec::new();
     while let Some(chunk) = chunks.message().await? {
@@ -23,7 +26,11 @@ pub(crate) async fn download(server: &Server, name: &str, artifact: &str) -> Res
 
 /// All lines of the job's log, as `rank sequence text`.
 pub(crate) async fn log(server: &Server, name: &str, follow: bool) -> Vec<String> {
-    let request = proto::StreamLogsRequest { name: name.to_owned(), follow, rank: None };
+    let request = proto::StreamLogsRequest {
+        name: name.to_owned(),
+        follow,
+        rank: None,
+    };
     let mut lines = server.jobs().stream_logs(request).await.unwrap().into_inner();
     let mut log = Vec::new();
     while let Some(line) = lines.message().await.unwrap() {
@@ -34,21 +41,41 @@ pub(crate) async fn log(server: &Server, name: &str, follow: bool) -> Vec<String
 
 /// Checks everything that a job of [`crate::rank`]'s made-up data leaves.
 pub(crate) async fn check_what_is_left(server: &Server, name: &str) {
-    let artifacts = server.jobs().list_artifacts(proto::ListArtifactsRequest { name: name.to_owned() }).await.unwrap().into_inner().artifacts;
+    let artifacts = server
+        .jobs()
+        .list_artifacts(proto::ListArtifactsRequest { name: name.to_owned() })
+        .await
+        .unwrap()
+        .into_inner()
+        .artifacts;
     let mut contents = BTreeMap::new();
     for artifact in &artifacts {
         if artifact.location != "coordinator" {
             let refused = download(server, name, &artifact.name).await.unwrap_err();
-            assert_eq!(refused.message(), "the coordinator does not keep `model.safetensors`: it lies at file://one.example/model");
+            assert_eq!(
+                refused.message(),
+                "the coordinator does not keep `model.safetensors`: it lies at file://one.example/model"
+            );
             continue;
         }
         let content = download(server, name, &artifact.name).await.unwrap();
         assert_eq!(content.len() as u64, artifact.size_bytes, "{}", artifact.name);
-        assert_eq!(hex::encode(Sha256::digest(&content)), artifact.sha256, "{}", artifact.name);
+        assert_eq!(
+            hex::encode(Sha256::digest(&content)),
+            artifact.sha256,
+            "{}",
+            artifact.name
+        );
         contents.insert(artifact.name.as_str(), String::from_utf8(content).unwrap());
     }
     let names: Vec<_> = contents.keys().copied().collect();
-    let expected = ["head.safetensors", "history.jsonl", "metrics.json", "predictions_test.csv", "predictions_validation.csv"];
+    let expected = [
+        "head.safetensors",
+        "history.jsonl",
+        "metrics.json",
+        "predictions_test.csv",
+        "predictions_validation.csv",
+    ];
     assert_eq!(names, expected);
     assert_eq!(contents["head.safetensors"].as_bytes(), weights(1));
 
@@ -59,9 +86,17 @@ pub(crate) async fn check_what_is_left(server: &Server, name: &str) {
         check_predictions(&contents[format!("predictions_{split}.csv").as_str()], split, samples);
         check_metrics(&metrics[split], split, samples);
     }
-    let history: Vec<serde_json::Value> =
-        contents["history.jsonl"].lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(history.iter().map(|step| step["step"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    let history: Vec<serde_json::Value> = contents["history.jsonl"]
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        history
+            .iter()
+            .map(|step| step["step"].as_u64().unwrap())
+            .collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4, 5]
+    );
     assert_eq!(history[5]["loss"], 1.0 / 6.0);
 }
 
@@ -84,16 +119,32 @@ fn check_predictions(csv: &str, split: &str, samples: u64) {
 
 fn check_metrics(found: &serde_json::Value, split: &str, samples: u64) {
     let made: Vec<_> = (0..samples).map(|index| prediction(split, 1, index)).collect();
-    let best = |scores: &[f64]| (0..3).find(|class| (0..3).all(|other| scores[*class] >= scores[other])).unwrap();
-    let right = made.iter().filter(|made| best(&made.scores) == made.label as usize).count();
-    assert!(right > 0 && (right as u64) < samples, "the case has right and wrong predictions");
+    let best = |scores: &[f64]| {
+        (0..3)
+            .find(|class| (0..3).all(|other| scores[*class] >= scores[other]))
+            .unwrap()
+    };
+    let right = made
+        .iter()
+        .filter(|made| best(&made.scores) == made.label as usize)
+        .count();
+    assert!(
+        right > 0 && (right as u64) < samples,
+        "the case has right and wrong predictions"
+    );
     assert_eq!(found["samples"], samples);
     assert_eq!(found["metrics"]["accuracy"], right as f64 / samples as f64);
     let labels: Vec<u32> = made.iter().map(|made| made.label).collect();
     let scores: Vec<f64> = made.iter().flat_map(|made| made.scores.clone()).collect();
     let area = firn_core::metrics::roc_auc(&labels, &scores, 3).unwrap();
     assert_eq!(found["metrics"]["roc_auc"], area);
-    let counted: u64 = found["confusion"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap()).map(|cell| cell.as_u64().unwrap()).sum();
+    let counted: u64 = found["confusion"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .map(|cell| cell.as_u64().unwrap())
+        .sum();
     assert_eq!(counted, samples);
 }
 
@@ -105,9 +156,19 @@ async fn a_job_goes_from_submit_to_its_artifacts() {
     assert_eq!(created.metadata.as_ref().unwrap().resource_name, "jobs/insects");
     assert_eq!(summary(&created), "Queued");
     let queued = &created.status.as_ref().unwrap().conditions[0];
-    assert_eq!((queued.r#type.as_str(), queued.reason.as_str()), ("Queued", "WaitingForSlots"));
+    assert_eq!(
+        (queued.r#type.as_str(), queued.reason.as_str()),
+        ("Queued", "WaitingForSlots")
+    );
 
-    let mut watch = server.jobs().watch_job(proto::WatchJobRequest { name: "jobs/insects".to_owned() }).await.unwrap().into_inner();
+    let mut watch = server
+        .jobs()
+        .watch_job(proto::WatchJobRequest {
+            name: "jobs/insects".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
     let watching = tokio::spawn(async move {
         let mut summaries = Vec::new();
         while let Some(seen) = watch.message().await.unwrap() {
@@ -116,7 +177,11 @@ async fn a_job_goes_from_submit_to_its_artifacts() {
         summaries
     });
     let following = {
-        let request = proto::StreamLogsRequest { name: "jobs/insects".to_owned(), follow: true, rank: None };
+        let request = proto::StreamLogsRequest {
+            name: "jobs/insects".to_owned(),
+            follow: true,
+            rank: None,
+        };
         let mut lines = server.jobs().stream_logs(request).await.unwrap().into_inner();
         tokio::spawn(async move {
             let mut count = 0;
@@ -130,8 +195,18 @@ async fn a_job_goes_from_submit_to_its_artifacts() {
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
     assert!(agent.welcome.unwanted_processes.is_empty());
     let starts = [agent.start_rank().await, agent.start_rank().await];
-    assert_eq!(starts.each_ref().map(|start| (start.rank, start.world_size, start.slot)), [(0, 2, 0), (1, 2, 1)]);
-    assert_eq!(agent.lines(&starts[1].process_id, 0, &["hello from one", "and again"]).await, 2);
+    assert_eq!(
+        starts
+            .each_ref()
+            .map(|start| (start.rank, start.world_size, start.slot)),
+        [(0, 2, 0), (1, 2, 1)]
+    );
+    assert_eq!(
+        agent
+            .lines(&starts[1].process_id, 0, &["hello from one", "and again"])
+            .await,
+        2
+    );
 
     let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
     // Both at once: each waits for the other at the rendezvous and at the end of every pass.
@@ -150,7 +225,11 @@ async fn a_job_goes_from_submit_to_its_artifacts() {
         agent.exited(&start.process_id, 0).await;
     }
     assert_eq!(watching.await.unwrap().last().unwrap(), "Succeeded");
-    assert_eq!(following.await.unwrap(), 2, "a followed log ends with the job's last process");
+    assert_eq!(
+        following.await.unwrap(),
+        2,
+        "a followed log ends with the job's last process"
+    );
 
     let done = get(&server, "jobs/insects").await;
     let status = done.status.as_ref().unwrap();
@@ -158,8 +237,19 @@ async fn a_job_goes_from_submit_to_its_artifacts() {
     assert_eq!(status.evaluations.len(), 3);
     assert_eq!(status.progress.as_ref().unwrap().step, 6);
     check_what_is_left(&server, "jobs/insects").await;
-    assert_eq!(log(&server, "jobs/insects", true).await, ["1 0 hello from one", "1 1 and again"]);
-    let steps = server.jobs().list_steps(proto::ListStepsRequest { name: "jobs/insects".to_owned(), first_step: 4, page_size: 1 }).await.unwrap();
+    assert_eq!(
+        log(&server, "jobs/insects", true).await,
+        ["1 0 hello from one", "1 1 and again"]
+    );
+    let steps = server
+        .jobs()
+        .list_steps(proto::ListStepsRequest {
+            name: "jobs/insects".to_owned(),
+            first_step: 4,
+            page_size: 1,
+        })
+        .await
+        .unwrap();
     assert_eq!(steps.into_inner().steps, [crate::rank::made_up_step(4, 1)]);
     server.stop().await.unwrap();
 }

@@ -17,13 +17,37 @@ async fn a_second_agent_under_a_living_name_is_refused_and_the_same_agent_takes_
     let server = Server::start(folder.path());
     let mut first = Agent::attach(&server, hello("one", "i1")).await.unwrap();
     let refused = Agent::attach(&server, hello("one", "i2")).await.err().unwrap();
-    assert_eq!((refused.code(), refused.message()), (Code::AlreadyExists, "worker one is attached already from host one.example"));
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (
+            Code::AlreadyExists,
+            "worker one is attached already from host one.example"
+        )
+    );
 
     let second = Agent::attach(&server, hello("one", "i1")).await.unwrap();
-    assert_eq!(first.next().await.unwrap_err().code(), Code::Aborted, "the old stream is closed");
-    second.send(Message::Heartbeat(proto::AgentHeartbeat { sequence: 0 })).await;
-    let workers = server.jobs().list_workers(proto::ListWorkersRequest {}).await.unwrap().into_inner().workers;
-    assert_eq!(workers.iter().map(|worker| (worker.name.as_str(), worker.state.as_str())).collect::<Vec<_>>(), [("one", "Ready")]);
+    assert_eq!(
+        first.next().await.unwrap_err().code(),
+        Code::Aborted,
+        "the old stream is closed"
+    );
+    second
+        .send(Message::Heartbeat(proto::AgentHeartbeat { sequence: 0 }))
+        .await;
+    let workers = server
+        .jobs()
+        .list_workers(proto::ListWorkersRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .workers;
+    assert_eq!(
+        workers
+            .iter()
+            .map(|worker| (worker.name.as_str(), worker.state.as_str()))
+            .collect::<Vec<_>>(),
+        [("one", "Ready")]
+    );
     server.stop().await.unwrap();
 }
 
@@ -31,10 +55,20 @@ async fn a_second_agent_under_a_living_name_is_refused_and_the_same_agent_takes_
 async fn a_stream_that_does_not_open_with_a_hello_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
-    let message = proto::AgentMessage { message: Some(Message::Heartbeat(proto::AgentHeartbeat { sequence: 0 })) };
-    let mut stream = server.workers().attach(tokio_stream::iter([message])).await.unwrap().into_inner();
+    let message = proto::AgentMessage {
+        message: Some(Message::Heartbeat(proto::AgentHeartbeat { sequence: 0 })),
+    };
+    let mut stream = server
+        .workers()
+        .attach(tokio_stream::iter([message]))
+        .await
+        .unwrap()
+        .into_inner();
     let refused = stream.message().await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "hello: expected AgentHello as the first message"));
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::InvalidArgument, "hello: expected AgentHello as the first message")
+    );
     server.stop().await.unwrap();
 }
 
@@ -42,8 +76,21 @@ async fn a_stream_that_does_not_open_with_a_hello_is_refused() {
 async fn processes_that_nobody_wants_are_named_in_the_welcome_and_their_lines_are_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
-    let left_over = proto::RankProcess { process_id: "p-old".to_owned(), job: "jobs/old".to_owned(), generation: 3, pid: 7 };
-    let mut agent = Agent::attach(&server, proto::AgentHello { processes: vec![left_over], ..hello("one", "i1") }).await.unwrap();
+    let left_over = proto::RankProcess {
+        process_id: "p-old".to_owned(),
+        job: "jobs/old".to_owned(),
+        generation: 3,
+        pid: 7,
+    };
+    let mut agent = Agent::attach(
+        &server,
+        proto::AgentHello {
+            processes: vec![left_over],
+            ..hello("one", "i1")
+        },
+    )
+    .await
+    .unwrap();
     assert_eq!(agent.welcome.unwanted_processes, ["p-old"]);
     assert_eq!(agent.lines("p-old", 5, &["a", "b"]).await, 7);
     server.stop().await.unwrap();
@@ -64,10 +111,23 @@ async fn a_lost_rank_raises_the_generation_and_what_it_still_sends_has_no_effect
     assert_eq!(stop.process_id, starts[0].process_id);
     agent.exited(&starts[0].process_id, 12).await;
     let again = [agent.start_rank().await, agent.start_rank().await];
-    assert_eq!(again.each_ref().map(|start| (start.rank, start.generation)), [(0, 2), (1, 2)]);
+    assert_eq!(
+        again.each_ref().map(|start| (start.rank, start.generation)),
+        [(0, 2), (1, 2)]
+    );
 
-    let refused = zero.lease(&proto::Pass { kind: "scan".to_owned(), split: "train".to_owned(), epoch: 0 }).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::Aborted, "expected generation 2 of jobs/insects, found 1"));
+    let refused = zero
+        .lease(&proto::Pass {
+            kind: "scan".to_owned(),
+            split: "train".to_owned(),
+            epoch: 0,
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::Aborted, "expected generation 2 of jobs/insects, found 1")
+    );
     assert_eq!(refused.get_details_error_info().unwrap().reason, "STALE_GENERATION");
     let content = b"from a rank that was replaced";
     let artifact = proto::Artifact {
@@ -76,8 +136,20 @@ async fn a_lost_rank_raises_the_generation_and_what_it_still_sends_has_no_effect
         sha256: hex::encode(Sha256::digest(content)),
         location: String::new(),
     };
-    assert_eq!(zero.upload(Target::Artifact(artifact), content).await.unwrap_err().code(), Code::Aborted);
-    let left = server.jobs().list_artifacts(proto::ListArtifactsRequest { name: "jobs/insects".to_owned() }).await.unwrap();
+    assert_eq!(
+        zero.upload(Target::Artifact(artifact), content)
+            .await
+            .unwrap_err()
+            .code(),
+        Code::Aborted
+    );
+    let left = server
+        .jobs()
+        .list_artifacts(proto::ListArtifactsRequest {
+            name: "jobs/insects".to_owned(),
+        })
+        .await
+        .unwrap();
     assert!(left.into_inner().artifacts.is_empty());
 
     let mut new = Rank::new(&server, &again[0]);
@@ -97,8 +169,18 @@ async fn reports_that_cannot_be_are_refused_by_field() {
     let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
     let _ = tokio::join!(zero.begin(), one.begin());
 
-    let step = proto::Step { loss: f64::NAN, ..crate::rank::made_up_step(0, 0) };
-    let refused = zero.service.commit_steps(proto::CommitStepsRequest { identity: zero.me(), steps: vec![step] }).await.unwrap_err();
+    let step = proto::Step {
+        loss: f64::NAN,
+        ..crate::rank::made_up_step(0, 0)
+    };
+    let refused = zero
+        .service
+        .commit_steps(proto::CommitStepsRequest {
+            identity: zero.me(),
+            steps: vec![step],
+        })
+        .await
+        .unwrap_err();
     assert_eq!(refused.message(), "steps[0].loss: expected a finite number, found NaN");
 
     let both = proto::CompleteShardRequest {
@@ -108,17 +190,42 @@ async fn reports_that_cannot_be_are_refused_by_field() {
         scan: Some(proto::ScanReport::default()),
         evaluation: Some(proto::EvaluationReport::default()),
     };
-    assert_eq!(zero.service.complete_shard(both).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(
+        zero.service.complete_shard(both).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
 
-    let announced = proto::CheckpointRef { epochs_done: 1, steps_done: 3, sha256: hex::encode(Sha256::digest(b"right")), size_bytes: 5 };
-    let refused = zero.upload(Target::Checkpoint(announced.clone()), b"wrong").await.unwrap_err();
+    let announced = proto::CheckpointRef {
+        epochs_done: 1,
+        steps_done: 3,
+        sha256: hex::encode(Sha256::digest(b"right")),
+        size_bytes: 5,
+        ..Default::default()
+    };
+    let refused = zero
+        .upload(Target::Checkpoint(announced.clone()), b"wrong")
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::DataLoss);
-    let huge = proto::CheckpointRef { size_bytes: 17 << 20, ..announced };
-    assert_eq!(zero.upload(Target::Checkpoint(huge), b"").await.unwrap_err().code(), Code::InvalidArgument);
+    let huge = proto::CheckpointRef {
+        size_bytes: 17 << 20,
+        ..announced
+    };
+    assert_eq!(
+        zero.upload(Target::Checkpoint(huge), b"").await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
 
     let nobody = proto::FinishJobRequest { identity: None };
-    assert_eq!(zero.service.finish_job(nobody).await.unwrap_err().message(), "identity: expected the caller's identity, found none");
-    let early = zero.service.finish_job(proto::FinishJobRequest { identity: zero.me() }).await.unwrap_err();
+    assert_eq!(
+        zero.service.finish_job(nobody).await.unwrap_err().message(),
+        "identity: expected the caller's identity, found none"
+    );
+    let early = zero
+        .service
+        .finish_job(proto::FinishJobRequest { identity: zero.me() })
+        .await
+        .unwrap_err();
     assert_eq!(early.code(), Code::FailedPrecondition);
     server.stop().await.unwrap();
 }
@@ -138,9 +245,22 @@ async fn a_job_that_fails_says_why_and_on_which_host() {
         last_log_lines: vec!["the last words".to_owned()],
         ..Default::default()
     };
-    one.service.report_failure(proto::ReportFailureRequest { identity: one.me(), failure: Some(failure) }).await.unwrap();
+    one.service
+        .report_failure(proto::ReportFailureRequest {
+            identity: one.me(),
+            failure: Some(failure),
+        })
+        .await
+        .unwrap();
     agent.exited(&starts[1].process_id, 10).await;
-    let mut watch = server.jobs().watch_job(proto::WatchJobRequest { name: "jobs/insects".to_owned() }).await.unwrap().into_inner();
+    let mut watch = server
+        .jobs()
+        .watch_job(proto::WatchJobRequest {
+            name: "jobs/insects".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
     let mut ended = None;
     let stopped = agent.stop_rank().await;
     agent.exited(&stopped.process_id, 12).await;
@@ -150,7 +270,10 @@ async fn a_job_that_fails_says_why_and_on_which_host() {
     let ended = ended.unwrap();
     assert_eq!(summary(&ended), "Failed");
     let failure = get(&server, "jobs/insects").await.status.unwrap().failure.unwrap();
-    assert_eq!((failure.reason.as_str(), failure.rank, failure.host.as_str()), ("BadData", Some(1), "one.example"));
+    assert_eq!(
+        (failure.reason.as_str(), failure.rank, failure.host.as_str()),
+        ("BadData", Some(1), "one.example")
+    );
     assert!(failure.message.contains("permission denied"), "{}", failure.message);
     server.stop().await.unwrap();
 }

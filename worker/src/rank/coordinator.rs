@@ -202,6 +202,19 @@ impl<'a> Coordinator<'a> {
         }))
     }
 
+    /// Commits a checkpoint that lies in the artifact folder; returns the digests of those that are still needed.
+    pub(super) fn commit_checkpoint(&self, checkpoint: wire::CheckpointRef) -> Result<Vec<String>, RankFailure> {
+        let request = wire::CommitCheckpointRequest {
+            identity: self.identity(),
+            checkpoint: Some(checkpoint),
+        };
+        let response = self.wait(self.client.call("CommitCheckpoint", |mut service| {
+            let request = request.clone();
+            async move { service.commit_checkpoint(request).await }
+        }))?;
+        Ok(response.kept)
+    }
+
     /// Records an artifact that lies elsewhere.
     pub(super) fn record_artifact(&self, artifact: wire::Artifact) -> Result<(), RankFailure> {
         let request = wire::RecordArtifactRequest {

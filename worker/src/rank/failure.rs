@@ -57,6 +57,24 @@ pub(super) enum RankFailure {
     /// libtorch failed, for example because memory ran out.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
+    /// A checkpoint in the artifact folder cannot be read.
+    #[error("cannot read {path}: {source}; is the artifact folder one that all workers share?")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A checkpoint is not the one that was committed.
+    #[error("the checkpoint from {place} is damaged: its SHA-256 is {found}, and {expected} was committed")]
+    DamagedCheckpoint {
+        /// Where it came from.
+        place: String,
+        /// As committed.
+        expected: String,
+        /// Of the bytes.
+        found: String,
+    },
     /// A file of the artifact cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -76,12 +94,20 @@ impl RankFailure {
         }
     }
 
+    /// Wraps what the system said when `path` was written.
+    pub(super) fn write(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Write { path, source }
+    }
+
     /// The reason in the job's status.
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Data(_) | Self::TooManyCorrupt { .. } => "BadData",
             Self::Model(ModelError::FrozenChanged { .. }) => "InternalError",
-            Self::Model(_) | Self::Spec(_) | Self::Write { .. } => "Misconfigured",
+            Self::Model(_) | Self::Spec(_) | Self::Write { .. } | Self::Read { .. } => "Misconfigured",
+            Self::DamagedCheckpoint { .. } => "InternalError",
+            Self::Call { status, .. } if status.code() == Code::InvalidArgument => "Misconfigured",
             Self::NotFinite { .. } => "NumericalError",
             Self::Collective(_) | Self::Call { .. } => "NodeFailures",
             Self::Stopped(_) => "Cancelled",

@@ -14,7 +14,7 @@ use firn_proto::v1alpha1::{self as wire};
 use sha2::{Digest as _, Sha256};
 use tracing::info;
 
-use super::{failure::RankFailure, model_card, session::Session};
+use super::{checkpoints, failure::RankFailure, model_card, session::Session};
 
 /// The coordinator keeps no larger file.
 const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
@@ -29,10 +29,11 @@ pub(super) fn leave_artifacts(session: &mut Session, finish: &wire::FinishDirect
         return Err(RankFailure::Stopped("rank 0 has no ledger".to_owned()));
     }
     let folder = artifact_folder(session);
-    fs::create_dir_all(&folder).map_err(write_error(&folder))?;
+    fs::create_dir_all(&folder).map_err(RankFailure::write(&folder))?;
     for name in write_files(session, finish, &folder)? {
         record(session, &folder, &name)?;
     }
+    checkpoints::remove_folder(session)?;
     session.coordinator.finish_job()?;
     info!(folder = %folder.display(), "the artifacts are stored");
     Ok(())
@@ -71,7 +72,7 @@ fn write_files(session: &Session, finish: &wire::FinishDirective, folder: &Path)
         let partial = folder.join("model.safetensors.partial");
         export::merged(&session.model, &partial)?;
         let path = folder.join("model.safetensors");
-        fs::rename(&partial, &path).map_err(write_error(&path))?;
+        fs::rename(&partial, &path).map_err(RankFailure::write(&path))?;
         names.push("model.safetensors".to_owned());
     }
     Ok(names)
@@ -85,12 +86,12 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), RankFailure> {
     });
     written
         .and_then(|()| fs::rename(&partial, path))
-        .map_err(write_error(path))
+        .map_err(RankFailure::write(path))
 }
 
 fn record(session: &Session, folder: &Path, name: &str) -> Result<(), RankFailure> {
     let path = folder.join(name);
-    let bytes = fs::read(&path).map_err(write_error(&path))?;
+    let bytes = fs::read(&path).map_err(RankFailure::write(&path))?;
     let mut artifact = wire::Artifact {
         name: name.to_owned(),
         size_bytes: bytes.len() as u64,
@@ -100,9 +101,9 @@ fn record(session: &Session, folder: &Path, name: &str) -> Result<(), RankFailur
     if session.spec.artifacts.folder.is_none() && artifact.size_bytes <= COORDINATOR_LIMIT {
         "coordinator".clone_into(&mut artifact.location);
         session.coordinator.upload_artifact(artifact, &bytes)?;
-        fs::remove_file(&path).map_err(write_error(&path))
+        fs::remove_file(&path).map_err(RankFailure::write(&path))
     } else {
-        let place = fs::canonicalize(&path).map_err(write_error(&path))?;
+        let place = fs::canonicalize(&path).map_err(RankFailure::write(&path))?;
         artifact.location = format!("file://{}{}", host_of(session), place.display());
         session.coordinator.record_artifact(artifact)
     }
@@ -116,9 +117,4 @@ fn host_of(session: &Session) -> String {
     nix::unistd::gethostname()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()
-}
-
-fn write_error(path: &Path) -> impl FnOnce(std::io::Error) -> RankFailure {
-    let path = path.display().to_string();
-    move |source| RankFailure::Write { path, source }
 }

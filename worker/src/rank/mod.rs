@@ -13,6 +13,7 @@
 //! The main thread computes; a small tokio runtime carries the calls to the coordinator, so that commits travel while the next step is
 //! already running. The agent owns the process: it can kill it at any moment, and nothing here needs to be cleaned up.
 
+mod checkpoints;
 mod committer;
 mod coordinator;
 mod failure;

@@ -9,7 +9,7 @@ use firn_proto::v1alpha1::{self as wire, directive::Next};
 use tracing::info;
 
 use super::{
-    committer::Committer, coordinator::Coordinator, failure::RankFailure, finish, gang::Gang, passes,
+    checkpoints, committer::Committer, coordinator::Coordinator, failure::RankFailure, finish, gang::Gang, passes,
     settings::RankArguments, training,
 };
 
@@ -106,6 +106,7 @@ impl<'a> Session<'a> {
             steps_done: 0,
             committer: None,
         };
+        checkpoints::check_place(&session)?;
         if let Some(checkpoint) = &world.resume {
             session.restore(checkpoint)?;
             session.steps_done = checkpoint.steps_done;
@@ -175,7 +176,7 @@ impl<'a> Session<'a> {
     }
 
     fn restore(&mut self, reference: &wire::CheckpointRef) -> Result<(), RankFailure> {
-        let bytes = self.coordinator.fetch_checkpoint(reference)?;
+        let bytes = checkpoints::fetch(self, reference)?;
         let checkpoint = checkpoint::decode(&bytes)?;
         checkpoint.belongs_to(&self.spec_digest, &self.model.frozen_digest())?;
         self.model.load_state(&checkpoint.model)?;

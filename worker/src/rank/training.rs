@@ -7,12 +7,8 @@ use firn_core::{
     schedule,
 };
 use firn_data::{Loader, LoaderOptions};
-use firn_models::checkpoint::{self, Checkpoint};
-use firn_proto::v1alpha1 as wire;
-use sha2::{Digest as _, Sha256};
-use tracing::info;
 
-use super::{failure::RankFailure, session::Session, step};
+use super::{checkpoints, failure::RankFailure, session::Session, step};
 
 /// Micro-batches that are decoded ahead of the one that is computed.
 pub(super) const BATCHES_AHEAD: usize = 3;
@@ -87,23 +83,5 @@ fn store_checkpoint(session: &mut Session, epoch: u32) -> Result<(), RankFailure
         return Ok(());
     };
     committer.flush(session.coordinator)?;
-
-    let checkpoint = Checkpoint {
-        step: session.steps_done,
-        epochs: epoch + 1,
-        spec_digest: session.spec_digest.clone(),
-        frozen_digest: session.model.frozen_digest(),
-        model: session.model.trainable_state(),
-        optimizer: session.optimizer.state(),
-    };
-    let bytes = checkpoint::encode(&checkpoint)?;
-    let reference = wire::CheckpointRef {
-        epochs_done: checkpoint.epochs,
-        steps_done: checkpoint.step,
-        sha256: hex::encode(Sha256::digest(&bytes)),
-        size_bytes: bytes.len() as u64,
-    };
-    session.coordinator.upload_checkpoint(reference, &bytes)?;
-    info!(epoch, bytes = bytes.len(), "the checkpoint is stored");
-    Ok(())
+    checkpoints::store(session, epoch + 1)
 }

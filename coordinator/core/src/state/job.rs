@@ -194,6 +194,9 @@ pub struct Checkpoint {
     pub sha256: String,
     /// Of the file.
     pub size_bytes: u64,
+    /// The URI under which it lies, if the coordinator does not keep it itself.
+    #[serde(default)]
+    pub location: Option<String>,
 }
 
 /// Exact metrics of one split.

@@ -18,6 +18,7 @@ pub(crate) fn checkpoint_from_wire(checkpoint: proto::CheckpointRef) -> Checkpoi
         steps_done: checkpoint.steps_done,
         sha256: checkpoint.sha256,
         size_bytes: checkpoint.size_bytes,
+        location: Some(checkpoint.location).filter(|location| !location.is_empty()),
     }
 }
 
@@ -27,6 +28,7 @@ pub(crate) fn checkpoint_to_wire(checkpoint: &Checkpoint) -> proto::CheckpointRe
         steps_done: checkpoint.steps_done,
         sha256: checkpoint.sha256.clone(),
         size_bytes: checkpoint.size_bytes,
+        location: checkpoint.location.clone().unwrap_or_default(),
     }
 }
 
