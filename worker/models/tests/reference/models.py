@@ -3,8 +3,9 @@
 Every tensor is filled from a fixed formula of its name and the index of each value (`fill`), which the tests compute again in
 Rust, so that no weights have to be committed. Run with any Python that has torch, torchvision and transformers:
 
-    python worker/models/tests/reference/models.py            # writes worker/models/tests/golden/*.json
-    python worker/models/tests/reference/models.py check FOLDER # loads what Firn exported, see `check`
+    python worker/models/tests/reference/models.py .cache/minilm  # writes worker/models/tests/golden/*.json; without the folder
+                                                                  # of a real MiniLM all but sentences.json
+    python worker/models/tests/reference/models.py check FOLDER   # loads what Firn exported, see `check`
 """
 
 import json
