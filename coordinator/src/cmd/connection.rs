@@ -1,7 +1,7 @@
 //! The connection of a verb to the coordinator.
 //!
-//! It is lazy: the first call connects, and a call after a break connects again, so that following a job through a restart of the
-//! coordinator needs no second connection object. Every unary call carries a deadline.
+//! It is lazy: the first call connects, and a call after a break connects again, so that following a job through a
+//! restart of the coordinator needs no second connection object. Every unary call carries a deadline.
 
 use std::time::Duration;
 

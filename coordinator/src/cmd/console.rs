@@ -1,7 +1,8 @@
 //! Where output goes: data to standard output, talk to standard error.
 //!
-//! Every verb writes through a [`Console`], so that colour is decided in one place (only on a terminal, and not when `NO_COLOR` is set to
-//! anything: <https://no-color.org>), a reader that closes the pipe is an ordinary error, and tests can read what was said.
+//! Every verb writes through a [`Console`], so that colour is decided in one place (only on a terminal, and not when
+//! `NO_COLOR` is set to anything: <https://no-color.org>), a reader that closes the pipe is an ordinary error, and
+//! tests can read what was said.
 
 use std::{
     env,

@@ -1,8 +1,8 @@
 //! `firn download JOB`: brings the files of a job to this machine.
 //!
-//! A file gets its name only once its bytes are complete and their SHA-256 is the announced one, so that a name always stands for a whole file;
-//! a file that is there already with the right digest is left alone. Files that lie on shared storage or on this machine are copied; for
-//! those on another machine the place is told.
+//! A file gets its name only once its bytes are complete and their SHA-256 is the announced one, so that a name always
+//! stands for a whole file; a file that is there already with the right digest is left alone. Files that lie on shared
+//! storage or on this machine are copied; for those on another machine the place is told.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! Why a command could not do what it was asked, and the exit code for it.
 //!
-//! A status from the coordinator is told apart from a broken connection by its source: tonic gives one to every status that it
-//! made itself from a transport error, and none to a status that a server sent.
+//! A status from the coordinator is told apart from a broken connection by its source: tonic gives one to every status
+//! that it made itself from a transport error, and none to a status that a server sent.
 
 use std::{error::Error as _, io, path::PathBuf};
 

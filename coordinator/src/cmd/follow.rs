@@ -1,7 +1,8 @@
 //! Follows a job through snapshots until it has ended, through restarts of the coordinator.
 //!
-//! A connection that was never made is reported at once: the address is probably wrong. One that was made and broke is made again with growing
-//! pauses, for as long as the patience lasts, because jobs run on while their coordinator is away.
+//! A connection that was never made is reported at once: the address is probably wrong. One that was made and broke is
+//! made again with growing pauses, for as long as the patience lasts, because jobs run on while their coordinator is
+//! away.
 //!
 //! [`Follower::next`] can be dropped and called again at any await: it keeps its place in `self`.
 
@@ -107,7 +108,8 @@ impl Follower {
                 None => self.open().await?,
                 Some(stream) => match stream.message().await {
                     Ok(Some(job)) => return Ok(Event::Snapshot(Box::new(job))),
-                    // The last snapshot of a stream that ends well shows a job that has ended, and nobody asks for more.
+                    // The last snapshot of a stream that ends well shows a job that has ended, and nobody asks for
+                    // more.
                     Ok(None) => Some(Status::unavailable("the coordinator ended the stream")),
                     Err(status) => Some(status),
                 },

@@ -1,6 +1,7 @@
 //! `firn logs JOB`: what the ranks wrote.
 //!
-//! With `-f` a broken stream is opened again from the start; the numbers of the lines (without gaps for each process) say which were printed already.
+//! With `-f` a broken stream is opened again from the start; the numbers of the lines (without gaps for each process)
+//! say which were printed already.
 
 use std::{collections::BTreeMap, time::Duration};
 

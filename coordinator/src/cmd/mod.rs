@@ -1,7 +1,7 @@
 //! The verbs that people type; one file each. They speak only gRPC.
 //!
-//! A verb is a function from its arguments and a [`Console`] to an [`Outcome`] or a [`CommandError`]; `main` turns either into an exit code. Nothing
-//! below prints on its own or ends the process.
+//! A verb is a function from its arguments and a [`Console`] to an [`Outcome`] or a [`CommandError`]; `main` turns
+//! either into an exit code. Nothing below prints on its own or ends the process.
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -22,6 +22,7 @@ mod settings;
 mod submit;
 pub mod tether;
 mod time_span;
+mod validate;
 mod view;
 mod wait;
 mod watch;
@@ -76,6 +77,8 @@ pub enum Verb {
     Workers(workers::WorkersArgs),
     /// Downloads the files that a job left
     Download(download::DownloadArgs),
+    /// Says what is wrong with a spec, or prints it with every default
+    Validate(validate::ValidateArgs),
     /// Prints the completions of a shell
     Completions {
         /// The shell
@@ -104,6 +107,7 @@ pub async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Cancel(args) => cancel::run(args, console).await,
         Verb::Workers(args) => workers::run(args, console).await,
         Verb::Download(args) => download::run(args, console).await,
+        Verb::Validate(args) => validate::run(&args, console),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "firn", &mut script);

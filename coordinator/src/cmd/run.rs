@@ -1,8 +1,9 @@
-//! `firn run SPEC`: everything on this machine. Starts a coordinator and workers on a private loopback port, submits, shows progress, and exits with
-//! the job's outcome.
+//! `firn run SPEC`: everything on this machine. Starts a coordinator and workers on a private loopback port, submits,
+//! shows progress, and exits with the job's outcome.
 //!
-//! However it ends, it leaves no process behind: a normal end stops them in order; any other way out drops the [`Cluster`], which kills them; and if
-//! this process is killed itself, the kernel kills them ([`tether`](super::tether)).
+//! However it ends, it leaves no process behind: a normal end stops them in order; any other way out drops the
+//! [`Cluster`], which kills them; and if this process is killed itself, the kernel kills them
+//! ([`tether`](super::tether)).
 
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +23,7 @@ use super::{
     error::CommandError,
     follow::{Event, Follower},
     outcome::Outcome,
-    submit,
+    submit, validate,
     view::{
         Format, document,
         failure::{failure, name},
@@ -87,6 +88,8 @@ pub(crate) async fn run(args: RunArgs, console: &mut Console) -> Result<Outcome,
     let demand = plan::fit_workers(&mut job, args.workers, args.slots_per_worker);
     let shares = shares::divide(demand, plan::device(&job), &Machine::here())?;
     let artifacts = plan::place_artifacts(&mut job, args.artifacts.as_deref())?;
+    // Before anything is started: the coordinator would say the same, a second later.
+    validate::complete(&file, &job)?;
     let run = Run {
         file,
         job,

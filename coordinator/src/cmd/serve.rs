@@ -1,7 +1,7 @@
 //! `firn serve`: runs the coordinator until SIGTERM or SIGINT.
 //!
-//! What it says goes to standard error, filtered by `FIRN_LOG` (`info` by default; the syntax of `tracing_subscriber::EnvFilter`), as lines for people or,
-//! with `FIRN_LOG_FORMAT=json`, for programs.
+//! What it says goes to standard error, filtered by `FIRN_LOG` (`info` by default; the syntax of
+//! `tracing_subscriber::EnvFilter`), as lines for people or, with `FIRN_LOG_FORMAT=json`, for programs.
 
 use std::io::{self, IsTerminal as _};
 

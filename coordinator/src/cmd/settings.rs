@@ -1,7 +1,8 @@
 //! Which coordinator a verb talks to: flags over `FIRN_…` environment variables over a TOML file.
 //!
-//! The file is `--config`, else `FIRN_CONFIG`, else `~/.config/firn/config.toml`; only a file that was asked for has to exist.
-//! There is a flag for the token's *file* but none for the token: arguments can be read by every user of a machine.
+//! The file is `--config`, else `FIRN_CONFIG`, else `~/.config/firn/config.toml`; only a file that was asked for has to
+//! exist. There is a flag for the token's *file* but none for the token: arguments can be read by every user of a
+//! machine.
 //!
 //! ```toml
 //! coordinator = "https://firn.example.org:7070"

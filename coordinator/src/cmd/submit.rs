@@ -57,8 +57,8 @@ pub(crate) async fn run(args: SubmitArgs, console: &mut Console) -> Result<Outco
     Ok(Outcome::Success)
 }
 
-/// Queues `job`, which `file` holds or which was made from it; the answer is the stored job. What the coordinator finds wrong is told with the lines
-/// of the file.
+/// Queues `job`, which `file` holds or which was made from it; the answer is the stored job. What the coordinator finds
+/// wrong is told with the lines of the file.
 pub(crate) async fn submit(
     connection: &Connection,
     file: &SpecFile,

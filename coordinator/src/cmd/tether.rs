@@ -1,8 +1,9 @@
 //! `firn tether`, hidden: becomes another program that dies with its parent.
 //!
-//! Linux kills a process whose parent ends if the process has asked for it (`PR_SET_PDEATHSIG`), and the wish outlives `execve`. It has to be asked for in
-//! the child; doing that between fork and exec needs `unsafe`, so the child runs this verb first and then becomes the program. `firn run`
-//! starts everything this way: even if it is killed with SIGKILL, nothing stays behind.
+//! Linux kills a process whose parent ends if the process has asked for it (`PR_SET_PDEATHSIG`), and the wish outlives
+//! `execve`. It has to be asked for in the child; doing that between fork and exec needs `unsafe`, so the child runs
+//! this verb first and then becomes the program. `firn run` starts everything this way: even if it is killed with
+//! SIGKILL, nothing stays behind.
 
 use std::{ffi::OsString, io, os::unix::process::CommandExt as _, process::Command};
 
@@ -25,7 +26,8 @@ pub struct TetherArgs {
     command: Vec<OsString>,
 }
 
-/// Returns only if the program could not be started. Must run on the main thread: the wish belongs to a thread, and `execve` keeps the caller's.
+/// Returns only if the program could not be started. Must run on the main thread: the wish belongs to a thread, and
+/// `execve` keeps the caller's.
 ///
 /// # Errors
 /// When the parent is gone already or the program cannot be executed.

@@ -1,4 +1,5 @@
-//! A coordinator for tests: a real gRPC server whose answers the test decides, and which can be taken away and brought back on the same port.
+//! A coordinator for tests: a real gRPC server whose answers the test decides, and which can be taken away and brought
+//! back on the same port.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -250,11 +251,7 @@ impl JobService for Service {
         let content = content.ok_or_else(|| Status::not_found("there is no such artifact"))?;
         let chunks: Vec<_> = content
             .chunks(7)
-            .map(|chunk| {
-                Ok(DownloadChunk {
-                    data: chunk.to_vec(),
-                })
-            })
+            .map(|chunk| Ok(DownloadChunk { data: chunk.to_vec() }))
             .collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }

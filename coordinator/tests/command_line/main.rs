@@ -1,4 +1,5 @@
-//! The command line against a coordinator whose answers the test decides: exit codes, data on standard output, talk on standard error.
+//! The command line against a coordinator whose answers the test decides: exit codes, data on standard output, talk on
+//! standard error.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 

@@ -142,3 +142,30 @@ fn completions_are_printed_for_a_shell() {
     assert_eq!(left.code, 0);
     assert!(left.data.contains("_firn()"), "{}", left.data);
 }
+
+#[test]
+fn validate_prints_every_default_or_all_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("job.yaml");
+    let spec_text = spec.to_str().unwrap();
+    fs::write(&spec, SPEC).unwrap();
+    let left = run(command(&["validate", spec_text]));
+    assert_eq!(left.code, 0, "{left:?}");
+    assert!(left.data.contains("\n    optimizer:\n      type: adamw\n"), "{left:?}");
+    assert!(!left.data.contains("resourceName"), "{left:?}");
+
+    fs::write(
+        &spec,
+        SPEC.replace("epochs: 2", "epochs: 0").replace("resnet18", "resnet19"),
+    )
+    .unwrap();
+    for verb in ["validate", "run"] {
+        let left = run(command(&[verb, spec_text]));
+        assert_eq!((left.code, left.data.as_str()), (2, ""), "{verb}: {left:?}");
+        assert!(left.talk.contains("did you mean `resnet18`?"), "{verb}: {left:?}");
+        assert!(
+            left.talk.contains("line 11: spec.training.epochs: "),
+            "{verb}: {left:?}"
+        );
+    }
+}

@@ -162,15 +162,16 @@ impl<W: io::Write> io::Write for Hashing<W> {
     }
 }
 
-/// The path in `file://host/path`, whatever the host: shared storage has the same path everywhere, and the digest tells a mistake.
-/// `None`: the coordinator keeps the file.
+/// The path in `file://host/path`, whatever the host: shared storage has the same path everywhere, and the digest tells
+/// a mistake. `None`: the coordinator keeps the file.
 fn local_path(location: &str) -> Option<PathBuf> {
     let rest = location.strip_prefix("file://")?;
     let path = rest.find('/').map_or("/", |slash| &rest[slash..]);
     Some(PathBuf::from(path))
 }
 
-/// Whether the file is meant to lie on this machine: then another content under the path is damage, not another machine's file.
+/// Whether the file is meant to lie on this machine: then another content under the path is damage, not another
+/// machine's file.
 fn is_this_host(location: &str) -> bool {
     let host = location
         .strip_prefix("file://")

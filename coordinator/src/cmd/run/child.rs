@@ -1,4 +1,5 @@
-//! A process that `firn run` starts: tethered, in a process group of its own (so that Ctrl-C reaches only `firn run`), writing to a log file.
+//! A process that `firn run` starts: tethered, in a process group of its own (so that Ctrl-C reaches only `firn run`),
+//! writing to a log file.
 //!
 //! Dropping a [`Child`] kills it and waits until it is dead, so that no path out of `firn run` leaves one behind.
 
@@ -49,7 +50,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts a process. Must be called on the main thread: the tether breaks when the thread that started the process ends.
+    /// Starts a process. Must be called on the main thread: the tether breaks when the thread that started the process
+    /// ends.
     pub(super) fn start(plan: ChildPlan, own_executable: &Path) -> Result<Self, CommandError> {
         let log = File::options()
             .append(true)

@@ -170,7 +170,8 @@ impl Cluster {
         future::select_all(ends).await.0
     }
 
-    /// Starts a new worker in the place of one that has ended, under a new name: the old one is taken until its lease ends.
+    /// Starts a new worker in the place of one that has ended, under a new name: the old one is taken until its lease
+    /// ends.
     ///
     /// The coordinator and a worker that ends again and again are not replaced: their error is the run's.
     pub(super) fn replace(&mut self, end: UnexpectedEnd) -> Result<String, CommandError> {

@@ -1,4 +1,5 @@
-//! Where a run keeps its journal, states and logs: a temporary folder that goes when all went well, or one that the user names.
+//! Where a run keeps its journal, states and logs: a temporary folder that goes when all went well, or one that the
+//! user names.
 
 use std::{
     fs,

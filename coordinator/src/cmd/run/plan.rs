@@ -10,9 +10,11 @@ use crate::{
     cmd::{download, error::CommandError},
 };
 
-/// Writes `--workers` and `--slots-per-worker` into the job, and says how many agents with how many slots it then needs.
+/// Writes `--workers` and `--slots-per-worker` into the job, and says how many agents with how many slots it then
+/// needs.
 ///
-/// With `--workers N` a spec that allows N workers keeps its minimum (a smaller gang may go on when a worker is lost); any other spec is set to exactly N.
+/// With `--workers N` a spec that allows N workers keeps its minimum (a smaller gang may go on when a worker is lost);
+/// any other spec is set to exactly N.
 pub(super) fn fit_workers(job: &mut FineTuneJob, workers: Option<u32>, slots_per_worker: Option<u32>) -> Demand {
     let resources = job.spec.get_or_insert_default().resources.get_or_insert_default();
     let range = resources.workers.get_or_insert_default();
@@ -40,7 +42,8 @@ pub(super) fn place_artifacts(job: &mut FineTuneJob, flag: Option<&Path>) -> Res
         .map(|metadata| metadata.name.as_str())
         .filter(|name| !name.is_empty())
         .unwrap_or("job");
-    // A name is not validated yet; one that would lead elsewhere is refused by the coordinator, and must do nothing before.
+    // A name is not validated yet; one that would lead elsewhere is refused by the coordinator, and must do nothing
+    // before.
     let default = download::default_folder(&name.replace(['/', '\\'], "-"));
     let artifacts = job.spec.get_or_insert_default().artifacts.get_or_insert_default();
     let folder = match flag {

@@ -1,4 +1,5 @@
-//! How this machine is divided among the workers of `firn run`: GPUs where there are enough, else equal shares of the cores.
+//! How this machine is divided among the workers of `firn run`: GPUs where there are enough, else equal shares of the
+//! cores.
 
 use std::{env, fs, thread};
 

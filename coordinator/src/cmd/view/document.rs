@@ -1,10 +1,11 @@
 //! Jobs and workers for programs: the stable shapes of `-o json` and `-o yaml`.
 //!
 //! A job is its YAML (`apiVersion`, `kind`, `metadata`, `spec`, camelCase, fields that are not set left out) with
-//! `metadata.resourceName`, `metadata.createTime` and `status`. In `status` every field is always there: absent values are `null`, lists may
-//! be empty. Times are RFC 3339 in UTC. Epochs, ranks and steps count from 0. A confusion matrix is a list of rows (true class) of
-//! counts (predicted class). Numbers that JSON cannot say (NaN, infinities) are `null`.
-//! A list of jobs is `{"jobs": [job, …]}`, of workers `{"workers": [worker, …]}`, of artifacts `{"artifacts": [artifact, …]}`.
+//! `metadata.resourceName`, `metadata.createTime` and `status`. In `status` every field is always there: absent values
+//! are `null`, lists may be empty. Times are RFC 3339 in UTC. Epochs, ranks and steps count from 0. A confusion matrix
+//! is a list of rows (true class) of counts (predicted class). Numbers that JSON cannot say (NaN, infinities) are
+//! `null`. A list of jobs is `{"jobs": [job, …]}`, of workers `{"workers": [worker, …]}`, of artifacts `{"artifacts":
+//! [artifact, …]}`.
 
 use firn_proto::v1alpha1::{
     Artifact, ClassMetrics, Condition, DatasetSummary, Evaluation, Failure, FineTuneJob, JobStatus, LogLine, Progress,
@@ -41,7 +42,12 @@ pub(crate) fn job(job: &FineTuneJob) -> Value {
     let Value::Object(document) = &mut document else {
         unreachable!("a message is an object")
     };
-    if let Some(metadata) = &job.metadata {
+    // A job that no coordinator has seen has neither.
+    if let Some(metadata) = job
+        .metadata
+        .as_ref()
+        .filter(|metadata| !metadata.resource_name.is_empty())
+    {
         let entry = document.entry("metadata").or_insert_with(|| json!({}));
         entry["resourceName"] = json!(metadata.resource_name);
         entry["createTime"] = time(metadata.create_time.as_ref());

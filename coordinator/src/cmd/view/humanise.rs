@@ -19,10 +19,15 @@ pub(crate) fn duration(span: Duration) -> String {
 
 /// Seconds as they arrive on the wire; nothing sensible is `-`.
 pub(crate) fn seconds(seconds: f64) -> String {
-    Duration::try_from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), duration)
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(span) if span < Duration::from_secs(1) => "<1s".to_owned(),
+        Ok(span) => duration(span),
+        Err(_) => "-".to_owned(),
+    }
 }
 
-/// The time from `then` to `now` in whole seconds, or `-` if `then` is not known. Clocks of two machines may disagree: never negative.
+/// The time from `then` to `now` in whole seconds, or `-` if `then` is not known. Clocks of two machines may disagree:
+/// never negative.
 pub(crate) fn age(then: Option<&Timestamp>, now: Timestamp) -> String {
     then.map_or_else(|| "-".to_owned(), |then| whole_seconds(elapsed(then, now)))
 }
@@ -112,6 +117,7 @@ mod tests {
         for (span, text) in table {
             assert_eq!(duration(span), text);
         }
+        assert_eq!(seconds(0.2), "<1s");
         assert_eq!(seconds(f64::NAN), "-");
         assert_eq!(seconds(-1.0), "-");
     }

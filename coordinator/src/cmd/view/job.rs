@@ -56,7 +56,8 @@ fn facts(job: &FineTuneJob, status: &JobStatus, paint: Paint, now: Timestamp, wi
             lines.push(("Labels", labels.join(", ")));
         }
         if let Some(created) = &metadata.create_time {
-            lines.push(("Created", format!("{created} ({} ago)", age(Some(created), now))));
+            let second = Timestamp { nanos: 0, ..*created };
+            lines.push(("Created", format!("{second} ({} ago)", age(Some(created), now))));
         }
     }
     if let Some(spec) = &job.spec {

@@ -29,7 +29,7 @@ pub(crate) fn jobs(jobs: &[FineTuneJob], format: Format, now: Timestamp) -> Stri
 fn job_row(job: &FineTuneJob, now: Timestamp) -> Vec<String> {
     let status = job.status.as_ref();
     let progress = status.and_then(|status| status.progress.as_ref());
-    let started = progress.filter(|progress| progress.epochs > 0);
+    let started = progress.filter(|progress| progress.total_steps > 0);
     vec![
         name(job).to_owned(),
         status.map(|status| status.summary.clone()).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! The lines that stay on the screen while a job is followed: what it waits for, what it found, and each evaluation.
 //!
-//! Snapshots arrive at any rate and may be skipped, so a milestone is a difference between the snapshot now and what was told already.
+//! Snapshots arrive at any rate and may be skipped, so a milestone is a difference between the snapshot now and what
+//! was told already.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! How jobs, workers and progress look to a person or a program.
 //!
-//! Everything here is a pure function from wire messages (and the time) to text, so that the exact output stands in tests.
-//! Human views count epochs from 1; `-o json` and `-o yaml` keep the numbers of the wire, which count from 0.
+//! Everything here is a pure function from wire messages (and the time) to text, so that the exact output stands in
+//! tests. Human views count epochs from 1; `-o json` and `-o yaml` keep the numbers of the wire, which count from 0.
 
 pub(crate) mod document;
 pub(crate) mod failure;

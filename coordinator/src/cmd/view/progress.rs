@@ -1,6 +1,7 @@
 //! A job that is followed, on the screen: a bar on a terminal, sparse lines elsewhere.
 //!
-//! Both tell the same milestones; they differ in how they show the steps between. All of it is talk and goes to standard error.
+//! Both tell the same milestones; they differ in how they show the steps between. All of it is talk and goes to
+//! standard error.
 
 use std::time::{Duration, Instant};
 
@@ -122,7 +123,7 @@ fn new_bar() -> ProgressBar {
 }
 
 fn draw(bar: &ProgressBar, status: &JobStatus) {
-    match status.progress.as_ref().filter(|progress| progress.total_steps > 0) {
+    match status.progress.as_ref().filter(|progress| is_under_way(progress)) {
         Some(progress) => {
             bar.set_style(training_style());
             bar.set_length(progress.total_steps);
@@ -140,6 +141,11 @@ fn draw(bar: &ProgressBar, status: &JobStatus) {
             bar.set_message(activity.map_or_else(|| status.summary.to_lowercase(), str::to_owned));
         }
     }
+}
+
+/// Before the first step there is no bar to fill, but an activity to name.
+fn is_under_way(progress: &Progress) -> bool {
+    progress.total_steps > 0 && (progress.step > 0 || progress.activity == "training")
 }
 
 fn bar_prefix(progress: &Progress) -> String {
@@ -192,6 +198,19 @@ mod tests {
             bar_message(&status, &progress),
             "812 samples/s · 12s left · loss 0.3121 · validation loss 0.5210 accuracy 0.8500 f1_macro 0.8492"
         );
+    }
+
+    #[test]
+    fn there_is_no_bar_before_the_first_step() {
+        let progress = |activity: &str, step| Progress {
+            activity: activity.into(),
+            step,
+            total_steps: 30,
+            ..Default::default()
+        };
+        assert!(!is_under_way(&progress("scanning", 0)));
+        assert!(is_under_way(&progress("training", 0)));
+        assert!(is_under_way(&progress("validation", 8)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a job achieved: its metrics at the best epoch and on the test split, each class, the confusion matrix, and what was set aside.
+//! What a job achieved: its metrics at the best epoch and on the test split, each class, the confusion matrix, and what
+//! was set aside.
 
 use std::collections::BTreeSet;
 
