@@ -166,11 +166,7 @@ impl Run {
     ) -> Result<(FineTuneJob, Outcome), CommandError> {
         let connection = cluster.connection.clone();
         let mut follower = Follower::new(&connection, id, None);
-        let mut view = if self.format.is_human() {
-            ProgressView::new(console)
-        } else {
-            ProgressView::silent()
-        };
+        let mut view = ProgressView::new(console);
         let mut cancelling = false;
         let mut cancelled_for_too_long = pin!(cancel_limit(interrupts));
         loop {
@@ -195,7 +191,8 @@ impl Run {
                     cancel_now(&connection, id).await?;
                 }
                 () = &mut cancelled_for_too_long => {
-                    return Err(CommandError::Local(format!("the job did not end within {} s after it was cancelled", CANCEL_LIMIT.as_secs())));
+                    let limit = CANCEL_LIMIT.as_secs();
+                    return Err(CommandError::Local(format!("the job did not end within {limit} s after it was cancelled")));
                 }
             }
         }
