@@ -27,6 +27,7 @@ pub(super) fn apply(state: &mut State, id: &JobId, event: &JobEvent, at: Now) {
     change_processes(processes, id, event);
     change_gang(job, event, at);
     change_run(job, event, at);
+    change_ledger(job, event, at);
     conditions::change(job, event, at);
     change_soft(soft, processes, job, event);
 }
@@ -229,22 +230,10 @@ fn end(job: &mut Job, outcome: &Outcome, at: Now) {
     });
 }
 
+/// What was found in data and model, and what was made of it.
 fn change_run(job: &mut Job, event: &JobEvent, at: Now) {
-    let generation = job.generation;
     let run = &mut job.run;
     match event.clone() {
-        JobEvent::GangFormed {
-            steps_kept,
-            epochs_kept,
-            ..
-        } => {
-            run.ledger.roll_back(steps_kept, generation, at);
-            run.passes.retain(|pass, _| match pass {
-                Pass::Evaluate { epoch, .. } => *epoch < epochs_kept,
-                Pass::Scan(_) => true,
-            });
-            run.evaluations.retain(|evaluation| evaluation.epoch < epochs_kept);
-        }
         JobEvent::DatasetRegistered {
             dataset,
             shards,
@@ -259,24 +248,8 @@ fn change_run(job: &mut Job, event: &JobEvent, at: Now) {
             });
         }
         JobEvent::ModelRegistered { model, rank, host } => run.model = Some(RegisteredModel { model, rank, host }),
-        JobEvent::ShardCompleted {
-            pass,
-            shards,
-            shard,
-            rank,
-            outcome,
-        } => {
-            let progress = run.passes.entry(pass).or_insert_with(|| PassProgress::new(shards));
-            progress.complete.entry(shard).or_insert(CompletedShard {
-                rank,
-                generation,
-                outcome,
-            });
-        }
-        JobEvent::SampleQuarantined(sample) => {
-            if !run.is_quarantined(sample.split, sample.index) {
-                run.quarantined.push(sample);
-            }
+        JobEvent::SampleQuarantined(sample) if !run.is_quarantined(sample.split, sample.index) => {
+            run.quarantined.push(sample);
         }
         JobEvent::EvaluationCompleted { split, epoch, metrics } => {
             run.passes.remove(&Pass::Evaluate { split, epoch });
@@ -292,11 +265,6 @@ fn change_run(job: &mut Job, event: &JobEvent, at: Now) {
             run.best_epoch = Some(best_epoch);
         }
         JobEvent::TrainingEnded { end } => run.training_end = Some(end),
-        JobEvent::StepsCommitted { steps } => {
-            for step in steps {
-                run.ledger.commit(step, generation, at);
-            }
-        }
         JobEvent::CheckpointCommitted(checkpoint) => run.checkpoints.push(checkpoint),
         JobEvent::CheckpointsDropped { sha256 } => {
             run.checkpoints
@@ -305,6 +273,46 @@ fn change_run(job: &mut Job, event: &JobEvent, at: Now) {
         JobEvent::ArtifactStored(artifact) => {
             run.artifacts.retain(|other| other.name != artifact.name);
             run.artifacts.push(artifact);
+        }
+        _ => {}
+    }
+}
+
+/// The ledger: what was used for what, and in which formation.
+fn change_ledger(job: &mut Job, event: &JobEvent, at: Now) {
+    let generation = job.generation;
+    let run = &mut job.run;
+    match event {
+        JobEvent::GangFormed {
+            steps_kept,
+            epochs_kept,
+            ..
+        } => {
+            run.ledger.roll_back(*steps_kept, generation, at);
+            run.passes.retain(|pass, _| match pass {
+                Pass::Evaluate { epoch, .. } => epoch < epochs_kept,
+                Pass::Scan(_) => true,
+            });
+            run.evaluations.retain(|evaluation| evaluation.epoch < *epochs_kept);
+        }
+        JobEvent::ShardCompleted {
+            pass,
+            shards,
+            shard,
+            rank,
+            outcome,
+        } => {
+            let progress = run.passes.entry(*pass).or_insert_with(|| PassProgress::new(*shards));
+            progress.complete.entry(*shard).or_insert_with(|| CompletedShard {
+                rank: *rank,
+                generation,
+                outcome: outcome.clone(),
+            });
+        }
+        JobEvent::StepsCommitted { steps } => {
+            for step in steps {
+                run.ledger.commit(*step, generation, at);
+            }
         }
         _ => {}
     }

@@ -13,76 +13,85 @@ pub(super) enum Examined {
 }
 
 pub(super) fn examine(job: &Job, pass: Pass, shard: Shard, report: ShardReport) -> Result<Examined, Reject> {
-    match (pass, report) {
-        (
-            Pass::Scan(_),
-            ShardReport::Scanned {
-                bytes_read,
-                content_digest,
-                corrupt,
-            },
-        ) => {
+    let expected = match pass {
+        Pass::Scan(_) => "a scan",
+        Pass::Evaluate { .. } => "an evaluation",
+    };
+    let found = match report {
+        ShardReport::Scanned {
+            bytes_read,
+            content_digest,
+            corrupt,
+        } if matches!(pass, Pass::Scan(_)) => {
             check_samples(pass, shard, &corrupt)?;
-            Ok(Examined::Good(
+            return Ok(Examined::Good(
                 ShardOutcome::Scanned {
                     bytes_read,
                     content_digest,
                 },
                 corrupt,
-            ))
+            ));
         }
-        (
-            Pass::Evaluate { split, .. },
-            ShardReport::Evaluated {
-                samples,
-                loss_sum,
-                confusion,
-                corrupt,
-            },
-        ) => {
+        ShardReport::Evaluated {
+            samples,
+            loss_sum,
+            confusion,
+            corrupt,
+        } if matches!(pass, Pass::Evaluate { .. }) => {
             check_samples(pass, shard, &corrupt)?;
-            let size = shard.end - shard.begin;
-            let is_missing =
-                |index: u64| corrupt.iter().any(|sample| sample.index == index) || job.run.is_quarantined(split, index);
-            let missing = (shard.begin..shard.end).filter(|index| is_missing(*index)).count() as u64;
-            if samples < size - missing || samples > size - corrupt.len() as u64 {
-                let reason = format!(
-                    "expected {} of the {size} samples of shard {} of pass {pass}, found {samples}",
-                    size - missing,
-                    shard.index,
-                );
-                return Err(Reject::Invalid {
-                    field: "evaluation.samples",
-                    reason,
-                });
-            }
+            check_count(job, (pass, shard), samples, &corrupt)?;
             if !loss_sum.is_finite() {
                 return Ok(Examined::NotFinite);
             }
-            let classes = classes(job);
-            let cells = sparse(&confusion, classes);
-            ClassificationStatistics::from_parts(classes, samples, loss_sum, confusion).map_err(|error| {
-                Reject::Invalid {
-                    field: "evaluation.confusion",
-                    reason: error.to_string(),
-                }
-            })?;
-            let statistics = ShardStatistics {
-                samples,
-                loss_sum,
-                confusion: cells,
-            };
-            Ok(Examined::Good(ShardOutcome::Evaluated(statistics), corrupt))
+            let statistics = statistics(job, samples, loss_sum, confusion)?;
+            return Ok(Examined::Good(ShardOutcome::Evaluated(statistics), corrupt));
         }
-        (Pass::Scan(_), ShardReport::Evaluated { .. }) => Err(Reject::OutOfOrder {
-            expected: format!("a scan report for pass {pass}"),
-            found: "an evaluation".into(),
-        }),
-        (Pass::Evaluate { .. }, ShardReport::Scanned { .. }) => Err(Reject::OutOfOrder {
-            expected: format!("an evaluation report for pass {pass}"),
-            found: "a scan".into(),
-        }),
+        ShardReport::Scanned { .. } => "a scan",
+        ShardReport::Evaluated { .. } => "an evaluation",
+    };
+    Err(Reject::OutOfOrder {
+        expected: format!("{expected} report for pass {pass}"),
+        found: found.to_owned(),
+    })
+}
+
+/// Every sample of the shard was scored, but for those that are corrupt or were set aside.
+fn check_count(
+    job: &Job,
+    (pass, shard): (Pass, Shard),
+    samples: u64,
+    corrupt: &[QuarantinedSample],
+) -> Result<(), Reject> {
+    let size = shard.end - shard.begin;
+    let is_missing =
+        |index: u64| corrupt.iter().any(|sample| sample.index == index) || job.run.is_quarantined(pass.split(), index);
+    let missing = (shard.begin..shard.end).filter(|index| is_missing(*index)).count() as u64;
+    if (size - missing..=size - corrupt.len() as u64).contains(&samples) {
+        return Ok(());
     }
+    let expected = size - missing;
+    let reason = format!(
+        "expected {expected} of the {size} samples of shard {} of pass {pass}, found {samples}",
+        shard.index,
+    );
+    Err(Reject::Invalid {
+        field: "evaluation.samples",
+        reason,
+    })
+}
+
+fn statistics(job: &Job, samples: u64, loss_sum: f64, confusion: Vec<u64>) -> Result<ShardStatistics, Reject> {
+    let classes = classes(job);
+    let cells = sparse(&confusion, classes);
+    ClassificationStatistics::from_parts(classes, samples, loss_sum, confusion).map_err(|error| Reject::Invalid {
+        field: "evaluation.confusion",
+        reason: error.to_string(),
+    })?;
+    Ok(ShardStatistics {
+        samples,
+        loss_sum,
+        confusion: cells,
+    })
 }
 
 /// Corrupt samples have to lie in the shard, each once.

@@ -72,76 +72,77 @@ fn show(answer: Result<Placement, Blocked>) -> String {
     }
 }
 
+/// Request, workers, answer.
+const PLACEMENTS: &[(&str, &str, &str)] = &[
+    ("1..1 x 1 auto", "a:c", "a:0"),
+    (
+        "1..1 x 1 auto",
+        "",
+        "needs 1 worker with 1 free cpu slot; no worker is attached (never)",
+    ),
+    (
+        "1..1 x 1 auto",
+        "a:C",
+        "needs 1 worker with 1 free cpu slot; 0 of 1 attached workers have one, 1 more is busy (later)",
+    ),
+    (
+        "2..2 x 1 auto",
+        "a:c",
+        "needs 2 workers with 1 free cpu slot each; 1 of 1 attached workers has one (never)",
+    ),
+    (
+        "2..2 x 1 cpu",
+        "a:c b:C c:C",
+        "needs 2 workers with 1 free cpu slot each; 1 of 3 attached workers has one, 2 more are busy (later)",
+    ),
+    ("2..2 x 1 auto", "a:cc b:cc", "a:0 b:0"),
+    // as many as it takes, at least the fewest
+    ("1..3 x 1 auto", "a:c b:c", "a:0 b:0"),
+    ("1..2 x 1 auto", "a:c b:c c:c", "a:0 b:0"),
+    ("2..3 x 1 auto", "a:c b:C c:c", "a:0 c:0"),
+    // several slots at one place, never spread
+    ("1..1 x 2 auto", "a:c b:cc", "b:0,1"),
+    (
+        "1..1 x 2 auto",
+        "a:c b:cC",
+        "needs 1 worker with 2 free cpu slots; 0 of 2 attached workers have them, 1 more is busy (later)",
+    ),
+    (
+        "2..2 x 2 auto",
+        "a:c b:cc",
+        "needs 2 workers with 2 free cpu slots each; 1 of 2 attached workers has them (never)",
+    ),
+    // auto is GPUs wherever there are any, and kinds are never mixed
+    ("1..1 x 1 auto", "a:c b:g", "b:0"),
+    (
+        "1..1 x 1 auto",
+        "a:c b:G",
+        "needs 1 worker with 1 free gpu slot; 0 of 2 attached workers have one, 1 more is busy (later)",
+    ),
+    (
+        "2..2 x 1 auto",
+        "a:c b:g",
+        "needs 2 workers with 1 free gpu slot each; 1 of 2 attached workers has one (never)",
+    ),
+    ("1..2 x 1 auto", "a:cg b:c", "a:1"),
+    (
+        "1..1 x 2 auto",
+        "a:cg",
+        "needs 1 worker with 2 free gpu slots; 0 of 1 attached workers have them (never)",
+    ),
+    ("1..2 x 1 cpu", "a:cg b:c", "a:0 b:0"),
+    (
+        "1..1 x 1 gpu",
+        "a:c",
+        "needs 1 worker with 1 free gpu slot; 0 of 1 attached workers have one (never)",
+    ),
+    // the fullest worker first, so that whole workers stay free; the lowest slots
+    ("1..1 x 1 auto", "a:ccc b:Ccc c:cccc", "b:1"),
+];
+
 #[test]
 fn gangs_are_placed_whole_or_the_reason_says_what_is_missing() {
-    let table = [
-        // request, workers, answer
-        ("1..1 x 1 auto", "a:c", "a:0"),
-        (
-            "1..1 x 1 auto",
-            "",
-            "needs 1 worker with 1 free cpu slot; no worker is attached (never)",
-        ),
-        (
-            "1..1 x 1 auto",
-            "a:C",
-            "needs 1 worker with 1 free cpu slot; 0 of 1 attached workers have one, 1 more is busy (later)",
-        ),
-        (
-            "2..2 x 1 auto",
-            "a:c",
-            "needs 2 workers with 1 free cpu slot each; 1 of 1 attached workers has one (never)",
-        ),
-        (
-            "2..2 x 1 cpu",
-            "a:c b:C c:C",
-            "needs 2 workers with 1 free cpu slot each; 1 of 3 attached workers has one, 2 more are busy (later)",
-        ),
-        ("2..2 x 1 auto", "a:cc b:cc", "a:0 b:0"),
-        // as many as it takes, at least the fewest
-        ("1..3 x 1 auto", "a:c b:c", "a:0 b:0"),
-        ("1..2 x 1 auto", "a:c b:c c:c", "a:0 b:0"),
-        ("2..3 x 1 auto", "a:c b:C c:c", "a:0 c:0"),
-        // several slots at one place, never spread
-        ("1..1 x 2 auto", "a:c b:cc", "b:0,1"),
-        (
-            "1..1 x 2 auto",
-            "a:c b:cC",
-            "needs 1 worker with 2 free cpu slots; 0 of 2 attached workers have them, 1 more is busy (later)",
-        ),
-        (
-            "2..2 x 2 auto",
-            "a:c b:cc",
-            "needs 2 workers with 2 free cpu slots each; 1 of 2 attached workers has them (never)",
-        ),
-        // auto is GPUs wherever there are any, and kinds are never mixed
-        ("1..1 x 1 auto", "a:c b:g", "b:0"),
-        (
-            "1..1 x 1 auto",
-            "a:c b:G",
-            "needs 1 worker with 1 free gpu slot; 0 of 2 attached workers have one, 1 more is busy (later)",
-        ),
-        (
-            "2..2 x 1 auto",
-            "a:c b:g",
-            "needs 2 workers with 1 free gpu slot each; 1 of 2 attached workers has one (never)",
-        ),
-        ("1..2 x 1 auto", "a:cg b:c", "a:1"),
-        (
-            "1..1 x 2 auto",
-            "a:cg",
-            "needs 1 worker with 2 free gpu slots; 0 of 1 attached workers have them (never)",
-        ),
-        ("1..2 x 1 cpu", "a:cg b:c", "a:0 b:0"),
-        (
-            "1..1 x 1 gpu",
-            "a:c",
-            "needs 1 worker with 1 free gpu slot; 0 of 1 attached workers have one (never)",
-        ),
-        // the fullest worker first, so that whole workers stay free; the lowest slots
-        ("1..1 x 1 auto", "a:ccc b:Ccc c:cccc", "b:1"),
-    ];
-    for (asked, there, expected) in table {
+    for &(asked, there, expected) in PLACEMENTS {
         let problem = Problem {
             request: request(asked),
             workers: workers(there),

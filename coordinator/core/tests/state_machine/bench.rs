@@ -1,93 +1,17 @@
 //! A coordinator without a shell: it journals, replays, and plays the agents and ranks of a gang.
 
-use std::collections::BTreeMap;
+mod agents;
+mod ranks;
+mod values;
+
 use std::sync::Arc;
 
-use firn_core::identifiers::{Generation, InstanceId, JobId, ProcessId, RankIdentity, StreamId, WorkerName};
-use firn_core::spec::*;
+use firn_core::identifiers::{JobId, ProcessId};
+use firn_core::spec::JobSpec;
 use firn_core::state::*;
-use firn_core::{
-    Decision, Directive, Effect, Input, Now, Record, Reject, Reply, Settings, ShardReport, StartRank, State, World, decide,
-    enact,
-};
+use firn_core::{Decision, Effect, Input, Now, Record, Reject, Reply, Settings, StartRank, State, decide, enact};
 
-/// A spec that is valid: one worker, one epoch, batches of 10.
-pub(crate) fn spec(name: &str) -> JobSpec {
-    JobSpec {
-        name: name.to_owned(),
-        labels: BTreeMap::new(),
-        task: Task::Classification,
-        model: ModelSpec {
-            architecture: Architecture::Resnet18,
-            weights: None,
-            tokenizer: None,
-            freeze: Freeze::All,
-            head: HeadSpec { dropout: 0.0 },
-            pooling: Pooling::Mean,
-        },
-        data: DataSpec {
-            format: DataFormat::ImageFolder,
-            train: "/data/train".to_owned(),
-            validation: Some(SplitSource::Path("/data/val".to_owned())),
-            test: None,
-            preprocessing: Preprocessing::Text { max_length: None },
-            max_quarantined: 0,
-        },
-        training: TrainingSpec {
-            epochs: 1,
-            batch_size: 10,
-            micro_batch_size: None,
-            seed: 0,
-            optimizer: OptimizerSpec::Sgd { learning_rate: 0.1, weight_decay: 0.0, momentum: 0.9, nesterov: false },
-            schedule: ScheduleSpec { shape: ScheduleShape::Constant, warmup: Warmup::Steps(0) },
-            loss: LossSpec { label_smoothing: 0.0, class_weights: ClassWeights::Uniform },
-            early_stopping: None,
-            best_metric: MetricName::Loss,
-            train_batch_norm: false,
-            max_gradient_norm: None,
-        },
-        resources: ResourcesSpec { min_workers: 1, max_workers: 1, slots_per_worker: 1, device: DeviceRequest::Auto },
-        max_restarts: 3,
-        artifacts: ArtifactsSpec { folder: None, merged_model: false },
-    }
-}
-
-/// A spec for so many workers.
-pub(crate) fn spec_on(name: &str, workers: u32) -> JobSpec {
-    let mut spec = spec(name);
-    spec.resources.min_workers = workers;
-    spec.resources.max_workers = workers;
-    spec
-}
-
-/// 35 training samples (4 batches of 10), 20 validation samples; 20 test samples if wanted.
-pub(crate) fn dataset(splits: &[SplitName]) -> Dataset {
-    let manifest = |&split: &SplitName| {
-        let class_counts = if split == SplitName::Train { vec![20, 15] } else { vec![10, 10] };
-        SplitManifest { split, samples: class_counts.iter().sum(), class_counts, digest: format!("{split}-files") }
-    };
-    Dataset {
-        classes: vec!["ants".to_owned(), "bees".to_owned()],
-        splits: splits.iter().map(manifest).collect(),
-        warnings: Vec::new(),
-    }
-}
-
-pub(crate) const TRAIN_AND_VALIDATION: [SplitName; 2] = [SplitName::Train, SplitName::Validation];
-pub(crate) const EVERY_SPLIT: [SplitName; 3] = SplitName::ALL;
-
-/// A digest as a checkpoint or an artifact has it.
-pub(crate) fn sha256(number: u64) -> String {
-    format!("{number:064x}")
-}
-
-pub(crate) fn job(name: &str) -> JobId {
-    JobId::from(name)
-}
-
-pub(crate) fn exit(ending: Ending) -> RankExit {
-    RankExit { ending, last_log_lines: vec!["last words".to_owned()] }
-}
+pub(crate) use values::*;
 
 /// State, clock and journal.
 pub(crate) struct Coordinator {
@@ -117,9 +41,19 @@ impl Coordinator {
 
     /// Decides, journals and enacts.
     pub(crate) fn give(&mut self, input: Input) -> Result<Reply, Reject> {
-        let Decision { records, notes, effects, reply } = decide(&self.state, self.now, input)?;
+        let Decision {
+            records,
+            notes,
+            effects,
+            reply,
+        } = decide(&self.state, self.now, input)?;
         let records: Vec<Record> = records.iter().map(through_the_journal).collect();
-        let decision = Decision { records, notes, effects, reply };
+        let decision = Decision {
+            records,
+            notes,
+            effects,
+            reply,
+        };
         enact(&mut self.state, &decision);
         self.journal.extend(decision.records);
         self.effects.extend(decision.effects);
@@ -153,7 +87,11 @@ impl Coordinator {
     /// Kills the coordinator and starts it again.
     pub(crate) fn crash(&mut self) {
         let replayed = self.replayed();
-        assert_eq!(durable(&replayed), durable(&self.state), "the journal replays to the live state");
+        assert_eq!(
+            durable(&replayed),
+            durable(&self.state),
+            "the journal replays to the live state"
+        );
         self.state = replayed;
         self.effects.clear();
         self.accept(Input::CoordinatorStarted);
@@ -209,7 +147,10 @@ impl Coordinator {
 
     pub(crate) fn condition(&self, name: &str, kind: ConditionKind) -> (ConditionStatus, String, String) {
         let conditions = firn_core::queries::conditions(&self.state, self.job(name));
-        let condition = conditions.into_iter().find(|condition| condition.kind == kind).expect("it was decided");
+        let condition = conditions
+            .into_iter()
+            .find(|condition| condition.kind == kind)
+            .expect("it was decided");
         (condition.status, condition.reason, condition.message)
     }
 
@@ -219,7 +160,10 @@ impl Coordinator {
 
     #[track_caller]
     pub(crate) fn submit(&mut self, spec: JobSpec) -> JobId {
-        match self.accept(Input::Submit { spec: Arc::new(spec), request: None }) {
+        match self.accept(Input::Submit {
+            spec: Arc::new(spec),
+            request: None,
+        }) {
             Reply::Submitted(job) => job,
             other => panic!("expected a job, found {other:?}"),
         }
@@ -237,249 +181,4 @@ fn through_the_journal(record: &Record) -> Record {
     let back = serde_json::from_str(&text).expect("a record reads back");
     assert_eq!(*record, back);
     back
-}
-
-pub(crate) fn description(name: &str, devices: &[&str]) -> WorkerDescription {
-    let slot = |(index, device): (u32, &&str)| Slot {
-        index,
-        device: (*device).to_owned(),
-        description: String::new(),
-        memory_bytes: 1 << 30,
-    };
-    WorkerDescription {
-        name: WorkerName::from(name),
-        host: format!("host-{name}"),
-        address: "127.0.0.1".to_owned(),
-        slots: (0..).zip(devices).map(slot).collect(),
-        version: "0.1.0".to_owned(),
-        instance: InstanceId::from("first"),
-    }
-}
-
-/// Agents.
-impl Coordinator {
-    pub(crate) fn attach(&mut self, name: &str, devices: &[&str]) -> StreamId {
-        self.attach_with(description(name, devices), &[]).0
-    }
-
-    pub(crate) fn attach_with(
-        &mut self,
-        description: WorkerDescription,
-        processes: &[LivingProcess],
-    ) -> (StreamId, Vec<ProcessId>) {
-        self.streams += 1;
-        let stream = StreamId(self.streams);
-        match self.accept(Input::AgentAttached { description, processes: processes.to_vec(), stream }) {
-            Reply::Welcome(welcome) => (stream, welcome.unwanted),
-            other => panic!("expected a welcome, found {other:?}"),
-        }
-    }
-
-    pub(crate) fn attach_cpus(&mut self, names: &[&str]) {
-        for name in names {
-            self.attach(name, &["cpu"]);
-        }
-    }
-
-    pub(crate) fn heartbeat_all(&mut self) {
-        for (worker, stream) in self.state.soft.streams.clone() {
-            self.accept(Input::AgentHeartbeat { worker, stream });
-        }
-    }
-
-    /// Time passes with all connected agents alive.
-    pub(crate) fn live(&mut self, milliseconds: u64) {
-        for _ in 0..milliseconds / 2_000 {
-            self.pass(2_000);
-            self.heartbeat_all();
-        }
-        self.pass(milliseconds % 2_000);
-    }
-
-    pub(crate) fn exited(&mut self, identity: &RankIdentity, ending: Ending) {
-        let Some(process) = self.state.processes.get(&identity.process) else { return };
-        let worker = process.worker.clone();
-        self.accept(Input::RankExited { worker, process: identity.process.clone(), exit: exit(ending) });
-    }
-
-    /// Processes that were told to stop do so.
-    pub(crate) fn obey(&mut self) {
-        let stopping = self.state.processes.iter().filter(|(_, process)| process.stop.is_some());
-        let stopping: Vec<_> = stopping.map(|(id, process)| (id.clone(), process.worker.clone())).collect();
-        for (process, worker) in stopping {
-            self.accept(Input::RankExited { worker, process, exit: exit(Ending::Exited(12)) });
-        }
-    }
-}
-
-/// Ranks.
-impl Coordinator {
-    /// Starts every rank that was asked for, without joining.
-    pub(crate) fn start_ranks(&mut self) -> Vec<RankIdentity> {
-        let mut starts = self.starts();
-        starts.sort_by_key(|start| start.rank);
-        for start in &starts {
-            let (worker, process) = (start.worker.clone(), start.process.clone());
-            self.accept(Input::RankStarted { worker, process, pid: 100 + start.rank });
-        }
-        let identity =
-            |start: StartRank| RankIdentity { job: start.job, process: start.process, generation: start.generation };
-        starts.into_iter().map(identity).collect()
-    }
-
-    pub(crate) fn join(&mut self, identity: &RankIdentity) -> Result<Reply, Reject> {
-        let device = self.state.job(&identity.job).and_then(|job| {
-            job.gang().and_then(|gang| gang.member(&identity.process)).map(|member| member.device.clone())
-        });
-        self.give(Input::RankJoined {
-            identity: identity.clone(),
-            ring_address: format!("{}:1", identity.process),
-            device: device.unwrap_or_default(),
-        })
-    }
-
-    /// Starts and joins every rank that was asked for; in rank order.
-    #[track_caller]
-    pub(crate) fn bring_up(&mut self) -> Vec<RankIdentity> {
-        let ranks = self.start_ranks();
-        for rank in &ranks {
-            self.join(rank).unwrap();
-        }
-        ranks
-    }
-
-    #[track_caller]
-    pub(crate) fn world(&self, identity: &RankIdentity) -> World {
-        firn_core::queries::world(&self.state, identity).unwrap().expect("the gang is complete")
-    }
-
-    pub(crate) fn register(&mut self, identity: &RankIdentity, dataset: Dataset) -> Reply {
-        self.accept(Input::DatasetRegistered { identity: identity.clone(), dataset: Arc::new(dataset) })
-    }
-
-    pub(crate) fn request(&mut self, identity: &RankIdentity, pass: Pass) -> Result<Reply, Reject> {
-        self.give(Input::ShardRequested { identity: identity.clone(), pass })
-    }
-
-    pub(crate) fn complete(&mut self, identity: &RankIdentity, pass: Pass, shard: Shard) -> Result<Reply, Reject> {
-        let report = self.report(pass, shard);
-        self.give(Input::ShardCompleted { identity: identity.clone(), pass, shard: shard.index, report })
-    }
-
-    /// What an honest rank reports: every second sample is an ant, and everything is predicted right.
-    pub(crate) fn report(&self, pass: Pass, shard: Shard) -> ShardReport {
-        let samples = shard.end - shard.begin;
-        match pass {
-            Pass::Scan(_) => ShardReport::Scanned {
-                bytes_read: 100 * samples,
-                content_digest: format!("content of {}", shard.index),
-                corrupt: Vec::new(),
-            },
-            Pass::Evaluate { epoch, .. } => ShardReport::Evaluated {
-                samples,
-                loss_sum: samples as f64 * self.losses.get(epoch as usize).copied().unwrap_or(0.5),
-                confusion: vec![samples - samples / 2, 0, 0, samples / 2],
-                corrupt: Vec::new(),
-            },
-        }
-    }
-
-    /// The ranks walk over a pass in turns, until it is complete; what comes next.
-    #[track_caller]
-    pub(crate) fn walk(&mut self, ranks: &[RankIdentity], pass: Pass) -> Directive {
-        loop {
-            let mut waiting = 0;
-            for rank in ranks {
-                match self.request(rank, pass).unwrap() {
-                    Reply::Shard(shard) => {
-                        assert_eq!(self.complete(rank, pass, shard), Ok(Reply::ShardCounted));
-                    }
-                    Reply::Wait => waiting += 1,
-                    Reply::Complete(next) => return next,
-                    other => panic!("expected a shard, found {other:?}"),
-                }
-            }
-            let scored = self.score();
-            assert!(waiting < ranks.len() || scored, "everyone waits in {pass}");
-        }
-    }
-
-    /// Answers what the shell was asked to score.
-    pub(crate) fn score(&mut self) -> bool {
-        let mut any = false;
-        for effect in self.take_effects() {
-            match effect {
-                Effect::ScorePass { job, generation, pass } => {
-                    self.accept(Input::PassScored { job, generation, pass, roc_auc: Some(1.0) });
-                    any = true;
-                }
-                other => self.effects.push(other),
-            }
-        }
-        any
-    }
-
-    pub(crate) fn step(step: u64, epoch: u32) -> Step {
-        Step {
-            step,
-            epoch,
-            loss: 1.0 / (step + 1) as f64,
-            learning_rate: 0.1,
-            samples: 10,
-            gradient_norm: 1.0,
-            timing: StepTiming::default(),
-        }
-    }
-
-    pub(crate) fn commit(&mut self, identity: &RankIdentity, epoch: u32, steps: std::ops::Range<u64>) -> Result<Reply, Reject> {
-        let steps = steps.map(|step| Self::step(step, epoch)).collect();
-        self.give(Input::StepsCommitted { identity: identity.clone(), steps })
-    }
-
-    pub(crate) fn checkpoint(epochs_done: u32, steps_done: u64, generation: Generation) -> Checkpoint {
-        Checkpoint { epochs_done, steps_done, sha256: sha256(steps_done + 1_000_000 * generation.0), size_bytes: 10, location: None }
-    }
-
-    pub(crate) fn store(&mut self, identity: &RankIdentity, epochs_done: u32, steps_done: u64) -> Result<Reply, Reject> {
-        let checkpoint = Self::checkpoint(epochs_done, steps_done, identity.generation);
-        self.give(Input::CheckpointStored { identity: identity.clone(), checkpoint })
-    }
-
-    /// Trains one epoch of four steps, stores its checkpoint and validates; what comes next.
-    #[track_caller]
-    pub(crate) fn train(&mut self, ranks: &[RankIdentity], epoch: u32) -> Directive {
-        let first = 4 * u64::from(epoch);
-        let begin = self.state.job(&ranks[0].job).unwrap().run.ledger.committed;
-        assert!(begin >= first);
-        self.commit(&ranks[0], epoch, begin..first + 4).unwrap();
-        self.store(&ranks[0], epoch + 1, first + 4).unwrap();
-        self.walk(ranks, Pass::validation(epoch))
-    }
-
-    /// Attaches workers, submits, and brings the job to its first training step.
-    pub(crate) fn training_job(&mut self, spec: JobSpec, splits: &[SplitName]) -> Vec<RankIdentity> {
-        for worker in 0..spec.resources.max_workers {
-            self.attach(&format!("w{worker}"), &["cpu"]);
-        }
-        self.submit(spec);
-        let ranks = self.bring_up();
-        self.prepare(&ranks, splits);
-        ranks
-    }
-
-    /// Registers and scans.
-    #[track_caller]
-    pub(crate) fn prepare(&mut self, ranks: &[RankIdentity], splits: &[SplitName]) {
-        for rank in ranks {
-            self.register(rank, dataset(splits));
-        }
-        for split in splits {
-            self.walk(ranks, Pass::Scan(*split));
-        }
-    }
-
-    #[track_caller]
-    pub(crate) fn finish(&mut self, rank: &RankIdentity) {
-        assert_eq!(self.accept(Input::JobFinished { identity: rank.clone() }), Reply::Done);
-    }
 }

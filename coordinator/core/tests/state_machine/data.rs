@@ -20,7 +20,10 @@ fn pair() -> (Coordinator, Vec<RankIdentity>) {
 fn the_first_manifest_becomes_the_jobs() {
     let (mut coordinator, ranks) = pair();
     let found = Arc::new(dataset(&TRAIN_AND_VALIDATION));
-    let answer = Reply::Dataset { dataset: found.clone(), quarantined: Vec::new() };
+    let answer = Reply::Dataset {
+        dataset: found.clone(),
+        quarantined: Vec::new(),
+    };
     assert_eq!(coordinator.register(&ranks[1], dataset(&TRAIN_AND_VALIDATION)), answer);
     let records = coordinator.journal.len();
     assert_eq!(coordinator.register(&ranks[0], dataset(&TRAIN_AND_VALIDATION)), answer);
@@ -28,7 +31,13 @@ fn the_first_manifest_becomes_the_jobs() {
     assert_eq!(coordinator.journal.len(), records);
     let registered = coordinator.job("ants").run.dataset.clone().unwrap();
     assert_eq!((registered.rank, registered.host.as_str()), (1, "host-b"));
-    assert_eq!(registered.shards[&SplitName::Train], ShardTable { samples: 35, shard_size: 16 });
+    assert_eq!(
+        registered.shards[&SplitName::Train],
+        ShardTable {
+            samples: 35,
+            shard_size: 16
+        }
+    );
 }
 
 #[test]
@@ -39,7 +48,9 @@ fn different_files_on_two_hosts_fail_the_job_and_name_both() {
     other.splits[1].samples = 19;
     other.splits[1].class_counts = vec![9, 10];
     other.splits[1].digest = "another".to_owned();
-    let Reply::JobFailed(failure) = coordinator.register(&ranks[1], other) else { panic!("the job fails") };
+    let Reply::JobFailed(failure) = coordinator.register(&ranks[1], other) else {
+        panic!("the job fails")
+    };
     assert_eq!(failure.reason, FailureReason::BadData);
     assert_eq!(
         failure.message,
@@ -55,23 +66,42 @@ fn a_split_that_one_host_lacks_and_other_classes_are_told_apart() {
     let (mut coordinator, ranks) = pair();
     coordinator.register(&ranks[0], dataset(&TRAIN_AND_VALIDATION));
     coordinator.register(&ranks[1], dataset(&[SplitName::Train]));
-    assert!(coordinator.failure("ants").message.contains("split validation: expected 20 samples with digest validation-files, found no such split"));
+    assert!(
+        coordinator
+            .failure("ants")
+            .message
+            .contains("split validation: expected 20 samples with digest validation-files, found no such split")
+    );
 
     let (mut coordinator, ranks) = pair();
     coordinator.register(&ranks[0], dataset(&TRAIN_AND_VALIDATION));
     let mut other = dataset(&TRAIN_AND_VALIDATION);
     other.classes[1] = "wasps".to_owned();
     coordinator.register(&ranks[1], other);
-    assert!(coordinator.failure("ants").message.contains("classes: expected [ants, bees], found [ants, wasps]"));
+    assert!(
+        coordinator
+            .failure("ants")
+            .message
+            .contains("classes: expected [ants, bees], found [ants, wasps]")
+    );
 }
+
+/// How a manifest is spoiled.
+type Spoil = fn(&mut Dataset);
 
 #[test]
 fn a_manifest_that_cannot_be_is_refused() {
     let (mut coordinator, ranks) = pair();
-    let table: [(&str, fn(&mut Dataset)); 4] = [
-        ("dataset: expected at least one class, found none", |dataset| dataset.classes.clear()),
-        ("dataset: expected samples in split train, found none", |dataset| dataset.splits.remove(0).samples = 0),
-        ("dataset: expected each split once, found one twice", |dataset| dataset.splits[1].split = SplitName::Train),
+    let table: [(&str, Spoil); 4] = [
+        ("dataset: expected at least one class, found none", |dataset| {
+            dataset.classes.clear()
+        }),
+        ("dataset: expected samples in split train, found none", |dataset| {
+            dataset.splits.remove(0).samples = 0
+        }),
+        ("dataset: expected each split once, found one twice", |dataset| {
+            dataset.splits[1].split = SplitName::Train
+        }),
         (
             "dataset: expected 2 class counts of split train that add up to 35, found [1, 2]",
             |dataset| dataset.splits[0].class_counts = vec![1, 2],
@@ -80,7 +110,10 @@ fn a_manifest_that_cannot_be_is_refused() {
     for (message, change) in table {
         let mut found = dataset(&TRAIN_AND_VALIDATION);
         change(&mut found);
-        let input = Input::DatasetRegistered { identity: ranks[0].clone(), dataset: Arc::new(found) };
+        let input = Input::DatasetRegistered {
+            identity: ranks[0].clone(),
+            dataset: Arc::new(found),
+        };
         assert_eq!(coordinator.refuse(input), message);
     }
 }
@@ -92,8 +125,14 @@ fn the_manifest_outlives_the_gang() {
     coordinator.exited(&ranks[1], Ending::Killed(9));
     coordinator.obey();
     let ranks = coordinator.bring_up();
-    assert_eq!(coordinator.world(&ranks[0]).next, Directive::RunPass(Pass::Scan(SplitName::Train)));
-    assert!(matches!(coordinator.register(&ranks[0], dataset(&TRAIN_AND_VALIDATION)), Reply::Dataset { .. }));
+    assert_eq!(
+        coordinator.world(&ranks[0]).next,
+        Directive::RunPass(Pass::Scan(SplitName::Train))
+    );
+    assert!(matches!(
+        coordinator.register(&ranks[0], dataset(&TRAIN_AND_VALIDATION)),
+        Reply::Dataset { .. }
+    ));
 }
 
 #[test]
@@ -105,10 +144,15 @@ fn a_rank_with_other_weights_fails_the_job() {
         cut: "layer4".to_owned(),
         frozen_digest: digest.to_owned(),
     };
-    let tell = |rank: &RankIdentity, digest| Input::ModelRegistered { identity: rank.clone(), model: model(digest) };
+    let tell = |rank: &RankIdentity, digest| Input::ModelRegistered {
+        identity: rank.clone(),
+        model: model(digest),
+    };
     assert_eq!(coordinator.accept(tell(&ranks[0], "1234")), Reply::Done);
     assert_eq!(coordinator.accept(tell(&ranks[0], "1234")), Reply::Done);
-    let Reply::JobFailed(failure) = coordinator.accept(tell(&ranks[1], "5678")) else { panic!("the job fails") };
+    let Reply::JobFailed(failure) = coordinator.accept(tell(&ranks[1], "5678")) else {
+        panic!("the job fails")
+    };
     assert_eq!(failure.reason, FailureReason::Misconfigured);
     assert_eq!(
         failure.message,

@@ -16,17 +16,6 @@ fn training(workers: u32, restarts: u32) -> (Coordinator, Vec<RankIdentity>) {
     (coordinator, ranks)
 }
 
-fn report(coordinator: &mut Coordinator, rank: &RankIdentity, reason: FailureReason, message: &str) {
-    let failure = Failure {
-        reason,
-        message: message.to_owned(),
-        rank: None,
-        host: String::new(),
-        last_log_lines: Vec::new(),
-    };
-    coordinator.accept(Input::RankFailed { identity: rank.clone(), failure });
-}
-
 #[test]
 fn a_lost_rank_brings_the_gang_down_and_it_is_formed_again_from_the_newest_checkpoint() {
     let (mut coordinator, ranks) = training(2, 3);
@@ -43,13 +32,19 @@ fn a_lost_rank_brings_the_gang_down_and_it_is_formed_again_from_the_newest_check
     let run = &coordinator.job("ants").run;
     assert_eq!(run.ledger.committed, 4);
     let rolled_back = &run.ledger.rolled_back[0];
-    assert_eq!((rolled_back.from, rolled_back.to, rolled_back.generation), (4, 7, Generation(2)));
+    assert_eq!(
+        (rolled_back.from, rolled_back.to, rolled_back.generation),
+        (4, 7, Generation(2))
+    );
 
     let again = coordinator.bring_up();
     let world = coordinator.world(&again[1]);
     assert_eq!(world.resume, Some(Coordinator::checkpoint(1, 4, ranks[0].generation)));
     assert_eq!(world.next, Directive::TrainEpoch(1));
-    assert_eq!(coordinator.commit(&ranks[0], 1, 4..5).unwrap_err().to_string(), "expected generation 2 of jobs/ants, found 1");
+    assert_eq!(
+        coordinator.commit(&ranks[0], 1, 4..5).unwrap_err().to_string(),
+        "expected generation 2 of jobs/ants, found 1"
+    );
     assert_eq!(coordinator.train(&again, 1), Directive::TrainEpoch(2));
 }
 
@@ -59,7 +54,12 @@ fn an_evaluation_of_steps_that_are_taken_back_is_taken_back_too() {
     coordinator.commit(&ranks[0], 0, 0..4).unwrap();
     let pass = Pass::validation(0);
     for index in 0..2 {
-        let shard = ShardTable { samples: 20, shard_size: 16 }.shard(index).unwrap();
+        let shard = ShardTable {
+            samples: 20,
+            shard_size: 16,
+        }
+        .shard(index)
+        .unwrap();
         coordinator.complete(&ranks[0], pass, shard).unwrap();
     }
     coordinator.score();
@@ -74,17 +74,34 @@ fn an_evaluation_of_steps_that_are_taken_back_is_taken_back_too() {
 }
 
 #[test]
+fn shards_that_were_scored_with_steps_that_are_taken_back_are_scored_again() {
+    let (mut coordinator, ranks) = training(1, 3);
+    coordinator.commit(&ranks[0], 0, 0..4).unwrap();
+    let pass = Pass::validation(0);
+    let first = shard(coordinator.request(&ranks[0], pass));
+    coordinator.complete(&ranks[0], pass, first).unwrap();
+    coordinator.exited(&ranks[0], Ending::Killed(9));
+    let ranks = coordinator.bring_up();
+    coordinator.commit(&ranks[0], 0, 0..4).unwrap();
+    assert_eq!(shard(coordinator.request(&ranks[0], pass)), first);
+}
+
+#[test]
 fn an_evaluation_of_a_committed_checkpoint_goes_on_after_a_restart() {
     let (mut coordinator, ranks) = training(1, 3);
     coordinator.commit(&ranks[0], 0, 0..4).unwrap();
     coordinator.store(&ranks[0], 1, 4).unwrap();
     let pass = Pass::validation(0);
-    let Ok(Reply::Shard(shard)) = coordinator.request(&ranks[0], pass) else { panic!("there is work") };
+    let Ok(Reply::Shard(shard)) = coordinator.request(&ranks[0], pass) else {
+        panic!("there is work")
+    };
     coordinator.complete(&ranks[0], pass, shard).unwrap();
     coordinator.exited(&ranks[0], Ending::Killed(9));
     let ranks = coordinator.bring_up();
     assert_eq!(coordinator.world(&ranks[0]).next, Directive::RunPass(pass));
-    let Ok(Reply::Shard(next)) = coordinator.request(&ranks[0], pass) else { panic!("there is work") };
+    let Ok(Reply::Shard(next)) = coordinator.request(&ranks[0], pass) else {
+        panic!("there is work")
+    };
     assert_eq!(next.index, shard.index + 1);
 }
 
@@ -98,14 +115,26 @@ fn a_gang_that_is_formed_again_after_training_loads_the_best_checkpoint_first() 
     coordinator.train(&ranks, 0);
     coordinator.train(&ranks, 1);
     let best = Coordinator::checkpoint(1, 4, ranks[0].generation);
-    let test = Pass::Evaluate { split: SplitName::Test, epoch: 0 };
+    let test = Pass::Evaluate {
+        split: SplitName::Test,
+        epoch: 0,
+    };
     coordinator.walk(&ranks, test);
     coordinator.exited(&ranks[0], Ending::Exited(1));
     let ranks = coordinator.bring_up();
     let world = coordinator.world(&ranks[0]);
-    assert_eq!(world.next, Directive::LoadBest { checkpoint: best.clone(), epoch: 0 });
+    assert_eq!(
+        world.next,
+        Directive::LoadBest {
+            checkpoint: best.clone(),
+            epoch: 0
+        }
+    );
     assert_eq!(world.resume, Some(Coordinator::checkpoint(2, 8, Generation(1))));
-    assert_eq!(coordinator.request(&ranks[0], test), Ok(Reply::Complete(Directive::Finish { best, best_epoch: 0 })));
+    assert_eq!(
+        coordinator.request(&ranks[0], test),
+        Ok(Reply::Complete(Directive::Finish { best, best_epoch: 0 }))
+    );
 }
 
 #[test]
@@ -137,7 +166,9 @@ fn restarts_wait_longer_each_time() {
     for wait in [0, 1_000, 2_000, 4_000] {
         coordinator.exited(&ranks[0], Ending::Killed(9));
         if wait > 0 {
-            let Phase::Restarting(restart) = &coordinator.job("ants").phase else { panic!("it waits") };
+            let Phase::Restarting(restart) = &coordinator.job("ants").phase else {
+                panic!("it waits")
+            };
             assert_eq!(restart.not_before, coordinator.now + wait);
             coordinator.live(wait - 1);
             assert!(coordinator.starts().is_empty());
@@ -149,113 +180,38 @@ fn restarts_wait_longer_each_time() {
 }
 
 #[test]
-fn a_user_error_fails_the_job_at_once_with_what_the_rank_said() {
-    // exit status, what was reported before, reason, message
-    let table: [(i32, Option<(FailureReason, &str)>, FailureReason, &str); 6] = [
-        (10, None, FailureReason::Misconfigured, "rank 1 on host-w1 cannot run this job; its log says why"),
-        (10, Some((FailureReason::BadData, "column `label` is missing")), FailureReason::BadData, "column `label` is missing"),
-        (10, Some((FailureReason::OutOfMemory, "12 GiB wanted")), FailureReason::OutOfMemory, "12 GiB wanted"),
-        (11, None, FailureReason::NumericalError, "rank 1 on host-w1 met a loss or a gradient that is not finite"),
-        (11, Some((FailureReason::NumericalError, "loss is NaN")), FailureReason::NumericalError, "loss is NaN"),
-        (1, Some((FailureReason::Misconfigured, "no such file")), FailureReason::Misconfigured, "no such file"),
-    ];
-    for (status, said, reason, message) in table {
-        let (mut coordinator, ranks) = training(2, 3);
-        if let Some((reason, message)) = said {
-            report(&mut coordinator, &ranks[1], reason, message);
-        }
-        coordinator.take_effects();
-        coordinator.exited(&ranks[1], Ending::Exited(status));
-        let failure = coordinator.failure("ants");
-        assert_eq!((failure.reason, failure.message.as_str()), (reason, message));
-        assert_eq!((failure.rank, failure.host.as_str()), (Some(1), "host-w1"));
-        assert_eq!(failure.last_log_lines, ["last words"]);
-        assert_eq!(coordinator.stops(), [ranks[0].process.clone()]);
-    }
-}
-
-#[test]
-fn a_rank_that_gave_up_because_others_died_is_not_the_cause() {
-    // rank 0 sees the broken ring, says so and exits before the agent of rank 1 tells of the kill
-    let (mut coordinator, ranks) = training(2, 0);
-    report(&mut coordinator, &ranks[0], FailureReason::NodeFailures, "all-reduce aborted: rank 1 closed the ring");
-    coordinator.exited(&ranks[0], Ending::Exited(1));
-    assert!(matches!(coordinator.job("ants").phase, Phase::Collapsing(_)));
-    coordinator.pass(50);
-    coordinator.exited(&ranks[1], Ending::Killed(9));
-    let failure = coordinator.failure("ants");
-    assert_eq!(failure.rank, Some(1));
-    assert_eq!(failure.message, "rank 1 on host-w1 was killed by signal 9 (SIGKILL); no restart is allowed");
-}
-
-#[test]
-fn the_first_cause_stays_when_others_fail_in_its_wake() {
-    let (mut coordinator, ranks) = training(3, 0);
-    coordinator.exited(&ranks[2], Ending::Killed(9));
-    report(&mut coordinator, &ranks[0], FailureReason::NodeFailures, "all-reduce aborted");
-    coordinator.exited(&ranks[0], Ending::Exited(1));
-    coordinator.exited(&ranks[1], Ending::Exited(101));
-    assert_eq!(coordinator.failure("ants").rank, Some(2));
-}
-
-#[test]
-fn a_user_error_that_comes_to_light_while_the_gang_comes_down_still_fails_the_job() {
-    let (mut coordinator, ranks) = training(2, 3);
-    report(&mut coordinator, &ranks[0], FailureReason::NodeFailures, "all-reduce aborted");
-    coordinator.exited(&ranks[0], Ending::Exited(1));
-    coordinator.exited(&ranks[1], Ending::Exited(10));
-    assert_eq!(coordinator.failure("ants").reason, FailureReason::Misconfigured);
-}
-
-#[test]
-fn when_only_consequences_are_known_the_first_one_is_told() {
-    let (mut coordinator, ranks) = training(2, 0);
-    for rank in &ranks {
-        report(&mut coordinator, rank, FailureReason::NodeFailures, &format!("{} lost its peer", rank.process));
-    }
-    coordinator.exited(&ranks[1], Ending::Exited(1));
-    coordinator.exited(&ranks[0], Ending::Exited(1));
-    assert_eq!(
-        coordinator.failure("ants").message,
-        "rank 1 on host-w1 exited with status 1: ants-g1-r1 lost its peer; no restart is allowed"
-    );
-}
-
-#[test]
-fn a_worker_whose_lease_ends_explains_the_ranks_that_gave_up() {
-    let (mut coordinator, ranks) = training(2, 0);
-    let stream = coordinator.state.soft.streams[&"w1".into()];
-    coordinator.accept(Input::AgentDetached { worker: "w1".into(), stream });
-    report(&mut coordinator, &ranks[0], FailureReason::NodeFailures, "all-reduce aborted");
-    coordinator.exited(&ranks[0], Ending::Exited(1));
-    assert!(matches!(coordinator.job("ants").phase, Phase::Collapsing(_)));
-    coordinator.live(10_000);
-    let failure = coordinator.failure("ants");
-    assert_eq!(failure.message, "rank 1 on host-w1 is lost: worker w1 sent no heartbeat for 10 s; no restart is allowed");
-    assert_eq!(failure.rank, Some(1));
-}
-
-#[test]
 fn a_gang_is_formed_again_on_the_workers_that_are_left() {
     let mut wanted = spec_on("ants", 2);
     wanted.resources.min_workers = 1;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     let stream = coordinator.state.soft.streams[&"w0".into()];
-    coordinator.accept(Input::AgentLeaving { worker: "w0".into(), stream });
+    coordinator.accept(Input::AgentLeaving {
+        worker: "w0".into(),
+        stream,
+    });
     assert_eq!(coordinator.starts(), [], "rank 1 still holds its slot");
     coordinator.exited(&ranks[1], Ending::Exited(12));
     let starts = coordinator.starts();
     assert_eq!(starts.len(), 1);
-    assert_eq!((starts[0].worker.as_str(), starts[0].rank, starts[0].world_size), ("w1", 0, 1));
-    assert_eq!(coordinator.job("ants").losses[0].cause.failure.message, "rank 0 on host-w0 is lost: worker w0 was shut down");
+    assert_eq!(
+        (starts[0].worker.as_str(), starts[0].rank, starts[0].world_size),
+        ("w1", 0, 1)
+    );
+    assert_eq!(
+        coordinator.job("ants").losses[0].cause.failure.message,
+        "rank 0 on host-w0 is lost: worker w0 was shut down"
+    );
 }
 
 #[test]
 fn below_the_fewest_workers_the_job_waits_and_says_so() {
     let (mut coordinator, ranks) = training(2, 3);
     let stream = coordinator.state.soft.streams[&"w0".into()];
-    coordinator.accept(Input::AgentLeaving { worker: "w0".into(), stream });
+    coordinator.accept(Input::AgentLeaving {
+        worker: "w0".into(),
+        stream,
+    });
     coordinator.exited(&ranks[1], Ending::Exited(12));
     assert_eq!(
         coordinator.why_queued("ants"),
@@ -263,7 +219,10 @@ fn below_the_fewest_workers_the_job_waits_and_says_so() {
     );
     coordinator.attach("w9", &["cpu"]);
     let starts = coordinator.starts();
-    assert_eq!(starts.iter().map(|start| start.worker.as_str()).collect::<Vec<_>>(), ["w1", "w9"]);
+    assert_eq!(
+        starts.iter().map(|start| start.worker.as_str()).collect::<Vec<_>>(),
+        ["w1", "w9"]
+    );
 }
 
 #[test]
@@ -275,7 +234,11 @@ fn a_rank_that_could_not_be_started_is_told_with_the_reason() {
     coordinator.submit(wanted);
     let start = coordinator.starts().remove(0);
     let exit = exit(Ending::NotStarted("firn-worker: permission denied".to_owned()));
-    coordinator.accept(Input::RankExited { worker: start.worker, process: start.process, exit });
+    coordinator.accept(Input::RankExited {
+        worker: start.worker,
+        process: start.process,
+        exit,
+    });
     assert_eq!(
         coordinator.failure("ants").message,
         "rank 0 on host-a could not be started: firn-worker: permission denied; no restart is allowed"
@@ -302,15 +265,23 @@ fn while_a_gang_comes_down_its_ranks_deliver_but_get_no_new_work() {
     coordinator.obey();
     assert_eq!(coordinator.job("ants").run.ledger.committed, 4);
     let again = coordinator.bring_up();
-    assert_eq!(coordinator.world(&again[0]).next, Directive::RunPass(Pass::validation(0)));
+    assert_eq!(
+        coordinator.world(&again[0]).next,
+        Directive::RunPass(Pass::validation(0))
+    );
 }
 
 #[test]
 fn ranks_of_an_ended_job_are_told_to_stop() {
     let (mut coordinator, ranks) = training(1, 3);
     coordinator.accept(Input::Cancel { job: job("ants") });
-    let stop = Directive::Stop { reason: "it was cancelled".to_owned() };
-    assert_eq!(coordinator.request(&ranks[0], Pass::validation(0)), Ok(Reply::Complete(stop)));
+    let stop = Directive::Stop {
+        reason: "it was cancelled".to_owned(),
+    };
+    assert_eq!(
+        coordinator.request(&ranks[0], Pass::validation(0)),
+        Ok(Reply::Complete(stop))
+    );
     assert_eq!(
         coordinator.commit(&ranks[0], 0, 0..1).unwrap_err().to_string(),
         "job jobs/ants has ended: it was cancelled"

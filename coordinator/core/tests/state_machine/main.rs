@@ -1,11 +1,15 @@
 //! The state machine from outside: whole stories told in inputs, and chaos with invariants.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
+
 mod bench;
+mod causes;
 mod data;
 mod losses;
 mod passes;
 mod queue;
 mod rendezvous;
+mod reports;
 mod restart;
 mod simulation;
 mod status;

@@ -21,14 +21,6 @@ fn pair() -> (Coordinator, Vec<RankIdentity>) {
     (coordinator, ranks)
 }
 
-#[track_caller]
-fn shard(reply: Result<Reply, firn_core::Reject>) -> Shard {
-    match reply {
-        Ok(Reply::Shard(shard)) => shard,
-        other => panic!("expected a shard, found {other:?}"),
-    }
-}
-
 #[test]
 fn shards_are_dealt_out_once_and_the_pass_ends_when_all_are_back() {
     let (mut coordinator, ranks) = pair();
@@ -94,14 +86,31 @@ fn a_new_formation_goes_on_with_the_shards_that_are_left() {
 #[test]
 fn passes_run_in_their_order() {
     let (mut coordinator, ranks) = pair();
-    let refusal = coordinator.request(&ranks[0], Pass::Scan(SplitName::Validation)).unwrap_err();
-    assert_eq!(refusal.to_string(), "expected pass scan/train, found pass scan/validation");
+    let refusal = coordinator
+        .request(&ranks[0], Pass::Scan(SplitName::Validation))
+        .unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "expected pass scan/train, found pass scan/validation"
+    );
     let refusal = coordinator.request(&ranks[0], Pass::validation(0)).unwrap_err();
-    assert_eq!(refusal.to_string(), "expected pass scan/train, found pass evaluate/validation/0");
-    assert_eq!(coordinator.walk(&ranks, SCAN), Directive::RunPass(Pass::Scan(SplitName::Validation)));
-    assert_eq!(coordinator.walk(&ranks, Pass::Scan(SplitName::Validation)), Directive::TrainEpoch(0));
+    assert_eq!(
+        refusal.to_string(),
+        "expected pass scan/train, found pass evaluate/validation/0"
+    );
+    assert_eq!(
+        coordinator.walk(&ranks, SCAN),
+        Directive::RunPass(Pass::Scan(SplitName::Validation))
+    );
+    assert_eq!(
+        coordinator.walk(&ranks, Pass::Scan(SplitName::Validation)),
+        Directive::TrainEpoch(0)
+    );
     // there is no test split
-    assert_eq!(coordinator.request(&ranks[0], Pass::Scan(SplitName::Test)), Ok(Reply::Complete(Directive::TrainEpoch(0))));
+    assert_eq!(
+        coordinator.request(&ranks[0], Pass::Scan(SplitName::Test)),
+        Ok(Reply::Complete(Directive::TrainEpoch(0)))
+    );
     let refusal = coordinator.request(&ranks[0], Pass::validation(1)).unwrap_err();
     assert_eq!(
         refusal.to_string(),
@@ -121,134 +130,6 @@ fn before_the_dataset_is_registered_there_is_no_pass() {
     );
 }
 
-fn corrupt(split: SplitName, index: u64) -> QuarantinedSample {
-    QuarantinedSample { split, index, sample: format!("bees/{index}.jpg"), reason: "is empty".to_owned() }
-}
-
-fn scanned(coordinator: &Coordinator, shard: Shard, bad: Vec<QuarantinedSample>) -> ShardReport {
-    match coordinator.report(SCAN, shard) {
-        ShardReport::Scanned { bytes_read, content_digest, .. } => {
-            ShardReport::Scanned { bytes_read, content_digest, corrupt: bad }
-        }
-        other => other,
-    }
-}
-
-#[test]
-fn corrupt_samples_are_set_aside_up_to_the_limit() {
-    let mut coordinator = Coordinator::new();
-    coordinator.attach_cpus(&["a"]);
-    let mut wanted = spec("ants");
-    wanted.data.max_quarantined = 2;
-    coordinator.submit(wanted);
-    let rank = coordinator.bring_up().remove(0);
-    coordinator.register(&rank, dataset(&TRAIN_AND_VALIDATION));
-    let first = shard(coordinator.request(&rank, SCAN));
-    let bad = vec![corrupt(SplitName::Train, 3), corrupt(SplitName::Train, 4)];
-    let report = scanned(&coordinator, first, bad.clone());
-    let input = Input::ShardCompleted { identity: rank.clone(), pass: SCAN, shard: 0, report };
-    assert_eq!(coordinator.accept(input), Reply::ShardCounted);
-    assert_eq!(coordinator.job("ants").run.quarantined, bad);
-    assert!(matches!(
-        coordinator.register(&rank, dataset(&TRAIN_AND_VALIDATION)),
-        Reply::Dataset { quarantined, .. } if quarantined == bad
-    ));
-
-    // one that is known is no further one; the next is one too many
-    let again = Input::SampleQuarantined { identity: rank.clone(), sample: corrupt(SplitName::Train, 3) };
-    assert_eq!(coordinator.accept(again), Reply::Done);
-    let beyond = Input::SampleQuarantined { identity: rank.clone(), sample: corrupt(SplitName::Train, 35) };
-    assert_eq!(coordinator.refuse(beyond), "split train has 35 samples, found sample 35");
-    let third = Input::SampleQuarantined { identity: rank, sample: corrupt(SplitName::Train, 20) };
-    let Reply::JobFailed(failure) = coordinator.accept(third) else { panic!("the job fails") };
-    assert_eq!(failure.reason, FailureReason::BadData);
-    assert_eq!(
-        failure.message,
-        "sample 20 of train (bees/20.jpg) is corrupt: is empty; that is one more than may be set aside \
-         (data.quarantine.maxSamples is 2)"
-    );
-    assert_eq!(coordinator.failure("ants"), &failure);
-    assert_eq!(coordinator.job("ants").run.quarantined.len(), 3);
-}
-
-#[test]
-fn without_a_limit_the_first_corrupt_sample_fails_the_job() {
-    let (mut coordinator, ranks) = pair();
-    let first = shard(coordinator.request(&ranks[0], SCAN));
-    let report = scanned(&coordinator, first, vec![corrupt(SplitName::Train, 3)]);
-    let input = Input::ShardCompleted { identity: ranks[0].clone(), pass: SCAN, shard: 0, report };
-    assert!(matches!(coordinator.accept(input), Reply::JobFailed(_)));
-    assert!(coordinator.failure("ants").message.starts_with("sample 3 of train (bees/3.jpg) is corrupt"));
-}
-
-#[test]
-fn reports_that_cannot_be_of_the_shard_are_refused() {
-    let mut coordinator = Coordinator::new();
-    coordinator.attach_cpus(&["a"]);
-    let mut wanted = spec("ants");
-    wanted.data.max_quarantined = 9;
-    coordinator.submit(wanted);
-    let rank = coordinator.bring_up().remove(0);
-    coordinator.register(&rank, dataset(&TRAIN_AND_VALIDATION));
-    let first = shard(coordinator.request(&rank, SCAN));
-    let complete = |pass, shard, report| Input::ShardCompleted { identity: rank.clone(), pass, shard, report };
-    let report = scanned(&coordinator, first, Vec::new());
-    assert_eq!(
-        coordinator.refuse(complete(SCAN, 3, report)),
-        "pass scan/train has 3 shards, found shard 3"
-    );
-    let report = scanned(&coordinator, first, vec![corrupt(SplitName::Train, 16)]);
-    assert_eq!(
-        coordinator.refuse(complete(SCAN, 0, report)),
-        "corrupt: expected different samples 0..16 of train, found 16 of train"
-    );
-    let report = scanned(&coordinator, first, vec![corrupt(SplitName::Train, 1); 2]);
-    coordinator.refuse(complete(SCAN, 0, report));
-
-    for split in TRAIN_AND_VALIDATION {
-        coordinator.walk(std::slice::from_ref(&rank), Pass::Scan(split));
-    }
-    let pass = Pass::validation(0);
-    let evaluated = |samples, confusion: [u64; 4], bad| ShardReport::Evaluated {
-        samples,
-        loss_sum: 1.0,
-        confusion: confusion.to_vec(),
-        corrupt: bad,
-    };
-    let table = [
-        (
-            evaluated(15, [8, 0, 0, 7], Vec::new()),
-            "evaluation.samples: expected 16 of the 16 samples of shard 0 of pass evaluate/validation/0, found 15",
-        ),
-        (
-            evaluated(16, [8, 0, 0, 8], vec![corrupt(SplitName::Validation, 0)]),
-            "evaluation.samples: expected 15 of the 16 samples of shard 0 of pass evaluate/validation/0, found 16",
-        ),
-        (
-            evaluated(16, [8, 0, 0, 7], Vec::new()),
-            "evaluation.confusion: expected the confusion counts of 16 samples, found 15",
-        ),
-        (scanned(&coordinator, first, Vec::new()), "expected an evaluation report for pass evaluate/validation/0, found a scan"),
-    ];
-    for (report, message) in table {
-        let refusal = coordinator.refuse(complete(pass, 0, report));
-        if !message.contains("confusion") {
-            assert_eq!(refusal, message);
-        }
-        assert!(refusal.starts_with(message.split(':').next().unwrap()), "{refusal}");
-    }
-}
-
-#[test]
-fn a_loss_that_is_not_finite_fails_the_job() {
-    let mut coordinator = Coordinator::new();
-    let rank = coordinator.training_job(spec("ants"), &TRAIN_AND_VALIDATION).remove(0);
-    let first = shard(coordinator.request(&rank, Pass::validation(0)));
-    coordinator.losses = vec![f64::NAN];
-    assert!(matches!(coordinator.complete(&rank, Pass::validation(0), first), Ok(Reply::JobFailed(_))));
-    assert_eq!(coordinator.failure("ants").reason, FailureReason::NumericalError);
-}
-
 #[test]
 fn an_evaluation_counts_each_sample_once_whoever_scored_it() {
     let mut coordinator = Coordinator::new();
@@ -264,7 +145,12 @@ fn an_evaluation_counts_each_sample_once_whoever_scored_it() {
         confusion: confusion.to_vec(),
         corrupt,
     };
-    let complete = |rank: &RankIdentity, shard, report| Input::ShardCompleted { identity: rank.clone(), pass, shard, report };
+    let complete = |rank: &RankIdentity, shard, report| Input::ShardCompleted {
+        identity: rank.clone(),
+        pass,
+        shard,
+        report,
+    };
     let bad = vec![corrupt(SplitName::Validation, 17)];
     coordinator.accept(complete(&ranks[1], 1, report(3, 3.0, [1, 0, 0, 2], bad)));
     assert_eq!(coordinator.take_effects().len(), 0);
@@ -272,7 +158,11 @@ fn an_evaluation_counts_each_sample_once_whoever_scored_it() {
     assert_eq!(coordinator.request(&ranks[0], pass), Ok(Reply::Wait));
     assert_eq!(
         coordinator.effects,
-        [Effect::ScorePass { job: job("ants"), generation: ranks[0].generation, pass }]
+        [Effect::ScorePass {
+            job: job("ants"),
+            generation: ranks[0].generation,
+            pass
+        }]
     );
     assert!(coordinator.score());
     let evaluation = &coordinator.job("ants").run.evaluations[0];
@@ -282,7 +172,14 @@ fn an_evaluation_counts_each_sample_once_whoever_scored_it() {
     assert_eq!(evaluation.metrics.loss, 11.0 / 19.0);
     assert_eq!(evaluation.metrics.accuracy, 16.0 / 19.0);
     assert_eq!(evaluation.metrics.roc_auc, Some(1.0));
-    assert!(coordinator.job("ants").run.passes.keys().all(|pass| matches!(pass, Pass::Scan(_))));
+    assert!(
+        coordinator
+            .job("ants")
+            .run
+            .passes
+            .keys()
+            .all(|pass| matches!(pass, Pass::Scan(_)))
+    );
     let late = complete(&ranks[1], 0, report(16, 8.0, [7, 2, 1, 6], Vec::new()));
     assert_eq!(coordinator.accept(late), Reply::ShardRepeated);
 }
@@ -295,8 +192,18 @@ fn sums_do_not_depend_on_the_order_of_delivery() {
         let rank = coordinator.training_job(spec("ants"), &TRAIN_AND_VALIDATION).remove(0);
         for shard in order {
             let (samples, loss_sum) = if shard == 0 { (16, 0.1) } else { (4, 1e16) };
-            let report = ShardReport::Evaluated { samples, loss_sum, confusion: vec![samples, 0, 0, 0], corrupt: Vec::new() };
-            coordinator.accept(Input::ShardCompleted { identity: rank.clone(), pass: Pass::validation(0), shard, report });
+            let report = ShardReport::Evaluated {
+                samples,
+                loss_sum,
+                confusion: vec![samples, 0, 0, 0],
+                corrupt: Vec::new(),
+            };
+            coordinator.accept(Input::ShardCompleted {
+                identity: rank.clone(),
+                pass: Pass::validation(0),
+                shard,
+                report,
+            });
         }
         coordinator.score();
         seen.insert(coordinator.job("ants").run.evaluations[0].metrics.loss.to_bits());
@@ -312,15 +219,32 @@ fn a_late_score_of_an_older_formation_is_refused_and_the_new_one_is_asked_for() 
     coordinator.store(&rank, 1, 4).unwrap();
     let pass = Pass::validation(0);
     for index in 0..2 {
-        let shard = ShardTable { samples: 20, shard_size: 16 }.shard(index).unwrap();
+        let shard = ShardTable {
+            samples: 20,
+            shard_size: 16,
+        }
+        .shard(index)
+        .unwrap();
         coordinator.complete(&rank, pass, shard).unwrap();
     }
     coordinator.take_effects();
     coordinator.exited(&rank, Ending::Killed(9));
-    let late = Input::PassScored { job: job("ants"), generation: rank.generation, pass, roc_auc: Some(0.1) };
+    let late = Input::PassScored {
+        job: job("ants"),
+        generation: rank.generation,
+        pass,
+        roc_auc: Some(0.1),
+    };
     assert_eq!(coordinator.refuse(late), "expected generation 2 of jobs/ants, found 1");
+    let asked = coordinator.take_effects();
+    assert!(
+        asked
+            .iter()
+            .any(|effect| matches!(effect, Effect::ScorePass { generation, .. } if generation.0 == 2)),
+        "the new formation asks"
+    );
     coordinator.crash();
-    assert!(coordinator.score(), "the shell is asked again");
+    assert!(coordinator.score(), "and so does a new coordinator");
     assert_eq!(coordinator.job("ants").run.evaluations[0].metrics.roc_auc, Some(1.0));
 }
 
@@ -337,8 +261,16 @@ fn a_split_of_which_no_sample_can_be_read_fails_the_job() {
             confusion: vec![0; 4],
             corrupt: samples.map(|index| corrupt(SplitName::Validation, index)).collect(),
         };
-        coordinator.accept(Input::ShardCompleted { identity: rank.clone(), pass: Pass::validation(0), shard, report });
+        coordinator.accept(Input::ShardCompleted {
+            identity: rank.clone(),
+            pass: Pass::validation(0),
+            shard,
+            report,
+        });
     }
     coordinator.score();
-    assert_eq!(coordinator.failure("ants").message, "split validation has no sample that can be read");
+    assert_eq!(
+        coordinator.failure("ants").message,
+        "split validation has no sample that can be read"
+    );
 }

@@ -21,7 +21,10 @@ fn a_job_is_named_after_its_spec_and_the_next_of_that_name_gets_a_number() {
 #[test]
 fn a_repeated_request_gets_the_first_answer_also_after_a_crash() {
     let mut coordinator = Coordinator::new();
-    let submit = |name| Input::Submit { spec: Arc::new(spec(name)), request: Some(RequestId::from("once")) };
+    let submit = |name| Input::Submit {
+        spec: Arc::new(spec(name)),
+        request: Some(RequestId::from("once")),
+    };
     assert_eq!(coordinator.accept(submit("ants")), Reply::Submitted(job("ants")));
     assert_eq!(coordinator.accept(submit("bees")), Reply::Submitted(job("ants")));
     coordinator.crash();
@@ -34,7 +37,10 @@ fn more_jobs_than_the_limit_are_refused() {
     let mut coordinator = Coordinator::new();
     coordinator.state.settings.unfinished_jobs = 1;
     coordinator.submit(spec("ants"));
-    let refusal = coordinator.refuse(Input::Submit { spec: Arc::new(spec("bees")), request: None });
+    let refusal = coordinator.refuse(Input::Submit {
+        spec: Arc::new(spec("bees")),
+        request: None,
+    });
     assert_eq!(refusal, "at most 1 unfinished jobs are taken");
     coordinator.accept(Input::Cancel { job: job("ants") });
     coordinator.submit(spec("bees"));
@@ -44,14 +50,23 @@ fn more_jobs_than_the_limit_are_refused() {
 fn a_waiting_job_says_what_it_lacks() {
     let mut coordinator = Coordinator::new();
     coordinator.submit(spec_on("pair", 2));
-    assert_eq!(coordinator.why_queued("pair"), "needs 2 workers with 1 free cpu slot each; no worker is attached");
+    assert_eq!(
+        coordinator.why_queued("pair"),
+        "needs 2 workers with 1 free cpu slot each; no worker is attached"
+    );
     let stream = coordinator.attach("a", &["cpu"]);
     assert_eq!(
         coordinator.why_queued("pair"),
         "needs 2 workers with 1 free cpu slot each; 1 of 1 attached workers has one"
     );
-    coordinator.accept(Input::AgentDetached { worker: "a".into(), stream });
-    assert_eq!(coordinator.why_queued("pair"), "needs 2 workers with 1 free cpu slot each; no worker is attached");
+    coordinator.accept(Input::AgentDetached {
+        worker: "a".into(),
+        stream,
+    });
+    assert_eq!(
+        coordinator.why_queued("pair"),
+        "needs 2 workers with 1 free cpu slot each; no worker is attached"
+    );
 }
 
 #[test]
@@ -64,7 +79,10 @@ fn a_job_behind_one_that_waits_for_slots_in_use_waits_too() {
     assert!(matches!(coordinator.job("first").phase, Phase::Starting(_)));
     let needs = "needs 3 workers with 1 free cpu slot each; 1 of 3 attached workers has one, 2 more are busy";
     assert_eq!(coordinator.why_queued("large"), needs);
-    assert_eq!(coordinator.why_queued("small"), format!("waits behind jobs/large, which {needs}"));
+    assert_eq!(
+        coordinator.why_queued("small"),
+        format!("waits behind jobs/large, which {needs}")
+    );
 }
 
 #[test]
@@ -102,7 +120,10 @@ fn a_waiting_job_can_be_cancelled_and_stays_cancelled() {
     coordinator.attach_cpus(&["a"]);
     assert!(coordinator.starts().is_empty());
     assert_eq!(coordinator.accept(Input::Cancel { job: job("ants") }), Reply::Done);
-    assert_eq!(coordinator.refuse(Input::Cancel { job: job("bees") }), "job jobs/bees does not exist");
+    assert_eq!(
+        coordinator.refuse(Input::Cancel { job: job("bees") }),
+        "job jobs/bees does not exist"
+    );
 }
 
 #[test]

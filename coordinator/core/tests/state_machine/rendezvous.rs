@@ -29,7 +29,12 @@ fn a_gang_is_started_on_all_its_slots_at_once() {
     };
     assert_eq!(
         coordinator.starts(),
-        [start(0, "a", 0, 0), start(1, "a", 1, 1), start(2, "b", 0, 0), start(3, "b", 1, 1)]
+        [
+            start(0, "a", 0, 0),
+            start(1, "a", 1, 1),
+            start(2, "b", 0, 0),
+            start(3, "b", 1, 1)
+        ]
     );
     assert_eq!(coordinator.job("ants").generation, Generation(1));
 }
@@ -43,10 +48,17 @@ fn the_world_is_given_when_the_last_rank_has_joined() {
     assert_eq!(coordinator.join(&ranks[1]), Ok(Reply::Wait));
     assert_eq!(coordinator.join(&ranks[1]), Ok(Reply::Wait));
     assert_eq!(firn_core::queries::world(&coordinator.state, &ranks[1]), Ok(None));
-    let refusal = coordinator.request(&ranks[1], Pass::Scan(SplitName::Train)).unwrap_err();
-    assert_eq!(refusal.to_string(), "the gang of jobs/ants is not complete: 1 of 2 ranks have joined");
+    let refusal = coordinator
+        .request(&ranks[1], Pass::Scan(SplitName::Train))
+        .unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "the gang of jobs/ants is not complete: 1 of 2 ranks have joined"
+    );
 
-    let Ok(Reply::World(world)) = coordinator.join(&ranks[0]) else { panic!("the gang is complete") };
+    let Ok(Reply::World(world)) = coordinator.join(&ranks[0]) else {
+        panic!("the gang is complete")
+    };
     assert_eq!(world.rank, 0);
     assert_eq!(world.ring_addresses, ["ants-g1-r0:1", "ants-g1-r1:1"]);
     assert_eq!(world.collective, CollectiveKind::Ring);
@@ -59,7 +71,11 @@ fn the_world_is_given_when_the_last_rank_has_joined() {
 
 #[test]
 fn the_collective_fits_the_gang() {
-    let table = [(1, "cpu", CollectiveKind::Solo), (2, "cpu", CollectiveKind::Ring), (2, "cuda:0", CollectiveKind::Nccl)];
+    let table = [
+        (1, "cpu", CollectiveKind::Solo),
+        (2, "cpu", CollectiveKind::Ring),
+        (2, "cuda:0", CollectiveKind::Nccl),
+    ];
     for (workers, device, expected) in table {
         let mut coordinator = Coordinator::new();
         for worker in 0..workers {
@@ -80,18 +96,33 @@ fn rank_0_shares_the_unique_id_and_it_survives_a_crash() {
     wanted.resources.device = DeviceRequest::Gpu;
     coordinator.submit(wanted);
     let ranks = coordinator.bring_up();
-    let share = |rank: &RankIdentity, id: Option<Vec<u8>>| Input::CollectiveIdShared { identity: rank.clone(), id };
+    let share = |rank: &RankIdentity, id: Option<Vec<u8>>| Input::CollectiveIdShared {
+        identity: rank.clone(),
+        id,
+    };
     assert_eq!(coordinator.accept(share(&ranks[1], None)), Reply::Wait);
-    assert_eq!(coordinator.refuse(share(&ranks[1], Some(vec![1; 128]))), "expected rank 0, found rank 1");
+    assert_eq!(
+        coordinator.refuse(share(&ranks[1], Some(vec![1; 128]))),
+        "expected rank 0, found rank 1"
+    );
     assert_eq!(
         coordinator.refuse(share(&ranks[0], Some(vec![1; 3]))),
         "collective_id: expected 128 bytes, found 3"
     );
-    assert_eq!(coordinator.accept(share(&ranks[0], Some(vec![1; 128]))), Reply::CollectiveId(vec![1; 128]));
-    assert_eq!(coordinator.accept(share(&ranks[0], Some(vec![1; 128]))), Reply::CollectiveId(vec![1; 128]));
+    assert_eq!(
+        coordinator.accept(share(&ranks[0], Some(vec![1; 128]))),
+        Reply::CollectiveId(vec![1; 128])
+    );
+    assert_eq!(
+        coordinator.accept(share(&ranks[0], Some(vec![1; 128]))),
+        Reply::CollectiveId(vec![1; 128])
+    );
     coordinator.refuse(share(&ranks[0], Some(vec![2; 128])));
     coordinator.crash();
-    assert_eq!(coordinator.accept(share(&ranks[1], None)), Reply::CollectiveId(vec![1; 128]));
+    assert_eq!(
+        coordinator.accept(share(&ranks[1], None)),
+        Reply::CollectiveId(vec![1; 128])
+    );
 }
 
 #[test]
@@ -100,19 +131,31 @@ fn strangers_and_older_formations_are_refused() {
     coordinator.attach_cpus(&["a"]);
     coordinator.submit(spec("ants"));
     let rank = coordinator.bring_up().remove(0);
-    let stranger = RankIdentity { process: ProcessId::from("other"), ..rank.clone() };
+    let stranger = RankIdentity {
+        process: ProcessId::from("other"),
+        ..rank.clone()
+    };
     assert_eq!(
         coordinator.join(&stranger).unwrap_err().to_string(),
         "process other is not a living member of the gang of jobs/ants"
     );
-    let late = RankIdentity { generation: Generation(0), ..rank.clone() };
+    let late = RankIdentity {
+        generation: Generation(0),
+        ..rank.clone()
+    };
     let pass = Pass::Scan(SplitName::Train);
     assert_eq!(
         coordinator.request(&late, pass).unwrap_err().to_string(),
         "expected generation 1 of jobs/ants, found 0"
     );
-    let elsewhere = RankIdentity { job: job("bees"), ..rank };
-    assert_eq!(coordinator.request(&elsewhere, pass).unwrap_err().to_string(), "job jobs/bees does not exist");
+    let elsewhere = RankIdentity {
+        job: job("bees"),
+        ..rank
+    };
+    assert_eq!(
+        coordinator.request(&elsewhere, pass).unwrap_err().to_string(),
+        "job jobs/bees does not exist"
+    );
 }
 
 #[test]
@@ -132,7 +175,10 @@ fn a_rank_that_does_not_join_in_time_counts_as_lost() {
     coordinator.obey();
     let failure = coordinator.failure("ants");
     assert_eq!(failure.reason, FailureReason::NodeFailures);
-    assert_eq!(failure.message, "rank 1 on host-b did not join within 300 s; no restart is allowed");
+    assert_eq!(
+        failure.message,
+        "rank 1 on host-b did not join within 300 s; no restart is allowed"
+    );
     assert_eq!((failure.rank, failure.host.as_str()), (Some(1), "host-b"));
 }
 
@@ -154,6 +200,12 @@ fn a_start_that_the_agent_never_got_is_asked_for_again() {
 fn a_start_that_is_confirmed_by_a_process_of_a_past_formation_is_stopped() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_cpus(&["a"]);
-    coordinator.accept(Input::RankStarted { worker: "a".into(), process: "old-g1-r0".into(), pid: 7 });
-    assert!(matches!(&coordinator.take_effects()[..], [Effect::StopRank { process, .. }] if process.as_str() == "old-g1-r0"));
+    coordinator.accept(Input::RankStarted {
+        worker: "a".into(),
+        process: "old-g1-r0".into(),
+        pid: 7,
+    });
+    assert!(
+        matches!(&coordinator.take_effects()[..], [Effect::StopRank { process, .. }] if process.as_str() == "old-g1-r0")
+    );
 }

@@ -11,7 +11,10 @@ fn a_waiting_job_is_still_there() {
     coordinator.submit(spec("ants"));
     coordinator.crash();
     assert_eq!(coordinator.job("ants").phase, Phase::Queued);
-    assert_eq!(coordinator.why_queued("ants"), "needs 1 worker with 1 free cpu slot; no worker is attached");
+    assert_eq!(
+        coordinator.why_queued("ants"),
+        "needs 1 worker with 1 free cpu slot; no worker is attached"
+    );
     coordinator.attach_cpus(&["a"]);
     assert_eq!(coordinator.starts().len(), 1);
 }
@@ -22,7 +25,10 @@ fn ranks_train_on_and_finish_the_job_with_a_coordinator_that_crashes_before_ever
     let mut wanted = spec_on("ants", 2);
     wanted.training.epochs = 2;
     let ranks = coordinator.training_job(wanted, &EVERY_SPLIT);
-    let living = |rank: usize| LivingProcess { process: ranks[rank].process.clone(), pid: 100 + rank as u32 };
+    let living = |rank: usize| LivingProcess {
+        process: ranks[rank].process.clone(),
+        pid: 100 + rank as u32,
+    };
     let crash = |coordinator: &mut Coordinator| {
         coordinator.crash();
         for rank in 0..2 {
@@ -36,7 +42,9 @@ fn ranks_train_on_and_finish_the_job_with_a_coordinator_that_crashes_before_ever
             coordinator.commit(&ranks[0], epoch, step..step + 1).unwrap();
         }
         crash(&mut coordinator);
-        coordinator.store(&ranks[0], epoch + 1, 4 * u64::from(epoch) + 4).unwrap();
+        coordinator
+            .store(&ranks[0], epoch + 1, 4 * u64::from(epoch) + 4)
+            .unwrap();
         let pass = Pass::validation(epoch);
         while let Ok(Reply::Shard(shard)) = coordinator.request(&ranks[1], pass) {
             crash(&mut coordinator);
@@ -46,7 +54,10 @@ fn ranks_train_on_and_finish_the_job_with_a_coordinator_that_crashes_before_ever
         }
     }
     crash(&mut coordinator);
-    let test = Pass::Evaluate { split: SplitName::Test, epoch: 0 };
+    let test = Pass::Evaluate {
+        split: SplitName::Test,
+        epoch: 0,
+    };
     assert!(matches!(coordinator.walk(&ranks, test), Directive::Finish { .. }));
     crash(&mut coordinator);
     coordinator.finish(&ranks[0]);
@@ -62,20 +73,30 @@ fn a_gang_that_came_down_while_the_coordinator_was_away_is_formed_again() {
     let ranks = coordinator.training_job(spec_on("ants", 2), &TRAIN_AND_VALIDATION);
     coordinator.crash();
     // both agents come back, one without its rank
-    let living = LivingProcess { process: ranks[0].process.clone(), pid: 100 };
+    let living = LivingProcess {
+        process: ranks[0].process.clone(),
+        pid: 100,
+    };
     coordinator.attach_with(description("w0", &["cpu"]), &[living]);
     coordinator.attach_with(description("w1", &["cpu"]), &[]);
     assert_eq!(coordinator.stops(), [ranks[0].process.clone()]);
     coordinator.crash();
     // the stop is asked for again, and the exit that is told twice counts once
-    let living = LivingProcess { process: ranks[0].process.clone(), pid: 100 };
+    let living = LivingProcess {
+        process: ranks[0].process.clone(),
+        pid: 100,
+    };
     coordinator.attach_with(description("w0", &["cpu"]), &[living]);
     coordinator.attach_with(description("w1", &["cpu"]), &[]);
     assert_eq!(coordinator.stops(), [ranks[0].process.clone()]);
     for _ in 0..2 {
         let exit = exit(Ending::Exited(12));
         let process = ranks[0].process.clone();
-        coordinator.accept(Input::RankExited { worker: "w0".into(), process, exit });
+        coordinator.accept(Input::RankExited {
+            worker: "w0".into(),
+            process,
+            exit,
+        });
     }
     assert_eq!(coordinator.starts().len(), 2);
     assert_eq!(coordinator.job("ants").losses.len(), 1);
@@ -102,9 +123,13 @@ fn records_that_fit_no_state_change_nothing() {
     coordinator.train(&ranks, 0);
     // every record but the submission, on an empty state
     let mut state = State::new(coordinator.state.settings.clone());
-    for record in coordinator.journal.iter().filter(|record| record.job().is_some()).skip(1) {
+    for record in coordinator
+        .journal
+        .iter()
+        .filter(|record| record.job().is_some())
+        .skip(1)
+    {
         firn_core::apply(&mut state, record);
     }
     assert!(state.jobs.is_empty() && state.processes.is_empty());
 }
-

@@ -13,22 +13,23 @@ use outside::{Action, Outside};
 /// Actions with their weights; the numbers choose among what is there when the action comes.
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        3 => (1..4u32, 0..3u32, 0..3u32).prop_map(|(workers, restarts, splits)| Action::Submit { workers, restarts, splits }),
+        3 => (1..4u32, 0..4u32, 0..3u32).prop_map(|(workers, restarts, splits)| Action::Submit { workers, restarts, splits }),
         1 => any::<u8>().prop_map(Action::Cancel),
-        4 => any::<u8>().prop_map(Action::Attach),
-        2 => any::<u8>().prop_map(Action::Detach),
-        2 => any::<u8>().prop_map(Action::KillAgent),
+        6 => any::<u8>().prop_map(Action::Attach),
+        3 => any::<u8>().prop_map(Action::Detach),
+        1 => any::<u8>().prop_map(Action::KillAgent),
         1 => any::<u8>().prop_map(Action::Leave),
         1 => any::<u8>().prop_map(Action::FallSilent),
         8 => any::<u8>().prop_map(Action::DeliverToAgent),
         8 => any::<u8>().prop_map(Action::DeliverToCoordinator),
-        3 => (any::<u8>(), 0..6u8).prop_map(|(rank, how)| Action::Exit { rank, how }),
+        3 => (any::<u8>(), 0..8u8).prop_map(|(rank, how)| Action::Exit { rank, how }),
         1 => any::<u8>().prop_map(Action::ReportFailure),
         40 => any::<u8>().prop_map(Action::Advance),
         6 => any::<u8>().prop_map(Action::Repeat),
         6 => any::<u8>().prop_map(Action::Score),
         2 => Just(Action::CrashCoordinator),
-        6 => prop_oneof![Just(10u64), Just(500), Just(2_000), Just(11_000)].prop_map(Action::Pass),
+        6 => prop_oneof![4 => Just(10u64), 4 => Just(500), 4 => Just(2_000), 1 => Just(11_000)].prop_map(Action::Pass),
+        12 => (1..8u8).prop_map(Action::Calm),
     ]
 }
 

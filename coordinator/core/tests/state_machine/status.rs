@@ -1,8 +1,8 @@
 //! What people see of a job.
 
+use firn_core::Input;
 use firn_core::queries::{Activity, progress, summary};
 use firn_core::state::*;
-use firn_core::Input;
 
 use crate::bench::*;
 
@@ -40,13 +40,19 @@ fn conditions_tell_the_life_of_a_job() {
     );
     assert_eq!(coordinator.job("ants").conditions[0].last_transition, coordinator.now);
     let ranks = coordinator.bring_up();
-    assert_eq!(conditions(&coordinator)[2], "Running=True GangStarted: 2 ranks joined in generation 1 (ring)");
+    assert_eq!(
+        conditions(&coordinator)[2],
+        "Running=True GangStarted: 2 ranks joined in generation 1 (ring)"
+    );
     coordinator.exited(&ranks[1], Ending::Killed(9));
     let killed = "rank 1 on host-b was killed by signal 9 (SIGKILL)";
     assert_eq!(conditions(&coordinator)[2], format!("Running=False RankLost: {killed}"));
     coordinator.obey();
     let ranks = coordinator.bring_up();
-    assert_eq!(conditions(&coordinator)[2], "Running=True GangStarted: 2 ranks joined in generation 2 (ring)");
+    assert_eq!(
+        conditions(&coordinator)[2],
+        "Running=True GangStarted: 2 ranks joined in generation 2 (ring)"
+    );
     coordinator.prepare(&ranks, &TRAIN_AND_VALIDATION);
     coordinator.train(&ranks, 0);
     coordinator.finish(&ranks[0]);
@@ -68,7 +74,10 @@ fn a_cancelled_job_is_failed_with_the_reason_cancelled() {
     coordinator.accept(Input::Cancel { job: job("ants") });
     assert_eq!(
         conditions(&coordinator),
-        ["Queued=False Ended: a person ended the job", "Failed=True Cancelled: a person ended the job"]
+        [
+            "Queued=False Ended: a person ended the job",
+            "Failed=True Cancelled: a person ended the job"
+        ]
     );
     assert_eq!(summary(coordinator.job("ants")), Summary::Cancelled);
 }
@@ -116,7 +125,13 @@ fn summary_and_activity_follow_the_job() {
     assert_eq!(seen(&coordinator), ("Running", "validation"));
     coordinator.walk(&ranks, Pass::validation(0));
     assert_eq!(seen(&coordinator), ("Running", "test"));
-    coordinator.walk(&ranks, Pass::Evaluate { split: SplitName::Test, epoch: 0 });
+    coordinator.walk(
+        &ranks,
+        Pass::Evaluate {
+            split: SplitName::Test,
+            epoch: 0,
+        },
+    );
     assert_eq!(seen(&coordinator), ("Finishing", "exporting"));
     coordinator.finish(&ranks[0]);
     assert_eq!(seen(&coordinator), ("Succeeded", ""));
@@ -136,11 +151,17 @@ fn speed_and_time_left_come_from_the_times_of_the_commits() {
     coordinator.live(500);
     coordinator.commit(&ranks[0], 0, 1..3).unwrap();
     let two = progress(coordinator.job("ants"), coordinator.now);
-    assert_eq!((two.step, two.samples_per_second, two.eta_seconds), (3, 40.0, Some(37.0 / 4.0)));
+    assert_eq!(
+        (two.step, two.samples_per_second, two.eta_seconds),
+        (3, 40.0, Some(37.0 / 4.0))
+    );
     assert_eq!((two.epoch, two.epochs, two.loss), (0, 10, Some(1.0 / 3.0)));
     coordinator.live(500);
     coordinator.commit(&ranks[0], 0, 3..4).unwrap();
-    assert_eq!(progress(coordinator.job("ants"), coordinator.now).samples_per_second, 30.0);
+    assert_eq!(
+        progress(coordinator.job("ants"), coordinator.now).samples_per_second,
+        30.0
+    );
     // an evaluation that takes long does not slow the training
     coordinator.store(&ranks[0], 1, 4).unwrap();
     coordinator.walk(&ranks, Pass::validation(0));
@@ -149,17 +170,24 @@ fn speed_and_time_left_come_from_the_times_of_the_commits() {
     coordinator.live(1_000);
     coordinator.commit(&ranks[0], 1, 5..6).unwrap();
     let next = progress(coordinator.job("ants"), coordinator.now);
-    assert_eq!((next.epoch, next.samples_per_second, next.activity), (1, 10.0, Activity::Training));
+    assert_eq!(
+        (next.epoch, next.samples_per_second, next.activity),
+        (1, 10.0, Activity::Training)
+    );
     // and what is long past is no speed
     coordinator.live(60_000);
-    assert_eq!(progress(coordinator.job("ants"), coordinator.now).samples_per_second, 0.0);
+    assert_eq!(
+        progress(coordinator.job("ants"), coordinator.now).samples_per_second,
+        0.0
+    );
 }
 
 #[test]
 fn a_slot_tells_whose_rank_may_be_alive_on_it() {
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(spec("ants"), &TRAIN_AND_VALIDATION);
-    let on_slot = |coordinator: &Coordinator| firn_core::queries::job_on_slot(&coordinator.state, &"w0".into(), 0).cloned();
+    let on_slot =
+        |coordinator: &Coordinator| firn_core::queries::job_on_slot(&coordinator.state, &"w0".into(), 0).cloned();
     assert_eq!(on_slot(&coordinator), Some(job("ants")));
     coordinator.accept(Input::Cancel { job: job("ants") });
     assert_eq!(on_slot(&coordinator), Some(job("ants")));

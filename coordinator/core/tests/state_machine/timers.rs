@@ -38,7 +38,10 @@ fn a_rank_that_said_that_it_cannot_go_on_is_stopped_if_it_does_not_exit() {
         host: String::new(),
         last_log_lines: Vec::new(),
     };
-    coordinator.accept(Input::RankFailed { identity: ranks[1].clone(), failure });
+    coordinator.accept(Input::RankFailed {
+        identity: ranks[1].clone(),
+        failure,
+    });
     coordinator.live(9_999);
     assert!(coordinator.stops().is_empty());
     coordinator.live(1);
@@ -56,7 +59,13 @@ fn timers_begin_anew_with_a_new_coordinator() {
     coordinator.start_ranks();
     coordinator.live(290_000);
     coordinator.crash();
-    coordinator.attach_with(description("a", &["cpu"]), &[LivingProcess { process: "ants-g1-r0".into(), pid: 100 }]);
+    coordinator.attach_with(
+        description("a", &["cpu"]),
+        &[LivingProcess {
+            process: "ants-g1-r0".into(),
+            pid: 100,
+        }],
+    );
     coordinator.live(299_000);
     assert!(matches!(coordinator.job("ants").phase, Phase::Starting(_)));
     coordinator.live(1_000);

@@ -32,7 +32,10 @@ fn steps_are_committed_without_a_gap_and_repeats_change_nothing() {
     assert_eq!(coordinator.commit(&rank, 0, 0..0), Ok(Reply::StepsCommitted(2)));
     assert_eq!(coordinator.journal.len(), records);
     assert_eq!(coordinator.commit(&rank, 0, 1..3), Ok(Reply::StepsCommitted(3)));
-    assert_eq!(coordinator.commit(&rank, 0, 4..5).unwrap_err().to_string(), "expected step 3, found step 4");
+    assert_eq!(
+        coordinator.commit(&rank, 0, 4..5).unwrap_err().to_string(),
+        "expected step 3, found step 4"
+    );
     let ledger = &coordinator.job("ants").run.ledger;
     let steps: Vec<u64> = ledger.from_step(1).map(|committed| committed.step.step).collect();
     assert_eq!(steps, [1, 2]);
@@ -50,9 +53,18 @@ fn steps_that_the_epoch_does_not_have_are_refused() {
         coordinator.commit(&rank, 1, 0..1).unwrap_err().to_string(),
         "steps.epoch: expected epoch 0 of step 0, found 1"
     );
-    let large = Step { samples: 11, ..Coordinator::step(0, 0) };
-    let input = Input::StepsCommitted { identity: rank.clone(), steps: vec![large] };
-    assert_eq!(coordinator.refuse(input), "steps.samples: expected at most 10 in step 0, found 11");
+    let large = Step {
+        samples: 11,
+        ..Coordinator::step(0, 0)
+    };
+    let input = Input::StepsCommitted {
+        identity: rank.clone(),
+        steps: vec![large],
+    };
+    assert_eq!(
+        coordinator.refuse(input),
+        "steps.samples: expected at most 10 in step 0, found 11"
+    );
 }
 
 #[test]
@@ -62,7 +74,10 @@ fn only_rank_0_commits_and_only_in_training() {
     coordinator.submit(spec_on("ants", 2));
     let ranks = coordinator.bring_up();
     coordinator.register(&ranks[0], dataset(&TRAIN_AND_VALIDATION));
-    assert_eq!(coordinator.commit(&ranks[1], 0, 0..1).unwrap_err().to_string(), "expected rank 0, found rank 1");
+    assert_eq!(
+        coordinator.commit(&ranks[1], 0, 0..1).unwrap_err().to_string(),
+        "expected rank 0, found rank 1"
+    );
     assert_eq!(
         coordinator.commit(&ranks[0], 0, 0..1).unwrap_err().to_string(),
         "expected pass scan/train, found step 0"
@@ -72,8 +87,14 @@ fn only_rank_0_commits_and_only_in_training() {
 #[test]
 fn a_step_that_is_not_finite_fails_the_job() {
     let (mut coordinator, rank) = training(1, &TRAIN_AND_VALIDATION);
-    let step = Step { loss: f64::INFINITY, ..Coordinator::step(0, 0) };
-    let reply = coordinator.accept(Input::StepsCommitted { identity: rank, steps: vec![step] });
+    let step = Step {
+        loss: f64::INFINITY,
+        ..Coordinator::step(0, 0)
+    };
+    let reply = coordinator.accept(Input::StepsCommitted {
+        identity: rank,
+        steps: vec![step],
+    });
     assert!(matches!(reply, Reply::JobFailed(_)));
     let failure = coordinator.failure("ants");
     assert_eq!(failure.reason, FailureReason::NumericalError);
@@ -90,13 +111,18 @@ fn an_epoch_is_over_when_it_is_evaluated_and_its_checkpoint_exists() {
     // validation may begin while the checkpoint is on its way
     let pass = Pass::validation(0);
     for _ in 0..2 {
-        let Ok(Reply::Shard(shard)) = coordinator.request(&rank, pass) else { panic!("there is work") };
+        let Ok(Reply::Shard(shard)) = coordinator.request(&rank, pass) else {
+            panic!("there is work")
+        };
         coordinator.complete(&rank, pass, shard).unwrap();
     }
     assert!(coordinator.score());
     assert_eq!(coordinator.request(&rank, pass), Ok(Reply::Wait));
     coordinator.store(&rank, 1, 4).unwrap();
-    assert_eq!(coordinator.request(&rank, pass), Ok(Reply::Complete(Directive::TrainEpoch(1))));
+    assert_eq!(
+        coordinator.request(&rank, pass),
+        Ok(Reply::Complete(Directive::TrainEpoch(1)))
+    );
     assert_eq!(coordinator.store(&rank, 1, 4), Ok(Reply::Done), "a repeat is accepted");
     assert_eq!(coordinator.job("ants").run.checkpoints.len(), 1);
 }
@@ -107,10 +133,22 @@ fn without_validation_an_epoch_is_over_with_its_checkpoint_and_the_last_is_best(
     coordinator.commit(&rank, 0, 0..4).unwrap();
     assert_eq!(coordinator.request(&rank, Pass::validation(0)), Ok(Reply::Wait));
     coordinator.store(&rank, 1, 4).unwrap();
-    assert_eq!(coordinator.request(&rank, Pass::validation(0)), Ok(Reply::Complete(Directive::TrainEpoch(1))));
+    assert_eq!(
+        coordinator.request(&rank, Pass::validation(0)),
+        Ok(Reply::Complete(Directive::TrainEpoch(1)))
+    );
     let best = Coordinator::checkpoint(2, 8, rank.generation);
-    assert_eq!(coordinator.train(one(&rank), 1), Directive::LoadBest { checkpoint: best.clone(), epoch: 1 });
-    let test = Pass::Evaluate { split: SplitName::Test, epoch: 0 };
+    assert_eq!(
+        coordinator.train(one(&rank), 1),
+        Directive::LoadBest {
+            checkpoint: best.clone(),
+            epoch: 1
+        }
+    );
+    let test = Pass::Evaluate {
+        split: SplitName::Test,
+        epoch: 0,
+    };
     let finish = Directive::Finish { best, best_epoch: 1 };
     assert_eq!(coordinator.request(&rank, test), Ok(Reply::Complete(finish)));
 }
@@ -120,21 +158,40 @@ fn checkpoints_hold_committed_steps_and_go_forward() {
     let (mut coordinator, rank) = training(2, &TRAIN_AND_VALIDATION);
     coordinator.commit(&rank, 0, 0..3).unwrap();
     let refusals = [
-        (0, 4, "expected a checkpoint not after step 3, the last committed one, found a checkpoint after step 4"),
+        (
+            0,
+            4,
+            "expected a checkpoint not after step 3, the last committed one, found a checkpoint after step 4",
+        ),
         (1, 3, "epochs_done: expected 0 complete epochs after 3 steps, found 1"),
     ];
     for (epochs, steps, message) in refusals {
-        assert_eq!(coordinator.store(&rank, epochs, steps).unwrap_err().to_string(), message);
+        assert_eq!(
+            coordinator.store(&rank, epochs, steps).unwrap_err().to_string(),
+            message
+        );
     }
     coordinator.store(&rank, 0, 2).unwrap();
-    let older = Checkpoint { sha256: sha256(7), ..Coordinator::checkpoint(0, 1, rank.generation) };
+    let older = Checkpoint {
+        sha256: sha256(7),
+        ..Coordinator::checkpoint(0, 1, rank.generation)
+    };
     assert_eq!(
-        coordinator.refuse(Input::CheckpointStored { identity: rank.clone(), checkpoint: older }),
+        coordinator.refuse(Input::CheckpointStored {
+            identity: rank.clone(),
+            checkpoint: older
+        }),
         "expected a checkpoint after step 2 and not after step 3, the last committed one, found a checkpoint after step 1"
     );
-    let nameless = Checkpoint { sha256: "x".to_owned(), ..Coordinator::checkpoint(0, 3, rank.generation) };
+    let nameless = Checkpoint {
+        sha256: "x".to_owned(),
+        ..Coordinator::checkpoint(0, 3, rank.generation)
+    };
     assert_eq!(
-        coordinator.refuse(Input::CheckpointStored { identity: rank, checkpoint: nameless }),
+        coordinator.refuse(Input::CheckpointStored {
+            identity: rank,
+            checkpoint: nameless
+        }),
         "sha256: expected 64 lower-case hexadecimal digits, found `x`"
     );
 }
@@ -146,15 +203,27 @@ fn the_best_checkpoint_is_scored_on_test_and_becomes_the_artifact() {
     assert_eq!(coordinator.train(one(&rank), 0), Directive::TrainEpoch(1));
     assert_eq!(coordinator.train(one(&rank), 1), Directive::TrainEpoch(2));
     let best = Coordinator::checkpoint(2, 8, rank.generation);
-    assert_eq!(coordinator.train(one(&rank), 2), Directive::LoadBest { checkpoint: best.clone(), epoch: 1 });
+    assert_eq!(
+        coordinator.train(one(&rank), 2),
+        Directive::LoadBest {
+            checkpoint: best.clone(),
+            epoch: 1
+        }
+    );
     assert_eq!(coordinator.job("ants").run.training_end, Some(TrainingEnd::AllEpochs));
     // the epoch of test is the best one, whatever the rank calls it
-    let test = Pass::Evaluate { split: SplitName::Test, epoch: 77 };
+    let test = Pass::Evaluate {
+        split: SplitName::Test,
+        epoch: 77,
+    };
     assert_eq!(
         coordinator.refuse(Input::JobFinished { identity: rank.clone() }),
         "expected pass evaluate/test/1, found the end of the job"
     );
-    assert_eq!(coordinator.walk(one(&rank), test), Directive::Finish { best, best_epoch: 1 });
+    assert_eq!(
+        coordinator.walk(one(&rank), test),
+        Directive::Finish { best, best_epoch: 1 }
+    );
     assert!(coordinator.job("ants").run.evaluation(SplitName::Test, 1).is_some());
     coordinator.finish(&rank);
     assert_eq!(coordinator.job("ants").outcome(), Some(&Outcome::Succeeded));
@@ -170,12 +239,22 @@ fn old_checkpoints_are_dropped_but_never_the_best() {
     let mut kept = Vec::new();
     for epoch in 0..5 {
         coordinator.train(one(&rank), epoch);
-        deleted.extend(coordinator.take_effects().into_iter().filter_map(|effect| match effect {
-            Effect::DeleteCheckpoint { sha256, .. } => Some(sha256),
-            _ => None,
-        }));
+        deleted.extend(
+            coordinator
+                .take_effects()
+                .into_iter()
+                .filter_map(|effect| match effect {
+                    Effect::DeleteCheckpoint { sha256, .. } => Some(sha256),
+                    _ => None,
+                }),
+        );
         let checkpoints = &coordinator.job("ants").run.checkpoints;
-        kept.push(checkpoints.iter().map(|checkpoint| checkpoint.epochs_done).collect::<Vec<_>>());
+        kept.push(
+            checkpoints
+                .iter()
+                .map(|checkpoint| checkpoint.epochs_done)
+                .collect::<Vec<_>>(),
+        );
     }
     assert_eq!(kept, [vec![1], vec![1, 2], vec![1, 2, 3], vec![3, 4], vec![4, 5]]);
     let digest = |epochs: u32| Coordinator::checkpoint(epochs, 4 * u64::from(epochs), rank.generation).sha256;
@@ -194,7 +273,11 @@ fn training_stops_early_when_nothing_improves() {
     ];
     for (losses, patience, min_delta, trained, best) in table {
         let mut wanted = spec_of(6);
-        wanted.training.early_stopping = Some(EarlyStopping { metric: MetricName::Loss, patience, min_delta });
+        wanted.training.early_stopping = Some(EarlyStopping {
+            metric: MetricName::Loss,
+            patience,
+            min_delta,
+        });
         let mut coordinator = Coordinator::new();
         let rank = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION).remove(0);
         coordinator.losses = losses.to_vec();
@@ -207,8 +290,14 @@ fn training_stops_early_when_nothing_improves() {
             }
         };
         assert_eq!(epoch, trained, "{losses:?}");
-        assert!(matches!(next, Directive::LoadBest { epoch, .. } if epoch == best), "{losses:?}: {next:?}");
-        let stopped = matches!(coordinator.job("ants").run.training_end, Some(TrainingEnd::EarlyStopped { .. }));
+        assert!(
+            matches!(next, Directive::LoadBest { epoch, .. } if epoch == best),
+            "{losses:?}: {next:?}"
+        );
+        let stopped = matches!(
+            coordinator.job("ants").run.training_end,
+            Some(TrainingEnd::EarlyStopped { .. })
+        );
         assert_eq!(stopped, trained < 6);
     }
 }
@@ -235,12 +324,18 @@ fn artifacts_are_listed_and_a_second_one_of_a_name_replaces_the_first() {
         sha256: sha256(number),
         location: "coordinator".to_owned(),
     };
-    let store = |artifact| Input::ArtifactStored { identity: rank.clone(), artifact };
+    let store = |artifact| Input::ArtifactStored {
+        identity: rank.clone(),
+        artifact,
+    };
     coordinator.accept(store(artifact("head.safetensors", 1)));
     coordinator.accept(store(artifact("metrics.json", 2)));
     coordinator.accept(store(artifact("head.safetensors", 3)));
     let artifacts = &coordinator.job("ants").run.artifacts;
-    assert_eq!(artifacts, &[artifact("metrics.json", 2), artifact("head.safetensors", 3)]);
+    assert_eq!(
+        artifacts,
+        &[artifact("metrics.json", 2), artifact("head.safetensors", 3)]
+    );
     assert_eq!(
         coordinator.refuse(store(artifact("../head", 1))),
         "artifact.name: expected a plain file name, found `../head`"

@@ -1,0 +1,230 @@
+//! Plays the ranks of a gang, and the part of the shell that computes scores.
+
+use std::sync::Arc;
+
+use firn_core::identifiers::{Generation, RankIdentity};
+use firn_core::spec::JobSpec;
+use firn_core::state::*;
+use firn_core::{Directive, Effect, Input, Reject, Reply, ShardReport, StartRank, World};
+
+use super::{Coordinator, dataset, sha256};
+
+impl Coordinator {
+    /// Starts every rank that was asked for, without joining.
+    pub(crate) fn start_ranks(&mut self) -> Vec<RankIdentity> {
+        let mut starts = self.starts();
+        starts.sort_by_key(|start| start.rank);
+        for start in &starts {
+            let (worker, process) = (start.worker.clone(), start.process.clone());
+            self.accept(Input::RankStarted {
+                worker,
+                process,
+                pid: 100 + start.rank,
+            });
+        }
+        let identity = |start: StartRank| RankIdentity {
+            job: start.job,
+            process: start.process,
+            generation: start.generation,
+        };
+        starts.into_iter().map(identity).collect()
+    }
+
+    pub(crate) fn join(&mut self, identity: &RankIdentity) -> Result<Reply, Reject> {
+        let device = self.state.job(&identity.job).and_then(|job| {
+            job.gang()
+                .and_then(|gang| gang.member(&identity.process))
+                .map(|member| member.device.clone())
+        });
+        self.give(Input::RankJoined {
+            identity: identity.clone(),
+            ring_address: format!("{}:1", identity.process),
+            device: device.unwrap_or_default(),
+        })
+    }
+
+    /// Starts and joins every rank that was asked for; in rank order.
+    #[track_caller]
+    pub(crate) fn bring_up(&mut self) -> Vec<RankIdentity> {
+        let ranks = self.start_ranks();
+        for rank in &ranks {
+            self.join(rank).unwrap();
+        }
+        ranks
+    }
+
+    #[track_caller]
+    pub(crate) fn world(&self, identity: &RankIdentity) -> World {
+        firn_core::queries::world(&self.state, identity)
+            .unwrap()
+            .expect("the gang is complete")
+    }
+
+    pub(crate) fn register(&mut self, identity: &RankIdentity, dataset: Dataset) -> Reply {
+        self.accept(Input::DatasetRegistered {
+            identity: identity.clone(),
+            dataset: Arc::new(dataset),
+        })
+    }
+
+    pub(crate) fn request(&mut self, identity: &RankIdentity, pass: Pass) -> Result<Reply, Reject> {
+        self.give(Input::ShardRequested {
+            identity: identity.clone(),
+            pass,
+        })
+    }
+
+    pub(crate) fn complete(&mut self, identity: &RankIdentity, pass: Pass, shard: Shard) -> Result<Reply, Reject> {
+        let report = self.report(pass, shard);
+        self.give(Input::ShardCompleted {
+            identity: identity.clone(),
+            pass,
+            shard: shard.index,
+            report,
+        })
+    }
+
+    /// What an honest rank reports: every second sample is an ant, and everything is predicted right.
+    pub(crate) fn report(&self, pass: Pass, shard: Shard) -> ShardReport {
+        let samples = shard.end - shard.begin;
+        match pass {
+            Pass::Scan(_) => ShardReport::Scanned {
+                bytes_read: 100 * samples,
+                content_digest: format!("content of {}", shard.index),
+                corrupt: Vec::new(),
+            },
+            Pass::Evaluate { epoch, .. } => ShardReport::Evaluated {
+                samples,
+                loss_sum: samples as f64 * self.losses.get(epoch as usize).copied().unwrap_or(0.5),
+                confusion: vec![samples - samples / 2, 0, 0, samples / 2],
+                corrupt: Vec::new(),
+            },
+        }
+    }
+
+    /// The ranks walk over a pass in turns, until it is complete; what comes next.
+    #[track_caller]
+    pub(crate) fn walk(&mut self, ranks: &[RankIdentity], pass: Pass) -> Directive {
+        loop {
+            let mut waiting = 0;
+            for rank in ranks {
+                match self.request(rank, pass).unwrap() {
+                    Reply::Shard(shard) => {
+                        assert_eq!(self.complete(rank, pass, shard), Ok(Reply::ShardCounted));
+                    }
+                    Reply::Wait => waiting += 1,
+                    Reply::Complete(next) => return next,
+                    other => panic!("expected a shard, found {other:?}"),
+                }
+            }
+            let scored = self.score();
+            assert!(waiting < ranks.len() || scored, "everyone waits in {pass}");
+        }
+    }
+
+    /// Answers what the shell was asked to score.
+    pub(crate) fn score(&mut self) -> bool {
+        let mut any = false;
+        for effect in self.take_effects() {
+            match effect {
+                Effect::ScorePass { job, generation, pass } => {
+                    self.accept(Input::PassScored {
+                        job,
+                        generation,
+                        pass,
+                        roc_auc: Some(1.0),
+                    });
+                    any = true;
+                }
+                other => self.effects.push(other),
+            }
+        }
+        any
+    }
+
+    pub(crate) fn step(step: u64, epoch: u32) -> Step {
+        Step {
+            step,
+            epoch,
+            loss: 1.0 / (step + 1) as f64,
+            learning_rate: 0.1,
+            samples: 10,
+            gradient_norm: 1.0,
+            timing: StepTiming::default(),
+        }
+    }
+
+    pub(crate) fn commit(
+        &mut self,
+        identity: &RankIdentity,
+        epoch: u32,
+        steps: std::ops::Range<u64>,
+    ) -> Result<Reply, Reject> {
+        let steps = steps.map(|step| Self::step(step, epoch)).collect();
+        self.give(Input::StepsCommitted {
+            identity: identity.clone(),
+            steps,
+        })
+    }
+
+    pub(crate) fn checkpoint(epochs_done: u32, steps_done: u64, generation: Generation) -> Checkpoint {
+        Checkpoint {
+            epochs_done,
+            steps_done,
+            sha256: sha256(steps_done + 1_000_000 * generation.0),
+            size_bytes: 10,
+            location: None,
+        }
+    }
+
+    pub(crate) fn store(
+        &mut self,
+        identity: &RankIdentity,
+        epochs_done: u32,
+        steps_done: u64,
+    ) -> Result<Reply, Reject> {
+        let checkpoint = Self::checkpoint(epochs_done, steps_done, identity.generation);
+        self.give(Input::CheckpointStored {
+            identity: identity.clone(),
+            checkpoint,
+        })
+    }
+
+    /// Trains one epoch of four steps, stores its checkpoint and validates; what comes next.
+    #[track_caller]
+    pub(crate) fn train(&mut self, ranks: &[RankIdentity], epoch: u32) -> Directive {
+        let first = 4 * u64::from(epoch);
+        let begin = self.state.job(&ranks[0].job).unwrap().run.ledger.committed;
+        assert!(begin >= first);
+        self.commit(&ranks[0], epoch, begin..first + 4).unwrap();
+        self.store(&ranks[0], epoch + 1, first + 4).unwrap();
+        self.walk(ranks, Pass::validation(epoch))
+    }
+
+    /// Attaches workers, submits, and brings the job to its first training step.
+    pub(crate) fn training_job(&mut self, spec: JobSpec, splits: &[SplitName]) -> Vec<RankIdentity> {
+        for worker in 0..spec.resources.max_workers {
+            self.attach(&format!("w{worker}"), &["cpu"]);
+        }
+        self.submit(spec);
+        let ranks = self.bring_up();
+        self.prepare(&ranks, splits);
+        ranks
+    }
+
+    /// Registers and scans.
+    #[track_caller]
+    pub(crate) fn prepare(&mut self, ranks: &[RankIdentity], splits: &[SplitName]) {
+        for rank in ranks {
+            self.register(rank, dataset(splits));
+        }
+        for split in splits {
+            self.walk(ranks, Pass::Scan(*split));
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn finish(&mut self, rank: &RankIdentity) {
+        assert_eq!(self.accept(Input::JobFinished { identity: rank.clone() }), Reply::Done);
+    }
+}

@@ -1,0 +1,153 @@
+//! Specs, data sets and descriptions that are valid.
+
+use std::collections::BTreeMap;
+
+use firn_core::identifiers::{InstanceId, JobId, WorkerName};
+use firn_core::spec::*;
+use firn_core::state::*;
+use firn_core::{Reject, Reply};
+
+/// A spec that is valid: one worker, one epoch, batches of 10.
+pub(crate) fn spec(name: &str) -> JobSpec {
+    JobSpec {
+        name: name.to_owned(),
+        labels: BTreeMap::new(),
+        task: Task::Classification,
+        model: ModelSpec {
+            architecture: Architecture::Resnet18,
+            weights: None,
+            tokenizer: None,
+            freeze: Freeze::All,
+            head: HeadSpec { dropout: 0.0 },
+            pooling: Pooling::Mean,
+        },
+        data: DataSpec {
+            format: DataFormat::ImageFolder,
+            train: "/data/train".to_owned(),
+            validation: Some(SplitSource::Path("/data/val".to_owned())),
+            test: None,
+            preprocessing: Preprocessing::Text { max_length: None },
+            max_quarantined: 0,
+        },
+        training: TrainingSpec {
+            epochs: 1,
+            batch_size: 10,
+            micro_batch_size: None,
+            seed: 0,
+            optimizer: OptimizerSpec::Sgd {
+                learning_rate: 0.1,
+                weight_decay: 0.0,
+                momentum: 0.9,
+                nesterov: false,
+            },
+            schedule: ScheduleSpec {
+                shape: ScheduleShape::Constant,
+                warmup: Warmup::Steps(0),
+            },
+            loss: LossSpec {
+                label_smoothing: 0.0,
+                class_weights: ClassWeights::Uniform,
+            },
+            early_stopping: None,
+            best_metric: MetricName::Loss,
+            train_batch_norm: false,
+            max_gradient_norm: None,
+        },
+        resources: ResourcesSpec {
+            min_workers: 1,
+            max_workers: 1,
+            slots_per_worker: 1,
+            device: DeviceRequest::Auto,
+        },
+        max_restarts: 3,
+        artifacts: ArtifactsSpec {
+            folder: None,
+            merged_model: false,
+        },
+    }
+}
+
+/// A spec for so many workers.
+pub(crate) fn spec_on(name: &str, workers: u32) -> JobSpec {
+    let mut spec = spec(name);
+    spec.resources.min_workers = workers;
+    spec.resources.max_workers = workers;
+    spec
+}
+
+/// 35 training samples (4 batches of 10), 20 validation samples; 20 test samples if wanted.
+pub(crate) fn dataset(splits: &[SplitName]) -> Dataset {
+    let manifest = |&split: &SplitName| {
+        let class_counts = if split == SplitName::Train {
+            vec![20, 15]
+        } else {
+            vec![10, 10]
+        };
+        SplitManifest {
+            split,
+            samples: class_counts.iter().sum(),
+            class_counts,
+            digest: format!("{split}-files"),
+        }
+    };
+    Dataset {
+        classes: vec!["ants".to_owned(), "bees".to_owned()],
+        splits: splits.iter().map(manifest).collect(),
+        warnings: Vec::new(),
+    }
+}
+
+pub(crate) const TRAIN_AND_VALIDATION: [SplitName; 2] = [SplitName::Train, SplitName::Validation];
+pub(crate) const EVERY_SPLIT: [SplitName; 3] = SplitName::ALL;
+
+/// A digest as a checkpoint or an artifact has it.
+pub(crate) fn sha256(number: u64) -> String {
+    format!("{number:064x}")
+}
+
+pub(crate) fn job(name: &str) -> JobId {
+    JobId::from(name)
+}
+
+pub(crate) fn exit(ending: Ending) -> RankExit {
+    RankExit {
+        ending,
+        last_log_lines: vec!["last words".to_owned()],
+    }
+}
+
+pub(crate) fn description(name: &str, devices: &[&str]) -> WorkerDescription {
+    let slot = |(index, device): (u32, &&str)| Slot {
+        index,
+        device: (*device).to_owned(),
+        description: String::new(),
+        memory_bytes: 1 << 30,
+    };
+    WorkerDescription {
+        name: WorkerName::from(name),
+        host: format!("host-{name}"),
+        address: "127.0.0.1".to_owned(),
+        slots: (0..).zip(devices).map(slot).collect(),
+        version: "0.1.0".to_owned(),
+        instance: InstanceId::from("first"),
+    }
+}
+
+/// A sample that cannot be read.
+pub(crate) fn corrupt(split: SplitName, index: u64) -> QuarantinedSample {
+    QuarantinedSample {
+        split,
+        index,
+        sample: format!("bees/{index}.jpg"),
+        reason: "is empty".to_owned(),
+    }
+}
+
+/// The shard that was given.
+#[track_caller]
+pub(crate) fn shard(reply: Result<Reply, Reject>) -> Shard {
+    match reply {
+        Ok(Reply::Shard(shard)) => shard,
+        other => panic!("expected a shard, found {other:?}"),
+    }
+}
