@@ -21,7 +21,7 @@ build: tools libtorch ## Build the two binaries, target/release/firn and target/
 	@$(BUILD)
 
 test: build minilm python ## Run all tests (Rust and Python) and print how many passed
-	@python3 tests/everything.py
+	@$${PYTHON:-python3} tests/everything.py
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh

@@ -113,7 +113,7 @@ from_wheels() { # from_wheels PARTIAL KIND
         only=('!*/libtorch_cuda*' '!*/libc10_cuda*' '!*/libcaffe2_nvrtc*' '!*/libtorch_nvshmem*' '!*/libtorch.so'
             '!*/libnvperf*' '!*/libpcsamplingutil*' '!*/libcheckpoint*')
     else
-        need_space "$store" 14000 "libtorch $version with CUDA"
+        need_space "$store" 9000 "libtorch $version with CUDA"
     fi
     say "downloading libtorch $version ($kind) …"
     fetch_wheels "$here/libtorch-$kind.txt" "$partial.wheels"

@@ -12,7 +12,7 @@ run() { # run SPEC NAME
 }
 
 test_f1() {
-    python3 - "$folder/$1/metrics.json" <<'PYTHON'
+    "${PYTHON:-python3}" - "$folder/$1/metrics.json" <<'PYTHON'
 import json, sys
 print("{:.4f}".format(json.load(open(sys.argv[1]))["test"]["metrics"]["f1_macro"]))
 PYTHON
