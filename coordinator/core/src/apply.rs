@@ -22,10 +22,7 @@ pub fn apply(state: &mut State, record: &Record) {
         Event::CoordinatorStarted { epoch } => start(state, *epoch, at),
         Event::WorkerAttached(description) => attach(state, description, at),
         Event::WorkerLost { worker, reason } => lose(state, worker, *reason, at),
-        Event::WorkerForgotten { worker } => {
-            state.workers.remove(worker);
-            state.processes.retain(|_, process| process.worker != *worker);
-        }
+        Event::WorkerForgotten { worker } => forget(state, worker),
         Event::Job { job, event } => job::apply(state, job, event, at),
     }
 }
@@ -53,6 +50,12 @@ pub fn annotate(state: &mut State, note: &Note) {
             if soft.ending.contains(&process) {
                 soft.stop_sent.insert(process, at);
             }
+        }
+        Note::ProcessMissed { process, until } => {
+            soft.missing.entry(process).or_insert(until);
+        }
+        Note::ProcessFound { process } => {
+            soft.missing.remove(&process);
         }
         Note::Waiting {
             job,
@@ -128,4 +131,13 @@ fn lose(state: &mut State, name: &WorkerName, reason: LossReason, at: Now) {
             job::set_member_state(Arc::make_mut(job), id, &MemberState::Exited);
         }
     }
+}
+
+fn forget(state: &mut State, name: &WorkerName) {
+    state.workers.remove(name);
+    let State { processes, soft, .. } = state;
+    processes.retain(|_, process| process.worker != *name);
+    soft.ending.retain(|id| processes.contains_key(id));
+    soft.stop_sent.retain(|id, _| processes.contains_key(id));
+    soft.missing.retain(|id, _| processes.contains_key(id));
 }

@@ -27,7 +27,7 @@ use crate::input::Input;
 use crate::now::Now;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::state::State;
+use crate::state::{Job, Phase, State};
 use draft::Draft;
 
 /// Decides what follows from an input.
@@ -103,7 +103,12 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
 }
 
 /// Settles what the state alone calls for.
+///
+/// Agents come and go by the thousand while no job waits; then there is nothing to settle, and the state need not be copied to see it.
 fn settle(draft: &mut Draft<'_>) {
-    losses::settle(draft);
-    placing::settle(draft);
+    let is_open = |job: &Job| matches!(job.phase, Phase::Queued | Phase::Collapsing(_) | Phase::Restarting(_));
+    if draft.changes_jobs() || draft.base().jobs.values().any(|job| is_open(job)) {
+        losses::settle(draft);
+        placing::settle(draft);
+    }
 }

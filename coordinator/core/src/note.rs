@@ -46,6 +46,18 @@ pub enum Note {
         /// When.
         at: Now,
     },
+    /// An agent came back without a process; the news of its end may be on the way.
+    ProcessMissed {
+        /// Which.
+        process: ProcessId,
+        /// Until when it is waited for.
+        until: Now,
+    },
+    /// An agent has a process that it seemed to have lost.
+    ProcessFound {
+        /// Which.
+        process: ProcessId,
+    },
     /// Why a job waits, or that it no longer does.
     Waiting {
         /// Which.

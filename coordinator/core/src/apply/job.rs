@@ -339,6 +339,7 @@ fn change_soft(soft: &mut Soft, processes: &BTreeMap<ProcessId, Process>, job: &
         JobEvent::RankExited { process, .. } => {
             soft.ending.remove(process);
             soft.stop_sent.remove(process);
+            soft.missing.remove(process);
         }
         JobEvent::Ended { .. } => {
             soft.waiting.remove(&job.id);

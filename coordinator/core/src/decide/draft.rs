@@ -63,6 +63,11 @@ impl<'a> Draft<'a> {
         ahead
     }
 
+    /// Whether anything was decided about a job.
+    pub(super) fn changes_jobs(&self) -> bool {
+        self.records.iter().any(|record| record.job().is_some())
+    }
+
     pub(super) fn record(&mut self, event: Event) {
         self.records.push(Record { at: self.now, event });
     }

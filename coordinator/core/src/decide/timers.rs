@@ -7,7 +7,7 @@ use crate::note::Note;
 use crate::now::Now;
 use crate::record::Event;
 use crate::reply::Reply;
-use crate::state::{Gang, Job, LossReason, MemberState, Phase, Process, RunningGang, State};
+use crate::state::{Ending, Gang, Job, LossReason, MemberState, Phase, Process, RankExit, RunningGang, State};
 
 /// Beyond the grace period, before an agent is reminded of a process that it was told to end.
 const REMINDER: u64 = 1_000;
@@ -47,6 +47,18 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
             Due::Restart => {}
         }
     }
+    let missing = draft.state().soft.missing.iter();
+    let gone: Vec<ProcessId> = missing
+        .filter(|(_, until)| **until <= now)
+        .map(|(id, _)| id.clone())
+        .collect();
+    for process in gone {
+        let exit = RankExit {
+            ending: Ending::Vanished,
+            last_log_lines: Vec::new(),
+        };
+        losses::learn_exit(draft, &process, exit);
+    }
     let state = draft.state();
     let due: Vec<(ProcessId, bool)> = state
         .soft
@@ -77,6 +89,7 @@ pub fn deadline(state: &State) -> Option<Now> {
         .ending
         .iter()
         .filter_map(|id| process_deadline(state, id, state.processes.get(id)?));
+    let missing = state.soft.missing.values().copied();
     state
         .soft
         .leases
@@ -84,6 +97,7 @@ pub fn deadline(state: &State) -> Option<Now> {
         .into_iter()
         .chain(jobs)
         .chain(processes)
+        .chain(missing)
         .min()
 }
 

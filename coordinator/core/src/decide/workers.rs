@@ -10,9 +10,7 @@ use crate::note::Note;
 use crate::record::{Event, JobEvent};
 use crate::reject::Reject;
 use crate::reply::{Reply, Welcome};
-use crate::state::{
-    Ending, LivingProcess, LossReason, Outcome, Phase, Process, RankExit, State, Worker, WorkerDescription,
-};
+use crate::state::{LivingProcess, LossReason, Outcome, Phase, Process, RankExit, State, Worker, WorkerDescription};
 
 pub(super) fn attach(
     draft: &mut Draft<'_>,
@@ -89,7 +87,7 @@ enum Fate {
     Stop,
     /// It is left over from a formation that the worker missed.
     Kill,
-    /// It is over.
+    /// It is over; how it ended may be told yet.
     Gone,
     /// Its job has succeeded; it ends by itself.
     Leave,
@@ -116,6 +114,9 @@ fn reconcile(
         .map(|living| living.process.clone())
         .collect();
     for (id, process) in state.processes.iter().filter(|(_, process)| here(process)) {
+        if pid(id).is_some() && state.soft.missing.contains_key(id) {
+            draft.note(Note::ProcessFound { process: id.clone() });
+        }
         match fate(state, (id, process), pid(id), was_attached) {
             Fate::Runs(None) | Fate::Leave => {}
             Fate::Runs(Some(pid)) => {
@@ -136,11 +137,11 @@ fn reconcile(
                 unwanted.push(id.clone());
             }
             Fate::Gone => {
-                let exit = RankExit {
-                    ending: Ending::Vanished,
-                    last_log_lines: Vec::new(),
-                };
-                losses::learn_exit(draft, id, exit);
+                let until = draft.now() + state.settings.exit_grace;
+                draft.note(Note::ProcessMissed {
+                    process: id.clone(),
+                    until,
+                });
             }
         }
     }

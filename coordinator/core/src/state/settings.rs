@@ -13,6 +13,8 @@ pub struct Settings {
     pub stop_grace: u64,
     /// A rank that said that it cannot go on is stopped if it still lives after this.
     pub report_grace: u64,
+    /// An agent that came back without a rank has so long to tell how it ended; then it counts as gone.
+    pub exit_grace: u64,
     /// Ranks of a job that succeeded are stopped if they still live after this.
     pub linger: u64,
     /// Wait before the second restart; doubled for each further one. The first restart does not wait.
@@ -33,6 +35,7 @@ impl Default for Settings {
             start_timeout: 300_000,
             stop_grace: 10_000,
             report_grace: 10_000,
+            exit_grace: 2_000,
             linger: 10_000,
             restart_backoff: 1_000,
             restart_backoff_limit: 60_000,

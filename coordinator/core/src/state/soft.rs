@@ -22,6 +22,8 @@ pub struct Soft {
     pub shard_leases: BTreeMap<(JobId, Pass), BTreeMap<u32, ProcessId>>,
     /// When each stop request was sent last.
     pub stop_sent: BTreeMap<ProcessId, Now>,
+    /// Processes that their agents came back without, and until when the news of their ends may still come.
+    pub missing: BTreeMap<ProcessId, Now>,
     /// Why each waiting job waits.
     pub waiting: BTreeMap<JobId, Arc<str>>,
     /// Jobs for which a timer runs: those that start, that wait for a restart, or a rank of which said that it cannot go on.

@@ -79,6 +79,7 @@ fn a_gang_that_came_down_while_the_coordinator_was_away_is_formed_again() {
     };
     coordinator.attach_with(description("w0", &["cpu"]), &[living]);
     coordinator.attach_with(description("w1", &["cpu"]), &[]);
+    coordinator.live(2_000);
     assert_eq!(coordinator.stops(), [ranks[0].process.clone()]);
     coordinator.crash();
     // the stop is asked for again, and the exit that is told twice counts once

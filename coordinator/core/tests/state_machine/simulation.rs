@@ -1,7 +1,7 @@
 //! Chaos: random stories of agents that die, ranks that exit, messages that are late, repeated or stale, and a coordinator that is killed.
 //!
 //! The world outside is a model of agents, processes and a shell. After every action the invariants hold; and when the faults stop, every
-//! job ends. A case that fails prints what happened.
+//! job ends. A case that fails prints what happened. `PROPTEST_CASES` makes the run longer.
 
 mod invariants;
 mod outside;
@@ -34,7 +34,7 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_invariants_hold_and_every_job_ends(actions in prop::collection::vec(action(), 1..600)) {

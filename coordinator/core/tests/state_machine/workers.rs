@@ -236,11 +236,46 @@ fn a_rank_that_its_agent_has_lost_counts_as_exited() {
     let mut coordinator = Coordinator::new();
     coordinator.training_job(spec("ants"), &TRAIN_AND_VALIDATION);
     coordinator.attach("w0", &["cpu"]);
+    coordinator.live(1_999);
+    assert!(matches!(coordinator.job("ants").phase, Phase::Running(_)));
+    coordinator.live(1);
     assert_eq!(
         coordinator.job("ants").losses[0].cause.failure.message,
         "rank 0 on host-w0 is gone: its agent came back without it"
     );
     assert_eq!(coordinator.job("ants").generation.0, 2);
+}
+
+#[test]
+fn an_exit_that_is_told_after_the_agent_came_back_keeps_its_cause() {
+    let mut coordinator = Coordinator::new();
+    let rank = coordinator.training_job(spec("ants"), &TRAIN_AND_VALIDATION).remove(0);
+    coordinator.crash();
+    coordinator.attach("w0", &["cpu"]);
+    coordinator.live(100);
+    coordinator.exited(&rank, Ending::Exited(10));
+    let failure = coordinator.failure("ants");
+    assert_eq!(
+        failure.message,
+        "rank 0 on host-w0 cannot run this job; its log says why"
+    );
+    assert_eq!(failure.last_log_lines, ["last words"]);
+    coordinator.live(10_000);
+    assert!(coordinator.state.soft.missing.is_empty());
+}
+
+#[test]
+fn a_rank_that_its_agent_only_seemed_to_have_lost_goes_on() {
+    let mut coordinator = Coordinator::new();
+    let rank = coordinator.training_job(spec("ants"), &TRAIN_AND_VALIDATION).remove(0);
+    coordinator.attach("w0", &["cpu"]);
+    let living = LivingProcess {
+        process: rank.process,
+        pid: 100,
+    };
+    coordinator.attach_with(description("w0", &["cpu"]), &[living]);
+    coordinator.live(10_000);
+    assert!(matches!(coordinator.job("ants").phase, Phase::Running(_)));
 }
 
 #[test]
