@@ -183,6 +183,14 @@ fn models_and_their_cuts_are_checked() {
         }),
         "spec.training.batchNorm: must be `eval`: `bert` has no BatchNorm layers"
     );
+    assert_eq!(
+        said(images(), |spec| {
+            spec.training.train_batch_norm = true;
+            spec.model.freeze = Freeze::Nothing;
+        }),
+        "spec.training.batchNorm: must be `eval` on more than one rank: each would normalise by its own part of the batch, and the result would \
+         depend on their number"
+    );
 }
 
 #[test]

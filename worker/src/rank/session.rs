@@ -165,9 +165,11 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Samples of a micro-batch: what the spec says, else what keeps a CPU's caches and a GPU's cores busy.
+    /// Samples of a micro-batch: what the spec says, else what keeps a CPU's caches and a GPU's cores busy. Where BatchNorm trains, the
+    /// statistics are those of the whole batch.
     pub(super) fn micro_batch(&self) -> usize {
         let chosen = match (self.spec.training.micro_batch_size, self.gang.device) {
+            _ if self.spec.training.train_batch_norm => self.spec.training.batch_size,
             (Some(size), _) => size,
             (None, tch::Device::Cpu) => 16,
             (None, _) => 256,

@@ -331,14 +331,33 @@ fn validation_rules(spec: &JobSpec, violations: &mut Violations) {
         }
     }
     if training.train_batch_norm {
-        let architecture = spec.model.architecture;
-        violations.require(architecture.has_batch_norm(), "spec.training.batchNorm", || {
-            format!("must be `eval`: `{}` has no BatchNorm layers", architecture.word())
-        });
-        violations.require(spec.model.freeze != Freeze::All, "spec.training.batchNorm", || {
-            "must be `eval` when freeze.through is `all`: no BatchNorm layer is above the cut".to_owned()
-        });
+        trained_batch_norm(spec, violations);
     }
+}
+
+/// BatchNorm that trains needs layers to train, and the whole batch in one place.
+fn trained_batch_norm(spec: &JobSpec, violations: &mut Violations) {
+    let architecture = spec.model.architecture;
+    if !architecture.has_batch_norm() {
+        let message = format!("must be `eval`: `{}` has no BatchNorm layers", architecture.word());
+        violations.add("spec.training.batchNorm", message);
+    } else if spec.model.freeze == Freeze::All {
+        let message = "must be `eval` when freeze.through is `all`: no BatchNorm layer is above the cut";
+        violations.add("spec.training.batchNorm", message.to_owned());
+    } else if spec.resources.max_workers != 1 || spec.resources.slots_per_worker != 1 {
+        let message = "must be `eval` on more than one rank: each would normalise by its own part of the batch, and the result would depend \
+                       on their number";
+        violations.add("spec.training.batchNorm", message.to_owned());
+    }
+    let (micro, batch) = (spec.training.micro_batch_size, spec.training.batch_size);
+    violations.require(
+        micro.is_none_or(|size| size >= batch),
+        "spec.training.microBatchSize",
+        || {
+            "must not be below batchSize when batchNorm is `train`: the statistics are those of the whole batch"
+                .to_owned()
+        },
+    );
 }
 
 fn resources(spec: &JobSpec, violations: &mut Violations) {

@@ -151,7 +151,7 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
             TrainingSpec {
                 epochs,
                 batch_size,
-                micro_batch_size,
+                micro_batch_size: micro_batch_size.filter(|_| !(batch_norm && may_train_batch_norm)),
                 seed,
                 optimizer,
                 schedule,
@@ -165,12 +165,12 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
     )
 }
 
-fn resources() -> impl Strategy<Value = ResourcesSpec> {
-    (1u32..5, 0u32..4, 1u32..9, word::<DeviceRequest>()).prop_map(|(min_workers, more, slots_per_worker, device)| {
+fn resources(one_rank: bool) -> impl Strategy<Value = ResourcesSpec> {
+    (1u32..5, 0u32..4, 1u32..9, word::<DeviceRequest>()).prop_map(move |(min_workers, more, slots, device)| {
         ResourcesSpec {
-            min_workers,
-            max_workers: min_workers + more,
-            slots_per_worker,
+            min_workers: if one_rank { 1 } else { min_workers },
+            max_workers: if one_rank { 1 } else { min_workers + more },
+            slots_per_worker: if one_rank { 1 } else { slots },
             device,
         }
     })
@@ -206,9 +206,10 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
         })
         .prop_flat_map(|(model, data, training)| {
             let labels = prop::collection::btree_map("[a-z]{1,6}", ".{0,12}", 0..3);
+            let one_rank = training.train_batch_norm;
             (
                 Just((model, data, training)),
-                resources(),
+                resources(one_rank),
                 labels,
                 "[a-z0-9]{1,9}",
                 0u32..100,
