@@ -9,7 +9,11 @@ use futures::Stream;
 use tokio::io::AsyncReadExt as _;
 use tonic::Status;
 
-use super::{context::Context, refusal::{rejected, stopping}, wire::checkpoint::COORDINATOR};
+use super::{
+    context::Context,
+    refusal::{rejected, stopping},
+    wire::checkpoint::COORDINATOR,
+};
 use crate::artifacts::FileKind;
 
 /// Bytes of one message.
@@ -19,7 +23,11 @@ const CHUNK: usize = 256 * 1024;
 pub(super) type ChunkStream = Pin<Box<dyn Stream<Item = Result<DownloadChunk, Status>> + Send>>;
 
 /// A checkpoint that exists, for a rank of the present formation.
-pub(super) async fn checkpoint(context: &Context, identity: RankIdentity, sha256: String) -> Result<ChunkStream, Status> {
+pub(super) async fn checkpoint(
+    context: &Context,
+    identity: RankIdentity,
+    sha256: String,
+) -> Result<ChunkStream, Status> {
     let job = context.job(&identity.job).await?;
     if job.generation != identity.generation {
         return Err(rejected(&Reject::StaleGeneration {
@@ -43,9 +51,17 @@ pub(super) async fn artifact(context: &Context, job: &str, name: &str) -> Result
     };
     if artifact.location != COORDINATOR {
         let location = &artifact.location;
-        return Err(Status::failed_precondition(format!("the coordinator does not keep `{name}`: it lies at {location}")));
+        return Err(Status::failed_precondition(format!(
+            "the coordinator does not keep `{name}`: it lies at {location}"
+        )));
     }
-    read(context, job.id.to_string(), FileKind::Artifact(artifact.name.clone()), artifact.sha256.clone()).await
+    read(
+        context,
+        job.id.to_string(),
+        FileKind::Artifact(artifact.name.clone()),
+        artifact.sha256.clone(),
+    )
+    .await
 }
 
 async fn read(context: &Context, job: String, kind: FileKind, sha256: String) -> Result<ChunkStream, Status> {

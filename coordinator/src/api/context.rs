@@ -8,10 +8,7 @@ use std::{
     },
 };
 
-use firn_core::{
-    identifiers::JobId,
-    state::Job,
-};
+use firn_core::{identifiers::JobId, state::Job};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -65,7 +62,11 @@ impl Ending {
     }
 
     pub(super) fn takes_jobs(&self) -> Result<(), Status> {
-        if self.refusing.load(Ordering::SeqCst) { Err(stopping()) } else { Ok(()) }
+        if self.refusing.load(Ordering::SeqCst) {
+            Err(stopping())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -82,7 +83,10 @@ impl Context {
     /// A job as it is now.
     pub(super) async fn job(&self, job: &JobId) -> Result<Arc<Job>, Status> {
         let asked = job.clone();
-        let found = self.engine.ask(move |state| state.jobs.get(&asked).map(Arc::clone)).await?;
+        let found = self
+            .engine
+            .ask(move |state| state.jobs.get(&asked).map(Arc::clone))
+            .await?;
         found.ok_or_else(|| rejected(&firn_core::Reject::JobNotFound { job: job.clone() }))
     }
 
@@ -92,7 +96,9 @@ impl Context {
         work: impl FnOnce(&ArtifactStore) -> Result<T, ArtifactError> + Send + 'static,
     ) -> Result<T, Status> {
         let store = self.store.clone();
-        let done = tokio::task::spawn_blocking(move || work(&store)).await.expect("work on files does not panic");
+        let done = tokio::task::spawn_blocking(move || work(&store))
+            .await
+            .expect("work on files does not panic");
         Ok(done?)
     }
 }

@@ -100,7 +100,10 @@ pub(crate) fn metrics_json(job: &Job) -> String {
     let classes = classes(job);
     let run = &job.run;
     let of = |split| run.best_epoch.and_then(|epoch| run.evaluation(split, epoch));
-    let validations = run.evaluations.iter().filter(|evaluation| evaluation.split == SplitName::Validation);
+    let validations = run
+        .evaluations
+        .iter()
+        .filter(|evaluation| evaluation.split == SplitName::Validation);
     let document = MetricsDocument {
         job: job_name(&job.id),
         classes,
@@ -129,7 +132,10 @@ pub(crate) fn metrics_json(job: &Job) -> String {
 }
 
 fn classes(job: &Job) -> &[String] {
-    job.run.dataset.as_ref().map_or(&[], |registered| &registered.dataset.classes)
+    job.run
+        .dataset
+        .as_ref()
+        .map_or(&[], |registered| &registered.dataset.classes)
 }
 
 fn evaluation_document<'a>(evaluation: &'a Evaluation, classes: &'a [String]) -> EvaluationDocument<'a> {
@@ -162,7 +168,10 @@ fn quarantined_document(sample: &QuarantinedSample) -> QuarantinedDocument<'_> {
 fn training_loss(job: &Job, epoch: u32) -> Option<f64> {
     let steps = job.run.ledger.epochs.get(&epoch)?;
     let samples: f64 = steps.iter().map(|committed| f64::from(committed.step.samples)).sum();
-    let loss: f64 = steps.iter().map(|committed| committed.step.loss * f64::from(committed.step.samples)).sum();
+    let loss: f64 = steps
+        .iter()
+        .map(|committed| committed.step.loss * f64::from(committed.step.samples))
+        .sum();
     (samples > 0.0).then(|| loss / samples)
 }
 
@@ -201,8 +210,14 @@ fn step_document(committed: &CommittedStep) -> StepDocument {
 pub(crate) fn write_all(store: &ArtifactStore, job: &Job) -> Result<Vec<Artifact>, ArtifactError> {
     let id = job.id.as_str();
     let mut written = vec![
-        artifact("metrics.json", store.write_artifact(id, "metrics.json", metrics_json(job).as_bytes())?),
-        artifact("history.jsonl", store.write_artifact(id, "history.jsonl", history_jsonl(job).as_bytes())?),
+        artifact(
+            "metrics.json",
+            store.write_artifact(id, "metrics.json", metrics_json(job).as_bytes())?,
+        ),
+        artifact(
+            "history.jsonl",
+            store.write_artifact(id, "history.jsonl", history_jsonl(job).as_bytes())?,
+        ),
     ];
     for split in [SplitName::Validation, SplitName::Test] {
         let Some(epoch) = job.run.best_epoch else { continue };

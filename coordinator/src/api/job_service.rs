@@ -57,7 +57,10 @@ impl Jobs {
 /// A job as it is and as it is shown. It is rendered off the engine: only cheap copies are made there.
 async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(Arc<Job>, proto::FineTuneJob), Status> {
     let asked = job.clone();
-    let found = context.engine.ask(move |state| job_status::glance(state, &asked)).await?;
+    let found = context
+        .engine
+        .ask(move |state| job_status::glance(state, &asked))
+        .await?;
     let glance = found.ok_or_else(|| super::refusal::rejected(&firn_core::Reject::JobNotFound { job: job.clone() }))?;
     let shown = job_status::job_to_wire(&glance, detail, context.clock.now());
     Ok((glance.job, shown))
@@ -65,20 +68,36 @@ async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(Arc<Job
 
 fn request_id(text: String) -> Result<Option<RequestId>, Status> {
     if text.len() > LONGEST_REQUEST_ID {
-        return Err(invalid("request_id", format!("expected at most {LONGEST_REQUEST_ID} bytes, found {}", text.len())));
+        return Err(invalid(
+            "request_id",
+            format!("expected at most {LONGEST_REQUEST_ID} bytes, found {}", text.len()),
+        ));
     }
     Ok((!text.is_empty()).then(|| RequestId::from(text)))
 }
 
 #[tonic::async_trait]
 impl JobService for Jobs {
-    async fn create_job(&self, request: Request<proto::CreateJobRequest>) -> Result<Response<proto::FineTuneJob>, Status> {
+    async fn create_job(
+        &self,
+        request: Request<proto::CreateJobRequest>,
+    ) -> Result<Response<proto::FineTuneJob>, Status> {
         self.context.ending.takes_jobs()?;
         let request = request.into_inner();
-        let job = request.job.ok_or_else(|| invalid("job", "expected a job, found none"))?;
+        let job = request
+            .job
+            .ok_or_else(|| invalid("job", "expected a job, found none"))?;
         let spec = wire::job_spec(&job).map_err(|violations| wire::invalid_job(&violations))?;
         let request = request_id(request.request_id)?;
-        match self.context.engine.tell(Input::Submit { spec: spec.into(), request }).await? {
+        match self
+            .context
+            .engine
+            .tell(Input::Submit {
+                spec: spec.into(),
+                request,
+            })
+            .await?
+        {
             Reply::Submitted(job) => {
                 info!(%job, "a job was submitted");
                 self.show(&job, Detail::Whole).await.map(Response::new)
@@ -92,13 +111,21 @@ impl JobService for Jobs {
         self.show(&job, Detail::Whole).await.map(Response::new)
     }
 
-    async fn list_jobs(&self, request: Request<proto::ListJobsRequest>) -> Result<Response<proto::ListJobsResponse>, Status> {
-        listing::list(&self.context, &request.into_inner()).await.map(Response::new)
+    async fn list_jobs(
+        &self,
+        request: Request<proto::ListJobsRequest>,
+    ) -> Result<Response<proto::ListJobsResponse>, Status> {
+        listing::list(&self.context, &request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     type WatchJobStream = Pin<Box<dyn Stream<Item = Result<proto::FineTuneJob, Status>> + Send>>;
 
-    async fn watch_job(&self, request: Request<proto::WatchJobRequest>) -> Result<Response<Self::WatchJobStream>, Status> {
+    async fn watch_job(
+        &self,
+        request: Request<proto::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
         let job = job_id("name", &request.into_inner().name)?;
         let context = self.context.clone();
         let mut changes = context.engine.changes(&job);
@@ -123,7 +150,10 @@ impl JobService for Jobs {
         })))
     }
 
-    async fn cancel_job(&self, request: Request<proto::CancelJobRequest>) -> Result<Response<proto::FineTuneJob>, Status> {
+    async fn cancel_job(
+        &self,
+        request: Request<proto::CancelJobRequest>,
+    ) -> Result<Response<proto::FineTuneJob>, Status> {
         let request = request.into_inner();
         let job = job_id("name", &request.name)?;
         // Cancelling twice is cancelling once, so the id only has to be well formed.
@@ -139,11 +169,19 @@ impl JobService for Jobs {
 
     type StreamLogsStream = LogStream;
 
-    async fn stream_logs(&self, request: Request<proto::StreamLogsRequest>) -> Result<Response<Self::StreamLogsStream>, Status> {
-        log_lines::stream(&self.context, request.into_inner()).await.map(Response::new)
+    async fn stream_logs(
+        &self,
+        request: Request<proto::StreamLogsRequest>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
+        log_lines::stream(&self.context, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
-    async fn list_steps(&self, request: Request<proto::ListStepsRequest>) -> Result<Response<proto::ListStepsResponse>, Status> {
+    async fn list_steps(
+        &self,
+        request: Request<proto::ListStepsRequest>,
+    ) -> Result<Response<proto::ListStepsResponse>, Status> {
         let request = request.into_inner();
         let job = self.context.job(&job_id("name", &request.name)?).await?;
         let size = match request.page_size as usize {
@@ -151,7 +189,9 @@ impl JobService for Jobs {
             size => size.min(MOST_STEPS),
         };
         let steps = job.run.ledger.from_step(request.first_step).take(size);
-        Ok(Response::new(proto::ListStepsResponse { steps: steps.map(|committed| step_to_wire(&committed.step)).collect() }))
+        Ok(Response::new(proto::ListStepsResponse {
+            steps: steps.map(|committed| step_to_wire(&committed.step)).collect(),
+        }))
     }
 
     async fn list_artifacts(
@@ -159,7 +199,9 @@ impl JobService for Jobs {
         request: Request<proto::ListArtifactsRequest>,
     ) -> Result<Response<proto::ListArtifactsResponse>, Status> {
         let job = self.context.job(&job_id("name", &request.into_inner().name)?).await?;
-        Ok(Response::new(proto::ListArtifactsResponse { artifacts: job.run.artifacts.iter().map(artifact_to_wire).collect() }))
+        Ok(Response::new(proto::ListArtifactsResponse {
+            artifacts: job.run.artifacts.iter().map(artifact_to_wire).collect(),
+        }))
     }
 
     type DownloadArtifactStream = ChunkStream;
@@ -169,10 +211,15 @@ impl JobService for Jobs {
         request: Request<proto::DownloadArtifactRequest>,
     ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
         let request = request.into_inner();
-        chunks::artifact(&self.context, &request.name, &request.artifact).await.map(Response::new)
+        chunks::artifact(&self.context, &request.name, &request.artifact)
+            .await
+            .map(Response::new)
     }
 
-    async fn list_workers(&self, _: Request<proto::ListWorkersRequest>) -> Result<Response<proto::ListWorkersResponse>, Status> {
+    async fn list_workers(
+        &self,
+        _: Request<proto::ListWorkersRequest>,
+    ) -> Result<Response<proto::ListWorkersResponse>, Status> {
         let workers = self.context.engine.ask(workers_to_wire).await?;
         Ok(Response::new(proto::ListWorkersResponse { workers }))
     }

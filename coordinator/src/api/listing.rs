@@ -15,7 +15,10 @@ use super::{
 const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
 
-pub(super) async fn list(context: &Context, request: &proto::ListJobsRequest) -> Result<proto::ListJobsResponse, Status> {
+pub(super) async fn list(
+    context: &Context,
+    request: &proto::ListJobsRequest,
+) -> Result<proto::ListJobsResponse, Status> {
     let size = match request.page_size as usize {
         0 => DEFAULT_PAGE,
         size => size.min(LARGEST_PAGE),
@@ -24,9 +27,17 @@ pub(super) async fn list(context: &Context, request: &proto::ListJobsRequest) ->
     let (glances, is_last) = context
         .engine
         .ask(move |state| {
-            let mut jobs: Vec<&Job> = state.jobs.values().map(AsRef::as_ref).filter(|job| job.sequence < below).collect();
+            let mut jobs: Vec<&Job> = state
+                .jobs
+                .values()
+                .map(AsRef::as_ref)
+                .filter(|job| job.sequence < below)
+                .collect();
             jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.sequence));
-            let page = jobs.iter().take(size).filter_map(|job| job_status::glance(state, &job.id));
+            let page = jobs
+                .iter()
+                .take(size)
+                .filter_map(|job| job_status::glance(state, &job.id));
             (page.collect::<Vec<_>>(), jobs.len() <= size)
         })
         .await?;
@@ -35,7 +46,10 @@ pub(super) async fn list(context: &Context, request: &proto::ListJobsRequest) ->
         _ => String::new(),
     };
     let now = context.clock.now();
-    let jobs = glances.iter().map(|glance| job_status::job_to_wire(glance, Detail::Overview, now)).collect();
+    let jobs = glances
+        .iter()
+        .map(|glance| job_status::job_to_wire(glance, Detail::Overview, now))
+        .collect();
     Ok(proto::ListJobsResponse { jobs, next_page_token })
 }
 
@@ -48,7 +62,12 @@ fn parse_token(token: &str) -> Result<u64, Status> {
         return Ok(u64::MAX);
     }
     let sequence = token.strip_prefix("before-").and_then(|sequence| sequence.parse().ok());
-    sequence.ok_or_else(|| invalid("page_token", format!("expected the next_page_token of an earlier answer, found `{token}`")))
+    sequence.ok_or_else(|| {
+        invalid(
+            "page_token",
+            format!("expected the next_page_token of an earlier answer, found `{token}`"),
+        )
+    })
 }
 
 #[cfg(test)]

@@ -65,6 +65,9 @@ fn to_wire(line: StoredLine) -> proto::LogLine {
         generation: line.generation,
         stream: line.stream,
         text: line.text,
-        time: Some(prost_types::Timestamp { seconds: line.seconds, nanos: line.nanos }),
+        time: Some(prost_types::Timestamp {
+            seconds: line.seconds,
+            nanos: line.nanos,
+        }),
     }
 }

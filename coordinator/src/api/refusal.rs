@@ -80,7 +80,11 @@ pub(crate) fn unexpected(reply: &Reply) -> Status {
     match reply {
         Reply::JobFailed(failure) => {
             let details = ErrorDetails::with_error_info("JOB_FAILED", DOMAIN, HashMap::new());
-            Status::with_error_details(Code::FailedPrecondition, format!("the job has failed: {}", failure.message), details)
+            Status::with_error_details(
+                Code::FailedPrecondition,
+                format!("the job has failed: {}", failure.message),
+                details,
+            )
         }
         reply => {
             error!(?reply, "the core answered with something that this call cannot pass on");
@@ -120,7 +124,11 @@ mod tests {
 
     #[test]
     fn a_stale_generation_is_aborted_with_a_reason_for_programs() {
-        let reject = Reject::StaleGeneration { job: "j".into(), expected: Generation(3), found: Generation(2) };
+        let reject = Reject::StaleGeneration {
+            job: "j".into(),
+            expected: Generation(3),
+            found: Generation(2),
+        };
         let status = rejected(&reject);
         assert_eq!(status.code(), Code::Aborted);
         assert_eq!(status.message(), "expected generation 3 of jobs/j, found 2");
@@ -131,6 +139,9 @@ mod tests {
     fn a_wrong_field_is_named_for_programs() {
         let status = invalid("page_token", "expected a token of an earlier answer");
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "page_token");
+        assert_eq!(
+            status.get_details_bad_request().unwrap().field_violations[0].field,
+            "page_token"
+        );
     }
 }

@@ -54,7 +54,10 @@ struct Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         info!(worker = %self.worker, stream = self.stream.0, "an agent's stream has ended");
-        self.engine.tell_later(Input::AgentDetached { worker: self.worker.clone(), stream: self.stream });
+        self.engine.tell_later(Input::AgentDetached {
+            worker: self.worker.clone(),
+            stream: self.stream,
+        });
     }
 }
 
@@ -112,7 +115,11 @@ enum Event {
     End,
 }
 
-async fn next_event(context: &Context, outbox: &mut Outbox, messages: &mut Streaming<AgentMessage>) -> Result<Event, Status> {
+async fn next_event(
+    context: &Context,
+    outbox: &mut Outbox,
+    messages: &mut Streaming<AgentMessage>,
+) -> Result<Event, Status> {
     tokio::select! {
         () = context.ending.streams().cancelled() => Err(stopping()),
         waiting = outbox.next() => {
@@ -142,14 +149,22 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
     let mut done = Next::Nothing;
     let input = match message.message {
         Some(Message::Heartbeat(_)) => Input::AgentHeartbeat { worker, stream },
-        Some(Message::RankStarted(started)) => {
-            Input::RankStarted { worker, process: started.process_id.into(), pid: started.pid }
-        }
+        Some(Message::RankStarted(started)) => Input::RankStarted {
+            worker,
+            process: started.process_id.into(),
+            pid: started.pid,
+        },
         Some(Message::RankExited(exited)) => {
             let process = ProcessId::from(exited.process_id.as_str());
             // Recorded by then, or of no interest: either way the agent need not say it again.
-            done = Next::Send(Command::ExitAck(proto::ExitAck { process_id: exited.process_id.clone() }));
-            Input::RankExited { worker, process, exit: exit_from_wire(exited) }
+            done = Next::Send(Command::ExitAck(proto::ExitAck {
+                process_id: exited.process_id.clone(),
+            }));
+            Input::RankExited {
+                worker,
+                process,
+                exit: exit_from_wire(exited),
+            }
         }
         Some(Message::Logs(batch)) => return store_lines(context, batch).await.map(Next::Send),
         Some(Message::Leaving(_)) => {
@@ -162,9 +177,9 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
     };
     match context.engine.tell(input).await {
         Ok(_) => Ok(done),
-        Err(refusal @ (Refusal::Stopped(_) | Refusal::Reject(Reject::WorkerLost { .. } | Reject::StaleStream { .. }))) => {
-            Err(refusal.into())
-        }
+        Err(
+            refusal @ (Refusal::Stopped(_) | Refusal::Reject(Reject::WorkerLost { .. } | Reject::StaleStream { .. })),
+        ) => Err(refusal.into()),
         Err(Refusal::Reject(reject)) => {
             debug!(worker = %attached.worker, %reject, "an agent's message has no effect");
             Ok(done)
@@ -174,12 +189,18 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
 
 async fn store_lines(context: &Context, batch: proto::LogBatch) -> Result<Command, Status> {
     let Some(end) = batch.first_sequence.checked_add(batch.lines.len() as u64) else {
-        return Err(invalid("logs.first_sequence", format!("expected a number of a line, found {}", batch.first_sequence)));
+        return Err(invalid(
+            "logs.first_sequence",
+            format!("expected a number of a line, found {}", batch.first_sequence),
+        ));
     };
     let process_id = batch.process_id;
     let Some(origin) = context.origins.of(&ProcessId::from(process_id.as_str())) else {
         warn!(process = %process_id, lines = batch.lines.len(), "lines of a process that no job of this coordinator had are dropped");
-        return Ok(Command::LogAck(proto::LogAck { process_id, next_sequence: end }));
+        return Ok(Command::LogAck(proto::LogAck {
+            process_id,
+            next_sequence: end,
+        }));
     };
     let lines: Vec<StoredLine> = (batch.first_sequence..end)
         .zip(batch.lines)
@@ -200,5 +221,8 @@ async fn store_lines(context: &Context, batch: proto::LogBatch) -> Result<Comman
     let (logs, process) = (context.logs.clone(), process_id.clone());
     let stored = tokio::task::spawn_blocking(move || logs.append(origin.job.as_str(), &process, &lines)).await;
     let next_sequence = stored.expect("storing lines does not panic")?;
-    Ok(Command::LogAck(proto::LogAck { process_id, next_sequence }))
+    Ok(Command::LogAck(proto::LogAck {
+        process_id,
+        next_sequence,
+    }))
 }

@@ -8,7 +8,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ArtifactError {
     /// The name could leave the folder or cannot be a file name.
-    #[error("`{found}` cannot be a file name here: use letters, digits, `.`, `_` and `-`, at most 128, not starting with `.` or `-`")]
+    #[error(
+        "`{found}` cannot be a file name here: use letters, digits, `.`, `_` and `-`, at most 128, not starting with `.` or `-`"
+    )]
     Name {
         /// The name.
         found: String,
@@ -20,7 +22,9 @@ pub enum ArtifactError {
         found: String,
     },
     /// Above the limit.
-    #[error("a file of {size} bytes is above the limit of {limit}: give the job an artifacts folder that all workers can write")]
+    #[error(
+        "a file of {size} bytes is above the limit of {limit}: give the job an artifacts folder that all workers can write"
+    )]
     TooLarge {
         /// Announced bytes.
         size: u64,

@@ -13,6 +13,7 @@
 //! ```
 
 mod error;
+mod passes;
 pub mod predictions;
 mod spool;
 #[cfg(test)]
@@ -22,11 +23,10 @@ mod upload;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
-use firn_core::state::{Pass, SplitName};
 use sha2::{Digest as _, Sha256};
 
 pub use error::ArtifactError;
@@ -75,7 +75,10 @@ impl ArtifactStore {
     /// When the name is unfit, the size is above [`MAX_FILE_BYTES`], or the disk fails.
     pub fn begin_upload(&self, job: &str, kind: FileKind, announced: StoredFile) -> Result<Upload, ArtifactError> {
         if announced.size > MAX_FILE_BYTES {
-            return Err(ArtifactError::TooLarge { size: announced.size, limit: MAX_FILE_BYTES });
+            return Err(ArtifactError::TooLarge {
+                size: announced.size,
+                limit: MAX_FILE_BYTES,
+            });
         }
         let target = self.path(job, &kind, &announced.sha256)?;
         Upload::begin(target, announced)
@@ -88,7 +91,10 @@ impl ArtifactStore {
     pub fn write_artifact(&self, job: &str, name: &str, content: &[u8]) -> Result<StoredFile, ArtifactError> {
         let sha256 = hex::encode(Sha256::digest(content));
         write_whole(&self.path(job, &FileKind::Artifact(name.to_owned()), &sha256)?, content)?;
-        Ok(StoredFile { size: content.len() as u64, sha256 })
+        Ok(StoredFile {
+            size: content.len() as u64,
+            sha256,
+        })
     }
 
     /// Opens a checkpoint or an artifact for reading.
@@ -122,8 +128,10 @@ impl ArtifactStore {
             Err(error) => return Err(error),
         };
         let mut hasher = Sha256::new();
-        let size = std::io::copy(&mut file, &mut hasher)
-            .map_err(|source| ArtifactError::Io { path: self.root.join(job), source })?;
+        let size = std::io::copy(&mut file, &mut hasher).map_err(|source| ArtifactError::Io {
+            path: self.root.join(job),
+            source,
+        })?;
         Ok(size == expected.size && hex::encode(hasher.finalize()) == expected.sha256)
     }
 
@@ -133,7 +141,10 @@ impl ArtifactStore {
     /// When a folder cannot be read or a file not removed.
     pub fn keep(&self, job: &str, kept: &[(FileKind, String)]) -> Result<usize, ArtifactError> {
         // A name that was recorded by an older program and would be refused now can have no file.
-        let kept: BTreeSet<PathBuf> = kept.iter().filter_map(|(kind, sha256)| self.path(job, kind, sha256).ok()).collect();
+        let kept: BTreeSet<PathBuf> = kept
+            .iter()
+            .filter_map(|(kind, sha256)| self.path(job, kind, sha256).ok())
+            .collect();
         let mut removed = 0;
         for folder in ["checkpoints", "artifacts"] {
             for path in files_in(&self.root.join(job).join(folder))? {
@@ -157,7 +168,10 @@ impl ArtifactStore {
             for path in files_in(&folder)? {
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY)) {
+                } else if path
+                    .file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY))
+                {
                     fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
                     removed += 1;
                 }
@@ -166,102 +180,13 @@ impl ArtifactStore {
         Ok(removed)
     }
 
-    /// The reports of one pass of one job.
-    ///
-    /// # Errors
-    /// When the job's name is unfit.
-    pub fn spool(&self, job: &str, pass: Pass) -> Result<Spool, ArtifactError> {
-        check_name(job)?;
-        Ok(Spool::new(self.root.join(job).join("passes").join(pass.to_string())))
-    }
-
-    /// Removes the reports of all passes of a job that has ended.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn clear_spools(&self, job: &str) -> Result<(), ArtifactError> {
-        check_name(job)?;
-        let path = self.root.join(job).join("passes");
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(ArtifactError::Io { path, source }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Writes the predictions of a complete pass, whole or not at all.
-    ///
-    /// # Errors
-    /// When the disk fails, or `write` does.
-    pub fn write_predictions(
-        &self,
-        job: &str,
-        pass: Pass,
-        write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), ArtifactError>,
-    ) -> Result<(), ArtifactError> {
-        let target = self.predictions_path(job, pass)?;
-        let folder = target.parent().expect("a stored file lies in a folder");
-        let io = |source| ArtifactError::Io { path: target.clone(), source };
-        fs::create_dir_all(folder).map_err(io)?;
-        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map_err(io)?;
-        let mut buffer = BufWriter::new(file.as_file());
-        write(&mut buffer)?;
-        buffer.flush().map_err(io)?;
-        drop(buffer);
-        persist(file, &target)
-    }
-
-    /// Makes the predictions of a complete pass an artifact of this name.
-    ///
-    /// # Errors
-    /// When there are none, or the disk fails.
-    pub fn publish_predictions(&self, job: &str, pass: Pass, name: &str) -> Result<StoredFile, ArtifactError> {
-        let mut file = open(&self.predictions_path(job, pass)?)?;
-        let folder = self.root.join(job).join("artifacts");
-        let io = |source| ArtifactError::Io { path: folder.clone(), source };
-        fs::create_dir_all(&folder).map_err(io)?;
-        let copy = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&folder).map_err(io)?;
-        let mut hashing = HashingWriter { file: copy.as_file(), hasher: Sha256::new() };
-        let size = std::io::copy(&mut file, &mut hashing).map_err(io)?;
-        let sha256 = hex::encode(hashing.hasher.finalize());
-        persist(copy, &self.path(job, &FileKind::Artifact(name.to_owned()), &sha256)?)?;
-        Ok(StoredFile { size, sha256 })
-    }
-
-    /// Removes the validation predictions of all other epochs.
-    ///
-    /// # Errors
-    /// When the folder cannot be read or a file not removed.
-    pub fn keep_predictions(&self, job: &str, epochs: &[u32]) -> Result<(), ArtifactError> {
-        check_name(job)?;
-        let kept: Vec<PathBuf> = epochs
-            .iter()
-            .map(|epoch| self.predictions_path(job, Pass::validation(*epoch)))
-            .collect::<Result<_, _>>()?;
-        for path in files_in(&self.root.join(job).join("predictions"))? {
-            let is_validation = path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(SplitName::Validation.as_str()));
-            if is_validation && !kept.contains(&path) {
-                fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn predictions_path(&self, job: &str, pass: Pass) -> Result<PathBuf, ArtifactError> {
-        check_name(job)?;
-        let epoch = match pass {
-            Pass::Evaluate { epoch, .. } => epoch,
-            Pass::Scan(_) => 0,
-        };
-        Ok(self.root.join(job).join("predictions").join(format!("{}-{epoch:06}.csv", pass.split())))
-    }
-
     fn path(&self, job: &str, kind: &FileKind, sha256: &str) -> Result<PathBuf, ArtifactError> {
         check_name(job)?;
         let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if !is_digest {
-            return Err(ArtifactError::Digest { found: sha256.to_owned() });
+            return Err(ArtifactError::Digest {
+                found: sha256.to_owned(),
+            });
         }
         let folder = self.root.join(job);
         match kind {
@@ -279,37 +204,31 @@ fn check_name(name: &str) -> Result<(), ArtifactError> {
     let fits = !name.is_empty()
         && name.len() <= 128
         && !name.starts_with(['.', '-'])
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-    if fits { Ok(()) } else { Err(ArtifactError::Name { found: name.to_owned() }) }
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if fits {
+        Ok(())
+    } else {
+        Err(ArtifactError::Name { found: name.to_owned() })
+    }
 }
 
 fn open(path: &Path) -> Result<File, ArtifactError> {
     File::open(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => ArtifactError::Missing { path: path.to_owned() },
-        _ => ArtifactError::Io { path: path.to_owned(), source },
+        _ => ArtifactError::Io {
+            path: path.to_owned(),
+            source,
+        },
     })
 }
 
-/// Writes through and hashes on the way.
-struct HashingWriter<'a> {
-    file: &'a File,
-    hasher: Sha256,
-}
-
-impl Write for HashingWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
-}
-
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>, ArtifactError> {
-    let io = |source| ArtifactError::Io { path: folder.to_owned(), source };
+    let io = |source| ArtifactError::Io {
+        path: folder.to_owned(),
+        source,
+    };
     match fs::read_dir(folder) {
         Ok(entries) => {
             let mut paths = entries
@@ -327,16 +246,25 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, ArtifactError> {
 /// Writes `content` to `target` so that a crash leaves the old file, or none, or the whole new one.
 pub(crate) fn write_whole(target: &Path, content: &[u8]) -> Result<(), ArtifactError> {
     let folder = target.parent().expect("a stored file lies in a folder");
-    let io = |source| ArtifactError::Io { path: target.to_owned(), source };
+    let io = |source| ArtifactError::Io {
+        path: target.to_owned(),
+        source,
+    };
     fs::create_dir_all(folder).map_err(io)?;
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map_err(io)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        .tempfile_in(folder)
+        .map_err(io)?;
     file.write_all(content).map_err(io)?;
     persist(file, target)
 }
 
 /// fsync, rename, fsync of the folder.
 fn persist(file: tempfile::NamedTempFile, target: &Path) -> Result<(), ArtifactError> {
-    let io = |source| ArtifactError::Io { path: target.to_owned(), source };
+    let io = |source| ArtifactError::Io {
+        path: target.to_owned(),
+        source,
+    };
     file.as_file().sync_all().map_err(io)?;
     file.persist(target).map_err(|error| io(error.error))?;
     let folder = target.parent().expect("a stored file lies in a folder");

@@ -51,7 +51,11 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
     }
 
     fn write_one(&mut self, prediction: &Prediction) -> Result<(), csv::Error> {
-        let name = |class: Option<usize>| class.and_then(|class| self.classes.get(class)).map_or("", String::as_str);
+        let name = |class: Option<usize>| {
+            class
+                .and_then(|class| self.classes.get(class))
+                .map_or("", String::as_str)
+        };
         let mut row = vec![
             prediction.index.to_string(),
             prediction.sample.clone(),

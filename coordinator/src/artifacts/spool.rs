@@ -53,10 +53,15 @@ impl Spool {
         let path = self.path(key);
         let bytes = fs::read(&path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => ArtifactError::Missing { path: path.clone() },
-            _ => ArtifactError::Io { path: path.clone(), source },
+            _ => ArtifactError::Io {
+                path: path.clone(),
+                source,
+            },
         })?;
-        EvaluationReport::decode(bytes.as_slice())
-            .map_err(|error| ArtifactError::Report { path, reason: error.to_string() })
+        EvaluationReport::decode(bytes.as_slice()).map_err(|error| ArtifactError::Report {
+            path,
+            reason: error.to_string(),
+        })
     }
 
     /// Removes all reports.
@@ -68,14 +73,16 @@ impl Spool {
             fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
         }
         match fs::remove_dir(&self.folder) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(ArtifactError::Io { path: self.folder.clone(), source })
-            }
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(ArtifactError::Io {
+                path: self.folder.clone(),
+                source,
+            }),
             _ => Ok(()),
         }
     }
 
     fn path(&self, key: ReportKey) -> PathBuf {
-        self.folder.join(format!("{:08}-g{}-r{}.report", key.shard, key.generation, key.rank))
+        self.folder
+            .join(format!("{:08}-g{}-r{}.report", key.shard, key.generation, key.rank))
     }
 }

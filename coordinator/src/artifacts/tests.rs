@@ -1,12 +1,17 @@
 //! Files come into being whole, and only as announced.
 
-use firn_core::identifiers::Generation;
+use std::io::BufWriter;
+
+use firn_core::{identifiers::Generation, state::Pass};
 use firn_proto::v1alpha1::{EvaluationReport, Prediction};
 
 use super::{predictions::PredictionsWriter, *};
 
 fn announced(content: &[u8]) -> StoredFile {
-    StoredFile { size: content.len() as u64, sha256: hex::encode(Sha256::digest(content)) }
+    StoredFile {
+        size: content.len() as u64,
+        sha256: hex::encode(Sha256::digest(content)),
+    }
 }
 
 fn store() -> (tempfile::TempDir, ArtifactStore) {
@@ -16,7 +21,9 @@ fn store() -> (tempfile::TempDir, ArtifactStore) {
 }
 
 fn upload(store: &ArtifactStore, content: &[u8]) -> StoredFile {
-    let mut upload = store.begin_upload("j", FileKind::Checkpoint, announced(content)).unwrap();
+    let mut upload = store
+        .begin_upload("j", FileKind::Checkpoint, announced(content))
+        .unwrap();
     upload.write(&content[..2]).unwrap();
     upload.write(&content[2..]).unwrap();
     upload.finish().unwrap()
@@ -32,7 +39,9 @@ fn an_upload_that_keeps_its_word_exists() {
 #[test]
 fn an_upload_with_another_digest_leaves_nothing() {
     let (folder, store) = store();
-    let mut upload = store.begin_upload("j", FileKind::Checkpoint, announced(b"weights")).unwrap();
+    let mut upload = store
+        .begin_upload("j", FileKind::Checkpoint, announced(b"weights"))
+        .unwrap();
     upload.write(b"weightz").unwrap();
     assert!(matches!(upload.finish(), Err(ArtifactError::Content { .. })));
     assert!(files_in(&folder.path().join("jobs/j/checkpoints")).unwrap().is_empty());
@@ -41,13 +50,29 @@ fn an_upload_with_another_digest_leaves_nothing() {
 #[test]
 fn an_upload_of_another_length_is_refused() {
     let (_folder, store) = store();
-    let mut short = store.begin_upload("j", FileKind::Checkpoint, announced(b"weights")).unwrap();
+    let mut short = store
+        .begin_upload("j", FileKind::Checkpoint, announced(b"weights"))
+        .unwrap();
     short.write(b"weight").unwrap();
-    assert!(matches!(short.finish(), Err(ArtifactError::Size { expected: 7, found: 6 })));
-    let mut long = store.begin_upload("j", FileKind::Checkpoint, announced(b"weights")).unwrap();
-    assert!(matches!(long.write(b"weights and more"), Err(ArtifactError::Size { expected: 7, found: 16 })));
-    let huge = StoredFile { size: MAX_FILE_BYTES + 1, ..announced(b"") };
-    assert!(matches!(store.begin_upload("j", FileKind::Checkpoint, huge), Err(ArtifactError::TooLarge { .. })));
+    assert!(matches!(
+        short.finish(),
+        Err(ArtifactError::Size { expected: 7, found: 6 })
+    ));
+    let mut long = store
+        .begin_upload("j", FileKind::Checkpoint, announced(b"weights"))
+        .unwrap();
+    assert!(matches!(
+        long.write(b"weights and more"),
+        Err(ArtifactError::Size { expected: 7, found: 16 })
+    ));
+    let huge = StoredFile {
+        size: MAX_FILE_BYTES + 1,
+        ..announced(b"")
+    };
+    assert!(matches!(
+        store.begin_upload("j", FileKind::Checkpoint, huge),
+        Err(ArtifactError::TooLarge { .. })
+    ));
 }
 
 #[test]
@@ -55,11 +80,20 @@ fn names_that_would_leave_the_folder_are_refused() {
     let (_folder, store) = store();
     for name in ["", "..", "../x", "a/b", ".hidden", "-rf", "a\nb", "ü"] {
         let refused = store.write_artifact("j", name, b"x");
-        assert!(matches!(refused, Err(ArtifactError::Name { .. })), "{name:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(ArtifactError::Name { .. })),
+            "{name:?}: {refused:?}"
+        );
         let refused = store.write_artifact(name, "metrics.json", b"x");
-        assert!(matches!(refused, Err(ArtifactError::Name { .. })), "job {name:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(ArtifactError::Name { .. })),
+            "job {name:?}: {refused:?}"
+        );
     }
-    let not_a_digest = StoredFile { size: 1, sha256: "../../etc/passwd".to_owned() };
+    let not_a_digest = StoredFile {
+        size: 1,
+        sha256: "../../etc/passwd".to_owned(),
+    };
     let refused = store.begin_upload("j", FileKind::Checkpoint, not_a_digest);
     assert!(matches!(refused, Err(ArtifactError::Digest { .. })));
 }
@@ -71,7 +105,10 @@ fn only_the_named_files_are_kept() {
     let artifact = FileKind::Artifact("metrics.json".to_owned());
     let old = store.write_artifact("j", "metrics.json", b"old").unwrap();
     let new = store.write_artifact("j", "metrics.json", b"new").unwrap();
-    assert!(store.holds("j", &artifact, &old).unwrap(), "a file never overwrites one of other content");
+    assert!(
+        store.holds("j", &artifact, &old).unwrap(),
+        "a file never overwrites one of other content"
+    );
     let kept = [
         (FileKind::Checkpoint, first.sha256.clone()),
         (FileKind::Checkpoint, third.sha256.clone()),
@@ -91,18 +128,31 @@ fn what_a_crash_left_half_written_is_swept_away() {
     let whole = store.write_artifact("j", "metrics.json", b"{}").unwrap();
     std::fs::write(folder.path().join("jobs/j/artifacts/.partial-abc"), b"{").unwrap();
     assert_eq!(store.sweep_partial().unwrap(), 1);
-    assert!(store.holds("j", &FileKind::Artifact("metrics.json".to_owned()), &whole).unwrap());
+    assert!(
+        store
+            .holds("j", &FileKind::Artifact("metrics.json".to_owned()), &whole)
+            .unwrap()
+    );
 }
 
 fn prediction(index: u64, sample: &str, label: u32, scores: [f64; 2]) -> Prediction {
-    Prediction { index, sample: sample.to_owned(), label, scores: scores.to_vec() }
+    Prediction {
+        index,
+        sample: sample.to_owned(),
+        label,
+        scores: scores.to_vec(),
+    }
 }
 
 #[test]
 fn spooled_reports_come_back_exactly_and_can_be_cleared() {
     let (_folder, store) = store();
     let spool = store.spool("j", Pass::validation(3)).unwrap();
-    let key = ReportKey { shard: 4, generation: Generation(1), rank: 0 };
+    let key = ReportKey {
+        shard: 4,
+        generation: Generation(1),
+        rank: 0,
+    };
     let report = EvaluationReport {
         samples: 1,
         loss_sum: 0.1 + 0.2,
@@ -141,13 +191,27 @@ fn predictions_of_the_best_epoch_are_kept_and_published() {
     let (folder, store) = store();
     for epoch in [0, 1, 2] {
         let content = format!("epoch {epoch}");
-        store.write_predictions("j", Pass::validation(epoch), |file| Ok(file.write_all(content.as_bytes()).unwrap())).unwrap();
+        let write = |file: &mut BufWriter<&File>| {
+            file.write_all(content.as_bytes()).unwrap();
+            Ok(())
+        };
+        store.write_predictions("j", Pass::validation(epoch), write).unwrap();
     }
     store.keep_predictions("j", &[1]).unwrap();
     assert_eq!(files_in(&folder.path().join("jobs/j/predictions")).unwrap().len(), 1);
-    let published = store.publish_predictions("j", Pass::validation(1), "predictions_validation.csv").unwrap();
+    let published = store
+        .publish_predictions("j", Pass::validation(1), "predictions_validation.csv")
+        .unwrap();
     assert_eq!(published, announced(b"epoch 1"));
-    assert!(store.holds("j", &FileKind::Artifact("predictions_validation.csv".to_owned()), &published).unwrap());
+    assert!(
+        store
+            .holds(
+                "j",
+                &FileKind::Artifact("predictions_validation.csv".to_owned()),
+                &published
+            )
+            .unwrap()
+    );
     let missing = store.publish_predictions("j", Pass::validation(0), "predictions_validation.csv");
     assert!(matches!(missing, Err(ArtifactError::Missing { .. })));
 }

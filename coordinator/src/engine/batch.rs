@@ -42,7 +42,11 @@ impl Batch {
             match note {
                 Note::ShardLeased { job, .. } | Note::Waiting { job, .. } => self.touch(job),
                 Note::StreamOpened { .. } | Note::StreamClosed { .. } => self.touched.others = true,
-                Note::LeaseRenewed { .. } | Note::StopSent { .. } => {}
+                // Nobody waits for these; what follows from them is a record.
+                Note::LeaseRenewed { .. }
+                | Note::StopSent { .. }
+                | Note::ProcessMissed { .. }
+                | Note::ProcessFound { .. } => {}
             }
         }
         self.records.extend(decision.records);

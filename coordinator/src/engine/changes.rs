@@ -20,7 +20,9 @@ impl Changes {
     /// Sees every change of the job from now on; several at once count as one.
     pub fn of(&self, job: &JobId) -> watch::Receiver<u64> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.entry(job.clone()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+        jobs.entry(job.clone())
+            .or_insert_with(|| watch::Sender::new(0))
+            .subscribe()
     }
 
     pub(super) fn notify(&self, touched: &Touched) {

@@ -16,7 +16,10 @@ impl Clock {
     /// Reads the wall clock, once.
     pub fn start() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { started: Instant::now(), wall: milliseconds(wall) }
+        Self {
+            started: Instant::now(),
+            wall: milliseconds(wall),
+        }
     }
 
     /// The present.

@@ -35,7 +35,14 @@ pub struct Hands {
 impl Hands {
     /// Hands that reach the agents through `outboxes` and the files of the jobs in `store`, and tell `origins` of new processes.
     pub fn new(engine: EngineHandle, outboxes: Outboxes, store: ArtifactStore, origins: Origins) -> Self {
-        Self { engine, outboxes, store, origins, tasks: TaskTracker::new(), scoring: Arc::default() }
+        Self {
+            engine,
+            outboxes,
+            store,
+            origins,
+            tasks: TaskTracker::new(),
+            scoring: Arc::default(),
+        }
     }
 
     /// Notes what is needed of a record that is durable, before its effects are carried out.
@@ -51,7 +58,10 @@ impl Hands {
             }
             Effect::StopRank { worker, process, grace } => {
                 let grace_ms = u32::try_from(grace).unwrap_or(u32::MAX);
-                let stop = proto::StopRank { process_id: process.to_string(), grace_ms };
+                let stop = proto::StopRank {
+                    process_id: process.to_string(),
+                    grace_ms,
+                };
                 self.command(&worker, state, Command::StopRank(stop));
             }
             Effect::CloseStream { worker, stream } => {

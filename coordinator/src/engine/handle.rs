@@ -12,7 +12,10 @@ use super::{
 /// What can lie in the mailbox.
 pub(super) enum Letter {
     /// Something happened; who is told what it came to.
-    Input { input: Box<Input>, answer: Option<oneshot::Sender<Outcome>> },
+    Input {
+        input: Box<Input>,
+        answer: Option<oneshot::Sender<Outcome>>,
+    },
     /// Somebody wants to know; the answer is held back until what it was read from is durable.
     Question(Box<dyn FnOnce(&State) -> Release + Send>),
     /// Take nothing more in.
@@ -21,7 +24,10 @@ pub(super) enum Letter {
 
 impl Letter {
     pub(super) fn tick() -> Self {
-        Self::Input { input: Box::new(Input::Tick), answer: None }
+        Self::Input {
+            input: Box::new(Input::Tick),
+            answer: None,
+        }
     }
 }
 
@@ -59,7 +65,10 @@ impl EngineHandle {
     /// When the core refuses, or the engine has ended.
     pub async fn tell(&self, input: Input) -> Outcome {
         let (answer, answered) = oneshot::channel();
-        let letter = Letter::Input { input: Box::new(input), answer: Some(answer) };
+        let letter = Letter::Input {
+            input: Box::new(input),
+            answer: Some(answer),
+        };
         self.mailbox.send(letter).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Refusal::from(Stopped))?
     }
@@ -67,7 +76,10 @@ impl EngineHandle {
     /// Like [`Self::tell`], from where one cannot wait. Only for inputs that the core asks for again if they get lost.
     pub fn tell_later(&self, input: Input) {
         // A full mailbox is one that holds plenty of work to do first.
-        let _ = self.mailbox.try_send(Letter::Input { input: Box::new(input), answer: None });
+        let _ = self.mailbox.try_send(Letter::Input {
+            input: Box::new(input),
+            answer: None,
+        });
     }
 
     /// Repeats an input after every change of the job for as long as the core answers [`Reply::Wait`].
@@ -107,13 +119,19 @@ impl EngineHandle {
     ///
     /// # Errors
     /// When the engine has ended.
-    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&State) -> T + Send + 'static) -> Result<T, Stopped> {
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
         let (answer, answered) = oneshot::channel();
         let question = move |state: &State| -> Release {
             let found = question(state);
             Box::new(move || drop(answer.send(found)))
         };
-        self.mailbox.send(Letter::Question(Box::new(question))).await.map_err(|_| Stopped)?;
+        self.mailbox
+            .send(Letter::Question(Box::new(question)))
+            .await
+            .map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
     }
 

@@ -19,7 +19,7 @@ mod scoring;
 #[cfg(test)]
 mod tests;
 
-use firn_core::{Now, Record, State};
+use firn_core::{Input, Now, Record, State};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
@@ -68,12 +68,27 @@ pub struct Engine {
 
 impl Engine {
     /// An engine over a recovered state, and the handle to its mailbox.
-    pub fn new(state: State, journal: Journal, clock: Clock, hands: impl FnOnce(&EngineHandle) -> Hands) -> (Self, EngineHandle) {
+    pub fn new(
+        state: State,
+        journal: Journal,
+        clock: Clock,
+        hands: impl FnOnce(&EngineHandle) -> Hands,
+    ) -> (Self, EngineHandle) {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let changes = Changes::default();
         let handle = EngineHandle::new(sender, changes.clone());
         let hands = hands(&handle);
-        (Self { state, journal: Some(journal), clock, mailbox, hands, changes }, handle)
+        (
+            Self {
+                state,
+                journal: Some(journal),
+                clock,
+                mailbox,
+                hands,
+                changes,
+            },
+            handle,
+        )
     }
 
     /// Runs until the mailbox is closed by [`EngineHandle::close`] and empty, or the journal fails.
@@ -100,7 +115,10 @@ impl Engine {
             self.commit(batch).await?;
         }
         self.hands.finish().await;
-        info!(records = self.journal.as_ref().map(Journal::len), "the engine has stopped");
+        info!(
+            records = self.journal.as_ref().map(Journal::len),
+            "the engine has stopped"
+        );
         Ok(())
     }
 
@@ -110,7 +128,7 @@ impl Engine {
             let now = self.clock.now();
             match letter {
                 Letter::Input { input, answer } => {
-                    let outcome = self.decide(now, input, &mut batch);
+                    let outcome = self.decide(now, *input, &mut batch);
                     batch.answer(answer, outcome);
                 }
                 Letter::Question(question) => batch.release_later(question(&self.state)),
@@ -121,8 +139,8 @@ impl Engine {
     }
 
     /// Decides on one input and changes the state. Nobody outside sees the change before it is durable.
-    fn decide(&mut self, now: Now, input: Box<firn_core::Input>, batch: &mut Batch) -> Outcome {
-        let decision = match firn_core::decide(&self.state, now, *input) {
+    fn decide(&mut self, now: Now, input: Input, batch: &mut Batch) -> Outcome {
+        let decision = match firn_core::decide(&self.state, now, input) {
             Ok(decision) => decision,
             Err(reject) => {
                 debug!(%reject, "refused");
@@ -134,7 +152,12 @@ impl Engine {
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<(), EngineError> {
-        let Batch { records, effects, releases, touched } = batch;
+        let Batch {
+            records,
+            effects,
+            releases,
+            touched,
+        } = batch;
         if !records.is_empty() {
             self.append(records).await?;
         }
@@ -150,12 +173,17 @@ impl Engine {
 
     /// fsync blocks, so it runs beside the other tasks.
     async fn append(&mut self, records: Vec<Record>) -> Result<(), EngineError> {
-        let mut journal = self.journal.take().expect("no other commit is running: the engine is one task");
+        let mut journal = self
+            .journal
+            .take()
+            .expect("no other commit is running: the engine is one task");
         let append = move || {
             let appended = journal.append(&records);
             (journal, records, appended)
         };
-        let (journal, records, appended) = tokio::task::spawn_blocking(append).await.expect("appending does not panic");
+        let (journal, records, appended) = tokio::task::spawn_blocking(append)
+            .await
+            .expect("appending does not panic");
         self.journal = Some(journal);
         appended.map_err(|failure| {
             error!(%failure, "the journal failed: the coordinator stops, so that nothing is acknowledged that is not on disk");

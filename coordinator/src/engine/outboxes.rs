@@ -36,7 +36,11 @@ impl Outboxes {
         let stream = StreamId(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, commands) = mpsc::channel(OUTBOX);
         self.lock().insert(stream, sender);
-        Outbox { stream, commands, outboxes: self.clone() }
+        Outbox {
+            stream,
+            commands,
+            outboxes: self.clone(),
+        }
     }
 
     /// Puts a command into the outbox of a stream; closes the stream if it is full. `false`: the stream is gone.

@@ -4,7 +4,10 @@ use firn_core::{Record, Settings, State};
 use tracing::info;
 
 use super::EngineError;
-use crate::{artifacts::{ArtifactStore, FileKind}, journal::Journal};
+use crate::{
+    artifacts::{ArtifactStore, FileKind},
+    journal::Journal,
+};
 
 /// Folds the journal into a state, `seen` by whoever else keeps something of it, and removes the files that no record names.
 ///
@@ -23,7 +26,11 @@ pub fn recover(
     })?;
     let mut removed = store.sweep_partial()?;
     for (id, job) in &state.jobs {
-        let checkpoints = job.run.checkpoints.iter().map(|checkpoint| (FileKind::Checkpoint, checkpoint.sha256.clone()));
+        let checkpoints = job
+            .run
+            .checkpoints
+            .iter()
+            .map(|checkpoint| (FileKind::Checkpoint, checkpoint.sha256.clone()));
         let artifacts = job.run.artifacts.iter();
         let artifacts = artifacts.map(|artifact| (FileKind::Artifact(artifact.name.clone()), artifact.sha256.clone()));
         removed += store.keep(id.as_str(), &checkpoints.chain(artifacts).collect::<Vec<_>>())?;

@@ -25,9 +25,16 @@ struct Work {
 }
 
 /// Scores a pass that a formation has completed, and tells the core.
-pub(super) async fn score_pass(engine: EngineHandle, store: ArtifactStore, job: JobId, (generation, pass): (Generation, Pass)) {
+pub(super) async fn score_pass(
+    engine: EngineHandle,
+    store: ArtifactStore,
+    job: JobId,
+    (generation, pass): (Generation, Pass),
+) {
     let asked = job.clone();
-    let Ok(work) = engine.ask(move |state| work(state, &asked, pass)).await else { return };
+    let Ok(work) = engine.ask(move |state| work(state, &asked, pass)).await else {
+        return;
+    };
     let Some(work) = work else {
         debug!(%job, %pass, "nothing to score: the pass is over");
         return;
@@ -35,7 +42,16 @@ pub(super) async fn score_pass(engine: EngineHandle, store: ArtifactStore, job: 
     let (worker_store, worker_job) = (store.clone(), job.clone());
     let scored = tokio::task::spawn_blocking(move || score(&worker_store, &worker_job, pass, &work)).await;
     let told = match scored.expect("scoring does not panic") {
-        Ok(roc_auc) => engine.tell(Input::PassScored { job: job.clone(), generation, pass, roc_auc }).await,
+        Ok(roc_auc) => {
+            engine
+                .tell(Input::PassScored {
+                    job: job.clone(),
+                    generation,
+                    pass,
+                    roc_auc,
+                })
+                .await
+        }
         Err(error) => {
             error!(%job, %pass, %error, "a pass cannot be scored");
             give_up(&engine, &job, pass, &error).await
@@ -57,7 +73,10 @@ fn work(state: &State, job: &JobId, pass: Pass) -> Option<Work> {
     let run = &state.job(job)?.run;
     let progress = run.passes.get(&pass).filter(|progress| progress.is_complete())?;
     let this_epoch = match pass {
-        Pass::Evaluate { split: SplitName::Validation, epoch } => Some(epoch),
+        Pass::Evaluate {
+            split: SplitName::Validation,
+            epoch,
+        } => Some(epoch),
         _ => None,
     };
     Some(Work {
@@ -75,7 +94,11 @@ fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<
     store.write_predictions(job.as_str(), pass, |file| {
         let mut writer = PredictionsWriter::new(file, &work.classes)?;
         for (&shard, complete) in &work.shards {
-            let key = ReportKey { shard, generation: complete.generation, rank: complete.rank };
+            let key = ReportKey {
+                shard,
+                generation: complete.generation,
+                rank: complete.rank,
+            };
             let report = spool.read(key)?;
             writer.write(&report)?;
             for prediction in &report.predictions {
@@ -96,7 +119,9 @@ fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<
 async fn give_up(engine: &EngineHandle, job: &JobId, pass: Pass, error: &ArtifactError) -> Result<Reply, Refusal> {
     let asked = job.clone();
     let identity = engine.ask(move |state| rank_zero(state, &asked)).await?;
-    let Some(identity) = identity else { return Ok(Reply::Wait) };
+    let Some(identity) = identity else {
+        return Ok(Reply::Wait);
+    };
     let failure = Failure {
         reason: FailureReason::InternalError,
         message: format!("the coordinator cannot score the pass {pass}: {error}"),
@@ -104,11 +129,18 @@ async fn give_up(engine: &EngineHandle, job: &JobId, pass: Pass, error: &Artifac
         host: String::new(),
         last_log_lines: Vec::new(),
     };
-    engine.tell(Input::RankFailed { identity, failure }).await.map(|_| Reply::Wait)
+    engine
+        .tell(Input::RankFailed { identity, failure })
+        .await
+        .map(|_| Reply::Wait)
 }
 
 fn rank_zero(state: &State, job: &JobId) -> Option<RankIdentity> {
     let gang = state.job(job)?.gang()?;
     let process = gang.members.first()?.process.clone();
-    Some(RankIdentity { job: job.clone(), process, generation: gang.generation })
+    Some(RankIdentity {
+        job: job.clone(),
+        process,
+        generation: gang.generation,
+    })
 }

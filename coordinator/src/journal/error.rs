@@ -83,20 +83,35 @@ pub enum JournalError {
 impl JournalError {
     pub(super) fn from_open(path: &Path, source: redb::DatabaseError) -> Self {
         match source {
-            redb::DatabaseError::DatabaseAlreadyOpen => {
-                Self::Held { folder: path.parent().unwrap_or(path).to_owned(), process: None }
+            redb::DatabaseError::DatabaseAlreadyOpen => Self::Held {
+                folder: path.parent().unwrap_or(path).to_owned(),
+                process: None,
+            },
+            redb::DatabaseError::Storage(redb::StorageError::Io(source))
+                if source.kind() != std::io::ErrorKind::InvalidData =>
+            {
+                Self::Io {
+                    path: path.to_owned(),
+                    source,
+                }
             }
-            redb::DatabaseError::Storage(redb::StorageError::Io(source)) if source.kind() != std::io::ErrorKind::InvalidData => {
-                Self::Io { path: path.to_owned(), source }
-            }
-            other => Self::Unreadable { path: path.to_owned(), reason: other.to_string() },
+            other => Self::Unreadable {
+                path: path.to_owned(),
+                reason: other.to_string(),
+            },
         }
     }
 
     pub(super) fn from_storage(path: &Path, source: redb::Error) -> Self {
         match source {
-            redb::Error::Corrupted(reason) => Self::Unreadable { path: path.to_owned(), reason },
-            source => Self::Storage { path: path.to_owned(), source: Box::new(source) },
+            redb::Error::Corrupted(reason) => Self::Unreadable {
+                path: path.to_owned(),
+                reason,
+            },
+            source => Self::Storage {
+                path: path.to_owned(),
+                source: Box::new(source),
+            },
         }
     }
 }

@@ -42,14 +42,20 @@ impl FolderLock {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
-                return Err(JournalError::Held { folder: folder.to_owned(), process: holder.trim().parse().ok() });
+                return Err(JournalError::Held {
+                    folder: folder.to_owned(),
+                    process: holder.trim().parse().ok(),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(JournalError::Io { path, source }),
         }
         file.set_len(0).map_err(io(&path))?;
         file.rewind().map_err(io(&path))?;
         writeln!(file, "{}", std::process::id()).map_err(io(&path))?;
-        Ok(Self { _file: file, folder: folder.to_owned() })
+        Ok(Self {
+            _file: file,
+            folder: folder.to_owned(),
+        })
     }
 
     /// The folder that is held.

@@ -57,7 +57,13 @@ impl Journal {
     }
 
     fn with_database(path: PathBuf, database: Database) -> Result<Self, JournalError> {
-        let mut journal = Self { path, database, length: 0, head: ChainHash::ORIGIN, broken: false };
+        let mut journal = Self {
+            path,
+            database,
+            length: 0,
+            head: ChainHash::ORIGIN,
+            broken: false,
+        };
         journal.prepare()?;
         Ok(journal)
     }
@@ -69,16 +75,25 @@ impl Journal {
             let mut numbers = transaction.open_table(NUMBERS).map_err(|source| self.failed(source))?;
             transaction.open_table(RECORDS).map_err(|source| self.failed(source))?;
             let mut heads = transaction.open_table(HEAD).map_err(|source| self.failed(source))?;
-            let schema = numbers.get("schema").map_err(|source| self.failed(source))?.map(|guard| guard.value());
+            let schema = numbers
+                .get("schema")
+                .map_err(|source| self.failed(source))?
+                .map(|guard| guard.value());
             match schema {
                 None => {
-                    numbers.insert("schema", SCHEMA_VERSION).map_err(|source| self.failed(source))?;
+                    numbers
+                        .insert("schema", SCHEMA_VERSION)
+                        .map_err(|source| self.failed(source))?;
                     let origin = (0, ChainHash::ORIGIN.as_bytes());
                     heads.insert("head", origin).map_err(|source| self.failed(source))?;
                 }
                 Some(SCHEMA_VERSION) => {}
                 Some(found) => {
-                    return Err(JournalError::Schema { path: self.path.clone(), found, expected: SCHEMA_VERSION });
+                    return Err(JournalError::Schema {
+                        path: self.path.clone(),
+                        found,
+                        expected: SCHEMA_VERSION,
+                    });
                 }
             }
             let head = heads.get("head").map_err(|source| self.failed(source))?;
@@ -92,7 +107,6 @@ impl Journal {
         (self.length, self.head) = (length, head);
         Ok(())
     }
-
 
     /// Reads all records in order, verifying the chain, and gives each to `visit`. Returns how many there were.
     ///
@@ -112,7 +126,10 @@ impl Journal {
             let (stored, json) = value.value();
             hash = hash.followed_by(sequence, json);
             if hash.as_bytes() != stored {
-                return Err(self.damaged(sequence, "its content does not match its hash: it was changed after it was written"));
+                return Err(self.damaged(
+                    sequence,
+                    "its content does not match its hash: it was changed after it was written",
+                ));
             }
             let record = serde_json::from_slice(json).map_err(|source| JournalError::Record {
                 path: self.path.clone(),
@@ -123,7 +140,10 @@ impl Journal {
             expected += 1;
         }
         if expected != self.length || hash != self.head {
-            return Err(self.damaged(expected, "the newest records are missing or do not match the head of the chain"));
+            return Err(self.damaged(
+                expected,
+                "the newest records are missing or do not match the head of the chain",
+            ));
         }
         Ok(expected)
     }
@@ -135,11 +155,17 @@ impl Journal {
     /// takes nothing more: whether the commit reached the disk is only known after a restart.
     pub fn append<R: Serialize + DeserializeOwned>(&mut self, records: &[R]) -> Result<(), JournalError> {
         if self.broken {
-            return Err(JournalError::Broken { path: self.path.clone() });
+            return Err(JournalError::Broken {
+                path: self.path.clone(),
+            });
         }
         let mut encoded = Vec::with_capacity(records.len());
         for (sequence, record) in (self.length..).zip(records) {
-            let failed = |source| JournalError::Record { path: self.path.clone(), sequence, source };
+            let failed = |source| JournalError::Record {
+                path: self.path.clone(),
+                sequence,
+                source,
+            };
             let json = serde_json::to_vec(record).map_err(failed)?;
             // JSON has no NaN and no infinity: what cannot be read back must never be written.
             serde_json::from_slice::<R>(&json).map_err(failed)?;
@@ -168,7 +194,9 @@ impl Journal {
                 table.insert(sequence, (hash.as_bytes(), json.as_slice()))?;
             }
             let length = self.length + encoded.len() as u64;
-            transaction.open_table(HEAD)?.insert("head", (length, hash.as_bytes()))?;
+            transaction
+                .open_table(HEAD)?
+                .insert("head", (length, hash.as_bytes()))?;
         }
         transaction.commit()?;
         Ok(hash)
@@ -194,7 +222,11 @@ impl Journal {
     }
 
     fn damaged(&self, sequence: u64, reason: &'static str) -> JournalError {
-        JournalError::Damaged { path: self.path.clone(), sequence, reason }
+        JournalError::Damaged {
+            path: self.path.clone(),
+            sequence,
+            reason,
+        }
     }
 }
 

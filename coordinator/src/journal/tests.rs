@@ -81,7 +81,11 @@ fn records_cut_off_the_end_are_missed() {
 #[test]
 fn a_file_that_is_no_journal_is_refused_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("journal.redb"), b"not a database at all, but long enough to look at").unwrap();
+    std::fs::write(
+        folder.path().join("journal.redb"),
+        b"not a database at all, but long enough to look at",
+    )
+    .unwrap();
     let error = Journal::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains("journal.redb: the journal cannot be read"), "{error}");
 }
@@ -94,7 +98,17 @@ fn another_schema_is_refused() {
         transaction.open_table(NUMBERS).unwrap().insert("schema", 99).unwrap();
     });
     let error = Journal::open(folder.path()).unwrap_err();
-    assert!(matches!(error, JournalError::Schema { found: 99, expected: 1, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            JournalError::Schema {
+                found: 99,
+                expected: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -102,7 +116,10 @@ fn a_second_holder_of_the_folder_is_refused_and_told_who_has_it() {
     let folder = tempfile::tempdir().unwrap();
     let held = FolderLock::acquire(folder.path()).unwrap();
     let error = FolderLock::acquire(folder.path()).unwrap_err();
-    assert!(matches!(error, JournalError::Held { process: Some(process), .. } if process == std::process::id()), "{error}");
+    assert!(
+        matches!(error, JournalError::Held { process: Some(process), .. } if process == std::process::id()),
+        "{error}"
+    );
     drop(held);
     FolderLock::acquire(folder.path()).unwrap();
 }
@@ -148,7 +165,10 @@ impl Journal {
     /// A journal in memory, and the switch that fills its disk.
     pub(crate) fn on_failing_disk() -> (Self, Arc<AtomicBool>) {
         let full = Arc::new(AtomicBool::new(false));
-        let disk = FailingDisk { memory: InMemoryBackend::new(), full: Arc::clone(&full) };
+        let disk = FailingDisk {
+            memory: InMemoryBackend::new(),
+            full: Arc::clone(&full),
+        };
         let database = redb::Builder::new().create_with_backend(disk).unwrap();
         (Self::with_database(PathBuf::from("memory"), database).unwrap(), full)
     }
@@ -178,9 +198,19 @@ fn a_record_that_could_not_be_read_back_is_not_written() {
 #[test]
 fn numbers_come_back_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
-    let numbers = [0.1 + 0.2, 1.0 / 3.0, 5e-324, f64::MAX, 2.2250738585072011e-308, 9007199254740993.0];
+    let numbers = [
+        0.1 + 0.2,
+        1.0 / 3.0,
+        5e-324,
+        f64::MAX,
+        2.225_073_858_507_201e-308,
+        9_007_199_254_740_992.0,
+    ];
     Journal::open(folder.path()).unwrap().append(&numbers).unwrap();
     let mut replayed = Vec::new();
-    Journal::open(folder.path()).unwrap().replay(|number: f64| replayed.push(number)).unwrap();
+    Journal::open(folder.path())
+        .unwrap()
+        .replay(|number: f64| replayed.push(number))
+        .unwrap();
     assert_eq!(replayed, numbers);
 }

@@ -88,7 +88,10 @@ struct JobLog {
 impl LogStore {
     /// Logs lie beside the other files of a job, in `{root}/{job}`.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, jobs: Mutex::default() }
+        Self {
+            root,
+            jobs: Mutex::default(),
+        }
     }
 
     /// Stores the lines of one process that are new, on disk when it returns, and gives the number of the line wanted next. Lines that
@@ -133,10 +136,17 @@ impl JobLog {
                 let writer = OpenOptions::new().write(true).open(&path);
                 writer
                     .and_then(|writer| writer.set_len(length))
-                    .map_err(|source| LogError::Io { path: path.clone(), source })?;
+                    .map_err(|source| LogError::Io {
+                        path: path.clone(),
+                        source,
+                    })?;
             }
         }
-        Ok(Self { path, expected: Mutex::new(expected), length: watch::Sender::new(length) })
+        Ok(Self {
+            path,
+            expected: Mutex::new(expected),
+            length: watch::Sender::new(length),
+        })
     }
 
     fn append(&self, process: &str, lines: &[StoredLine]) -> Result<u64, LogError> {
@@ -155,7 +165,10 @@ impl JobLog {
             return Ok(next);
         }
         let length = *self.length.borrow();
-        write_at_end(&self.path, length, &bytes).map_err(|source| LogError::Io { path: self.path.clone(), source })?;
+        write_at_end(&self.path, length, &bytes).map_err(|source| LogError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
         expected.insert(process.to_owned(), next);
         self.length.send_replace(length + bytes.len() as u64);
         Ok(next)
@@ -186,9 +199,10 @@ fn scan(path: &Path, file: File, expected: &mut BTreeMap<String, u64>) -> Result
     let mut length = 0;
     loop {
         entry.clear();
-        let read = reader
-            .read_until(b'\n', &mut entry)
-            .map_err(|source| LogError::Io { path: path.to_owned(), source })?;
+        let read = reader.read_until(b'\n', &mut entry).map_err(|source| LogError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         if read == 0 || entry.last() != Some(&b'\n') {
             return Ok(length);
         }

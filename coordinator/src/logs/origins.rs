@@ -30,16 +30,32 @@ pub struct Origins {
 impl Origins {
     /// Remembers the processes that a record names.
     pub fn learn(&self, record: &Record) {
-        let Event::Job { job, event: JobEvent::GangFormed { generation, members, .. } } = &record.event else { return };
+        let Event::Job {
+            job,
+            event: JobEvent::GangFormed {
+                generation, members, ..
+            },
+        } = &record.event
+        else {
+            return;
+        };
         let mut processes = self.processes.write().unwrap_or_else(PoisonError::into_inner);
         for member in members {
-            let origin = Origin { job: job.clone(), generation: *generation, rank: member.rank };
+            let origin = Origin {
+                job: job.clone(),
+                generation: *generation,
+                rank: member.rank,
+            };
             processes.insert(member.process.clone(), origin);
         }
     }
 
     /// What a process was; `None`: no record names it.
     pub fn of(&self, process: &ProcessId) -> Option<Origin> {
-        self.processes.read().unwrap_or_else(PoisonError::into_inner).get(process).cloned()
+        self.processes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(process)
+            .cloned()
     }
 }

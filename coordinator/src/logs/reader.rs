@@ -23,7 +23,11 @@ pub struct LogReader {
 
 impl LogReader {
     pub(super) fn new(path: PathBuf, length: watch::Receiver<u64>) -> Self {
-        Self { path, offset: 0, length }
+        Self {
+            path,
+            offset: 0,
+            length,
+        }
     }
 
     /// The next lines; empty when all that is stored has been read.
@@ -54,14 +58,20 @@ impl LogReader {
 
 /// Whole lines from `offset`, at least one, and the offset after them. `end` is the end of a line.
 fn read_piece(path: &Path, offset: u64, end: u64) -> Result<(Vec<StoredLine>, u64), LogError> {
-    let io = |source| LogError::Io { path: path.to_owned(), source };
+    let io = |source| LogError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = File::open(path).map_err(io)?;
     let mut wanted = PIECE.min(end - offset);
     let mut bytes = Vec::new();
     let whole = loop {
         bytes.clear();
         file.seek(SeekFrom::Start(offset)).map_err(io)?;
-        std::io::Read::by_ref(&mut file).take(wanted).read_to_end(&mut bytes).map_err(io)?;
+        std::io::Read::by_ref(&mut file)
+            .take(wanted)
+            .read_to_end(&mut bytes)
+            .map_err(io)?;
         match bytes.iter().rposition(|&byte| byte == b'\n') {
             Some(position) => break position + 1,
             None if wanted < end - offset => wanted = (wanted * 2).min(end - offset),

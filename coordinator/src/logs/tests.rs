@@ -46,13 +46,24 @@ async fn numbering_goes_on_after_a_crash_that_cut_a_line() {
     store.append("j", "b", &lines("b", 0..1)).unwrap();
     drop(store);
     let path = folder.path().join("j/logs.jsonl");
-    OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"process\":\"a\",\"ra").unwrap();
+    OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .write_all(b"{\"process\":\"a\",\"ra")
+        .unwrap();
 
     let store = LogStore::new(folder.path().to_owned());
     assert_eq!(store.append("j", "a", &lines("a", 0..3)).unwrap(), 3);
     assert_eq!(store.append("j", "b", &lines("b", 0..1)).unwrap(), 1);
     let mut reader = store.reader("j").unwrap();
-    let read: Vec<_> = reader.next_lines().await.unwrap().into_iter().map(|line| (line.process, line.sequence)).collect();
+    let read: Vec<_> = reader
+        .next_lines()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|line| (line.process, line.sequence))
+        .collect();
     let expected = [("a", 0), ("a", 1), ("b", 0), ("a", 2)].map(|(process, sequence)| (process.to_owned(), sequence));
     assert_eq!(read, expected);
 }

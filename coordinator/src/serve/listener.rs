@@ -8,7 +8,8 @@ use std::{net::SocketAddr, time::Duration};
 use firn_proto::{
     FILE_DESCRIPTOR_SET,
     v1alpha1::{
-        job_service_server::JobServiceServer, rank_service_server::RankServiceServer, worker_service_server::WorkerServiceServer,
+        job_service_server::JobServiceServer, rank_service_server::RankServiceServer,
+        worker_service_server::WorkerServiceServer,
     },
 };
 use tonic::{
@@ -32,14 +33,26 @@ const LARGEST_MESSAGE: usize = 1024 * 1024;
 const LARGEST_RANK_MESSAGE: usize = 16 * 1024 * 1024;
 
 /// Names under which health is reported: the whole server and its services.
-const HEALTH_NAMES: [&str; 4] =
-    ["", "firn.v1alpha1.JobService", "firn.v1alpha1.WorkerService", "firn.v1alpha1.RankService"];
+const HEALTH_NAMES: [&str; 4] = [
+    "",
+    "firn.v1alpha1.JobService",
+    "firn.v1alpha1.WorkerService",
+    "firn.v1alpha1.RankService",
+];
 
 pub(super) fn bind(listen: SocketAddr) -> Result<(TcpIncoming, SocketAddr), ServeError> {
-    let failed = |source| ServeError::Bind { address: listen, source };
+    let failed = |source| ServeError::Bind {
+        address: listen,
+        source,
+    };
     let incoming = TcpIncoming::bind(listen).map_err(failed)?;
     let address = incoming.local_addr().map_err(failed)?;
-    Ok((incoming.with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL)), address))
+    Ok((
+        incoming
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(KEEPALIVE_INTERVAL)),
+        address,
+    ))
 }
 
 pub(super) fn router(settings: &ServeSettings, context: &Context) -> Result<(HealthReporter, Router), ServeError> {
@@ -51,9 +64,11 @@ pub(super) fn router(settings: &ServeSettings, context: &Context) -> Result<(Hea
     if let Some(tls) = settings.security.tls() {
         server = server.tls_config(tls.clone()).map_err(|error| failed(&error))?;
     }
-    let reflection = || tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let reflection_v1 = reflection().build_v1().map_err(|error| failed(&error))?;
     let reflection_v1alpha = reflection().build_v1alpha().map_err(|error| failed(&error))?;
     let (reporter, health) = tonic_health::server::health_reporter();

@@ -95,7 +95,8 @@ impl Coordinator {
 
         let clock = Clock::start();
         let outboxes = Outboxes::default();
-        let hands = |engine: &EngineHandle| Hands::new(engine.clone(), outboxes.clone(), store.clone(), origins.clone());
+        let hands =
+            |engine: &EngineHandle| Hands::new(engine.clone(), outboxes.clone(), store.clone(), origins.clone());
         let (engine, handle) = Engine::new(state, journal, clock, hands);
         let context = Context {
             engine: handle,
@@ -107,7 +108,14 @@ impl Coordinator {
             ending: Ending::default(),
         };
         let (incoming, address) = listener::bind(settings.listen)?;
-        Ok(Self { settings, address, incoming, engine, context, lock })
+        Ok(Self {
+            settings,
+            address,
+            incoming,
+            engine,
+            context,
+            lock,
+        })
     }
 
     /// The bound address, with the port that port 0 became.
@@ -120,7 +128,14 @@ impl Coordinator {
     /// # Errors
     /// When the journal or the server fails.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
-        let Self { settings, address, incoming, engine, context, lock } = self;
+        let Self {
+            settings,
+            address,
+            incoming,
+            engine,
+            context,
+            lock,
+        } = self;
         let root = CancellationToken::new();
         let mut parts = Parts::default();
         parts.spawn(&root, async { engine.run().await.map_err(ServeError::from) });
@@ -134,7 +149,11 @@ impl Coordinator {
         let (health, router) = listener::router(&settings, &context)?;
         listener::report_serving(&health).await;
         let served = router.serve_with_incoming_shutdown(incoming, context.ending.streams().clone().cancelled_owned());
-        let server = parts.spawn(&root, async { served.await.map_err(|error| ServeError::Server { reason: chain(&error) }) });
+        let server = parts.spawn(&root, async {
+            served
+                .await
+                .map_err(|error| ServeError::Server { reason: chain(&error) })
+        });
 
         ready::announce(address, &settings)?;
         tokio::select! {
@@ -149,7 +168,13 @@ impl Coordinator {
 
 /// In the order of the module's description. What is not finished when half of `grace` is left is cut off, so that the engine can
 /// still answer what is in its mailbox.
-async fn shut_down(context: &Context, health: &HealthReporter, parts: &mut Parts, server: &AbortHandle, grace: Duration) {
+async fn shut_down(
+    context: &Context,
+    health: &HealthReporter,
+    parts: &mut Parts,
+    server: &AbortHandle,
+    grace: Duration,
+) {
     listener::report_stopping(health).await;
     context.ending.refuse_jobs();
     context.ending.end_streams();
@@ -159,7 +184,10 @@ async fn shut_down(context: &Context, health: &HealthReporter, parts: &mut Parts
     }
     context.engine.close().await;
     if tokio::time::timeout(grace / 2, parts.all_ended()).await.is_err() {
-        warn!(?grace, "the engine has not answered everything in time; what is on disk is whole");
+        warn!(
+            ?grace,
+            "the engine has not answered everything in time; what is on disk is whole"
+        );
     }
 }
 
@@ -172,7 +200,10 @@ struct Parts {
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { tasks: JoinSet::new(), outcome: Ok(()) }
+        Self {
+            tasks: JoinSet::new(),
+            outcome: Ok(()),
+        }
     }
 }
 
@@ -193,7 +224,9 @@ impl Parts {
         let result = match self.tasks.join_next().await {
             Some(Ok(result)) => result,
             Some(Err(error)) if error.is_cancelled() => Ok(()),
-            Some(Err(error)) => Err(ServeError::Server { reason: error.to_string() }),
+            Some(Err(error)) => Err(ServeError::Server {
+                reason: error.to_string(),
+            }),
             None => Ok(()),
         };
         if self.outcome.is_ok() {

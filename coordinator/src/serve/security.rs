@@ -106,8 +106,18 @@ impl Security {
         refuse_unprotected(paths, listen)?;
         let tls = match (&paths.tls_cert, &paths.tls_key) {
             (Some(certificate), Some(key)) => Some(read_tls(certificate, key, paths.client_ca.as_deref())?),
-            (Some(_), None) => return Err(SecurityError::HalfTls { given: "--tls-cert", missing: "--tls-key" }),
-            (None, Some(_)) => return Err(SecurityError::HalfTls { given: "--tls-key", missing: "--tls-cert" }),
+            (Some(_), None) => {
+                return Err(SecurityError::HalfTls {
+                    given: "--tls-cert",
+                    missing: "--tls-key",
+                });
+            }
+            (None, Some(_)) => {
+                return Err(SecurityError::HalfTls {
+                    given: "--tls-key",
+                    missing: "--tls-cert",
+                });
+            }
             (None, None) if paths.client_ca.is_some() => return Err(SecurityError::ClientAuthorityWithoutTls),
             (None, None) => None,
         };
@@ -122,7 +132,9 @@ impl Security {
 
     /// Checks every call of the services it is put before.
     pub fn gate(&self) -> Gate {
-        Gate { tokens: self.tokens.clone() }
+        Gate {
+            tokens: self.tokens.clone(),
+        }
     }
 }
 
@@ -135,22 +147,35 @@ fn refuse_unprotected(paths: &SecurityPaths, listen: SocketAddr) -> Result<(), S
         ("--tls-key", paths.tls_key.is_none()),
         ("--token-file", paths.token_file.is_none()),
     ];
-    let missing: Vec<&str> = flags.iter().filter(|(_, is_missing)| *is_missing).map(|(flag, _)| *flag).collect();
+    let missing: Vec<&str> = flags
+        .iter()
+        .filter(|(_, is_missing)| *is_missing)
+        .map(|(flag, _)| *flag)
+        .collect();
     let missing = match missing.as_slice() {
         [] => return Ok(()),
         [one] => format!("{one} is"),
         [rest @ .., last] => format!("{} and {last} are", rest.join(", ")),
     };
-    Err(SecurityError::Unprotected { address: listen, missing })
+    Err(SecurityError::Unprotected {
+        address: listen,
+        missing,
+    })
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, SecurityError> {
-    fs::read(path).map_err(|source| SecurityError::File { flag, path: path.to_owned(), source })
+    fs::read(path).map_err(|source| SecurityError::File {
+        flag,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read_tls(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<ServerTlsConfig, SecurityError> {
     let identity = Identity::from_pem(read("--tls-cert", certificate)?, read("--tls-key", key)?);
-    let config = ServerTlsConfig::new().identity(identity).timeout(super::HANDSHAKE_TIMEOUT);
+    let config = ServerTlsConfig::new()
+        .identity(identity)
+        .timeout(super::HANDSHAKE_TIMEOUT);
     Ok(match client_ca {
         Some(authority) => config.client_ca_root(Certificate::from_pem(read("--client-ca", authority)?)),
         None => config,
@@ -164,7 +189,10 @@ struct Tokens(Arc<[blake3::Hash]>);
 impl Tokens {
     fn read(path: &Path) -> Result<Self, SecurityError> {
         let text = String::from_utf8_lossy(&read("--token-file", path)?).into_owned();
-        let unfit = |found: String| SecurityError::Token { path: path.to_owned(), found };
+        let unfit = |found: String| SecurityError::Token {
+            path: path.to_owned(),
+            found,
+        };
         let mut hashes = Vec::new();
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
             let token = line.trim();
@@ -198,7 +226,10 @@ pub struct Gate {
 impl Interceptor for Gate {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let Some(tokens) = &self.tokens else { return Ok(request) };
-        let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let header = request
+            .metadata()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
         let token = header.and_then(|header| {
             let (scheme, token) = header.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -248,7 +279,10 @@ mod tests {
 
     #[test]
     fn half_a_tls_setting_is_refused() {
-        let paths = SecurityPaths { tls_cert: Some("cert.pem".into()), ..SecurityPaths::default() };
+        let paths = SecurityPaths {
+            tls_cert: Some("cert.pem".into()),
+            ..SecurityPaths::default()
+        };
         let error = Security::load(&paths, address("127.0.0.1:1")).unwrap_err().to_string();
         assert_eq!(error, "--tls-cert is set, but --tls-key is not: TLS needs both");
     }
@@ -257,7 +291,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         fs::write(&path, content).unwrap();
-        let paths = SecurityPaths { token_file: Some(path), ..SecurityPaths::default() };
+        let paths = SecurityPaths {
+            token_file: Some(path),
+            ..SecurityPaths::default()
+        };
         Security::load(&paths, address("127.0.0.1:1")).map(|security| security.gate())
     }
 
@@ -282,7 +319,11 @@ mod tests {
 
     #[test]
     fn weak_token_files_are_refused() {
-        for (content, found) in [("", "found none"), ("short\n", "found 5 characters in line 1"), ("with a space inside it\n", "other")] {
+        for (content, found) in [
+            ("", "found none"),
+            ("short\n", "found 5 characters in line 1"),
+            ("with a space inside it\n", "other"),
+        ] {
             let error = gate(content).err().unwrap().to_string();
             assert!(error.contains(found), "{content:?}: {error}");
         }

@@ -130,11 +130,18 @@ impl ServeSettings {
     /// # Errors
     /// When a file cannot be read, a value not be understood, or the address would be open to others without protection.
     pub fn resolve(args: ServeArgs) -> Result<Self, SettingsError> {
-        Self::resolve_in(args, |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+        Self::resolve_in(args, |name| {
+            env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        })
     }
 
     fn resolve_in(args: ServeArgs, folder: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, SettingsError> {
-        let file = args.settings_file.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let file = args
+            .settings_file
+            .as_deref()
+            .map(read_file)
+            .transpose()?
+            .unwrap_or_default();
         let listen = args.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let listen = socket_address(&listen).ok_or(SettingsError::Listen { found: listen })?;
         let paths = SecurityPaths {
@@ -147,13 +154,20 @@ impl ServeSettings {
             let data = folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
             data.map(|data| data.join("firn"))
         };
-        let data_dir = args.data_dir.or(file.data_dir).or_else(default_data).ok_or(SettingsError::NoDataFolder)?;
+        let data_dir = args
+            .data_dir
+            .or(file.data_dir)
+            .or_else(default_data)
+            .ok_or(SettingsError::NoDataFolder)?;
         let mut core = firn_core::Settings::default();
         if let Some(seconds) = args.lease_seconds.or(file.lease_seconds) {
             core.lease = seconds.saturating_mul(1000);
             core.heartbeat_interval = core.lease / 5;
         }
-        let grace = args.shutdown_seconds.or(file.shutdown_seconds).map_or(DEFAULT_GRACE, Duration::from_secs);
+        let grace = args
+            .shutdown_seconds
+            .or(file.shutdown_seconds)
+            .map_or(DEFAULT_GRACE, Duration::from_secs);
         Ok(Self {
             listen,
             data_dir,
@@ -166,9 +180,14 @@ impl ServeSettings {
 }
 
 fn read_file(path: &Path) -> Result<SettingsFile, SettingsError> {
-    let text = fs::read_to_string(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
-    toml::from_str(&text)
-        .map_err(|error| SettingsError::Syntax { path: path.to_owned(), reason: error.to_string().trim_end().to_owned() })
+    let text = fs::read_to_string(path).map_err(|source| SettingsError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|error| SettingsError::Syntax {
+        path: path.to_owned(),
+        reason: error.to_string().trim_end().to_owned(),
+    })
 }
 
 /// A name that stands for several addresses counts as one that others can reach, unless all are loopback.
@@ -198,7 +217,11 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("serve.toml");
-        fs::write(&path, "listen = \"127.0.0.1:1\"\ndata-dir = \"/file\"\nshutdown-seconds = 3\n").unwrap();
+        fs::write(
+            &path,
+            "listen = \"127.0.0.1:1\"\ndata-dir = \"/file\"\nshutdown-seconds = 3\n",
+        )
+        .unwrap();
         let args = ServeArgs {
             settings_file: Some(path),
             data_dir: Some("/flag".into()),
@@ -215,14 +238,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("serve.toml");
         fs::write(&path, "listn = \"127.0.0.1:1\"\n").unwrap();
-        let error = resolve(ServeArgs { settings_file: Some(path), ..ServeArgs::default() }).unwrap_err().to_string();
+        let error = resolve(ServeArgs {
+            settings_file: Some(path),
+            ..ServeArgs::default()
+        })
+        .unwrap_err()
+        .to_string();
         assert!(error.contains("unknown field `listn`"), "{error}");
     }
 
     #[test]
     fn an_address_that_is_none_is_refused() {
         for listen in ["7070", "127.0.0.1", "127.0.0.1:99999", ""] {
-            let error = resolve(ServeArgs { listen: Some(listen.to_owned()), ..ServeArgs::default() }).unwrap_err();
+            let error = resolve(ServeArgs {
+                listen: Some(listen.to_owned()),
+                ..ServeArgs::default()
+            })
+            .unwrap_err();
             assert_eq!(
                 error.to_string(),
                 format!("invalid --listen `{listen}`: expected HOST:PORT, for example 127.0.0.1:7070")
@@ -232,8 +264,15 @@ mod tests {
 
     #[test]
     fn an_open_address_without_protection_is_refused() {
-        let error = resolve(ServeArgs { listen: Some("0.0.0.0:7070".to_owned()), ..ServeArgs::default() }).unwrap_err();
-        assert!(matches!(error, SettingsError::Security(SecurityError::Unprotected { .. })), "{error}");
+        let error = resolve(ServeArgs {
+            listen: Some("0.0.0.0:7070".to_owned()),
+            ..ServeArgs::default()
+        })
+        .unwrap_err();
+        assert!(
+            matches!(error, SettingsError::Security(SecurityError::Unprotected { .. })),
+            "{error}"
+        );
     }
 
     #[test]
