@@ -1,12 +1,11 @@
 //! `JobService`: what people and their programs call.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use async_stream::try_stream;
 use firn_core::{
     Input, Reply,
     identifiers::{JobId, RequestId},
-    state::Job,
 };
 use firn_proto::v1alpha1::{self as proto, job_service_server::JobService};
 use futures::Stream;
@@ -54,8 +53,9 @@ impl Jobs {
     }
 }
 
-/// A job as it is and as it is shown. It is rendered off the engine: only cheap copies are made there.
-async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(Arc<Job>, proto::FineTuneJob), Status> {
+/// Whether a job has ended, and how it is shown. It is rendered off the engine, where only cheap copies are made; nothing of the state is
+/// held on to, so that the next change need not copy it.
+async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(bool, proto::FineTuneJob), Status> {
     let asked = job.clone();
     let found = context
         .engine
@@ -63,7 +63,7 @@ async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(Arc<Job
         .await?;
     let glance = found.ok_or_else(|| super::refusal::rejected(&firn_core::Reject::JobNotFound { job: job.clone() }))?;
     let shown = job_status::job_to_wire(&glance, detail, context.clock.now());
-    Ok((glance.job, shown))
+    Ok((glance.job.outcome().is_some(), shown))
 }
 
 fn request_id(text: String) -> Result<Option<RequestId>, Status> {
@@ -130,12 +130,12 @@ impl JobService for Jobs {
         let context = self.context.clone();
         let mut changes = context.engine.changes(&job);
         // So that a job that does not exist is refused, not streamed.
-        let (mut seen, mut shown) = show(&context, &job, Detail::Whole).await?;
+        let (mut has_ended, mut shown) = show(&context, &job, Detail::Whole).await?;
         Ok(Response::new(Box::pin(try_stream! {
             loop {
                 let sent = Instant::now();
                 yield shown;
-                if seen.outcome().is_some() {
+                if has_ended {
                     break;
                 }
                 let next = async {
@@ -145,7 +145,7 @@ impl JobService for Jobs {
                     Ok(())
                 };
                 context.unless_ending(next).await?;
-                (seen, shown) = show(&context, &job, Detail::Whole).await?;
+                (has_ended, shown) = show(&context, &job, Detail::Whole).await?;
             }
         })))
     }
