@@ -71,7 +71,7 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         Input::RankFailed { identity, failure } => ranks::report_failure(draft, &identity, failure),
         Input::DatasetRegistered { identity, dataset } => registration::dataset(draft, &identity, &dataset),
         Input::ModelRegistered { identity, model } => registration::model(draft, &identity, model),
-        Input::ShardRequested { identity, pass } => passes::request_shard(draft, &identity, pass),
+        Input::ShardRequested { identity, pass, held } => passes::request_shard(draft, &identity, pass, &held),
         Input::ShardCompleted {
             identity,
             pass,

@@ -115,6 +115,8 @@ pub enum Input {
         identity: RankIdentity,
         /// Of which pass; for test the epoch does not matter.
         pass: Pass,
+        /// Shards that it has and works on.
+        held: Vec<u32>,
     },
     /// A rank delivers a shard. Answer: `ShardCounted` (store the predictions in the same transaction) or `ShardRepeated` (do not), or
     /// `JobFailed` if it holds more corrupt samples than the spec allows.

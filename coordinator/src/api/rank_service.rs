@@ -142,6 +142,7 @@ impl RankService for Ranks {
         let input = || Input::ShardRequested {
             identity: identity.clone(),
             pass,
+            held: request.held.clone(),
         };
         let answer = self.context.engine.tell_until_ready(&job, input);
         let answer = match self.context.unless_ending(async { Ok(answer.await?) }).await? {

@@ -136,6 +136,7 @@ impl Rank {
         let request = proto::LeaseShardRequest {
             identity: self.me(),
             pass: Some(pass.clone()),
+            held: vec![],
         };
         Ok(self.service.lease_shard(request).await?.into_inner().answer.unwrap())
     }

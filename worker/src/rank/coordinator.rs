@@ -269,10 +269,12 @@ impl Client {
     pub(super) async fn lease_shard(
         &self,
         pass: wire::Pass,
+        held: Vec<u32>,
     ) -> Result<wire::lease_shard_response::Answer, RankFailure> {
         let request = wire::LeaseShardRequest {
             identity: Some(self.identity.clone()),
             pass: Some(pass),
+            held,
         };
         let response = self
             .call("LeaseShard", |mut service| {

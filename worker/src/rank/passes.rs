@@ -57,6 +57,7 @@ pub(super) fn run(session: &mut Session, pass: wire::Pass) -> Result<wire::Direc
         };
         let (pass, shard) = (Some(pass.clone()), shard.shard.index);
         coordinator.complete_shard(wire::CompleteShardRequest { pass, shard, ..report })?;
+        leases.held.retain(|held| *held != shard);
     }
 }
 
@@ -64,6 +65,8 @@ pub(super) fn run(session: &mut Session, pass: wire::Pass) -> Result<wire::Direc
 struct Leases<'a> {
     coordinator: &'a Coordinator<'a>,
     pass: &'a wire::Pass,
+    /// Shards that are here and not complete: the coordinator must not hand them out to us again.
+    held: Vec<u32>,
     pending: JoinHandle<Result<Answer, RankFailure>>,
     complete: Option<wire::Directive>,
 }
@@ -73,7 +76,8 @@ impl<'a> Leases<'a> {
         Self {
             coordinator,
             pass,
-            pending: ask(coordinator, pass),
+            held: Vec::new(),
+            pending: ask(coordinator, pass, Vec::new()),
             complete: None,
         }
     }
@@ -85,8 +89,9 @@ impl<'a> Leases<'a> {
         }
         let answer = self.coordinator.runtime().block_on(&mut self.pending);
         let answer = answer.map_err(|error| RankFailure::call("LeaseShard")(Status::internal(error.to_string())))??;
-        if matches!(answer, Answer::Shard(_)) {
-            self.pending = ask(self.coordinator, self.pass);
+        if let Answer::Shard(shard) = &answer {
+            self.held.push(shard.index);
+            self.pending = ask(self.coordinator, self.pass, self.held.clone());
         }
         Ok(answer)
     }
@@ -106,11 +111,11 @@ impl<'a> Leases<'a> {
     }
 }
 
-fn ask(coordinator: &Coordinator, pass: &wire::Pass) -> JoinHandle<Result<Answer, RankFailure>> {
+fn ask(coordinator: &Coordinator, pass: &wire::Pass, held: Vec<u32>) -> JoinHandle<Result<Answer, RankFailure>> {
     let (client, pass) = (coordinator.client(), pass.clone());
     coordinator
         .runtime()
-        .spawn(async move { client.lease_shard(pass).await })
+        .spawn(async move { client.lease_shard(pass, held).await })
 }
 
 /// A shard at work; evaluation decodes from the moment of opening.

@@ -14,7 +14,12 @@ use crate::reply::{Directive, Reply};
 use crate::stage::{self, Stage};
 use crate::state::{Failure, FailureReason, Job, Pass, Phase, Shard, ShardTable, SplitName, State};
 
-pub(super) fn request_shard(draft: &mut Draft<'_>, identity: &RankIdentity, pass: Pass) -> Result<Reply, Reject> {
+pub(super) fn request_shard(
+    draft: &mut Draft<'_>,
+    identity: &RankIdentity,
+    pass: Pass,
+    held: &[u32],
+) -> Result<Reply, Reject> {
     let state = draft.base();
     match caller(state, identity) {
         Err(Reject::JobEnded { outcome, .. }) => return Ok(Reply::Complete(Directive::Stop { reason: outcome })),
@@ -46,7 +51,7 @@ pub(super) fn request_shard(draft: &mut Draft<'_>, identity: &RankIdentity, pass
     let Some(shards) = open_shards(job, pass)? else {
         return Ok(Reply::Wait);
     };
-    let Some(shard) = next_shard(state, identity, pass, shards) else {
+    let Some(shard) = next_shard(state, identity, (pass, held), shards) else {
         return Ok(Reply::Wait);
     };
     let process = identity.process.clone();
@@ -105,8 +110,13 @@ fn open_shards(job: &Job, pass: Pass) -> Result<Option<ShardTable>, Reject> {
     Ok(registered.and_then(|registered| registered.shards.get(&pass.split()).copied()))
 }
 
-/// A shard that nobody has, or else one that the caller has already, whose first answer it may have missed.
-fn next_shard(state: &State, identity: &RankIdentity, pass: Pass, shards: ShardTable) -> Option<Shard> {
+/// A shard that nobody has, or else one that is the caller's but that it does not hold: it missed the first answer.
+fn next_shard(
+    state: &State,
+    identity: &RankIdentity,
+    (pass, held): (Pass, &[u32]),
+    shards: ShardTable,
+) -> Option<Shard> {
     let progress = state.job(&identity.job)?.run.passes.get(&pass);
     let leases = state.soft.shard_leases.get(&(identity.job.clone(), pass));
     let mut own = None;
@@ -116,7 +126,7 @@ fn next_shard(state: &State, identity: &RankIdentity, pass: Pass, shards: ShardT
         }
         match leases.and_then(|leases| leases.get(&index)) {
             None => return shards.shard(index),
-            Some(holder) if *holder == identity.process => own = own.or(Some(index)),
+            Some(holder) if *holder == identity.process && !held.contains(&index) => own = own.or(Some(index)),
             Some(_) => {}
         }
     }

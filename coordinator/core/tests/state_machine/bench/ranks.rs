@@ -68,9 +68,14 @@ impl Coordinator {
     }
 
     pub(crate) fn request(&mut self, identity: &RankIdentity, pass: Pass) -> Result<Reply, Reject> {
+        self.request_ahead(identity, pass, &[])
+    }
+
+    pub(crate) fn request_ahead(&mut self, identity: &RankIdentity, pass: Pass, held: &[u32]) -> Result<Reply, Reject> {
         self.give(Input::ShardRequested {
             identity: identity.clone(),
             pass,
+            held: held.to_vec(),
         })
     }
 
