@@ -18,7 +18,7 @@ pub struct Preprocessor {
 
 enum Kind {
     Image(Images),
-    Text(Tokens),
+    Text(Box<Tokens>),
 }
 
 /// One sample, ready to be put into a batch.
@@ -55,7 +55,9 @@ impl Preprocessor {
                 mean,
                 std,
             } => Kind::Image(Images::new(*resize, *crop, mean, std)?),
-            Preprocessing::Text { max_length } => Kind::Text(Tokens::load(tokenizer, *max_length, model_max_length)?),
+            Preprocessing::Text { max_length } => {
+                Kind::Text(Box::new(Tokens::load(tokenizer, *max_length, model_max_length)?))
+            }
         };
         Ok(Self { kind })
     }

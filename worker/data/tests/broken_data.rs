@@ -1,5 +1,7 @@
 //! Datasets that cannot be used, and the exact sentence that a user reads about each. `{}` stands for the dataset's folder.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,6 +1,8 @@
 //! Crops equal Pillow's and torchvision's, and token ids transformers'. The golden files are made by `tests/reference/preprocessing.py`
 //! and `tests/reference/tokens.py`.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

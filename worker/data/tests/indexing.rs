@@ -1,10 +1,12 @@
 //! What an index says about data that is in order.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 
 use firn_core::spec::{DataFormat, DataSpec, Preprocessing, SplitSource};
-use firn_data::{Content, Dataset, Split, index, scan};
+use firn_data::{Content, Dataset, Sample, Split, index, scan};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
     let path = root.join(name);
@@ -38,15 +40,15 @@ fn ids(split: &Split) -> Vec<&str> {
 }
 
 fn texts(split: &Split) -> Vec<(&str, u32)> {
-    let text = |content| match content {
-        &Content::Text(ref text) => text.as_str(),
-        &Content::File { .. } => panic!("a text"),
+    let text = |sample| match sample {
+        &Sample {
+            label,
+            content: Content::Text(ref text),
+            ..
+        } => (text.as_str(), label),
+        Sample { id, .. } => panic!("{id} is no text"),
     };
-    split
-        .samples
-        .iter()
-        .map(|sample| (text(&sample.content), sample.label))
-        .collect()
+    split.samples.iter().map(text).collect()
 }
 
 #[test]
@@ -178,7 +180,7 @@ fn texts_that_two_splits_share_are_counted() {
 
 /// 40 samples of class `x` and 20 of class `y`.
 fn table(order: impl Iterator<Item = u32>) -> String {
-    let row = |i: u32| format!("text {i},{}\n", if i % 3 == 0 { "y" } else { "x" });
+    let row = |i: u32| format!("text {i},{}\n", if i.is_multiple_of(3) { "y" } else { "x" });
     std::iter::once("text,label\n".to_owned())
         .chain(order.map(row))
         .collect()

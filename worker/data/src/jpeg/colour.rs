@@ -1,6 +1,7 @@
 //! From component samples to RGB: libjpeg's `jdcolor.c` in 16-bit fixed point, and Pillow's way from CMYK to RGB.
 
-use super::header::{Colour, Frame};
+use super::frame::Frame;
+use super::header::Colour;
 use super::upsample::{Rows, upsample_row};
 use super::{Plane, Scratch};
 use crate::image::{Raster, Region};

@@ -1,6 +1,7 @@
 //! The segments before and between scans: frame, tables, restart interval, and what Adobe and JFIF say about colour.
 
 use super::entropy::Table;
+use super::frame::{Component, Frame};
 use crate::image::ImageError;
 
 /// All that is known when a scan starts.
@@ -16,31 +17,6 @@ pub(crate) struct Header {
     jfif: bool,
     adobe: Option<u8>,
     exif: Option<(usize, usize)>,
-}
-
-#[derive(Clone, Default)]
-pub(super) struct Frame {
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) progressive: bool,
-    pub(super) components: Vec<Component>,
-    pub(super) across_max: usize,
-    pub(super) down_max: usize,
-}
-
-#[derive(Clone)]
-pub(super) struct Component {
-    id: u8,
-    /// Sampling factors.
-    pub(super) across: usize,
-    pub(super) down: usize,
-    pub(super) quantization: usize,
-    /// In samples, without padding.
-    pub(super) width: usize,
-    pub(super) height: usize,
-    /// In whole MCUs.
-    pub(super) blocks_across: usize,
-    pub(super) blocks_down: usize,
 }
 
 pub(super) struct Scan {
@@ -355,38 +331,6 @@ impl Header {
             high,
             low,
         })
-    }
-}
-
-impl Frame {
-    fn measure(&mut self) {
-        self.across_max = self
-            .components
-            .iter()
-            .map(|component| component.across)
-            .max()
-            .unwrap_or(1);
-        self.down_max = self
-            .components
-            .iter()
-            .map(|component| component.down)
-            .max()
-            .unwrap_or(1);
-        let (mcus_across, mcus_down) = (self.mcus_across(), self.mcus_down());
-        for component in &mut self.components {
-            component.width = (self.width * component.across).div_ceil(self.across_max);
-            component.height = (self.height * component.down).div_ceil(self.down_max);
-            component.blocks_across = mcus_across * component.across;
-            component.blocks_down = mcus_down * component.down;
-        }
-    }
-
-    pub(super) fn mcus_across(&self) -> usize {
-        self.width.div_ceil(8 * self.across_max)
-    }
-
-    pub(super) fn mcus_down(&self) -> usize {
-        self.height.div_ceil(8 * self.down_max)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::num::Wrapping;
 use std::ops::Range;
 
-use super::scan::{GROUP, Group};
+use super::coefficients::{GROUP, Group};
 
 type Lanes = [Wrapping<i32>; GROUP];
 
@@ -27,101 +27,80 @@ impl pulp::WithSimd for Reconstruct<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        let mut work = [[Wrapping(0); GROUP]; 64];
         let mut between = [[Wrapping(0); GROUP]; 64];
         for index in self.across.start / GROUP..self.across.end.div_ceil(GROUP) {
-            dequantise(&self.groups[index], self.table, &mut work);
             for column in 0..8 {
-                columns(&work, column, &mut between);
+                columns(&self.groups[index], self.table, column, &mut between);
             }
             let left = index * GROUP * 8;
             let right = (left + GROUP * 8).min(self.stride);
             for (y, row) in self.samples.chunks_exact_mut(self.stride).enumerate() {
                 let rows: &[Lanes; 8] = between[y * 8..y * 8 + 8].try_into().expect("eight columns");
-                let words = samples_of_row(rows);
-                for (target, word) in row[left..right].as_chunks_mut::<8>().0.iter_mut().zip(words) {
-                    *target = word.to_le_bytes();
+                let (first, last) = samples_of_row(rows);
+                let targets = row[left..right].as_chunks_mut::<8>().0;
+                for (target, (first, last)) in targets.iter_mut().zip(first.iter().zip(last)) {
+                    *target = (u64::from(*first) | u64::from(last) << 32).to_le_bytes();
                 }
             }
         }
     }
 }
 
+/// Dequantises one column of each block, and the first pass down it.
 #[inline(always)]
-fn dequantise(group: &Group, table: &[u16; 64], work: &mut [Lanes; 64]) {
-    for (lanes, (run, factor)) in work.iter_mut().zip(group.as_chunks::<GROUP>().0.iter().zip(table)) {
-        for (lane, value) in lanes.iter_mut().zip(run) {
-            *lane = Wrapping(i32::from(*value)) * Wrapping(i32::from(*factor));
-        }
-    }
-}
-
-/// The first pass: down one column of each block.
-#[inline(always)]
-fn columns(work: &[Lanes; 64], column: usize, between: &mut [Lanes; 64]) {
-    let input: [&Lanes; 8] = std::array::from_fn(|row| &work[row * 8 + column]);
+fn columns(group: &Group, table: &[u16; 64], column: usize, between: &mut [Lanes; 64]) {
+    let runs = group.as_chunks::<GROUP>().0;
+    let input: [&[i16; GROUP]; 8] = std::array::from_fn(|row| &runs[row * 8 + column]);
+    let factors: [i32; 8] = std::array::from_fn(|row| i32::from(table[row * 8 + column]));
     let mut output = [[Wrapping(0); GROUP]; 8];
     for lane in 0..GROUP {
+        let value = |row: usize| Wrapping(i32::from(input[row][lane])) * Wrapping(factors[row]);
         let transformed = transform::<11>([
-            input[0][lane],
-            input[1][lane],
-            input[2][lane],
-            input[3][lane],
-            input[4][lane],
-            input[5][lane],
-            input[6][lane],
-            input[7][lane],
+            value(0),
+            value(1),
+            value(2),
+            value(3),
+            value(4),
+            value(5),
+            value(6),
+            value(7),
         ]);
-        output[0][lane] = transformed[0];
-        output[1][lane] = transformed[1];
-        output[2][lane] = transformed[2];
-        output[3][lane] = transformed[3];
-        output[4][lane] = transformed[4];
-        output[5][lane] = transformed[5];
-        output[6][lane] = transformed[6];
-        output[7][lane] = transformed[7];
+        for row in 0..8 {
+            output[row][lane] = transformed[row];
+        }
     }
     for (row, output) in output.iter().enumerate() {
         between[row * 8 + column] = *output;
     }
 }
 
-/// The second pass: along one row of each block. Each word holds the eight samples of a block's row, the left one lowest.
+/// The second pass: along one row of each block. Gives the first four samples of each block's row, and the last four, the left one lowest.
 #[inline(always)]
-fn samples_of_row(input: &[Lanes; 8]) -> [u64; GROUP] {
-    let mut words = [0u64; GROUP];
-    let mut samples = [[0u8; GROUP]; 8];
+fn samples_of_row(input: &[Lanes; 8]) -> ([u32; GROUP], [u32; GROUP]) {
+    let mut first = [0u32; GROUP];
+    let mut last = [0u32; GROUP];
     for lane in 0..GROUP {
-        let transformed = transform::<18>([
-            input[0][lane],
-            input[1][lane],
-            input[2][lane],
-            input[3][lane],
-            input[4][lane],
-            input[5][lane],
-            input[6][lane],
-            input[7][lane],
-        ]);
-        samples[0][lane] = level(transformed[0]);
-        samples[1][lane] = level(transformed[1]);
-        samples[2][lane] = level(transformed[2]);
-        samples[3][lane] = level(transformed[3]);
-        samples[4][lane] = level(transformed[4]);
-        samples[5][lane] = level(transformed[5]);
-        samples[6][lane] = level(transformed[6]);
-        samples[7][lane] = level(transformed[7]);
+        let value = |column: usize| input[column][lane];
+        let samples = transform::<18>([
+            value(0),
+            value(1),
+            value(2),
+            value(3),
+            value(4),
+            value(5),
+            value(6),
+            value(7),
+        ])
+        .map(level);
+        first[lane] = samples[0] | samples[1] << 8 | samples[2] << 16 | samples[3] << 24;
+        last[lane] = samples[4] | samples[5] << 8 | samples[6] << 16 | samples[7] << 24;
     }
-    for (x, samples) in samples.iter().enumerate() {
-        for (word, sample) in words.iter_mut().zip(samples) {
-            *word |= u64::from(*sample) << (8 * x);
-        }
-    }
-    words
+    (first, last)
 }
 
 #[inline(always)]
-fn level(value: Wrapping<i32>) -> u8 {
-    (value + Wrapping(128)).0.clamp(0, 255) as u8
+fn level(value: Wrapping<i32>) -> u32 {
+    (value + Wrapping(128)).0.clamp(0, 255) as u32
 }
 
 /// Constants of `jidctint.c`, times 2^13.

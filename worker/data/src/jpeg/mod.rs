@@ -5,22 +5,26 @@
 //! and reconstructs only the region that the crop needs, which is where it saves time. Baseline, extended and progressive Huffman files
 //! of 8 bits are read; arithmetic coding, 12 bits and lossless JPEG, which Pillow's build also rarely meets, are refused by name.
 //!
-//! `header` reads the segments, `entropy` the bits, `scan` and `progressive` the coefficients, `inverse_dct` gives samples, `upsample` and
+//! `header` reads the segments, `entropy` the bits, `scan`, `sequential` and `progressive` the coefficients, `inverse_dct` gives samples, `upsample` and
 //! `colour` pixels.
 
+mod coefficients;
 mod colour;
 mod entropy;
+mod frame;
 mod header;
 mod inverse_dct;
 mod progressive;
 mod scan;
+mod sequential;
 mod upsample;
 
 pub(crate) use header::Header;
 
 use crate::image::{ImageError, Raster, Region};
-use header::{Frame, Segment};
-use scan::Coefficients;
+use coefficients::Coefficients;
+use frame::Frame;
+use header::Segment;
 
 /// Buffers that one thread uses again for each image.
 #[derive(Default)]
@@ -104,7 +108,7 @@ const MAX_SCANS: usize = 1000;
 fn prepare(frame: &Frame, scratch: &mut Scratch) -> Result<(), ImageError> {
     scratch.planes.resize_with(frame.components.len(), Plane::default);
     for (plane, component) in scratch.planes.iter_mut().zip(&frame.components) {
-        if frame.across_max % component.across != 0 || frame.down_max % component.down != 0 {
+        if !frame.across_max.is_multiple_of(component.across) || !frame.down_max.is_multiple_of(component.down) {
             return Err(ImageError::unsupported("JPEG with a fractional chroma ratio"));
         }
         plane.stride = component.blocks_across * 8;

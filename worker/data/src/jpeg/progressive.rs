@@ -1,8 +1,9 @@
 //! The four codes of progressive scans (ITU-T T.81, annex G): first values and refinements, of the first coefficient and of the others.
 
+use super::coefficients::Block;
 use super::entropy::{BadCode, Bits, Table};
 use super::header::Scan;
-use super::scan::{Block, Code, dc_difference, read_run_levels};
+use super::sequential::{Code, dc_difference, read_run_levels};
 
 pub(super) struct DcFirst<'a> {
     tables: Vec<&'a Table>,

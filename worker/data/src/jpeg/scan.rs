@@ -5,56 +5,15 @@
 
 use std::ops::Range;
 
+use super::coefficients::{Block, Coefficients, GROUP, Group};
 use super::entropy::{BadCode, Bits, Stream, Table};
-use super::header::{Component, Frame, Header, Scan, ZIGZAG};
+use super::frame::{Component, Frame};
+use super::header::{Header, Scan, ScanComponent};
 use super::inverse_dct::Reconstruct;
 use super::progressive::{AcFirst, AcRefine, DcFirst, DcRefine};
+use super::sequential::{Code, Sequential};
 use super::{Plane, Scratch};
 use crate::image::{ImageError, Region};
-
-/// Blocks whose coefficients lie together: the inverse DCT takes them side by side.
-pub(super) const GROUP: usize = 16;
-
-/// Coefficients of `GROUP` neighbouring blocks: by position in natural order, then by block.
-pub(super) type Group = [i16; 64 * GROUP];
-
-/// Coefficients of one component: rows of groups.
-#[derive(Default)]
-pub(super) struct Coefficients {
-    groups: Vec<Group>,
-}
-
-impl Coefficients {
-    /// Room for `rows` rows of `blocks` blocks, all zero.
-    pub(super) fn reset(&mut self, blocks: usize, rows: usize) {
-        self.groups.clear();
-        self.groups.resize(blocks.div_ceil(GROUP) * rows, [0; 64 * GROUP]);
-    }
-}
-
-/// How the bits of one block become coefficients.
-pub(super) trait Code {
-    /// At a restart marker.
-    fn restart(&mut self);
-
-    /// Reads one block of the scan's component `slot`.
-    fn block(&mut self, bits: &mut Bits<'_>, slot: usize, block: &mut Block<'_>) -> Result<(), BadCode>;
-}
-
-/// One block within its group.
-pub(super) struct Block<'a> {
-    group: &'a mut Group,
-    lane: usize,
-}
-
-impl Block<'_> {
-    /// The coefficient at position `zigzag`, below 64, of the zigzag order.
-    #[inline(always)]
-    pub(super) fn at(&mut self, zigzag: usize) -> &mut i16 {
-        let run = usize::from(ZIGZAG[zigzag & 63]);
-        &mut self.group[(run * GROUP | self.lane) & (64 * GROUP - 1)]
-    }
-}
 
 /// The blocks of one unit of a scan: an MCU, or, when the scan has one component, a single block.
 struct Layout {
@@ -87,7 +46,7 @@ impl Layout {
                 components: vec![place(single.component, 1, 1)],
             };
         }
-        let whole = |scanned: &super::header::ScanComponent| {
+        let whole = |scanned: &ScanComponent| {
             let component = &frame.components[scanned.component];
             place(scanned.component, component.across, component.down)
         };
@@ -200,7 +159,7 @@ pub(super) fn decode_streamed(
     let layout = Layout::new(frame, scan);
     coefficients.resize_with(frame.components.len(), Coefficients::default);
     let needed: Vec<Blocks> = planes.iter().map(|plane| Blocks::needed(plane, region)).collect();
-    let mut code = Sequential::new(header, scan)?;
+    let mut code = Sequential::new(dc_tables(header, scan)?, ac_tables(header, scan)?);
     let mut walk = Walk::new(entropy, header.restart_interval);
     let arch = pulp::Arch::new();
     for unit_row in 0..layout.units_down {
@@ -247,7 +206,12 @@ pub(super) fn decode_stored(
     let layout = Layout::new(frame, scan);
     let walk = Walk::new(entropy, header.restart_interval);
     if !frame.progressive {
-        return walk_all(walk, &layout, Sequential::new(header, scan)?, coefficients);
+        return walk_all(
+            walk,
+            &layout,
+            Sequential::new(dc_tables(header, scan)?, ac_tables(header, scan)?),
+            coefficients,
+        );
     }
     match (scan.first, scan.high) {
         (0, 0) => walk_all(
@@ -385,82 +349,4 @@ fn ac_tables<'a>(header: &'a Header, scan: &Scan) -> Result<Vec<&'a Table>, Imag
 
 fn missing_table() -> ImageError {
     ImageError::damaged("JPEG", "a Huffman table is missing")
-}
-
-/// The code of baseline and extended files.
-struct Sequential<'a> {
-    dc: Vec<&'a Table>,
-    ac: Vec<&'a Table>,
-    predictors: [i32; 4],
-}
-
-impl<'a> Sequential<'a> {
-    fn new(header: &'a Header, scan: &Scan) -> Result<Self, ImageError> {
-        Ok(Self {
-            dc: dc_tables(header, scan)?,
-            ac: ac_tables(header, scan)?,
-            predictors: [0; 4],
-        })
-    }
-}
-
-impl Code for Sequential<'_> {
-    fn restart(&mut self) {
-        self.predictors = [0; 4];
-    }
-
-    #[inline(always)]
-    fn block(&mut self, bits: &mut Bits<'_>, slot: usize, block: &mut Block<'_>) -> Result<(), BadCode> {
-        let predictor = &mut self.predictors[slot & 3];
-        *predictor = predictor.wrapping_add(dc_difference(self.dc[slot], bits)?);
-        *block.at(0) = *predictor as i16;
-        read_run_levels(self.ac[slot], bits, 1..64, 0, block)?;
-        Ok(())
-    }
-}
-
-/// The change of the first coefficient from one block to the next.
-#[inline(always)]
-pub(super) fn dc_difference(table: &Table, bits: &mut Bits<'_>) -> Result<i32, BadCode> {
-    bits.refill();
-    let size = u32::from(table.symbol(bits)?);
-    if size > 15 {
-        return Err(BadCode);
-    }
-    Ok(bits.signed(size))
-}
-
-/// Reads coefficients of `band` up to an end of block, and answers its symbol's high half: the exponent of the number of blocks that end.
-#[inline(always)]
-pub(super) fn read_run_levels(
-    table: &Table,
-    bits: &mut Bits<'_>,
-    band: Range<usize>,
-    low: u8,
-    block: &mut Block<'_>,
-) -> Result<u32, BadCode> {
-    let mut place = band.start;
-    while place < band.end {
-        bits.refill();
-        let entry = table.value(bits);
-        let level = if entry != 0 {
-            place += ((entry >> 8) & 0xFF) as usize;
-            bits.consume(entry & 0xFF);
-            (entry as i32) >> 16
-        } else {
-            let symbol = u32::from(table.symbol(bits)?);
-            let (run, size) = (symbol >> 4, symbol & 15);
-            if size == 0 && run < 15 {
-                return Ok(run);
-            }
-            place += run as usize;
-            bits.signed(size)
-        };
-        if place >= band.end {
-            break;
-        }
-        *block.at(place) = (level << low) as i16;
-        place += 1;
-    }
-    Ok(0)
 }
