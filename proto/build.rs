@@ -5,7 +5,11 @@ use std::{env, fs, path::PathBuf};
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["firn/v1alpha1/job.proto", "firn/v1alpha1/worker.proto", "firn/v1alpha1/rank.proto"];
+    let files = [
+        "firn/v1alpha1/job.proto",
+        "firn/v1alpha1/worker.proto",
+        "firn/v1alpha1/rank.proto",
+    ];
     let descriptors = protox::compile(files, ["."])?;
 
     // Kept for server reflection and for naming unknown fields in specs.
@@ -16,7 +20,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The messages that people write as YAML: `FineTuneJob` and all below it that is not status.
     for message in SPEC_MESSAGES {
         config = config
-            .type_attribute(format!(".firn.v1alpha1.{message}"), "#[derive(serde::Serialize, serde::Deserialize)]")
+            .type_attribute(
+                format!(".firn.v1alpha1.{message}"),
+                "#[derive(serde::Serialize, serde::Deserialize)]",
+            )
             .type_attribute(
                 format!(".firn.v1alpha1.{message}"),
                 "#[serde(rename_all = \"camelCase\", deny_unknown_fields, default)]",

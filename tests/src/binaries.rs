@@ -12,7 +12,9 @@ use nix::{
 
 /// Root of the repository.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the repository")
 }
 
 /// Path of `firn` or `firn-worker`, beside the test binary's own folder.
@@ -30,7 +32,10 @@ pub fn binary(name: &str) -> PathBuf {
 /// `firn` with the worker under test and nothing of the user's own settings.
 pub fn firn() -> Command {
     let mut command = Command::new(binary("firn"));
-    command.env("FIRN_WORKER", binary("firn-worker")).env_remove("FIRN_COORDINATOR").env("NO_COLOR", "1");
+    command
+        .env("FIRN_WORKER", binary("firn-worker"))
+        .env_remove("FIRN_COORDINATOR")
+        .env("NO_COLOR", "1");
     command.env("FIRN_CONFIG", "/dev/null");
     command
 }
@@ -85,10 +90,15 @@ pub fn processes_with(name: &str, value: &str) -> Vec<(i32, String)> {
     let wanted = format!("{name}={value}");
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc is mounted").flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
         // Processes end while we look at them.
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == wanted.as_bytes())
+        {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             if !line.is_empty() {
                 found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));

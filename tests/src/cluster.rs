@@ -25,7 +25,12 @@ impl Cluster {
     pub fn start(folder: &Path, workers: usize) -> anyhow::Result<Self> {
         let coordinator = serve(folder, "127.0.0.1:0")?;
         let address = std::fs::read_to_string(folder.join("address"))?.trim().to_owned();
-        let mut cluster = Self { folder: folder.to_owned(), address, coordinator, workers: Vec::new() };
+        let mut cluster = Self {
+            folder: folder.to_owned(),
+            address,
+            coordinator,
+            workers: Vec::new(),
+        };
         for _ in 0..workers {
             cluster.add_worker()?;
         }
@@ -65,13 +70,16 @@ impl Cluster {
     /// `firn VERB …` against this coordinator.
     pub fn firn(&self, arguments: &[&str]) -> Command {
         let mut command = firn();
-        command.args(arguments).env("FIRN_COORDINATOR", format!("http://{}", self.address));
+        command
+            .args(arguments)
+            .env("FIRN_COORDINATOR", format!("http://{}", self.address));
         command
     }
 
     /// A client of the coordinator.
     pub fn client(&self) -> anyhow::Result<JobServiceClient<Channel>> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?.connect_timeout(Duration::from_secs(10));
+        let endpoint =
+            Endpoint::from_shared(format!("http://{}", self.address))?.connect_timeout(Duration::from_secs(10));
         Ok(JobServiceClient::new(endpoint.connect_lazy()))
     }
 
@@ -85,7 +93,10 @@ impl Cluster {
         reached: impl Fn(&wire::JobStatus) -> bool,
     ) -> anyhow::Result<wire::FineTuneJob> {
         let mut client = self.client()?;
-        let mut snapshots = client.watch_job(wire::WatchJobRequest { name: name.to_owned() }).await?.into_inner();
+        let mut snapshots = client
+            .watch_job(wire::WatchJobRequest { name: name.to_owned() })
+            .await?
+            .into_inner();
         let mut last = None;
         while let Some(job) = snapshots.message().await? {
             if job.status.as_ref().is_some_and(&reached) {
@@ -98,15 +109,26 @@ impl Cluster {
 }
 
 fn serve(folder: &Path, listen: &str) -> anyhow::Result<Process> {
-    let log = File::options().create(true).append(true).open(folder.join("serve.log"))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("serve.log"))?;
     let ready = folder.join("address");
     let mut command = firn();
     command.args(["serve", "--listen", listen]);
-    command.arg("--data-dir").arg(folder.join("data")).arg("--ready-file").arg(&ready);
+    command
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .arg("--ready-file")
+        .arg(&ready);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let mut process = Process::spawn(&mut command)?;
     while !ready.exists() {
-        anyhow::ensure!(!process.has_ended()?, "the coordinator ended at its start; see {}", folder.join("serve.log").display());
+        anyhow::ensure!(
+            !process.has_ended()?,
+            "the coordinator ended at its start; see {}",
+            folder.join("serve.log").display()
+        );
         std::thread::yield_now();
     }
     Ok(process)

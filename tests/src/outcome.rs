@@ -24,14 +24,26 @@ pub struct Outcome {
 impl Outcome {
     /// Reads the artifacts in `folder`.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
-        let read = |name: &str| fs::read_to_string(folder.join(name)).with_context(|| format!("{name} in {}", folder.display()));
-        let steps = read("history.jsonl")?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        Ok(Self { metrics: serde_json::from_str(&read("metrics.json")?)?, steps, folder: folder.to_owned() })
+        let read = |name: &str| {
+            fs::read_to_string(folder.join(name)).with_context(|| format!("{name} in {}", folder.display()))
+        };
+        let steps = read("history.jsonl")?
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            metrics: serde_json::from_str(&read("metrics.json")?)?,
+            steps,
+            folder: folder.to_owned(),
+        })
     }
 
     /// The loss of every step.
     pub fn losses(&self) -> Vec<f64> {
-        self.steps.iter().map(|step| step["loss"].as_f64().expect("a step has a loss")).collect()
+        self.steps
+            .iter()
+            .map(|step| step["loss"].as_f64().expect("a step has a loss"))
+            .collect()
     }
 }
 
@@ -40,7 +52,11 @@ pub fn run(spec: &Value, folder: &Path, workers: u32) -> anyhow::Result<Output> 
     fs::create_dir_all(folder)?;
     let file = jobs::write_spec(folder, spec)?;
     let mut command = firn();
-    command.arg("run").arg(file).args(["--workers", &workers.to_string(), "--artifacts"]).arg(folder.join("artifacts"));
+    command
+        .arg("run")
+        .arg(file)
+        .args(["--workers", &workers.to_string(), "--artifacts"])
+        .arg(folder.join("artifacts"));
     command.current_dir(folder);
     Ok(command.output()?)
 }

@@ -21,9 +21,19 @@ fn a_run_succeeds_prints_its_metrics_and_leaves_no_process_behind() -> anyhow::R
     let folder = TempDir::new()?;
     let data = jobs::three_classes(&folder.path().join("data"))?;
     let file = jobs::write_spec(folder.path(), &jobs::image_job("success", &data))?;
-    let output = firn().env(MARK, "success").arg("run").arg(file).args(["--workers", "2"]).current_dir(folder.path()).output()?;
+    let output = firn()
+        .env(MARK, "success")
+        .arg("run")
+        .arg(file)
+        .args(["--workers", "2"])
+        .current_dir(folder.path())
+        .output()?;
     let stdout = String::from_utf8(output.stdout)?;
-    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{stdout}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     for expected in ["accuracy", "f1_macro", "beech", "metrics.json", "model.safetensors"] {
         assert!(stdout.contains(expected), "{expected} is missing in {stdout}");
     }
@@ -39,7 +49,12 @@ fn endless_run(folder: &TempDir, mark: &str) -> anyhow::Result<Process> {
     let file = jobs::write_spec(folder.path(), &spec)?;
     let (reader, writer) = std::io::pipe()?;
     let mut command = firn();
-    command.env(MARK, mark).arg("run").arg(file).args(["--workers", "2"]).current_dir(folder.path());
+    command
+        .env(MARK, mark)
+        .arg("run")
+        .arg(file)
+        .args(["--workers", "2"])
+        .current_dir(folder.path());
     command.stdout(Stdio::null()).stderr(writer);
     let process = Process::spawn(&mut command)?;
     drop(command);
@@ -59,7 +74,10 @@ fn interrupting_a_run_cancels_the_job_and_leaves_no_process_behind() -> anyhow::
     let folder = TempDir::new()?;
     let mut process = endless_run(&folder, "interrupted")?;
     let before = processes_with(MARK, "interrupted");
-    assert!(before.len() >= 6, "firn run, a coordinator, two agents and two ranks: {before:#?}");
+    assert!(
+        before.len() >= 6,
+        "firn run, a coordinator, two agents and two ranks: {before:#?}"
+    );
     process.signal(Signal::SIGINT)?;
     assert_eq!(process.wait()?, Some(3));
     assert_eq!(processes_with(MARK, "interrupted"), []);
@@ -87,7 +105,10 @@ fn an_invalid_spec_is_refused_with_exit_code_2() -> anyhow::Result<()> {
     let output = outcome::run(&spec, folder.path(), 1)?;
     let stderr = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("spec.training.optimiser") && stderr.contains("optimizer"), "{stderr}");
+    assert!(
+        stderr.contains("spec.training.optimiser") && stderr.contains("optimizer"),
+        "{stderr}"
+    );
     Ok(())
 }
 
@@ -96,8 +117,15 @@ fn a_coordinator_that_is_not_there_gives_exit_code_4() -> anyhow::Result<()> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     drop(listener);
-    let output = firn().args(["list", "--coordinator", &format!("http://{address}")]).output()?;
-    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = firn()
+        .args(["list", "--coordinator", &format!("http://{address}")])
+        .output()?;
+    assert_eq!(
+        output.status.code(),
+        Some(4),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 

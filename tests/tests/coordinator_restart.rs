@@ -8,10 +8,15 @@ use tempfile::TempDir;
 fn submit(cluster: &Cluster, folder: &std::path::Path, spec: &serde_json::Value) -> anyhow::Result<String> {
     std::fs::create_dir_all(folder)?;
     let file = jobs::write_spec(folder, spec)?;
-    let output = cluster.firn(&["submit", &file.to_string_lossy(), "-o", "json"]).output()?;
+    let output = cluster
+        .firn(&["submit", &file.to_string_lossy(), "-o", "json"])
+        .output()?;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let job: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    Ok(job["metadata"]["resourceName"].as_str().expect("a job has a resource name").to_owned())
+    Ok(job["metadata"]["resourceName"]
+        .as_str()
+        .expect("a job has a resource name")
+        .to_owned())
 }
 
 #[tokio::test]
@@ -29,7 +34,9 @@ async fn a_waiting_job_survives_and_runs_when_a_worker_comes() -> anyhow::Result
     assert_eq!(waiting.metadata, after.metadata);
 
     cluster.add_worker()?;
-    cluster.watch_until(&name, |status| status.summary == "Succeeded").await?;
+    cluster
+        .watch_until(&name, |status| status.summary == "Succeeded")
+        .await?;
     Ok(())
 }
 
@@ -48,14 +55,30 @@ async fn a_running_job_goes_on_in_the_same_processes_and_finishes() -> anyhow::R
     cluster.kill_coordinator()?;
     cluster.restart_coordinator()?;
     let after = cluster.watch_until(&name, |_| true).await?;
-    assert!(committed(&after.status.expect("a job has a status")) >= committed(&before.status.expect("a job has a status")));
+    assert!(
+        committed(&after.status.expect("a job has a status")) >= committed(&before.status.expect("a job has a status"))
+    );
 
-    let ended = cluster.watch_until(&name, |status| status.summary == "Succeeded").await?;
+    let ended = cluster
+        .watch_until(&name, |status| status.summary == "Succeeded")
+        .await?;
     let status = ended.status.expect("a job has a status");
     assert_eq!(status.restarts, 0, "the ranks waited for the coordinator");
-    let steps = cluster.client()?.list_steps(wire::ListStepsRequest { name, ..Default::default() }).await?.into_inner().steps;
+    let steps = cluster
+        .client()?
+        .list_steps(wire::ListStepsRequest {
+            name,
+            ..Default::default()
+        })
+        .await?
+        .into_inner()
+        .steps;
     let numbers: Vec<u64> = steps.iter().map(|step| step.step).collect();
-    assert_eq!(numbers, (0..48).collect::<Vec<_>>(), "12 epochs of 4 steps, each committed once");
+    assert_eq!(
+        numbers,
+        (0..48).collect::<Vec<_>>(),
+        "12 epochs of 4 steps, each committed once"
+    );
     assert!(steps.iter().all(|step| step.samples == 16 || step.samples == 5));
     Ok(())
 }

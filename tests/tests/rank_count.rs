@@ -8,26 +8,34 @@ use tempfile::TempDir;
 const TOLERANCE: f64 = 1e-5;
 
 fn same_on_one_two_and_three_ranks(spec: &Value, folder: &TempDir) -> anyhow::Result<()> {
-    let runs = [1, 2, 3].map(|ranks| outcome::run_to_success(spec, &folder.path().join(format!("ranks-{ranks}")), ranks));
+    let runs =
+        [1, 2, 3].map(|ranks| outcome::run_to_success(spec, &folder.path().join(format!("ranks-{ranks}")), ranks));
     let [alone, two, three] = runs;
     let alone = alone?;
     for (ranks, run) in [(2, two?), (3, three?)] {
         assert_eq!(alone.losses().len(), run.losses().len());
         for (step, (expected, found)) in alone.losses().iter().zip(run.losses()).enumerate() {
             let difference = (expected - found).abs() / expected.abs();
-            assert!(difference <= TOLERANCE, "step {step}: loss {expected} on one rank, {found} on {ranks}");
+            assert!(
+                difference <= TOLERANCE,
+                "step {step}: loss {expected} on one rank, {found} on {ranks}"
+            );
         }
         for split in ["validation", "test"] {
             let (expected, found) = (&alone.metrics[split], &run.metrics[split]);
             assert_eq!(expected["confusion"], found["confusion"], "{split} on {ranks} ranks");
-            assert_eq!(expected["metrics"]["f1_macro"], found["metrics"]["f1_macro"], "{split} on {ranks} ranks");
+            assert_eq!(
+                expected["metrics"]["f1_macro"], found["metrics"]["f1_macro"],
+                "{split} on {ranks} ranks"
+            );
         }
     }
     Ok(())
 }
 
 #[test]
-fn a_head_with_dropout_uneven_batches_and_uneven_class_weights_trains_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
+fn a_head_with_dropout_uneven_batches_and_uneven_class_weights_trains_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()>
+{
     let folder = TempDir::new()?;
     let data = jobs::three_classes(&folder.path().join("data"))?;
     let mut spec = jobs::image_job("uneven", &data);

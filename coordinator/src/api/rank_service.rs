@@ -237,7 +237,12 @@ impl RankService for Ranks {
         let job = identity.job.clone();
         self.done(Input::CheckpointStored { identity, checkpoint }).await?;
         let job = self.context.job(&job).await?;
-        let kept = job.run.checkpoints.iter().map(|checkpoint| checkpoint.sha256.clone()).collect();
+        let kept = job
+            .run
+            .checkpoints
+            .iter()
+            .map(|checkpoint| checkpoint.sha256.clone())
+            .collect();
         Ok(Response::new(proto::CommitCheckpointResponse { kept }))
     }
 

@@ -9,7 +9,9 @@ use std::{
 use firn_core::state::{Pass, SplitName};
 use sha2::{Digest as _, Sha256};
 
-use super::{ArtifactError, ArtifactStore, FileKind, Spool, StoredFile, TEMPORARY, check_name, files_in, open, persist};
+use super::{
+    ArtifactError, ArtifactStore, FileKind, Spool, StoredFile, TEMPORARY, check_name, files_in, open, persist,
+};
 
 impl ArtifactStore {
     /// The reports of one pass of one job.

@@ -1,11 +1,12 @@
 //! Everything that lives as long as the gang: spec, data, model, optimizer, and the loop over the coordinator's directives.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use firn_core::{order, spec};
 use firn_data::{Dataset, Preprocessor, Split};
 use firn_models::{Loss, Model, ModelOptions, Optimizer, checkpoint};
 use firn_proto::v1alpha1::{self as wire, directive::Next};
+use tch::Device;
 use tracing::info;
 
 use super::{
@@ -23,8 +24,8 @@ pub(super) struct Session<'a> {
     pub(super) gang: Gang,
     pub(super) dataset: Dataset,
     pub(super) preprocessor: Arc<Preprocessor>,
-    /// Training samples that are set aside, in manifest order.
-    pub(super) quarantined: std::collections::BTreeSet<(String, u64)>,
+    /// Samples that are set aside: split and position in manifest order.
+    pub(super) quarantined: BTreeSet<(String, u64)>,
     pub(super) model: Model,
     pub(super) loss: Loss,
     pub(super) optimizer: Optimizer,
@@ -47,42 +48,12 @@ impl<'a> Session<'a> {
                 "the stored spec cannot be read: {error}; are coordinator and worker of one version?"
             ))
         })?;
-
-        let dataset = firn_data::index(&spec.data, spec.training.seed)?;
-        let registered = coordinator.register_dataset(summary_of(&dataset))?;
-        info!(
-            classes = dataset.classes.len(),
-            train = dataset.train.samples.len(),
-            "the dataset is indexed"
-        );
-
-        let model = Model::load(&ModelOptions {
-            spec: &spec.model,
-            classes: dataset.classes.len(),
-            seed: spec.training.seed,
-            device: gang.device,
-            train_batch_norm: spec.training.train_batch_norm,
-        })?;
-        let parts = model.summary();
-        info!(
-            cut = parts.cut,
-            frozen = parts.frozen_parameters,
-            trainable = parts.trainable_parameters,
-            "the model is loaded"
-        );
-        coordinator.register_model(wire::ModelSummary {
-            frozen_parameters: parts.frozen_parameters,
-            trainable_parameters: parts.trainable_parameters,
-            cut: parts.cut,
-            frozen_digest: model.frozen_digest(),
-        })?;
+        let (dataset, quarantined) = agree_on_dataset(coordinator, &spec)?;
+        let model = agree_on_model(coordinator, &spec, dataset.classes.len(), gang.device)?;
 
         let tokenizer = tokenizer_of(&spec.model);
-        let preprocessor = Preprocessor::new(
-            &spec.data.preprocessing,
-            tokenizer.as_deref().map(Path::new),
-            model.max_length(),
-        )?;
+        let tokenizer = tokenizer.as_deref().map(Path::new);
+        let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer, model.max_length())?;
         let weights = class_weights(&spec.training.loss.class_weights, &dataset)?;
         let loss = Loss::new(weights.as_deref(), spec.training.loss.label_smoothing, gang.device)?;
         let optimizer = Optimizer::new(&spec.training.optimizer, model.trainable())?;
@@ -95,11 +66,7 @@ impl<'a> Session<'a> {
             gang,
             dataset,
             preprocessor: Arc::new(preprocessor),
-            quarantined: registered
-                .quarantined
-                .into_iter()
-                .map(|sample| (sample.split, sample.index))
-                .collect(),
+            quarantined,
             model,
             loss,
             optimizer,
@@ -171,7 +138,7 @@ impl<'a> Session<'a> {
         let chosen = match (self.spec.training.micro_batch_size, self.gang.device) {
             _ if self.spec.training.train_batch_norm => self.spec.training.batch_size,
             (Some(size), _) => size,
-            (None, tch::Device::Cpu) => 16,
+            (None, Device::Cpu) => 16,
             (None, _) => 256,
         };
         chosen as usize
@@ -185,6 +152,55 @@ impl<'a> Session<'a> {
         self.optimizer.load_state(&checkpoint.optimizer)?;
         Ok(())
     }
+}
+
+/// Indexes the dataset and compares it with what the other ranks see. Returns it with the samples that are set aside already.
+fn agree_on_dataset(
+    coordinator: &Coordinator,
+    spec: &spec::JobSpec,
+) -> Result<(Dataset, BTreeSet<(String, u64)>), RankFailure> {
+    let dataset = firn_data::index(&spec.data, spec.training.seed)?;
+    let registered = coordinator.register_dataset(summary_of(&dataset))?;
+    info!(
+        classes = dataset.classes.len(),
+        train = dataset.train.len(),
+        "the dataset is indexed"
+    );
+    let quarantined = registered.quarantined.into_iter();
+    Ok((
+        dataset,
+        quarantined.map(|sample| (sample.split, sample.index)).collect(),
+    ))
+}
+
+/// Loads the model and compares its frozen part with that of the other ranks.
+fn agree_on_model(
+    coordinator: &Coordinator,
+    spec: &spec::JobSpec,
+    classes: usize,
+    device: Device,
+) -> Result<Model, RankFailure> {
+    let model = Model::load(&ModelOptions {
+        spec: &spec.model,
+        classes,
+        seed: spec.training.seed,
+        device,
+        train_batch_norm: spec.training.train_batch_norm,
+    })?;
+    let parts = model.summary();
+    info!(
+        cut = parts.cut,
+        frozen = parts.frozen_parameters,
+        trainable = parts.trainable_parameters,
+        "the model is loaded"
+    );
+    coordinator.register_model(wire::ModelSummary {
+        frozen_parameters: parts.frozen_parameters,
+        trainable_parameters: parts.trainable_parameters,
+        cut: parts.cut,
+        frozen_digest: model.frozen_digest(),
+    })?;
+    Ok(model)
 }
 
 fn summary_of(dataset: &Dataset) -> wire::DatasetSummary {

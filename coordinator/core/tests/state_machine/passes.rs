@@ -27,7 +27,11 @@ fn a_rank_that_asks_ahead_does_not_get_what_it_holds_but_gets_again_what_it_miss
     let held = shard(coordinator.request(&ranks[0], SCAN)).index;
     let others = [(); 2].map(|()| shard(coordinator.request(&ranks[1], SCAN)).index);
     assert_eq!(coordinator.request_ahead(&ranks[0], SCAN, &[held]), Ok(Reply::Wait));
-    assert_eq!(shard(coordinator.request(&ranks[0], SCAN)).index, held, "its answer was lost");
+    assert_eq!(
+        shard(coordinator.request(&ranks[0], SCAN)).index,
+        held,
+        "its answer was lost"
+    );
     let missed = coordinator.request_ahead(&ranks[1], SCAN, &others[..1]);
     assert_eq!(shard(missed).index, others[1]);
 }

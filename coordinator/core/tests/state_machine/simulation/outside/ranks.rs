@@ -83,11 +83,17 @@ impl Outside {
                 })?;
                 Ok(Next::Walk(Pass::Scan(SplitName::Train)))
             }
-            Next::Walk(pass) => Ok(match self.send(Input::ShardRequested { identity, pass, held: vec![] })? {
-                Reply::Shard(shard) => Next::Work(pass, shard),
-                Reply::Complete(directive) => follow(&rank.start, directive),
-                _ => Next::Walk(pass),
-            }),
+            Next::Walk(pass) => Ok(
+                match self.send(Input::ShardRequested {
+                    identity,
+                    pass,
+                    held: vec![],
+                })? {
+                    Reply::Shard(shard) => Next::Work(pass, shard),
+                    Reply::Complete(directive) => follow(&rank.start, directive),
+                    _ => Next::Walk(pass),
+                },
+            ),
             Next::Work(pass, shard) => {
                 let report = self.coordinator.report(pass, shard);
                 self.send(Input::ShardCompleted {
