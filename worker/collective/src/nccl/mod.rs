@@ -132,10 +132,8 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs a GPU"]
     fn two_ids_are_never_the_same() {
-        if presence().library.is_none() {
-            return println!("skipped: no NCCL library");
-        }
         let (first, second) = (unique_id().unwrap(), unique_id().unwrap());
         assert_ne!(first, second);
     }

@@ -1,5 +1,6 @@
 //! Checkpoints, the frozen digest and exports.
 
+use std::io::Write as _;
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use firn_core::spec::{Architecture, Freeze, ModelSpec, OptimizerSpec};
@@ -279,7 +280,11 @@ fn python() -> Option<String> {
 
 fn same_in_python(folder: &Path, logits: &[f64]) {
     let Some(python) = python() else {
-        eprintln!("SKIPPED: no Python with torch, torchvision and transformers; name one in FIRN_REFERENCE_PYTHON");
+        // Written past the capture of the test harness, so that the skip is seen.
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: no Python with torch, torchvision and transformers; name one in FIRN_REFERENCE_PYTHON"
+        );
         return;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/models.py");

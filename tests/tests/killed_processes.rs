@@ -1,7 +1,11 @@
-//! kill -9 of the coordinator: nothing acknowledged is lost, and running jobs finish.
+//! kill -9 of the coordinator or of a rank: nothing acknowledged is lost, and running jobs finish.
 
 use firn_proto::v1alpha1 as wire;
-use firn_tests::{cluster::Cluster, jobs};
+use firn_tests::{binaries, cluster::Cluster, jobs};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -80,5 +84,44 @@ async fn a_running_job_goes_on_in_the_same_processes_and_finishes() -> anyhow::R
         "12 epochs of 4 steps, each committed once"
     );
     assert!(steps.iter().all(|step| step.samples == 16 || step.samples == 5));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_rank_is_named_and_the_gang_goes_on_from_the_newest_checkpoint() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    let mut spec = jobs::image_job("loses-a-rank", &data);
+    spec["spec"]["training"]["epochs"] = json!(12);
+    spec["spec"]["resources"] = json!({"workers": {"min": 2, "max": 2}});
+    let cluster = Cluster::start(folder.path(), 2)?;
+    let name = submit(&cluster, folder.path(), &spec)?;
+    let committed = |status: &wire::JobStatus| status.progress.as_ref().map_or(0, |progress| progress.step);
+    cluster.watch_until(&name, |status| committed(status) >= 6).await?;
+
+    let ranks = binaries::processes_with("FIRN_JOB", &name);
+    let (victim, _) = ranks.first().expect("the job runs, so it has ranks");
+    kill(Pid::from_raw(*victim), Signal::SIGKILL)?;
+
+    let ended = cluster
+        .watch_until(&name, |status| status.summary == "Succeeded")
+        .await?;
+    let status = ended.status.expect("a job has a status");
+    assert_eq!((status.restarts, status.generation), (1, 2));
+    let steps = cluster
+        .client()?
+        .list_steps(wire::ListStepsRequest {
+            name,
+            ..Default::default()
+        })
+        .await?
+        .into_inner()
+        .steps;
+    let numbers: Vec<u64> = steps.iter().map(|step| step.step).collect();
+    assert_eq!(
+        numbers,
+        (0..48).collect::<Vec<_>>(),
+        "what was rolled back was trained again, and counts once"
+    );
     Ok(())
 }
