@@ -14,6 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CARGO_SUMMARY = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
 PYTEST_SUMMARY = re.compile(r"^=*\s?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
 PYTEST_WORDS = {"passed": 0, "xpassed": 0, "failed": 1, "error": 1, "errors": 1, "skipped": 2, "xfailed": 2}
+SKIPPED = re.compile(r"(^|\.\.\. )skipped: ")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -42,6 +43,10 @@ def run(name, command):
             sys.stdout.flush()
             for index, number in enumerate(count(COLOUR.sub("", line)) or []):
                 totals[index] += number
+            # A Rust test that finds on its way that it cannot run says so past the harness, which then counts it as passed.
+            if name == "Rust" and SKIPPED.search(line):
+                totals[0] -= 1
+                totals[2] += 1
     if process.returncode != 0 and totals[1] == 0:
         print(f"{name} ended with status {process.returncode}")
         totals[1] = 1

@@ -4,13 +4,16 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use firn_proto::v1alpha1::{self as wire, job_service_client::JobServiceClient};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::binaries::{Process, binary, firn};
+
+/// What takes longer has hung: far above anything that these tests do.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A running coordinator with workers. Dropping it kills everything.
 pub struct Cluster {
@@ -92,6 +95,14 @@ impl Cluster {
         name: &str,
         reached: impl Fn(&wire::JobStatus) -> bool,
     ) -> anyhow::Result<wire::FineTuneJob> {
+        tokio::time::timeout(LIMIT, self.follow(name, reached)).await?
+    }
+
+    async fn follow(
+        &self,
+        name: &str,
+        reached: impl Fn(&wire::JobStatus) -> bool,
+    ) -> anyhow::Result<wire::FineTuneJob> {
         let mut client = self.client()?;
         let mut snapshots = client
             .watch_job(wire::WatchJobRequest { name: name.to_owned() })
@@ -123,7 +134,12 @@ fn serve(folder: &Path, listen: &str) -> anyhow::Result<Process> {
         .arg(&ready);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let mut process = Process::spawn(&mut command)?;
+    let started = Instant::now();
     while !ready.exists() {
+        anyhow::ensure!(
+            started.elapsed() < LIMIT,
+            "the coordinator was not ready within {LIMIT:?}"
+        );
         anyhow::ensure!(
             !process.has_ended()?,
             "the coordinator ended at its start; see {}",

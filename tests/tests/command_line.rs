@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 use firn_tests::{
@@ -90,7 +91,13 @@ fn killing_a_run_takes_everything_with_it() -> anyhow::Result<()> {
     let mut process = endless_run(&folder, "killed")?;
     process.kill()?;
     // The kernel ends the children; there is no event to wait for from outside but their disappearance.
+    let killed = Instant::now();
     while !processes_with(MARK, "killed").is_empty() {
+        assert!(
+            killed.elapsed() < Duration::from_secs(60),
+            "{:#?}",
+            processes_with(MARK, "killed")
+        );
         std::thread::yield_now();
     }
     Ok(())

@@ -59,6 +59,12 @@ impl Connection {
                 .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)))
                 .map_err(|error| CommandError::Usage(format!("the CA file cannot be used: {error}")))?;
         }
+        let is_encrypted = address.starts_with("https://");
+        if settings.token.is_some() && !is_encrypted && !is_on_this_machine(endpoint.uri().host().unwrap_or_default()) {
+            return Err(CommandError::Usage(format!(
+                "refusing to send the token to {address} in the clear: whoever reads it could run jobs; use https://"
+            )));
+        }
         let token = settings.token.map(|token| bearer(&token)).transpose()?;
         let client = JobServiceClient::with_interceptor(endpoint.connect_lazy(), BearerToken(token))
             .max_decoding_message_size(LARGEST_MESSAGE);
@@ -134,6 +140,14 @@ impl Interceptor for BearerToken {
     }
 }
 
+fn is_on_this_machine(host: &str) -> bool {
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +169,24 @@ mod tests {
         let error = Connection::to(settings).err().expect("refused");
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("--ca"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_token_never_leaves_the_machine_in_the_clear() {
+        let to = |coordinator: &str| {
+            let settings = Settings {
+                coordinator: coordinator.to_owned(),
+                ca: None,
+                token: Some("0123456789abcdef".to_owned()),
+            };
+            Connection::to(settings).map(|connection| connection.address)
+        };
+        assert!(
+            to("http://127.0.0.1:7070").is_ok()
+                && to("http://[::1]:7070").is_ok()
+                && to("http://localhost:7070").is_ok()
+        );
+        let refused = to("http://coordinator:7070").unwrap_err().to_string();
+        assert!(refused.contains("in the clear"), "{refused}");
     }
 }

@@ -305,7 +305,6 @@ pub(crate) fn evaluation(split: &str, epoch: u32, shard: &proto::Shard) -> proto
             .iter()
             .map(|made| -made.scores[made.label as usize].ln())
             .sum(),
-        confusion: Vec::new(),
         predictions,
         corrupt: Vec::new(),
     }

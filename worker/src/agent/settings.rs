@@ -151,6 +151,9 @@ impl AgentArguments {
             .or(file.state_dir)
             .or_else(default_state_dir)
             .ok_or(SettingsError::StateDirMissing)?;
+        // What the environment says wins over the file, whichever of the two forms of a token each of them has.
+        let token = std::env::var("FIRN_TOKEN").ok().filter(|token| !token.is_empty());
+        let token_file_of_file = file.token_file.filter(|_| token.is_none());
         Ok(Settings {
             connection: ConnectionArguments {
                 coordinator: self
@@ -158,8 +161,8 @@ impl AgentArguments {
                     .or(file.coordinator)
                     .ok_or(SettingsError::CoordinatorMissing)?,
                 ca: self.ca.or(file.ca),
-                token_file: self.token_file.or(file.token_file),
-                token: std::env::var("FIRN_TOKEN").ok().or(file.token),
+                token_file: self.token_file.or(token_file_of_file),
+                token: token.or(file.token),
             },
             name: self.name.or(file.name),
             state_dir,

@@ -100,21 +100,50 @@ pub(super) fn fetch(session: &Session, reference: &wire::CheckpointRef) -> Resul
     Ok(bytes)
 }
 
-/// Removes what is of no use once the job has its artifacts.
-pub(super) fn remove_folder(session: &Session) -> Result<(), RankFailure> {
-    match folder(session) {
-        Some(folder) if folder.exists() => fs::remove_dir_all(&folder).map_err(RankFailure::write(&folder)),
-        _ => Ok(()),
+/// Takes the artifact folder for this job, so that no two jobs write over each other's files.
+///
+/// # Errors
+/// When another job has taken it.
+pub(super) fn claim_artifact_folder(session: &Session) -> Result<(), RankFailure> {
+    match &session.spec.artifacts.folder {
+        Some(folder) => claim(Path::new(folder), &session.arguments.job),
+        None => Ok(()),
     }
 }
 
+fn claim(folder: &Path, job: &str) -> Result<(), RankFailure> {
+    fs::create_dir_all(folder).map_err(RankFailure::write(folder))?;
+    let path = folder.join(".firn-job");
+    match fs::read_to_string(&path) {
+        Ok(owner) if owner.trim() == job => Ok(()),
+        Ok(owner) => Err(RankFailure::Spec(format!(
+            "spec.artifacts.uri: {} holds the files of {}; name another folder, or remove it",
+            folder.display(),
+            owner.trim()
+        ))),
+        Err(_) => fs::write(&path, format!("{job}\n")).map_err(RankFailure::write(&path)),
+    }
+}
+
+/// Removes the job's checkpoints, which are of no use once it has its artifacts.
+pub(super) fn remove_all(session: &Session) -> Result<(), RankFailure> {
+    let Some(folder) = folder(session).filter(|folder| folder.exists()) else {
+        return Ok(());
+    };
+    remove_all_but(&folder, &[])?;
+    // Whatever else someone has put there stays, and keeps the folders.
+    let is_empty = fs::remove_dir(&folder).is_ok();
+    if let Some(parent) = folder.parent().filter(|_| is_empty) {
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+/// Of this job alone, and under a name that nobody chooses by accident.
 fn folder(session: &Session) -> Option<PathBuf> {
-    session
-        .spec
-        .artifacts
-        .folder
-        .as_ref()
-        .map(|folder| Path::new(folder).join("checkpoints"))
+    let job = session.arguments.job.trim_start_matches("jobs/");
+    let folder = session.spec.artifacts.folder.as_ref()?;
+    Some(Path::new(folder).join(".firn-checkpoints").join(job))
 }
 
 /// Temporary name, sync, rename, sync of the folder: the file is whole, or is not there.
@@ -132,11 +161,17 @@ fn write(folder: &Path, sha256: &str, bytes: &[u8]) -> Result<PathBuf, RankFailu
     Ok(path)
 }
 
+/// Removes checkpoints, whole and partial ones, and no other file.
 fn remove_all_but(folder: &Path, kept: &[String]) -> Result<(), RankFailure> {
     for entry in fs::read_dir(folder).map_err(RankFailure::write(folder))? {
         let path = entry.map_err(RankFailure::write(folder))?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if !kept.contains(&name) {
+        let is_digest = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_ours = is_digest
+            && path
+                .extension()
+                .is_some_and(|end| end == "safetensors" || end == "partial");
+        if is_ours && !kept.contains(&name) {
             fs::remove_file(&path).map_err(RankFailure::write(&path))?;
         }
     }
@@ -150,9 +185,25 @@ mod tests {
     #[test]
     fn a_checkpoint_file_is_whole_and_only_those_that_are_needed_stay() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = ["a", "b", "c"].map(|name| write(folder.path(), name, name.as_bytes()).unwrap());
-        assert_eq!(fs::read(&paths[1]).unwrap(), b"b");
-        remove_all_but(folder.path(), &["b".to_owned()]).unwrap();
+        let names = ["a", "b", "c"].map(|letter| letter.repeat(64));
+        let paths = names
+            .each_ref()
+            .map(|name| write(folder.path(), name, name.as_bytes()).unwrap());
+        let of_the_user = folder.path().join("best.safetensors");
+        fs::write(&of_the_user, "precious").unwrap();
+        assert_eq!(fs::read(&paths[1]).unwrap(), names[1].as_bytes());
+        remove_all_but(folder.path(), &names[1..2]).unwrap();
         assert_eq!(paths.map(|path| path.exists()), [false, true, false]);
+        assert!(of_the_user.exists());
+    }
+
+    #[test]
+    fn a_folder_of_artifacts_belongs_to_one_job() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("artifacts");
+        claim(&folder, "jobs/a").unwrap();
+        claim(&folder, "jobs/a").unwrap();
+        let refused = claim(&folder, "jobs/a-2").unwrap_err().to_string();
+        assert!(refused.contains("holds the files of jobs/a;"), "{refused}");
     }
 }

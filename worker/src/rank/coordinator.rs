@@ -18,6 +18,8 @@ use crate::connection::{self, AuthorizedChannel};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// No attempt to connect takes longer: a call that did was connected.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
 /// Bytes in one message of an upload; the coordinator takes at most 1 MiB.
 const CHUNK: usize = 512 * 1024;
 /// Evaluation reports hold predictions and fetched chunks hold weights.
@@ -315,7 +317,7 @@ impl Client {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) if is_passing(&status) => {
                     // A long poll that was cut after minutes found a coordinator that was there until now.
-                    if began.elapsed() > LONGEST_PAUSE {
+                    if began.elapsed() > LONGEST_ATTEMPT {
                         unreachable_since = None;
                     }
                     let since = *unreachable_since.get_or_insert_with(Instant::now);

@@ -3,6 +3,8 @@
 //! The split that matters is whether starting again could help. A wrong spec or broken data fails in the same way every time, so it
 //! fails the job at once; a lost peer or an unreachable coordinator is the machines' trouble.
 
+use std::io::ErrorKind;
+
 use firn_collective::CollectiveError;
 use firn_data::DataError;
 use firn_models::ModelError;
@@ -105,7 +107,10 @@ impl RankFailure {
         match self {
             Self::Data(_) | Self::TooManyCorrupt { .. } => "BadData",
             Self::Model(ModelError::FrozenChanged { .. }) => "InternalError",
-            Self::Model(_) | Self::Spec(_) | Self::Write { .. } | Self::Read { .. } => "Misconfigured",
+            Self::Model(_) | Self::Spec(_) => "Misconfigured",
+            Self::Write { source, .. } if is_of_the_spec(source.kind()) => "Misconfigured",
+            // A full or flaky disk: another attempt, perhaps on another machine, may succeed.
+            Self::Write { .. } | Self::Read { .. } => "NodeFailures",
             Self::DamagedCheckpoint { .. } => "InternalError",
             Self::Call { status, .. } if status.code() == Code::InvalidArgument => "Misconfigured",
             Self::NotFinite { .. } => "NumericalError",
@@ -143,4 +148,12 @@ impl RankFailure {
             ..Failure::default()
         }
     }
+}
+
+/// Whether a folder that cannot be written was named wrongly, rather than being in trouble.
+fn is_of_the_spec(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory
+    )
 }

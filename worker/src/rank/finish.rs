@@ -33,7 +33,7 @@ pub(super) fn leave_artifacts(session: &mut Session, finish: &wire::FinishDirect
     for name in write_files(session, finish, &folder)? {
         record(session, &folder, &name)?;
     }
-    checkpoints::remove_folder(session)?;
+    checkpoints::remove_all(session)?;
     session.coordinator.finish_job()?;
     info!(folder = %folder.display(), "the artifacts are stored");
     Ok(())
@@ -72,9 +72,14 @@ fn write_files(session: &Session, finish: &wire::FinishDirective, folder: &Path)
         let partial = folder.join("model.safetensors.partial");
         export::merged(&session.model, &partial)?;
         let path = folder.join("model.safetensors");
-        fs::rename(&partial, &path).map_err(RankFailure::write(&path))?;
+        let synced = fs::File::open(&partial).and_then(|file| file.sync_all());
+        synced
+            .and_then(|()| fs::rename(&partial, &path))
+            .map_err(RankFailure::write(&path))?;
         names.push("model.safetensors".to_owned());
     }
+    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(RankFailure::write(folder))?;
     Ok(names)
 }
 

@@ -184,7 +184,6 @@ fn score(
         .corrupt
         .extend(batch.corrupt.iter().map(|sample| quarantined(split, sample)));
     let classes = session.dataset.classes.len();
-    report.confusion.resize(classes * classes, 0);
     if batch.indices.is_empty() {
         return Ok(());
     }
@@ -206,7 +205,6 @@ fn score(
         let scores: Vec<f64> = row.iter().map(|value| value.exp()).collect();
         report.samples += 1;
         report.loss_sum -= row[label];
-        report.confusion[label * classes + first_maximum(&scores)] += 1;
         report.predictions.push(wire::Prediction {
             index,
             sample: dataset.samples[index as usize].id.clone(),
@@ -217,33 +215,11 @@ fn score(
     Ok(())
 }
 
-/// The predicted class: the first of the largest, as NumPy's `argmax`, so that anyone finds the same in the predictions file.
-fn first_maximum(scores: &[f64]) -> usize {
-    let mut best = 0;
-    for (class, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = class;
-        }
-    }
-    best
-}
-
 fn quarantined(split: &str, corrupt: &CorruptSample) -> wire::QuarantinedSample {
     wire::QuarantinedSample {
         split: split.to_owned(),
         index: corrupt.index,
         sample: corrupt.id.clone(),
         reason: corrupt.reason.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_equal_scores_the_first_class_is_predicted() {
-        assert_eq!(first_maximum(&[0.25, 0.375, 0.375]), 1);
-        assert_eq!(first_maximum(&[0.5, 0.5]), 0);
     }
 }

@@ -84,6 +84,7 @@ impl<'a> Session<'a> {
             );
         }
         if session.gang.rank == 0 {
+            checkpoints::claim_artifact_folder(&session)?;
             session.committer = Some(Committer::start(coordinator, session.steps_done));
         }
         Ok(session)

@@ -125,6 +125,8 @@ fn next_shard(
             continue;
         }
         match leases.and_then(|leases| leases.get(&index)) {
+            // Its lease may have been forgotten with an earlier coordinator.
+            None if held.contains(&index) => {}
             None => return shards.shard(index),
             Some(holder) if *holder == identity.process && !held.contains(&index) => own = own.or(Some(index)),
             Some(_) => {}

@@ -126,7 +126,7 @@ impl ShardTable {
     /// fits a message.
     pub fn cut(samples: u64, classes: usize) -> Self {
         let wanted = samples.div_ceil(64).next_multiple_of(16).clamp(16, 4096);
-        let fitting = LARGEST_REPORT / (PREDICTION_OVERHEAD + 4 * classes as u64);
+        let fitting = LARGEST_REPORT / (PREDICTION_OVERHEAD + 8 * classes as u64);
         let largest = if fitting >= 16 {
             fitting / 16 * 16
         } else {
@@ -195,8 +195,8 @@ mod tests {
             (1_025, 2, 32, 33),
             (6_920, 2, 112, 62),
             (1_281_167, 2, 4_096, 313),
-            (1_281_167, 1_000, 512, 2_503),
-            (100, 40_000, 13, 8),
+            (1_281_167, 1_000, 256, 5_005),
+            (100, 40_000, 6, 17),
             (3, 10_000_000, 1, 3),
         ];
         for (samples, classes, shard_size, count) in table {

@@ -81,6 +81,8 @@ fn leases_are_forgotten_by_a_new_coordinator_and_a_shard_still_counts_once() {
     let (mut coordinator, ranks) = pair();
     let first = shard(coordinator.request(&ranks[0], SCAN));
     coordinator.crash();
+    let ahead = coordinator.request_ahead(&ranks[0], SCAN, &[first.index]);
+    assert_ne!(shard(ahead), first, "it is still at work on that one");
     assert_eq!(shard(coordinator.request(&ranks[1], SCAN)), first);
     assert_eq!(coordinator.complete(&ranks[1], SCAN, first), Ok(Reply::ShardCounted));
     assert_eq!(coordinator.complete(&ranks[0], SCAN, first), Ok(Reply::ShardRepeated));

@@ -148,10 +148,19 @@ impl Drop for Child {
     }
 }
 
+/// Settings that mean the same whoever coordinates.
+const OF_EVERY_PROCESS: [&str; 6] = [
+    "FIRN_LOG",
+    "FIRN_LOG_FORMAT",
+    "FIRN_RANK_COMMAND",
+    "FIRN_NCCL",
+    "FIRN_COLLECTIVE_TIMEOUT",
+    "FIRN_COORDINATOR_PATIENCE",
+];
+
 /// Settings of the person's other coordinator do not concern the private one.
 fn is_private(variable: &str) -> bool {
-    let concerns_every_process = ["FIRN_LOG", "FIRN_LOG_FORMAT", "FIRN_RANK_COMMAND"].contains(&variable);
-    variable.starts_with("FIRN_") && !concerns_every_process && !variable.starts_with("FIRN_FAIL")
+    variable.starts_with("FIRN_") && !OF_EVERY_PROCESS.contains(&variable)
 }
 
 #[cfg(test)]
@@ -163,7 +172,7 @@ mod tests {
         for variable in ["FIRN_COORDINATOR", "FIRN_TOKEN", "FIRN_LISTEN", "FIRN_DATA_DIR"] {
             assert!(is_private(variable), "{variable}");
         }
-        for variable in ["PATH", "FIRN_LOG", "RUST_LOG", "CUDA_VISIBLE_DEVICES"] {
+        for variable in ["PATH", "FIRN_LOG", "FIRN_NCCL", "RUST_LOG", "CUDA_VISIBLE_DEVICES"] {
             assert!(!is_private(variable), "{variable}");
         }
     }

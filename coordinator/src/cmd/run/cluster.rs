@@ -60,7 +60,7 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// `firn` is this process; `firn-worker` stands beside it, is named by FIRN_WORKER, or is on the PATH.
+    /// `firn` is this process; `firn-worker` is named by FIRN_WORKER, stands beside it, or is on the PATH.
     pub(super) fn find() -> Result<Self, CommandError> {
         let own = env::current_exe().map_err(CommandError::file("find the executable of", "this process"))?;
         let beside = own.with_file_name("firn-worker");
@@ -81,8 +81,9 @@ impl Programs {
 
 fn find_worker(beside: PathBuf, named: Option<PathBuf>, path: &std::ffi::OsStr) -> Option<PathBuf> {
     let on_path = env::split_paths(path).map(|folder| folder.join("firn-worker"));
-    std::iter::once(beside)
-        .chain(named)
+    named
+        .into_iter()
+        .chain([beside])
         .chain(on_path)
         .find(|candidate| candidate.is_file())
 }
@@ -317,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worker_is_looked_for_beside_then_by_name_then_on_the_path() {
+    fn the_worker_is_looked_for_by_name_then_beside_then_on_the_path() {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| {
             let path = folder.path().join(name).join("firn-worker");
@@ -328,7 +329,7 @@ mod tests {
         let path = on_path.parent().unwrap().as_os_str().to_owned();
         let find = || find_worker(beside.clone(), Some(named.clone()), &path);
         assert_eq!(find(), None);
-        for program in [&on_path, &named, &beside] {
+        for program in [&on_path, &beside, &named] {
             fs::write(program, "").unwrap();
             assert_eq!(find().as_ref(), Some(program));
         }
