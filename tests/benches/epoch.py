@@ -64,16 +64,17 @@ def main():
         # Unmeasured: it brings the files into memory and tells how many there are.
         images = torchrun(weights)[2]
         for number in range(ROUNDS):
-            totals = {}
+            words = {}
             for side in ("torchrun", "firn") if number % 2 == 0 else ("firn", "torchrun"):
+                bystanders = measure.Bystanders()
                 if side == "torchrun":
-                    speed, totals[side], _ = torchrun(weights)
+                    speed, total, _ = torchrun(weights)
                 else:
-                    speed, totals[side] = firn(weights, folder / f"round-{number}", images)
+                    speed, total = firn(weights, folder / f"round-{number}", images)
                 speeds[side].append(speed)
-            both = [(side, speeds[side][-1], totals[side]) for side in ("torchrun", "firn")]
-            line = ", ".join(f"{side} {speed:.1f} images/s (command {total:.1f} s)" for side, speed, total in both)
-            print(f"  round {number + 1}: {line}, ratio {both[1][1] / both[0][1]:.2f}", flush=True)
+                words[side] = f"{side} {speed:.1f} images/s (command {total:.1f} s, others busy on {bystanders.cores():.1f} cores)"
+            ratio = speeds["firn"][-1] / speeds["torchrun"][-1]
+            print(f"  round {number + 1}: {words['torchrun']}, {words['firn']}, ratio {ratio:.2f}", flush=True)
     ratios = [firn / peer for firn, peer in zip(speeds["firn"], speeds["torchrun"])]
     print(f"  median: torchrun {measure.median(speeds['torchrun']):.1f}, firn {measure.median(speeds['firn']):.1f} images/s of {images} images")
     return measure.judge("firn / torchrun, median of the rounds' ratios", measure.median(ratios), least=1.0)

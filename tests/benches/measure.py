@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -87,6 +88,24 @@ def parts(step):
 def machine():
     names = re.findall(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     return f"{names[0] if names else platform.machine()}, {len(CORES)} of {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
+
+
+class Bystanders:
+    """Cores that processes other than our own kept busy meanwhile: what makes a figure worth less."""
+
+    def __init__(self):
+        self.began = self._now()
+
+    def cores(self):
+        whole, busy, own = (now - then for now, then in zip(self._now(), self.began))
+        return max(0.0, busy - own) / whole
+
+    @staticmethod
+    def _now():
+        ticks = [int(word) for word in pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+        busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+        return time.time(), busy, ours.ru_utime + ours.ru_stime
 
 
 def median(values):
