@@ -35,7 +35,7 @@ def test_ants_and_bees_reach_the_reference_accuracy(tmp_path):
 
 
 TRAIN_ROWS = 6000
-EPOCHS = 4
+EPOCHS = 3
 BATCH = 64
 LEARNING_RATE = 3e-3
 
