@@ -23,6 +23,14 @@ fn submit(cluster: &Cluster, folder: &std::path::Path, spec: &serde_json::Value)
         .to_owned())
 }
 
+async fn committed_steps(cluster: &Cluster, name: String) -> anyhow::Result<Vec<wire::Step>> {
+    let request = wire::ListStepsRequest {
+        name,
+        ..Default::default()
+    };
+    Ok(cluster.client()?.list_steps(request).await?.into_inner().steps)
+}
+
 #[tokio::test]
 async fn a_waiting_job_survives_and_runs_when_a_worker_comes() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
@@ -68,15 +76,7 @@ async fn a_running_job_goes_on_in_the_same_processes_and_finishes() -> anyhow::R
         .await?;
     let status = ended.status.expect("a job has a status");
     assert_eq!(status.restarts, 0, "the ranks waited for the coordinator");
-    let steps = cluster
-        .client()?
-        .list_steps(wire::ListStepsRequest {
-            name,
-            ..Default::default()
-        })
-        .await?
-        .into_inner()
-        .steps;
+    let steps = committed_steps(&cluster, name).await?;
     let numbers: Vec<u64> = steps.iter().map(|step| step.step).collect();
     assert_eq!(
         numbers,
@@ -88,7 +88,7 @@ async fn a_running_job_goes_on_in_the_same_processes_and_finishes() -> anyhow::R
 }
 
 #[tokio::test]
-async fn a_killed_rank_is_named_and_the_gang_goes_on_from_the_newest_checkpoint() -> anyhow::Result<()> {
+async fn a_killed_rank_costs_one_restart_and_the_gang_goes_on_from_the_newest_checkpoint() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let data = jobs::three_classes(&folder.path().join("data"))?;
     let mut spec = jobs::image_job("loses-a-rank", &data);
@@ -108,15 +108,7 @@ async fn a_killed_rank_is_named_and_the_gang_goes_on_from_the_newest_checkpoint(
         .await?;
     let status = ended.status.expect("a job has a status");
     assert_eq!((status.restarts, status.generation), (1, 2));
-    let steps = cluster
-        .client()?
-        .list_steps(wire::ListStepsRequest {
-            name,
-            ..Default::default()
-        })
-        .await?
-        .into_inner()
-        .steps;
+    let steps = committed_steps(&cluster, name).await?;
     let numbers: Vec<u64> = steps.iter().map(|step| step.step).collect();
     assert_eq!(
         numbers,
