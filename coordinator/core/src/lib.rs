@@ -31,6 +31,7 @@ mod reject;
 mod reply;
 pub mod schedule;
 mod selection;
+pub mod slices;
 pub mod spec;
 mod stage;
 pub mod state;

@@ -216,6 +216,20 @@ pub struct TrainingSpec {
     pub train_batch_norm: bool,
     /// Largest L2 norm of the whole gradient.
     pub max_gradient_norm: Option<f64>,
+    /// How much may change when the number of ranks does.
+    #[serde(default)]
+    pub determinism: Determinism,
+}
+
+/// What the result may depend on besides spec, data and weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Determinism {
+    /// The order of floating-point sums, which the number of ranks and of threads decides.
+    #[default]
+    Default,
+    /// Nothing, on machines of one kind: what is learned is the same to the last bit on any number of ranks.
+    Strict,
 }
 
 /// The update rule.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, DeviceRequest, EarlyStopping, Freeze, HeadSpec,
-    JobSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec, Pooling, Preprocessing, ResourcesSpec, ScheduleShape,
-    ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, validate,
+    Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
+    HeadSpec, JobSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec, Pooling, Preprocessing, ResourcesSpec,
+    ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, validate,
 };
 
 fn images() -> JobSpec {
@@ -53,6 +53,7 @@ fn images() -> JobSpec {
             best_metric: MetricName::F1Macro,
             train_batch_norm: false,
             max_gradient_norm: None,
+            determinism: Determinism::Default,
         },
         resources: ResourcesSpec {
             min_workers: 1,
@@ -324,5 +325,20 @@ fn resources_are_checked() {
     assert_eq!(
         said(images(), |spec| spec.training.batch_size = 1),
         "spec.training.batchSize: must be at least the 2 ranks that share it (2 workers × 1 slots), found 1"
+    );
+    assert_eq!(
+        said(images(), |spec| {
+            spec.training.determinism = Determinism::Strict;
+            spec.resources.max_workers = 9;
+        }),
+        "spec.training.determinism: must be `default` for 9 ranks: `strict` cuts a batch of 64 into 8 slices, and each rank takes at least one"
+    );
+    assert_eq!(
+        said(images(), |spec| {
+            spec.training.determinism = Determinism::Strict;
+            spec.training.batch_size = 128;
+            spec.resources.max_workers = 16;
+        }),
+        ""
     );
 }

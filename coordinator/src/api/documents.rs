@@ -71,7 +71,7 @@ struct QuarantinedDocument<'a> {
 #[serde(rename_all = "camelCase")]
 struct EpochDocument {
     epoch: u32,
-    /// Mean loss of the epoch's steps, weighted by their samples.
+    /// Mean loss of the epoch's steps, weighted by their samples, less those that were skipped.
     training_loss: Option<f64>,
     metrics: BTreeMap<String, f64>,
 }
@@ -86,6 +86,8 @@ struct StepDocument {
     learning_rate: f64,
     samples: u32,
     gradient_norm: f64,
+    /// Nothing was updated, because loss or gradient was not finite.
+    skipped: bool,
     data_seconds: f64,
     compute_seconds: f64,
     reduce_seconds: f64,
@@ -167,11 +169,14 @@ fn quarantined_document(sample: &QuarantinedSample) -> QuarantinedDocument<'_> {
 
 fn training_loss(job: &Job, epoch: u32) -> Option<f64> {
     let steps = job.run.ledger.epochs.get(&epoch)?;
-    let samples: f64 = steps.iter().map(|committed| f64::from(committed.step.samples)).sum();
-    let loss: f64 = steps
-        .iter()
-        .map(|committed| committed.step.loss * f64::from(committed.step.samples))
-        .sum();
+    let applied = || {
+        steps
+            .iter()
+            .map(|committed| committed.step)
+            .filter(|step| !step.skipped)
+    };
+    let samples: f64 = applied().map(|step| f64::from(step.samples)).sum();
+    let loss: f64 = applied().map(|step| step.loss * f64::from(step.samples)).sum();
     (samples > 0.0).then(|| loss / samples)
 }
 
@@ -194,6 +199,7 @@ fn step_document(committed: &CommittedStep) -> StepDocument {
         learning_rate: step.learning_rate,
         samples: step.samples,
         gradient_norm: step.gradient_norm,
+        skipped: step.skipped,
         data_seconds: step.timing.data_seconds,
         compute_seconds: step.timing.compute_seconds,
         reduce_seconds: step.timing.reduce_seconds,

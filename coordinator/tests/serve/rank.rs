@@ -318,6 +318,7 @@ pub(crate) fn made_up_step(step: u64, epoch: u32) -> proto::Step {
         learning_rate: 1e-3,
         samples: if step % 3 == 2 { 8 } else { 16 },
         gradient_norm: 0.5,
+        skipped: false,
         timing: Some(proto::StepTiming {
             data_seconds: 0.001,
             compute_seconds: 0.1,

@@ -217,6 +217,7 @@ impl Outcome {
             learning_rate: position.learning_rate,
             samples: self.samples,
             gradient_norm: self.gradient_norm,
+            skipped: false,
             timing: Some(StepTiming {
                 data_seconds: self.data.as_secs_f64(),
                 compute_seconds: self.compute.as_secs_f64(),

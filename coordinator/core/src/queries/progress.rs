@@ -83,7 +83,7 @@ pub fn progress(job: &Job, now: Now) -> Progress {
         step: committed,
         total_steps,
         samples_per_second,
-        loss: last.map(|committed| committed.step.loss),
+        loss: job.run.ledger.last_applied().map(|committed| committed.step.loss),
         learning_rate: last.map(|committed| committed.step.learning_rate),
         eta_seconds: (is_training && steps_per_second > 0.0).then(|| left / steps_per_second),
         activity: activity(job),

@@ -6,9 +6,10 @@
 use std::fmt;
 
 use super::{
-    Architecture, ClassWeights, DataFormat, EarlyStopping, Freeze, JobSpec, MetricName, Modality, OptimizerSpec,
-    Preprocessing, ResourcesSpec, SplitSource, Task, TrainingSpec, Warmup, Word, nearest,
+    Architecture, ClassWeights, DataFormat, Determinism, EarlyStopping, Freeze, JobSpec, MetricName, Modality,
+    OptimizerSpec, Preprocessing, ResourcesSpec, SplitSource, Task, TrainingSpec, Warmup, Word, nearest,
 };
+use crate::slices;
 
 /// Something in a spec that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -360,6 +361,22 @@ fn trained_batch_norm(spec: &JobSpec, violations: &mut Violations) {
     );
 }
 
+/// A rank of a strict job takes whole slices, so there must be one for each.
+fn strict_ranks(training: &TrainingSpec, ranks: u64, violations: &mut Violations) {
+    let slices = slices::of_job(training);
+    let is_bound = training.determinism == Determinism::Strict && !training.train_batch_norm;
+    let batch = u64::from(training.batch_size);
+    violations.require(
+        !is_bound || ranks > batch || ranks <= u64::from(slices),
+        "spec.training.determinism",
+        || {
+            format!(
+                "must be `default` for {ranks} ranks: `strict` cuts a batch of {batch} into {slices} slices, and each rank takes at least one"
+            )
+        },
+    );
+}
+
 fn resources(spec: &JobSpec, violations: &mut Violations) {
     let ResourcesSpec {
         min_workers,
@@ -381,6 +398,7 @@ fn resources(spec: &JobSpec, violations: &mut Violations) {
     violations.require(ranks <= u64::from(batch.max(1)), "spec.training.batchSize", || {
         format!("must be at least the {ranks} ranks that share it ({max_workers} workers × {slots_per_worker} slots), found {batch}")
     });
+    strict_ranks(&spec.training, ranks, violations);
     violations.count("spec.restartPolicy.maxRestarts", spec.max_restarts, 0, 1_000_000);
     violations.absolute("spec.artifacts.uri", spec.artifacts.folder.as_ref());
 }

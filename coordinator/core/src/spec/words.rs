@@ -3,7 +3,8 @@
 //! One table for each choice serves reading, writing and the list of valid words in an error, so that the three cannot disagree.
 
 use super::{
-    Architecture, DataFormat, DeviceRequest, MetricName, Modality, Pooling, Preprocessing, ScheduleShape, Task,
+    Architecture, DataFormat, Determinism, DeviceRequest, MetricName, Modality, Pooling, Preprocessing, ScheduleShape,
+    Task,
 };
 
 /// A choice that is written as one word.
@@ -52,6 +53,10 @@ impl Word for ScheduleShape {
         ("linear", Self::Linear),
         ("cosine", Self::Cosine),
     ];
+}
+
+impl Word for Determinism {
+    const WORDS: &'static [(&'static str, Self)] = &[("default", Self::Default), ("strict", Self::Strict)];
 }
 
 impl Word for DeviceRequest {

@@ -23,6 +23,9 @@ pub struct Step {
     pub samples: u32,
     /// L2 norm of the global gradient, before clipping.
     pub gradient_norm: f64,
+    /// The loss or the gradient was not finite, so nothing was updated; the one that was not finite is 0 here.
+    #[serde(default)]
+    pub skipped: bool,
     /// Where rank 0's time went.
     pub timing: StepTiming,
 }
@@ -88,6 +91,12 @@ impl Ledger {
     /// The newest step.
     pub fn last(&self) -> Option<&CommittedStep> {
         self.epochs.values().next_back().and_then(|steps| steps.last())
+    }
+
+    /// The newest step that updated the model.
+    pub fn last_applied(&self) -> Option<&CommittedStep> {
+        let newest_first = self.epochs.values().rev().flat_map(|steps| steps.iter().rev());
+        newest_first.into_iter().find(|committed| !committed.step.skipped)
     }
 
     /// Appends; a step that is not the next one is left out.

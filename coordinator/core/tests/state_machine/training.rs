@@ -105,6 +105,28 @@ fn a_step_that_is_not_finite_fails_the_job() {
 }
 
 #[test]
+fn a_step_that_was_skipped_counts_and_its_loss_is_not_shown() {
+    let (mut coordinator, rank) = training(1, &TRAIN_AND_VALIDATION);
+    coordinator.commit(&rank, 0, 0..1).unwrap();
+    let skipped = Step {
+        loss: 0.0,
+        skipped: true,
+        ..Coordinator::step(1, 0)
+    };
+    let reply = coordinator.accept(Input::StepsCommitted {
+        identity: rank.clone(),
+        steps: vec![skipped],
+    });
+    assert!(matches!(reply, Reply::StepsCommitted(2)));
+    let ledger = &coordinator.job("ants").run.ledger;
+    assert_eq!(ledger.last().map(|last| last.step), Some(skipped));
+    let shown = firn_core::queries::progress(coordinator.job("ants"), coordinator.now);
+    assert_eq!((shown.step, shown.loss), (2, Some(1.0)));
+    coordinator.commit(&rank, 0, 2..3).unwrap();
+    assert_eq!(coordinator.job("ants").run.ledger.committed, 3);
+}
+
+#[test]
 fn an_epoch_is_over_when_it_is_evaluated_and_its_checkpoint_exists() {
     let (mut coordinator, rank) = training(2, &TRAIN_AND_VALIDATION);
     coordinator.commit(&rank, 0, 0..4).unwrap();

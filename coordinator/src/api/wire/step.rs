@@ -32,6 +32,7 @@ pub(crate) fn step_from_wire(index: usize, step: &proto::Step) -> Result<Step, S
         learning_rate: step.learning_rate,
         samples: step.samples,
         gradient_norm: step.gradient_norm,
+        skipped: step.skipped,
         timing: StepTiming {
             data_seconds: timing.data_seconds,
             compute_seconds: timing.compute_seconds,
@@ -49,6 +50,7 @@ pub(crate) fn step_to_wire(step: &Step) -> proto::Step {
         learning_rate: step.learning_rate,
         samples: step.samples,
         gradient_norm: step.gradient_norm,
+        skipped: step.skipped,
         timing: Some(proto::StepTiming {
             data_seconds: step.timing.data_seconds,
             compute_seconds: step.timing.compute_seconds,

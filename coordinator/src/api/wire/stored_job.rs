@@ -185,6 +185,7 @@ fn training(training: &TrainingSpec, has_validation: bool) -> wire::TrainingSpec
         },
         batch_norm: if training.train_batch_norm { "train" } else { "eval" }.to_owned(),
         max_gradient_norm: training.max_gradient_norm,
+        determinism: training.determinism.word().to_owned(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! How the head is trained.
 
 use firn_core::spec::{
-    ClassWeights, EarlyStopping, LossSpec, MetricName, OptimizerSpec, ScheduleShape, ScheduleSpec, TrainingSpec,
-    Warmup, Word,
+    ClassWeights, Determinism, EarlyStopping, LossSpec, MetricName, OptimizerSpec, ScheduleShape, ScheduleSpec,
+    TrainingSpec, Warmup, Word,
 };
 use firn_proto::v1alpha1 as wire;
 
@@ -35,6 +35,7 @@ pub(super) fn training(fields: &mut Fields, written: &wire::TrainingSpec, has_va
         best_metric,
         train_batch_norm,
         max_gradient_norm: written.max_gradient_norm,
+        determinism: fields.word_or("spec.training.determinism", &written.determinism, Determinism::Default),
     }
 }
 

@@ -155,6 +155,7 @@ impl Coordinator {
             learning_rate: 0.1,
             samples: 10,
             gradient_norm: 1.0,
+            skipped: false,
             timing: StepTiming::default(),
         }
     }

@@ -52,6 +52,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             best_metric: MetricName::Loss,
             train_batch_norm: false,
             max_gradient_norm: None,
+            determinism: Determinism::Default,
         },
         resources: ResourcesSpec {
             min_workers: 1,

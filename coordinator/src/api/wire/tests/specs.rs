@@ -1,8 +1,9 @@
 //! Valid specs of every kind, for tests that hold for all of them.
 
+use firn_core::slices;
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, DeviceRequest, EarlyStopping, Freeze, HeadSpec,
-    JobSpec, LossSpec, MetricName, Modality, ModelSpec, OptimizerSpec, Pooling, Preprocessing, ResourcesSpec,
+    Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
+    HeadSpec, JobSpec, LossSpec, MetricName, Modality, ModelSpec, OptimizerSpec, Pooling, Preprocessing, ResourcesSpec,
     ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, Word,
 };
 use proptest::prelude::*;
@@ -144,9 +145,9 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
         any::<u64>(),
         prop::option::of(0.1..9.0),
     );
-    let choices = (stopping, word::<MetricName>(), any::<bool>());
+    let choices = (stopping, word::<MetricName>(), any::<bool>(), word::<Determinism>());
     (numbers, optimizer(), schedule, loss(), choices).prop_map(
-        move |(numbers, optimizer, schedule, loss, (early_stopping, best_metric, batch_norm))| {
+        move |(numbers, optimizer, schedule, loss, (early_stopping, best_metric, batch_norm, determinism))| {
             let (epochs, batch_size, micro_batch_size, seed, max_gradient_norm) = numbers;
             TrainingSpec {
                 epochs,
@@ -160,6 +161,7 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
                 best_metric: if has_validation { best_metric } else { MetricName::Loss },
                 train_batch_norm: batch_norm && may_train_batch_norm,
                 max_gradient_norm,
+                determinism,
             }
         },
     )
@@ -217,19 +219,25 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
             )
         })
         .prop_map(
-            |((model, data, training), resources, labels, name, max_restarts, folder)| JobSpec {
-                name,
-                labels,
-                task: Task::Classification,
-                model,
-                data,
-                training,
-                resources,
-                max_restarts,
-                artifacts: ArtifactsSpec {
-                    folder,
-                    merged_model: max_restarts % 2 == 0,
-                },
+            |((model, data, mut training), resources, labels, name, max_restarts, folder)| {
+                let ranks = resources.max_workers * resources.slots_per_worker;
+                if ranks > slices::of_job(&training) {
+                    training.determinism = Determinism::Default;
+                }
+                JobSpec {
+                    name,
+                    labels,
+                    task: Task::Classification,
+                    model,
+                    data,
+                    training,
+                    resources,
+                    max_restarts,
+                    artifacts: ArtifactsSpec {
+                        folder,
+                        merged_model: max_restarts % 2 == 0,
+                    },
+                }
             },
         )
 }
