@@ -23,6 +23,9 @@ pub fn apply(state: &mut State, record: &Record) {
         Event::WorkerAttached(description) => attach(state, description, at),
         Event::WorkerLost { worker, reason } => lose(state, worker, *reason, at),
         Event::WorkerForgotten { worker } => forget(state, worker),
+        Event::RequestAnswered { request, answer } => {
+            Arc::make_mut(&mut state.requests).remember(request.clone(), answer.clone());
+        }
         Event::Job { job, event } => job::apply(state, job, event, at),
     }
 }

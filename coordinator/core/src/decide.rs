@@ -14,6 +14,7 @@ mod quarantine;
 mod ranks;
 mod registration;
 mod reports;
+mod requests;
 mod scores;
 mod submission;
 mod timers;
@@ -44,7 +45,8 @@ fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
     match input {
         Input::CoordinatorStarted => Ok(timers::start(draft)),
         Input::Tick => Ok(timers::tick(draft)),
-        Input::Submit { spec, request } => submission::submit(draft, spec, request),
+        Input::Once { request, mutation } => requests::once(draft, request, *mutation),
+        Input::Submit { spec } => submission::submit(draft, spec),
         Input::Cancel { job } => submission::cancel(draft, &job),
         Input::AgentAttached {
             description,
@@ -91,6 +93,7 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         Input::JobFinished { identity } => training::finish(draft, &identity),
         Input::CoordinatorStarted
         | Input::Tick
+        | Input::Once { .. }
         | Input::Submit { .. }
         | Input::Cancel { .. }
         | Input::AgentAttached { .. }

@@ -61,6 +61,10 @@ name! {
     /// Chosen by a client, so that a repeated call acts once.
     RequestId
 }
+name! {
+    /// BLAKE3, hex, of what a call says beside its request id; made by the shell.
+    BodyDigest
+}
 
 /// Number of a gang's formation, counted for each job from 1; 0: never formed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, RequestId, StreamId, WorkerName};
+use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, StreamId, WorkerName};
 use crate::spec::JobSpec;
 use crate::state::{
-    Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, QuarantinedSample, RankExit, Step,
-    WorkerDescription,
+    Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, QuarantinedSample, RankExit, Request,
+    Step, WorkerDescription,
 };
 
 /// Something that happened outside.
@@ -16,12 +16,18 @@ pub enum Input {
     CoordinatorStarted,
     /// Time has passed: [`crate::deadline`] was reached.
     Tick,
+    /// A mutation that its client has marked, so that it acts once however often it arrives. Answer: that of the mutation, or the
+    /// first answer again; refused with `RequestReused` if the mark stands for another call.
+    Once {
+        /// The mark.
+        request: Request,
+        /// What people ask for: a mutation whose answer [`crate::state::Answer`] can hold.
+        mutation: Box<Input>,
+    },
     /// A person submits a job. Answer: `Submitted`.
     Submit {
         /// Validated.
         spec: Arc<JobSpec>,
-        /// A repeat with the same id gets the first answer.
-        request: Option<RequestId>,
     },
     /// A person ends a job; without effect if it has ended. Answer: `Done`.
     Cancel {

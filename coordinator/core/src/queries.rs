@@ -14,6 +14,14 @@ use crate::reply::{Directive, World};
 use crate::stage::{self, Stage};
 use crate::state::{Condition, ConditionKind, Job, MemberState, Outcome, Phase, State, Summary};
 
+/// Whether a rank may deliver for its gang now: for those who have work to do before they can tell the core.
+///
+/// # Errors
+/// Why it may not, as the core would say.
+pub fn may_deliver(state: &State, identity: &RankIdentity) -> Result<(), Reject> {
+    working(state, identity).map(drop)
+}
+
 /// The world of a rank; `None` until its whole gang has joined.
 ///
 /// # Errors

@@ -13,8 +13,8 @@ use crate::metrics::ClassificationMetrics;
 use crate::now::Now;
 use crate::spec::JobSpec;
 use crate::state::{
-    Artifact, Cause, Checkpoint, CollectiveKind, Dataset, Failure, LossReason, Member, ModelSummary, Outcome, Pass,
-    QuarantinedSample, RankExit, ShardOutcome, ShardTable, SplitName, Step, StopRequest, TrainingEnd,
+    Answer, Artifact, Cause, Checkpoint, CollectiveKind, Dataset, Failure, LossReason, Member, ModelSummary, Outcome,
+    Pass, QuarantinedSample, RankExit, Request, ShardOutcome, ShardTable, SplitName, Step, StopRequest, TrainingEnd,
     WorkerDescription,
 };
 
@@ -49,6 +49,13 @@ pub enum Event {
         /// Which.
         worker: WorkerName,
     },
+    /// A marked mutation took effect: it is in the same commit, before this.
+    RequestAnswered {
+        /// The client's mark.
+        request: Request,
+        /// What every repeat is told.
+        answer: Answer,
+    },
     /// Something happened to a job.
     Job {
         /// Which.
@@ -65,7 +72,8 @@ pub enum JobEvent {
     Submitted {
         /// As it is stored.
         spec: Arc<JobSpec>,
-        /// The client's own mark.
+        /// Only in journals of earlier programs, which had no [`Event::RequestAnswered`]: the client's mark.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<RequestId>,
     },
     /// Its ranks were given slots. Steps after the checkpoint to go on from are taken back, and so is what was evaluated with them.

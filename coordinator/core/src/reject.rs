@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::identifiers::{Generation, JobId, ProcessId, WorkerName};
+use crate::identifiers::{Generation, JobId, ProcessId, RequestId, WorkerName};
 use crate::state::{Pass, SplitName};
 
 /// Why an input is not followed.
@@ -125,6 +125,14 @@ pub enum Reject {
         what: &'static str,
         /// How many.
         limit: usize,
+    },
+    /// A request id that stands for another call.
+    #[error(
+        "request id `{request}` was used before, for another call: expected the same call with the same content, or a new id"
+    )]
+    RequestReused {
+        /// The id.
+        request: RequestId,
     },
     /// A second agent under a name that lives.
     #[error("worker {worker} is attached already from host {host}")]

@@ -9,12 +9,13 @@ pub mod gang;
 pub mod job;
 pub mod ledger;
 pub mod pass;
+pub mod request;
 pub mod settings;
 pub mod soft;
 pub mod status;
 pub mod worker;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ pub use job::{
 };
 pub use ledger::{CommittedStep, Ledger, RolledBack, Step, StepTiming};
 pub use pass::{CompletedShard, ConfusionCell, Pass, PassProgress, ShardOutcome, ShardStatistics};
+pub use request::{Answer, Request, Requests};
 pub use settings::Settings;
 pub use soft::{Leases, Soft};
 pub use status::{Condition, ConditionKind, ConditionStatus, Summary};
@@ -34,7 +36,7 @@ pub use worker::{
     DeviceKind, LivingProcess, LossReason, Presence, Process, Slot, StopRequest, Worker, WorkerDescription,
 };
 
-use crate::identifiers::{JobId, ProcessId, RequestId, WorkerName};
+use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::now::Now;
 
 /// The coordinator's state.
@@ -52,8 +54,8 @@ pub struct State {
     pub workers: BTreeMap<WorkerName, Arc<Worker>>,
     /// Rank processes that may be alive.
     pub processes: BTreeMap<ProcessId, Process>,
-    /// Which submit made which job; bounded.
-    pub requests: Requests,
+    /// What marked calls were answered, so that a repeat is told the same. Shared, because it is long and seldom changes.
+    pub requests: Arc<Requests>,
     /// Times and limits; not part of the history.
     #[serde(skip)]
     pub settings: Settings,
@@ -90,53 +92,5 @@ impl State {
                     .get(&process.worker)
                     .is_some_and(|worker| worker.is_attached())
         })
-    }
-}
-
-/// Which submit made which job, oldest first, so that a repeated call gets the first answer.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Requests {
-    jobs: BTreeMap<RequestId, JobId>,
-    order: VecDeque<RequestId>,
-}
-
-/// Submits that are remembered.
-const REMEMBERED_REQUESTS: usize = 4096;
-
-impl Requests {
-    /// The job that this request made.
-    pub fn job(&self, request: &RequestId) -> Option<&JobId> {
-        self.jobs.get(request)
-    }
-
-    /// Remembers a request; forgets the oldest beyond the bound.
-    pub(crate) fn remember(&mut self, request: RequestId, job: JobId) {
-        if self.jobs.insert(request.clone(), job).is_none() {
-            self.order.push_back(request);
-        }
-        while self.order.len() > REMEMBERED_REQUESTS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.jobs.remove(&oldest);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_so_many_requests_are_remembered() {
-        let mut requests = Requests::default();
-        for number in 0..=REMEMBERED_REQUESTS {
-            requests.remember(
-                RequestId::from(format!("request{number}")),
-                JobId::from(format!("job{number}")),
-            );
-        }
-        assert_eq!(requests.job(&RequestId::from("request0")), None);
-        assert_eq!(requests.job(&RequestId::from("request1")), Some(&JobId::from("job1")));
-        assert_eq!(requests.jobs.len(), REMEMBERED_REQUESTS);
     }
 }

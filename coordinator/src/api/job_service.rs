@@ -1,12 +1,9 @@
 //! `JobService`: what people and their programs call.
 
-use std::{pin::Pin, time::Duration};
+use std::{mem, pin::Pin, time::Duration};
 
 use async_stream::try_stream;
-use firn_core::{
-    Input, Reply,
-    identifiers::{JobId, RequestId},
-};
+use firn_core::{Input, Reply, identifiers::JobId};
 use firn_proto::v1alpha1::{self as proto, job_service_server::JobService};
 use futures::Stream;
 use tokio::time::Instant;
@@ -19,6 +16,7 @@ use super::{
     listing,
     log_lines::{self, LogStream},
     refusal::{invalid, stopping, unexpected},
+    requests::mark,
     wire::{
         self,
         checkpoint::artifact_to_wire,
@@ -33,7 +31,6 @@ use super::{
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 const DEFAULT_STEPS: usize = 1_000;
 const MOST_STEPS: usize = 10_000;
-const LONGEST_REQUEST_ID: usize = 128;
 
 /// For people and their programs.
 #[derive(Clone)]
@@ -66,16 +63,6 @@ async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(bool, p
     Ok((glance.job.outcome().is_some(), shown))
 }
 
-fn request_id(text: String) -> Result<Option<RequestId>, Status> {
-    if text.len() > LONGEST_REQUEST_ID {
-        return Err(invalid(
-            "request_id",
-            format!("expected at most {LONGEST_REQUEST_ID} bytes, found {}", text.len()),
-        ));
-    }
-    Ok((!text.is_empty()).then(|| RequestId::from(text)))
-}
-
 #[tonic::async_trait]
 impl JobService for Jobs {
     async fn create_job(
@@ -83,21 +70,14 @@ impl JobService for Jobs {
         request: Request<proto::CreateJobRequest>,
     ) -> Result<Response<proto::FineTuneJob>, Status> {
         self.context.ending.takes_jobs()?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        let mark = mark("CreateJob", mem::take(&mut request.request_id), &request)?;
         let job = request
             .job
             .ok_or_else(|| invalid("job", "expected a job, found none"))?;
         let spec = wire::job_spec(&job).map_err(|violations| wire::invalid_job(&violations))?;
-        let request = request_id(request.request_id)?;
-        match self
-            .context
-            .engine
-            .tell(Input::Submit {
-                spec: spec.into(),
-                request,
-            })
-            .await?
-        {
+        let submit = mark.on(Input::Submit { spec: spec.into() });
+        match self.context.engine.tell(submit).await? {
             Reply::Submitted(job) => {
                 info!(%job, "a job was submitted");
                 self.show(&job, Detail::Whole).await.map(Response::new)
@@ -154,11 +134,11 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::CancelJobRequest>,
     ) -> Result<Response<proto::FineTuneJob>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        let mark = mark("CancelJob", mem::take(&mut request.request_id), &request)?;
         let job = job_id("name", &request.name)?;
-        // Cancelling twice is cancelling once, so the id only has to be well formed.
-        request_id(request.request_id)?;
-        match self.context.engine.tell(Input::Cancel { job: job.clone() }).await? {
+        let cancel = mark.on(Input::Cancel { job: job.clone() });
+        match self.context.engine.tell(cancel).await? {
             Reply::Done => {
                 info!(%job, "a job was cancelled");
                 self.show(&job, Detail::Whole).await.map(Response::new)

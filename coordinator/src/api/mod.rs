@@ -8,6 +8,7 @@ mod listing;
 mod log_lines;
 mod rank_service;
 mod refusal;
+mod requests;
 mod upload;
 pub mod wire;
 mod worker_service;

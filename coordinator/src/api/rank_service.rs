@@ -274,6 +274,7 @@ impl RankService for Ranks {
         let job = self.context.job(&identity.job).await?;
         // A repeated call finds the job ended, and its files recorded; one that comes too early is told so by the core.
         if job.outcome().is_none() && queries::stage(&job) == Stage::Finish {
+            upload::may_deliver(&self.context, &identity).await?;
             let artifacts = self
                 .context
                 .on_disk(move |store| documents::write_all(store, &job))

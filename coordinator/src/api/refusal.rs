@@ -65,6 +65,7 @@ pub(crate) fn rejected(reject: &Reject) -> Status {
         Reject::Invalid { .. } => (Code::InvalidArgument, "INVALID"),
         Reject::LimitReached { .. } => (Code::ResourceExhausted, "LIMIT_REACHED"),
         Reject::WorkerNameTaken { .. } => (Code::AlreadyExists, "WORKER_NAME_TAKEN"),
+        Reject::RequestReused { .. } => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
         Reject::WorkerLost { .. } => (Code::Aborted, "WORKER_LOST"),
         Reject::StaleStream { .. } => (Code::Aborted, "STALE_STREAM"),
     };

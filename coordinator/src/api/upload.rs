@@ -3,6 +3,7 @@
 use firn_core::{
     Input, Reply,
     identifiers::RankIdentity,
+    queries,
     state::{Artifact, Checkpoint, Pass},
 };
 use firn_proto::v1alpha1::{self as proto, upload_header::Target, upload_request::Content};
@@ -10,7 +11,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     context::Context,
-    refusal::{invalid, unexpected},
+    refusal::{invalid, rejected, unexpected},
     wire::{
         checkpoint::{COORDINATOR, checkpoint_from_wire},
         names::{identity, present},
@@ -111,6 +112,13 @@ async fn sender(context: &Context, identity: &RankIdentity, pass: Pass) -> Resul
     Ok(found.await?)
 }
 
+/// Refuses a caller that is not of its job's gang before anything of it reaches the disk.
+pub(super) async fn may_deliver(context: &Context, identity: &RankIdentity) -> Result<(), Status> {
+    let identity = identity.clone();
+    let asked = context.engine.ask(move |state| queries::may_deliver(state, &identity));
+    asked.await?.map_err(|reject| rejected(&reject))
+}
+
 pub(super) fn artifact_from_wire(artifact: proto::Artifact, location: String) -> Result<Artifact, Status> {
     let is_digest = artifact.sha256.len() == 64 && artifact.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_digest {
@@ -140,6 +148,7 @@ pub(super) async fn receive(context: &Context, mut messages: Streaming<proto::Up
         return Err(invalid("header", "expected the header as the first message"));
     };
     let identity = identity(header.identity)?;
+    may_deliver(context, &identity).await?;
     let job = identity.job.clone();
     let (kind, announced, input) = match present("header.target", header.target)? {
         Target::Checkpoint(checkpoint) => {

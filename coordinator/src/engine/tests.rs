@@ -47,10 +47,7 @@ fn spec(name: &str) -> Arc<JobSpec> {
 }
 
 fn submit(name: &str) -> Input {
-    Input::Submit {
-        spec: spec(name),
-        request: None,
-    }
+    Input::Submit { spec: spec(name) }
 }
 
 /// An engine on a disk in memory, and the switch that fills the disk.

@@ -2,6 +2,7 @@
 
 use firn::{journal::JournalError, serve::ServeError};
 use firn_proto::v1alpha1::{self as proto, directive::Next, lease_shard_response::Answer};
+use tonic_types::StatusExt as _;
 
 use crate::{
     agent::{Agent, hello},
@@ -126,6 +127,49 @@ async fn a_waiting_job_survives_and_keeps_its_request_id() {
         .unwrap()
         .into_inner();
     assert_eq!(listed.jobs.len(), 1);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_id_that_stands_for_another_call_is_refused_also_by_the_next_coordinator() {
+    let folder = tempfile::tempdir().unwrap();
+    let create = |name: &str| proto::CreateJobRequest {
+        job: Some(job(name)),
+        request_id: "r1".to_owned(),
+    };
+    let cancel = |name: &str, request_id: &str| proto::CancelJobRequest {
+        name: format!("jobs/{name}"),
+        request_id: request_id.to_owned(),
+    };
+    let server = Server::start(folder.path());
+    server.jobs().create_job(create("first")).await.unwrap();
+    submit(&server, job("second")).await;
+    server.jobs().cancel_job(cancel("first", "r2")).await.unwrap();
+    server.kill().await;
+
+    let server = Server::start(folder.path());
+    let mut jobs = server.jobs();
+    // Repeats.
+    jobs.create_job(create("first")).await.unwrap();
+    jobs.cancel_job(cancel("first", "r2")).await.unwrap();
+    for (id, refused) in [
+        ("r1", jobs.create_job(create("other")).await.unwrap_err()),
+        ("r1", jobs.cancel_job(cancel("second", "r1")).await.unwrap_err()),
+        ("r2", jobs.cancel_job(cancel("second", "r2")).await.unwrap_err()),
+    ] {
+        assert_eq!(
+            (
+                refused.code(),
+                refused.get_details_error_info().unwrap().reason.as_str()
+            ),
+            (tonic::Code::AlreadyExists, "REQUEST_ID_REUSED")
+        );
+        let expected = format!("request id `{id}` was used before, for another call");
+        assert!(refused.message().starts_with(&expected), "{}", refused.message());
+    }
+    assert_eq!(summary(&get(&server, "jobs/second").await), "Queued");
+    let listed = jobs.list_jobs(proto::ListJobsRequest::default()).await.unwrap();
+    assert_eq!(listed.into_inner().jobs.len(), 2);
     server.stop().await.unwrap();
 }
 

@@ -277,3 +277,47 @@ async fn a_job_that_fails_says_why_and_on_which_host() {
     assert!(failure.message.contains("permission denied"), "{}", failure.message);
     server.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_stranger_uploads_is_refused_before_anything_reaches_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    submit(&server, job("insects")).await;
+    let start = proto::StartRank {
+        process_id: "insects-g1-r0".to_owned(),
+        job: "jobs/insects".to_owned(),
+        generation: 1,
+        ..Default::default()
+    };
+    let unknown = proto::StartRank {
+        job: "jobs/absent".to_owned(),
+        ..start.clone()
+    };
+    let content = b"weights of nobody";
+    let sha256 = hex::encode(Sha256::digest(content));
+    let artifact = Target::Artifact(proto::Artifact {
+        name: "head.safetensors".to_owned(),
+        size_bytes: content.len() as u64,
+        sha256: sha256.clone(),
+        location: String::new(),
+    });
+    let checkpoint = Target::Checkpoint(proto::CheckpointRef {
+        epochs_done: 1,
+        steps_done: 3,
+        sha256,
+        size_bytes: content.len() as u64,
+        ..Default::default()
+    });
+    for (start, code) in [(&unknown, Code::NotFound), (&start, Code::Aborted)] {
+        for target in [&artifact, &checkpoint] {
+            let refused = Rank::new(&server, start).upload(target.clone(), content).await;
+            assert_eq!(refused.unwrap_err().code(), code, "{target:?}");
+        }
+        let mut report = Rank::new(&server, start);
+        let shard = proto::Shard::default();
+        let refused = report.complete(&evaluate("validation", 0), &shard).await;
+        assert_eq!(refused.unwrap_err().code(), code);
+    }
+    assert!(!folder.path().join("jobs").exists(), "not even a folder was made");
+    server.stop().await.unwrap();
+}

@@ -9,8 +9,9 @@ use crate::now::Now;
 use crate::record::JobEvent;
 use crate::spec::JobSpec;
 use crate::state::{
-    Cause, CollapsingGang, CompletedShard, Ended, Evaluation, Gang, Job, Loss, Member, MemberState, Outcome, Pass,
-    PassProgress, Phase, Process, RankReport, RegisteredDataset, RegisteredModel, Restart, RunningGang, Soft, State,
+    Answer, Cause, CollapsingGang, CompletedShard, Ended, Evaluation, Gang, Job, Loss, Member, MemberState, Outcome,
+    Pass, PassProgress, Phase, Process, RankReport, RegisteredDataset, RegisteredModel, Request, Restart, RunningGang,
+    Soft, State,
 };
 
 /// Applies an event of one job.
@@ -48,7 +49,8 @@ fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, request: Option<&R
     state.jobs_submitted += 1;
     state.jobs.insert(id.clone(), Arc::new(job));
     if let Some(request) = request {
-        state.requests.remember(request.clone(), id.clone());
+        Arc::make_mut(&mut state.requests)
+            .remember(Request::of_any_body(request.clone()), Answer::Submitted(id.clone()));
     }
 }
 

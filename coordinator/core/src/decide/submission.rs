@@ -4,18 +4,15 @@ use std::sync::Arc;
 
 use super::draft::Draft;
 use super::{losses, settle};
-use crate::identifiers::{JobId, RequestId};
+use crate::identifiers::JobId;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::spec::JobSpec;
 use crate::state::{Outcome, Phase, State};
 
-pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>, request: Option<RequestId>) -> Result<Reply, Reject> {
+pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>) -> Result<Reply, Reject> {
     let state = draft.base();
-    if let Some(job) = request.as_ref().and_then(|request| state.requests.job(request)) {
-        return Ok(Reply::Submitted(job.clone()));
-    }
     let limit = state.settings.unfinished_jobs;
     let unfinished = state
         .jobs
@@ -29,7 +26,7 @@ pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>, request: Option<
         });
     }
     let id = free_id(state, &spec.name);
-    draft.record_job(&id, JobEvent::Submitted { spec, request });
+    draft.record_job(&id, JobEvent::Submitted { spec, request: None });
     settle(draft);
     Ok(Reply::Submitted(id))
 }

@@ -160,10 +160,7 @@ impl Coordinator {
 
     #[track_caller]
     pub(crate) fn submit(&mut self, spec: JobSpec) -> JobId {
-        match self.accept(Input::Submit {
-            spec: Arc::new(spec),
-            request: None,
-        }) {
+        match self.accept(Input::Submit { spec: Arc::new(spec) }) {
             Reply::Submitted(job) => job,
             other => panic!("expected a job, found {other:?}"),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use firn_core::identifiers::RequestId;
 use firn_core::spec::DeviceRequest;
 use firn_core::state::*;
-use firn_core::{Input, Reply};
+use firn_core::{Event, Input, JobEvent, Reply};
 
 use crate::bench::*;
 
@@ -21,15 +21,110 @@ fn a_job_is_named_after_its_spec_and_the_next_of_that_name_gets_a_number() {
 #[test]
 fn a_repeated_request_gets_the_first_answer_also_after_a_crash() {
     let mut coordinator = Coordinator::new();
+    let submit = || {
+        let spec = Arc::new(spec("ants"));
+        marked("once", "submit ants", Input::Submit { spec })
+    };
+    assert_eq!(coordinator.accept(submit()), Reply::Submitted(job("ants")));
+    assert_eq!(coordinator.accept(submit()), Reply::Submitted(job("ants")));
+    coordinator.crash();
+    assert_eq!(coordinator.accept(submit()), Reply::Submitted(job("ants")));
+    assert_eq!(coordinator.state.jobs.len(), 1);
+    let records = coordinator.journal.len();
+    assert_eq!(coordinator.accept(submit()), Reply::Submitted(job("ants")));
+    assert_eq!(coordinator.journal.len(), records, "a repeat leaves no trace");
+}
+
+#[test]
+fn a_request_id_stands_for_one_call_with_one_content() {
+    let mut coordinator = Coordinator::new();
     let submit = |name| Input::Submit {
         spec: Arc::new(spec(name)),
-        request: Some(RequestId::from("once")),
     };
-    assert_eq!(coordinator.accept(submit("ants")), Reply::Submitted(job("ants")));
-    assert_eq!(coordinator.accept(submit("bees")), Reply::Submitted(job("ants")));
+    coordinator.accept(marked("once", "submit ants", submit("ants")));
+    let used = |id: &str| {
+        format!(
+            "request id `{id}` was used before, for another call: expected the same call with the same content, or a new id"
+        )
+    };
+    let cancel = Input::Cancel { job: job("ants") };
+    for other in [
+        marked("once", "submit bees", submit("bees")),
+        marked("once", "cancel ants", cancel.clone()),
+    ] {
+        assert_eq!(coordinator.refuse(other), used("once"));
+    }
+    coordinator.accept(marked("twice", "cancel ants", cancel.clone()));
+    assert_eq!(coordinator.accept(marked("twice", "cancel ants", cancel)), Reply::Done);
     coordinator.crash();
-    assert_eq!(coordinator.accept(submit("bees")), Reply::Submitted(job("ants")));
+    assert_eq!(
+        coordinator.refuse(marked("twice", "submit bees", submit("bees"))),
+        used("twice")
+    );
     assert_eq!(coordinator.state.jobs.len(), 1);
+}
+
+#[test]
+fn a_call_that_was_refused_is_decided_anew_when_it_is_repeated() {
+    let mut coordinator = Coordinator::new();
+    let cancel = || marked("once", "cancel ants", Input::Cancel { job: job("ants") });
+    assert_eq!(coordinator.refuse(cancel()), "job jobs/ants does not exist");
+    coordinator.submit(spec("ants"));
+    assert_eq!(coordinator.accept(cancel()), Reply::Done);
+    assert_eq!(coordinator.job("ants").outcome(), Some(&Outcome::Cancelled));
+}
+
+#[test]
+fn only_calls_of_people_can_be_marked() {
+    let mut coordinator = Coordinator::new();
+    let refusal = coordinator.refuse(marked(
+        "once",
+        "attach",
+        Input::AgentAttached {
+            description: description("a", &["cpu"]),
+            processes: Vec::new(),
+            stream: firn_core::identifiers::StreamId(1),
+        },
+    ));
+    assert_eq!(refusal, "request_id: expected a call whose answer can be remembered");
+    assert!(coordinator.state.workers.is_empty(), "and nothing was done");
+}
+
+#[test]
+fn marks_of_journals_that_kept_no_answers_still_count() {
+    let mut coordinator = Coordinator::new();
+    coordinator.submit(spec("ants"));
+    // As an earlier program wrote it.
+    for record in &mut coordinator.journal {
+        if let Event::Job {
+            event: JobEvent::Submitted { request, .. },
+            ..
+        } = &mut record.event
+        {
+            *request = Some(RequestId::from("once"));
+        }
+    }
+    coordinator.state = coordinator.replayed();
+    let submit = marked(
+        "once",
+        "submit ants",
+        Input::Submit {
+            spec: Arc::new(spec("ants")),
+        },
+    );
+    assert_eq!(coordinator.accept(submit), Reply::Submitted(job("ants")));
+    assert_eq!(coordinator.state.jobs.len(), 1);
+}
+
+fn marked(id: &str, body: &str, mutation: Input) -> Input {
+    let request = Request {
+        id: RequestId::from(id),
+        body: Some(body.into()),
+    };
+    Input::Once {
+        request,
+        mutation: Box::new(mutation),
+    }
 }
 
 #[test]
@@ -39,7 +134,6 @@ fn more_jobs_than_the_limit_are_refused() {
     coordinator.submit(spec("ants"));
     let refusal = coordinator.refuse(Input::Submit {
         spec: Arc::new(spec("bees")),
-        request: None,
     });
     assert_eq!(refusal, "at most 1 unfinished jobs are taken");
     coordinator.accept(Input::Cancel { job: job("ants") });

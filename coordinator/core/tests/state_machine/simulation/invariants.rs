@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firn_core::identifiers::{Generation, JobId};
+use firn_core::identifiers::{Generation, JobId, RequestId};
 use firn_core::state::*;
 use firn_core::{Event, JobEvent, Record, State};
 
@@ -15,6 +15,7 @@ pub(super) struct Witness {
     /// Shards that were counted, by pass, since the last record that took them back.
     counted: BTreeMap<(JobId, Pass), BTreeSet<u32>>,
     next_step: BTreeMap<JobId, u64>,
+    requests: BTreeSet<RequestId>,
     seen: usize,
 }
 
@@ -57,6 +58,10 @@ impl Witness {
     }
 
     fn check_record(&mut self, record: &Record) -> Verdict {
+        if let Event::RequestAnswered { request, .. } = &record.event {
+            let fresh = self.requests.insert(request.id.clone());
+            return hold(fresh, "a marked call acts once", || request.id.to_string());
+        }
         let Event::Job { job, event } = &record.event else {
             return Ok(());
         };

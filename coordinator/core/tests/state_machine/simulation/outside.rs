@@ -93,6 +93,8 @@ pub(super) struct Outside {
     sent: Vec<Input>,
     splits: BTreeMap<JobId, &'static [SplitName]>,
     streams: u64,
+    /// Request ids given out.
+    marks: u64,
     witness: Witness,
     log: Vec<String>,
 }
@@ -119,6 +121,7 @@ impl Outside {
             sent: Vec::new(),
             splits: BTreeMap::new(),
             streams: 1_000,
+            marks: 0,
             witness: Witness::default(),
             log: Vec::new(),
         }
@@ -232,7 +235,9 @@ impl Outside {
             } => self.submit(workers, restarts, splits),
             Action::Cancel(choice) => {
                 if let Some(job) = pick(self.coordinator.state.jobs.keys().cloned().collect(), choice) {
-                    let _ = self.give(Input::Cancel { job });
+                    let input = self.marked(Input::Cancel { job });
+                    self.sent.push(input.clone());
+                    let _ = self.give(input);
                 }
             }
             Action::Attach(choice) => self.attach(choice as usize % WORKERS),
@@ -291,17 +296,26 @@ impl Outside {
         self.end_process(machine, &process, ending);
     }
 
+    /// The same mutation under a mark of its own, as clients send it.
+    fn marked(&mut self, mutation: Input) -> Input {
+        self.marks += 1;
+        let request = Request {
+            id: RequestId::from(format!("request {}", self.marks)),
+            body: Some(format!("body {}", self.marks).into()),
+        };
+        Input::Once {
+            request,
+            mutation: Box::new(mutation),
+        }
+    }
+
     fn submit(&mut self, workers: u32, restarts: u32, splits: u32) {
         let mut spec = spec_on("job", workers);
         spec.resources.min_workers = 1 + workers / 2;
         spec.resources.slots_per_worker = 1 + splits % 2;
         spec.training.epochs = 3;
         spec.max_restarts = restarts;
-        let request = RequestId::from(format!("request {}", self.coordinator.state.jobs_submitted));
-        let input = Input::Submit {
-            spec: Arc::new(spec),
-            request: Some(request),
-        };
+        let input = self.marked(Input::Submit { spec: Arc::new(spec) });
         self.sent.push(input.clone());
         if let Ok(Reply::Submitted(job)) = self.give(input) {
             let all: [&'static [SplitName]; 3] = [&[SplitName::Train], &TRAIN_AND_VALIDATION, &EVERY_SPLIT];
