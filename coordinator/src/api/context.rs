@@ -6,13 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use firn_core::{identifiers::JobId, state::Job};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::refusal::{rejected, stopping};
+use super::refusal::{nothing_yet, rejected, stopping};
 use crate::{
     artifacts::{ArtifactError, ArtifactStore},
     engine::{Clock, EngineHandle, Outboxes},
@@ -36,6 +37,8 @@ pub struct Context {
     pub clock: Clock,
     /// The order to stop.
     pub ending: Ending,
+    /// How long a call waits for others before it is told to ask again.
+    pub longest_wait: Duration,
 }
 
 /// How far the shutdown is: first no job is taken in any more, then every stream and every call that waits is ended.
@@ -78,6 +81,12 @@ impl Context {
             answer = answer => answer,
             () = self.ending.streams().cancelled() => Err(stopping()),
         }
+    }
+
+    /// Waits for an answer that depends on others, but not for ever: a caller that still wants it asks again.
+    pub(super) async fn wait_for<T>(&self, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let waited = tokio::time::timeout(self.longest_wait, self.unless_ending(answer));
+        waited.await.map_err(|_| nothing_yet())?
     }
 
     /// A job as it is now.

@@ -58,7 +58,7 @@ impl RankService for Ranks {
             let world = queries::world(state, &asking)?;
             Ok(world.map_or(Reply::Wait, |world| Reply::World(Box::new(world))))
         });
-        let answer = self.context.unless_ending(async { Ok(answer.await?) }).await?;
+        let answer = self.context.wait_for(async { Ok(answer.await?) }).await?;
         match answer {
             Reply::World(world) => {
                 let job = self.context.job(&job).await?;
@@ -90,7 +90,7 @@ impl RankService for Ranks {
             let id = queries::collective_id(state, &asking)?;
             Ok(id.map_or(Reply::Wait, Reply::CollectiveId))
         });
-        match self.context.unless_ending(async { Ok(answer.await?) }).await? {
+        match self.context.wait_for(async { Ok(answer.await?) }).await? {
             Reply::CollectiveId(collective_id) => Ok(Response::new(proto::ShareCollectiveIdResponse { collective_id })),
             other => Err(unexpected(&other)),
         }
@@ -145,7 +145,7 @@ impl RankService for Ranks {
             held: request.held.clone(),
         };
         let answer = self.context.engine.tell_until_ready(&job, input);
-        let answer = match self.context.unless_ending(async { Ok(answer.await?) }).await? {
+        let answer = match self.context.wait_for(async { Ok(answer.await?) }).await? {
             Reply::Shard(shard) => Answer::Shard(shard_to_wire(shard)),
             Reply::Complete(directive) => {
                 Answer::Complete(directive_to_wire(&directive, &*self.context.job(&job).await?))

@@ -1,7 +1,8 @@
 //! Refusals on the wire: which gRPC code, and details that a program can read.
 //!
-//! Ranks rely on three of them: ABORTED, they belong to a gang that is over and must end; FAILED_PRECONDITION, the call came at the wrong
-//! time or the job has failed; UNAVAILABLE, the coordinator goes away and the call is to be repeated until it is back.
+//! Ranks rely on four of them: ABORTED, they belong to a gang that is over and must end; FAILED_PRECONDITION, the call came at the wrong
+//! time or the job has failed; UNAVAILABLE, the coordinator goes away and the call is to be repeated until it is back;
+//! DEADLINE_EXCEEDED, what the call waits for has not come yet and the call is to be repeated at once.
 
 use std::collections::HashMap;
 
@@ -30,6 +31,11 @@ pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) 
 /// The coordinator goes away; the caller repeats the call until it is back.
 pub(crate) fn stopping() -> Status {
     Status::unavailable(Stopped.to_string())
+}
+
+/// What a call waits for has not come in its time; the caller asks again.
+pub(crate) fn nothing_yet() -> Status {
+    Status::deadline_exceeded("what this call waits for has not come yet: ask again")
 }
 
 impl From<Stopped> for Status {

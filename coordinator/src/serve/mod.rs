@@ -8,6 +8,9 @@
 //! engine answers what is in its mailbox, and the process ends, all under one deadline. Jobs run on: agents and ranks come back to the
 //! next coordinator on this folder.
 
+mod deadlines;
+mod incoming;
+pub mod limits;
 mod listener;
 mod ready;
 pub mod security;
@@ -17,9 +20,11 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Durat
 
 use firn_core::{Input, Record};
 use thiserror::Error;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::{
+    net::TcpListener,
+    task::{AbortHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
@@ -31,9 +36,6 @@ use crate::{
     logs::{LogStore, Origins},
 };
 use settings::ServeSettings;
-
-/// A client that connects and then says nothing in the TLS handshake is let go after this long.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the coordinator did not start, or ended by itself.
 #[derive(Debug, Error)]
@@ -72,7 +74,7 @@ pub enum ServeError {
 pub struct Coordinator {
     settings: ServeSettings,
     address: SocketAddr,
-    incoming: TcpIncoming,
+    listener: TcpListener,
     engine: Engine,
     context: Context,
     /// Held until everything else has ended.
@@ -106,12 +108,18 @@ impl Coordinator {
             outboxes,
             clock,
             ending: Ending::default(),
+            longest_wait: settings.limits.longest_wait,
         };
-        let (incoming, address) = listener::bind(settings.listen)?;
+        let failed = |source| ServeError::Bind {
+            address: settings.listen,
+            source,
+        };
+        let listener = incoming::bind(settings.listen).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             settings,
             address,
-            incoming,
+            listener,
             engine,
             context,
             lock,
@@ -131,7 +139,7 @@ impl Coordinator {
         let Self {
             settings,
             address,
-            incoming,
+            listener,
             engine,
             context,
             lock,
@@ -148,6 +156,13 @@ impl Coordinator {
 
         let (health, router) = listener::router(&settings, &context)?;
         listener::report_serving(&health).await;
+        let limits = &settings.limits;
+        let incoming = incoming::connections(
+            listener,
+            settings.security.tls().cloned(),
+            limits.connections_within_files(),
+            limits.handshake,
+        );
         let served = router.serve_with_incoming_shutdown(incoming, context.ending.streams().clone().cancelled_owned());
         let server = parts.spawn(&root, async {
             served

@@ -12,11 +12,15 @@ use std::{
 };
 
 use thiserror::Error;
-use tonic::{
-    Request, Status,
-    service::Interceptor,
-    transport::{Certificate, Identity, ServerTlsConfig},
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        self, RootCertStore, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+        server::WebPkiClientVerifier,
+    },
 };
+use tonic::{Request, Status, service::Interceptor};
 
 /// Shortest token that is taken: 16 hexadecimal digits are 64 bits.
 const SHORTEST_TOKEN: usize = 16;
@@ -57,6 +61,16 @@ pub enum SecurityError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A file holds no certificate or key that can be used.
+    #[error("{flag} {} cannot be used for TLS: {reason}", path.display())]
+    Tls {
+        /// Flag that names it.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The token file holds no usable token.
     #[error("--token-file {}: expected one token a line, each of at least {SHORTEST_TOKEN} visible ASCII characters, found {found}", path.display())]
     Token {
@@ -83,7 +97,7 @@ pub struct SecurityPaths {
 /// Keys and tokens, read.
 #[derive(Clone, Default)]
 pub struct Security {
-    tls: Option<ServerTlsConfig>,
+    tls: Option<TlsAcceptor>,
     tokens: Option<Tokens>,
 }
 
@@ -126,7 +140,7 @@ impl Security {
     }
 
     /// For the server.
-    pub fn tls(&self) -> Option<&ServerTlsConfig> {
+    pub fn tls(&self) -> Option<&TlsAcceptor> {
         self.tls.as_ref()
     }
 
@@ -171,15 +185,47 @@ fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, SecurityError> {
     })
 }
 
-fn read_tls(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<ServerTlsConfig, SecurityError> {
-    let identity = Identity::from_pem(read("--tls-cert", certificate)?, read("--tls-key", key)?);
-    let config = ServerTlsConfig::new()
-        .identity(identity)
-        .timeout(super::HANDSHAKE_TIMEOUT);
-    Ok(match client_ca {
-        Some(authority) => config.client_ca_root(Certificate::from_pem(read("--client-ca", authority)?)),
-        None => config,
-    })
+fn read_tls(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<TlsAcceptor, SecurityError> {
+    let chain = read_certificates("--tls-cert", certificate)?;
+    let unfit_key = unfit("--tls-key", key);
+    let private = PrivateKeyDer::from_pem_slice(&read("--tls-key", key)?).map_err(|error| unfit_key(&error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unfit("--tls-cert", certificate)(&error))?;
+    let config = match client_ca {
+        None => config.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(read_certificates("--client-ca", authority)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
+            config.with_client_cert_verifier(verifier.map_err(|error| unfit("--client-ca", authority)(&error))?)
+        }
+    };
+    let mut config = config
+        .with_single_cert(chain, private)
+        .map_err(|error| unfit("--tls-cert", certificate)(&error))?;
+    config.alpn_protocols.push(b"h2".to_vec());
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn read_certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
+    let pem = read(flag, path)?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| unfit(flag, path)(&error))?;
+    if certificates.is_empty() {
+        return Err(unfit(flag, path)(&"expected a PEM certificate, found none"));
+    }
+    Ok(certificates)
+}
+
+fn unfit(flag: &'static str, path: &Path) -> impl Fn(&dyn std::fmt::Display) -> SecurityError {
+    let path = path.to_owned();
+    move |reason| SecurityError::Tls {
+        flag,
+        path: path.clone(),
+        reason: reason.to_string(),
+    }
 }
 
 /// Hashes of the tokens that are taken.
@@ -275,6 +321,33 @@ mod tests {
         };
         let error = Security::load(&paths, address("[::]:1")).unwrap_err().to_string();
         assert!(error.contains("and --token-file is not set"), "{error}");
+    }
+
+    #[test]
+    fn files_that_hold_no_certificate_or_key_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            Some(path)
+        };
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        for (certificate, key, named) in [
+            ("", key.as_str(), "--tls-cert"),
+            (&certificate, &certificate, "--tls-key"),
+        ] {
+            let paths = SecurityPaths {
+                tls_cert: file("cert.pem", certificate),
+                tls_key: file("key.pem", key),
+                ..SecurityPaths::default()
+            };
+            let error = Security::load(&paths, address("127.0.0.1:1")).unwrap_err().to_string();
+            assert!(
+                error.starts_with(named) && error.contains("cannot be used for TLS"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -19,7 +19,10 @@ use clap::Args;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::security::{Security, SecurityError, SecurityPaths};
+use super::{
+    limits::Limits,
+    security::{Security, SecurityError, SecurityPaths},
+};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:7070";
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -120,6 +123,8 @@ pub struct ServeSettings {
     pub ready_file: Option<PathBuf>,
     /// How long calls may take to end after the order to stop.
     pub shutdown_grace: Duration,
+    /// What peers may ask of the server.
+    pub limits: Limits,
     /// Times and limits of the core.
     pub core: firn_core::Settings,
 }
@@ -174,6 +179,7 @@ impl ServeSettings {
             security: Security::load(&paths, listen)?,
             ready_file: args.ready_file.or(file.ready_file),
             shutdown_grace: grace,
+            limits: Limits::default(),
             core,
         })
     }

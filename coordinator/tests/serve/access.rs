@@ -1,10 +1,20 @@
 //! Who may connect, and what programs find without documentation.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
-use firn::serve::security::{Security, SecurityPaths};
+use firn::serve::{
+    security::{Security, SecurityPaths},
+    settings::ServeSettings,
+};
 use firn_proto::v1alpha1::{ListWorkersRequest, job_service_client::JobServiceClient};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, pem::PemObject as _},
+    },
+};
 use tonic::{
     Code, Request, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
@@ -162,12 +172,12 @@ async fn health_and_both_versions_of_reflection_answer() {
 }
 
 /// An authority and what it signed, as PEM files.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self {
@@ -237,4 +247,35 @@ async fn over_tls_the_coordinator_proves_itself_and_can_ask_clients_to_do_so() {
         "a client without TLS"
     );
     server.stop().await.unwrap();
+}
+
+/// Settings of a coordinator with a certificate that the authority signed.
+pub(crate) fn serve_over_tls(folder: &Path, authority: &Authority) -> ServeSettings {
+    let (certificate, key) = authority.sign("localhost");
+    let write = |name: &str, content: &str| {
+        let path = folder.join(name);
+        fs::write(&path, content).unwrap();
+        Some(path)
+    };
+    let paths = SecurityPaths {
+        tls_cert: write("cert.pem", &certificate),
+        tls_key: write("key.pem", &key),
+        ..SecurityPaths::default()
+    };
+    let mut settings = settings(folder);
+    settings.security = Security::load(&paths, settings.listen).unwrap();
+    settings
+}
+
+/// TLS without HTTP/2 on it, for peers that are no gRPC clients.
+pub(crate) fn trusting(authority: &Authority) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap())
+        .unwrap();
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols.push(b"h2".to_vec());
+    TlsConnector::from(Arc::new(config))
 }

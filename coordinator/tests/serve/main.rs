@@ -9,6 +9,8 @@
 mod access;
 mod agent;
 mod jobs;
+mod limits;
+mod patience;
 mod rank;
 mod restart;
 mod server;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::mpsc, thread, time::Duration};
 
-use firn::serve::{Coordinator, ServeError, security::Security, settings::ServeSettings};
+use firn::serve::{Coordinator, ServeError, limits::Limits, security::Security, settings::ServeSettings};
 use firn_proto::v1alpha1::{
     self as proto, job_service_client::JobServiceClient, rank_service_client::RankServiceClient,
     worker_service_client::WorkerServiceClient,
@@ -25,6 +25,7 @@ pub(crate) fn settings(folder: &Path) -> ServeSettings {
         security: Security::default(),
         ready_file: None,
         shutdown_grace: Duration::from_secs(10),
+        limits: Limits::default(),
         core: firn_core::Settings::default(),
     }
 }

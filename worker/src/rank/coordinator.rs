@@ -1,7 +1,8 @@
 //! Calls to the coordinator that survive its restart.
 //!
 //! Every call of `RankService` can be repeated, so a call that finds nobody is tried again until the coordinator is back or patience
-//! ends. A refusal is final: an older generation (`ABORTED`) in particular means that this rank is no longer wanted.
+//! ends. Each attempt has a deadline; a call that waits for other ranks is told to ask again well before that. A refusal is final: an
+//! older generation (`ABORTED`) in particular means that this rank is no longer wanted.
 
 use std::{
     future::Future,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use firn_proto::v1alpha1::{self as wire, rank_service_client::RankServiceClient};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::timeout};
 use tonic::{Code, Status};
 use tracing::warn;
 
@@ -18,8 +19,9 @@ use crate::connection::{self, AuthorizedChannel};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// No attempt to connect takes longer: a call that did was connected.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
+/// For one attempt, with a file in it or not: longer than the coordinator keeps a call waiting (30 s), and shorter than it works on one
+/// (120 s), so that one that is stuck does not pass for one that answers.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(90);
 /// Bytes in one message of an upload; the coordinator takes at most 1 MiB.
 const CHUNK: usize = 512 * 1024;
 /// Evaluation reports hold predictions and fetched chunks hold weights.
@@ -312,34 +314,39 @@ impl Client {
         let mut unreachable_since = None;
         let mut pause = FIRST_PAUSE;
         loop {
-            let began = Instant::now();
-            match call(self.service.clone()).await {
-                Ok(response) => return Ok(response.into_inner()),
-                Err(status) if is_passing(&status) => {
-                    // A long poll that was cut after minutes found a coordinator that was there until now.
-                    if began.elapsed() > LONGEST_ATTEMPT {
-                        unreachable_since = None;
-                    }
-                    let since = *unreachable_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > self.patience {
-                        return Err(RankFailure::call(name)(status));
-                    }
-                    if pause == FIRST_PAUSE {
-                        warn!(call = name, %status, "the coordinator is away; trying again");
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+            let attempt = timeout(LONGEST_ATTEMPT, call(self.service.clone())).await;
+            let status = match attempt {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) if is_nothing_yet(&status) => {
+                    (unreachable_since, pause) = (None, FIRST_PAUSE);
+                    continue;
                 }
-                Err(status) => return Err(RankFailure::call(name)(status)),
+                Ok(Err(status)) if !is_passing(&status) => return Err(RankFailure::call(name)(status)),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded(format!("no answer within {} s", LONGEST_ATTEMPT.as_secs())),
+            };
+            let since = *unreachable_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > self.patience {
+                return Err(RankFailure::call(name)(status));
             }
+            if pause == FIRST_PAUSE {
+                warn!(call = name, %status, "the coordinator is away; trying again");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+/// Whether the coordinator is there, and what the call waits for is not: DEADLINE_EXCEEDED that it said itself.
+fn is_nothing_yet(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded && std::error::Error::source(status).is_none()
 }
 
 /// Whether the coordinator was not there, rather than saying no.
 fn is_passing(status: &Status) -> bool {
     match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => true,
+        Code::Unavailable | Code::Cancelled => true,
         // What tonic makes of a connection that broke in the middle of an answer.
         Code::Unknown | Code::Internal => std::error::Error::source(status).is_some(),
         _ => false,
@@ -353,6 +360,8 @@ mod tests {
     #[test]
     fn an_absent_coordinator_is_waited_for_and_a_refusal_is_final() {
         assert!(is_passing(&Status::unavailable("connection refused")));
+        assert!(is_nothing_yet(&Status::deadline_exceeded("ask again")));
+        assert!(!is_nothing_yet(&Status::unavailable("connection refused")));
         assert!(!is_passing(&Status::aborted("generation 2 is over")));
         assert!(!is_passing(&Status::failed_precondition("limit reached")));
         assert!(!is_passing(&Status::internal("a bug")));

@@ -1,0 +1,115 @@
+//! For how long anybody waits: callers' deadlines, the coordinator's own, and the end of it.
+
+use std::time::Duration;
+
+use firn::serve::limits::Limits;
+use firn_proto::v1alpha1::{self as proto, upload_header::Target};
+use sha2::{Digest as _, Sha256};
+use tonic::{Code, Request};
+
+use crate::{
+    agent::{Agent, hello},
+    rank::Rank,
+    server::{Server, job, settings, submit},
+};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn a_callers_deadline_ends_its_stream_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    submit(&server, job("insects")).await;
+    let mut request = Request::new(proto::WatchJobRequest {
+        name: "jobs/insects".to_owned(),
+    });
+    request.set_timeout(SHORT);
+    let mut watch = server.jobs().watch_job(request).await.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    let ended = watch.message().await.unwrap_err();
+    assert_eq!(
+        (ended.code(), ended.message()),
+        (Code::DeadlineExceeded, "the deadline of this call has passed")
+    );
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_others_is_told_to_ask_again_and_then_gets_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path());
+    settings.limits.longest_wait = SHORT;
+    let server = Server::start_with(settings).unwrap();
+    submit(&server, job("insects")).await;
+    let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
+    let starts = [agent.start_rank().await, agent.start_rank().await];
+    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
+    let alone = zero.join().await.unwrap_err();
+    assert_eq!(
+        (alone.code(), alone.message()),
+        (
+            Code::DeadlineExceeded,
+            "what this call waits for has not come yet: ask again"
+        )
+    );
+    let (first, second) = tokio::join!(zero.join(), one.join());
+    assert_eq!(first.unwrap().ring_addresses, second.unwrap().ring_addresses);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_coordinator_works_on_no_call_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path());
+    settings.limits.longest_handling = SHORT;
+    let server = Server::start_with(settings).unwrap();
+    // An upload of which nothing comes.
+    let never = server.ranks().upload(tokio_stream::pending()).await.unwrap_err();
+    assert_eq!(never.code(), Code::DeadlineExceeded);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_download_does_not_keep_the_coordinator_from_stopping() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path());
+    settings.shutdown_grace = Duration::from_secs(1);
+    let server = Server::start_with(settings).unwrap();
+    submit(&server, job("insects")).await;
+    let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
+    let starts = [agent.start_rank().await, agent.start_rank().await];
+    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
+    let _ = tokio::join!(zero.begin(), one.begin());
+    // More than a connection holds on its way.
+    let content = vec![7; 12 << 20];
+    let artifact = proto::Artifact {
+        name: "head.safetensors".to_owned(),
+        size_bytes: content.len() as u64,
+        sha256: hex::encode(Sha256::digest(&content)),
+        location: String::new(),
+    };
+    zero.upload(Target::Artifact(artifact), &content).await.unwrap();
+    let mut download = server
+        .jobs()
+        .download_artifact(proto::DownloadArtifactRequest {
+            name: "jobs/insects".to_owned(),
+            artifact: "head.safetensors".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(download.message().await.unwrap().is_some());
+    // Also a connection that never began: its handshake is still waited for.
+    let _silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    server.stop().await.unwrap();
+    drop(download);
+}
+
+#[test]
+fn waits_are_shorter_than_the_deadlines_around_them() {
+    let limits = Limits::default();
+    assert!(limits.handshake < limits.keepalive_interval);
+    assert!(limits.longest_wait < limits.longest_handling);
+    // A rank gives one attempt 90 s.
+    assert!(limits.longest_wait < Duration::from_secs(90) && Duration::from_secs(90) < limits.longest_handling);
+}
