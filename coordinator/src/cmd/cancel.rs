@@ -58,6 +58,9 @@ pub(crate) async fn cancel(connection: &Connection, job: &str) -> Result<FineTun
         name: resource_name(job),
         request_id: Uuid::new_v4().to_string(),
     };
-    let answer = connection.jobs().cancel_job(unary(request)).await;
-    connection.answer(answer)
+    let cancelled = connection.repeated(|mut jobs| {
+        let request = unary(request.clone());
+        async move { jobs.cancel_job(request).await }
+    });
+    cancelled.await.map_err(|status| connection.refusal(&status))
 }

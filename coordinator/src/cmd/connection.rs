@@ -1,30 +1,40 @@
 //! The connection of a verb to the coordinator.
 //!
 //! It is lazy: the first call connects, and a call after a break connects again, so that following a job through a
-//! restart of the coordinator needs no second connection object. Every unary call carries a deadline.
+//! restart of the coordinator needs no second connection object. Every call has a deadline: one that is answered at once,
+//! for the answer; a stream, for its beginning. A stream that says nothing for long is kept alive by pings.
+//!
+//! Mutations carry a request id, so one whose answer got lost is sent again: it acts once.
 
-use std::time::Duration;
+use std::{error::Error as _, future::Future, time::Duration};
 
 use firn_proto::v1alpha1::{FineTuneJob, GetJobRequest, job_service_client::JobServiceClient};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{
-    Request, Response, Status,
+    Code, ConnectError, Request, Response, Status, Streaming, TimeoutExpired,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
 use super::{
-    error::CommandError,
+    error::{CommandError, is_transport},
     settings::{ConnectionArgs, Settings},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The deadline of a call, unless `--call-timeout` says otherwise.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// For how long a mutation is sent again after its connection broke: longer than a coordinator takes to start again.
+const REPEAT_LIMIT: Duration = Duration::from_secs(10);
+/// What is said of a deadline that passed.
+pub(crate) const LATE: &str = "no answer within the time for one call (--call-timeout)";
+const REPEAT_PAUSE: Duration = Duration::from_millis(200);
 /// Chunks of artifacts are at most 16 MiB; a job with a large confusion matrix stays well below.
 const LARGEST_MESSAGE: usize = 32 << 20;
 
 /// A client of the coordinator's `JobService`.
-pub(crate) type JobsClient = JobServiceClient<InterceptedService<Channel, BearerToken>>;
+pub(crate) type JobsClient = JobServiceClient<InterceptedService<Channel, Outgoing>>;
 
 /// A way to call the coordinator.
 #[derive(Clone)]
@@ -32,6 +42,7 @@ pub(crate) struct Connection {
     /// For messages.
     pub(crate) address: String,
     client: JobsClient,
+    call_timeout: Duration,
 }
 
 impl Connection {
@@ -66,9 +77,15 @@ impl Connection {
             )));
         }
         let token = settings.token.map(|token| bearer(&token)).transpose()?;
-        let client = JobServiceClient::with_interceptor(endpoint.connect_lazy(), BearerToken(token))
+        let call_timeout = settings.call_timeout;
+        let outgoing = Outgoing { token, call_timeout };
+        let client = JobServiceClient::with_interceptor(endpoint.connect_lazy(), outgoing)
             .max_decoding_message_size(LARGEST_MESSAGE);
-        Ok(Self { address, client })
+        Ok(Self {
+            address,
+            client,
+            call_timeout,
+        })
     }
 
     /// The client; clones share the connection.
@@ -92,13 +109,76 @@ impl Connection {
         self.answer(answer)
     }
 
+    /// Begins a stream; whether it says anything later is the caller's business.
+    pub(crate) async fn opened<T>(
+        &self,
+        call: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+    ) -> Result<Streaming<T>, Status> {
+        let answer = timeout(self.call_timeout, call).await;
+        answer.unwrap_or_else(|_| Err(late())).map(Response::into_inner)
+    }
+
+    /// The next message of a stream that has no reason to pause.
+    pub(crate) async fn next_of<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>, Status> {
+        let message = timeout(self.call_timeout, stream.message()).await;
+        message.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Sends a mutation, and again while its connection breaks or the coordinator restarts. `call` sends the same request id each time.
+    pub(crate) async fn repeated<T, F>(&self, call: impl Fn(JobsClient) -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let began = Instant::now();
+        let mut was_reached = false;
+        loop {
+            let status = match call(self.jobs()).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            // Where nobody ever answered, the address is probably wrong.
+            was_reached |= !never_connected(&status);
+            if !is_broken(&status) || !was_reached || began.elapsed() >= REPEAT_LIMIT {
+                return Err(status);
+            }
+            sleep(REPEAT_PAUSE).await;
+        }
+    }
+
     /// The message of an answer, or why there is none.
     pub(crate) fn answer<T>(&self, answer: Result<Response<T>, Status>) -> Result<T, CommandError> {
         answer.map(Response::into_inner).map_err(|status| self.refusal(&status))
     }
 }
 
-/// A request with the deadline of a call that is answered at once.
+fn late() -> Status {
+    Status::deadline_exceeded(LATE)
+}
+
+/// Whether the answer got lost, rather than being late.
+fn is_broken(status: &Status) -> bool {
+    is_transport(status) && status.code() != Code::DeadlineExceeded && !is_late(status)
+}
+
+/// Whether the status stands for a deadline that passed on this side.
+pub(crate) fn is_late(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded || causes(status).any(|cause| cause.is::<TimeoutExpired>())
+}
+
+fn never_connected(status: &Status) -> bool {
+    causes(status).any(|cause| cause.is::<ConnectError>())
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let mut next = status.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+/// A request with the deadline of a call that is answered at once: the usual one; [`Outgoing`] puts the chosen one in its place.
 pub(crate) fn unary<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(CALL_TIMEOUT);
@@ -127,13 +207,19 @@ fn bearer(token: &str) -> Result<MetadataValue<Ascii>, CommandError> {
     Ok(value)
 }
 
-/// Puts the token, if there is one, into every request.
+/// Puts the token, if there is one, into every request, and the chosen deadline into those that have one.
 #[derive(Clone)]
-pub(crate) struct BearerToken(Option<MetadataValue<Ascii>>);
+pub(crate) struct Outgoing {
+    token: Option<MetadataValue<Ascii>>,
+    call_timeout: Duration,
+}
 
-impl Interceptor for BearerToken {
+impl Interceptor for Outgoing {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
+        if request.metadata().contains_key("grpc-timeout") {
+            request.set_timeout(self.call_timeout);
+        }
+        if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());
         }
         Ok(request)
@@ -165,6 +251,7 @@ mod tests {
             coordinator: "https://h:1".into(),
             ca: None,
             token: None,
+            call_timeout: CALL_TIMEOUT,
         };
         let error = Connection::to(settings).err().expect("refused");
         assert_eq!(error.exit_code(), 2);
@@ -178,6 +265,7 @@ mod tests {
                 coordinator: coordinator.to_owned(),
                 ca: None,
                 token: Some("0123456789abcdef".to_owned()),
+                call_timeout: CALL_TIMEOUT,
             };
             Connection::to(settings).map(|connection| connection.address)
         };

@@ -9,6 +9,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::connection::{LATE, is_late};
 use crate::spec_file::SpecFileError;
 
 /// Why a command could not do what it was asked.
@@ -119,9 +120,9 @@ impl CommandError {
     }
 }
 
-/// Whether the connection broke, rather than the coordinator having answered.
+/// Whether the connection broke or nothing came in time, rather than the coordinator having answered.
 pub(crate) fn is_transport(status: &Status) -> bool {
-    status.code() == Code::Unavailable || status.source().is_some()
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || status.source().is_some()
 }
 
 fn is_the_callers_fault(code: Code) -> bool {
@@ -139,6 +140,9 @@ fn is_the_callers_fault(code: Code) -> bool {
 
 /// The last link of the chain says what happened ("Connection refused"), the ones before only where in the library.
 fn innermost_reason(status: &Status) -> String {
+    if is_late(status) {
+        return LATE.to_owned();
+    }
     let mut reason = status.message().to_owned();
     let mut next = status.source();
     while let Some(source) = next {
@@ -209,6 +213,7 @@ mod tests {
             (Code::Unauthenticated, 2),
             (Code::PermissionDenied, 2),
             (Code::Unavailable, 4),
+            (Code::DeadlineExceeded, 4),
             (Code::Internal, 1),
             (Code::ResourceExhausted, 1),
         ];

@@ -127,14 +127,11 @@ impl Follower {
         if let Some(lost) = &self.lost {
             sleep_until(lost.retry_at).await;
         }
-        match self
-            .connection
-            .jobs()
-            .watch_job(Request::new(WatchJobRequest { name: self.job.clone() }))
-            .await
-        {
-            Ok(response) => {
-                self.stream = Some(response.into_inner());
+        let request = Request::new(WatchJobRequest { name: self.job.clone() });
+        let mut jobs = self.connection.jobs();
+        match self.connection.opened(jobs.watch_job(request)).await {
+            Ok(stream) => {
+                self.stream = Some(stream);
                 self.reached = true;
                 self.back = self.lost.take().is_some();
                 Ok(None)

@@ -91,21 +91,25 @@ async fn print(
     };
     let mut progressed = false;
     let broken = |progressed: bool| move |status| Interrupted::Stream { status, progressed };
-    let mut stream = connection
-        .jobs()
-        .stream_logs(Request::new(request))
-        .await
-        .map_err(broken(progressed))?
-        .into_inner();
+    let mut jobs = connection.jobs();
+    let opened = connection.opened(jobs.stream_logs(Request::new(request))).await;
+    let mut stream = opened.map_err(broken(progressed))?;
     *reached = true;
-    while let Some(line) = stream.message().await.map_err(broken(progressed))? {
+    loop {
+        // Only lines that are still to be written are waited for without end.
+        let next = match args.follow {
+            true => stream.message().await,
+            false => connection.next_of(&mut stream).await,
+        };
+        let Some(line) = next.map_err(broken(progressed))? else {
+            return Ok(());
+        };
         progressed = true;
         if printed.is_new(&line) {
             let text = render(&line, args).map_err(Interrupted::Command)?;
             console.data(&text).map_err(Interrupted::Command)?;
         }
     }
-    Ok(())
 }
 
 fn render(line: &LogLine, args: &LogsArgs) -> Result<String, CommandError> {

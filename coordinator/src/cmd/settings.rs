@@ -8,17 +8,19 @@
 //! coordinator = "https://firn.example.org:7070"
 //! ca = "/etc/firn/ca.pem"
 //! token-file = "/home/me/.config/firn/token"   # or: token = "…"
+//! call-timeout = "30s"
 //! ```
 
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
 use serde::Deserialize;
 
-use super::error::CommandError;
+use super::{connection::CALL_TIMEOUT, error::CommandError, time_span};
 
 const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7070";
 
@@ -35,6 +37,9 @@ pub(crate) struct ConnectionArgs {
     /// File that holds the access token; the token itself can be given in FIRN_TOKEN
     #[arg(long, env = "FIRN_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Time for one answer of the coordinator, such as 5s or 2m [default: 30s]
+    #[arg(long, env = "FIRN_CALL_TIMEOUT", value_name = "TIME", value_parser = time_span::parse)]
+    pub(crate) call_timeout: Option<Duration>,
     /// Settings file [default: ~/.config/firn/config.toml]
     #[arg(long, env = "FIRN_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -49,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) ca: Option<Vec<u8>>,
     /// Sent as a bearer token.
     pub(crate) token: Option<String>,
+    /// For one answer.
+    pub(crate) call_timeout: Duration,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -58,6 +65,7 @@ struct SettingsFile {
     ca: Option<PathBuf>,
     token: Option<String>,
     token_file: Option<PathBuf>,
+    call_timeout: Option<String>,
 }
 
 impl Settings {
@@ -79,6 +87,13 @@ impl Settings {
             (None, None, Some(path)) => Some(read_token(&path)?),
             (None, None, None) => file.token,
         };
+        let call_timeout = match (args.call_timeout, &file.call_timeout) {
+            (Some(given), _) => Some(given),
+            (None, Some(text)) => Some(time_span::parse(text).map_err(|reason| {
+                CommandError::Usage(format!("invalid call-timeout in the settings file: {reason}"))
+            })?),
+            (None, None) => None,
+        };
         let ca = ca_path
             .map(|path| fs::read(&path).map_err(CommandError::file("read the CA file", path)))
             .transpose()?;
@@ -86,6 +101,7 @@ impl Settings {
             coordinator: full_address(&address)?,
             ca,
             token,
+            call_timeout: call_timeout.unwrap_or(CALL_TIMEOUT),
         })
     }
 }

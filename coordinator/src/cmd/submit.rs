@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use firn_proto::v1alpha1::{CreateJobRequest, FineTuneJob};
-use tonic::Response;
 use uuid::Uuid;
 
 use super::{
@@ -70,17 +69,16 @@ pub(crate) async fn submit(
         job: Some(job),
         request_id,
     };
-    connection
-        .jobs()
-        .create_job(unary(request))
-        .await
-        .map(Response::into_inner)
-        .map_err(|status| {
-            let violations = wire::violations(&status);
-            if violations.is_empty() {
-                connection.refusal(&status)
-            } else {
-                file.explain(&violations).into()
-            }
-        })
+    let submitted = connection.repeated(|mut jobs| {
+        let request = unary(request.clone());
+        async move { jobs.create_job(request).await }
+    });
+    submitted.await.map_err(|status| {
+        let violations = wire::violations(&status);
+        if violations.is_empty() {
+            connection.refusal(&status)
+        } else {
+            file.explain(&violations).into()
+        }
+    })
 }

@@ -32,10 +32,24 @@ pub(crate) struct Books {
     /// Field violations with which the next submit is refused.
     pub(crate) violations: Vec<(String, String)>,
     pub(crate) created: Vec<CreateJobRequest>,
-    pub(crate) cancelled: Vec<String>,
+    /// Mutations whose answers get lost: they act, and then the coordinator goes away.
+    pub(crate) lost_answers: usize,
+    pub(crate) cancelled: Vec<CancelJobRequest>,
     pub(crate) downloads: usize,
     pub(crate) pages: Vec<u32>,
     pub(crate) authorization: Option<String>,
+}
+
+impl Books {
+    fn answer(&mut self, job: FineTuneJob) -> Result<Response<FineTuneJob>, Status> {
+        match self.lost_answers.checked_sub(1) {
+            None => Ok(Response::new(job)),
+            Some(left) => {
+                self.lost_answers = left;
+                Err(Status::unavailable("shutting down"))
+            }
+        }
+    }
 }
 
 /// A coordinator on a loopback port.
@@ -161,7 +175,7 @@ impl JobService for Service {
         });
         books.created.push(request);
         books.jobs.insert(name, watch::Sender::new(job.clone()));
-        Ok(Response::new(job))
+        books.answer(job)
     }
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<FineTuneJob>, Status> {
@@ -203,10 +217,11 @@ impl JobService for Service {
     }
 
     async fn cancel_job(&self, request: Request<CancelJobRequest>) -> Result<Response<FineTuneJob>, Status> {
-        let name = request.into_inner().name;
-        let job = self.job(&name)?;
-        self.books().cancelled.push(name);
-        Ok(Response::new(job.borrow().clone()))
+        let request = request.into_inner();
+        let job = self.job(&request.name)?.borrow().clone();
+        let mut books = self.books();
+        books.cancelled.push(request);
+        books.answer(job)
     }
 
     async fn stream_logs(

@@ -117,7 +117,9 @@ fn cancel_asks_for_the_end_of_each_job() {
         (0, "a Running\nb Cancelled\n"),
         "{left:?}"
     );
-    assert_eq!(fake.books().cancelled, ["jobs/a", "jobs/b"]);
+    let books = fake.books();
+    let names: Vec<&str> = books.cancelled.iter().map(|request| request.name.as_str()).collect();
+    assert_eq!(names, ["jobs/a", "jobs/b"]);
 }
 
 #[test]
@@ -137,6 +139,68 @@ fn a_job_that_does_not_exist_is_a_usage_error() {
             (left.code, left.talk.as_str()),
             (2, "firn: there is no job `nobody`\n"),
             "{verb}"
+        );
+    }
+}
+
+#[test]
+fn a_mutation_whose_answer_got_lost_is_sent_again_under_the_same_request_id() {
+    let fake = FakeCoordinator::start();
+    let (_folder, spec) = spec_file();
+    fake.books().lost_answers = 2;
+    let left = firn(&fake.url(), &["submit", &spec]);
+    assert_eq!((left.code, left.data.as_str()), (0, "reviews\n"), "{left:?}");
+    fake.books().lost_answers = 1;
+    assert_eq!(firn(&fake.url(), &["cancel", "reviews"]).code, 0);
+
+    let books = fake.books();
+    let created: Vec<&str> = books
+        .created
+        .iter()
+        .map(|request| request.request_id.as_str())
+        .collect();
+    assert_eq!(created.len(), 3);
+    assert!(
+        created.iter().all(|id| *id == created[0] && !id.is_empty()),
+        "{created:?}"
+    );
+    let cancelled: Vec<&str> = books
+        .cancelled
+        .iter()
+        .map(|request| request.request_id.as_str())
+        .collect();
+    assert_eq!(cancelled.len(), 2);
+    assert!(
+        cancelled[0] == cancelled[1] && cancelled[0] != created[0],
+        "{cancelled:?}"
+    );
+}
+
+#[test]
+fn no_verb_waits_for_ever_for_a_coordinator_that_says_nothing() {
+    // The system accepts the connection; nobody ever answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let (folder, spec) = spec_file();
+    let target = folder.path().to_str().unwrap();
+    for verb in [
+        &["list"][..],
+        &["get", "reviews"],
+        &["workers"],
+        &["submit", &spec],
+        &["cancel", "reviews"],
+        &["watch", "reviews"],
+        &["wait", "reviews"],
+        &["logs", "reviews"],
+        &["logs", "reviews", "--follow"],
+        &["download", "reviews", "--directory", target],
+    ] {
+        let left = firn(&url, &[verb, &["--call-timeout", "100ms"]].concat());
+        assert_eq!(left.code, 4, "{verb:?}: {left:?}");
+        assert!(
+            left.talk
+                .contains("no answer within the time for one call (--call-timeout)"),
+            "{verb:?}: {left:?}"
         );
     }
 }

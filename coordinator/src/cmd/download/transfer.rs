@@ -91,14 +91,11 @@ async fn download(
         artifact: artifact.name.clone(),
     };
     let refused = |status| connection.refusal(&status);
-    let mut stream = connection
-        .jobs()
-        .download_artifact(Request::new(request))
-        .await
-        .map_err(refused)?
-        .into_inner();
+    let mut jobs = connection.jobs();
+    let opened = connection.opened(jobs.download_artifact(Request::new(request)));
+    let mut stream = opened.await.map_err(refused)?;
     let mut written = Hashing::new(file);
-    while let Some(chunk) = stream.message().await.map_err(refused)? {
+    while let Some(chunk) = connection.next_of(&mut stream).await.map_err(refused)? {
         written
             .write_all(&chunk.data)
             .map_err(CommandError::file("write", &artifact.name))?;

@@ -14,7 +14,12 @@ use super::{
     shares::Share,
 };
 use crate::cmd::{
-    connection::Connection, console::Console, error::CommandError, settings::Settings, view::humanise::counted, workers,
+    connection::{CALL_TIMEOUT, Connection},
+    console::Console,
+    error::CommandError,
+    settings::Settings,
+    view::humanise::counted,
+    workers,
 };
 
 /// Replaying a large kept journal takes seconds; more than this is a fault.
@@ -101,6 +106,7 @@ impl Cluster {
         let mut coordinator = Child::start(coordinator_plan(folder, programs, &ready_file), &programs.own)?;
         let address = address_when_ready(&mut coordinator, &ready_file).await?;
         let connection = Connection::to(Settings {
+            call_timeout: CALL_TIMEOUT,
             coordinator: address.clone(),
             ca: None,
             token: None,
