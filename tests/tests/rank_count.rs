@@ -1,7 +1,10 @@
 //! The number of ranks never changes the result.
 
+use std::{fs, path::Path};
+
 use firn_tests::{jobs, outcome};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// Relative difference that single precision allows between different orders of summation.
@@ -70,4 +73,49 @@ fn trained_stages_and_micro_batches_train_the_same_on_1_2_and_3_ranks() -> anyho
         "loss": {"classBalance": "balanced"}
     });
     same_on_one_two_and_three_ranks(&spec, &["validation"], &folder)
+}
+
+/// SHA-256 of an artifact.
+fn digest(artifacts: &Path, name: &str) -> anyhow::Result<String> {
+    Ok(hex::encode(Sha256::digest(fs::read(artifacts.join(name))?)))
+}
+
+/// Everything that a strict job promises, without times and the like: losses and gradients of all steps to the last digit, the trained
+/// tensors, the predictions and the metrics.
+fn promised(run: &outcome::Outcome) -> anyhow::Result<Value> {
+    let steps: Vec<Value> = run
+        .steps
+        .iter()
+        .map(|step| json!([step["step"], step["loss"], step["gradientNorm"], step["samples"]]))
+        .collect();
+    Ok(json!({
+        "head.safetensors": digest(&run.folder, "head.safetensors")?,
+        "model.safetensors": digest(&run.folder, "model.safetensors")?,
+        "predictions": digest(&run.folder, "predictions_validation.csv")?,
+        "metrics": run.metrics,
+        "steps": steps,
+    }))
+}
+
+#[test]
+fn a_strict_job_leaves_the_same_bytes_on_1_2_3_and_4_ranks() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    // Found to be corrupt by whichever rank meets it first.
+    fs::write(data.join("train/elm/004.png"), b"no picture")?;
+    let mut spec = jobs::image_job("strict", &data);
+    spec["spec"]["data"]["quarantine"] = json!({"maxSamples": 1});
+    spec["spec"]["model"]["freeze"] = json!({"through": "layer3"});
+    spec["spec"]["model"]["head"] = json!({"type": "linear", "dropout": 0.2});
+    spec["spec"]["training"] = json!({
+        "epochs": 2, "batchSize": 16, "seed": 3, "maxGradientNorm": 1.0, "determinism": "strict",
+        "optimizer": {"type": "adamw", "learningRate": 0.001},
+        "loss": {"labelSmoothing": 0.1, "classBalance": "balanced"}
+    });
+    let run = |ranks: u32| outcome::run_to_success(&spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
+    let alone = promised(&run(1)?)?;
+    for ranks in [2, 3, 4] {
+        assert_eq!(promised(&run(ranks)?)?, alone, "{ranks} ranks");
+    }
+    Ok(())
 }

@@ -3,15 +3,16 @@
 //! Two digests: of the tensors as loaded (what the user trusts and the export copies), and of the folded copies that compute below
 //! the cut. The second would miss nothing only if the copies follow from the originals, so the check folds again and compares.
 
-use tch::Tensor;
-
 use crate::{
     assembly::{Assembly, Source},
     cut::split,
+    digest::digest_of,
     error::ModelError,
     model::Model,
-    weights::write::tensor_bytes,
 };
+
+/// Tells these digests apart from those of other tensors.
+const CONTEXT: &str = "firn 2026 frozen tensors v1";
 
 /// Digests of everything below the cut, taken from the tensors in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Model {
         let (frozen, _) = split(self.plan.build(&mut assembly)?, self.cut)?;
         let mut derived = Vec::new();
         frozen.iter().for_each(|stage| stage.derived(&mut derived));
-        digest(derived)
+        digest_of(CONTEXT, derived)
     }
 
     /// The digests of the frozen part as it is now.
@@ -72,32 +73,10 @@ impl Model {
         let mut derived = Vec::new();
         self.frozen.iter().for_each(|stage| stage.derived(&mut derived));
         Ok(FrozenProof {
-            original: digest(original)?,
-            derived: digest(derived)?,
+            original: digest_of(CONTEXT, original)?,
+            derived: digest_of(CONTEXT, derived)?,
         })
     }
-}
-
-/// BLAKE3 over names, types, shapes and bytes, sorted by name.
-fn digest(mut tensors: Vec<(String, Tensor)>) -> Result<String, ModelError> {
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut hasher = blake3::Hasher::new_derive_key("firn 2026 frozen tensors v1");
-    for (name, tensor) in tensors {
-        hasher
-            .update(&(name.len() as u64).to_le_bytes())
-            .update(name.as_bytes());
-        let kind = format!("{:?}", tensor.f_kind()?);
-        hasher
-            .update(&(kind.len() as u64).to_le_bytes())
-            .update(kind.as_bytes());
-        let shape = tensor.size();
-        hasher.update(&(shape.len() as u64).to_le_bytes());
-        for length in shape {
-            hasher.update(&length.to_le_bytes());
-        }
-        hasher.update(&tensor_bytes(&tensor)?);
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod assembly;
 pub mod checkpoint;
 mod convolution;
 mod cut;
+mod digest;
 mod error;
 pub mod export;
 mod frozen;
@@ -24,6 +25,7 @@ mod stage;
 mod weights;
 
 pub use cut::stages;
+pub use digest::state_digest;
 pub use error::{ModelError, TensorProblem};
 pub use frozen::FrozenProof;
 pub use head::Dropout;

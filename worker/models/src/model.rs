@@ -256,6 +256,19 @@ impl Model {
         state
     }
 
+    /// A trained tensor that holds a number that is not finite, and that number.
+    pub fn not_finite(&self) -> Result<Option<(String, f64)>, ModelError> {
+        for (name, tensor) in self.trainable_state() {
+            let tensor = tensor.f_detach()?;
+            let is_broken = tensor.f_isfinite()?.f_logical_not()?;
+            let broken = tensor.f_masked_select(&is_broken)?;
+            if broken.numel() > 0 {
+                return Ok(Some((name, f64::try_from(broken.f_get(0)?)?)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Copies values into [`Model::trainable_state`], in place.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ impl Launcher {
         let device = match self.slots.visible_devices.get(order.slot as usize) {
             Some(visible) => {
                 environment.push(("CUDA_VISIBLE_DEVICES".to_owned(), visible.into()));
+                environment.extend(workspace_of_cublas());
                 if let Some(library) = &self.slots.preload {
                     environment.push(("LD_PRELOAD".to_owned(), preload_list(library)));
                 }
@@ -118,6 +119,15 @@ impl Launcher {
         }
         environment
     }
+}
+
+/// With a workspace of a fixed size cuBLAS adds in the same order each time. It reads this when it is loaded, which is before a rank knows
+/// whether its job is strict; 8 buffers of 4 MiB are what PyTorch names for it. A value that the agent was started with stays.
+fn workspace_of_cublas() -> Option<(String, OsString)> {
+    const NAME: &str = "CUBLAS_WORKSPACE_CONFIG";
+    std::env::var_os(NAME)
+        .is_none()
+        .then(|| (NAME.to_owned(), ":4096:8".into()))
 }
 
 /// The library, before whatever the agent itself was started with.
@@ -208,6 +218,7 @@ mod tests {
         let found = environment(&launcher(slots("cuda:0", &["GPU-77"])), &StartRank::default());
         assert_eq!(found["CUDA_VISIBLE_DEVICES"], "GPU-77");
         assert_eq!(found["FIRN_DEVICE"], "cuda:0");
+        assert_eq!(found["CUBLAS_WORKSPACE_CONFIG"], ":4096:8");
     }
 
     #[test]

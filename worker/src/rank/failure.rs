@@ -32,13 +32,26 @@ pub(super) enum RankFailure {
         /// The coordinator's sentence.
         refusal: String,
     },
-    /// The loss or the gradient is not a number.
-    #[error("step {step}: the {quantity} is {value}; a lower learning rate or a gradient limit may help")]
+    /// The numbers broke, and an older state may not have the trouble: training must go back to the newest checkpoint.
+    #[error("step {step}: the {quantity} is {value}, and skipping steps does not help")]
+    RollBack {
+        /// Over the whole job, from 0.
+        step: u64,
+        /// `loss`, `gradient norm` or the name of a trained tensor.
+        quantity: String,
+        /// What it was.
+        value: f64,
+    },
+    /// The numbers broke again after training had gone back to a checkpoint.
+    #[error(
+        "step {step}: the {quantity} is {value}, and neither skipping steps nor going back to a checkpoint helped; a lower learning \
+         rate or a gradient limit may"
+    )]
     NotFinite {
         /// Over the whole job, from 0.
         step: u64,
-        /// `loss` or `gradient norm`.
-        quantity: &'static str,
+        /// `loss`, `gradient norm` or the name of a trained tensor.
+        quantity: String,
         /// What it was.
         value: f64,
     },
@@ -113,7 +126,7 @@ impl RankFailure {
             Self::Write { .. } | Self::Read { .. } => "NodeFailures",
             Self::DamagedCheckpoint { .. } => "InternalError",
             Self::Call { status, .. } if status.code() == Code::InvalidArgument => "Misconfigured",
-            Self::NotFinite { .. } => "NumericalError",
+            Self::RollBack { .. } | Self::NotFinite { .. } => "NumericalError",
             Self::Collective(_) | Self::Call { .. } => "NodeFailures",
             Self::Stopped(_) => "Cancelled",
             Self::Torch(error) if error.to_string().contains("out of memory") => "OutOfMemory",

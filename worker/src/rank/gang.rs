@@ -82,6 +82,18 @@ impl Gang {
         ))
     }
 
+    /// A gang whose ranks are already connected.
+    #[cfg(test)]
+    pub(super) fn over(collective: Box<dyn Collective>) -> Self {
+        Self {
+            rank: collective.rank(),
+            world_size: collective.world_size(),
+            device: Device::Cpu,
+            collective,
+            host: Vec::new(),
+        }
+    }
+
     /// Sums a flat float tensor over all ranks, in place.
     ///
     /// # Errors

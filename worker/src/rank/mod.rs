@@ -16,9 +16,11 @@
 mod checkpoints;
 mod committer;
 mod coordinator;
+mod determinism;
 mod failure;
 mod finish;
 mod gang;
+mod guard;
 mod inputs;
 mod model_card;
 mod passes;
@@ -26,6 +28,7 @@ mod session;
 mod settings;
 mod step;
 mod training;
+mod units;
 
 use std::process::ExitCode;
 

@@ -12,7 +12,7 @@ use tch::{Device, Kind};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-use super::{coordinator::Coordinator, failure::RankFailure, inputs, session::Session, training};
+use super::{coordinator::Coordinator, failure::RankFailure, inputs, session::Session, training, units};
 
 /// The pass that scores a split after an epoch.
 pub(super) fn evaluation(split: &str, epoch: u32) -> wire::Pass {
@@ -130,10 +130,12 @@ impl Opened {
             return Ok(Self { shard, loader: None });
         }
         let split = session.split(&pass.split)?;
-        let samples: Vec<u64> = (shard.begin..shard.end)
-            .filter(|sample| !session.quarantined.contains(&(pass.split.clone(), *sample)))
+        let is_good = |sample: &u64| !session.quarantined.contains(&(pass.split.clone(), *sample));
+        // Cut by position: the same samples share a batch, and give the same bits, however many beside them are set aside.
+        let plan: Vec<Vec<u64>> = units::micro_batches(shard.begin..shard.end, session.micro_batch())
+            .into_iter()
+            .map(|range| range.filter(is_good).collect())
             .collect();
-        let plan: Vec<Vec<u64>> = samples.chunks(session.micro_batch()).map(<[u64]>::to_vec).collect();
         let loader = Loader::start(
             split,
             Arc::clone(&session.preprocessor),

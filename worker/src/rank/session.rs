@@ -10,8 +10,8 @@ use tch::Device;
 use tracing::info;
 
 use super::{
-    checkpoints, committer::Committer, coordinator::Coordinator, failure::RankFailure, finish, gang::Gang, passes,
-    settings::RankArguments, training,
+    checkpoints, committer::Committer, coordinator::Coordinator, determinism, failure::RankFailure, finish, gang::Gang,
+    guard::Guard, passes, settings::RankArguments, training,
 };
 
 /// A rank at work.
@@ -31,6 +31,8 @@ pub(super) struct Session<'a> {
     pub(super) optimizer: Optimizer,
     /// Steps applied to the model, over the whole job.
     pub(super) steps_done: u64,
+    /// What becomes of steps that are not finite.
+    pub(super) guard: Guard,
     /// Rank 0 writes the ledger.
     pub(super) committer: Option<Committer>,
 }
@@ -48,6 +50,7 @@ impl<'a> Session<'a> {
                 "the stored spec cannot be read: {error}; are coordinator and worker of one version?"
             ))
         })?;
+        determinism::pin(&spec, gang.device);
         let (dataset, quarantined) = agree_on_dataset(coordinator, &spec)?;
         let model = agree_on_model(coordinator, &spec, dataset.classes.len(), gang.device)?;
 
@@ -71,6 +74,7 @@ impl<'a> Session<'a> {
             loss,
             optimizer,
             steps_done: 0,
+            guard: Guard::default(),
             committer: None,
         };
         checkpoints::check_place(&session)?;

@@ -1,19 +1,32 @@
 //! One epoch: steps in the order of the seed, then a checkpoint.
 
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Instant};
 
 use firn_core::{
     order::{self, SampleOrder},
     schedule,
 };
-use firn_data::{Loader, LoaderOptions};
+use firn_data::{Batch, Loader, LoaderOptions};
+use firn_proto::v1alpha1::QuarantinedSample;
+use tracing::warn;
 
-use super::{checkpoints, failure::RankFailure, session::Session, step};
+use super::{
+    checkpoints,
+    coordinator::Coordinator,
+    failure::RankFailure,
+    guard::Verdict,
+    session::Session,
+    step::{self, Learner},
+    units::{self, Unit},
+};
 
 /// Micro-batches that are decoded ahead of the one that is computed.
 pub(super) const BATCHES_AHEAD: usize = 3;
 
 /// Trains epoch `epoch` (from 0), from the step that the session has reached, and stores the checkpoint after it.
+///
+/// # Errors
+/// [`RankFailure::RollBack`] on all ranks alike, when training must go on from an older state.
 pub(super) fn train_epoch(session: &mut Session, epoch: u32) -> Result<(), RankFailure> {
     let steps_per_epoch = session.steps_per_epoch();
     let first = session.steps_done.saturating_sub(u64::from(epoch) * steps_per_epoch);
@@ -21,7 +34,6 @@ pub(super) fn train_epoch(session: &mut Session, epoch: u32) -> Result<(), RankF
 
     for step_in_epoch in first..steps_per_epoch {
         let began = Instant::now();
-        let micro_batches = micro_batches(session, step_in_epoch).len();
         let position = step::Position {
             epoch,
             step: session.steps_done,
@@ -32,33 +44,101 @@ pub(super) fn train_epoch(session: &mut Session, epoch: u32) -> Result<(), RankF
                 u64::from(session.spec.training.epochs) * steps_per_epoch,
             ),
         };
-        let outcome = step::run(session, position, loader.by_ref().take(micro_batches))?;
+        let outcome = one_step(session, position, step_in_epoch, &mut loader)?;
         session.steps_done += 1;
         if let Some(committer) = &mut session.committer {
             committer.commit(session.coordinator, outcome.into_record(position, began.elapsed()))?;
+        }
+        if outcome.skipped {
+            let (quantity, value) = outcome.offender();
+            warn!(step = position.step, "the {quantity} is {value}: the step is skipped");
+        }
+        let verdict = session.guard.observe(outcome.skipped);
+        if verdict != Verdict::Proceed {
+            let (quantity, value) = outcome.offender();
+            return Err(broken(session, verdict, quantity.to_owned(), value));
         }
     }
     drop(loader);
     store_checkpoint(session, epoch)
 }
 
-/// The samples that this rank computes in a step, as positions of the epoch's order, a micro-batch each.
-fn micro_batches(session: &Session, step_in_epoch: u64) -> Vec<Range<u64>> {
+fn one_step(
+    session: &mut Session,
+    position: step::Position,
+    step_in_epoch: u64,
+    loader: &mut Loader,
+) -> Result<step::Outcome, RankFailure> {
+    let units: Vec<usize> = units_of(session, step_in_epoch).iter().map(Vec::len).collect();
+    let (coordinator, quarantined) = (session.coordinator, &mut session.quarantined);
+    let batches = loader.take(units.iter().sum()).map(|batch| {
+        set_aside(coordinator, quarantined, "train", &batch)?;
+        Ok(batch)
+    });
+    let mut learner = Learner {
+        model: &session.model,
+        loss: &session.loss,
+        optimizer: &mut session.optimizer,
+        training: &session.spec.training,
+        gang: &mut session.gang,
+    };
+    step::run(&mut learner, position, &units, batches)
+}
+
+/// The failure that ends this attempt. The ledger shall tell of the steps that led to it, as far as the coordinator still takes them.
+fn broken(session: &mut Session, verdict: Verdict, quantity: String, value: f64) -> RankFailure {
+    if let Some(committer) = &mut session.committer
+        && let Err(failure) = committer.flush(session.coordinator)
+    {
+        warn!("the last steps are not in the ledger: {failure}");
+    }
+    let step = session.steps_done.saturating_sub(1);
+    match verdict {
+        Verdict::Fail => RankFailure::NotFinite { step, quantity, value },
+        Verdict::Proceed | Verdict::RollBack => RankFailure::RollBack { step, quantity, value },
+    }
+}
+
+/// Reports the corrupt samples of a batch, and never touches them again.
+fn set_aside(
+    coordinator: &Coordinator,
+    quarantined: &mut BTreeSet<(String, u64)>,
+    split: &str,
+    batch: &Batch,
+) -> Result<(), RankFailure> {
+    for corrupt in &batch.corrupt {
+        if !quarantined.insert((split.to_owned(), corrupt.index)) {
+            continue;
+        }
+        warn!(
+            split,
+            sample = corrupt.id,
+            reason = corrupt.reason,
+            "a corrupt sample is set aside"
+        );
+        coordinator.quarantine(QuarantinedSample {
+            split: split.to_owned(),
+            index: corrupt.index,
+            sample: corrupt.id.clone(),
+            reason: corrupt.reason.clone(),
+        })?;
+    }
+    Ok(())
+}
+
+/// What this rank computes in a step of an epoch.
+fn units_of(session: &Session, step_in_epoch: u64) -> Vec<Unit> {
     let samples = session.dataset.train.samples.len() as u64;
     let global = order::global_batch(step_in_epoch, session.spec.training.batch_size, samples);
-    let mine = order::rank_part(global, session.gang.rank, session.gang.world_size);
-    let size = session.micro_batch();
-    mine.clone()
-        .step_by(size)
-        .map(|begin| begin..mine.end.min(begin + size as u64))
-        .collect()
+    let place = (session.gang.rank, session.gang.world_size);
+    units::of_rank(&session.spec.training, session.micro_batch(), place, global)
 }
 
 fn start_loader(session: &Session, epoch: u32, steps: Range<u64>) -> Loader {
     let split = Arc::clone(&session.dataset.train);
     let order = SampleOrder::new(session.spec.training.seed, epoch, split.samples.len() as u64);
     let quarantined = session.quarantined.clone();
-    let ranges: Vec<Range<u64>> = steps.flat_map(|step| micro_batches(session, step)).collect();
+    let ranges: Vec<Range<u64>> = steps.flat_map(|step| units_of(session, step)).flatten().collect();
     let plan = ranges.into_iter().map(move |range| {
         let samples = range.map(|position| order.position(position));
         samples
@@ -76,9 +156,13 @@ pub(super) fn loader_options(session: &Session) -> LoaderOptions {
     }
 }
 
-/// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved.
+/// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to.
 fn store_checkpoint(session: &mut Session, epoch: u32) -> Result<(), RankFailure> {
     session.model.verify_frozen()?;
+    if let Some((name, value)) = session.model.not_finite()? {
+        let verdict = session.guard.give_up();
+        return Err(broken(session, verdict, format!("trained tensor `{name}`"), value));
+    }
     let Some(committer) = &mut session.committer else {
         return Ok(());
     };
