@@ -12,7 +12,7 @@ use crate::identifiers::WorkerName;
 use crate::note::Note;
 use crate::now::Now;
 use crate::record::{Event, Record};
-use crate::state::{LossReason, MemberState, Phase, Presence, Soft, State, Worker, WorkerDescription};
+use crate::state::{Availability, Job, LossReason, Phase, Presence, Pulse, Soft, State, Worker, WorkerDescription};
 
 /// Applies one journaled record.
 pub fn apply(state: &mut State, record: &Record) {
@@ -22,6 +22,11 @@ pub fn apply(state: &mut State, record: &Record) {
         Event::CoordinatorStarted { epoch } => start(state, *epoch, at),
         Event::WorkerAttached(description) => attach(state, description, at),
         Event::WorkerLost { worker, reason } => lose(state, worker, *reason, at),
+        Event::WorkerAvailabilityChanged { worker, availability } => {
+            if let Some(worker) = state.workers.get_mut(worker) {
+                Arc::make_mut(worker).availability = *availability;
+            }
+        }
         Event::WorkerForgotten { worker } => forget(state, worker),
         Event::RequestAnswered { request, answer } => {
             Arc::make_mut(&mut state.requests).remember(request.clone(), answer.clone());
@@ -60,6 +65,25 @@ pub fn annotate(state: &mut State, note: &Note) {
         Note::ProcessFound { process } => {
             soft.missing.remove(&process);
         }
+        Note::RankPulsed { process, at, progress } => {
+            let since = match soft.pulses.get(&process) {
+                Some(last) if last.progress == progress => last.since,
+                _ => at,
+            };
+            soft.pulses.insert(process, Pulse { at, progress, since });
+        }
+        Note::StateHashed { job, process, hash } => {
+            let steps = soft.state_hashes.entry(job).or_default();
+            steps.entry(hash.steps_done).or_default().insert(process, hash.hash);
+        }
+        Note::StatesCompared { job, steps_done } => {
+            if let Some(steps) = soft.state_hashes.get_mut(&job) {
+                steps.retain(|step, _| *step > steps_done);
+            }
+        }
+        Note::Retried { job } => {
+            soft.retries.remove(&job);
+        }
         Note::Waiting {
             job,
             reason: Some(reason),
@@ -94,6 +118,13 @@ fn start(state: &mut State, epoch: u64, at: Now) {
         .filter(|(_, job)| job::has_timer(job))
         .map(|(id, _)| id.clone())
         .collect();
+    let waits = |job: &&Arc<Job>| job.gang().is_some() && job.retry_at > at;
+    state.soft.retries = state
+        .jobs
+        .values()
+        .filter(waits)
+        .map(|job| (job.id.clone(), job.retry_at))
+        .collect();
     state.soft.ending = state
         .processes
         .iter()
@@ -109,15 +140,22 @@ fn start(state: &mut State, epoch: u64, at: Now) {
 }
 
 fn attach(state: &mut State, description: &WorkerDescription, at: Now) {
-    let attached_at = state
-        .workers
-        .get(&description.name)
+    let known = state.workers.get(&description.name);
+    let attached_at = known
         .filter(|worker| worker.is_attached())
         .map_or(at, |worker| worker.attached_at);
+    let restarted = known.is_none_or(|worker| worker.description.instance != description.instance);
+    let availability = match known.map(|worker| worker.availability).unwrap_or_default() {
+        Availability::Preempted | Availability::SetAside if restarted => Availability::Ready,
+        other => other,
+    };
+    let failures = known.filter(|_| !restarted).map(|worker| worker.failures.clone());
     let worker = Worker {
         description: description.clone(),
         attached_at,
         presence: Presence::Attached,
+        availability,
+        failures: failures.unwrap_or_default(),
     };
     state.workers.insert(description.name.clone(), Arc::new(worker));
 }
@@ -129,11 +167,6 @@ fn lose(state: &mut State, name: &WorkerName, reason: LossReason, at: Now) {
     Arc::make_mut(worker).presence = Presence::Lost { at, reason };
     state.soft.leases.drop_worker(name);
     state.soft.streams.remove(name);
-    for (id, process) in state.processes.iter().filter(|(_, process)| process.worker == *name) {
-        if let Some(job) = state.jobs.get_mut(&process.job) {
-            job::set_member_state(Arc::make_mut(job), id, &MemberState::Exited);
-        }
-    }
 }
 
 fn forget(state: &mut State, name: &WorkerName) {
@@ -143,4 +176,5 @@ fn forget(state: &mut State, name: &WorkerName) {
     soft.ending.retain(|id| processes.contains_key(id));
     soft.stop_sent.retain(|id, _| processes.contains_key(id));
     soft.missing.retain(|id, _| processes.contains_key(id));
+    soft.pulses.retain(|id, _| processes.contains_key(id));
 }

@@ -6,15 +6,20 @@
 
 mod causes;
 mod draft;
+mod draining;
+mod gangs;
+mod growth;
 mod losses;
 pub(crate) mod members;
 mod passes;
 mod placing;
+mod pulses;
 mod quarantine;
 mod ranks;
 mod registration;
 mod reports;
 mod requests;
+mod rewinding;
 mod scores;
 mod submission;
 mod timers;
@@ -48,6 +53,8 @@ fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         Input::Once { request, mutation } => requests::once(draft, request, *mutation),
         Input::Submit { spec } => submission::submit(draft, spec),
         Input::Cancel { job } => submission::cancel(draft, &job),
+        Input::DrainWorker { worker, undo } => draining::drain(draft, &worker, undo),
+        Input::AgentDraining { worker, stream } => draining::preempt(draft, &worker, stream),
         Input::AgentAttached {
             description,
             processes,
@@ -64,11 +71,28 @@ fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
 
 fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
     match input {
+        Input::RankEnrolled { identity } => ranks::enrol(draft, &identity),
+        Input::RankPulsed {
+            identity,
+            progress,
+            hashes,
+            leaving,
+        } => pulses::pulse(draft, &identity, progress, (hashes, leaving)),
         Input::RankJoined {
             identity,
             ring_address,
             device,
-        } => ranks::join(draft, &identity, ring_address, device),
+            steps_done,
+            reason,
+        } => {
+            let arrival = ranks::Arrival {
+                ring_address,
+                device,
+                steps_done,
+                reason,
+            };
+            ranks::join(draft, &identity, arrival)
+        }
         Input::CollectiveIdShared { identity, id } => ranks::share_collective_id(draft, &identity, id),
         Input::RankFailed { identity, failure } => ranks::report_failure(draft, &identity, failure),
         Input::DatasetRegistered { identity, dataset } => registration::dataset(draft, &identity, &dataset),
@@ -89,6 +113,12 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         } => scores::score(draft, &job, (generation, pass), roc_auc),
         Input::StepsCommitted { identity, steps } => training::commit_steps(draft, &identity, &steps),
         Input::CheckpointStored { identity, checkpoint } => training::store_checkpoint(draft, &identity, checkpoint),
+        Input::CheckpointRejected {
+            identity,
+            sha256,
+            reason,
+        } => rewinding::reject_checkpoint(draft, &identity, sha256, reason),
+        Input::RollbackRequested { identity, reason } => rewinding::request_rollback(draft, &identity, reason),
         Input::ArtifactStored { identity, artifact } => training::store_artifact(draft, &identity, artifact),
         Input::JobFinished { identity } => training::finish(draft, &identity),
         Input::CoordinatorStarted
@@ -96,6 +126,8 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         | Input::Once { .. }
         | Input::Submit { .. }
         | Input::Cancel { .. }
+        | Input::DrainWorker { .. }
+        | Input::AgentDraining { .. }
         | Input::AgentAttached { .. }
         | Input::AgentHeartbeat { .. }
         | Input::AgentDetached { .. }
@@ -109,9 +141,9 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
 ///
 /// Agents come and go by the thousand while no job waits; then there is nothing to settle, and the state need not be copied to see it.
 fn settle(draft: &mut Draft<'_>) {
-    let is_open = |job: &Job| matches!(job.phase, Phase::Queued | Phase::Collapsing(_) | Phase::Restarting(_));
+    let is_open = |job: &Job| !matches!(job.phase, Phase::Ended(_));
     if draft.changes_jobs() || draft.base().jobs.values().any(|job| is_open(job)) {
-        losses::settle(draft);
+        gangs::settle(draft);
         placing::settle(draft);
     }
 }

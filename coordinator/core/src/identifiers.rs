@@ -98,4 +98,6 @@ pub struct RankIdentity {
     pub process: ProcessId,
     /// The formation that it belongs to.
     pub generation: Generation,
+    /// The newest coordinator that it has met; 0: none.
+    pub coordinator_epoch: u64,
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, StreamId, WorkerName};
 use crate::spec::JobSpec;
 use crate::state::{
-    Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, QuarantinedSample, RankExit, Request,
-    Step, WorkerDescription,
+    Request, Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, Progress, QuarantinedSample, RankExit,
+    StateHash, Step, WorkerDescription,
 };
 
 /// Something that happened outside.
@@ -34,6 +34,13 @@ pub enum Input {
         /// Which.
         job: JobId,
     },
+    /// A person takes a worker out of use, or back into it. Answer: `Done`.
+    DrainWorker {
+        /// Which.
+        worker: WorkerName,
+        /// Back into use.
+        undo: bool,
+    },
     /// An agent opened a stream. Answer: `Welcome`; send it before the effects of the same decision.
     AgentAttached {
         /// What it says of itself.
@@ -55,6 +62,13 @@ pub enum Input {
         /// Whose.
         worker: WorkerName,
         /// Which.
+        stream: StreamId,
+    },
+    /// An agent was told to end: its ranks hand over and leave.
+    AgentDraining {
+        /// Whose.
+        worker: WorkerName,
+        /// On which stream.
         stream: StreamId,
     },
     /// An agent shuts down on purpose; its ranks have been stopped.
@@ -82,14 +96,34 @@ pub enum Input {
         /// How.
         exit: RankExit,
     },
-    /// A rank announces itself. Answer: `World`, or `Wait` until all have; ask [`crate::queries::world`] after each change.
+    /// A rank process asks what is to be done. Answer: `Enrolled`.
+    RankEnrolled {
+        /// Who; the generation does not matter.
+        identity: RankIdentity,
+    },
+    /// A rank gives a sign of life. Answer: `News`, or `Wait` if there is none: ask [`crate::queries::news`] after each change.
+    RankPulsed {
+        /// Who; its generation is the one that it works in.
+        identity: RankIdentity,
+        /// What it does.
+        progress: Progress,
+        /// Hashes of what it has learned.
+        hashes: Vec<StateHash>,
+        /// It was told to end by somebody else.
+        leaving: bool,
+    },
+    /// A rank enters the newest generation. Answer: `World`, or `Wait` until all have; ask [`crate::queries::world`] after each change.
     RankJoined {
-        /// Who.
+        /// Who; its generation is the one that it leaves, 0 at first.
         identity: RankIdentity,
         /// `host:port` of its ring listener.
         ring_address: String,
         /// What it runs on.
         device: String,
+        /// Optimizer steps that its state has.
+        steps_done: u64,
+        /// Why it leaves a generation that still works.
+        reason: String,
     },
     /// Rank 0 gives the unique id (`Some`), the others ask for it. Answer: `CollectiveId`, or `Wait` until it is there; ask
     /// [`crate::queries::collective_id`] after each change.
@@ -167,6 +201,22 @@ pub enum Input {
         identity: RankIdentity,
         /// Which.
         checkpoint: Checkpoint,
+    },
+    /// A committed checkpoint cannot be read. Answer: `Done`, or `JobFailed` if no other is left.
+    CheckpointRejected {
+        /// Who.
+        identity: RankIdentity,
+        /// Which.
+        sha256: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The numbers broke: back to the newest checkpoint. Answer: `Done`, or `JobFailed` if that was tried before.
+    RollbackRequested {
+        /// Who.
+        identity: RankIdentity,
+        /// What it saw.
+        reason: String,
     },
     /// An artifact is durable. Answer: `Done`.
     ArtifactStored {

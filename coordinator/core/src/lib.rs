@@ -45,6 +45,6 @@ pub use note::Note;
 pub use now::Now;
 pub use record::{Event, JobEvent, Record};
 pub use reject::Reject;
-pub use reply::{Directive, Reply, Welcome, World};
+pub use reply::{Directive, Leave, News, Reply, Welcome, World};
 pub use stage::Stage;
 pub use state::{Settings, State};

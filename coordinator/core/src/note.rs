@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::identifiers::{JobId, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
-use crate::state::Pass;
+use crate::state::{Pass, Progress, StateHash};
 
 /// A change of [`crate::state::Soft`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,36 @@ pub enum Note {
     ProcessFound {
         /// Which.
         process: ProcessId,
+    },
+    /// A rank gave a sign of life.
+    RankPulsed {
+        /// Which.
+        process: ProcessId,
+        /// When.
+        at: Now,
+        /// What it does.
+        progress: Progress,
+    },
+    /// A rank told what it has learned so far.
+    StateHashed {
+        /// Of this job.
+        job: JobId,
+        /// Which rank.
+        process: ProcessId,
+        /// After which step, and what.
+        hash: StateHash,
+    },
+    /// All ranks have told what they had learned up to a step.
+    StatesCompared {
+        /// Of this job.
+        job: JobId,
+        /// Up to here.
+        steps_done: u64,
+    },
+    /// The time has come to start a process in place of a lost one.
+    Retried {
+        /// For which job.
+        job: JobId,
     },
     /// Why a job waits, or that it no longer does.
     Waiting {

@@ -7,10 +7,10 @@ mod progress;
 
 pub use progress::{Activity, Progress, progress};
 
-use crate::decide::members::{caller, working};
+use crate::decide::members::{wanted, working};
 use crate::identifiers::{JobId, RankIdentity, WorkerName};
 use crate::reject::Reject;
-use crate::reply::{Directive, World};
+use crate::reply::{Directive, Leave, News, World};
 use crate::stage::{self, Stage};
 use crate::state::{Condition, ConditionKind, Job, MemberState, Outcome, Phase, State, Summary};
 
@@ -22,29 +22,24 @@ pub fn may_deliver(state: &State, identity: &RankIdentity) -> Result<(), Reject>
     working(state, identity).map(drop)
 }
 
-/// The world of a rank; `None` until its whole gang has joined.
+/// The world of a rank that joins, once all have joined the generation after the one that it leaves.
 ///
 /// # Errors
-/// If the rank does not, or no longer, belong to the gang.
+/// [`Reject`], if the process is not wanted.
 pub fn world(state: &State, identity: &RankIdentity) -> Result<Option<World>, Reject> {
-    let caller = caller(state, identity)?;
-    let running = match &caller.job.phase {
-        Phase::Running(running) => running,
-        Phase::Collapsing(collapsing) => {
-            let cause = collapsing
-                .first_cause()
-                .map(|cause| cause.failure.message.clone())
-                .unwrap_or_default();
-            return Err(Reject::GangBroken {
-                job: identity.job.clone(),
-                cause,
-            });
-        }
-        _ => return Ok(None),
+    let caller = wanted(state, identity)?;
+    let Phase::Running(running) = &caller.job.phase else {
+        return Ok(None);
     };
+    if identity.generation >= caller.job.generation || !caller.member.has_joined() {
+        return Ok(None);
+    }
+    if running.gang.member(&identity.process).is_none() {
+        return Ok(None);
+    }
     let address = |state: &MemberState| match state {
         MemberState::Joined { ring_address } => ring_address.clone(),
-        MemberState::Starting | MemberState::Exited => String::new(),
+        MemberState::Starting | MemberState::Left { .. } | MemberState::Exited => String::new(),
     };
     let run = &caller.job.run;
     Ok(Some(World {
@@ -57,30 +52,65 @@ pub fn world(state: &State, identity: &RankIdentity) -> Result<Option<World>, Re
             .map(|member| address(&member.state))
             .collect(),
         spec: caller.job.spec.clone(),
-        resume: run.resume().cloned(),
+        origin: running.origin.clone(),
+        steps_done: running.steps_done,
         collective: running.collective,
         next: stage::directive(run, None),
+        coordinator_epoch: state.coordinator_epoch,
     }))
 }
 
-/// Rank 0's unique id for NCCL; `None` until it is there.
+/// What a rank that pulses should know at once; `None`: nothing has changed for it.
 ///
 /// # Errors
-/// If the rank does not, or no longer, belong to the gang.
+/// [`Reject`], if the job is not known, or a newer coordinator has taken over.
+pub fn news(state: &State, identity: &RankIdentity) -> Result<Option<News>, Reject> {
+    let news = latest(state, identity)?;
+    let is_new = news.generation != identity.generation || news.stop.is_some() || news.leave.is_some();
+    Ok(is_new.then_some(news))
+}
+
+/// The same, also if nothing has changed.
+///
+/// # Errors
+/// As [`news`].
+pub fn latest(state: &State, identity: &RankIdentity) -> Result<News, Reject> {
+    let (stop, gang) = match wanted(state, identity) {
+        Ok(caller) => (None, Some(caller.gang)),
+        Err(reject @ (Reject::JobNotFound { .. } | Reject::StaleCoordinator { .. })) => return Err(reject),
+        Err(Reject::JobEnded { outcome, .. }) => (Some(outcome), None),
+        Err(Reject::Unwanted { reason, .. }) => (Some(reason), None),
+        Err(reject) => (Some(reject.to_string()), None),
+    };
+    let job = state.job(&identity.job);
+    let leaves = state.is_leaving(&identity.process);
+    // A rank that leaves is let go by the others, and told so, not stopped.
+    let is_free = leaves && job.is_some_and(|job| job.outcome().is_none());
+    let store_checkpoint = gang.is_some_and(|gang| gang.living().all(|member| state.is_leaving(&member.process)));
+    let recruit = gang.is_some_and(|gang| gang.recruit(&identity.process).is_some());
+    // A recruit belongs to the next generation, not to the present one; a rank that prepares has none to leave.
+    let generation = match job {
+        Some(job) if !recruit && identity.generation.0 > 0 => job.generation,
+        _ => identity.generation,
+    };
+    Ok(News {
+        generation,
+        at_step_boundary: gang.is_some_and(|gang| gang.at_step_boundary),
+        steps_committed: job.map_or(0, |job| job.run.ledger.committed),
+        coordinator_epoch: state.coordinator_epoch,
+        stop: stop.filter(|_| !is_free),
+        leave: leaves.then_some(Leave { store_checkpoint }),
+    })
+}
+
+/// NCCL's unique id, once rank 0 has shared it.
+///
+/// # Errors
+/// [`Reject`], if the rank may not ask.
 pub fn collective_id(state: &State, identity: &RankIdentity) -> Result<Option<Vec<u8>>, Reject> {
     let caller = working(state, identity)?;
     match &caller.job.phase {
         Phase::Running(running) => Ok(running.collective_id.clone()),
-        Phase::Collapsing(collapsing) => {
-            let cause = collapsing
-                .first_cause()
-                .map(|cause| cause.failure.message.clone())
-                .unwrap_or_default();
-            Err(Reject::GangBroken {
-                job: identity.job.clone(),
-                cause,
-            })
-        }
         _ => Ok(None),
     }
 }
@@ -99,7 +129,7 @@ pub fn stage(job: &Job) -> Stage {
 pub fn summary(job: &Job) -> Summary {
     match &job.phase {
         Phase::Queued => Summary::Queued,
-        Phase::Starting(_) | Phase::Collapsing(_) | Phase::Restarting(_) => Summary::Starting,
+        Phase::Starting(_) | Phase::Restarting(_) => Summary::Starting,
         Phase::Running(_) if Stage::of(&job.run) == Stage::Finish => Summary::Finishing,
         Phase::Running(_) => Summary::Running,
         Phase::Ended(ended) => match ended.outcome {
@@ -114,12 +144,17 @@ pub fn summary(job: &Job) -> Summary {
 pub fn conditions(state: &State, job: &Job) -> Vec<Condition> {
     let mut conditions = job.conditions.clone();
     if let Some(reason) = state.soft.waiting.get(&job.id) {
-        for condition in conditions
-            .iter_mut()
-            .filter(|condition| condition.kind == ConditionKind::Queued)
-        {
-            "WaitingForSlots".clone_into(&mut condition.reason);
-            condition.message = reason.to_string();
+        let is_warm = matches!(job.phase, Phase::Starting(_));
+        let (kind, word) = match is_warm {
+            true => (ConditionKind::Running, "WaitingForWorkers"),
+            false => (ConditionKind::Queued, "WaitingForSlots"),
+        };
+        for condition in conditions.iter_mut().filter(|condition| condition.kind == kind) {
+            word.clone_into(&mut condition.reason);
+            condition.message = match is_warm {
+                true => format!("{reason}; the ranks that are left stay warm"),
+                false => reason.to_string(),
+            };
         }
     }
     conditions

@@ -22,6 +22,8 @@
 pub enum Purpose {
     /// The order of the training samples; the index is the epoch.
     SampleOrder = 1,
+    /// Pauses before processes are started again; the index counts the losses.
+    RestartBackoff = 2,
 }
 
 /// xoshiro256**, seeded by purpose.

@@ -13,8 +13,8 @@ use crate::metrics::ClassificationMetrics;
 use crate::now::Now;
 use crate::spec::JobSpec;
 use crate::state::{
-    Answer, Artifact, Cause, Checkpoint, CollectiveKind, Dataset, Failure, LossReason, Member, ModelSummary, Outcome,
-    Pass, QuarantinedSample, RankExit, Request, ShardOutcome, ShardTable, SplitName, Step, StopRequest, TrainingEnd,
+    Answer, Request, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Failure, LossReason, Member, ModelSummary, Origin,
+    Outcome, Pass, QuarantinedSample, RankExit, ShardOutcome, ShardTable, SplitName, Step, StopRequest, TrainingEnd,
     WorkerDescription,
 };
 
@@ -43,6 +43,13 @@ pub enum Event {
         worker: WorkerName,
         /// Why.
         reason: LossReason,
+    },
+    /// A worker is taken out of use, or back into it.
+    WorkerAvailabilityChanged {
+        /// Which.
+        worker: WorkerName,
+        /// To what.
+        availability: Availability,
     },
     /// A lost worker is no longer listed.
     WorkerForgotten {
@@ -76,16 +83,59 @@ pub enum JobEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<RequestId>,
     },
-    /// Its ranks were given slots. Steps after the checkpoint to go on from are taken back, and so is what was evaluated with them.
+    /// Its ranks were chosen: processes that are new, or that live on from the formation before. Nothing of an older one counts any more.
     GangFormed {
         /// Number of the formation.
         generation: Generation,
         /// In rank order.
         members: Vec<Member>,
-        /// Steps that stay.
-        steps_kept: u64,
-        /// Epochs that stay.
-        epochs_kept: u32,
+        /// Processes that prepare and are not members yet.
+        recruits: Vec<Member>,
+        /// Nobody was lost: ranks finish their step first.
+        at_step_boundary: bool,
+        /// The newest checkpoint is gone back to, whatever the ranks hold.
+        rewind: bool,
+    },
+    /// Processes were asked for, to become members when they are ready.
+    RanksRecruited {
+        /// The formation that works meanwhile.
+        generation: Generation,
+        /// Where; their ranks are provisional.
+        recruits: Vec<Member>,
+    },
+    /// Ranks or recruits are lost.
+    RanksLost {
+        /// Which.
+        processes: Vec<ProcessId>,
+        /// Why.
+        cause: Cause,
+        /// Whether it counts against the limit of the spec.
+        counts: bool,
+        /// No process is started in their place earlier.
+        retry_at: Now,
+    },
+    /// A rank has left a working gang because its peers left it, and is ready for the next formation.
+    RankLeft {
+        /// Which.
+        process: ProcessId,
+        /// `host:port` of its new ring listener.
+        ring_address: String,
+        /// What it runs on.
+        device: String,
+        /// Optimizer steps that it has applied.
+        steps_done: u64,
+        /// What it says.
+        reason: String,
+    },
+    /// A rank that was to leave is gone, or not waited for any more.
+    RankReleased {
+        /// Which.
+        process: ProcessId,
+    },
+    /// A rank was told to end and will leave.
+    RankLeaving {
+        /// Which.
+        process: ProcessId,
     },
     /// An agent confirmed the start of a rank process.
     RankStarted {
@@ -102,11 +152,21 @@ pub enum JobEvent {
         ring_address: String,
         /// What it runs on.
         device: String,
+        /// Optimizer steps that it has applied.
+        steps_done: u64,
     },
-    /// The last rank joined.
+    /// The last rank joined. Steps that no rank has and no checkpoint holds are taken back, and so is what was evaluated with them.
     GangCompleted {
         /// How gradients are summed.
         collective: CollectiveKind,
+        /// Where the trained state comes from.
+        origin: Origin,
+        /// Optimizer steps of that state.
+        steps_done: u64,
+        /// Steps of the ledger that stay.
+        steps_kept: u64,
+        /// Epochs of which all steps stay.
+        epochs_kept: u32,
     },
     /// Rank 0 made the unique id.
     CollectiveIdShared {
@@ -134,15 +194,10 @@ pub enum JobEvent {
         /// Why.
         failure: Failure,
     },
-    /// The gang cannot go on, or one more reason for it was learned.
-    GangBroken {
-        /// Why.
-        cause: Cause,
-    },
     /// All ranks are gone, and the job is to be formed again.
     RestartScheduled {
-        /// What explains the loss.
-        cause: Cause,
+        /// What explains it; `None`: they left on purpose.
+        cause: Option<Cause>,
         /// Not to be formed earlier.
         not_before: Now,
     },
@@ -176,6 +231,8 @@ pub enum JobEvent {
         shard: u32,
         /// Who delivered it.
         rank: u32,
+        /// In which formation.
+        generation: Generation,
         /// What it gave.
         outcome: ShardOutcome,
     },
@@ -204,8 +261,26 @@ pub enum JobEvent {
     },
     /// Steps count.
     StepsCommitted {
+        /// The formation that commits them.
+        generation: Generation,
         /// Contiguous; the first is the next one of the ledger.
         steps: Vec<Step>,
+    },
+    /// The numbers broke, and the ranks go back to the newest checkpoint.
+    RollbackRequested {
+        /// By this rank.
+        rank: u32,
+        /// What it saw.
+        reason: String,
+    },
+    /// A checkpoint cannot be read and no longer counts.
+    CheckpointRejected {
+        /// Which.
+        sha256: String,
+        /// What is wrong with it.
+        reason: String,
+        /// The best epoch among those whose checkpoints are left.
+        best_epoch: Option<u32>,
     },
     /// A checkpoint exists.
     CheckpointCommitted(Checkpoint),

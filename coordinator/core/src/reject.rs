@@ -40,14 +40,6 @@ pub enum Reject {
         /// The caller.
         process: ProcessId,
     },
-    /// The gang comes down, or waits to be formed again.
-    #[error("the gang of jobs/{job} is being formed again: {cause}")]
-    GangBroken {
-        /// Whose.
-        job: JobId,
-        /// Why.
-        cause: String,
-    },
     /// Not all ranks have joined yet.
     #[error("the gang of jobs/{job} is not complete: {joined} of {world_size} ranks have joined")]
     GangIncomplete {
@@ -58,7 +50,31 @@ pub enum Reject {
         /// Ranks of the gang.
         world_size: usize,
     },
-    /// Only rank 0 may do this.
+    /// The process belongs to no gang any more.
+    #[error("process {process} of jobs/{job} is no longer wanted: {reason}")]
+    Unwanted {
+        /// Which job.
+        job: JobId,
+        /// Which process.
+        process: ProcessId,
+        /// Why.
+        reason: String,
+    },
+    /// A newer coordinator has taken over.
+    #[error("this coordinator is of epoch {ours}, and the caller has met epoch {theirs}: another has taken over")]
+    StaleCoordinator {
+        /// Of this coordinator.
+        ours: u64,
+        /// That the caller has met.
+        theirs: u64,
+    },
+    /// The worker is not known.
+    #[error("worker {worker} does not exist")]
+    WorkerNotFound {
+        /// Which.
+        worker: WorkerName,
+    },
+    /// Somebody else than rank 0 does what only rank 0 may do.
     #[error("expected rank 0, found rank {rank}")]
     NotRankZero {
         /// The caller.

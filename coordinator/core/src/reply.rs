@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::identifiers::{Generation, JobId, ProcessId};
 use crate::spec::JobSpec;
-use crate::state::{Checkpoint, CollectiveKind, Dataset, Failure, Pass, QuarantinedSample, Shard};
+use crate::state::{Checkpoint, CollectiveKind, Dataset, Failure, Origin, Pass, QuarantinedSample, Shard};
 
 /// The answer to an input; [`crate::Input`] says which one comes when.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,15 @@ pub enum Reply {
     Submitted(JobId),
     /// To an agent.
     Welcome(Welcome),
+    /// What a rank process is to do.
+    Enrolled {
+        /// The stored spec.
+        spec: Arc<JobSpec>,
+        /// Raised at every start of the coordinator.
+        coordinator_epoch: u64,
+    },
+    /// To a rank that pulses.
+    News(News),
     /// The gang is complete.
     World(Box<World>),
     /// From rank 0.
@@ -66,12 +75,40 @@ pub struct World {
     pub ring_addresses: Vec<String>,
     /// The stored spec.
     pub spec: Arc<JobSpec>,
-    /// The checkpoint to go on from.
-    pub resume: Option<Checkpoint>,
+    /// Where the trained state comes from.
+    pub origin: Origin,
+    /// Optimizer steps of that state.
+    pub steps_done: u64,
     /// How gradients are summed.
     pub collective: CollectiveKind,
     /// What to do first.
     pub next: Directive,
+    /// Raised at every start of the coordinator.
+    pub coordinator_epoch: u64,
+}
+
+/// What a rank that pulses is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// The newest formation.
+    pub generation: Generation,
+    /// Whether ranks of the one before finish their step first.
+    pub at_step_boundary: bool,
+    /// Steps in the ledger.
+    pub steps_committed: u64,
+    /// Raised at every start of the coordinator.
+    pub coordinator_epoch: u64,
+    /// The process is no longer wanted; why.
+    pub stop: Option<String>,
+    /// The process is to leave at the next step boundary.
+    pub leave: Option<Leave>,
+}
+
+/// How a rank leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leave {
+    /// Nobody stays: rank 0 stores a checkpoint first.
+    pub store_checkpoint: bool,
 }
 
 /// What the gang does next. All ranks get the same one.

@@ -16,14 +16,21 @@ fn values(run: &Run, metric: MetricName, last: u32) -> impl Iterator<Item = (u32
 
 /// The epoch with the best value so far, the earliest of equals. Where the metric is undefined throughout, the last one.
 pub(crate) fn best_epoch(run: &Run, metric: MetricName, last: u32) -> u32 {
+    let epochs: Vec<u32> = (0..=last).collect();
+    best_among(run, metric, &epochs).unwrap_or(last)
+}
+
+/// The epoch with the best value among some, the earliest of equals; the last of them where the metric is undefined throughout.
+pub(crate) fn best_among(run: &Run, metric: MetricName, epochs: &[u32]) -> Option<u32> {
+    let last = epochs.iter().copied().max()?;
     let mut best: Option<(u32, f64)> = None;
-    for (epoch, value) in values(run, metric, last) {
+    for (epoch, value) in values(run, metric, last).filter(|(epoch, _)| epochs.contains(epoch)) {
         let Some(value) = value else { continue };
         if best.is_none_or(|(_, champion)| metric.improves(value, champion, 0.0)) {
             best = Some((epoch, value));
         }
     }
-    best.map_or(last, |(epoch, _)| epoch)
+    Some(best.map_or(last, |(epoch, _)| epoch))
 }
 
 /// Whether the last `patience` evaluations brought no improvement by more than `min_delta`; the first value always is one.

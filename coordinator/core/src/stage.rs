@@ -145,14 +145,14 @@ pub(crate) fn directive(run: &Run, after: Option<Pass>) -> Directive {
     }
 }
 
+/// Training samples; 0 while the dataset is unknown.
+pub(crate) fn train_samples(job: &Job) -> u64 {
+    let registered = job.run.dataset.as_ref();
+    let train = registered.and_then(|registered| registered.dataset.split(SplitName::Train));
+    train.map_or(0, |split| split.samples)
+}
+
 /// Steps of one epoch; 0 while the dataset is unknown.
 pub(crate) fn steps_per_epoch(job: &Job) -> u64 {
-    let train = job
-        .run
-        .dataset
-        .as_ref()
-        .and_then(|registered| registered.dataset.split(SplitName::Train));
-    train.map_or(0, |split| {
-        order::steps_per_epoch(split.samples, job.spec.training.batch_size)
-    })
+    order::steps_per_epoch(train_samples(job), job.spec.training.batch_size)
 }

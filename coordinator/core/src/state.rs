@@ -22,18 +22,19 @@ use serde::{Deserialize, Serialize};
 
 pub use dataset::{Dataset, ModelSummary, QuarantinedSample, Shard, ShardTable, SplitManifest, SplitName, UnknownName};
 pub use failure::{Cause, Ending, Failure, FailureReason, Loss, Outcome, RankExit, RankReport, Standing};
-pub use gang::{CollapsingGang, CollectiveKind, Gang, Member, MemberState, Restart, RunningGang};
+pub use gang::{CollectiveKind, Gang, Member, MemberState, Origin, Restart, RunningGang};
 pub use job::{
-    Artifact, Checkpoint, Ended, Evaluation, Job, Phase, RegisteredDataset, RegisteredModel, Run, TrainingEnd,
+    Artifact, Checkpoint, Ended, Evaluation, Job, Phase, RegisteredDataset, RegisteredModel, RejectedCheckpoint, Run,
+    TrainingEnd,
 };
 pub use ledger::{CommittedStep, Ledger, RolledBack, Step, StepTiming};
 pub use pass::{CompletedShard, ConfusionCell, Pass, PassProgress, ShardOutcome, ShardStatistics};
 pub use request::{Answer, Request, Requests};
 pub use settings::Settings;
-pub use soft::{Leases, Soft};
+pub use soft::{Leases, Progress, Pulse, Soft, StateHash};
 pub use status::{Condition, ConditionKind, ConditionStatus, Summary};
 pub use worker::{
-    DeviceKind, LivingProcess, LossReason, Presence, Process, Slot, StopRequest, Worker, WorkerDescription,
+    Availability, DeviceKind, LivingProcess, LossReason, Presence, Process, Slot, StopRequest, Worker, WorkerDescription,
 };
 
 use crate::identifiers::{JobId, ProcessId, WorkerName};
@@ -91,6 +92,14 @@ impl State {
                     .workers
                     .get(&process.worker)
                     .is_some_and(|worker| worker.is_attached())
+        })
+    }
+
+    /// Whether a process is to hand over and leave: it was told to end, or its worker is taken out of use.
+    pub fn is_leaving(&self, process: &ProcessId) -> bool {
+        self.processes.get(process).is_some_and(|process| {
+            let worker = self.workers.get(&process.worker);
+            process.leaving || worker.is_some_and(|worker| worker.availability.is_leaving())
         })
     }
 }

@@ -3,7 +3,10 @@
 use std::{mem, pin::Pin, time::Duration};
 
 use async_stream::try_stream;
-use firn_core::{Input, Reply, identifiers::JobId};
+use firn_core::{
+    Input, Reply,
+    identifiers::{JobId, WorkerName},
+};
 use firn_proto::v1alpha1::{self as proto, job_service_server::JobService};
 use futures::Stream;
 use tokio::time::Instant;
@@ -202,5 +205,25 @@ impl JobService for Jobs {
     ) -> Result<Response<proto::ListWorkersResponse>, Status> {
         let workers = self.context.engine.ask(workers_to_wire).await?;
         Ok(Response::new(proto::ListWorkersResponse { workers }))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<proto::DrainWorkerRequest>,
+    ) -> Result<Response<proto::Worker>, Status> {
+        let request = request.into_inner();
+        // Draining twice is draining once, so the id only has to be well formed.
+        request_id(request.request_id)?;
+        let (name, undo) = (request.name, request.undo);
+        let worker = WorkerName::from(name.as_str());
+        match self.context.engine.tell(Input::DrainWorker { worker, undo }).await? {
+            Reply::Done => info!(worker = name, undo, "a worker is drained, or taken back into use"),
+            other => return Err(unexpected(&other)),
+        }
+        let workers = self.context.engine.ask(workers_to_wire).await?;
+        let shown = workers.into_iter().find(|worker| worker.name == name);
+        shown
+            .map(Response::new)
+            .ok_or_else(|| super::refusal::rejected(&firn_core::Reject::WorkerNotFound { worker: name.into() }))
     }
 }

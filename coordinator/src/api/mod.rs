@@ -7,6 +7,7 @@ mod job_service;
 mod listing;
 mod log_lines;
 mod rank_service;
+mod pulses;
 mod refusal;
 mod requests;
 mod upload;

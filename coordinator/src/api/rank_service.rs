@@ -7,11 +7,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     chunks::{self, ChunkStream},
     context::Context,
-    documents,
+    documents, pulses,
     refusal::{invalid, unexpected},
     upload,
     wire::{
-        checkpoint::{COORDINATOR, checkpoint_from_wire, directive_to_wire, world_to_wire},
+        checkpoint::{COORDINATOR, checkpoint_from_wire, directive_to_wire, spec_json, world_to_wire},
         dataset::{dataset_from_wire, dataset_to_wire, model_from_wire, quarantined_from_wire, quarantined_to_wire},
         failure::failure_from_wire,
         names::{identity, present},
@@ -45,6 +45,26 @@ impl Ranks {
 
 #[tonic::async_trait]
 impl RankService for Ranks {
+    async fn enrol(&self, request: Request<proto::EnrolRequest>) -> Result<Response<proto::EnrolResponse>, Status> {
+        let identity = identity(request.into_inner().identity)?;
+        match self.context.engine.tell(Input::RankEnrolled { identity }).await? {
+            Reply::Enrolled {
+                spec,
+                coordinator_epoch,
+            } => Ok(Response::new(proto::EnrolResponse {
+                spec_json: spec_json(&spec),
+                coordinator_epoch,
+            })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn pulse(&self, request: Request<proto::PulseRequest>) -> Result<Response<proto::PulseResponse>, Status> {
+        pulses::pulse(&self.context, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
     async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::World>, Status> {
         let request = request.into_inner();
         let identity = identity(request.identity)?;
@@ -53,6 +73,8 @@ impl RankService for Ranks {
             identity,
             ring_address: request.ring_address,
             device: request.device,
+            steps_done: request.steps_done,
+            reason: request.reason,
         };
         let answer = self.context.engine.tell_then_ask(&job, joined, move |state| {
             let world = queries::world(state, &asking)?;
@@ -244,6 +266,33 @@ impl RankService for Ranks {
             .map(|checkpoint| checkpoint.sha256.clone())
             .collect();
         Ok(Response::new(proto::CommitCheckpointResponse { kept }))
+    }
+
+    async fn reject_checkpoint(
+        &self,
+        request: Request<proto::RejectCheckpointRequest>,
+    ) -> Result<Response<proto::RejectCheckpointResponse>, Status> {
+        let request = request.into_inner();
+        let identity = identity(request.identity)?;
+        let (sha256, reason) = (request.sha256, request.reason);
+        self.done(Input::CheckpointRejected {
+            identity,
+            sha256,
+            reason,
+        })
+        .await?;
+        Ok(Response::new(proto::RejectCheckpointResponse {}))
+    }
+
+    async fn request_rollback(
+        &self,
+        request: Request<proto::RequestRollbackRequest>,
+    ) -> Result<Response<proto::RequestRollbackResponse>, Status> {
+        let request = request.into_inner();
+        let identity = identity(request.identity)?;
+        let reason = request.reason;
+        self.done(Input::RollbackRequested { identity, reason }).await?;
+        Ok(Response::new(proto::RequestRollbackResponse {}))
     }
 
     async fn record_artifact(

@@ -167,6 +167,7 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
             }
         }
         Some(Message::Logs(batch)) => return store_lines(context, batch).await.map(Next::Send),
+        Some(Message::Draining(_)) => Input::AgentDraining { worker, stream },
         Some(Message::Leaving(_)) => {
             context.engine.tell(Input::AgentLeaving { worker, stream }).await?;
             return Ok(Next::End);

@@ -46,7 +46,11 @@ impl Batch {
                 Note::LeaseRenewed { .. }
                 | Note::StopSent { .. }
                 | Note::ProcessMissed { .. }
-                | Note::ProcessFound { .. } => {}
+                | Note::ProcessFound { .. }
+                | Note::RankPulsed { .. }
+                | Note::StateHashed { .. }
+                | Note::StatesCompared { .. }
+                | Note::Retried { .. } => {}
             }
         }
         self.records.extend(decision.records);

@@ -54,13 +54,14 @@ impl Hands {
         match effect {
             Effect::StartRank(start) => {
                 let worker = start.worker.clone();
-                self.command(&worker, state, Command::StartRank(start_rank(start)));
+                self.command(&worker, state, Command::StartRank(start_rank(start, state.coordinator_epoch)));
             }
             Effect::StopRank { worker, process, grace } => {
                 let grace_ms = u32::try_from(grace).unwrap_or(u32::MAX);
                 let stop = proto::StopRank {
                     process_id: process.to_string(),
                     grace_ms,
+                    coordinator_epoch: state.coordinator_epoch,
                 };
                 self.command(&worker, state, Command::StopRank(stop));
             }
@@ -102,7 +103,7 @@ impl Hands {
     }
 }
 
-fn start_rank(start: StartRank) -> proto::StartRank {
+fn start_rank(start: StartRank, coordinator_epoch: u64) -> proto::StartRank {
     proto::StartRank {
         process_id: start.process.to_string(),
         job: format!("jobs/{}", start.job),
@@ -112,5 +113,6 @@ fn start_rank(start: StartRank) -> proto::StartRank {
         local_rank: start.local_rank,
         local_world_size: start.local_world_size,
         slot: start.slot,
+        coordinator_epoch,
     }
 }

@@ -142,5 +142,6 @@ fn rank_zero(state: &State, job: &JobId) -> Option<RankIdentity> {
         job: job.clone(),
         process,
         generation: gang.generation,
+        coordinator_epoch: state.coordinator_epoch,
     })
 }

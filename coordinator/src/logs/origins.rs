@@ -30,14 +30,13 @@ pub struct Origins {
 impl Origins {
     /// Remembers the processes that a record names.
     pub fn learn(&self, record: &Record) {
-        let Event::Job {
-            job,
-            event: JobEvent::GangFormed {
+        let Event::Job { job, event } = &record.event else { return };
+        let (generation, members) = match event {
+            JobEvent::GangFormed {
                 generation, members, ..
-            },
-        } = &record.event
-        else {
-            return;
+            } => (generation, members),
+            JobEvent::RanksRecruited { generation, recruits } => (generation, recruits),
+            _ => return,
         };
         let mut processes = self.processes.write().unwrap_or_else(PoisonError::into_inner);
         for member in members {

@@ -3,7 +3,9 @@
 use crate::now::Now;
 use crate::record::JobEvent;
 use crate::spec::Word;
-use crate::state::{Condition, ConditionKind, ConditionStatus, FailureReason, Job, Member, Outcome, TrainingEnd};
+use crate::state::{
+    Condition, ConditionKind, ConditionStatus, FailureReason, Job, Member, Origin, Outcome, TrainingEnd,
+};
 
 /// The first condition of a job.
 pub(super) fn submit(job: &mut Job, at: Now) {
@@ -24,35 +26,62 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
             let place = place(members);
             set(job, at, Queued, false, ("SlotsFound", place.clone()));
             set(job, at, Admitted, true, ("GangFormed", place));
-            set(
-                job,
-                at,
-                Running,
-                false,
-                ("Rendezvous", "waits for its ranks to join".to_owned()),
-            );
+            set(job, at, Running, false, rendezvous(job));
         }
-        JobEvent::GangCompleted { collective } => {
+        JobEvent::GangCompleted { collective, origin, .. } => {
             let ranks = counted(job.members().len(), "rank");
             let message = format!(
-                "{ranks} joined in generation {} ({})",
+                "{ranks} joined in generation {} ({}){}",
                 job.generation,
-                collective.as_str()
+                collective.as_str(),
+                whence(job, origin),
             );
             set(job, at, Running, true, ("GangStarted", message));
         }
-        JobEvent::GangBroken { cause } => {
+        JobEvent::RanksLost { cause, .. } => {
             set(job, at, Running, false, ("RankLost", cause.failure.message.clone()));
         }
         JobEvent::RestartScheduled { cause, .. } => {
-            let message = format!("is to be formed again: {}", cause.failure.message);
+            let (reason, why) = match cause {
+                Some(cause) => ("RankLost", cause.failure.message.clone()),
+                None => ("Preempted", "all its ranks have left their workers on purpose".to_owned()),
+            };
+            let message = format!("is to be formed again: {why}");
             set(job, at, Queued, true, ("Restarting", message.clone()));
             set(job, at, Admitted, false, ("Restarting", message));
-            set(job, at, Running, false, ("RankLost", cause.failure.message.clone()));
+            set(job, at, Running, false, (reason, why));
         }
         JobEvent::Ended { outcome } => end(job, outcome, at),
         _ => {}
     }
+}
+
+fn rendezvous(job: &Job) -> (&'static str, String) {
+    let lost = job.losses.last();
+    match lost.filter(|loss| loss.generation.next() == job.generation) {
+        Some(loss) => (
+            "Rendezvous",
+            format!("waits for the ranks that are left to join: {}", loss.cause.failure.message),
+        ),
+        None => ("Rendezvous", "waits for its ranks to join".to_owned()),
+    }
+}
+
+/// Where a gang that is not the first goes on.
+fn whence(job: &Job, origin: &Origin) -> String {
+    let newest = job.run.ledger.rolled_back.last();
+    match origin {
+        Origin::Initial if newest.is_some_and(|range| range.generation == job.generation) => {
+            let again = newest.map_or(0, |range| range.to - range.from);
+            format!("; begins anew at step 0, because no checkpoint was stored yet: {} are computed again", counted_steps(again))
+        }
+        Origin::Checkpoint(checkpoint) => format!("; goes on from the checkpoint after step {}", checkpoint.steps_done),
+        Origin::Initial | Origin::Rank(_) | Origin::Unneeded => String::new(),
+    }
+}
+
+fn counted_steps(steps: u64) -> String {
+    counted(usize::try_from(steps).unwrap_or(usize::MAX), "step")
 }
 
 fn end(job: &mut Job, outcome: &Outcome, at: Now) {

@@ -12,6 +12,8 @@ const USER_ERROR: i32 = 10;
 const NUMERICAL_ERROR: i32 = 11;
 /// Exit status of a rank that was asked to stop.
 const STOPPED: i32 = 12;
+/// Exit status of a rank that handed over and left, because its worker is taken out of use.
+pub(super) const LEFT: i32 = 13;
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 /// Log lines that a failure keeps.
@@ -71,13 +73,14 @@ fn is_obedient(ending: &Ending, stop: StopRequest, at: Now) -> bool {
 }
 
 fn classify(end: &End<'_>) -> (Standing, FailureReason) {
-    use FailureReason::{BadData, Misconfigured, NodeFailures, NumericalError};
+    use FailureReason::{BadData, Misconfigured, NodeFailures, NumericalError, OutOfMemory};
     let reported = end.report.map(|report| report.reason);
     match (&end.exit.ending, reported) {
         (Ending::Exited(USER_ERROR), None | Some(NodeFailures)) => (Standing::Fatal, Misconfigured),
         (Ending::Exited(USER_ERROR), Some(reason)) => (Standing::Fatal, reason),
         (Ending::Exited(NUMERICAL_ERROR), _) => (Standing::Fatal, NumericalError),
         (_, Some(reason @ (Misconfigured | BadData | NumericalError))) => (Standing::Fatal, reason),
+        (Ending::Killed(SIGKILL), None) if end.exit.out_of_memory => (Standing::Primary, OutOfMemory),
         (_, Some(NodeFailures)) => (Standing::Consequence, NodeFailures),
         (_, Some(reason)) => (Standing::Primary, reason),
         (_, None) => (Standing::Primary, NodeFailures),
@@ -91,7 +94,11 @@ fn describe(end: &End<'_>) -> String {
         Ending::Exited(NUMERICAL_ERROR) => format!("{who} met a loss or a gradient that is not finite"),
         Ending::Exited(0) => format!("{who} exited before the job was finished"),
         Ending::Exited(STOPPED) => format!("{who} was stopped from outside"),
+        Ending::Exited(LEFT) => format!("{who} left on purpose"),
         Ending::Exited(status) => format!("{who} exited with status {status}"),
+        Ending::Killed(SIGKILL) if end.exit.out_of_memory => {
+            format!("{who} was killed by the kernel because memory ran out (host or container limit)")
+        }
         Ending::Killed(signal) => format!("{who} was killed by {}", signal_name(*signal)),
         Ending::NotStarted(why) => format!("{who} could not be started: {why}"),
         Ending::Vanished => format!("{who} is gone: its agent came back without it"),

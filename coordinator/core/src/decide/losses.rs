@@ -1,18 +1,21 @@
 //! What follows from the loss of a rank or a worker.
 //!
-//! The gang comes down as a whole: all other ranks are stopped, and while they end, causes are gathered. When the last one is gone, the job
-//! is formed again from its newest checkpoint, or it has failed with the cause that explains most. A fatal cause ends the job at once.
+//! The ranks that are left stay the processes that they are and form the gang anew ([`super::gangs`]). Losses count against the limit of the
+//! spec; beyond it, or with a cause that no other attempt would change, the job has failed. A worker that fails too often is set aside.
 
 use super::causes::{self, End};
 use super::draft::Draft;
+use super::gangs::{self, Formation};
 use crate::effect::Effect;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::note::Note;
 use crate::now::Now;
+use crate::random::{Purpose, Random};
 use crate::record::{Event, JobEvent};
 use crate::stage::Stage;
 use crate::state::{
-    Cause, Ending, Failure, Job, LossReason, Outcome, Phase, Presence, RankExit, Settings, Standing, StopRequest,
+    Availability, Cause, Ending, Failure, Job, LossReason, Member, MemberState, Outcome, Presence, RankExit, Settings,
+    Standing, State, StopRequest,
 };
 
 /// Ends a job; ranks of one that did not succeed are stopped.
@@ -29,17 +32,8 @@ pub(super) fn fail_job(draft: &mut Draft<'_>, id: &JobId, failure: Failure) {
     end_job(draft, id, Outcome::Failed(failure));
 }
 
-/// Brings a gang down, or, if it is coming down already, adds what was learned.
-pub(super) fn break_gang(draft: &mut Draft<'_>, id: &JobId, cause: Cause) {
-    if cause.standing == Standing::Fatal {
-        fail_job(draft, id, cause.failure);
-        return;
-    }
-    draft.record_job(id, JobEvent::GangBroken { cause });
-    stop_all(draft, id);
-}
-
 fn stop_all(draft: &mut Draft<'_>, id: &JobId) {
+    let grace = draft.base().settings.stop_grace;
     let processes: Vec<ProcessId> = draft
         .state()
         .processes
@@ -48,14 +42,13 @@ fn stop_all(draft: &mut Draft<'_>, id: &JobId) {
         .map(|(process, _)| process.clone())
         .collect();
     for process in processes {
-        stop_process(draft, &process);
+        stop_process(draft, &process, grace);
     }
 }
 
-/// Asks for the end of a process.
-pub(super) fn stop_process(draft: &mut Draft<'_>, id: &ProcessId) {
+/// Asks for the end of a process; `grace` milliseconds after SIGTERM it is killed.
+pub(super) fn stop_process(draft: &mut Draft<'_>, id: &ProcessId, grace: u64) {
     let now = draft.now();
-    let grace = draft.base().settings.stop_grace;
     let Some(job) = draft.state().processes.get(id).map(|process| process.job.clone()) else {
         return;
     };
@@ -90,46 +83,166 @@ pub(super) fn send_stop(draft: &mut Draft<'_>, id: &ProcessId) {
     }
 }
 
+/// What the end of a process means.
+enum Departure {
+    /// Nothing: it had nothing left to do, was asked to end, or left on purpose.
+    Expected,
+    /// A rank or a recruit is lost.
+    Lost(Cause),
+}
+
 /// A process has ended.
 pub(super) fn learn_exit(draft: &mut Draft<'_>, id: &ProcessId, exit: RankExit) {
     let now = draft.now();
     let state = draft.state();
     let Some(process) = state.processes.get(id) else { return };
     let job_id = process.job.clone();
-    let cause = state.job(&job_id).and_then(|job| {
-        let gang = job.gang().filter(|gang| gang.generation == process.generation)?;
-        let member = gang.member(id)?;
-        if is_done(job, member.rank, &exit) {
+    let departure = departure(state, id, &exit, now);
+    let exited = JobEvent::RankExited {
+        process: id.clone(),
+        exit,
+    };
+    match departure {
+        Departure::Expected => draft.record_job(&job_id, exited),
+        Departure::Lost(cause) if cause.standing == Standing::Fatal => {
+            draft.record_job(&job_id, exited);
+            fail_job(draft, &job_id, cause.failure);
+        }
+        Departure::Lost(cause) => {
+            let is_open = count_loss(draft, &job_id, std::slice::from_ref(id), cause);
+            draft.record_job(&job_id, exited);
+            if is_open {
+                gangs::form_again(draft, &job_id, Formation::AFTER_LOSS);
+            }
+        }
+    }
+}
+
+fn departure(state: &State, id: &ProcessId, exit: &RankExit, now: Now) -> Departure {
+    let lost = || {
+        let process = state.processes.get(id)?;
+        let job = state.job(&process.job)?;
+        let gang = job.gang()?;
+        let living = |member: &&Member| member.state != MemberState::Exited;
+        let member = gang.member(id).filter(living).or_else(|| gang.recruit(id))?;
+        if exit.ending == Ending::Exited(causes::LEFT) || is_done(job, member.rank, exit) {
             return None;
         }
-        let report = gang
-            .reports
-            .iter()
-            .rfind(|report| report.rank == member.rank)
-            .map(|report| &report.failure);
-        causes::of_exit(&End {
+        let report = gang.reports.iter().rfind(|report| report.rank == member.rank);
+        let cause = causes::of_exit(&End {
             member,
             stop: process.stop,
-            exit: &exit,
-            report,
-            at: now,
-        })
-    });
-    draft.record_job(
-        &job_id,
-        JobEvent::RankExited {
-            process: id.clone(),
             exit,
-        },
-    );
-    if let Some(cause) = cause {
-        break_gang(draft, &job_id, cause);
-    }
+            report: report.map(|report| &report.failure),
+            at: now,
+        })?;
+        // What a worker that is to be empty anyhow does to its ranks is no surprise.
+        let is_expected = cause.standing != Standing::Fatal && state.is_leaving(id);
+        (!is_expected).then_some(cause)
+    };
+    lost().map_or(Departure::Expected, Departure::Lost)
 }
 
 /// Whether the rank had nothing left to do: rank 0 writes the artifacts alone.
 fn is_done(job: &Job, rank: u32, exit: &RankExit) -> bool {
     exit.ending == Ending::Exited(0) && rank != 0 && Stage::of(&job.run) == Stage::Finish
+}
+
+/// Living ranks or recruits are lost: they are killed, and the others form the gang anew. No rank need be lost: then only the
+/// connection between them was.
+pub(super) fn lose_ranks(draft: &mut Draft<'_>, id: &JobId, lost: &[ProcessId], cause: Cause, formation: Formation) {
+    if !count_loss(draft, id, lost, cause) {
+        return;
+    }
+    for process in lost {
+        stop_process(draft, process, 0);
+    }
+    gangs::form_again(draft, id, formation);
+}
+
+/// Records a loss; says whether the job goes on, which it does not beyond the limit of the spec.
+fn count_loss(draft: &mut Draft<'_>, id: &JobId, lost: &[ProcessId], cause: Cause) -> bool {
+    let now = draft.now();
+    let settings = draft.base().settings.clone();
+    let Some(job) = draft.state().jobs.get(id).cloned() else {
+        return false;
+    };
+    let last = job.losses.iter().rfind(|loss| loss.counts);
+    let counts = last.is_none_or(|loss| now >= loss.cause.at + settings.loss_window);
+    let survived = job.losses_counted;
+    let is_spent = counts && survived >= job.spec.max_restarts;
+    let retry_at = match counts {
+        true => now + backoff(&job, survived, &settings),
+        false => job.retry_at,
+    };
+    let failure = cause.failure.clone();
+    draft.record_job(
+        id,
+        JobEvent::RanksLost {
+            processes: lost.to_vec(),
+            cause,
+            counts,
+            retry_at,
+        },
+    );
+    if is_spent {
+        fail_job(draft, id, beyond_limit(failure, survived));
+        return false;
+    }
+    if let Some(process) = lost.first().filter(|_| counts) {
+        set_worker_aside(draft, process);
+    }
+    true
+}
+
+fn beyond_limit(mut failure: Failure, survived: u32) -> Failure {
+    let limit = match survived {
+        0 => "no restart is allowed".to_owned(),
+        1 => "the job had survived 1 loss since its newest checkpoint, which is the limit".to_owned(),
+        losses => format!("the job had survived {losses} losses since its newest checkpoint, which is the limit"),
+    };
+    failure.message = format!("{}; {limit}", failure.message);
+    failure
+}
+
+/// Milliseconds before a process is started in place of a lost one: none at first, then a random part of a limit that doubles with each
+/// loss ("full jitter" of the AWS architecture blog, *Exponential Backoff And Jitter*), so that jobs that fail together do not return together.
+fn backoff(job: &Job, survived: u32, settings: &Settings) -> u64 {
+    let Some(doublings) = survived.checked_sub(1) else {
+        return 0;
+    };
+    let limit = settings
+        .restart_backoff
+        .saturating_mul(1u64 << doublings.min(32))
+        .min(settings.restart_backoff_limit);
+    let losses = u32::try_from(job.losses.len()).unwrap_or(u32::MAX);
+    Random::new(job.sequence ^ job.generation.0 << 32, Purpose::RestartBackoff, losses).below(limit + 1)
+}
+
+/// A worker that has failed too often in a short time gets no new ranks, if there is another one to take them.
+fn set_worker_aside(draft: &mut Draft<'_>, lost: &ProcessId) {
+    let now = draft.now();
+    let state = draft.state();
+    let Settings {
+        worker_failures: limit,
+        failure_window: window,
+        ..
+    } = state.settings;
+    let Some(worker) = state.processes.get(lost).and_then(|process| state.workers.get(&process.worker)) else {
+        return;
+    };
+    let recent = worker.failures.iter().filter(|at| **at + window > now).count();
+    let name = worker.description.name.clone();
+    let has_others = state
+        .workers
+        .values()
+        .any(|other| other.description.name != name && other.takes_ranks());
+    if limit > 0 && recent >= limit && worker.availability == Availability::Ready && has_others {
+        draft.record(Event::WorkerAvailabilityChanged {
+            worker: name,
+            availability: Availability::SetAside,
+        });
+    }
 }
 
 /// A worker is gone, and with it its ranks.
@@ -142,19 +255,9 @@ pub(super) fn lose_worker(draft: &mut Draft<'_>, name: &WorkerName, reason: Loss
         LossReason::LeaseExpired => format!("worker {name} sent no heartbeat for {} s", lease as f64 / 1000.0),
         LossReason::Left => format!("worker {name} was shut down"),
     };
-    let host = worker.description.host.clone();
+    let is_leaving = worker.availability.is_leaving();
     let stream = state.soft.streams.get(name).copied();
-    let broken: Vec<(JobId, Cause)> = state
-        .processes
-        .iter()
-        .filter(|(_, process)| process.worker == *name)
-        .filter_map(|(id, process)| {
-            let gang = state.job(&process.job)?.gang()?;
-            let member = gang.member(id)?;
-            let message = format!("rank {} on {host} is lost: {message}", member.rank);
-            Some((process.job.clone(), causes::primary(member, message, now)))
-        })
-        .collect();
+    let broken = ranks_on(state, name, &message, now);
     draft.record(Event::WorkerLost {
         worker: name.clone(),
         reason,
@@ -165,10 +268,37 @@ pub(super) fn lose_worker(draft: &mut Draft<'_>, name: &WorkerName, reason: Loss
             stream,
         });
     }
-    for (job, cause) in broken {
-        break_gang(draft, &job, cause);
+    for (job, lost, cause) in broken {
+        if is_leaving {
+            gangs::let_go(draft, &job, &lost);
+        } else {
+            lose_ranks(draft, &job, &lost, cause, Formation::AFTER_LOSS);
+        }
     }
     forget_workers(draft);
+}
+
+/// The ranks of each job that live on a worker, and the cause that their loss is.
+fn ranks_on(state: &State, worker: &WorkerName, message: &str, now: Now) -> Vec<(JobId, Vec<ProcessId>, Cause)> {
+    let mut broken: Vec<(JobId, Vec<ProcessId>, Cause)> = Vec::new();
+    for (id, process) in state.processes.iter().filter(|(_, process)| process.worker == *worker) {
+        let gang = state.job(&process.job).and_then(Job::gang);
+        let living = |member: &&Member| member.state != MemberState::Exited;
+        let member = gang.and_then(|gang| gang.member(id).filter(living).or_else(|| gang.recruit(id)));
+        let Some(member) = member else { continue };
+        match broken.iter_mut().find(|(job, ..)| *job == process.job) {
+            Some((_, lost, _)) => lost.push(id.clone()),
+            None => {
+                let message = format!("rank {} on {} is lost: {message}", member.rank, member.host);
+                broken.push((
+                    process.job.clone(),
+                    vec![id.clone()],
+                    causes::primary(member, message, now),
+                ));
+            }
+        }
+    }
+    broken
 }
 
 /// Forgets the workers that were lost first, beyond the number that is remembered.
@@ -191,60 +321,4 @@ fn forget_workers(draft: &mut Draft<'_>) {
     for (_, worker) in lost {
         draft.record(Event::WorkerForgotten { worker });
     }
-}
-
-/// Decides about the gangs of which no rank is left.
-pub(super) fn settle(draft: &mut Draft<'_>) {
-    let now = draft.now();
-    let state = draft.state();
-    let gone: Vec<(JobId, JobEvent)> = state
-        .jobs
-        .iter()
-        .filter_map(|(id, job)| match &job.phase {
-            Phase::Collapsing(collapsing) if state.live_processes(id).next().is_none() => {
-                let cause = collapsing.first_cause()?;
-                Some((id.clone(), after_loss(job, cause, &state.settings, now)))
-            }
-            _ => None,
-        })
-        .collect();
-    for (id, event) in gone {
-        match event {
-            JobEvent::Ended { outcome } => end_job(draft, &id, outcome),
-            event => draft.record_job(&id, event),
-        }
-    }
-}
-
-/// The restart, or the end if there have been as many as the spec allows.
-fn after_loss(job: &Job, cause: &Cause, settings: &Settings, now: Now) -> JobEvent {
-    let restarts = job.losses.len();
-    if restarts < job.spec.max_restarts as usize {
-        return JobEvent::RestartScheduled {
-            cause: cause.clone(),
-            not_before: now + backoff(restarts, settings),
-        };
-    }
-    let budget = match restarts {
-        0 => "no restart is allowed".to_owned(),
-        1 => "the gang had been formed again once, which is the limit".to_owned(),
-        times => format!("the gang had been formed again {times} times, which is the limit"),
-    };
-    let mut failure = cause.failure.clone();
-    failure.message = format!("{}; {budget}", failure.message);
-    JobEvent::Ended {
-        outcome: Outcome::Failed(failure),
-    }
-}
-
-/// Milliseconds before the next restart: none before the first, then doubled each time.
-fn backoff(restarts: usize, settings: &Settings) -> u64 {
-    let Some(doublings) = restarts.checked_sub(1) else {
-        return 0;
-    };
-    let factor = 1u64 << doublings.min(32);
-    settings
-        .restart_backoff
-        .saturating_mul(factor)
-        .min(settings.restart_backoff_limit)
 }

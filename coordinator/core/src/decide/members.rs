@@ -1,4 +1,5 @@
-//! Who may speak for a gang: a living member of its newest formation.
+//! Who may speak for a gang: any process that is wanted may enrol, join and pulse; only members of the newest generation, once it is complete,
+//! may change what the job has achieved.
 
 use crate::identifiers::RankIdentity;
 use crate::reject::Reject;
@@ -12,8 +13,51 @@ pub(crate) struct Caller<'a> {
     pub(crate) member: &'a Member,
 }
 
-/// Checks that the rank is a living member of the newest formation, complete or not.
-pub(crate) fn caller<'a>(state: &'a State, identity: &RankIdentity) -> Result<Caller<'a>, Reject> {
+/// Checks that no newer coordinator has taken over.
+pub(crate) fn check_epoch(state: &State, identity: &RankIdentity) -> Result<(), Reject> {
+    let (ours, theirs) = (state.coordinator_epoch, identity.coordinator_epoch);
+    if theirs > ours {
+        return Err(Reject::StaleCoordinator { ours, theirs });
+    }
+    Ok(())
+}
+
+/// Checks that the process is a living member or a recruit, whatever generation it knows.
+pub(crate) fn wanted<'a>(state: &'a State, identity: &RankIdentity) -> Result<Caller<'a>, Reject> {
+    check_epoch(state, identity)?;
+    let id = &identity.job;
+    let job = state.job(id).ok_or_else(|| Reject::JobNotFound { job: id.clone() })?;
+    if let Phase::Ended(ended) = &job.phase {
+        return Err(Reject::JobEnded {
+            job: id.clone(),
+            outcome: describe(&ended.outcome),
+        });
+    }
+    let unwanted = |reason: &str| Reject::Unwanted {
+        job: id.clone(),
+        process: identity.process.clone(),
+        reason: reason.to_owned(),
+    };
+    let gang = job.gang().ok_or_else(|| unwanted("the job has no gang at present"))?;
+    if state
+        .processes
+        .get(&identity.process)
+        .is_some_and(|process| process.stop.is_some())
+    {
+        return Err(unwanted("it was told to end"));
+    }
+    let living = |member: &&Member| member.state != MemberState::Exited;
+    let member = gang
+        .member(&identity.process)
+        .filter(living)
+        .or_else(|| gang.recruit(&identity.process));
+    let member = member.ok_or_else(|| unwanted("the gang has gone on without it"))?;
+    Ok(Caller { job, gang, member })
+}
+
+/// Checks that the rank is a living member of the newest generation, and that this one is complete.
+pub(crate) fn working<'a>(state: &'a State, identity: &RankIdentity) -> Result<Caller<'a>, Reject> {
+    check_epoch(state, identity)?;
     let id = &identity.job;
     let job = state.job(id).ok_or_else(|| Reject::JobNotFound { job: id.clone() })?;
     if job.generation != identity.generation {
@@ -23,47 +67,19 @@ pub(crate) fn caller<'a>(state: &'a State, identity: &RankIdentity) -> Result<Ca
             found: identity.generation,
         });
     }
-    let not_a_member = || Reject::NotAMember {
-        job: id.clone(),
-        process: identity.process.clone(),
-    };
-    let gang = match &job.phase {
-        Phase::Ended(ended) => {
-            return Err(Reject::JobEnded {
-                job: id.clone(),
-                outcome: describe(&ended.outcome),
-            });
-        }
-        Phase::Restarting(restart) => {
-            return Err(Reject::GangBroken {
-                job: id.clone(),
-                cause: restart.cause.failure.message.clone(),
-            });
-        }
-        _ => job.gang().ok_or_else(not_a_member)?,
-    };
-    let member = gang.member(&identity.process).ok_or_else(not_a_member)?;
-    if member.state == MemberState::Exited {
-        return Err(not_a_member());
+    let caller = wanted(state, identity)?;
+    if caller.gang.member(&identity.process).is_none() {
+        return Err(Reject::NotAMember {
+            job: id.clone(),
+            process: identity.process.clone(),
+        });
     }
-    Ok(Caller { job, gang, member })
-}
-
-/// Checks the same, and that the gang is or was complete. A gang that comes down may still deliver: no other one can have been formed.
-pub(crate) fn working<'a>(state: &'a State, identity: &RankIdentity) -> Result<Caller<'a>, Reject> {
-    let caller = caller(state, identity)?;
-    let joined = caller
-        .gang
-        .members
-        .iter()
-        .filter(|member| member.state != MemberState::Starting)
-        .count();
-    let world_size = caller.gang.members.len();
-    if joined < world_size || matches!(caller.job.phase, Phase::Starting(_)) {
+    let joined = caller.gang.members.iter().filter(|member| member.has_joined()).count();
+    if matches!(caller.job.phase, Phase::Starting(_)) {
         return Err(Reject::GangIncomplete {
-            job: identity.job.clone(),
+            job: id.clone(),
             joined,
-            world_size,
+            world_size: caller.gang.members.len(),
         });
     }
     Ok(caller)

@@ -1,7 +1,7 @@
 //! Passes: shards are handed out, come back, and count once.
 
 use super::draft::Draft;
-use super::members::{Caller, caller, working};
+use super::members::{Caller, working};
 use super::quarantine::set_aside;
 use super::reports::{Examined, examine};
 use super::{losses, placing, settle};
@@ -12,7 +12,7 @@ use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::{Directive, Reply};
 use crate::stage::{self, Stage};
-use crate::state::{Failure, FailureReason, Job, Pass, Phase, Shard, ShardTable, SplitName, State};
+use crate::state::{Failure, FailureReason, Job, Pass, Shard, ShardTable, SplitName, State};
 
 pub(super) fn request_shard(
     draft: &mut Draft<'_>,
@@ -21,25 +21,10 @@ pub(super) fn request_shard(
     held: &[u32],
 ) -> Result<Reply, Reject> {
     let state = draft.base();
-    match caller(state, identity) {
+    let job = match working(state, identity) {
         Err(Reject::JobEnded { outcome, .. }) => return Ok(Reply::Complete(Directive::Stop { reason: outcome })),
-        Err(reject) => return Err(reject),
-        Ok(Caller {
-            job: Job {
-                phase: Phase::Collapsing(collapsing),
-                ..
-            },
-            ..
-        }) => {
-            let reason = collapsing
-                .first_cause()
-                .map(|cause| cause.failure.message.clone())
-                .unwrap_or_default();
-            return Ok(Reply::Complete(Directive::Stop { reason }));
-        }
-        Ok(_) => {}
-    }
-    let job = working(state, identity)?.job;
+        caller => caller?.job,
+    };
     let pass = named(job, pass);
     if stage::is_complete(&job.run, pass) {
         return Ok(Reply::Complete(stage::directive(&job.run, Some(pass))));
@@ -173,6 +158,7 @@ pub(super) fn complete_shard(
             shards,
             shard: index,
             rank,
+            generation: job.generation,
             outcome,
         },
     );

@@ -1,11 +1,13 @@
-//! Which waiting job gets slots: in the order of submission.
+//! Which job gets free slots: in the order of submission.
 //!
 //! A job that waits for slots that other jobs hold keeps later ones of the same kind waiting too, so that small jobs cannot starve a large
-//! one. A job that all attached workers together could not hold keeps nobody waiting: no end of another job would help it.
+//! one. A job that all attached workers together could not hold keeps nobody waiting: no end of another job would help it. Gangs that have
+//! fewer workers than they need are served in the same order; gangs that could merely use more come last.
 
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
+use super::{gangs, growth};
 use crate::effect::{Effect, StartRank};
 use crate::identifiers::{JobId, ProcessId};
 use crate::note::Note;
@@ -13,71 +15,139 @@ use crate::now::Now;
 use crate::placement::{self, Blocked, Placement, Problem, SlotState, WorkerSlots};
 use crate::record::JobEvent;
 use crate::spec::ResourcesSpec;
-use crate::state::{Checkpoint, DeviceKind, Job, Member, MemberState, Pass, Phase, State};
+use crate::state::{DeviceKind, Job, Member, MemberState, Pass, Phase, State};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
 pub(super) fn settle(draft: &mut Draft<'_>) {
     let now = draft.now();
-    let waiting = waiting_jobs(draft.state(), now);
-    if waiting.is_empty() {
+    let waiting = jobs(draft.state(), |job| waits(job, now) || (gangs::is_short(job) && growth::is_wanted(job, now)));
+    let growing = jobs(draft.state(), |job| !gangs::is_short(job) && growth::is_wanted(job, now));
+    if waiting.is_empty() && growing.is_empty() {
         return;
     }
-    let mut workers = connected_workers(draft.state());
-    let mut ahead: BTreeMap<DeviceKind, (JobId, String)> = BTreeMap::new();
-    // Equal requests have equal answers until a gang is formed.
-    let mut refusals: Vec<(ResourcesSpec, Blocked)> = Vec::new();
+    let mut queue = Queue::of(draft.state());
     for id in waiting {
         let Some(job) = draft.state().jobs.get(&id).cloned() else {
             continue;
         };
-        let request = job.spec.resources;
-        if let Some((first, reason)) = ahead.get(&placement::kind(request.device, &workers)) {
-            wait(draft, &id, format!("waits behind jobs/{first}, which {reason}"));
-            continue;
+        match job.gang() {
+            None => queue.place(draft, &job),
+            Some(_) => queue.complete(draft, &job),
         }
-        let known = refusals
-            .iter()
-            .find(|(refused, _)| *refused == request)
-            .map(|(_, blocked)| blocked.clone());
+    }
+    for id in growing {
+        if let Some(job) = draft.state().jobs.get(&id).cloned() {
+            queue.grow(draft, &job);
+        }
+    }
+}
+
+/// What is free while jobs are served one after the other.
+struct Queue {
+    workers: Vec<WorkerSlots>,
+    /// The job of each kind that waits for slots that others hold, and why.
+    ahead: BTreeMap<DeviceKind, (JobId, String)>,
+    /// Equal requests have equal answers until a gang is formed.
+    refusals: Vec<(ResourcesSpec, Blocked)>,
+}
+
+impl Queue {
+    fn of(state: &State) -> Self {
+        Self {
+            workers: connected_workers(state),
+            ahead: BTreeMap::new(),
+            refusals: Vec::new(),
+        }
+    }
+
+    fn is_behind(&self, draft: &mut Draft<'_>, job: &Job) -> bool {
+        let kind = placement::kind(job.spec.resources.device, &self.workers);
+        let Some((first, reason)) = self.ahead.get(&kind) else {
+            return false;
+        };
+        wait(draft, &job.id, format!("waits behind jobs/{first}, which {reason}"));
+        true
+    }
+
+    /// A whole gang, for a job that has none.
+    fn place(&mut self, draft: &mut Draft<'_>, job: &Job) {
+        if self.is_behind(draft, job) {
+            return;
+        }
+        let request = job.spec.resources;
+        let known = self.refusals.iter().find(|(refused, _)| *refused == request);
         let answer = match known {
-            Some(blocked) => Err(blocked),
+            Some((_, blocked)) => Err(blocked.clone()),
             None => {
+                let workers = std::mem::take(&mut self.workers);
                 let problem = Problem { request, workers };
-                let answer = placement::solve(&problem, previous(&job).as_ref());
-                workers = problem.workers;
+                let answer = placement::solve(&problem, previous(job).as_ref());
+                self.workers = problem.workers;
                 answer
             }
         };
         match answer {
             Ok(placement) => {
-                take(&mut workers, &placement);
-                refusals.clear();
-                form_gang(draft, &job, &placement);
+                self.take(&placement);
+                form_gang(draft, job, &placement);
             }
             Err(blocked) => {
-                if blocked.enough_in_all {
-                    ahead.insert(blocked.kind, (id.clone(), blocked.reason.clone()));
-                }
-                wait(draft, &id, blocked.reason.clone());
-                refusals.push((request, blocked));
+                self.refuse(draft, job, &blocked);
+                self.refusals.push((request, blocked));
             }
         }
     }
+
+    /// What a gang needs that has fewer workers than the spec asks for.
+    fn complete(&mut self, draft: &mut Draft<'_>, job: &Job) {
+        if self.is_behind(draft, job) {
+            return;
+        }
+        match growth::recruit(draft, job, &self.workers) {
+            Ok(placement) => self.take(&placement),
+            Err(blocked) => self.refuse(draft, job, &blocked),
+        }
+    }
+
+    /// What a gang could use; nobody waits for it.
+    fn grow(&mut self, draft: &mut Draft<'_>, job: &Job) {
+        if self.ahead.contains_key(&placement::kind(job.spec.resources.device, &self.workers)) {
+            return;
+        }
+        if let Ok(placement) = growth::recruit(draft, job, &self.workers) {
+            self.take(&placement);
+        }
+    }
+
+    fn refuse(&mut self, draft: &mut Draft<'_>, job: &Job, blocked: &Blocked) {
+        if blocked.enough_in_all {
+            self.ahead.insert(blocked.kind, (job.id.clone(), blocked.reason.clone()));
+        }
+        wait(draft, &job.id, blocked.reason.clone());
+    }
+
+    fn take(&mut self, placement: &Placement) {
+        if placement.workers.is_empty() {
+            return;
+        }
+        self.refusals.clear();
+        take(&mut self.workers, placement);
+    }
 }
 
-fn waiting_jobs(state: &State, now: Now) -> Vec<JobId> {
-    let mut waiting: Vec<&Job> = state
-        .jobs
-        .values()
-        .map(|job| job.as_ref())
-        .filter(|job| match &job.phase {
-            Phase::Queued => true,
-            Phase::Restarting(restart) => restart.not_before <= now,
-            _ => false,
-        })
-        .collect();
-    waiting.sort_by_key(|job| job.sequence);
-    waiting.into_iter().map(|job| job.id.clone()).collect()
+fn waits(job: &Job, now: Now) -> bool {
+    match &job.phase {
+        Phase::Queued => true,
+        Phase::Restarting(restart) => restart.not_before <= now,
+        _ => false,
+    }
+}
+
+/// Jobs in the order of submission.
+fn jobs(state: &State, is_meant: impl Fn(&Job) -> bool) -> Vec<JobId> {
+    let mut jobs: Vec<&Job> = state.jobs.values().map(|job| job.as_ref()).filter(|job| is_meant(job)).collect();
+    jobs.sort_by_key(|job| job.sequence);
+    jobs.into_iter().map(|job| job.id.clone()).collect()
 }
 
 fn connected_workers(state: &State) -> Vec<WorkerSlots> {
@@ -88,7 +158,7 @@ fn connected_workers(state: &State) -> Vec<WorkerSlots> {
     state
         .workers
         .values()
-        .filter(|worker| worker.is_attached() && state.is_connected(&worker.description.name))
+        .filter(|worker| worker.takes_ranks() && state.is_connected(&worker.description.name))
         .map(|worker| {
             let name = &worker.description.name;
             let taken = taken.get(name).map_or(&[][..], Vec::as_slice);
@@ -146,22 +216,15 @@ fn wait(draft: &mut Draft<'_>, id: &JobId, reason: String) {
 fn form_gang(draft: &mut Draft<'_>, job: &Job, placement: &Placement) {
     let generation = job.generation.next();
     let members = members(draft.state(), job, placement);
-    let (steps_kept, epochs_kept) = job.run.resume().map_or(
-        (0, 0),
-        |Checkpoint {
-             steps_done,
-             epochs_done,
-             ..
-         }| (*steps_done, *epochs_done),
-    );
     let processes: Vec<ProcessId> = members.iter().map(|member| member.process.clone()).collect();
     draft.record_job(
         &job.id,
         JobEvent::GangFormed {
             generation,
             members,
-            steps_kept,
-            epochs_kept,
+            recruits: Vec::new(),
+            at_step_boundary: false,
+            rewind: false,
         },
     );
     for process in &processes {
@@ -190,6 +253,7 @@ fn members(state: &State, job: &Job, placement: &Placement) -> Vec<Member> {
                 local_world_size: u32::try_from(slots.len()).unwrap_or(u32::MAX),
                 process: ProcessId::from(format!("{}-g{generation}-r{rank}", job.id)),
                 state: MemberState::Starting,
+                steps_done: 0,
             });
         }
     }
@@ -203,7 +267,9 @@ pub(super) fn start_again(draft: &mut Draft<'_>, id: &ProcessId) {
     let Some(gang) = state.job(&process.job).and_then(Job::gang) else {
         return;
     };
-    let Some(member) = gang.member(id) else { return };
+    let Some(member) = gang.everyone().find(|member| member.process == *id) else {
+        return;
+    };
     let start = StartRank {
         worker: process.worker.clone(),
         process: id.clone(),

@@ -1,13 +1,14 @@
 //! Rendezvous: ranks announce themselves, and the complete gang gets its world. And what ranks say before they give up.
 
 use super::draft::Draft;
-use super::members::{caller, working};
-use crate::identifiers::RankIdentity;
+use super::members::{wanted, working};
+use super::settle;
+use crate::identifiers::{Generation, RankIdentity};
 use crate::queries;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::state::{CollectiveKind, DeviceKind, Failure, Member, MemberState, Phase};
+use crate::state::{Failure, Job, MemberState, Phase, RolledBack};
 
 /// Bytes of an NCCL unique id.
 const COLLECTIVE_ID_BYTES: usize = 128;
@@ -16,39 +17,80 @@ const LONGEST_MESSAGE: usize = 16 << 10;
 /// Log lines that are kept of a report.
 const LOG_LINES: usize = 40;
 
-pub(super) fn join(
-    draft: &mut Draft<'_>,
-    identity: &RankIdentity,
-    ring_address: String,
-    device: String,
-) -> Result<Reply, Reject> {
-    let state = draft.base();
-    let caller = caller(state, identity)?;
-    if let Phase::Starting(gang) = &caller.job.phase {
-        let joined = MemberState::Joined {
-            ring_address: ring_address.clone(),
+pub(super) fn enrol(draft: &mut Draft<'_>, identity: &RankIdentity) -> Result<Reply, Reject> {
+    let caller = wanted(draft.base(), identity)?;
+    Ok(Reply::Enrolled {
+        spec: caller.job.spec.clone(),
+        coordinator_epoch: draft.base().coordinator_epoch,
+    })
+}
+
+/// How a rank comes.
+pub(super) struct Arrival {
+    pub(super) ring_address: String,
+    pub(super) device: String,
+    pub(super) steps_done: u64,
+    pub(super) reason: String,
+}
+
+/// A rank enters the newest generation, for the first time or once more. One that comes from the generation that works has been left by its
+/// peers; what it says is a reason to form the gang anew.
+pub(super) fn join(draft: &mut Draft<'_>, identity: &RankIdentity, arrival: Arrival) -> Result<Reply, Reject> {
+    let caller = wanted(draft.base(), identity)?;
+    let (process, member) = (identity.process.clone(), caller.member);
+    let is_known = member.state
+        == MemberState::Joined {
+            ring_address: arrival.ring_address.clone(),
         };
-        if caller.member.state != joined || caller.member.device != device {
-            let kind = DeviceKind::of(&device);
-            let process = identity.process.clone();
-            draft.record_job(
-                &identity.job,
-                JobEvent::RankJoined {
-                    process,
-                    ring_address,
-                    device,
-                },
-            );
-            let is_there =
-                |member: &Member| member.process == identity.process || member.state != MemberState::Starting;
-            if gang.members.iter().all(is_there) {
-                let collective = CollectiveKind::choose(gang.members.len(), kind);
-                draft.record_job(&identity.job, JobEvent::GangCompleted { collective });
-            }
+    let is_recruit = caller.gang.member(&process).is_none();
+    let steps_done = valid_steps(caller.job, identity.generation, arrival.steps_done);
+    let event = match &caller.job.phase {
+        Phase::Running(_) if !is_recruit => {
+            let repeats = is_known && identity.generation < caller.job.generation;
+            let reason = match arrival.reason.is_empty() {
+                true => "it has to join again".to_owned(),
+                false => shortened(arrival.reason),
+            };
+            (!repeats && !member.has_left()).then_some(JobEvent::RankLeft {
+                process,
+                ring_address: arrival.ring_address,
+                device: arrival.device,
+                steps_done,
+                reason,
+            })
         }
+        _ => {
+            let is_news = !is_known || member.device != arrival.device || member.steps_done != steps_done;
+            is_news.then_some(JobEvent::RankJoined {
+                process,
+                ring_address: arrival.ring_address,
+                device: arrival.device,
+                steps_done,
+            })
+        }
+    };
+    if let Some(event) = event {
+        draft.record_job(&identity.job, event);
+        settle(draft);
     }
     let world = queries::world(draft.state(), identity)?;
     Ok(world.map_or(Reply::Wait, |world| Reply::World(Box::new(world))))
+}
+
+/// Steps that count: a state that has steps which were taken back since the rank's last generation is of no use any more.
+fn valid_steps(job: &Job, left: Generation, steps_done: u64) -> u64 {
+    let taken_back = |range: &RolledBack| range.generation > left && steps_done > range.from;
+    if job.run.ledger.rolled_back.iter().any(taken_back) {
+        return 0;
+    }
+    steps_done
+}
+
+fn shortened(mut text: String) -> String {
+    if let Some((cut, _)) = text.char_indices().nth(LONGEST_MESSAGE) {
+        text.truncate(cut);
+    }
+    text
 }
 
 pub(super) fn share_collective_id(
@@ -91,13 +133,11 @@ pub(super) fn report_failure(
     identity: &RankIdentity,
     mut failure: Failure,
 ) -> Result<Reply, Reject> {
-    let caller = caller(draft.base(), identity)?;
+    let caller = wanted(draft.base(), identity)?;
     let rank = caller.member.rank;
     failure.rank = Some(rank);
     failure.host.clone_from(&caller.member.host);
-    if let Some((cut, _)) = failure.message.char_indices().nth(LONGEST_MESSAGE) {
-        failure.message.truncate(cut);
-    }
+    failure.message = shortened(failure.message);
     failure
         .last_log_lines
         .drain(..failure.last_log_lines.len().saturating_sub(LOG_LINES));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::members::{Caller, working};
+use super::members::{Caller, wanted};
 use super::{losses, settle};
 use crate::identifiers::RankIdentity;
 use crate::record::JobEvent;
@@ -13,7 +13,7 @@ use crate::reply::Reply;
 use crate::state::{Dataset, Failure, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
 
 pub(super) fn dataset(draft: &mut Draft<'_>, identity: &RankIdentity, found: &Arc<Dataset>) -> Result<Reply, Reject> {
-    let caller = working(draft.base(), identity)?;
+    let caller = wanted(draft.base(), identity)?;
     validate(found)?;
     let run = &caller.job.run;
     let Some(registered) = &run.dataset else {
@@ -132,7 +132,7 @@ fn short(digest: &str) -> &str {
 }
 
 pub(super) fn model(draft: &mut Draft<'_>, identity: &RankIdentity, found: ModelSummary) -> Result<Reply, Reject> {
-    let caller = working(draft.base(), identity)?;
+    let caller = wanted(draft.base(), identity)?;
     let Some(registered) = &caller.job.run.model else {
         let (rank, host) = (caller.member.rank, caller.member.host.clone());
         draft.record_job(

@@ -1,13 +1,13 @@
 //! Time: what happens at the start of a coordinator, at a deadline, and which deadline is next.
 
 use super::draft::Draft;
-use super::{causes, losses, placing, settle};
+use super::{losses, placing, pulses, settle};
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::note::Note;
 use crate::now::Now;
 use crate::record::Event;
 use crate::reply::Reply;
-use crate::state::{Ending, Gang, Job, LossReason, MemberState, Phase, Process, RankExit, RunningGang, State};
+use crate::state::{Ending, Gang, Job, LossReason, MemberState, Phase, Process, RankExit, State};
 
 /// Beyond the grace period, before an agent is reminded of a process that it was told to end.
 const REMINDER: u64 = 1_000;
@@ -42,9 +42,10 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
     let due: Vec<(JobId, Due)> = due_jobs(draft.state(), now);
     for (job, due) in due {
         match due {
-            Due::Joins => give_up_waiting(draft, &job),
-            Due::Exit(process) => losses::stop_process(draft, &process),
-            Due::Restart => {}
+            Due::Silent(process) => pulses::lose_silent(draft, &job, &process),
+            Due::Disconnected => pulses::resolve_disconnection(draft, &job),
+            Due::Exit(process) => stop_gracefully(draft, &process),
+            Due::Restart => draft.note(Note::Retried { job }),
         }
     }
     let missing = draft.state().soft.missing.iter();
@@ -56,6 +57,7 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
         let exit = RankExit {
             ending: Ending::Vanished,
             last_log_lines: Vec::new(),
+            out_of_memory: false,
         };
         losses::learn_exit(draft, &process, exit);
     }
@@ -73,7 +75,7 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
         if is_stopping {
             losses::send_stop(draft, &process);
         } else {
-            losses::stop_process(draft, &process);
+            stop_gracefully(draft, &process);
         }
     }
     settle(draft);
@@ -103,12 +105,19 @@ pub fn deadline(state: &State) -> Option<Now> {
 
 /// What a job waits for.
 enum Due {
-    /// That all ranks join.
-    Joins,
+    /// That a rank calls.
+    Silent(ProcessId),
+    /// That somebody tells which rank is lost.
+    Disconnected,
     /// That a rank that said that it cannot go on ends.
     Exit(ProcessId),
-    /// That it may be formed again.
+    /// That it may be formed again, or that a process may be started in place of a lost one.
     Restart,
+}
+
+fn stop_gracefully(draft: &mut Draft<'_>, process: &ProcessId) {
+    let grace = draft.base().settings.stop_grace;
+    losses::stop_process(draft, process, grace);
 }
 
 fn due_jobs(state: &State, now: Now) -> Vec<(JobId, Due)> {
@@ -121,18 +130,31 @@ fn due_jobs(state: &State, now: Now) -> Vec<(JobId, Due)> {
 
 /// The timers of a job. Those that began under an earlier coordinator begin anew with this one.
 fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
-    let settings = &state.settings;
     let begun = |at: Now| at.max(state.soft.started_at);
     let mut deadlines = Vec::new();
-    match &job.phase {
-        Phase::Starting(gang) => {
-            deadlines.push((begun(gang.formed_at) + settings.start_timeout, Due::Joins));
-            deadlines.extend(report_deadlines(state, gang));
+    if let Some(gang) = job.gang() {
+        for member in gang.living().chain(&gang.recruits) {
+            // One that is being stopped is waited for elsewhere.
+            let is_stopping = state.processes.get(&member.process).is_none_or(|process| process.stop.is_some());
+            if let Some(end) = pulses::lease_end(state, job, member).filter(|_| !is_stopping) {
+                deadlines.push((end, Due::Silent(member.process.clone())));
+            }
         }
-        Phase::Running(RunningGang { gang, .. }) => deadlines.extend(report_deadlines(state, gang)),
+        let left = gang.living().filter_map(|member| match &member.state {
+            MemberState::Left { at, .. } => Some(begun(*at) + state.settings.disconnect_grace),
+            _ => None,
+        });
+        deadlines.extend(left.min().map(|at| (at, Due::Disconnected)));
+        deadlines.extend(report_deadlines(state, gang));
+    }
+    match &job.phase {
         // Once its time has come it waits for slots, and the reason says so.
         Phase::Restarting(restart) if !state.soft.waiting.contains_key(&job.id) => {
             deadlines.push((restart.not_before, Due::Restart));
+        }
+        Phase::Starting(_) | Phase::Running(_) => {
+            let retry = state.soft.retries.get(&job.id);
+            deadlines.extend(retry.map(|at| (*at, Due::Restart)));
         }
         _ => {}
     }
@@ -163,24 +185,5 @@ fn process_deadline(state: &State, id: &ProcessId, process: &Process) -> Option<
     match state.job(&process.job).map(|job| &job.phase) {
         Some(Phase::Ended(ended)) => Some(begun(ended.at) + state.settings.linger),
         _ => None,
-    }
-}
-
-fn give_up_waiting(draft: &mut Draft<'_>, id: &JobId) {
-    let now = draft.now();
-    let seconds = draft.base().settings.start_timeout as f64 / 1000.0;
-    let Some(Phase::Starting(gang)) = draft.state().job(id).map(|job| job.phase.clone()) else {
-        return;
-    };
-    for member in gang
-        .members
-        .iter()
-        .filter(|member| member.state == MemberState::Starting)
-    {
-        let message = format!(
-            "rank {} on {} did not join within {seconds} s",
-            member.rank, member.host
-        );
-        losses::break_gang(draft, id, causes::primary(member, message, now));
     }
 }

@@ -7,6 +7,7 @@ use super::members::{Caller, working, working_rank_zero};
 use super::{losses, settle};
 use crate::effect::Effect;
 use crate::identifiers::{JobId, RankIdentity};
+use crate::order;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
@@ -33,7 +34,10 @@ pub(super) fn commit_steps(draft: &mut Draft<'_>, identity: &RankIdentity, steps
         next += 1;
     }
     if !fresh.is_empty() {
-        draft.record_job(&job.id, JobEvent::StepsCommitted { steps: fresh });
+        draft.record_job(&job.id, JobEvent::StepsCommitted {
+                generation: job.generation,
+                steps: fresh,
+            });
     }
     Ok(Reply::StepsCommitted(next))
 }
@@ -70,12 +74,27 @@ fn check_step(job: &Job, step: &Step, next: u64) -> Result<(), Reject> {
             reason,
         });
     }
-    let batch_size = job.spec.training.batch_size;
-    if step.samples > batch_size {
+    check_positions(job, step)
+}
+
+/// The step is that of its global batch, and no more samples took part than there are.
+fn check_positions(job: &Job, step: &Step) -> Result<(), Reject> {
+    let samples = stage::train_samples(job);
+    let in_epoch = step.step - stage::steps_per_epoch(job) * u64::from(step.epoch);
+    let batch = order::global_batch(in_epoch, job.spec.training.batch_size, samples);
+    if (step.first_position, step.end_position) != (batch.start, batch.end) {
         let reason = format!(
-            "expected at most {batch_size} in step {}, found {}",
-            step.step, step.samples
+            "expected positions [{}, {}) in step {}, found [{}, {})",
+            batch.start, batch.end, step.step, step.first_position, step.end_position
         );
+        return Err(Reject::Invalid {
+            field: "steps.first_position",
+            reason,
+        });
+    }
+    let most = batch.end - batch.start;
+    if u64::from(step.samples) > most {
+        let reason = format!("expected at most {most} in step {}, found {}", step.step, step.samples);
         return Err(Reject::Invalid {
             field: "steps.samples",
             reason,
@@ -107,12 +126,21 @@ pub(super) fn store_checkpoint(
 ) -> Result<Reply, Reject> {
     let job = working_rank_zero(draft.base(), identity)?.job;
     check_digest(&checkpoint.sha256)?;
+    let checkpoint = Checkpoint {
+        ends_epoch: checkpoint.steps_done == stage::steps_per_epoch(job) * u64::from(checkpoint.epochs_done),
+        ..checkpoint
+    };
     if job.run.checkpoints.contains(&checkpoint) {
         return Ok(Reply::Done);
     }
     check_checkpoint(job, &checkpoint)?;
-    draft.record_job(&job.id, JobEvent::CheckpointCommitted(checkpoint));
-    conclude_epoch(draft, &job.id);
+    let id = job.id.clone();
+    let ends_epoch = checkpoint.ends_epoch;
+    draft.record_job(&id, JobEvent::CheckpointCommitted(checkpoint));
+    conclude_epoch(draft, &id);
+    if let Some(job) = draft.state().jobs.get(&id).cloned().filter(|_| !ends_epoch) {
+        drop_checkpoints(draft, &id, &job.run, job.run.best_epoch);
+    }
     Ok(Reply::Done)
 }
 
@@ -182,7 +210,7 @@ pub(super) fn conclude_epoch(draft: &mut Draft<'_>, id: &JobId) {
     if let Some(end) = training_end(&job, epoch) {
         draft.record_job(id, JobEvent::TrainingEnded { end });
     }
-    drop_checkpoints(draft, id, run, best_epoch);
+    drop_checkpoints(draft, id, run, Some(best_epoch));
 }
 
 fn training_end(job: &Job, epoch: u32) -> Option<TrainingEnd> {
@@ -199,9 +227,9 @@ fn training_end(job: &Job, epoch: u32) -> Option<TrainingEnd> {
 }
 
 /// Drops all checkpoints but the newest ones and the best one.
-fn drop_checkpoints(draft: &mut Draft<'_>, id: &JobId, run: &Run, best_epoch: u32) {
+fn drop_checkpoints(draft: &mut Draft<'_>, id: &JobId, run: &Run, best_epoch: Option<u32>) {
     let older = run.checkpoints.len().saturating_sub(KEPT_CHECKPOINTS);
-    let best = run.checkpoint_of_epoch(best_epoch);
+    let best = best_epoch.and_then(|epoch| run.checkpoint_of_epoch(epoch));
     let is_kept = |position: usize, checkpoint: &Checkpoint| position >= older || Some(checkpoint) == best;
     let (kept, dropped): (Vec<_>, Vec<_>) = run
         .checkpoints

@@ -10,7 +10,7 @@ use crate::note::Note;
 use crate::record::{Event, JobEvent};
 use crate::reject::Reject;
 use crate::reply::{Reply, Welcome};
-use crate::state::{LivingProcess, LossReason, Outcome, Phase, Process, RankExit, State, Worker, WorkerDescription};
+use crate::state::{Gang, LivingProcess, LossReason, Outcome, Phase, Process, RankExit, State, Worker, WorkerDescription};
 
 pub(super) fn attach(
     draft: &mut Draft<'_>,
@@ -132,7 +132,7 @@ fn reconcile(
             Fate::Stop => losses::send_stop(draft, id),
             Fate::Kill => {
                 if process.stop.is_none() {
-                    losses::stop_process(draft, id);
+                    losses::stop_process(draft, id, draft.base().settings.stop_grace);
                 }
                 unwanted.push(id.clone());
             }
@@ -148,13 +148,17 @@ fn reconcile(
     unwanted
 }
 
+fn is_part_of(gang: &Gang, process: &ProcessId) -> bool {
+    gang.living().any(|member| member.process == *process) || gang.recruit(process).is_some()
+}
+
 fn fate(state: &State, (id, process): (&ProcessId, &Process), pid: Option<u32>, was_attached: bool) -> Fate {
     let phase = state.job(&process.job).map(|job| &job.phase);
     let is_wanted = was_attached
         && process.stop.is_none()
         && match phase {
-            Some(Phase::Starting(gang)) => gang.member(id).is_some(),
-            Some(Phase::Running(running)) => running.gang.member(id).is_some(),
+            Some(Phase::Starting(gang)) => is_part_of(gang, id),
+            Some(Phase::Running(running)) => is_part_of(&running.gang, id),
             _ => false,
         };
     match (pid, is_wanted) {
@@ -171,7 +175,7 @@ fn fate(state: &State, (id, process): (&ProcessId, &Process), pid: Option<u32>, 
 }
 
 /// Whether the stream is the one on which the worker is attached.
-fn check_stream(state: &State, worker: &WorkerName, stream: StreamId) -> Result<(), Reject> {
+pub(super) fn check_stream(state: &State, worker: &WorkerName, stream: StreamId) -> Result<(), Reject> {
     match state.soft.streams.get(worker) {
         Some(open) if *open == stream => Ok(()),
         Some(_) => Err(Reject::StaleStream { worker: worker.clone() }),

@@ -93,7 +93,7 @@ pub fn progress(job: &Job, now: Now) -> Progress {
 fn activity(job: &Job) -> Activity {
     match &job.phase {
         Phase::Queued | Phase::Ended(_) => return Activity::Idle,
-        Phase::Starting(_) | Phase::Collapsing(_) | Phase::Restarting(_) => return Activity::Rendezvous,
+        Phase::Starting(_) | Phase::Restarting(_) => return Activity::Rendezvous,
         Phase::Running(_) => {}
     }
     match Stage::of(&job.run) {

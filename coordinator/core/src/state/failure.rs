@@ -16,6 +16,10 @@ pub enum FailureReason {
     OutOfMemory,
     /// Ranks or workers were lost, more often than the spec allows. Reported by a rank: its peers are gone.
     NodeFailures,
+    /// A worker was drained, or told to end.
+    Preempted,
+    /// A machine computes something else than the others.
+    HardwareSuspected,
     /// NaN or infinity in loss or gradient.
     NumericalError,
     /// A person ended the job.
@@ -32,6 +36,8 @@ impl FailureReason {
             Self::BadData => "BadData",
             Self::OutOfMemory => "OutOfMemory",
             Self::NodeFailures => "NodeFailures",
+            Self::Preempted => "Preempted",
+            Self::HardwareSuspected => "HardwareSuspected",
             Self::NumericalError => "NumericalError",
             Self::Cancelled => "Cancelled",
             Self::InternalError => "InternalError",
@@ -61,6 +67,8 @@ pub struct RankExit {
     pub ending: Ending,
     /// What it wrote last, at most 40 lines.
     pub last_log_lines: Vec<String>,
+    /// The kernel killed it because the memory of its machine, or of its cgroup, ran out.
+    pub out_of_memory: bool,
 }
 
 /// The end of a process.
@@ -120,11 +128,13 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// A gang that came down, for the history of a job.
+/// Ranks that were lost, for the history of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// The formation that was lost.
+    /// The formation that they were lost from.
     pub generation: Generation,
     /// Why.
     pub cause: Cause,
+    /// Whether it counts against the limit of the spec. One of several at a time does.
+    pub counts: bool,
 }

@@ -1,10 +1,11 @@
-//! A gang: the ranks of a job, formed all together.
+//! A gang: the ranks of a job, formed all together, and formed anew in the same processes when one of them is lost or one more comes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::identifiers::{Generation, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::state::failure::{Cause, RankReport};
+use crate::state::job::Checkpoint;
 use crate::state::worker::DeviceKind;
 
 /// The ranks of one formation, in rank order.
@@ -18,12 +19,33 @@ pub struct Gang {
     pub members: Vec<Member>,
     /// What ranks said before they ended, in order.
     pub reports: Vec<RankReport>,
+    /// Processes that prepare while the members work. Those that are ready become members of the next formation.
+    pub recruits: Vec<Member>,
+    /// Nobody was lost: ranks that work in the formation before finish their step first.
+    pub at_step_boundary: bool,
+    /// The newest checkpoint is gone back to, whatever the ranks hold.
+    pub rewind: bool,
 }
 
 impl Gang {
     /// The member that runs as this process.
     pub fn member(&self, process: &ProcessId) -> Option<&Member> {
         self.members.iter().find(|member| member.process == *process)
+    }
+
+    /// The recruit that runs as this process.
+    pub fn recruit(&self, process: &ProcessId) -> Option<&Member> {
+        self.recruits.iter().find(|recruit| recruit.process == *process)
+    }
+
+    /// Members and recruits.
+    pub fn everyone(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().chain(&self.recruits)
+    }
+
+    /// Members whose end is not known.
+    pub fn living(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.state != MemberState::Exited)
     }
 }
 
@@ -48,19 +70,50 @@ pub struct Member {
     pub process: ProcessId,
     /// How far it is.
     pub state: MemberState,
+    /// Optimizer steps that it had applied when it joined.
+    pub steps_done: u64,
+}
+
+impl Member {
+    /// Whether it has joined, and has not left since.
+    pub fn has_joined(&self) -> bool {
+        matches!(self.state, MemberState::Joined { .. })
+    }
+
+    /// Whether it has left a working gang.
+    pub fn has_left(&self) -> bool {
+        self.reason_to_leave().is_some()
+    }
+
+    /// Why it has left a working gang, if it has.
+    pub fn reason_to_leave(&self) -> Option<&str> {
+        match &self.state {
+            MemberState::Left { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
 }
 
 /// How far a rank is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MemberState {
-    /// Its process was asked for.
+    /// Its process was asked for, or it is to join again.
     Starting,
     /// It has announced itself.
     Joined {
         /// `host:port` of its ring listener.
         ring_address: String,
     },
-    /// Its end is known, or its worker is lost.
+    /// It has left a working gang, because its peers left it: it waits for the next formation.
+    Left {
+        /// `host:port` of its new ring listener.
+        ring_address: String,
+        /// What it says.
+        reason: String,
+        /// When.
+        at: Now,
+    },
+    /// Its end is known, or it is lost.
     Exited,
 }
 
@@ -70,6 +123,7 @@ impl MemberState {
         match self {
             Self::Starting => "Starting",
             Self::Joined { .. } => "Joined",
+            Self::Left { .. } => "Left",
             Self::Exited => "Exited",
         }
     }
@@ -118,24 +172,23 @@ pub struct RunningGang {
     pub collective_id: Option<Vec<u8>>,
     /// Since when.
     pub since: Now,
+    /// Where the state came from.
+    pub origin: Origin,
+    /// Optimizer steps of that state.
+    pub steps_done: u64,
 }
 
-/// The gang comes down: its ranks are stopped, and what explains the loss is still being gathered.
+/// Where the ranks of a complete gang take the trained state from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CollapsingGang {
-    /// Who.
-    pub gang: Gang,
-    /// What is known, in the order in which it was learned; never empty.
-    pub causes: Vec<Cause>,
-    /// Since when.
-    pub since: Now,
-}
-
-impl CollapsingGang {
-    /// The cause that explains the others: of the smallest standing, the earliest.
-    pub fn first_cause(&self) -> Option<&Cause> {
-        self.causes.iter().min_by_key(|cause| cause.standing)
-    }
+pub enum Origin {
+    /// The state before the first step.
+    Initial,
+    /// This checkpoint, on all ranks.
+    Checkpoint(Checkpoint),
+    /// The rank that has applied the most steps, by broadcast.
+    Rank(u32),
+    /// Training is over: the directive names the checkpoint.
+    Unneeded,
 }
 
 /// The gang is gone and is to be formed again.
@@ -143,8 +196,8 @@ impl CollapsingGang {
 pub struct Restart {
     /// The ranks of the formation that was lost.
     pub last: Vec<Member>,
-    /// Why it was lost.
-    pub cause: Cause,
+    /// Why it was lost; `None`: all ranks have left on purpose.
+    pub cause: Option<Cause>,
     /// Not to be formed earlier.
     pub not_before: Now,
 }

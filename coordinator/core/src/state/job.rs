@@ -1,17 +1,17 @@
 //! A job: its phase, and what it has achieved so far, which outlives every gang.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identifiers::{Generation, JobId};
+use crate::identifiers::{Generation, JobId, WorkerName};
 use crate::metrics::ClassificationMetrics;
 use crate::now::Now;
 use crate::spec::{JobSpec, MetricName};
 use crate::state::dataset::{Dataset, ModelSummary, QuarantinedSample, ShardTable, SplitName};
 use crate::state::failure::{Loss, Outcome};
-use crate::state::gang::{CollapsingGang, Gang, Member, Restart, RunningGang};
+use crate::state::gang::{Gang, Member, Restart, RunningGang};
 use crate::state::ledger::Ledger;
 use crate::state::pass::{Pass, PassProgress};
 use crate::state::status::Condition;
@@ -31,8 +31,14 @@ pub struct Job {
     pub phase: Phase,
     /// Number of the newest formation.
     pub generation: Generation,
-    /// Formations that were lost, in order. As many as there were restarts, and one more if the last loss ended the job.
+    /// Ranks and workers that were lost, in order.
     pub losses: Vec<Loss>,
+    /// Losses that count against the limit of the spec: those since the newest checkpoint.
+    pub losses_counted: u32,
+    /// No process is started in place of a lost one before this time.
+    pub retry_at: Now,
+    /// Processes that were started for a gang that worked already.
+    pub recruited: u64,
     /// What has been decided, in the order of [`crate::state::ConditionKind`].
     pub conditions: Vec<Condition>,
     /// What it has achieved.
@@ -44,13 +50,11 @@ pub struct Job {
 pub enum Phase {
     /// Waits for its first gang.
     Queued,
-    /// The ranks were asked for; not all have joined.
+    /// A gang was formed, of new or of living processes; not all have joined, or it has fewer workers than the spec asks for.
     Starting(Gang),
     /// All ranks have joined.
     Running(RunningGang),
-    /// A rank or a worker was lost; the others are being stopped.
-    Collapsing(CollapsingGang),
-    /// Waits to be formed again.
+    /// No process is left; waits to be formed again.
     Restarting(Restart),
     /// Over. Nothing changes an ended job.
     Ended(Ended),
@@ -73,7 +77,6 @@ impl Job {
         match &self.phase {
             Phase::Starting(gang) => Some(gang),
             Phase::Running(running) => Some(&running.gang),
-            Phase::Collapsing(collapsing) => Some(&collapsing.gang),
             Phase::Queued | Phase::Restarting(_) | Phase::Ended(_) => None,
         }
     }
@@ -84,9 +87,7 @@ impl Job {
             Phase::Queued => &[],
             Phase::Restarting(restart) => &restart.last,
             Phase::Ended(ended) => &ended.last,
-            Phase::Starting(gang)
-            | Phase::Running(RunningGang { gang, .. })
-            | Phase::Collapsing(CollapsingGang { gang, .. }) => &gang.members,
+            Phase::Starting(gang) | Phase::Running(RunningGang { gang, .. }) => &gang.members,
         }
     }
 
@@ -101,6 +102,15 @@ impl Job {
     /// Gangs formed after the first.
     pub fn restarts(&self) -> u32 {
         u32::try_from(self.generation.0.saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Workers on which members of the gang live.
+    pub fn living_workers(&self) -> BTreeSet<&WorkerName> {
+        self.gang()
+            .into_iter()
+            .flat_map(Gang::living)
+            .map(|member| &member.worker)
+            .collect()
     }
 }
 
@@ -129,6 +139,10 @@ pub struct Run {
     pub quarantined: Vec<QuarantinedSample>,
     /// Files that the job left.
     pub artifacts: Vec<Artifact>,
+    /// Times that the ranks went back to a checkpoint because their numbers broke.
+    pub rollbacks: u32,
+    /// Checkpoints that could not be read, newest last.
+    pub rejected_checkpoints: Vec<RejectedCheckpoint>,
 }
 
 impl Run {
@@ -137,11 +151,11 @@ impl Run {
         self.checkpoints.last()
     }
 
-    /// The checkpoint after an epoch (from 0).
+    /// The checkpoint after an epoch (from 0); those within the next epoch are others.
     pub fn checkpoint_of_epoch(&self, epoch: u32) -> Option<&Checkpoint> {
         self.checkpoints
             .iter()
-            .rfind(|checkpoint| checkpoint.epochs_done == epoch + 1)
+            .find(|checkpoint| checkpoint.epochs_done == epoch + 1 && checkpoint.ends_epoch)
     }
 
     /// The evaluation of a split after an epoch.
@@ -197,6 +211,19 @@ pub struct Checkpoint {
     /// The URI under which it lies, if the coordinator does not keep it itself.
     #[serde(default)]
     pub location: Option<String>,
+    /// Whether its last step is the last one of an epoch.
+    pub ends_epoch: bool,
+}
+
+/// A checkpoint that no longer counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedCheckpoint {
+    /// Which.
+    pub checkpoint: Checkpoint,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When that was seen.
+    pub at: Now,
 }
 
 /// Exact metrics of one split.

@@ -26,6 +26,10 @@ pub struct Step {
     /// The loss or the gradient was not finite, so nothing was updated; the one that was not finite is 0 here.
     #[serde(default)]
     pub skipped: bool,
+    /// The global batch begins at this position of the epoch's permutation.
+    pub first_position: u64,
+    /// And ends before this one.
+    pub end_position: u64,
     /// Where rank 0's time went.
     pub timing: StepTiming,
 }

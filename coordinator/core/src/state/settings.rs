@@ -7,8 +7,20 @@ pub struct Settings {
     pub heartbeat_interval: u64,
     /// Without a heartbeat for this long a worker counts as lost.
     pub lease: u64,
-    /// A rank that has not joined this long after its gang was formed counts as failed.
+    /// A rank process that has not called this long after it was asked for counts as failed.
     pub start_timeout: u64,
+    /// Without a pulse for this long a rank counts as lost.
+    pub rank_lease: u64,
+    /// A rank that was left by its peers has so long to learn which of them is lost; then the gang is formed anew with all that live.
+    pub disconnect_grace: u64,
+    /// A rank that has not moved for this long while another waits for it in a collective hangs.
+    pub hang_timeout: u64,
+    /// Losses this close to each other count as one.
+    pub loss_window: u64,
+    /// A worker that fails this often within [`Settings::failure_window`] is set aside; 0: never.
+    pub worker_failures: usize,
+    /// Over which failures of a worker are counted.
+    pub failure_window: u64,
     /// Between SIGTERM and SIGKILL.
     pub stop_grace: u64,
     /// A rank that said that it cannot go on is stopped if it still lives after this.
@@ -17,9 +29,9 @@ pub struct Settings {
     pub exit_grace: u64,
     /// Ranks of a job that succeeded are stopped if they still live after this.
     pub linger: u64,
-    /// Wait before the second restart; doubled for each further one. The first restart does not wait.
+    /// Longest wait before a second process is started in place of a lost one; doubled for each further one. The first comes at once.
     pub restart_backoff: u64,
-    /// Longest wait before a restart.
+    /// No wait is longer.
     pub restart_backoff_limit: u64,
     /// Lost workers that are remembered.
     pub remembered_workers: usize,
@@ -33,6 +45,12 @@ impl Default for Settings {
             heartbeat_interval: 2_000,
             lease: 10_000,
             start_timeout: 300_000,
+            rank_lease: 10_000,
+            disconnect_grace: 3_000,
+            hang_timeout: 20_000,
+            loss_window: 2_000,
+            worker_failures: 3,
+            failure_window: 600_000,
             stop_grace: 10_000,
             report_grace: 10_000,
             exit_grace: 2_000,

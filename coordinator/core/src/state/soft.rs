@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::identifiers::{JobId, ProcessId, StreamId, WorkerName};
+use crate::identifiers::{Generation, JobId, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
 use crate::state::pass::Pass;
 
@@ -26,10 +26,53 @@ pub struct Soft {
     pub missing: BTreeMap<ProcessId, Now>,
     /// Why each waiting job waits.
     pub waiting: BTreeMap<JobId, Arc<str>>,
-    /// Jobs for which a timer runs: those that start, that wait for a restart, or a rank of which said that it cannot go on.
+    /// Jobs for which a timer runs: those that have a gang or wait for a restart.
     pub timed_jobs: BTreeSet<JobId>,
+    /// When a process may be started in place of a lost one, for each job that waits for it.
+    pub retries: BTreeMap<JobId, Now>,
+    /// The newest pulse of each rank process.
+    pub pulses: BTreeMap<ProcessId, Pulse>,
+    /// Hashes of the trained state of each job's ranks, by step, until all ranks have sent theirs.
+    pub state_hashes: BTreeMap<JobId, BTreeMap<u64, BTreeMap<ProcessId, String>>>,
     /// Processes that are to end: asked to, or of a job that has ended.
     pub ending: BTreeSet<ProcessId>,
+}
+
+/// A sign of life of a rank.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulse {
+    /// When it came.
+    pub at: Now,
+    /// What the rank was doing.
+    pub progress: Progress,
+    /// Since when it has been doing just that, without any movement.
+    pub since: Now,
+}
+
+/// What a rank is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// In which formation.
+    pub generation: Generation,
+    /// In a word or two.
+    pub activity: Arc<str>,
+    /// Optimizer steps applied.
+    pub steps_done: u64,
+    /// Collective operations begun.
+    pub sequence: u64,
+    /// The one that runs; empty: none.
+    pub operation: Arc<str>,
+    /// Counts everything that moves.
+    pub ticks: u64,
+}
+
+/// What a rank's trainable parameters and optimizer hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateHash {
+    /// After so many optimizer steps.
+    pub steps_done: u64,
+    /// BLAKE3, hex.
+    pub hash: String,
 }
 
 /// Ends of leases, in order, so that the next one is found without a walk over all workers.

@@ -19,6 +19,31 @@ pub struct Worker {
     pub attached_at: Now,
     /// Whether it is there.
     pub presence: Presence,
+    /// Whether new ranks may be placed on it.
+    pub availability: Availability,
+    /// When ranks were lost on it by no fault of the job, newest last; at most the last few.
+    pub failures: Vec<Now>,
+}
+
+/// Whether a worker takes new ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Availability {
+    /// It does.
+    #[default]
+    Ready,
+    /// A person takes it out of use: its ranks leave.
+    Drained,
+    /// Its agent was told to end: its ranks leave. Over when an agent attaches that has just started.
+    Preempted,
+    /// It failed too often in a short time: its ranks stay, no new one comes. Over when an agent attaches that has just started.
+    SetAside,
+}
+
+impl Availability {
+    /// Whether the ranks that are there are to leave.
+    pub fn is_leaving(self) -> bool {
+        matches!(self, Self::Drained | Self::Preempted)
+    }
 }
 
 /// What an agent says of itself.
@@ -112,6 +137,11 @@ impl Worker {
     pub fn is_attached(&self) -> bool {
         self.presence == Presence::Attached
     }
+
+    /// Whether new ranks may be placed on it.
+    pub fn takes_ranks(&self) -> bool {
+        self.is_attached() && self.availability == Availability::Ready
+    }
 }
 
 /// A rank process that may be alive.
@@ -119,10 +149,12 @@ impl Worker {
 pub struct Process {
     /// Its job.
     pub job: JobId,
-    /// Its formation.
+    /// The newest formation that it belongs to, or the one that recruited it.
     pub generation: Generation,
-    /// Its rank.
+    /// Its rank there.
     pub rank: u32,
+    /// When it was asked for.
+    pub asked_at: Now,
     /// Where.
     pub worker: WorkerName,
     /// On which slot.
@@ -131,6 +163,8 @@ pub struct Process {
     pub pid: Option<u32>,
     /// Set once it is to end.
     pub stop: Option<StopRequest>,
+    /// It was told to end by somebody else and says that it will leave.
+    pub leaving: bool,
 }
 
 /// That a process is to end.

@@ -1,8 +1,9 @@
 //! Checkpoints, artifacts and directives: wire <-> core.
 
 use firn_core::{
-    Directive, World,
-    state::{Artifact, Checkpoint, Job},
+    Directive, News, World,
+    spec::JobSpec,
+    state::{Artifact, Checkpoint, Job, Origin},
 };
 use firn_proto::v1alpha1::{self as proto, directive::Next};
 
@@ -19,6 +20,8 @@ pub(crate) fn checkpoint_from_wire(checkpoint: proto::CheckpointRef) -> Checkpoi
         sha256: checkpoint.sha256,
         size_bytes: checkpoint.size_bytes,
         location: Some(checkpoint.location).filter(|location| !location.is_empty()),
+        // The core knows where epochs end.
+        ends_epoch: false,
     }
 }
 
@@ -57,13 +60,40 @@ pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Dire
     proto::Directive { next: Some(next) }
 }
 
+/// As ranks read it.
+pub(crate) fn spec_json(spec: &JobSpec) -> String {
+    serde_json::to_string(spec).expect("a spec is plain data with finite numbers")
+}
+
+pub(crate) fn news_to_wire(news: News) -> proto::PulseResponse {
+    proto::PulseResponse {
+        generation: news.generation.0,
+        at_step_boundary: news.at_step_boundary,
+        steps_committed: news.steps_committed,
+        coordinator_epoch: news.coordinator_epoch,
+        stop: news.stop.unwrap_or_default(),
+        leave: news.leave.map(|leave| proto::Leave {
+            store_checkpoint: leave.store_checkpoint,
+        }),
+    }
+}
+
 pub(crate) fn world_to_wire(world: &World, job: &Job) -> proto::World {
     proto::World {
         generation: world.generation.0,
         rank: world.rank,
         ring_addresses: world.ring_addresses.clone(),
-        spec_json: serde_json::to_string(&*world.spec).expect("a spec is plain data with finite numbers"),
-        resume: world.resume.as_ref().map(checkpoint_to_wire),
+        spec_json: spec_json(&world.spec),
+        resume: match &world.origin {
+            Origin::Checkpoint(checkpoint) => Some(checkpoint_to_wire(checkpoint)),
+            Origin::Initial | Origin::Rank(_) | Origin::Unneeded => None,
+        },
+        state_root: match world.origin {
+            Origin::Rank(rank) => Some(rank),
+            Origin::Initial | Origin::Checkpoint(_) | Origin::Unneeded => None,
+        },
+        steps_done: world.steps_done,
+        coordinator_epoch: world.coordinator_epoch,
         collective: world.collective.as_str().to_owned(),
         next: Some(directive_to_wire(&world.next, job)),
     }

@@ -16,6 +16,8 @@ pub(crate) fn failure_from_wire(failure: proto::Failure) -> Failure {
         FailureReason::OutOfMemory,
         FailureReason::NodeFailures,
         FailureReason::NumericalError,
+        FailureReason::Preempted,
+        FailureReason::HardwareSuspected,
         FailureReason::InternalError,
     ];
     let found = known.into_iter().find(|reason| reason.as_str() == failure.reason);

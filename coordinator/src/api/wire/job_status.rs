@@ -6,7 +6,7 @@ use firn_core::{
     Now, State,
     identifiers::JobId,
     queries,
-    state::{Condition, Evaluation, Job, Member, Outcome, SplitName},
+    state::{Condition, Evaluation, Job, Loss, Member, Outcome, SplitName},
 };
 use firn_proto::v1alpha1 as proto;
 
@@ -85,6 +85,15 @@ fn status(glance: &Glance, detail: Detail, now: Now) -> proto::JobStatus {
             .map(|registered| dataset_to_wire(&registered.dataset)),
         artifacts: run.artifacts.iter().map(artifact_to_wire).collect(),
         model: run.model.as_ref().map(|registered| model_to_wire(&registered.model)),
+        losses: job.losses.iter().map(loss_to_wire).collect(),
+    }
+}
+
+fn loss_to_wire(loss: &Loss) -> proto::Loss {
+    proto::Loss {
+        generation: loss.generation.0,
+        time: Some(timestamp(loss.cause.at)),
+        failure: Some(failure_to_wire(&loss.cause.failure)),
     }
 }
 

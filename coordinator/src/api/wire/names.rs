@@ -32,6 +32,7 @@ pub(crate) fn identity(identity: Option<proto::RankIdentity>) -> Result<RankIden
         job: job_id("identity.job", &identity.job)?,
         process: identity.process_id.into(),
         generation: Generation(identity.generation),
+        coordinator_epoch: identity.coordinator_epoch,
     })
 }
 

@@ -33,6 +33,8 @@ pub(crate) fn step_from_wire(index: usize, step: &proto::Step) -> Result<Step, S
         samples: step.samples,
         gradient_norm: step.gradient_norm,
         skipped: step.skipped,
+        first_position: step.first_position,
+        end_position: step.end_position,
         timing: StepTiming {
             data_seconds: timing.data_seconds,
             compute_seconds: timing.compute_seconds,
@@ -51,6 +53,8 @@ pub(crate) fn step_to_wire(step: &Step) -> proto::Step {
         samples: step.samples,
         gradient_norm: step.gradient_norm,
         skipped: step.skipped,
+        first_position: step.first_position,
+        end_position: step.end_position,
         timing: Some(proto::StepTiming {
             data_seconds: step.timing.data_seconds,
             compute_seconds: step.timing.compute_seconds,

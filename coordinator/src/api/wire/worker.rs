@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use firn_core::{
     State, Welcome,
     identifiers::WorkerName,
-    state::{Ending, LivingProcess, RankExit, Slot, Worker, WorkerDescription},
+    state::{Availability, Ending, LivingProcess, RankExit, Slot, Worker, WorkerDescription},
 };
 use firn_proto::v1alpha1 as proto;
 use tonic::Status;
@@ -80,6 +80,7 @@ pub(crate) fn exit_from_wire(exited: proto::RankExited) -> RankExit {
     RankExit {
         ending,
         last_log_lines: last_lines(exited.last_log_lines),
+        out_of_memory: exited.out_of_memory,
     }
 }
 
@@ -96,6 +97,15 @@ pub(crate) fn workers_to_wire(state: &State) -> Vec<proto::Worker> {
         .collect()
 }
 
+fn state_of(worker: &Worker) -> &'static str {
+    match worker.availability {
+        _ if !worker.is_attached() => "Lost",
+        Availability::Ready => "Ready",
+        Availability::Drained | Availability::Preempted => "Draining",
+        Availability::SetAside => "SetAside",
+    }
+}
+
 fn worker_to_wire(worker: &Worker, job_of: impl Fn(u32) -> Option<String>) -> proto::Worker {
     let description = &worker.description;
     let slots = description.slots.iter().map(|slot| proto::Slot {
@@ -108,7 +118,7 @@ fn worker_to_wire(worker: &Worker, job_of: impl Fn(u32) -> Option<String>) -> pr
     proto::Worker {
         name: description.name.to_string(),
         host: description.host.clone(),
-        state: if worker.is_attached() { "Ready" } else { "Lost" }.to_owned(),
+        state: state_of(worker).to_owned(),
         slots: slots.collect(),
         attach_time: Some(timestamp(worker.attached_at)),
         version: description.version.clone(),

@@ -45,6 +45,7 @@ impl Coordinator {
         for _ in 0..milliseconds / 2_000 {
             self.pass(2_000);
             self.heartbeat_all();
+            self.pulse_all();
         }
         self.pass(milliseconds % 2_000);
     }

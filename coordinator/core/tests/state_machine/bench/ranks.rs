@@ -26,20 +26,89 @@ impl Coordinator {
             job: start.job,
             process: start.process,
             generation: start.generation,
+            coordinator_epoch: 0,
         };
         starts.into_iter().map(identity).collect()
     }
 
+    /// A process that has just started joins.
     pub(crate) fn join(&mut self, identity: &RankIdentity) -> Result<Reply, Reject> {
+        self.join_from(identity, Generation(0), 0)
+    }
+
+    /// A process that leaves a generation joins the next one, with the steps that it has.
+    pub(crate) fn join_from(
+        &mut self,
+        identity: &RankIdentity,
+        left: Generation,
+        steps_done: u64,
+    ) -> Result<Reply, Reject> {
         let device = self.state.job(&identity.job).and_then(|job| {
-            job.gang()
-                .and_then(|gang| gang.member(&identity.process))
-                .map(|member| member.device.clone())
+            let gang = job.gang()?;
+            let member = gang.everyone().find(|member| member.process == identity.process)?;
+            Some(member.device.clone())
         });
         self.give(Input::RankJoined {
-            identity: identity.clone(),
-            ring_address: format!("{}:1", identity.process),
+            identity: RankIdentity {
+                generation: left,
+                ..identity.clone()
+            },
+            ring_address: format!("{}:{}", identity.process, left.0 + 1),
             device: device.unwrap_or_default(),
+            steps_done,
+            reason: "rank 0 lost rank 1 in all-reduce #7".to_owned(),
+        })
+    }
+
+    /// Ranks that were told of a new generation join it with their steps; who they are from then on, in rank order.
+    #[track_caller]
+    pub(crate) fn rejoin(&mut self, ranks: &[RankIdentity], steps_done: u64) -> Vec<RankIdentity> {
+        for rank in ranks {
+            self.join_from(rank, rank.generation, steps_done).unwrap();
+        }
+        self.members(ranks[0].job.as_str())
+    }
+
+    /// The members of the newest generation, in rank order.
+    #[track_caller]
+    pub(crate) fn members(&self, name: &str) -> Vec<RankIdentity> {
+        let job = self.job(name);
+        let gang = job.gang().expect("there is a gang");
+        let identity = |member: &Member| RankIdentity {
+            job: job.id.clone(),
+            process: member.process.clone(),
+            generation: gang.generation,
+            coordinator_epoch: 0,
+        };
+        gang.members.iter().map(identity).collect()
+    }
+
+    /// All ranks give a sign of life.
+    pub(crate) fn pulse_all(&mut self) {
+        let jobs: Vec<_> = self.state.jobs.values().filter_map(|job| Some((job.id.clone(), job.gang()?.clone()))).collect();
+        for (job, gang) in jobs {
+            for member in gang.living().chain(&gang.recruits) {
+                let identity = RankIdentity {
+                    job: job.clone(),
+                    process: member.process.clone(),
+                    generation: gang.generation,
+                    coordinator_epoch: 0,
+                };
+                self.pulse(&identity, Progress::default());
+            }
+        }
+    }
+
+    /// A rank gives a sign of life.
+    pub(crate) fn pulse(&mut self, identity: &RankIdentity, progress: Progress) -> Reply {
+        self.accept(Input::RankPulsed {
+            identity: identity.clone(),
+            progress: Progress {
+                generation: identity.generation,
+                ..progress
+            },
+            hashes: Vec::new(),
+            leaving: false,
         })
     }
 
@@ -55,7 +124,11 @@ impl Coordinator {
 
     #[track_caller]
     pub(crate) fn world(&self, identity: &RankIdentity) -> World {
-        firn_core::queries::world(&self.state, identity)
+        let joining = RankIdentity {
+            generation: Generation(identity.generation.0 - 1),
+            ..identity.clone()
+        };
+        firn_core::queries::world(&self.state, &joining)
             .unwrap()
             .expect("the gang is complete")
     }
@@ -156,6 +229,8 @@ impl Coordinator {
             samples: 10,
             gradient_norm: 1.0,
             skipped: false,
+            first_position: 10 * (step - 4 * u64::from(epoch)),
+            end_position: 10 * (step - 4 * u64::from(epoch)) + 10,
             timing: StepTiming::default(),
         }
     }
@@ -180,6 +255,7 @@ impl Coordinator {
             sha256: sha256(steps_done + 1_000_000 * generation.0),
             size_bytes: 10,
             location: None,
+            ends_epoch: steps_done == 4 * u64::from(epochs_done),
         }
     }
 

@@ -114,6 +114,7 @@ pub(crate) fn exit(ending: Ending) -> RankExit {
     RankExit {
         ending,
         last_log_lines: vec!["last words".to_owned()],
+        out_of_memory: false,
     }
 }
 

@@ -1,0 +1,160 @@
+//! Processes for a gang that works already: in place of lost ones, and on workers that come later, up to the most that the spec allows.
+//!
+//! They are recruits first: they load data and model while the gang works, and become members when they are ready. Jobs that wait for their
+//! first slots, or that have fewer workers than they need, are served before others grow.
+
+use super::draft::Draft;
+use super::gangs;
+use crate::identifiers::{JobId, ProcessId, WorkerName};
+use crate::now::Now;
+use crate::placement::{self, Placement, Problem, WorkerSlots};
+use crate::record::JobEvent;
+use crate::spec::{DeviceRequest, ResourcesSpec};
+use crate::stage::Stage;
+use crate::state::{DeviceKind, Gang, Job, Member, MemberState, State};
+
+/// Whether a gang could use more processes now.
+pub(super) fn is_wanted(job: &Job, now: Now) -> bool {
+    let Some(gang) = job.gang() else { return false };
+    let resources = &job.spec.resources;
+    let workers = workers_of(gang);
+    let most = resources.max_workers.max(resources.min_workers) as usize;
+    let is_full = |worker: &WorkerName| slots_of(gang, worker).count() >= resources.slots_per_worker.max(1) as usize;
+    let has_room = workers.len() < most || !workers.iter().all(is_full);
+    let is_late = matches!(Stage::of(&job.run), Stage::Test { .. } | Stage::Finish);
+    has_room && now >= job.retry_at && (!is_late || gangs::is_short(job))
+}
+
+/// Finds slots for more processes of a gang: first beside those that it has, then on other workers. Says what is missing for a gang that
+/// cannot work without.
+///
+/// # Errors
+/// The sentence of the placement, if nothing was found.
+pub(super) fn recruit(
+    draft: &mut Draft<'_>,
+    job: &Job,
+    workers: &[WorkerSlots],
+) -> Result<Placement, placement::Blocked> {
+    let Some(gang) = job.gang() else {
+        return Ok(Placement::default());
+    };
+    let mut placement = beside(draft.state(), job, gang, workers);
+    let other = elsewhere(job, gang, workers);
+    let blocked = match other {
+        Ok(found) => {
+            placement.workers.extend(found.workers);
+            None
+        }
+        Err(blocked) => Some(blocked),
+    };
+    match blocked {
+        Some(blocked) if placement.workers.is_empty() => return Err(blocked),
+        _ => {}
+    }
+    if !placement.workers.is_empty() {
+        ask_for(draft, job, gang, &placement);
+    }
+    Ok(placement)
+}
+
+fn workers_of(gang: &Gang) -> Vec<WorkerName> {
+    let mut workers: Vec<WorkerName> = Vec::new();
+    for member in living(gang) {
+        if !workers.contains(&member.worker) {
+            workers.push(member.worker.clone());
+        }
+    }
+    workers
+}
+
+fn living(gang: &Gang) -> impl Iterator<Item = &Member> {
+    gang.everyone().filter(|member| member.state != MemberState::Exited)
+}
+
+fn slots_of<'a>(gang: &'a Gang, worker: &'a WorkerName) -> impl Iterator<Item = u32> + 'a {
+    living(gang).filter(move |member| member.worker == *worker).map(|member| member.slot)
+}
+
+fn kind_of(gang: &Gang) -> DeviceKind {
+    gang.members.first().map_or(DeviceKind::Cpu, |member| DeviceKind::of(&member.device))
+}
+
+/// Free slots on workers that have fewer ranks of the gang than the spec asks for.
+fn beside(state: &State, job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Placement {
+    let each = job.spec.resources.slots_per_worker.max(1) as usize;
+    let mut placement = Placement::default();
+    for name in workers_of(gang) {
+        let missing = each.saturating_sub(slots_of(gang, &name).count());
+        let takes_ranks = state.workers.get(&name).is_some_and(|worker| worker.takes_ranks());
+        let Some(worker) = workers.iter().find(|worker| worker.name == name && takes_ranks) else {
+            continue;
+        };
+        let free = worker.slots.iter().filter(|slot| slot.free && slot.kind == kind_of(gang));
+        let slots: Vec<u32> = free.map(|slot| slot.index).take(missing).collect();
+        if !slots.is_empty() {
+            placement.workers.push((name, slots));
+        }
+    }
+    placement
+}
+
+/// Whole workers beyond those that the gang has.
+fn elsewhere(job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Result<Placement, placement::Blocked> {
+    let resources = &job.spec.resources;
+    let present = workers_of(gang);
+    let most = resources.max_workers.max(resources.min_workers);
+    let room = most.saturating_sub(u32::try_from(present.len()).unwrap_or(u32::MAX));
+    if room == 0 {
+        return Ok(Placement::default());
+    }
+    let device = match kind_of(gang) {
+        DeviceKind::Cpu => DeviceRequest::Cpu,
+        DeviceKind::Gpu => DeviceRequest::Gpu,
+    };
+    let others = workers.iter().filter(|worker| !present.contains(&worker.name));
+    let problem = Problem {
+        request: ResourcesSpec {
+            min_workers: 1,
+            max_workers: room,
+            device,
+            ..*resources
+        },
+        workers: others.cloned().collect(),
+    };
+    placement::solve(&problem, None)
+}
+
+fn ask_for(draft: &mut Draft<'_>, job: &Job, gang: &Gang, placement: &Placement) {
+    let state = draft.state();
+    let mut recruits = Vec::new();
+    for (name, slots) in &placement.workers {
+        let Some(worker) = state.workers.get(name) else { continue };
+        let taken = u32::try_from(slots_of(gang, name).count()).unwrap_or(u32::MAX);
+        for (local_rank, &slot) in (taken..).zip(slots) {
+            let number = job.recruited + recruits.len() as u64;
+            let rank = u32::try_from(gang.members.len() + gang.recruits.len() + recruits.len()).unwrap_or(u32::MAX);
+            let device = worker.description.slots.iter().find(|known| known.index == slot);
+            recruits.push(Member {
+                rank,
+                worker: name.clone(),
+                host: worker.description.host.clone(),
+                slot,
+                device: device.map(|known| known.device.clone()).unwrap_or_default(),
+                local_rank,
+                local_world_size: local_rank + 1,
+                process: ProcessId::from(format!("{}-p{number}", job.id)),
+                state: MemberState::Starting,
+                steps_done: 0,
+            });
+        }
+    }
+    let processes: Vec<ProcessId> = recruits.iter().map(|recruit| recruit.process.clone()).collect();
+    let id: &JobId = &job.id;
+    draft.record_job(id, JobEvent::RanksRecruited {
+            generation: job.generation,
+            recruits,
+        });
+    for process in &processes {
+        super::placing::start_again(draft, process);
+    }
+}

@@ -1,0 +1,272 @@
+//! Signs of life of ranks: who is silent, who hangs, and who has learned something else than the others.
+
+use std::collections::BTreeMap;
+
+use super::draft::Draft;
+use super::gangs::Formation;
+use super::{causes, losses, members, settle};
+use crate::identifiers::{JobId, ProcessId, RankIdentity};
+use crate::note::Note;
+use crate::now::Now;
+use crate::queries;
+use crate::record::JobEvent;
+use crate::reject::Reject;
+use crate::reply::Reply;
+use crate::state::{Cause, FailureReason, Gang, Job, Member, Phase, Progress, Pulse, State, StateHash};
+
+pub(super) fn pulse(
+    draft: &mut Draft<'_>,
+    identity: &RankIdentity,
+    progress: Progress,
+    (hashes, leaving): (Vec<StateHash>, bool),
+) -> Result<Reply, Reject> {
+    let state = draft.base();
+    members::check_epoch(state, identity)?;
+    if members::wanted(state, identity).is_ok() {
+        let now = draft.now();
+        let process = identity.process.clone();
+        let is_news = leaving && !state.processes.get(&process).is_some_and(|process| process.leaving);
+        draft.note(Note::RankPulsed {
+            process: process.clone(),
+            at: now,
+            progress,
+        });
+        if is_news {
+            draft.record_job(&identity.job, JobEvent::RankLeaving { process });
+            settle(draft);
+        }
+        if !hashes.is_empty() && is_of_working_gang(state, identity) {
+            compare_states(draft, identity, hashes);
+        }
+        break_hang(draft, identity);
+    }
+    let news = queries::news(draft.state(), identity)?;
+    Ok(news.map_or(Reply::Wait, Reply::News))
+}
+
+fn is_of_working_gang(state: &State, identity: &RankIdentity) -> bool {
+    state.job(&identity.job).is_some_and(|job| {
+        matches!(job.phase, Phase::Running(_)) && job.generation == identity.generation
+    })
+}
+
+/// The loss of a rank that has sent no pulse for too long.
+pub(super) fn lose_silent(draft: &mut Draft<'_>, id: &JobId, process: &ProcessId) {
+    let now = draft.now();
+    let seconds = draft.base().settings.rank_lease as f64 / 1000.0;
+    let Some(member) = member(draft.state(), id, process) else {
+        return;
+    };
+    let message = format!(
+        "rank {} on {} gave no sign of life for {seconds} s",
+        member.rank, member.host
+    );
+    let cause = causes::primary(&member, message, now);
+    losses::lose_ranks(draft, id, std::slice::from_ref(process), cause, Formation::AFTER_LOSS);
+}
+
+fn member(state: &State, id: &JobId, process: &ProcessId) -> Option<Member> {
+    let gang = state.job(id)?.gang()?;
+    gang.everyone().find(|member| member.process == *process).cloned()
+}
+
+/// Ranks were left by their peers, and nobody has told which rank is lost: those that have been silent since are, or only the connection.
+pub(super) fn resolve_disconnection(draft: &mut Draft<'_>, id: &JobId) {
+    let now = draft.now();
+    let state = draft.state();
+    let grace = state.settings.disconnect_grace;
+    let Some(gang) = state.job(id).and_then(Job::gang) else { return };
+    let Some((witness, reason)) = gang.living().find_map(|member| Some((member, member.reason_to_leave()?))) else {
+        return;
+    };
+    let is_silent = |member: &&Member| {
+        let pulse = state.soft.pulses.get(&member.process);
+        !member.has_left() && (!state.is_connected(&member.worker) || pulse.is_none_or(|pulse| now > pulse.at + grace))
+    };
+    let silent: Vec<&Member> = gang.living().filter(is_silent).collect();
+    let (first, message) = match silent.first() {
+        Some(first) => (
+            *first,
+            format!(
+                "rank {} on {} is lost: rank {} says {reason}",
+                first.rank, first.host, witness.rank
+            ),
+        ),
+        None => (witness, format!("ranks lost their connection: rank {} says {reason}", witness.rank)),
+    };
+    let cause = causes::primary(first, message, now);
+    let lost: Vec<ProcessId> = silent.iter().map(|member| member.process.clone()).collect();
+    losses::lose_ranks(draft, id, &lost, cause, Formation::AFTER_LOSS);
+}
+
+/// Breaks a gang in which a rank waits in a collective and nothing moves.
+fn break_hang(draft: &mut Draft<'_>, identity: &RankIdentity) {
+    let now = draft.now();
+    let Some(Hang { lost, cause }) = find_hang(draft.state(), identity, now) else {
+        return;
+    };
+    losses::lose_ranks(draft, &identity.job, &lost, cause, Formation::AFTER_LOSS);
+    settle(draft);
+}
+
+struct Hang {
+    /// The laggards; empty if all ranks wait in the same operation.
+    lost: Vec<ProcessId>,
+    cause: Cause,
+}
+
+fn find_hang(state: &State, identity: &RankIdentity, now: Now) -> Option<Hang> {
+    let job = state.job(&identity.job)?;
+    let Phase::Running(running) = &job.phase else {
+        return None;
+    };
+    let timeout = state.settings.hang_timeout;
+    let pulse_of = |process: &ProcessId| {
+        let pulse = state.soft.pulses.get(process)?;
+        (pulse.progress.generation == job.generation).then_some(pulse)
+    };
+    let stands_still = |pulse: &Pulse| now >= pulse.since + timeout;
+    let waiting = pulse_of(&identity.process).filter(|pulse| !pulse.progress.operation.is_empty() && stands_still(pulse))?;
+    let peers: Vec<(&Member, &Pulse)> = running
+        .gang
+        .living()
+        .filter_map(|member| Some((member, pulse_of(&member.process)?)))
+        .collect();
+    let furthest = peers.iter().map(|(_, pulse)| pulse.progress.sequence).max()?;
+    let is_behind = |pulse: &Pulse| pulse.progress.operation.is_empty() || pulse.progress.sequence < furthest;
+    let behind: Vec<&(&Member, &Pulse)> = peers.iter().filter(|(_, pulse)| is_behind(pulse)).collect();
+    // Somebody is late and still works: that is slow, and no hang.
+    if behind.iter().any(|(_, pulse)| !stands_still(pulse)) {
+        return None;
+    }
+    let seconds = timeout as f64 / 1000.0;
+    let progress = &waiting.progress;
+    let where_at = format!("{} #{} of step {}", progress.operation, furthest, progress.steps_done);
+    let own = running.gang.member(&identity.process)?;
+    let (first, message) = match behind.first() {
+        Some((laggard, pulse)) => (
+            *laggard,
+            format!(
+                "rank {} on {} hangs: it has not moved for {seconds} s while {} (step {}, {} collective operations begun), and rank {} waits \
+                 for it in {where_at}",
+                laggard.rank,
+                laggard.host,
+                pulse.progress.activity,
+                pulse.progress.steps_done,
+                pulse.progress.sequence,
+                own.rank,
+            ),
+        ),
+        None if peers.iter().all(|(_, pulse)| stands_still(pulse)) => (
+            own,
+            format!("all ranks hang: each has waited in {where_at} for {seconds} s"),
+        ),
+        None => return None,
+    };
+    Some(Hang {
+        lost: behind.iter().map(|(member, _)| member.process.clone()).collect(),
+        cause: causes::primary(first, message, now),
+    })
+}
+
+/// Compares what all ranks have learned after the same step.
+fn compare_states(draft: &mut Draft<'_>, identity: &RankIdentity, hashes: Vec<StateHash>) {
+    let mut steps: Vec<u64> = Vec::new();
+    for hash in hashes {
+        steps.push(hash.steps_done);
+        draft.note(Note::StateHashed {
+            job: identity.job.clone(),
+            process: identity.process.clone(),
+            hash,
+        });
+    }
+    for step in steps {
+        let state = draft.state();
+        let Some(gang) = state.job(&identity.job).and_then(Job::gang) else {
+            return;
+        };
+        let Some(known) = state.soft.state_hashes.get(&identity.job).and_then(|steps| steps.get(&step)) else {
+            continue;
+        };
+        if !gang.living().all(|member| known.contains_key(&member.process)) {
+            continue;
+        }
+        let verdict = odd_ones(gang, known);
+        draft.note(Note::StatesCompared {
+            job: identity.job.clone(),
+            steps_done: step,
+        });
+        if let Some((lost, names)) = verdict {
+            suspect_hardware(draft, &identity.job, step, (lost, names));
+            return;
+        }
+    }
+}
+
+/// Ranks whose hash is not that of the majority; without a majority nobody in particular, but all are named.
+fn odd_ones(gang: &Gang, known: &BTreeMap<ProcessId, String>) -> Option<(Vec<Member>, Vec<Member>)> {
+    let mut groups: BTreeMap<&str, Vec<&Member>> = BTreeMap::new();
+    for member in gang.living() {
+        if let Some(hash) = known.get(&member.process) {
+            groups.entry(hash).or_default().push(member);
+        }
+    }
+    if groups.len() < 2 {
+        return None;
+    }
+    let largest = groups.values().map(Vec::len).max()?;
+    let members = |keep: &dyn Fn(usize) -> bool| -> Vec<Member> {
+        let chosen = groups.values().filter(|group| keep(group.len()));
+        chosen.flatten().map(|member| (*member).clone()).collect()
+    };
+    let has_majority = largest * 2 > gang.living().count();
+    match has_majority {
+        true => {
+            let odd = members(&|size| size < largest);
+            Some((odd.clone(), odd))
+        }
+        false => Some((Vec::new(), members(&|_| true))),
+    }
+}
+
+fn suspect_hardware(draft: &mut Draft<'_>, id: &JobId, step: u64, (lost, named): (Vec<Member>, Vec<Member>)) {
+    let now = draft.now();
+    let Some(first) = named.first() else { return };
+    let names: Vec<String> = named
+        .iter()
+        .map(|member| format!("rank {} on {}", member.rank, member.host))
+        .collect();
+    let message = match lost.is_empty() {
+        true => format!(
+            "{} have trained different states up to step {step}, and there is no majority to tell which is right; hardware or drivers \
+             are suspected",
+            names.join(" and ")
+        ),
+        false => format!(
+            "{} has another trained state than the other ranks at step {step}; its hardware or driver is suspected",
+            names.join(" and ")
+        ),
+    };
+    let mut cause = causes::primary(first, message, now);
+    cause.failure.reason = FailureReason::HardwareSuspected;
+    let lost: Vec<ProcessId> = lost.into_iter().map(|member| member.process).collect();
+    losses::lose_ranks(draft, id, &lost, cause, Formation::REWIND);
+    settle(draft);
+}
+
+/// When a rank that gives no further sign of life counts as lost; one that has never called has longer.
+pub(super) fn lease_end(state: &State, job: &Job, member: &Member) -> Option<Now> {
+    let begun = |at: Now| at.max(state.soft.started_at);
+    if let Some(pulse) = state.soft.pulses.get(&member.process) {
+        return Some(pulse.at + state.settings.rank_lease);
+    }
+    match &job.phase {
+        Phase::Running(running) if running.gang.member(&member.process).is_some() => {
+            Some(begun(running.since) + state.settings.rank_lease)
+        }
+        _ => {
+            let process = state.processes.get(&member.process)?;
+            Some(begun(process.asked_at) + state.settings.start_timeout)
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Back to an earlier state: when the numbers broke, and when a checkpoint turns out to be unreadable.
+
+use super::draft::Draft;
+use super::gangs::{self, Formation};
+use super::members::working;
+use super::{losses, settle};
+use crate::identifiers::RankIdentity;
+use crate::record::JobEvent;
+use crate::reject::Reject;
+use crate::reply::Reply;
+use crate::selection;
+use crate::state::{Failure, FailureReason, Job};
+
+/// The ranks saw steps that are not finite: once, they go back to the newest checkpoint.
+pub(super) fn request_rollback(
+    draft: &mut Draft<'_>,
+    identity: &RankIdentity,
+    reason: String,
+) -> Result<Reply, Reject> {
+    let caller = working(draft.base(), identity)?;
+    let id = caller.job.id.clone();
+    if caller.job.run.rollbacks == 0 {
+        let rank = caller.member.rank;
+        draft.record_job(&id, JobEvent::RollbackRequested { rank, reason });
+        gangs::form_again(draft, &id, Formation::REWIND);
+        settle(draft);
+        return Ok(Reply::Done);
+    }
+    let failure = Failure {
+        reason: FailureReason::NumericalError,
+        message: format!("{reason}; the ranks had gone back to a checkpoint before, which did not help"),
+        rank: Some(caller.member.rank),
+        host: caller.member.host.clone(),
+        last_log_lines: Vec::new(),
+    };
+    losses::fail_job(draft, &id, failure.clone());
+    settle(draft);
+    Ok(Reply::JobFailed(failure))
+}
+
+/// A committed checkpoint cannot be read: the one before counts. A job never begins at step 0 because of it.
+pub(super) fn reject_checkpoint(
+    draft: &mut Draft<'_>,
+    identity: &RankIdentity,
+    sha256: String,
+    reason: String,
+) -> Result<Reply, Reject> {
+    let caller = working(draft.base(), identity)?;
+    let (job, id) = (caller.job, caller.job.id.clone());
+    let Some(rejected) = job.run.checkpoints.iter().find(|known| known.sha256 == sha256) else {
+        // Another rank was faster.
+        return Ok(Reply::Done);
+    };
+    let is_last = job.run.checkpoints.len() == 1;
+    let after = rejected.steps_done;
+    let best_epoch = best_of_the_rest(job, &sha256);
+    let needs_best = job.run.training_end.is_some();
+    draft.record_job(
+        &id,
+        JobEvent::CheckpointRejected {
+            sha256,
+            reason: reason.clone(),
+            best_epoch,
+        },
+    );
+    if is_last || (needs_best && best_epoch.is_none()) {
+        let failure = Failure {
+            reason: FailureReason::InternalError,
+            message: format!(
+                "the checkpoint after step {after} cannot be read ({reason}), and no other one is left; the job does not begin anew by itself"
+            ),
+            rank: Some(caller.member.rank),
+            host: caller.member.host.clone(),
+            last_log_lines: Vec::new(),
+        };
+        losses::fail_job(draft, &id, failure.clone());
+        settle(draft);
+        return Ok(Reply::JobFailed(failure));
+    }
+    gangs::form_again(draft, &id, Formation::AFTER_LOSS);
+    settle(draft);
+    Ok(Reply::Done)
+}
+
+/// The best epoch among those whose checkpoints are left.
+fn best_of_the_rest(job: &Job, sha256: &str) -> Option<u32> {
+    let left: Vec<u32> = job
+        .run
+        .checkpoints
+        .iter()
+        .filter(|checkpoint| checkpoint.sha256 != sha256 && checkpoint.ends_epoch)
+        .filter_map(|checkpoint| checkpoint.epochs_done.checked_sub(1))
+        .collect();
+    selection::best_among(&job.run, job.spec.training.best_metric, &left)
+}
