@@ -14,6 +14,8 @@ pub struct Problem {
     pub request: ResourcesSpec,
     /// Workers that are there, by name.
     pub workers: Vec<WorkerSlots>,
+    /// Whether the gang has workers already, and these are others.
+    pub in_addition: bool,
 }
 
 /// One worker's slots.
@@ -141,12 +143,15 @@ fn blocked(problem: &Problem, kind: DeviceKind, ready: usize) -> Blocked {
         .count();
     let (each, has) = if slots == 1 { ("slot", "one") } else { ("slots", "them") };
     let wanted = match workers {
+        1 if problem.in_addition => format!("needs one more worker with {slots} free {kind} {each}"),
         1 => format!("needs 1 worker with {slots} free {kind} {each}"),
         _ => format!("needs {workers} workers with {slots} free {kind} {each} each"),
     };
     let verb = if ready == 1 { "has" } else { "have" };
     let found = match problem.workers.len() {
+        0 if problem.in_addition => "no other worker is attached".to_owned(),
         0 => "no worker is attached".to_owned(),
+        others if problem.in_addition => format!("{ready} of {others} other workers {verb} {has}"),
         attached => format!("{ready} of {attached} attached workers {verb} {has}"),
     };
     let busy = match large_enough - ready {

@@ -34,7 +34,8 @@ pub use settings::Settings;
 pub use soft::{Leases, Progress, Pulse, Soft, StateHash};
 pub use status::{Condition, ConditionKind, ConditionStatus, Summary};
 pub use worker::{
-    Availability, DeviceKind, LivingProcess, LossReason, Presence, Process, Slot, StopRequest, Worker, WorkerDescription,
+    Availability, DeviceKind, LivingProcess, LossReason, Presence, Process, Slot, StopRequest, Worker,
+    WorkerDescription,
 };
 
 use crate::identifiers::{JobId, ProcessId, WorkerName};

@@ -25,13 +25,26 @@ pub(super) async fn pulse(context: &Context, request: proto::PulseRequest) -> Re
     let identity = identity(request.identity)?;
     if request.state_hashes.len() > MOST_HASHES {
         let found = request.state_hashes.len();
-        return Err(invalid("state_hashes", format!("expected at most {MOST_HASHES}, found {found}")));
+        return Err(invalid(
+            "state_hashes",
+            format!("expected at most {MOST_HASHES}, found {found}"),
+        ));
     }
     let texts = [("activity", &request.activity), ("operation", &request.operation)];
-    let hashes = request.state_hashes.iter().map(|hash| ("state_hashes.hash", &hash.hash));
-    if let Some((field, text)) = texts.into_iter().chain(hashes).find(|(_, text)| text.len() > LONGEST_TEXT) {
+    let hashes = request
+        .state_hashes
+        .iter()
+        .map(|hash| ("state_hashes.hash", &hash.hash));
+    if let Some((field, text)) = texts
+        .into_iter()
+        .chain(hashes)
+        .find(|(_, text)| text.len() > LONGEST_TEXT)
+    {
         let found = text.len();
-        return Err(invalid(field, format!("expected at most {LONGEST_TEXT} bytes, found {found}")));
+        return Err(invalid(
+            field,
+            format!("expected at most {LONGEST_TEXT} bytes, found {found}"),
+        ));
     }
     let input = Input::RankPulsed {
         identity: identity.clone(),
@@ -66,8 +79,13 @@ pub(super) async fn pulse(context: &Context, request: proto::PulseRequest) -> Re
             other => Err(unexpected(&other)),
         },
         Err(_) => {
-            let latest = context.engine.ask(move |state| queries::latest(state, &identity)).await?;
-            Ok(news_to_wire(latest.map_err(|reject| super::refusal::rejected(&reject))?))
+            let latest = context
+                .engine
+                .ask(move |state| queries::latest(state, &identity))
+                .await?;
+            Ok(news_to_wire(
+                latest.map_err(|reject| super::refusal::rejected(&reject))?,
+            ))
         }
     }
 }

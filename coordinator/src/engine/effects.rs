@@ -54,7 +54,11 @@ impl Hands {
         match effect {
             Effect::StartRank(start) => {
                 let worker = start.worker.clone();
-                self.command(&worker, state, Command::StartRank(start_rank(start, state.coordinator_epoch)));
+                self.command(
+                    &worker,
+                    state,
+                    Command::StartRank(start_rank(start, state.coordinator_epoch)),
+                );
             }
             Effect::StopRank { worker, process, grace } => {
                 let grace_ms = u32::try_from(grace).unwrap_or(u32::MAX);

@@ -30,7 +30,9 @@ pub struct Origins {
 impl Origins {
     /// Remembers the processes that a record names.
     pub fn learn(&self, record: &Record) {
-        let Event::Job { job, event } = &record.event else { return };
+        let Event::Job { job, event } = &record.event else {
+            return;
+        };
         let (generation, members) = match event {
             JobEvent::GangFormed {
                 generation, members, ..

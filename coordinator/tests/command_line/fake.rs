@@ -271,6 +271,11 @@ impl JobService for Service {
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
 
+    async fn drain_worker(&self, request: Request<DrainWorkerRequest>) -> Result<Response<Worker>, Status> {
+        let name = request.into_inner().name;
+        Err(Status::not_found(format!("worker {name} does not exist")))
+    }
+
     async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Result<Response<ListWorkersResponse>, Status> {
         Ok(Response::new(ListWorkersResponse {
             workers: self.books().workers.clone(),

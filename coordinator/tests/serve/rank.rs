@@ -77,7 +77,8 @@ impl Rank {
         let identity = proto::RankIdentity {
             job: start.job.clone(),
             process_id: start.process_id.clone(),
-            generation: start.generation,
+            generation: 0,
+            coordinator_epoch: 0,
         };
         Self {
             service: server.ranks(),
@@ -101,15 +102,32 @@ impl Rank {
             identity: self.me(),
             ring_address: format!("127.0.0.1:{}", 9000 + self.rank),
             device: "cpu".to_owned(),
+            steps_done: self.steps,
+            reason: String::new(),
         };
-        Ok(self.service.join(request).await?.into_inner())
+        let world = self.service.join(request).await?.into_inner();
+        self.rank = world.rank;
+        self.identity.generation = world.generation;
+        self.identity.coordinator_epoch = world.coordinator_epoch;
+        Ok(world)
+    }
+
+    /// A sign of life; answers when there is news, or after a while.
+    pub(crate) async fn pulse(&mut self) -> Result<proto::PulseResponse, Status> {
+        let request = proto::PulseRequest {
+            identity: self.me(),
+            activity: "training".to_owned(),
+            steps_done: self.steps,
+            ..Default::default()
+        };
+        Ok(self.service.pulse(request).await?.into_inner())
     }
 
     /// Join, index, load: all that comes before the first directive.
     pub(crate) async fn begin(&mut self) -> proto::Directive {
         let world = self.join().await.unwrap();
         assert_eq!(world.rank, self.rank);
-        self.steps = world.resume.map_or(0, |checkpoint| checkpoint.steps_done);
+        self.steps = world.steps_done;
         let registered = proto::RegisterDatasetRequest {
             identity: self.me(),
             dataset: Some(dataset()),
@@ -319,6 +337,8 @@ pub(crate) fn made_up_step(step: u64, epoch: u32) -> proto::Step {
         samples: if step % 3 == 2 { 8 } else { 16 },
         gradient_norm: 0.5,
         skipped: false,
+        first_position: 16 * (step % 3),
+        end_position: (16 * (step % 3) + 16).min(40),
         timing: Some(proto::StepTiming {
             data_seconds: 0.001,
             compute_seconds: 0.1,

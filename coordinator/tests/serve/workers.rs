@@ -107,14 +107,10 @@ async fn a_lost_rank_raises_the_generation_and_what_it_still_sends_has_no_effect
     let _ = tokio::join!(zero.begin(), one.begin());
 
     agent.exited(&starts[1].process_id, 139).await;
-    let stop = agent.stop_rank().await;
-    assert_eq!(stop.process_id, starts[0].process_id);
-    agent.exited(&starts[0].process_id, 12).await;
-    let again = [agent.start_rank().await, agent.start_rank().await];
-    assert_eq!(
-        again.each_ref().map(|start| (start.rank, start.generation)),
-        [(0, 2), (1, 2)]
-    );
+    let recruit = agent.start_rank().await;
+    assert_eq!((recruit.rank, recruit.world_size, recruit.slot), (1, 2, starts[1].slot));
+    let news = zero.pulse().await.unwrap();
+    assert_eq!((news.generation, news.at_step_boundary), (2, false));
 
     let refused = zero
         .lease(&proto::Pass {
@@ -152,10 +148,15 @@ async fn a_lost_rank_raises_the_generation_and_what_it_still_sends_has_no_effect
         .unwrap();
     assert!(left.into_inner().artifacts.is_empty());
 
-    let mut new = Rank::new(&server, &again[0]);
-    let mut other = Rank::new(&server, &again[1]);
-    let (first, _) = tokio::join!(new.begin(), other.begin());
-    assert!(first.next.is_some());
+    // the same process goes on alone, and takes the new one in when that is ready
+    let world = zero.join().await.unwrap();
+    assert_eq!((world.generation, world.ring_addresses.len()), (2, 1));
+    let mut new = Rank::new(&server, &recruit);
+    let coming = tokio::spawn(async move { new.begin().await });
+    while zero.pulse().await.unwrap().generation == 2 {}
+    let world = zero.join().await.unwrap();
+    assert_eq!((world.generation, world.ring_addresses.len()), (3, 2));
+    assert!(coming.await.unwrap().next.is_some());
     server.stop().await.unwrap();
 }
 

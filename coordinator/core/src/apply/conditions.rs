@@ -44,7 +44,10 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
         JobEvent::RestartScheduled { cause, .. } => {
             let (reason, why) = match cause {
                 Some(cause) => ("RankLost", cause.failure.message.clone()),
-                None => ("Preempted", "all its ranks have left their workers on purpose".to_owned()),
+                None => (
+                    "Preempted",
+                    "all its ranks have left their workers on purpose".to_owned(),
+                ),
             };
             let message = format!("is to be formed again: {why}");
             set(job, at, Queued, true, ("Restarting", message.clone()));
@@ -61,7 +64,7 @@ fn rendezvous(job: &Job) -> (&'static str, String) {
     match lost.filter(|loss| loss.generation.next() == job.generation) {
         Some(loss) => (
             "Rendezvous",
-            format!("waits for the ranks that are left to join: {}", loss.cause.failure.message),
+            format!("waits for its ranks to join: {}", loss.cause.failure.message),
         ),
         None => ("Rendezvous", "waits for its ranks to join".to_owned()),
     }
@@ -73,7 +76,10 @@ fn whence(job: &Job, origin: &Origin) -> String {
     match origin {
         Origin::Initial if newest.is_some_and(|range| range.generation == job.generation) => {
             let again = newest.map_or(0, |range| range.to - range.from);
-            format!("; begins anew at step 0, because no checkpoint was stored yet: {} are computed again", counted_steps(again))
+            format!(
+                "; begins anew at step 0, because no checkpoint was stored yet: {} are computed again",
+                counted_steps(again)
+            )
         }
         Origin::Checkpoint(checkpoint) => format!("; goes on from the checkpoint after step {}", checkpoint.steps_done),
         Origin::Initial | Origin::Rank(_) | Origin::Unneeded => String::new(),

@@ -39,7 +39,7 @@ pub(super) fn apply(state: &mut State, id: &JobId, event: &JobEvent, at: Now) {
     change_run(job, event, at);
     change_ledger(job, event, at);
     conditions::change(job, event, at);
-    change_soft(soft, processes, job, event);
+    change_soft((soft, processes), job, event, at);
 }
 
 fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, request: Option<&RequestId>, at: Now) {
@@ -421,15 +421,20 @@ fn change_ledger(job: &mut Job, event: &JobEvent, at: Now) {
 }
 
 fn reject_checkpoint(run: &mut Run, sha256: &str, reason: String, (best_epoch, at): (Option<u32>, Now)) {
-    let Some(position) = run.checkpoints.iter().position(|checkpoint| checkpoint.sha256 == sha256) else {
+    let Some(position) = run
+        .checkpoints
+        .iter()
+        .position(|checkpoint| checkpoint.sha256 == sha256)
+    else {
         return;
     };
     let checkpoint = run.checkpoints.remove(position);
-    run.rejected_checkpoints.push(RejectedCheckpoint { checkpoint, reason, at });
+    run.rejected_checkpoints
+        .push(RejectedCheckpoint { checkpoint, reason, at });
     run.best_epoch = best_epoch;
 }
 
-fn change_soft(soft: &mut Soft, processes: &BTreeMap<ProcessId, Process>, job: &Job, event: &JobEvent) {
+fn change_soft((soft, processes): (&mut Soft, &BTreeMap<ProcessId, Process>), job: &Job, event: &JobEvent, at: Now) {
     match event {
         JobEvent::GangFormed { .. } => {
             soft.waiting.remove(&job.id);
@@ -437,7 +442,11 @@ fn change_soft(soft: &mut Soft, processes: &BTreeMap<ProcessId, Process>, job: &
             soft.state_hashes.remove(&job.id);
         }
         JobEvent::RanksLost { retry_at, .. } => {
-            soft.retries.insert(job.id.clone(), *retry_at);
+            if *retry_at > at {
+                soft.retries.insert(job.id.clone(), *retry_at);
+            } else {
+                soft.retries.remove(&job.id);
+            }
         }
         JobEvent::EvaluationCompleted { split, epoch, .. } => {
             soft.shard_leases.remove(&(

@@ -1,7 +1,4 @@
-//! What the end of a rank says: nothing, that others were gone, that the rank itself was lost, or that no restart helps.
-//!
-//! When one rank dies, the others fail in its wake, and their reports may arrive first. So a rank that blames its peers
-//! (`NodeFailures`) never explains a loss that has a better explanation.
+//! What the end of a rank says: nothing, that the rank was lost, or that no restart helps.
 
 use crate::now::Now;
 use crate::state::{Cause, Ending, Failure, FailureReason, Member, RankExit, Standing, StopRequest};
@@ -81,7 +78,6 @@ fn classify(end: &End<'_>) -> (Standing, FailureReason) {
         (Ending::Exited(NUMERICAL_ERROR), _) => (Standing::Fatal, NumericalError),
         (_, Some(reason @ (Misconfigured | BadData | NumericalError))) => (Standing::Fatal, reason),
         (Ending::Killed(SIGKILL), None) if end.exit.out_of_memory => (Standing::Primary, OutOfMemory),
-        (_, Some(NodeFailures)) => (Standing::Consequence, NodeFailures),
         (_, Some(reason)) => (Standing::Primary, reason),
         (_, None) => (Standing::Primary, NodeFailures),
     }

@@ -17,7 +17,11 @@ pub(super) fn drain(draft: &mut Draft<'_>, worker: &WorkerName, undo: bool) -> R
     change(
         draft,
         worker,
-        if undo { Availability::Ready } else { Availability::Drained },
+        if undo {
+            Availability::Ready
+        } else {
+            Availability::Drained
+        },
     );
     Ok(Reply::Done)
 }

@@ -74,7 +74,9 @@ fn next_move(state: &State, id: &JobId) -> Option<Move> {
     }
     match &job.phase {
         Phase::Running(_) => {
-            let all_left = gang.living().all(|member| matches!(member.state, MemberState::Left { .. }));
+            let all_left = gang
+                .living()
+                .all(|member| matches!(member.state, MemberState::Left { .. }));
             all_left.then_some(Move::FormAgain(Formation::AFTER_LOSS))
         }
         Phase::Starting(_) => {
@@ -115,7 +117,12 @@ fn someone_leaves_others(state: &State, gang: &Gang) -> bool {
 pub(super) fn let_go(draft: &mut Draft<'_>, id: &JobId, gone: &[ProcessId]) {
     let grace = 0;
     for process in gone {
-        draft.record_job(id, JobEvent::RankReleased { process: process.clone() });
+        draft.record_job(
+            id,
+            JobEvent::RankReleased {
+                process: process.clone(),
+            },
+        );
         super::losses::stop_process(draft, process, grace);
     }
 }
@@ -200,9 +207,14 @@ pub(super) fn ranked(mut members: Vec<Member>) -> Vec<Member> {
 }
 
 fn complete(draft: &mut Draft<'_>, id: &JobId) {
-    let Some(job) = draft.state().jobs.get(id).cloned() else { return };
+    let Some(job) = draft.state().jobs.get(id).cloned() else {
+        return;
+    };
     let Some(gang) = job.gang() else { return };
-    let kind = gang.members.first().map_or(DeviceKind::Cpu, |first| DeviceKind::of(&first.device));
+    let kind = gang
+        .members
+        .first()
+        .map_or(DeviceKind::Cpu, |first| DeviceKind::of(&first.device));
     let collective = CollectiveKind::choose(gang.members.len(), kind);
     let (origin, steps_done) = origin(&job, gang);
     let (steps_kept, epochs_kept) = match origin {
@@ -235,7 +247,12 @@ fn origin(job: &Job, gang: &Gang) -> (Origin, u64) {
     }
     let newest = job.run.resume();
     let stored = newest.map_or(0, |checkpoint| checkpoint.steps_done);
-    let ahead = gang.members.iter().map(|member| member.steps_done).max().unwrap_or_default();
+    let ahead = gang
+        .members
+        .iter()
+        .map(|member| member.steps_done)
+        .max()
+        .unwrap_or_default();
     if !gang.rewind && ahead > 0 && ahead >= stored {
         let root = gang.members.iter().find(|member| member.steps_done == ahead);
         return (Origin::Rank(root.map_or(0, |root| root.rank)), ahead);

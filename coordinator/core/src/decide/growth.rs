@@ -11,7 +11,7 @@ use crate::placement::{self, Placement, Problem, WorkerSlots};
 use crate::record::JobEvent;
 use crate::spec::{DeviceRequest, ResourcesSpec};
 use crate::stage::Stage;
-use crate::state::{DeviceKind, Gang, Job, Member, MemberState, State};
+use crate::state::{DeviceKind, Gang, Job, Member, MemberState, Phase, State};
 
 /// Whether a gang could use more processes now.
 pub(super) fn is_wanted(job: &Job, now: Now) -> bool {
@@ -21,8 +21,10 @@ pub(super) fn is_wanted(job: &Job, now: Now) -> bool {
     let most = resources.max_workers.max(resources.min_workers) as usize;
     let is_full = |worker: &WorkerName| slots_of(gang, worker).count() >= resources.slots_per_worker.max(1) as usize;
     let has_room = workers.len() < most || !workers.iter().all(is_full);
+    // At the end a gang that works is left alone.
     let is_late = matches!(Stage::of(&job.run), Stage::Test { .. } | Stage::Finish);
-    has_room && now >= job.retry_at && (!is_late || gangs::is_short(job))
+    let is_settled = matches!(job.phase, Phase::Running(_)) || !gangs::is_short(job);
+    has_room && now >= job.retry_at && !(is_late && is_settled)
 }
 
 /// Finds slots for more processes of a gang: first beside those that it has, then on other workers. Says what is missing for a gang that
@@ -72,11 +74,15 @@ fn living(gang: &Gang) -> impl Iterator<Item = &Member> {
 }
 
 fn slots_of<'a>(gang: &'a Gang, worker: &'a WorkerName) -> impl Iterator<Item = u32> + 'a {
-    living(gang).filter(move |member| member.worker == *worker).map(|member| member.slot)
+    living(gang)
+        .filter(move |member| member.worker == *worker)
+        .map(|member| member.slot)
 }
 
 fn kind_of(gang: &Gang) -> DeviceKind {
-    gang.members.first().map_or(DeviceKind::Cpu, |member| DeviceKind::of(&member.device))
+    gang.members
+        .first()
+        .map_or(DeviceKind::Cpu, |member| DeviceKind::of(&member.device))
 }
 
 /// Free slots on workers that have fewer ranks of the gang than the spec asks for.
@@ -89,7 +95,10 @@ fn beside(state: &State, job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Pla
         let Some(worker) = workers.iter().find(|worker| worker.name == name && takes_ranks) else {
             continue;
         };
-        let free = worker.slots.iter().filter(|slot| slot.free && slot.kind == kind_of(gang));
+        let free = worker
+            .slots
+            .iter()
+            .filter(|slot| slot.free && slot.kind == kind_of(gang));
         let slots: Vec<u32> = free.map(|slot| slot.index).take(missing).collect();
         if !slots.is_empty() {
             placement.workers.push((name, slots));
@@ -120,6 +129,7 @@ fn elsewhere(job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Result<Placemen
             ..*resources
         },
         workers: others.cloned().collect(),
+        in_addition: true,
     };
     placement::solve(&problem, None)
 }
@@ -128,7 +138,9 @@ fn ask_for(draft: &mut Draft<'_>, job: &Job, gang: &Gang, placement: &Placement)
     let state = draft.state();
     let mut recruits = Vec::new();
     for (name, slots) in &placement.workers {
-        let Some(worker) = state.workers.get(name) else { continue };
+        let Some(worker) = state.workers.get(name) else {
+            continue;
+        };
         let taken = u32::try_from(slots_of(gang, name).count()).unwrap_or(u32::MAX);
         for (local_rank, &slot) in (taken..).zip(slots) {
             let number = job.recruited + recruits.len() as u64;
@@ -150,10 +162,13 @@ fn ask_for(draft: &mut Draft<'_>, job: &Job, gang: &Gang, placement: &Placement)
     }
     let processes: Vec<ProcessId> = recruits.iter().map(|recruit| recruit.process.clone()).collect();
     let id: &JobId = &job.id;
-    draft.record_job(id, JobEvent::RanksRecruited {
+    draft.record_job(
+        id,
+        JobEvent::RanksRecruited {
             generation: job.generation,
             recruits,
-        });
+        },
+    );
     for process in &processes {
         super::placing::start_again(draft, process);
     }

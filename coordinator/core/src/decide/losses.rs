@@ -228,7 +228,11 @@ fn set_worker_aside(draft: &mut Draft<'_>, lost: &ProcessId) {
         failure_window: window,
         ..
     } = state.settings;
-    let Some(worker) = state.processes.get(lost).and_then(|process| state.workers.get(&process.worker)) else {
+    let Some(worker) = state
+        .processes
+        .get(lost)
+        .and_then(|process| state.workers.get(&process.worker))
+    else {
         return;
     };
     let recent = worker.failures.iter().filter(|at| **at + window > now).count();

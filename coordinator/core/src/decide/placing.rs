@@ -20,8 +20,12 @@ use crate::state::{DeviceKind, Job, Member, MemberState, Pass, Phase, State};
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
 pub(super) fn settle(draft: &mut Draft<'_>) {
     let now = draft.now();
-    let waiting = jobs(draft.state(), |job| waits(job, now) || (gangs::is_short(job) && growth::is_wanted(job, now)));
-    let growing = jobs(draft.state(), |job| !gangs::is_short(job) && growth::is_wanted(job, now));
+    let waiting = jobs(draft.state(), |job| {
+        waits(job, now) || (gangs::is_short(job) && growth::is_wanted(job, now))
+    });
+    let growing = jobs(draft.state(), |job| {
+        !gangs::is_short(job) && growth::is_wanted(job, now)
+    });
     if waiting.is_empty() && growing.is_empty() {
         return;
     }
@@ -80,7 +84,11 @@ impl Queue {
             Some((_, blocked)) => Err(blocked.clone()),
             None => {
                 let workers = std::mem::take(&mut self.workers);
-                let problem = Problem { request, workers };
+                let problem = Problem {
+                    request,
+                    workers,
+                    in_addition: false,
+                };
                 let answer = placement::solve(&problem, previous(job).as_ref());
                 self.workers = problem.workers;
                 answer
@@ -111,7 +119,10 @@ impl Queue {
 
     /// What a gang could use; nobody waits for it.
     fn grow(&mut self, draft: &mut Draft<'_>, job: &Job) {
-        if self.ahead.contains_key(&placement::kind(job.spec.resources.device, &self.workers)) {
+        if self
+            .ahead
+            .contains_key(&placement::kind(job.spec.resources.device, &self.workers))
+        {
             return;
         }
         if let Ok(placement) = growth::recruit(draft, job, &self.workers) {
@@ -121,7 +132,8 @@ impl Queue {
 
     fn refuse(&mut self, draft: &mut Draft<'_>, job: &Job, blocked: &Blocked) {
         if blocked.enough_in_all {
-            self.ahead.insert(blocked.kind, (job.id.clone(), blocked.reason.clone()));
+            self.ahead
+                .insert(blocked.kind, (job.id.clone(), blocked.reason.clone()));
         }
         wait(draft, &job.id, blocked.reason.clone());
     }
@@ -145,7 +157,12 @@ fn waits(job: &Job, now: Now) -> bool {
 
 /// Jobs in the order of submission.
 fn jobs(state: &State, is_meant: impl Fn(&Job) -> bool) -> Vec<JobId> {
-    let mut jobs: Vec<&Job> = state.jobs.values().map(|job| job.as_ref()).filter(|job| is_meant(job)).collect();
+    let mut jobs: Vec<&Job> = state
+        .jobs
+        .values()
+        .map(|job| job.as_ref())
+        .filter(|job| is_meant(job))
+        .collect();
     jobs.sort_by_key(|job| job.sequence);
     jobs.into_iter().map(|job| job.id.clone()).collect()
 }
@@ -276,7 +293,7 @@ pub(super) fn start_again(draft: &mut Draft<'_>, id: &ProcessId) {
         job: process.job.clone(),
         generation: process.generation,
         rank: member.rank,
-        world_size: u32::try_from(gang.members.len()).unwrap_or(u32::MAX),
+        world_size: u32::try_from(gang.living().count() + gang.recruits.len()).unwrap_or(u32::MAX),
         local_rank: member.local_rank,
         local_world_size: member.local_world_size,
         slot: member.slot,

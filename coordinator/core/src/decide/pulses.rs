@@ -45,22 +45,25 @@ pub(super) fn pulse(
 }
 
 fn is_of_working_gang(state: &State, identity: &RankIdentity) -> bool {
-    state.job(&identity.job).is_some_and(|job| {
-        matches!(job.phase, Phase::Running(_)) && job.generation == identity.generation
-    })
+    state
+        .job(&identity.job)
+        .is_some_and(|job| matches!(job.phase, Phase::Running(_)) && job.generation == identity.generation)
 }
 
 /// The loss of a rank that has sent no pulse for too long.
 pub(super) fn lose_silent(draft: &mut Draft<'_>, id: &JobId, process: &ProcessId) {
     let now = draft.now();
-    let seconds = draft.base().settings.rank_lease as f64 / 1000.0;
-    let Some(member) = member(draft.state(), id, process) else {
+    let state = draft.state();
+    let settings = &state.settings;
+    let is_settled = matches!(state.job(id).map(|job| &job.phase), Some(Phase::Running(_)));
+    let what = match is_settled || state.soft.pulses.contains_key(process) {
+        true => format!("gave no sign of life for {} s", settings.rank_lease as f64 / 1000.0),
+        false => format!("did not call within {} s", settings.start_timeout as f64 / 1000.0),
+    };
+    let Some(member) = member(state, id, process) else {
         return;
     };
-    let message = format!(
-        "rank {} on {} gave no sign of life for {seconds} s",
-        member.rank, member.host
-    );
+    let message = format!("rank {} on {} {what}", member.rank, member.host);
     let cause = causes::primary(&member, message, now);
     losses::lose_ranks(draft, id, std::slice::from_ref(process), cause, Formation::AFTER_LOSS);
 }
@@ -75,8 +78,13 @@ pub(super) fn resolve_disconnection(draft: &mut Draft<'_>, id: &JobId) {
     let now = draft.now();
     let state = draft.state();
     let grace = state.settings.disconnect_grace;
-    let Some(gang) = state.job(id).and_then(Job::gang) else { return };
-    let Some((witness, reason)) = gang.living().find_map(|member| Some((member, member.reason_to_leave()?))) else {
+    let Some(gang) = state.job(id).and_then(Job::gang) else {
+        return;
+    };
+    let Some((witness, reason)) = gang
+        .living()
+        .find_map(|member| Some((member, member.reason_to_leave()?)))
+    else {
         return;
     };
     let is_silent = |member: &&Member| {
@@ -92,7 +100,10 @@ pub(super) fn resolve_disconnection(draft: &mut Draft<'_>, id: &JobId) {
                 first.rank, first.host, witness.rank
             ),
         ),
-        None => (witness, format!("ranks lost their connection: rank {} says {reason}", witness.rank)),
+        None => (
+            witness,
+            format!("ranks lost their connection: rank {} says {reason}", witness.rank),
+        ),
     };
     let cause = causes::primary(first, message, now);
     let lost: Vec<ProcessId> = silent.iter().map(|member| member.process.clone()).collect();
@@ -126,7 +137,8 @@ fn find_hang(state: &State, identity: &RankIdentity, now: Now) -> Option<Hang> {
         (pulse.progress.generation == job.generation).then_some(pulse)
     };
     let stands_still = |pulse: &Pulse| now >= pulse.since + timeout;
-    let waiting = pulse_of(&identity.process).filter(|pulse| !pulse.progress.operation.is_empty() && stands_still(pulse))?;
+    let waiting =
+        pulse_of(&identity.process).filter(|pulse| !pulse.progress.operation.is_empty() && stands_still(pulse))?;
     let peers: Vec<(&Member, &Pulse)> = running
         .gang
         .living()
@@ -185,7 +197,12 @@ fn compare_states(draft: &mut Draft<'_>, identity: &RankIdentity, hashes: Vec<St
         let Some(gang) = state.job(&identity.job).and_then(Job::gang) else {
             return;
         };
-        let Some(known) = state.soft.state_hashes.get(&identity.job).and_then(|steps| steps.get(&step)) else {
+        let Some(known) = state
+            .soft
+            .state_hashes
+            .get(&identity.job)
+            .and_then(|steps| steps.get(&step))
+        else {
             continue;
         };
         if !gang.living().all(|member| known.contains_key(&member.process)) {

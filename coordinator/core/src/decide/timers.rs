@@ -135,7 +135,10 @@ fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
     if let Some(gang) = job.gang() {
         for member in gang.living().chain(&gang.recruits) {
             // One that is being stopped is waited for elsewhere.
-            let is_stopping = state.processes.get(&member.process).is_none_or(|process| process.stop.is_some());
+            let is_stopping = state
+                .processes
+                .get(&member.process)
+                .is_none_or(|process| process.stop.is_some());
             if let Some(end) = pulses::lease_end(state, job, member).filter(|_| !is_stopping) {
                 deadlines.push((end, Due::Silent(member.process.clone())));
             }

@@ -34,10 +34,13 @@ pub(super) fn commit_steps(draft: &mut Draft<'_>, identity: &RankIdentity, steps
         next += 1;
     }
     if !fresh.is_empty() {
-        draft.record_job(&job.id, JobEvent::StepsCommitted {
+        draft.record_job(
+            &job.id,
+            JobEvent::StepsCommitted {
                 generation: job.generation,
                 steps: fresh,
-            });
+            },
+        );
     }
     Ok(Reply::StepsCommitted(next))
 }

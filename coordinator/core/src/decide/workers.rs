@@ -10,7 +10,9 @@ use crate::note::Note;
 use crate::record::{Event, JobEvent};
 use crate::reject::Reject;
 use crate::reply::{Reply, Welcome};
-use crate::state::{Gang, LivingProcess, LossReason, Outcome, Phase, Process, RankExit, State, Worker, WorkerDescription};
+use crate::state::{
+    Gang, LivingProcess, LossReason, Outcome, Phase, Process, RankExit, State, Worker, WorkerDescription,
+};
 
 pub(super) fn attach(
     draft: &mut Draft<'_>,

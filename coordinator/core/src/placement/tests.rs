@@ -146,6 +146,7 @@ fn gangs_are_placed_whole_or_the_reason_says_what_is_missing() {
         let problem = Problem {
             request: request(asked),
             workers: workers(there),
+            in_addition: false,
         };
         assert_eq!(show(solve(&problem, None)), expected, "{asked} on {there}");
     }
@@ -166,6 +167,7 @@ fn a_gang_goes_back_to_where_it_ran() {
         let problem = Problem {
             request: request(asked),
             workers: workers(there),
+            in_addition: false,
         };
         let earlier = placement(earlier);
         assert_eq!(
@@ -201,6 +203,7 @@ fn any_problem() -> impl Strategy<Value = Problem> {
                 device,
             },
             workers: (0..).zip(workers).map(worker).collect(),
+            in_addition: false,
         }
     })
 }

@@ -102,8 +102,6 @@ pub enum Standing {
     Fatal,
     /// A process or a worker was lost by itself.
     Primary,
-    /// A rank gave up because others were gone.
-    Consequence,
 }
 
 /// What a rank of a gang said before it ended.

@@ -89,17 +89,10 @@ fn a_user_error_fails_the_job_at_once_with_what_the_rank_said() {
 }
 
 #[test]
-fn a_rank_that_gave_up_because_others_died_is_not_the_cause() {
-    // rank 0 sees the broken ring, says so and exits before the agent of rank 1 tells of the kill
+fn a_rank_that_is_left_by_its_peers_waits_for_the_news_of_who_is_lost() {
     let (mut coordinator, ranks) = training(2, 0);
-    report(
-        &mut coordinator,
-        &ranks[0],
-        FailureReason::NodeFailures,
-        "all-reduce aborted: rank 1 closed the ring",
-    );
-    coordinator.exited(&ranks[0], Ending::Exited(1));
-    assert!(matches!(coordinator.job("ants").phase, Phase::Collapsing(_)));
+    coordinator.join_from(&ranks[0], ranks[0].generation, 0).unwrap();
+    assert!(matches!(coordinator.job("ants").phase, Phase::Running(_)));
     coordinator.pass(50);
     coordinator.exited(&ranks[1], Ending::Killed(9));
     let failure = coordinator.failure("ants");
@@ -111,74 +104,47 @@ fn a_rank_that_gave_up_because_others_died_is_not_the_cause() {
 }
 
 #[test]
-fn the_first_cause_stays_when_others_fail_in_its_wake() {
-    let (mut coordinator, ranks) = training(3, 0);
-    coordinator.exited(&ranks[2], Ending::Killed(9));
-    report(
-        &mut coordinator,
-        &ranks[0],
-        FailureReason::NodeFailures,
-        "all-reduce aborted",
+fn a_kill_for_want_of_memory_is_told_apart_from_one_by_a_person() {
+    let (mut coordinator, ranks) = training(1, 0);
+    let process = coordinator.state.processes[&ranks[0].process].clone();
+    coordinator.accept(Input::RankExited {
+        worker: process.worker,
+        process: ranks[0].process.clone(),
+        exit: RankExit {
+            out_of_memory: true,
+            ..exit(Ending::Killed(9))
+        },
+    });
+    let failure = coordinator.failure("ants");
+    assert_eq!(failure.reason, FailureReason::OutOfMemory);
+    assert_eq!(
+        failure.message,
+        "rank 0 on host-w0 was killed by the kernel because memory ran out (host or container limit); no restart is allowed"
     );
-    coordinator.exited(&ranks[0], Ending::Exited(1));
-    coordinator.exited(&ranks[1], Ending::Exited(101));
-    assert_eq!(coordinator.failure("ants").rank, Some(2));
 }
 
 #[test]
-fn a_user_error_that_comes_to_light_while_the_gang_comes_down_still_fails_the_job() {
+fn a_user_error_of_a_rank_that_is_left_fails_the_job() {
     let (mut coordinator, ranks) = training(2, 3);
-    report(
-        &mut coordinator,
-        &ranks[0],
-        FailureReason::NodeFailures,
-        "all-reduce aborted",
-    );
     coordinator.exited(&ranks[0], Ending::Exited(1));
     coordinator.exited(&ranks[1], Ending::Exited(10));
     assert_eq!(coordinator.failure("ants").reason, FailureReason::Misconfigured);
 }
 
 #[test]
-fn when_only_consequences_are_known_the_first_one_is_told() {
-    let (mut coordinator, ranks) = training(2, 0);
-    for rank in &ranks {
-        report(
-            &mut coordinator,
-            rank,
-            FailureReason::NodeFailures,
-            &format!("{} lost its peer", rank.process),
-        );
-    }
-    coordinator.exited(&ranks[1], Ending::Exited(1));
-    coordinator.exited(&ranks[0], Ending::Exited(1));
-    assert_eq!(
-        coordinator.failure("ants").message,
-        "rank 1 on host-w1 exited with status 1: ants-g1-r1 lost its peer; no restart is allowed"
-    );
-}
-
-#[test]
-fn a_worker_whose_lease_ends_explains_the_ranks_that_gave_up() {
+fn a_worker_whose_stream_is_gone_explains_the_ranks_that_were_left() {
     let (mut coordinator, ranks) = training(2, 0);
     let stream = coordinator.state.soft.streams[&"w1".into()];
     coordinator.accept(Input::AgentDetached {
         worker: "w1".into(),
         stream,
     });
-    report(
-        &mut coordinator,
-        &ranks[0],
-        FailureReason::NodeFailures,
-        "all-reduce aborted",
-    );
-    coordinator.exited(&ranks[0], Ending::Exited(1));
-    assert!(matches!(coordinator.job("ants").phase, Phase::Collapsing(_)));
-    coordinator.live(10_000);
+    coordinator.join_from(&ranks[0], ranks[0].generation, 0).unwrap();
+    coordinator.pass(3_000);
     let failure = coordinator.failure("ants");
     assert_eq!(
         failure.message,
-        "rank 1 on host-w1 is lost: worker w1 sent no heartbeat for 10 s; no restart is allowed"
+        "rank 1 on host-w1 is lost: rank 0 says rank 0 lost rank 1 in all-reduce #7; no restart is allowed"
     );
     assert_eq!(failure.rank, Some(1));
 }

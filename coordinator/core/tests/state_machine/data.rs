@@ -123,8 +123,9 @@ fn the_manifest_outlives_the_gang() {
     let (mut coordinator, ranks) = pair();
     coordinator.register(&ranks[0], dataset(&TRAIN_AND_VALIDATION));
     coordinator.exited(&ranks[1], Ending::Killed(9));
-    coordinator.obey();
-    let ranks = coordinator.bring_up();
+    let recruits = coordinator.start_ranks();
+    coordinator.join(&recruits[0]).unwrap();
+    let ranks = coordinator.rejoin(&ranks[..1], 0);
     assert_eq!(
         coordinator.world(&ranks[0]).next,
         Directive::RunPass(Pass::Scan(SplitName::Train))

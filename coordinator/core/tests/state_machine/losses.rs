@@ -16,36 +16,146 @@ fn training(workers: u32, restarts: u32) -> (Coordinator, Vec<RankIdentity>) {
     (coordinator, ranks)
 }
 
+/// Trains on up to so many workers, and goes on with one.
+fn elastic(workers: u32) -> (Coordinator, Vec<RankIdentity>) {
+    let mut wanted: JobSpec = spec_on("ants", workers);
+    wanted.training.epochs = 3;
+    wanted.resources.min_workers = 1;
+    let mut coordinator = Coordinator::new();
+    let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
+    (coordinator, ranks)
+}
+
 #[test]
-fn a_lost_rank_brings_the_gang_down_and_it_is_formed_again_from_the_newest_checkpoint() {
-    let (mut coordinator, ranks) = training(2, 3);
-    assert_eq!(coordinator.train(&ranks, 0), Directive::TrainEpoch(1));
-    coordinator.commit(&ranks[0], 1, 4..7).unwrap();
+fn ranks_that_are_left_form_the_gang_anew_in_the_same_processes_and_keep_every_step() {
+    let (mut coordinator, ranks) = elastic(2);
+    coordinator.commit(&ranks[0], 0, 0..3).unwrap();
     coordinator.take_effects();
-    coordinator.exited(&ranks[1], Ending::Killed(9));
-    assert_eq!(coordinator.stops(), [ranks[0].process.clone()]);
-    assert!(matches!(coordinator.job("ants").phase, Phase::Collapsing(_)));
-    coordinator.obey();
-
-    assert_eq!(coordinator.job("ants").generation, Generation(2));
-    assert_eq!(coordinator.job("ants").restarts(), 1);
-    let run = &coordinator.job("ants").run;
-    assert_eq!(run.ledger.committed, 4);
-    let rolled_back = &run.ledger.rolled_back[0];
+    coordinator.exited(&ranks[0], Ending::Killed(9));
+    assert_eq!(coordinator.stops(), [], "nobody is stopped");
+    let job = coordinator.job("ants");
+    assert_eq!((job.generation, job.living_workers().len()), (Generation(2), 1));
     assert_eq!(
-        (rolled_back.from, rolled_back.to, rolled_back.generation),
-        (4, 7, Generation(2))
-    );
-
-    let again = coordinator.bring_up();
-    let world = coordinator.world(&again[1]);
-    assert_eq!(world.resume, Some(Coordinator::checkpoint(1, 4, ranks[0].generation)));
-    assert_eq!(world.next, Directive::TrainEpoch(1));
-    assert_eq!(
-        coordinator.commit(&ranks[0], 1, 4..5).unwrap_err().to_string(),
+        coordinator.commit(&ranks[1], 0, 3..4).unwrap_err().to_string(),
         "expected generation 2 of jobs/ants, found 1"
     );
-    assert_eq!(coordinator.train(&again, 1), Directive::TrainEpoch(2));
+
+    // rank 1 had applied a step more than the ledger knows
+    let left = coordinator.rejoin(&ranks[1..], 4);
+    let world = coordinator.world(&left[0]);
+    assert_eq!((world.rank, world.ring_addresses.len(), world.steps_done), (0, 1, 4));
+    assert_eq!(world.origin, Origin::Rank(0));
+    assert_eq!(world.collective, CollectiveKind::Solo);
+    assert_eq!(coordinator.commit(&left[0], 0, 3..4), Ok(Reply::StepsCommitted(4)));
+    assert_eq!(coordinator.job("ants").run.ledger.rolled_back, []);
+}
+
+#[test]
+fn a_step_that_only_the_lost_rank_had_is_computed_again() {
+    let (mut coordinator, ranks) = elastic(2);
+    coordinator.commit(&ranks[0], 0, 0..3).unwrap();
+    coordinator.exited(&ranks[0], Ending::Killed(9));
+    let left = coordinator.rejoin(&ranks[1..], 2);
+    let ledger = &coordinator.job("ants").run.ledger;
+    let taken_back = &ledger.rolled_back[0];
+    assert_eq!((ledger.committed, taken_back.from, taken_back.to), (2, 2, 3));
+    assert_eq!(coordinator.commit(&left[0], 0, 2..3), Ok(Reply::StepsCommitted(3)));
+}
+
+#[test]
+fn a_process_in_place_of_a_lost_one_prepares_while_the_others_train() {
+    let (mut coordinator, ranks) = elastic(2);
+    coordinator.exited(&ranks[1], Ending::Killed(9));
+    let recruits = coordinator.start_ranks();
+    assert_eq!(recruits.len(), 1);
+    let left = coordinator.rejoin(&ranks[..1], 0);
+    coordinator.commit(&left[0], 0, 0..2).unwrap();
+    coordinator.register(&recruits[0], dataset(&TRAIN_AND_VALIDATION));
+    assert_eq!(coordinator.join(&recruits[0]), Ok(Reply::Wait));
+    assert_eq!(coordinator.job("ants").generation, Generation(3));
+    let news = coordinator.news(&left[0]);
+    assert!(news.at_step_boundary, "nobody was lost: the step is finished first");
+    let both = coordinator.rejoin(&left, 3);
+    assert_eq!(both.len(), 2);
+    let world = coordinator.world(&both[1]);
+    assert_eq!((world.origin, world.steps_done, world.rank), (Origin::Rank(0), 3, 1));
+    assert_eq!(coordinator.commit(&both[0], 0, 2..4), Ok(Reply::StepsCommitted(4)));
+}
+
+#[test]
+fn a_gang_takes_in_workers_that_come_later_up_to_the_most_of_the_spec() {
+    let mut wanted = spec_on("ants", 3);
+    wanted.resources.min_workers = 1;
+    let mut coordinator = Coordinator::new();
+    coordinator.attach("w0", &["cpu"]);
+    coordinator.submit(wanted);
+    let first = coordinator.bring_up();
+    coordinator.prepare(&first, &TRAIN_AND_VALIDATION);
+    for worker in ["w1", "w2", "w3"] {
+        coordinator.attach(worker, &["cpu"]);
+    }
+    let recruits = coordinator.start_ranks();
+    assert_eq!(recruits.len(), 2);
+    for recruit in &recruits {
+        coordinator.join(recruit).unwrap();
+    }
+    let all = coordinator.rejoin(&first, 1);
+    assert_eq!(all.len(), 3);
+    assert_eq!(coordinator.world(&all[2]).ring_addresses.len(), 3);
+    assert_eq!(coordinator.job("ants").losses, [], "growth is no loss");
+}
+
+#[test]
+fn when_nobody_is_left_the_job_goes_on_from_the_newest_checkpoint() {
+    let (mut coordinator, ranks) = training(1, 3);
+    assert_eq!(coordinator.train(&ranks, 0), Directive::TrainEpoch(1));
+    coordinator.commit(&ranks[0], 1, 4..7).unwrap();
+    coordinator.store(&ranks[0], 1, 6).unwrap();
+    coordinator.exited(&ranks[0], Ending::Killed(9));
+    let again = coordinator.bring_up();
+    let world = coordinator.world(&again[0]);
+    let newest = Coordinator::checkpoint(1, 6, ranks[0].generation);
+    assert_eq!((world.origin, world.steps_done), (Origin::Checkpoint(newest), 6));
+    assert_eq!(world.next, Directive::TrainEpoch(1));
+    let ledger = &coordinator.job("ants").run.ledger;
+    assert_eq!(
+        (ledger.committed, ledger.rolled_back[0].from, ledger.rolled_back[0].to),
+        (6, 6, 7)
+    );
+    assert_eq!(coordinator.commit(&again[0], 1, 6..8), Ok(Reply::StepsCommitted(8)));
+}
+
+#[test]
+fn a_start_from_step_0_is_told() {
+    let (mut coordinator, ranks) = training(1, 3);
+    coordinator.commit(&ranks[0], 0, 0..3).unwrap();
+    coordinator.exited(&ranks[0], Ending::Killed(9));
+    coordinator.bring_up();
+    assert_eq!(
+        coordinator.condition("ants", ConditionKind::Running).2,
+        "1 rank joined in generation 2 (solo); begins anew at step 0, because no checkpoint was stored yet: 3 steps are computed again"
+    );
+}
+
+#[test]
+fn a_rank_whose_steps_were_taken_back_since_is_no_source() {
+    let (mut coordinator, ranks) = elastic(2);
+    coordinator.commit(&ranks[0], 0, 0..3).unwrap();
+    coordinator.accept(Input::RollbackRequested {
+        identity: ranks[0].clone(),
+        reason: "three steps were not finite".to_owned(),
+    });
+    coordinator.rejoin(&ranks, 3);
+    assert_eq!(
+        coordinator.world(&coordinator.members("ants")[0]).origin,
+        Origin::Initial
+    );
+    // rank 0 is lost before rank 1 has heard of the new world
+    coordinator.exited(&ranks[0], Ending::Killed(9));
+    coordinator.join_from(&ranks[1], ranks[1].generation, 3).unwrap();
+    let left = coordinator.members("ants");
+    coordinator.start_ranks();
+    assert_eq!(coordinator.world(&left[0]).origin, Origin::Initial);
 }
 
 #[test]
@@ -65,9 +175,9 @@ fn an_evaluation_of_steps_that_are_taken_back_is_taken_back_too() {
     coordinator.score();
     assert_eq!(coordinator.job("ants").run.evaluations.len(), 1);
     coordinator.exited(&ranks[0], Ending::Killed(9));
+    let ranks = coordinator.bring_up();
     let run = &coordinator.job("ants").run;
     assert_eq!((run.evaluations.len(), run.ledger.committed), (0, 0));
-    let ranks = coordinator.bring_up();
     assert_eq!(coordinator.world(&ranks[0]).next, Directive::TrainEpoch(0));
     coordinator.train(&ranks, 0);
     assert_eq!(coordinator.job("ants").run.evaluations.len(), 1);
@@ -130,7 +240,7 @@ fn a_gang_that_is_formed_again_after_training_loads_the_best_checkpoint_first() 
             epoch: 0
         }
     );
-    assert_eq!(world.resume, Some(Coordinator::checkpoint(2, 8, Generation(1))));
+    assert_eq!(world.origin, Origin::Unneeded);
     assert_eq!(
         coordinator.request(&ranks[0], test),
         Ok(Reply::Complete(Directive::Finish { best, best_epoch: 0 }))
@@ -138,41 +248,62 @@ fn a_gang_that_is_formed_again_after_training_loads_the_best_checkpoint_first() 
 }
 
 #[test]
-fn after_too_many_losses_the_job_has_failed_with_its_first_cause() {
+fn after_too_many_losses_the_job_has_failed_with_its_last_cause() {
     let (mut coordinator, mut ranks) = training(2, 2);
     for _ in 0..2 {
         coordinator.exited(&ranks[1], Ending::Killed(9));
-        coordinator.obey();
+        let recruits = coordinator.start_ranks_within(10_000);
+        coordinator.join(&recruits[0]).unwrap();
+        ranks = coordinator.rejoin(&ranks[..1], 0);
         coordinator.live(10_000);
-        ranks = coordinator.bring_up();
     }
     coordinator.exited(&ranks[1], Ending::Killed(11));
-    coordinator.obey();
     let failure = coordinator.failure("ants");
     assert_eq!(failure.reason, FailureReason::NodeFailures);
     assert_eq!(
         failure.message,
-        "rank 1 on host-w1 was killed by signal 11 (SIGSEGV); the gang had been formed again 2 times, which is the limit"
+        "rank 1 on host-w1 was killed by signal 11 (SIGSEGV); the job had survived 2 losses since its newest checkpoint, which is the limit"
     );
     assert_eq!((failure.rank, failure.host.as_str()), (Some(1), "host-w1"));
     assert_eq!(failure.last_log_lines, ["last words"]);
     assert_eq!(coordinator.job("ants").losses.len(), 3);
-    assert_eq!(coordinator.job("ants").restarts(), 2);
 }
 
 #[test]
-fn restarts_wait_longer_each_time() {
-    let (mut coordinator, mut ranks) = training(1, 9);
-    for wait in [0, 1_000, 2_000, 4_000] {
+fn a_checkpoint_grants_as_many_losses_again() {
+    let (mut coordinator, mut ranks) = training(1, 1);
+    for epoch in 0..3 {
         coordinator.exited(&ranks[0], Ending::Killed(9));
-        if wait > 0 {
-            let Phase::Restarting(restart) = &coordinator.job("ants").phase else {
-                panic!("it waits")
-            };
-            assert_eq!(restart.not_before, coordinator.now + wait);
-            coordinator.live(wait - 1);
-            assert!(coordinator.starts().is_empty());
-            coordinator.live(1);
+        coordinator.live(2_000);
+        ranks = coordinator.bring_up();
+        coordinator.train(&ranks, epoch);
+    }
+    assert_eq!(coordinator.job("ants").losses.len(), 3);
+}
+
+#[test]
+fn losses_at_the_same_moment_count_as_one() {
+    let (mut coordinator, ranks) = training(3, 1);
+    coordinator.exited(&ranks[1], Ending::Killed(9));
+    coordinator.exited(&ranks[2], Ending::Killed(9));
+    let job = coordinator.job("ants");
+    assert_eq!((job.losses.len(), job.losses_counted), (2, 1));
+    assert!(job.outcome().is_none());
+}
+
+#[test]
+fn restarts_wait_a_random_part_of_a_limit_that_doubles() {
+    let (mut coordinator, mut ranks) = training(1, 9);
+    for limit in [0, 1_000, 2_000, 4_000] {
+        coordinator.live(2_000);
+        coordinator.exited(&ranks[0], Ending::Killed(9));
+        let now = coordinator.now;
+        if let Phase::Restarting(restart) = coordinator.job("ants").phase.clone() {
+            assert!(restart.not_before > now && restart.not_before <= now + limit);
+            coordinator.live(limit);
+        } else {
+            let at_once = limit == 0 || coordinator.job("ants").retry_at == now;
+            assert!(at_once);
         }
         ranks = coordinator.bring_up();
         assert_eq!(ranks.len(), 1);
@@ -180,49 +311,34 @@ fn restarts_wait_longer_each_time() {
 }
 
 #[test]
-fn a_gang_is_formed_again_on_the_workers_that_are_left() {
-    let mut wanted = spec_on("ants", 2);
-    wanted.resources.min_workers = 1;
-    let mut coordinator = Coordinator::new();
-    let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
-    let stream = coordinator.state.soft.streams[&"w0".into()];
-    coordinator.accept(Input::AgentLeaving {
-        worker: "w0".into(),
-        stream,
-    });
-    assert_eq!(coordinator.starts(), [], "rank 1 still holds its slot");
-    coordinator.exited(&ranks[1], Ending::Exited(12));
-    let starts = coordinator.starts();
-    assert_eq!(starts.len(), 1);
-    assert_eq!(
-        (starts[0].worker.as_str(), starts[0].rank, starts[0].world_size),
-        ("w1", 0, 1)
-    );
-    assert_eq!(
-        coordinator.job("ants").losses[0].cause.failure.message,
-        "rank 0 on host-w0 is lost: worker w0 was shut down"
-    );
-}
-
-#[test]
-fn below_the_fewest_workers_the_job_waits_and_says_so() {
+fn below_the_fewest_workers_the_ranks_that_are_left_wait_warm_and_the_job_says_so() {
     let (mut coordinator, ranks) = training(2, 3);
     let stream = coordinator.state.soft.streams[&"w0".into()];
     coordinator.accept(Input::AgentLeaving {
         worker: "w0".into(),
         stream,
     });
-    coordinator.exited(&ranks[1], Ending::Exited(12));
     assert_eq!(
-        coordinator.why_queued("ants"),
-        "needs 2 workers with 1 free cpu slot each; 1 of 1 attached workers has one"
+        coordinator.job("ants").losses[0].cause.failure.message,
+        "rank 0 on host-w0 is lost: worker w0 was shut down"
     );
+    assert_eq!(
+        coordinator.join_from(&ranks[1], ranks[1].generation, 2),
+        Ok(Reply::Wait)
+    );
+    let (_, reason, message) = coordinator.condition("ants", ConditionKind::Running);
+    assert_eq!(reason, "WaitingForWorkers");
+    assert_eq!(
+        message,
+        "needs one more worker with 1 free cpu slot; no other worker is attached; the ranks that are left stay warm"
+    );
+    assert_eq!(coordinator.stops(), []);
     coordinator.attach("w9", &["cpu"]);
-    let starts = coordinator.starts();
-    assert_eq!(
-        starts.iter().map(|start| start.worker.as_str()).collect::<Vec<_>>(),
-        ["w1", "w9"]
-    );
+    let recruits = coordinator.start_ranks();
+    coordinator.join(&recruits[0]).unwrap();
+    let both = coordinator.members("ants");
+    let world = coordinator.world(&both[0]);
+    assert_eq!((world.steps_done, world.ring_addresses.len()), (2, 2));
 }
 
 #[test]
@@ -242,32 +358,6 @@ fn a_rank_that_could_not_be_started_is_told_with_the_reason() {
     assert_eq!(
         coordinator.failure("ants").message,
         "rank 0 on host-a could not be started: firn-worker: permission denied; no restart is allowed"
-    );
-}
-
-#[test]
-fn while_a_gang_comes_down_its_ranks_deliver_but_get_no_new_work() {
-    let (mut coordinator, ranks) = training(2, 3);
-    coordinator.commit(&ranks[0], 0, 0..2).unwrap();
-    coordinator.exited(&ranks[1], Ending::Killed(9));
-    assert_eq!(coordinator.commit(&ranks[0], 0, 2..4), Ok(Reply::StepsCommitted(4)));
-    assert_eq!(coordinator.store(&ranks[0], 1, 4), Ok(Reply::Done));
-    let reason = "rank 1 on host-w1 was killed by signal 9 (SIGKILL)".to_owned();
-    assert_eq!(
-        coordinator.request(&ranks[0], Pass::validation(0)),
-        Ok(Reply::Complete(Directive::Stop { reason: reason.clone() }))
-    );
-    assert_eq!(
-        coordinator.join(&ranks[0]).unwrap_err().to_string(),
-        format!("the gang of jobs/ants is being formed again: {reason}")
-    );
-    assert!(coordinator.commit(&ranks[1], 0, 0..1).is_err(), "its end is known");
-    coordinator.obey();
-    assert_eq!(coordinator.job("ants").run.ledger.committed, 4);
-    let again = coordinator.bring_up();
-    assert_eq!(
-        coordinator.world(&again[0]).next,
-        Directive::RunPass(Pass::validation(0))
     );
 }
 

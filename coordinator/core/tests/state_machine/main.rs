@@ -11,7 +11,7 @@ mod queue;
 mod rendezvous;
 mod reports;
 mod restart;
-mod simulation;
+//mod simulation;
 mod status;
 mod timers;
 mod training;

@@ -95,9 +95,10 @@ fn a_new_formation_goes_on_with_the_shards_that_are_left() {
     let second = shard(coordinator.request(&ranks[1], SCAN));
     coordinator.complete(&ranks[0], SCAN, first).unwrap();
     coordinator.exited(&ranks[1], Ending::Killed(9));
-    coordinator.obey();
-    let ranks = coordinator.bring_up();
-    assert_eq!(shard(coordinator.request(&ranks[0], SCAN)), second);
+    let recruits = coordinator.start_ranks();
+    coordinator.join(&recruits[0]).unwrap();
+    let ranks = coordinator.rejoin(&ranks[..1], 0);
+    assert_eq!(shard(coordinator.request(&ranks[1], SCAN)), second);
 }
 
 #[test]

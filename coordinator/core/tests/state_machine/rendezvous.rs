@@ -62,7 +62,7 @@ fn the_world_is_given_when_the_last_rank_has_joined() {
     assert_eq!(world.rank, 0);
     assert_eq!(world.ring_addresses, ["ants-g1-r0:1", "ants-g1-r1:1"]);
     assert_eq!(world.collective, CollectiveKind::Ring);
-    assert_eq!(world.resume, None);
+    assert_eq!(world.origin, Origin::Initial);
     assert_eq!(world.next, Directive::RunPass(Pass::Scan(SplitName::Train)));
     assert_eq!(coordinator.world(&ranks[1]).rank, 1);
     // a rank that missed the answer asks again
@@ -137,7 +137,7 @@ fn strangers_and_older_formations_are_refused() {
     };
     assert_eq!(
         coordinator.join(&stranger).unwrap_err().to_string(),
-        "process other is not a living member of the gang of jobs/ants"
+        "process other of jobs/ants is no longer wanted: the gang has gone on without it"
     );
     let late = RankIdentity {
         generation: Generation(0),
@@ -177,7 +177,7 @@ fn a_rank_that_does_not_join_in_time_counts_as_lost() {
     assert_eq!(failure.reason, FailureReason::NodeFailures);
     assert_eq!(
         failure.message,
-        "rank 1 on host-b did not join within 300 s; no restart is allowed"
+        "rank 1 on host-b did not call within 300 s; no restart is allowed"
     );
     assert_eq!((failure.rank, failure.host.as_str()), (Some(1), "host-b"));
 }

@@ -1,5 +1,6 @@
 //! The coordinator is killed and starts again from its journal.
 
+use firn_core::identifiers::Generation;
 use firn_core::state::*;
 use firn_core::{Directive, Input, Reply, State};
 
@@ -80,27 +81,23 @@ fn a_gang_that_came_down_while_the_coordinator_was_away_is_formed_again() {
     coordinator.attach_with(description("w0", &["cpu"]), &[living]);
     coordinator.attach_with(description("w1", &["cpu"]), &[]);
     coordinator.live(2_000);
-    assert_eq!(coordinator.stops(), [ranks[0].process.clone()]);
+    assert_eq!(coordinator.stops(), [], "who lives goes on");
+    let job = coordinator.job("ants");
+    assert_eq!((job.losses.len(), job.generation), (1, Generation(2)));
     coordinator.crash();
-    // the stop is asked for again, and the exit that is told twice counts once
-    let living = LivingProcess {
-        process: ranks[0].process.clone(),
-        pid: 100,
-    };
-    coordinator.attach_with(description("w0", &["cpu"]), &[living]);
+    coordinator.attach_with(
+        description("w0", &["cpu"]),
+        &[LivingProcess {
+            process: ranks[0].process.clone(),
+            pid: 100,
+        }],
+    );
     coordinator.attach_with(description("w1", &["cpu"]), &[]);
-    assert_eq!(coordinator.stops(), [ranks[0].process.clone()]);
-    for _ in 0..2 {
-        let exit = exit(Ending::Exited(12));
-        let process = ranks[0].process.clone();
-        coordinator.accept(Input::RankExited {
-            worker: "w0".into(),
-            process,
-            exit,
-        });
-    }
-    assert_eq!(coordinator.starts().len(), 2);
-    assert_eq!(coordinator.job("ants").losses.len(), 1);
+    let recruits = coordinator.start_ranks();
+    assert_eq!(recruits.len(), 1, "the start is asked for again");
+    coordinator.join(&recruits[0]).unwrap();
+    let both = coordinator.rejoin(&ranks[..1], 0);
+    assert_eq!(coordinator.world(&both[1]).ring_addresses.len(), 2);
 }
 
 #[test]

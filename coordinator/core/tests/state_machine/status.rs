@@ -46,12 +46,16 @@ fn conditions_tell_the_life_of_a_job() {
     );
     coordinator.exited(&ranks[1], Ending::Killed(9));
     let killed = "rank 1 on host-b was killed by signal 9 (SIGKILL)";
-    assert_eq!(conditions(&coordinator)[2], format!("Running=False RankLost: {killed}"));
-    coordinator.obey();
-    let ranks = coordinator.bring_up();
     assert_eq!(
         conditions(&coordinator)[2],
-        "Running=True GangStarted: 2 ranks joined in generation 2 (ring)"
+        format!("Running=False Rendezvous: waits for its ranks to join: {killed}")
+    );
+    let recruits = coordinator.start_ranks();
+    coordinator.join(&recruits[0]).unwrap();
+    let ranks = coordinator.rejoin(&ranks[..1], 0);
+    assert_eq!(
+        conditions(&coordinator)[2],
+        "Running=True GangStarted: 2 ranks joined in generation 3 (ring)"
     );
     coordinator.prepare(&ranks, &TRAIN_AND_VALIDATION);
     coordinator.train(&ranks, 0);
@@ -87,7 +91,8 @@ fn a_restart_that_waits_says_why() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_cpus(&["a"]);
     coordinator.submit(spec("ants"));
-    for _ in 0..2 {
+    while !matches!(coordinator.job("ants").phase, Phase::Restarting(_)) {
+        coordinator.live(2_000);
         let ranks = coordinator.bring_up();
         coordinator.exited(&ranks[0], Ending::Exited(1));
     }
@@ -160,7 +165,7 @@ fn speed_and_time_left_come_from_the_times_of_the_commits() {
     coordinator.commit(&ranks[0], 0, 3..4).unwrap();
     assert_eq!(
         progress(coordinator.job("ants"), coordinator.now).samples_per_second,
-        30.0
+        25.0
     );
     // an evaluation that takes long does not slow the training
     coordinator.store(&ranks[0], 1, 4).unwrap();

@@ -69,7 +69,7 @@ fn timers_begin_anew_with_a_new_coordinator() {
     coordinator.live(299_000);
     assert!(matches!(coordinator.job("ants").phase, Phase::Starting(_)));
     coordinator.live(1_000);
-    assert!(matches!(coordinator.job("ants").phase, Phase::Collapsing(_)));
+    assert!(matches!(coordinator.job("ants").phase, Phase::Restarting(_)));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use firn_core::identifiers::{Generation, RankIdentity};
 use firn_core::spec::JobSpec;
 use firn_core::state::*;
-use firn_core::{Directive, Effect, Input, Reject, Reply, ShardReport, StartRank, World};
+use firn_core::{Directive, Effect, Input, News, Reject, Reply, ShardReport, StartRank, World};
 
 use super::{Coordinator, dataset, sha256};
 
@@ -83,11 +83,36 @@ impl Coordinator {
         gang.members.iter().map(identity).collect()
     }
 
+    /// The same, once the time has come.
+    pub(crate) fn start_ranks_within(&mut self, milliseconds: u64) -> Vec<RankIdentity> {
+        let ranks = self.start_ranks();
+        if !ranks.is_empty() {
+            return ranks;
+        }
+        self.live(milliseconds);
+        self.start_ranks()
+    }
+
+    /// What a rank that pulses is told.
+    pub(crate) fn news(&self, identity: &RankIdentity) -> News {
+        firn_core::queries::latest(&self.state, identity).unwrap()
+    }
+
     /// All ranks give a sign of life.
     pub(crate) fn pulse_all(&mut self) {
-        let jobs: Vec<_> = self.state.jobs.values().filter_map(|job| Some((job.id.clone(), job.gang()?.clone()))).collect();
+        let jobs: Vec<_> = self
+            .state
+            .jobs
+            .values()
+            .filter_map(|job| Some((job.id.clone(), job.gang()?.clone())))
+            .collect();
         for (job, gang) in jobs {
             for member in gang.living().chain(&gang.recruits) {
+                // A process that never called does not pulse.
+                let called = self.state.soft.pulses.contains_key(&member.process) || member.has_joined();
+                if !called {
+                    continue;
+                }
                 let identity = RankIdentity {
                     job: job.clone(),
                     process: member.process.clone(),
@@ -221,16 +246,18 @@ impl Coordinator {
     }
 
     pub(crate) fn step(step: u64, epoch: u32) -> Step {
+        let first_position = 10 * (step % 4);
+        let end_position = (first_position + 10).min(35);
         Step {
             step,
             epoch,
             loss: 1.0 / (step + 1) as f64,
             learning_rate: 0.1,
-            samples: 10,
+            samples: (end_position - first_position) as u32,
             gradient_norm: 1.0,
             skipped: false,
-            first_position: 10 * (step - 4 * u64::from(epoch)),
-            end_position: 10 * (step - 4 * u64::from(epoch)) + 10,
+            first_position,
+            end_position,
             timing: StepTiming::default(),
         }
     }
