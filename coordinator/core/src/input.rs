@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, StreamId, WorkerName};
 use crate::spec::JobSpec;
 use crate::state::{
-    Request, Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, Progress, QuarantinedSample, RankExit,
-    StateHash, Step, WorkerDescription,
+    Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, Progress, QuarantinedSample, RankExit,
+    Request, StateHash, Step, WorkerDescription,
 };
 
 /// Something that happened outside.

@@ -13,9 +13,9 @@ use crate::metrics::ClassificationMetrics;
 use crate::now::Now;
 use crate::spec::JobSpec;
 use crate::state::{
-    Answer, Request, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Failure, LossReason, Member, ModelSummary, Origin,
-    Outcome, Pass, QuarantinedSample, RankExit, ShardOutcome, ShardTable, SplitName, Step, StopRequest, TrainingEnd,
-    WorkerDescription,
+    Answer, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Failure, LossReason, Member,
+    ModelSummary, Origin, Outcome, Pass, QuarantinedSample, RankExit, Request, ShardOutcome, ShardTable, SplitName,
+    Step, StopRequest, TrainingEnd, WorkerDescription,
 };
 
 /// One journaled fact.

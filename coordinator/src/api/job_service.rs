@@ -211,12 +211,12 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::DrainWorkerRequest>,
     ) -> Result<Response<proto::Worker>, Status> {
-        let request = request.into_inner();
-        // Draining twice is draining once, so the id only has to be well formed.
-        request_id(request.request_id)?;
+        let mut request = request.into_inner();
+        let mark = mark("DrainWorker", mem::take(&mut request.request_id), &request)?;
         let (name, undo) = (request.name, request.undo);
         let worker = WorkerName::from(name.as_str());
-        match self.context.engine.tell(Input::DrainWorker { worker, undo }).await? {
+        let drain = mark.on(Input::DrainWorker { worker, undo });
+        match self.context.engine.tell(drain).await? {
             Reply::Done => info!(worker = name, undo, "a worker is drained, or taken back into use"),
             other => return Err(unexpected(&other)),
         }

@@ -188,9 +188,12 @@ async fn a_message_that_is_too_large_is_refused_and_the_connection_goes_on() {
             job: "jobs/absent".to_owned(),
             process_id: "p".to_owned(),
             generation: 1,
+            coordinator_epoch: 0,
         }),
         ring_address: "r".repeat(bytes),
         device: "cpu".to_owned(),
+        steps_done: 0,
+        reason: String::new(),
     };
     assert_eq!(ranks.join(report(2 << 20)).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(ranks.join(report(16 << 20)).await.unwrap_err().code(), Code::OutOfRange);

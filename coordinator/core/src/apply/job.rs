@@ -9,8 +9,9 @@ use crate::now::Now;
 use crate::record::JobEvent;
 use crate::spec::JobSpec;
 use crate::state::{
-    Answer, Request, Cause, CompletedShard, Ended, Evaluation, Gang, Job, Loss, Member, MemberState, Outcome, Pass, PassProgress, Phase, Process,
-    RankReport, RegisteredDataset, RegisteredModel, RejectedCheckpoint, Restart, Run, RunningGang, Soft, State, Worker,
+    Answer, Cause, CompletedShard, Ended, Evaluation, Gang, Job, Loss, Member, MemberState, Outcome, Pass,
+    PassProgress, Phase, Process, RankReport, RegisteredDataset, RegisteredModel, RejectedCheckpoint, Request, Restart,
+    Run, RunningGang, Soft, State, Worker,
 };
 
 /// Losses that a job remembers.

@@ -67,12 +67,16 @@ pub(crate) fn working<'a>(state: &'a State, identity: &RankIdentity) -> Result<C
             found: identity.generation,
         });
     }
-    let caller = wanted(state, identity)?;
+    let not_a_member = || Reject::NotAMember {
+        job: id.clone(),
+        process: identity.process.clone(),
+    };
+    let caller = match wanted(state, identity) {
+        Err(Reject::Unwanted { .. }) => return Err(not_a_member()),
+        caller => caller?,
+    };
     if caller.gang.member(&identity.process).is_none() {
-        return Err(Reject::NotAMember {
-            job: id.clone(),
-            process: identity.process.clone(),
-        });
+        return Err(not_a_member());
     }
     let joined = caller.gang.members.iter().filter(|member| member.has_joined()).count();
     if matches!(caller.job.phase, Phase::Starting(_)) {
