@@ -3,7 +3,9 @@
 //! A record that does not fit the state (which no `decide` would have written) changes nothing.
 
 mod conditions;
+mod gang;
 mod job;
+mod processes;
 
 use std::sync::Arc;
 

@@ -5,12 +5,15 @@
 mod bench;
 mod causes;
 mod data;
+mod draining;
 mod losses;
 mod passes;
+mod pulses;
 mod queue;
 mod rendezvous;
 mod reports;
 mod restart;
+mod rewinding;
 //mod simulation;
 mod status;
 mod timers;

@@ -1,0 +1,161 @@
+//! Workers are taken out of use, and their ranks hand over.
+
+use firn_core::identifiers::{Generation, RankIdentity};
+use firn_core::state::*;
+use firn_core::{Input, Leave, Reply};
+
+use crate::bench::*;
+
+fn training(workers: u32) -> (Coordinator, Vec<RankIdentity>) {
+    let mut wanted = spec_on("ants", workers);
+    wanted.resources.min_workers = 1;
+    wanted.max_restarts = 0;
+    let mut coordinator = Coordinator::new();
+    let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
+    (coordinator, ranks)
+}
+
+fn drain(worker: &str, undo: bool) -> Input {
+    Input::DrainWorker {
+        worker: worker.into(),
+        undo,
+    }
+}
+
+#[test]
+fn ranks_of_a_drained_worker_leave_and_the_others_go_on_without_a_lost_step() {
+    let (mut coordinator, ranks) = training(2);
+    coordinator.commit(&ranks[0], 0, 0..2).unwrap();
+    coordinator.accept(drain("w0", false));
+    let leave = Leave {
+        store_checkpoint: false,
+    };
+    let leaving = coordinator.news(&ranks[0]);
+    assert_eq!((leaving.leave, leaving.stop), (Some(leave), None));
+    let staying = coordinator.news(&ranks[1]);
+    assert_eq!((staying.generation, staying.at_step_boundary), (Generation(2), true));
+    coordinator.exited(&ranks[0], Ending::Exited(13));
+    let left = coordinator.rejoin(&ranks[1..], 3);
+    assert_eq!(coordinator.world(&left[0]).steps_done, 3);
+    assert_eq!(coordinator.commit(&left[0], 0, 2..4), Ok(Reply::StepsCommitted(4)));
+    let job = coordinator.job("ants");
+    assert_eq!((job.losses.len(), job.run.ledger.rolled_back.len()), (0, 0));
+    assert!(coordinator.starts().is_empty(), "nothing is placed on a drained worker");
+}
+
+#[test]
+fn where_all_ranks_leave_rank_0_stores_a_checkpoint_and_the_job_waits() {
+    let (mut coordinator, ranks) = training(1);
+    coordinator.commit(&ranks[0], 0, 0..3).unwrap();
+    coordinator.accept(drain("w0", false));
+    let leave = Leave { store_checkpoint: true };
+    assert_eq!(coordinator.news(&ranks[0]).leave, Some(leave));
+    coordinator.store(&ranks[0], 0, 3).unwrap();
+    coordinator.exited(&ranks[0], Ending::Exited(13));
+    let job = coordinator.job("ants");
+    assert!(matches!(&job.phase, Phase::Restarting(restart) if restart.cause.is_none()));
+    assert_eq!(
+        coordinator.condition("ants", ConditionKind::Running).1,
+        "Preempted",
+        "it is no failure"
+    );
+    assert_eq!(
+        coordinator.why_queued("ants"),
+        "needs 1 worker with 1 free cpu slot; no worker is attached"
+    );
+    coordinator.accept(drain("w0", true));
+    let again = coordinator.bring_up();
+    let world = coordinator.world(&again[0]);
+    assert_eq!(world.steps_done, 3);
+    assert_eq!(coordinator.job("ants").run.ledger.rolled_back, [], "zero steps lost");
+}
+
+#[test]
+fn a_rank_that_is_told_to_end_by_others_hands_over() {
+    let (mut coordinator, ranks) = training(2);
+    coordinator.accept(Input::RankPulsed {
+        identity: ranks[1].clone(),
+        progress: Progress::default(),
+        hashes: Vec::new(),
+        leaving: true,
+    });
+    assert!(coordinator.news(&ranks[1]).leave.is_some());
+    assert_eq!(coordinator.news(&ranks[0]).generation, Generation(2));
+    coordinator.exited(&ranks[1], Ending::Exited(13));
+    coordinator.rejoin(&ranks[..1], 1);
+    assert_eq!(coordinator.job("ants").losses, []);
+}
+
+#[test]
+fn a_preempted_worker_whose_ranks_are_killed_at_the_end_of_the_grace_costs_no_restart() {
+    let (mut coordinator, ranks) = training(1);
+    let stream = coordinator.state.soft.streams[&"w0".into()];
+    let worker = "w0".into();
+    coordinator.accept(Input::AgentDraining { worker, stream });
+    coordinator.exited(&ranks[0], Ending::Killed(9));
+    coordinator.accept(Input::AgentLeaving {
+        worker: "w0".into(),
+        stream,
+    });
+    assert!(coordinator.job("ants").outcome().is_none());
+    // an agent that has just started is of use again
+    let started = WorkerDescription {
+        instance: "second start".into(),
+        ..description("w0", &["cpu"])
+    };
+    coordinator.attach_with(started, &[]);
+    assert_eq!(coordinator.starts().len(), 1);
+}
+
+#[test]
+fn a_drained_worker_stays_drained_when_its_agent_starts_anew() {
+    let (mut coordinator, _) = training(1);
+    coordinator.accept(drain("w0", false));
+    let started = WorkerDescription {
+        instance: "second start".into(),
+        ..description("w0", &["cpu"])
+    };
+    coordinator.live(20_000);
+    coordinator.crash();
+    coordinator.attach_with(started, &[]);
+    assert_eq!(
+        coordinator.state.workers[&"w0".into()].availability,
+        Availability::Drained
+    );
+    assert_eq!(coordinator.refuse(drain("w7", false)), "worker w7 does not exist");
+}
+
+#[test]
+fn a_worker_that_fails_three_times_in_ten_minutes_is_set_aside() {
+    let mut wanted = spec_on("ants", 2);
+    wanted.resources.min_workers = 1;
+    wanted.max_restarts = 9;
+    let mut coordinator = Coordinator::new();
+    let mut ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
+    coordinator.attach("w2", &["gpu"]);
+    for failure in 1..=3 {
+        let bad = ranks
+            .iter()
+            .find(|rank| worker_of(&coordinator, rank) == "w1")
+            .unwrap()
+            .clone();
+        coordinator.exited(&bad, Ending::Killed(11));
+        let set_aside = coordinator.state.workers[&"w1".into()].availability == Availability::SetAside;
+        assert_eq!(set_aside, failure == 3);
+        if failure < 3 {
+            let recruits = coordinator.start_ranks_within(10_000);
+            let left: Vec<RankIdentity> = coordinator.members("ants");
+            coordinator.join(&recruits[0]).unwrap();
+            ranks = coordinator.rejoin(&left, 0);
+            coordinator.live(4_000);
+        }
+    }
+    coordinator.live(60_000);
+    assert!(coordinator.starts().is_empty(), "nothing is placed on it any more");
+    coordinator.accept(drain("w1", true));
+    assert_eq!(coordinator.starts().len(), 1);
+}
+
+fn worker_of(coordinator: &Coordinator, rank: &RankIdentity) -> String {
+    coordinator.state.processes[&rank.process].worker.to_string()
+}

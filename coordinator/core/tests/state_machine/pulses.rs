@@ -1,0 +1,216 @@
+//! Who is silent, who hangs, and who has learned something else than the others.
+
+use firn_core::identifiers::{Generation, RankIdentity};
+use firn_core::state::*;
+use firn_core::{Input, Reply};
+
+use crate::bench::*;
+
+fn training(workers: u32) -> (Coordinator, Vec<RankIdentity>) {
+    let mut wanted = spec_on("ants", workers);
+    wanted.resources.min_workers = 1;
+    let mut coordinator = Coordinator::new();
+    let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
+    (coordinator, ranks)
+}
+
+fn doing(activity: &str, operation: &str, sequence: u64, ticks: u64) -> Progress {
+    Progress {
+        activity: activity.into(),
+        operation: operation.into(),
+        steps_done: 6,
+        sequence,
+        ticks,
+        ..Progress::default()
+    }
+}
+
+/// Agents live, and each rank goes on telling the same.
+fn tell(coordinator: &mut Coordinator, ranks: &[RankIdentity], told: &[Progress], seconds: u64) {
+    for _ in 0..seconds / 2 {
+        for (rank, progress) in ranks.iter().zip(told) {
+            coordinator.pulse(rank, progress.clone());
+        }
+        coordinator.heartbeat_all();
+        coordinator.pass(2_000);
+    }
+}
+
+fn last_loss(coordinator: &Coordinator) -> &Failure {
+    &coordinator
+        .job("ants")
+        .losses
+        .last()
+        .expect("something was lost")
+        .cause
+        .failure
+}
+
+#[test]
+fn a_rank_that_gives_no_sign_of_life_is_lost_and_killed() {
+    let (mut coordinator, ranks) = training(2);
+    coordinator.take_effects();
+    tell(&mut coordinator, &ranks[..1], &[doing("training", "", 7, 1)], 10);
+    coordinator.pulse(&ranks[0], doing("training", "", 7, 2));
+    assert_eq!(
+        last_loss(&coordinator).message,
+        "rank 1 on host-w1 gave no sign of life for 10 s"
+    );
+    assert_eq!(coordinator.stops(), [ranks[1].process.clone()]);
+    // SIGCONT, too late: whatever it says has no effect
+    let news = coordinator.news(&ranks[1]);
+    assert_eq!(news.stop.as_deref(), Some("it was told to end"));
+    assert!(coordinator.join_from(&ranks[1], Generation(1), 7).is_err());
+    assert!(coordinator.commit(&ranks[1], 0, 0..1).is_err());
+}
+
+#[test]
+fn a_hang_is_named_with_rank_step_and_operation_within_30_seconds() {
+    let (mut coordinator, ranks) = training(2);
+    let told = [doing("training", "all-reduce", 7, 3), doing("training", "", 6, 9)];
+    tell(&mut coordinator, &ranks, &told, 20);
+    assert!(coordinator.job("ants").losses.is_empty());
+    tell(&mut coordinator, &ranks, &told, 4);
+    assert_eq!(
+        last_loss(&coordinator).message,
+        "rank 1 on host-w1 hangs: it has not moved for 20 s while training (step 6, 6 collective operations begun), and rank 0 waits for it \
+         in all-reduce #7 of step 6"
+    );
+    assert_eq!(last_loss(&coordinator).rank, Some(1));
+    assert_eq!(coordinator.job("ants").living_workers().len(), 1);
+}
+
+#[test]
+fn a_rank_that_is_late_but_moves_does_not_hang() {
+    let (mut coordinator, ranks) = training(2);
+    for ticks in 0..60 {
+        let told = [doing("training", "all-reduce", 7, 3), doing("training", "", 6, ticks)];
+        tell(&mut coordinator, &ranks, &told, 2);
+    }
+    assert!(coordinator.job("ants").losses.is_empty());
+}
+
+#[test]
+fn ranks_that_all_wait_in_the_same_operation_form_the_gang_anew_without_a_loss_of_ranks() {
+    let (mut coordinator, ranks) = training(2);
+    let told = [
+        doing("training", "all-reduce", 7, 3),
+        doing("training", "all-reduce", 7, 3),
+    ];
+    tell(&mut coordinator, &ranks, &told, 24);
+    assert_eq!(
+        last_loss(&coordinator).message,
+        "all ranks hang: each has waited in all-reduce #7 of step 6 for 20 s"
+    );
+    let job = coordinator.job("ants");
+    assert_eq!((job.generation, job.living_workers().len()), (Generation(2), 2));
+}
+
+#[test]
+fn ranks_that_only_lost_each_other_form_the_gang_anew() {
+    let (mut coordinator, ranks) = training(3);
+    for rank in &ranks {
+        coordinator.pulse(rank, Progress::default());
+    }
+    coordinator.join_from(&ranks[0], Generation(1), 0).unwrap();
+    coordinator.pass(1_000);
+    for rank in &ranks {
+        coordinator.pulse(rank, Progress::default());
+    }
+    coordinator.pass(2_000);
+    let job = coordinator.job("ants");
+    assert_eq!((job.generation, job.living_workers().len()), (Generation(2), 3));
+    assert_eq!(
+        last_loss(&coordinator).message,
+        "ranks lost their connection: rank 0 says rank 0 lost rank 1 in all-reduce #7"
+    );
+    coordinator.rejoin(&ranks[1..], 0);
+    assert_eq!(
+        coordinator.world(&coordinator.members("ants")[2]).ring_addresses.len(),
+        3
+    );
+}
+
+fn hash(coordinator: &mut Coordinator, rank: &RankIdentity, steps_done: u64, hash: &str) -> Reply {
+    coordinator.accept(Input::RankPulsed {
+        identity: rank.clone(),
+        progress: Progress {
+            generation: rank.generation,
+            ..Progress::default()
+        },
+        hashes: vec![StateHash {
+            steps_done,
+            hash: hash.to_owned(),
+        }],
+        leaving: false,
+    })
+}
+
+#[test]
+fn the_rank_that_has_learned_something_else_is_named_and_replaced() {
+    let (mut coordinator, ranks) = training(3);
+    coordinator.commit(&ranks[0], 0, 0..2).unwrap();
+    coordinator.store(&ranks[0], 0, 2).unwrap();
+    coordinator.take_effects();
+    for (rank, found) in ranks.iter().zip(["same", "other", "same"]) {
+        hash(&mut coordinator, rank, 100, found);
+    }
+    let failure = last_loss(&coordinator).clone();
+    assert_eq!(failure.reason, FailureReason::HardwareSuspected);
+    assert_eq!(
+        failure.message,
+        "rank 1 on host-w1 has another trained state than the other ranks at step 100; its hardware or driver is suspected"
+    );
+    assert_eq!(coordinator.stops(), [ranks[1].process.clone()]);
+    let left = [ranks[0].clone(), ranks[2].clone()];
+    let left = coordinator.rejoin(&left, 100);
+    assert!(
+        matches!(coordinator.world(&left[0]).origin, Origin::Checkpoint(_)),
+        "its sums are in the others' state"
+    );
+}
+
+#[test]
+fn two_ranks_that_differ_are_both_named_and_go_back_to_a_checkpoint() {
+    let (mut coordinator, ranks) = training(2);
+    hash(&mut coordinator, &ranks[0], 100, "one");
+    hash(&mut coordinator, &ranks[1], 100, "two");
+    assert_eq!(
+        last_loss(&coordinator).message,
+        "rank 0 on host-w0 and rank 1 on host-w1 have trained different states up to step 100, and there is no majority to tell which is \
+         right; hardware or drivers are suspected"
+    );
+    assert_eq!(coordinator.job("ants").living_workers().len(), 2);
+}
+
+#[test]
+fn equal_states_are_no_news() {
+    let (mut coordinator, ranks) = training(2);
+    for step in [100, 200] {
+        for rank in &ranks {
+            assert_eq!(hash(&mut coordinator, rank, step, "same"), Reply::Wait);
+        }
+    }
+    assert!(coordinator.job("ants").losses.is_empty());
+    assert!(
+        coordinator
+            .state
+            .soft
+            .state_hashes
+            .values()
+            .all(|steps| steps.is_empty())
+    );
+}
+
+#[test]
+fn a_coordinator_that_another_has_replaced_does_nothing_for_ranks_that_know_it() {
+    let (mut coordinator, ranks) = training(1);
+    let told = RankIdentity {
+        coordinator_epoch: 7,
+        ..ranks[0].clone()
+    };
+    assert_eq!(
+        coordinator.commit(&told, 0, 0..1).unwrap_err().to_string(),
+        "this coordinator is of epoch 1, and the caller has met epoch 7: another has taken over"
+    );
+}
