@@ -1,7 +1,7 @@
 //! Gradients, losses and optimizers equal PyTorch's.
 
 use firn_core::spec::{Architecture, Freeze, OptimizerSpec};
-use firn_models::{Dropout, Loss, Model, Optimizer};
+use firn_models::{Dropout, Loss, Model, Optimizer, state_digest};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -325,4 +325,46 @@ fn a_head_learns_through_the_whole_path() {
     let after = loss_now(&model).double_value(&[]);
     assert!(after < 0.7 * before, "loss {before} became {after}");
     model.verify_frozen().unwrap();
+}
+
+#[test]
+fn the_digest_of_the_state_sees_every_number_that_the_next_step_depends_on() {
+    let model = cut_resnet(true);
+    let rule = OptimizerSpec::Sgd {
+        learning_rate: 0.1,
+        weight_decay: 0.0,
+        momentum: 0.9,
+        nesterov: false,
+    };
+    let mut optimizer = Optimizer::new(&rule, model.trainable()).unwrap();
+    let mut seen = vec![state_digest(&model, &optimizer).unwrap()];
+    assert_eq!(state_digest(&model, &optimizer).unwrap(), seen[0]);
+    let zeros: Vec<Tensor> = model
+        .trainable()
+        .iter()
+        .map(|(_, tensor)| tensor.zeros_like())
+        .collect();
+    optimizer.step(0.1, &zeros).unwrap();
+    seen.push(state_digest(&model, &optimizer).unwrap());
+    let slots = optimizer.state().tensors.into_iter();
+    for (_, tensor) in model.trainable_state().into_iter().chain(slots) {
+        let _ = tensor.detach().view(-1).get(0).g_add_scalar_(1.0);
+        seen.push(state_digest(&model, &optimizer).unwrap());
+    }
+    let all = seen.len();
+    assert!(all > 2 * model.trainable().len());
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), all, "two states have one digest");
+}
+
+#[test]
+fn a_trained_number_that_is_not_finite_is_found_and_named() {
+    let model = cut_resnet(false);
+    assert_eq!(model.not_finite().unwrap(), None);
+    let (name, tensor) = &model.trainable()[1];
+    let _ = tensor.detach().view(-1).get(0).g_mul_scalar_(f64::INFINITY);
+    let (found, value) = model.not_finite().unwrap().unwrap();
+    assert_eq!(&found, name);
+    assert!(!value.is_finite());
 }

@@ -81,16 +81,41 @@ fn training(determinism: Determinism) -> TrainingSpec {
     }
 }
 
+/// A small encoder of two layers, the upper one to train, from random weights.
+fn text_model(training: &TrainingSpec) -> Model {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        r#"{"hidden_size":48,"num_hidden_layers":2,"num_attention_heads":3,"intermediate_size":96,"vocab_size":200}"#;
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    load(
+        training,
+        ModelSpec {
+            architecture: Architecture::Bert,
+            weights: None,
+            tokenizer: Some(folder.path().join("tokenizer.json").to_string_lossy().into_owned()),
+            freeze: Freeze::Through("layer.0".to_owned()),
+            head: HeadSpec { dropout: 0.2 },
+            pooling: Pooling::Mean,
+        },
+    )
+}
+
 /// MobileNetV2 with its last convolution to train, from random weights.
-fn model(training: &TrainingSpec) -> Model {
-    let spec = ModelSpec {
-        architecture: Architecture::MobilenetV2,
-        weights: None,
-        tokenizer: None,
-        freeze: Freeze::Through("features.17".to_owned()),
-        head: HeadSpec { dropout: 0.2 },
-        pooling: Pooling::Mean,
-    };
+fn image_model(training: &TrainingSpec) -> Model {
+    load(
+        training,
+        ModelSpec {
+            architecture: Architecture::MobilenetV2,
+            weights: None,
+            tokenizer: None,
+            freeze: Freeze::Through("features.17".to_owned()),
+            head: HeadSpec { dropout: 0.2 },
+            pooling: Pooling::Mean,
+        },
+    )
+}
+
+fn load(training: &TrainingSpec, spec: ModelSpec) -> Model {
     Model::load(&ModelOptions {
         spec: &spec,
         classes: CLASSES as usize,
@@ -110,6 +135,8 @@ fn pixel(sample: u64, index: usize) -> f32 {
 /// How a run differs from the usual one.
 #[derive(Clone, Copy, Default)]
 struct Disturbance {
+    /// The network reads texts in place of images.
+    texts: bool,
     /// This sample is set aside.
     missing: Option<u64>,
     /// This sample has this pixel.
@@ -117,25 +144,54 @@ struct Disturbance {
 }
 
 fn batch(samples: &[u64], disturbance: Disturbance) -> Batch {
+    Batch {
+        indices: samples.to_vec(),
+        labels: samples.iter().map(|sample| *sample as i64 % CLASSES).collect(),
+        tensors: match disturbance.texts {
+            true => tokens(samples),
+            false => pixels(samples, disturbance.odd),
+        },
+        corrupt: Vec::new(),
+    }
+}
+
+fn pixels(samples: &[u64], odd: Option<(u64, f32)>) -> BatchTensors {
     let mut pixels = Vec::new();
     for &sample in samples {
         let mut image: Vec<f32> = (0..SIDE * SIDE * 3).map(|index| pixel(sample, index)).collect();
-        if let Some((odd, value)) = disturbance.odd
-            && odd == sample
-        {
+        if let Some((_, value)) = odd.filter(|(odd, _)| *odd == sample) {
             image[100] = value;
         }
         pixels.extend(image);
     }
-    Batch {
-        indices: samples.to_vec(),
-        labels: samples.iter().map(|sample| *sample as i64 % CLASSES).collect(),
-        tensors: BatchTensors::Images {
-            pixels,
-            height: SIDE,
-            width: SIDE,
-        },
-        corrupt: Vec::new(),
+    BatchTensors::Images {
+        pixels,
+        height: SIDE,
+        width: SIDE,
+    }
+}
+
+/// Sample i has 3 + i mod 11 tokens, padded to the longest of the batch.
+fn tokens(samples: &[u64]) -> BatchTensors {
+    let own = |sample: u64| 3 + (sample % 11) as usize;
+    let length = samples.iter().map(|sample| own(*sample)).max().unwrap_or(0);
+    let places = || {
+        samples
+            .iter()
+            .flat_map(|sample| (0..length).map(|place| (*sample, place)))
+    };
+    BatchTensors::Tokens {
+        ids: places()
+            .map(|(sample, place)| {
+                if place < own(sample) {
+                    (sample as i64 * 7 + place as i64 * 13) % 200
+                } else {
+                    0
+                }
+            })
+            .collect(),
+        mask: places().map(|(sample, place)| i64::from(place < own(sample))).collect(),
+        length,
     }
 }
 
@@ -163,7 +219,11 @@ impl Trained {
 
 fn train(training: &TrainingSpec, gang: Gang, disturbance: Disturbance) -> Trained {
     tch::set_num_threads(1);
-    let (model, mut gang) = (model(training), gang);
+    let mut gang = gang;
+    let model = match disturbance.texts {
+        true => text_model(training),
+        false => image_model(training),
+    };
     let loss = Loss::new(Some(&[0.5, 1.0, 3.0]), training.loss.label_smoothing, Device::Cpu).unwrap();
     let mut optimizer = Optimizer::new(&training.optimizer, model.trainable()).unwrap();
     let order = SampleOrder::new(training.seed, 0, SAMPLES);
@@ -224,22 +284,28 @@ fn agreed(ranks: Vec<Trained>) -> Trained {
 
 #[test]
 fn a_strict_job_is_the_same_to_the_last_bit_on_1_2_3_4_and_8_ranks() {
-    let training = training(Determinism::Strict);
-    let alone = agreed(train_on(1, &training, Disturbance::default()));
-    assert_eq!(
-        alone.outcomes.iter().map(|outcome| outcome.samples).collect::<Vec<_>>(),
-        [16, 16, 5]
-    );
-    assert!(
-        alone
-            .outcomes
-            .iter()
-            .all(|outcome| outcome.loss > 0.0 && outcome.gradient_norm > 0.5)
-    );
-    for world in [2, 3, 4, 8] {
-        let together = agreed(train_on(world, &training, Disturbance::default()));
-        assert_eq!(together.digests, alone.digests, "{world} ranks");
-        assert_eq!(together.reported(), alone.reported(), "{world} ranks");
+    for texts in [false, true] {
+        let (training, usual) = (
+            training(Determinism::Strict),
+            Disturbance {
+                texts,
+                ..Disturbance::default()
+            },
+        );
+        let alone = agreed(train_on(1, &training, usual));
+        let samples: Vec<u32> = alone.outcomes.iter().map(|outcome| outcome.samples).collect();
+        assert_eq!(samples, [16, 16, 5]);
+        assert!(
+            alone
+                .outcomes
+                .iter()
+                .all(|outcome| outcome.loss > 0.0 && outcome.gradient_norm > 0.0)
+        );
+        for world in [2, 3, 4, 8] {
+            let together = agreed(train_on(world, &training, usual));
+            assert_eq!(together.digests, alone.digests, "{world} ranks");
+            assert_eq!(together.reported(), alone.reported(), "{world} ranks");
+        }
     }
 }
 
@@ -259,7 +325,7 @@ fn a_sample_that_is_set_aside_shifts_nobody() {
     let training = training(Determinism::Strict);
     let missing = Disturbance {
         missing: Some(SampleOrder::new(training.seed, 0, SAMPLES).position(3)),
-        odd: None,
+        ..Disturbance::default()
     };
     let alone = agreed(train_on(1, &training, missing));
     assert_eq!(alone.outcomes[0].samples, 15);
@@ -275,8 +341,8 @@ fn a_step_that_is_not_finite_is_skipped_by_all_ranks_and_leaves_no_trace() {
     let first_of_second_step = SampleOrder::new(5, 0, SAMPLES).position(16);
     for determinism in [Determinism::Default, Determinism::Strict] {
         let odd = Disturbance {
-            missing: None,
             odd: Some((first_of_second_step, f32::NAN)),
+            ..Disturbance::default()
         };
         // Only one of the three ranks meets that sample.
         let trained = agreed(train_on(3, &training(determinism), odd));
@@ -301,8 +367,8 @@ fn a_skipped_step_leaves_the_running_statistics_alone() {
     let mut training = training(Determinism::Default);
     training.train_batch_norm = true;
     let odd = Disturbance {
-        missing: None,
         odd: Some((SampleOrder::new(5, 0, SAMPLES).position(33), f32::NAN)),
+        ..Disturbance::default()
     };
     let trained = agreed(train_on(1, &training, odd));
     assert!(trained.outcomes[2].skipped && !trained.outcomes[1].skipped);
