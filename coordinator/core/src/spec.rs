@@ -219,6 +219,9 @@ pub struct TrainingSpec {
     /// How much may change when the number of ranks does.
     #[serde(default)]
     pub determinism: Determinism,
+    /// Age in milliseconds of the last checkpoint at which another is stored within an epoch; 0: only after each epoch.
+    #[serde(default = "default_checkpoint_interval_ms")]
+    pub checkpoint_interval_ms: u64,
 }
 
 /// What the result may depend on besides spec, data and weights.
@@ -230,6 +233,11 @@ pub enum Determinism {
     Default,
     /// Nothing, on machines of one kind: what is learned is the same to the last bit on any number of ranks.
     Strict,
+}
+
+/// Of a spec that says nothing, and of one that was stored before the field existed: a minute.
+pub fn default_checkpoint_interval_ms() -> u64 {
+    60_000
 }
 
 /// The update rule.

@@ -54,6 +54,7 @@ fn images() -> JobSpec {
             train_batch_norm: false,
             max_gradient_norm: None,
             determinism: Determinism::Default,
+            checkpoint_interval_ms: 60_000,
         },
         resources: ResourcesSpec {
             min_workers: 1,

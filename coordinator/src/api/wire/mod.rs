@@ -7,6 +7,7 @@
 pub(crate) mod checkpoint;
 mod data;
 pub(crate) mod dataset;
+mod duration;
 pub(crate) mod failure;
 mod fields;
 mod job_spec;

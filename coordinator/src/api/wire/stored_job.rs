@@ -9,6 +9,7 @@ use firn_core::spec::{
 use firn_proto::v1alpha1 as wire;
 
 use super::{
+    duration,
     job_spec::{API_VERSION, KIND},
     uri,
 };
@@ -186,6 +187,7 @@ fn training(training: &TrainingSpec, has_validation: bool) -> wire::TrainingSpec
         batch_norm: if training.train_batch_norm { "train" } else { "eval" }.to_owned(),
         max_gradient_norm: training.max_gradient_norm,
         determinism: training.determinism.word().to_owned(),
+        checkpoint_interval: duration::write(training.checkpoint_interval_ms),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use firn_core::spec::{
     ClassWeights, Determinism, EarlyStopping, LossSpec, MetricName, OptimizerSpec, ScheduleShape, ScheduleSpec,
-    TrainingSpec, Warmup, Word,
+    TrainingSpec, Warmup, Word, default_checkpoint_interval_ms,
 };
 use firn_proto::v1alpha1 as wire;
 
-use super::fields::Fields;
+use super::{duration, fields::Fields};
 
 /// Reads the training part of a job.
 pub(super) fn training(fields: &mut Fields, written: &wire::TrainingSpec, has_validation: bool) -> TrainingSpec {
@@ -36,7 +36,19 @@ pub(super) fn training(fields: &mut Fields, written: &wire::TrainingSpec, has_va
         train_batch_norm,
         max_gradient_norm: written.max_gradient_norm,
         determinism: fields.word_or("spec.training.determinism", &written.determinism, Determinism::Default),
+        checkpoint_interval_ms: checkpoint_interval(fields, &written.checkpoint_interval),
     }
+}
+
+fn checkpoint_interval(fields: &mut Fields, written: &str) -> u64 {
+    if written.is_empty() {
+        return default_checkpoint_interval_ms();
+    }
+    let read = duration::read(written);
+    fields.require(read.is_some(), "spec.training.checkpointInterval", || {
+        format!("must be a number with a unit (`500ms`, `90s`, `5m`, `1h`), at most 365 days, found `{written}`")
+    });
+    read.unwrap_or_default()
 }
 
 fn optimizer(fields: &mut Fields, written: &wire::OptimizerSpec) -> OptimizerSpec {

@@ -53,6 +53,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             train_batch_norm: false,
             max_gradient_norm: None,
             determinism: Determinism::Default,
+            checkpoint_interval_ms: 60_000,
         },
         resources: ResourcesSpec {
             min_workers: 1,

@@ -144,11 +144,12 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
         prop::option::of(1u32..64),
         any::<u64>(),
         prop::option::of(0.1..9.0),
+        0u64..4_000_000,
     );
     let choices = (stopping, word::<MetricName>(), any::<bool>(), word::<Determinism>());
     (numbers, optimizer(), schedule, loss(), choices).prop_map(
         move |(numbers, optimizer, schedule, loss, (early_stopping, best_metric, batch_norm, determinism))| {
-            let (epochs, batch_size, micro_batch_size, seed, max_gradient_norm) = numbers;
+            let (epochs, batch_size, micro_batch_size, seed, max_gradient_norm, checkpoint_interval_ms) = numbers;
             TrainingSpec {
                 epochs,
                 batch_size,
@@ -162,6 +163,7 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
                 train_batch_norm: batch_norm && may_train_batch_norm,
                 max_gradient_norm,
                 determinism,
+                checkpoint_interval_ms,
             }
         },
     )
