@@ -5,10 +5,12 @@
 
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::Operation;
 
 /// Aborts one collective. Cheap to clone; usable from any thread, any number of times.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct AbortHandle {
 struct Shared {
     aborted: AtomicBool,
     sequence: AtomicU64,
+    /// Place in [`Operation::ALL`], from 1, of what runs now; 0: nothing does.
+    running: AtomicU8,
     wake: Option<EventFd>,
     sockets: Mutex<Vec<TcpStream>>,
 }
@@ -30,18 +34,21 @@ impl AbortHandle {
         Self::build(None)
     }
 
-    /// For a collective that polls [`AbortHandle::wake`] beside its sockets.
-    pub(crate) fn with_wake() -> std::io::Result<Self> {
+    /// For a collective that waits, and is still to be connected.
+    ///
+    /// # Errors
+    /// When the system gives no event descriptor.
+    pub fn with_wake() -> std::io::Result<Self> {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
         Ok(Self::build(Some(wake)))
     }
 
     fn build(wake: Option<EventFd>) -> Self {
-        let (aborted, sequence) = (AtomicBool::new(false), AtomicU64::new(0));
         Self {
             shared: Arc::new(Shared {
-                aborted,
-                sequence,
+                aborted: AtomicBool::new(false),
+                sequence: AtomicU64::new(0),
+                running: AtomicU8::new(0),
                 wake,
                 sockets: Mutex::new(Vec::new()),
             }),
@@ -68,8 +75,31 @@ impl AbortHandle {
         self.shared.sequence.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn begin_operation(&self) -> u64 {
-        self.shared.sequence.fetch_add(1, Ordering::Relaxed) + 1
+    /// What the collective does at this moment, readable while it hangs; `None`: it is not asked for anything.
+    pub fn running(&self) -> Option<Operation> {
+        let place = self.shared.running.load(Ordering::Relaxed);
+        Operation::ALL.get(usize::from(place).checked_sub(1)?).copied()
+    }
+
+    /// Numbers an operation, which runs until the value is dropped.
+    pub(crate) fn begin_operation(&self, operation: Operation) -> Running<'_> {
+        let sequence = self.shared.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        self.mark(operation, sequence)
+    }
+
+    /// Marks the joining of the gang, which has no number.
+    pub(crate) fn begin_connect(&self) -> Running<'_> {
+        self.mark(Operation::Connect, 0)
+    }
+
+    fn mark(&self, operation: Operation, sequence: u64) -> Running<'_> {
+        let place = Operation::ALL.iter().position(|known| *known == operation);
+        let place = place.expect("the list holds every operation") as u8 + 1;
+        self.shared.running.store(place, Ordering::Relaxed);
+        Running {
+            sequence,
+            running: &self.shared.running,
+        }
     }
 
     /// Readable from the abort on.
@@ -111,5 +141,39 @@ impl AbortHandle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+    }
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    /// From 1; 0 while connecting.
+    pub(crate) sequence: u64,
+    running: &'a AtomicU8,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.running.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_is_known_until_it_ends() {
+        let abort = AbortHandle::without_wake();
+        assert_eq!((abort.running(), abort.sequence()), (None, 0));
+        for operation in Operation::ALL {
+            let running = abort.begin_operation(operation);
+            assert_eq!(abort.running(), Some(operation));
+            assert_eq!(abort.sequence(), running.sequence);
+            drop(running);
+            assert_eq!(abort.running(), None);
+        }
+        let connecting = abort.begin_connect();
+        assert_eq!((connecting.sequence, abort.running()), (0, Some(Operation::Connect)));
     }
 }

@@ -17,6 +17,11 @@ pub enum Operation {
     Barrier,
 }
 
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Connect, Self::AllReduceSum, Self::Broadcast, Self::Barrier];
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

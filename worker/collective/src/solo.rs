@@ -17,7 +17,7 @@ impl Solo {
     }
 
     fn operate(&self, operation: Operation) -> Result<(), CollectiveError> {
-        let sequence = self.abort.begin_operation();
+        let sequence = self.abort.begin_operation(operation).sequence;
         if self.abort.is_aborted() {
             return Err(CollectiveError::Aborted {
                 rank: 0,

@@ -40,6 +40,17 @@ impl Default for NcclOptions {
     }
 }
 
+/// Which rank a communicator is of.
+#[derive(Debug, Clone, Copy)]
+pub struct NcclPlace {
+    /// From 0.
+    pub rank: u32,
+    /// Number of ranks.
+    pub world_size: u32,
+    /// CUDA device.
+    pub device: u32,
+}
+
 /// One rank of a gang on GPUs.
 #[derive(Debug)]
 pub struct Nccl {
@@ -75,6 +86,34 @@ impl Nccl {
         device: u32,
         options: NcclOptions,
     ) -> Result<Self, CollectiveError> {
+        let abort = AbortHandle::with_wake().map_err(|source| CollectiveError::Socket {
+            rank,
+            what: "make an event descriptor",
+            source,
+        })?;
+        let place = NcclPlace {
+            rank,
+            world_size,
+            device,
+        };
+        Self::connect_abortable(place, id, options, abort)
+    }
+
+    /// As [`Nccl::connect`], which `abort` ends, too.
+    ///
+    /// # Errors
+    /// As [`Nccl::connect`]; [`CollectiveError::Aborted`].
+    pub fn connect_abortable(
+        place: NcclPlace,
+        id: &UniqueId,
+        options: NcclOptions,
+        abort: AbortHandle,
+    ) -> Result<Self, CollectiveError> {
+        let NcclPlace {
+            rank,
+            world_size,
+            device,
+        } = place;
         if let Some(reason) = presence().missing {
             return Err(CollectiveError::NcclMissing { reason });
         }
@@ -98,11 +137,6 @@ impl Nccl {
         let context = CudaContext::new(device as usize).map_err(cuda("cuDevicePrimaryCtxRetain"))?;
         let stream = context.default_stream();
         let token = stream.alloc_zeros::<f32>(1).map_err(cuda("cuMemAlloc"))?;
-        let abort = AbortHandle::with_wake().map_err(|source| CollectiveError::Socket {
-            rank,
-            what: "make an event descriptor",
-            source,
-        })?;
         let deadline = options.deadline;
         let communicator = Communicator(null_mut());
         let mut nccl = Self {
@@ -126,6 +160,7 @@ impl Nccl {
 
     fn form(&mut self, id: &UniqueId, within: Duration) -> Result<(), CollectiveError> {
         let abort = self.abort.clone();
+        let _running = abort.begin_connect();
         let (rank, operation) = (self.rank, Operation::Connect);
         let wait = Wait {
             rank,
@@ -192,7 +227,8 @@ impl Nccl {
         start: impl FnOnce(&Self) -> Status,
     ) -> Result<(), CollectiveError> {
         let abort = self.abort.clone();
-        let (rank, sequence) = (self.rank, abort.begin_operation());
+        let running = abort.begin_operation(operation);
+        let (rank, sequence) = (self.rank, running.sequence);
         let wait = Wait {
             rank,
             operation,

@@ -18,7 +18,7 @@ mod config;
 mod library;
 mod wait;
 
-pub use communicator::{Nccl, NcclOptions};
+pub use communicator::{Nccl, NcclOptions, NcclPlace};
 
 use std::fmt;
 

@@ -94,7 +94,8 @@ impl Ring {
         work: impl FnOnce(&mut Self, &Links, &Attempt<'_>) -> Result<(), CollectiveError>,
     ) -> Result<(), CollectiveError> {
         let abort = self.abort.clone();
-        let sequence = abort.begin_operation();
+        let running = abort.begin_operation(announcement.operation);
+        let sequence = running.sequence;
         let announcement = Announcement {
             sequence,
             ..announcement

@@ -110,6 +110,7 @@ impl RingListener {
             elements: 0,
             root: 0,
         };
+        let _running = abort.begin_connect();
         let attempt = Attempt::new(rank, joining, options.connect_deadline, &abort);
         let next = (rank + 1) % world_size;
         let address = &addresses[next as usize];
@@ -126,7 +127,7 @@ impl RingListener {
         let [first, second] = duplicates;
         let failed = |source| attempt.socket("duplicate a connection", source);
         abort.watch(vec![first.map_err(failed)?, second.map_err(failed)?]);
-        Ok(Ring::new(rank, world_size, &options, abort, Some(links)))
+        Ok(Ring::new(rank, world_size, &options, abort.clone(), Some(links)))
     }
 }
 
