@@ -190,6 +190,7 @@ mod tests {
             local_rank: 1,
             local_world_size: 2,
             slot: 0,
+            ..StartRank::default()
         };
         let found = environment(&launcher(slots("cpu", &[])), &order);
         for (name, value) in [

@@ -173,6 +173,7 @@ fn accompany(mut child: Child, process_id: String, held: &Hold, output: &Output)
         signal,
         last_log_lines: output.recent(),
         start_error,
+        ..RankExited::default()
     }
 }
 

@@ -3,19 +3,23 @@
 //! The state that trains is usually tiny, and the coordinator keeps it. A larger one (when whole stages train) lies in the job's artifact
 //! folder; the coordinator only commits its digest. Either way a checkpoint exists when the coordinator says so, and what is loaded is
 //! checked against the digest.
+//!
+//! One is stored after each epoch, and within an epoch whenever the last one is older than the spec allows. The latter travels in the
+//! background, one at a time; the frozen part, whose proof takes a while, is proven after each epoch only.
 
 use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use firn_models::checkpoint::{self, Checkpoint};
-use firn_proto::v1alpha1 as wire;
+use firn_proto::v1alpha1::{self as wire, upload_header::Target};
 use sha2::{Digest as _, Sha256};
-use tracing::info;
+use tokio::task::JoinError;
+use tracing::{info, warn};
 
-use super::{failure::RankFailure, session::Session};
+use super::{adopt, client::Client, failure::RankFailure, halt::Halt, session::Session};
 
 /// The coordinator keeps no larger checkpoint, in bytes.
 const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
@@ -42,43 +46,127 @@ pub(super) fn check_place(session: &Session) -> Result<(), RankFailure> {
     )))
 }
 
-/// Stores what has been learned after `epochs` epochs.
-pub(super) fn store(session: &Session, epochs: u32) -> Result<(), RankFailure> {
-    let bytes = checkpoint::encode(&Checkpoint {
-        step: session.steps_done,
-        epochs,
-        spec_digest: session.spec_digest.clone(),
-        frozen_digest: session.model.frozen_digest(),
-        model: session.model.trainable_state(),
-        optimizer: session.optimizer.state(),
-    })?;
-    let mut reference = wire::CheckpointRef {
-        epochs_done: epochs,
-        steps_done: session.steps_done,
-        sha256: hex::encode(Sha256::digest(&bytes)),
-        size_bytes: bytes.len() as u64,
-        location: String::new(),
+/// Stores the present state; it exists when this returns.
+pub(super) fn store(session: &mut Session) -> Result<(), Halt> {
+    let bytes = adopt::encode(session)?;
+    let coordinator = session.coordinator;
+    // One on its way comes first: the coordinator takes no older one after a newer one.
+    if let Some(task) = session.storing.take() {
+        judge(coordinator.runtime().block_on(task))?;
+    }
+    if let Some(committer) = &mut session.committer {
+        committer.flush(coordinator)?;
+    }
+    let stored = coordinator.runtime().block_on(keep(Keeping::of(session), bytes));
+    session.last_checkpoint = Instant::now();
+    stored
+}
+
+/// Within an epoch: stores the present state, if the last that was stored is old enough. The state is copied here; everything else happens
+/// while training goes on.
+pub(super) fn store_if_due(session: &mut Session) -> Result<(), Halt> {
+    let interval = Duration::from_millis(session.spec.training.checkpoint_interval_ms);
+    let Some(committer) = &session.committer else {
+        return Ok(());
     };
-    match folder(session).filter(|_| reference.size_bytes > COORDINATOR_LIMIT) {
-        None => session.coordinator.upload_checkpoint(reference, &bytes)?,
-        Some(folder) => {
-            let path = write(&folder, &reference.sha256, &bytes)?;
-            reference.location = format!("file://{}", path.display());
-            let kept = session.coordinator.commit_checkpoint(reference)?;
-            remove_all_but(&folder, &kept)?;
+    let mut committed = committer.watch();
+    if let Some(task) = session.storing.take_if(|task| task.is_finished()) {
+        judge(session.coordinator.runtime().block_on(task))?;
+    }
+    if interval.is_zero() || session.storing.is_some() || session.last_checkpoint.elapsed() < interval {
+        return Ok(());
+    }
+    session.last_checkpoint = Instant::now();
+    // Nobody shall go back to a state that is broken.
+    if session.model.not_finite()?.is_some() {
+        return Ok(());
+    }
+    let (bytes, keeping) = (adopt::encode(session)?, Keeping::of(session));
+    session.storing = Some(session.coordinator.runtime().spawn(async move {
+        let steps_done = keeping.reference.steps_done;
+        // The coordinator takes no checkpoint of steps that it does not know. When the ledger's writer ends, so does the generation.
+        let is_known = committed.wait_for(|committed| *committed >= steps_done).await.is_ok();
+        if is_known { keep(keeping, bytes).await } else { Ok(()) }
+    }));
+    Ok(())
+}
+
+/// What became of a checkpoint within an epoch. A refusal costs nothing but the checkpoint.
+fn judge(ended: Result<Result<(), Halt>, JoinError>) -> Result<(), Halt> {
+    match ended {
+        Ok(Err(Halt::Failed(failure))) => warn!(%failure, "a checkpoint within the epoch was not stored"),
+        Ok(ended) => return ended,
+        Err(error) => warn!(%error, "a checkpoint within the epoch was not stored"),
+    }
+    Ok(())
+}
+
+/// Where a checkpoint goes, and what it is called.
+struct Keeping {
+    client: Client,
+    folder: Option<PathBuf>,
+    /// Without its digest.
+    reference: wire::CheckpointRef,
+}
+
+impl Keeping {
+    fn of(session: &Session) -> Self {
+        Self {
+            client: session.coordinator.client(),
+            folder: folder(session),
+            reference: wire::CheckpointRef {
+                epochs_done: session.epochs_done(),
+                steps_done: session.steps_done,
+                ..wire::CheckpointRef::default()
+            },
         }
     }
-    info!(epochs, bytes = bytes.len(), "the checkpoint is stored");
+}
+
+/// Stores the file of a checkpoint, and has it committed.
+async fn keep(keeping: Keeping, bytes: Vec<u8>) -> Result<(), Halt> {
+    let Keeping {
+        client,
+        folder,
+        mut reference,
+    } = keeping;
+    reference.size_bytes = bytes.len() as u64;
+    reference.sha256 = hex::encode(Sha256::digest(&bytes));
+    let (epochs, steps, size) = (reference.epochs_done, reference.steps_done, reference.size_bytes);
+    match folder.filter(|_| size > COORDINATOR_LIMIT) {
+        None => client.upload(Target::Checkpoint(reference), &bytes).await?,
+        Some(folder) => {
+            let (name, place) = (reference.sha256.clone(), folder.clone());
+            let path = in_background(move || write(&place, &name, &bytes)).await?;
+            reference.location = format!("file://{}", path.display());
+            let kept = client.commit_checkpoint(reference).await?;
+            in_background(move || remove_older(&folder, &path, &kept)).await?;
+        }
+    }
+    info!(epochs, steps, bytes = size, "the checkpoint is stored");
     Ok(())
+}
+
+/// Disks are slow, and the thread that carries the calls must not wait for them.
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RankFailure> + Send + 'static,
+) -> Result<T, RankFailure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(RankFailure::Internal(format!("writing a checkpoint ended: {error}"))))
 }
 
 /// The bytes of a committed checkpoint.
 ///
 /// # Errors
 /// When a file is gone, or is not what was committed.
-pub(super) fn fetch(session: &Session, reference: &wire::CheckpointRef) -> Result<Vec<u8>, RankFailure> {
+pub(super) fn fetch(session: &Session, reference: &wire::CheckpointRef) -> Result<Vec<u8>, Halt> {
     let bytes = match reference.location.strip_prefix("file://") {
-        None => session.coordinator.fetch_checkpoint(reference)?,
+        None => {
+            let coordinator = session.coordinator;
+            coordinator
+                .runtime()
+                .block_on(coordinator.client().fetch_checkpoint(reference))?
+        }
         Some(path) => fs::read(path).map_err(|source| RankFailure::Read {
             path: path.to_owned(),
             source,
@@ -95,7 +183,8 @@ pub(super) fn fetch(session: &Session, reference: &wire::CheckpointRef) -> Resul
             place: place.to_owned(),
             expected: reference.sha256.clone(),
             found,
-        });
+        }
+        .into());
     }
     Ok(bytes)
 }
@@ -130,7 +219,7 @@ pub(super) fn remove_all(session: &Session) -> Result<(), RankFailure> {
     let Some(folder) = folder(session).filter(|folder| folder.exists()) else {
         return Ok(());
     };
-    remove_all_but(&folder, &[])?;
+    remove_all_but(&folder, &[], |_| true)?;
     // Whatever else someone has put there stays, and keeps the folders.
     let is_empty = fs::remove_dir(&folder).is_ok();
     if let Some(parent) = folder.parent().filter(|_| is_empty) {
@@ -161,8 +250,16 @@ fn write(folder: &Path, sha256: &str, bytes: &[u8]) -> Result<PathBuf, RankFailu
     Ok(path)
 }
 
+/// Removes checkpoints that are not needed, as of the moment when `newest` was committed: a later one may be on its way to be committed, by
+/// the rank 0 of another generation.
+fn remove_older(folder: &Path, newest: &Path, kept: &[String]) -> Result<(), RankFailure> {
+    let written = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    let committed = written(newest);
+    remove_all_but(folder, kept, |path| written(path) <= committed)
+}
+
 /// Removes checkpoints, whole and partial ones, and no other file.
-fn remove_all_but(folder: &Path, kept: &[String]) -> Result<(), RankFailure> {
+fn remove_all_but(folder: &Path, kept: &[String], is_old: impl Fn(&Path) -> bool) -> Result<(), RankFailure> {
     for entry in fs::read_dir(folder).map_err(RankFailure::write(folder))? {
         let path = entry.map_err(RankFailure::write(folder))?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -171,7 +268,7 @@ fn remove_all_but(folder: &Path, kept: &[String]) -> Result<(), RankFailure> {
             && path
                 .extension()
                 .is_some_and(|end| end == "safetensors" || end == "partial");
-        if is_ours && !kept.contains(&name) {
+        if is_ours && !kept.contains(&name) && is_old(&path) {
             fs::remove_file(&path).map_err(RankFailure::write(&path))?;
         }
     }
@@ -192,7 +289,7 @@ mod tests {
         let of_the_user = folder.path().join("best.safetensors");
         fs::write(&of_the_user, "precious").unwrap();
         assert_eq!(fs::read(&paths[1]).unwrap(), names[1].as_bytes());
-        remove_all_but(folder.path(), &names[1..2]).unwrap();
+        remove_all_but(folder.path(), &names[1..2], |_| true).unwrap();
         assert_eq!(paths.map(|path| path.exists()), [false, true, false]);
         assert!(of_the_user.exists());
     }

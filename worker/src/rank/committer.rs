@@ -1,7 +1,8 @@
 //! Commits steps to the ledger while the next ones are already running.
 //!
 //! One request is under way at a time; the steps that gather meanwhile go with the next one. So a slow disk of the coordinator makes the
-//! batches longer, not the steps.
+//! batches longer, not the steps. A committer belongs to one generation: when that is over, the coordinator refuses it, and the next rank 0
+//! commits what is missing from the records that every rank keeps.
 
 use firn_proto::v1alpha1::Step;
 use tokio::{
@@ -9,10 +10,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{
-    coordinator::{Client, Coordinator},
-    failure::RankFailure,
-};
+use super::{client::Client, coordinator::Coordinator, failure::RankFailure, halt::Halt};
 
 /// Steps that may wait for the coordinator before training waits for it, too.
 const WAITING: usize = 4096;
@@ -21,18 +19,19 @@ const WAITING: usize = 4096;
 pub(super) struct Committer {
     steps: mpsc::Sender<Step>,
     committed: watch::Receiver<u64>,
-    task: JoinHandle<Result<(), RankFailure>>,
+    task: JoinHandle<Result<(), Halt>>,
     sent: u64,
 }
 
 impl Committer {
-    /// Starts with `steps_done` steps in the ledger.
-    pub(super) fn start(coordinator: &Coordinator, steps_done: u64) -> Self {
+    /// Starts with the records that this rank holds of steps before `steps_done`; the ledger may hold some of them already.
+    pub(super) fn start(coordinator: &Coordinator, steps_done: u64, records: Vec<Step>) -> Self {
         let (steps, incoming) = mpsc::channel(WAITING);
-        let (progress, committed) = watch::channel(steps_done);
+        let known = records.first().map_or(steps_done, |record| record.step);
+        let (progress, committed) = watch::channel(known);
         let task = coordinator
             .runtime()
-            .spawn(commit(coordinator.client(), incoming, progress));
+            .spawn(commit(coordinator.client(), records, incoming, progress));
         Self {
             steps,
             committed,
@@ -42,7 +41,7 @@ impl Committer {
     }
 
     /// Hands a step over. Fails when the ledger refused an earlier one.
-    pub(super) fn commit(&mut self, coordinator: &Coordinator, step: Step) -> Result<(), RankFailure> {
+    pub(super) fn commit(&mut self, coordinator: &Coordinator, step: Step) -> Result<(), Halt> {
         self.sent = step.step + 1;
         match self.steps.try_send(step) {
             Ok(()) => Ok(()),
@@ -54,8 +53,18 @@ impl Committer {
         }
     }
 
+    /// Steps in the ledger, as far as it has answered.
+    pub(super) fn committed(&self) -> u64 {
+        *self.committed.borrow()
+    }
+
+    /// For a task that waits until some step is in the ledger.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.committed.clone()
+    }
+
     /// Waits until all steps so far are in the ledger.
-    pub(super) fn flush(&mut self, coordinator: &Coordinator) -> Result<(), RankFailure> {
+    pub(super) fn flush(&mut self, coordinator: &Coordinator) -> Result<(), Halt> {
         let sent = self.sent;
         let reached = coordinator
             .runtime()
@@ -68,22 +77,31 @@ impl Committer {
     }
 
     /// Why the task ended: it ends early only with an error.
-    fn refusal(&mut self, coordinator: &Coordinator) -> RankFailure {
-        match coordinator.runtime().block_on(&mut self.task) {
-            Ok(Err(failure)) => failure,
-            Ok(Ok(())) => RankFailure::Stopped("the ledger's writer ended".to_owned()),
-            Err(error) => RankFailure::Stopped(format!("the ledger's writer ended: {error}")),
-        }
+    fn refusal(&mut self, coordinator: &Coordinator) -> Halt {
+        let ended = match coordinator.runtime().block_on(&mut self.task) {
+            Ok(Err(halt)) => return halt,
+            Ok(Ok(())) => "the ledger's writer ended before its time".to_owned(),
+            Err(error) => format!("the ledger's writer ended: {error}"),
+        };
+        RankFailure::Internal(ended).into()
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        // What it still holds, the next rank 0 holds as well.
+        self.task.abort();
     }
 }
 
 async fn commit(
     client: Client,
+    records: Vec<Step>,
     mut incoming: mpsc::Receiver<Step>,
     progress: watch::Sender<u64>,
-) -> Result<(), RankFailure> {
-    let mut batch = Vec::new();
-    while incoming.recv_many(&mut batch, 1024).await > 0 {
+) -> Result<(), Halt> {
+    let mut batch = records;
+    while !batch.is_empty() || incoming.recv_many(&mut batch, 1024).await > 0 {
         let committed = client.commit_steps(std::mem::take(&mut batch)).await?;
         progress.send_replace(committed);
     }

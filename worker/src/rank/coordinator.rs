@@ -1,68 +1,45 @@
-//! Calls to the coordinator that survive its restart.
+//! The calls of the main thread to the coordinator.
 //!
-//! Every call of `RankService` can be repeated, so a call that finds nobody is tried again until the coordinator is back or patience
-//! ends. Each attempt has a deadline; a call that waits for other ranks is told to ask again well before that. A refusal is final: an
-//! older generation (`ABORTED`) in particular means that this rank is no longer wanted.
+//! Each waits for its answer on the runtime that also carries the pulse and the commits. What an answer other than success means is told
+//! in [`super::client`].
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use firn_proto::v1alpha1::{self as wire, rank_service_client::RankServiceClient};
+use firn_proto::v1alpha1 as wire;
 use tokio::{runtime::Runtime, time::timeout};
-use tonic::{Code, Status};
+use tonic::{Response, Status};
 use tracing::warn;
 
-use super::{failure::RankFailure, settings::RankArguments};
-use crate::connection::{self, AuthorizedChannel};
+use super::{
+    client::{Client, Scope, Service, reason_of},
+    failure::RankFailure,
+    halt::Halt,
+    vitals::Vitals,
+};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// For one attempt, with a file in it or not: longer than the coordinator keeps a call waiting (30 s), and shorter than it works on one
-/// (120 s), so that one that is stuck does not pass for one that answers.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(90);
-/// Bytes in one message of an upload; the coordinator takes at most 1 MiB.
-const CHUNK: usize = 512 * 1024;
-/// Evaluation reports hold predictions and fetched chunks hold weights.
-const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
+/// For the last words of a rank.
+const REPORT_WITHIN: Duration = Duration::from_secs(5);
 
-/// The coordinator, as one rank sees it.
+/// The coordinator, as the main thread sees it.
 pub(super) struct Coordinator<'a> {
     runtime: &'a Runtime,
-    client: Client,
-}
-
-/// The same for tasks on the runtime.
-#[derive(Clone)]
-pub(super) struct Client {
-    service: RankServiceClient<AuthorizedChannel>,
-    identity: wire::RankIdentity,
-    patience: Duration,
+    process: Client,
+    vitals: Arc<Vitals>,
 }
 
 impl<'a> Coordinator<'a> {
-    /// Prepares the connection; it is made at the first call.
-    pub(super) fn connect(runtime: &'a Runtime, arguments: &RankArguments) -> anyhow::Result<Self> {
-        let _in_runtime = runtime.enter();
-        let channel = connection::channel(&arguments.connection)?;
-        let service = RankServiceClient::new(channel)
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT);
-        let patience = Duration::from_secs(arguments.coordinator_patience);
-        Ok(Self {
+    /// `process`: a client of any generation.
+    pub(super) fn new(runtime: &'a Runtime, process: Client, vitals: Arc<Vitals>) -> Self {
+        Self {
             runtime,
-            client: Client {
-                service,
-                identity: arguments.identity(),
-                patience,
-            },
-        })
+            process,
+            vitals,
+        }
     }
 
-    /// For tasks on the runtime.
+    /// For tasks that belong to the present generation.
     pub(super) fn client(&self) -> Client {
-        self.client.clone()
+        self.process.in_present_generation()
     }
 
     /// The runtime that carries the calls.
@@ -70,177 +47,168 @@ impl<'a> Coordinator<'a> {
         self.runtime
     }
 
-    /// Announces this rank and waits for the whole gang.
-    pub(super) fn join(&self, ring_address: &str, device: &str) -> Result<wire::World, RankFailure> {
-        let request = wire::JoinRequest {
+    /// What the pulse tells and hears.
+    pub(super) fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    /// The first call: gets the stored spec.
+    pub(super) fn enrol(&self) -> Result<String, Halt> {
+        let request = wire::EnrolRequest {
             identity: self.identity(),
-            ring_address: ring_address.to_owned(),
-            device: device.to_owned(),
         };
-        self.wait(self.client.call("Join", |mut service| {
+        let response = self.process_call("Enrol", |mut service| {
+            let request = request.clone();
+            async move { service.enrol(request).await }
+        })?;
+        self.vitals.hear_epoch(response.coordinator_epoch);
+        Ok(response.spec_json)
+    }
+
+    /// Enters the newest generation, and waits for the whole gang; an order to leave ends the wait.
+    pub(super) fn join(&self, request: wire::JoinRequest) -> Result<wire::World, Halt> {
+        let client = self.client();
+        let request = wire::JoinRequest {
+            identity: client.identity(),
+            ..request
+        };
+        let world = self.wait_or_leave(client.call(Scope::Process, "Join", |mut service| {
             let request = request.clone();
             async move { service.join(request).await }
-        }))
+        }))?;
+        self.vitals.hear_epoch(world.coordinator_epoch);
+        Ok(world)
     }
 
     /// Gives (rank 0) or gets the NCCL unique id.
-    pub(super) fn share_collective_id(&self, collective_id: Vec<u8>) -> Result<Vec<u8>, RankFailure> {
+    pub(super) fn share_collective_id(&self, collective_id: Vec<u8>) -> Result<Vec<u8>, Halt> {
+        let client = self.client();
         let request = wire::ShareCollectiveIdRequest {
-            identity: self.identity(),
+            identity: client.identity(),
             collective_id,
         };
-        let response = self.wait(self.client.call("ShareCollectiveId", |mut service| {
+        let call = client.call(Scope::Generation, "ShareCollectiveId", |mut service| {
             let request = request.clone();
             async move { service.share_collective_id(request).await }
-        }))?;
-        Ok(response.collective_id)
+        });
+        Ok(self.wait_or_leave(call)?.collective_id)
+    }
+
+    /// The committed checkpoint cannot be used: the gang goes on from the one before.
+    pub(super) fn reject_checkpoint(&self, sha256: &str, reason: &str) -> Result<(), Halt> {
+        let request = wire::RejectCheckpointRequest {
+            identity: self.identity(),
+            sha256: sha256.to_owned(),
+            reason: reason.to_owned(),
+        };
+        self.member_call("RejectCheckpoint", |mut service| {
+            let request = request.clone();
+            async move { service.reject_checkpoint(request).await }
+        })?;
+        Ok(())
+    }
+
+    /// The numbers are broken: the gang goes back to its newest checkpoint.
+    pub(super) fn request_rollback(&self, reason: &str) -> Result<(), Halt> {
+        let request = wire::RequestRollbackRequest {
+            identity: self.identity(),
+            reason: reason.to_owned(),
+        };
+        self.member_call("RequestRollback", |mut service| {
+            let request = request.clone();
+            async move { service.request_rollback(request).await }
+        })?;
+        Ok(())
     }
 
     /// Tells what was indexed.
     pub(super) fn register_dataset(
         &self,
         dataset: wire::DatasetSummary,
-    ) -> Result<wire::RegisterDatasetResponse, RankFailure> {
+    ) -> Result<wire::RegisterDatasetResponse, Halt> {
         let request = wire::RegisterDatasetRequest {
             identity: self.identity(),
             dataset: Some(dataset),
         };
-        self.wait(self.client.call("RegisterDataset", |mut service| {
+        self.process_call("RegisterDataset", |mut service| {
             let request = request.clone();
             async move { service.register_dataset(request).await }
-        }))
+        })
     }
 
     /// Tells what was loaded.
-    pub(super) fn register_model(&self, model: wire::ModelSummary) -> Result<(), RankFailure> {
+    pub(super) fn register_model(&self, model: wire::ModelSummary) -> Result<(), Halt> {
         let request = wire::RegisterModelRequest {
             identity: self.identity(),
             model: Some(model),
         };
-        self.wait(self.client.call("RegisterModel", |mut service| {
+        self.process_call("RegisterModel", |mut service| {
             let request = request.clone();
             async move { service.register_model(request).await }
-        }))?;
+        })?;
         Ok(())
     }
 
     /// Delivers what a shard gave.
-    pub(super) fn complete_shard(&self, report: wire::CompleteShardRequest) -> Result<(), RankFailure> {
+    pub(super) fn complete_shard(&self, report: wire::CompleteShardRequest) -> Result<(), Halt> {
         let request = wire::CompleteShardRequest {
-            identity: Some(self.client.identity.clone()),
+            identity: self.identity(),
             ..report
         };
-        self.wait(self.client.call("CompleteShard", |mut service| {
+        self.member_call("CompleteShard", |mut service| {
             let request = request.clone();
             async move { service.complete_shard(request).await }
-        }))?;
+        })?;
         Ok(())
     }
 
     /// Sets a corrupt sample aside; fails when the spec's limit is reached.
-    pub(super) fn quarantine(&self, sample: wire::QuarantinedSample) -> Result<(), RankFailure> {
+    pub(super) fn quarantine(&self, sample: wire::QuarantinedSample) -> Result<(), Halt> {
         let request = wire::QuarantineSampleRequest {
             identity: self.identity(),
             sample: Some(sample.clone()),
         };
-        let answer = self.wait(self.client.call("QuarantineSample", |mut service| {
+        let answer = self.member_call("QuarantineSample", |mut service| {
             let request = request.clone();
             async move { service.quarantine_sample(request).await }
-        }));
+        });
         match answer {
-            Err(RankFailure::Call { status, .. }) if status.code() == Code::FailedPrecondition => {
-                Err(RankFailure::TooManyCorrupt {
-                    sample,
-                    refusal: status.message().to_owned(),
-                })
+            Err(Halt::Failed(RankFailure::Call { status, .. })) if reason_of(&status) == "JOB_FAILED" => {
+                let refusal = status.message().to_owned();
+                Err(RankFailure::TooManyCorrupt { sample, refusal }.into())
             }
             answer => answer.map(|_| ()),
         }
     }
 
-    /// Stores a checkpoint; it exists when this returns.
-    pub(super) fn upload_checkpoint(&self, checkpoint: wire::CheckpointRef, bytes: &[u8]) -> Result<(), RankFailure> {
-        self.upload(wire::upload_header::Target::Checkpoint(checkpoint), bytes)
-    }
-
     /// Stores an artifact file at the coordinator.
-    pub(super) fn upload_artifact(&self, artifact: wire::Artifact, bytes: &[u8]) -> Result<(), RankFailure> {
-        self.upload(wire::upload_header::Target::Artifact(artifact), bytes)
-    }
-
-    fn upload(&self, target: wire::upload_header::Target, bytes: &[u8]) -> Result<(), RankFailure> {
-        use wire::upload_request::Content;
-        let header = wire::UploadHeader {
-            identity: self.identity(),
-            target: Some(target),
-        };
-        let mut messages = vec![wire::UploadRequest {
-            content: Some(Content::Header(header)),
-        }];
-        messages.extend(bytes.chunks(CHUNK).map(|chunk| wire::UploadRequest {
-            content: Some(Content::Data(chunk.to_vec())),
-        }));
-        self.wait(self.client.call("Upload", |mut service| {
-            let messages = messages.clone();
-            async move { service.upload(tokio_stream::iter(messages)).await }
-        }))?;
-        Ok(())
-    }
-
-    /// The bytes of a committed checkpoint.
-    pub(super) fn fetch_checkpoint(&self, checkpoint: &wire::CheckpointRef) -> Result<Vec<u8>, RankFailure> {
-        let request = wire::FetchCheckpointRequest {
-            identity: self.identity(),
-            sha256: checkpoint.sha256.clone(),
-        };
-        self.wait(self.client.call("FetchCheckpoint", |mut service| {
-            let request = request.clone();
-            async move {
-                let mut stream = service.fetch_checkpoint(request).await?.into_inner();
-                let mut bytes = Vec::new();
-                while let Some(chunk) = stream.message().await? {
-                    bytes.extend_from_slice(&chunk.data);
-                }
-                Ok(tonic::Response::new(bytes))
-            }
-        }))
-    }
-
-    /// Commits a checkpoint that lies in the artifact folder; returns the digests of those that are still needed.
-    pub(super) fn commit_checkpoint(&self, checkpoint: wire::CheckpointRef) -> Result<Vec<String>, RankFailure> {
-        let request = wire::CommitCheckpointRequest {
-            identity: self.identity(),
-            checkpoint: Some(checkpoint),
-        };
-        let response = self.wait(self.client.call("CommitCheckpoint", |mut service| {
-            let request = request.clone();
-            async move { service.commit_checkpoint(request).await }
-        }))?;
-        Ok(response.kept)
+    pub(super) fn upload_artifact(&self, artifact: wire::Artifact, bytes: &[u8]) -> Result<(), Halt> {
+        let target = wire::upload_header::Target::Artifact(artifact);
+        self.runtime.block_on(self.client().upload(target, bytes))
     }
 
     /// Records an artifact that lies elsewhere.
-    pub(super) fn record_artifact(&self, artifact: wire::Artifact) -> Result<(), RankFailure> {
+    pub(super) fn record_artifact(&self, artifact: wire::Artifact) -> Result<(), Halt> {
         let request = wire::RecordArtifactRequest {
             identity: self.identity(),
             artifact: Some(artifact),
         };
-        self.wait(self.client.call("RecordArtifact", |mut service| {
+        self.member_call("RecordArtifact", |mut service| {
             let request = request.clone();
             async move { service.record_artifact(request).await }
-        }))?;
+        })?;
         Ok(())
     }
 
     /// All artifacts are stored: the job has succeeded.
-    pub(super) fn finish_job(&self) -> Result<(), RankFailure> {
+    pub(super) fn finish_job(&self) -> Result<(), Halt> {
         let request = wire::FinishJobRequest {
             identity: self.identity(),
         };
-        self.wait(self.client.call("FinishJob", |mut service| {
+        self.member_call("FinishJob", |mut service| {
             let request = request.clone();
             async move { service.finish_job(request).await }
-        }))?;
+        })?;
         Ok(())
     }
 
@@ -250,120 +218,48 @@ impl<'a> Coordinator<'a> {
             identity: self.identity(),
             failure: Some(failure.to_wire()),
         };
-        let mut service = self.client.service.clone();
-        let call = async { tokio::time::timeout(Duration::from_secs(5), service.report_failure(request)).await };
-        match self.runtime.block_on(call) {
+        let client = self.client();
+        let call = client.call(Scope::Process, "ReportFailure", |mut service| {
+            let request = request.clone();
+            async move { service.report_failure(request).await }
+        });
+        match self.runtime.block_on(async { timeout(REPORT_WITHIN, call).await }) {
             Ok(Ok(_)) => {}
-            Ok(Err(status)) => warn!(%status, "the failure could not be reported"),
-            Err(_) => warn!("the failure could not be reported within 5 s"),
+            Ok(Err(refusal)) => warn!(%refusal, "the failure could not be reported"),
+            Err(_) => warn!("the failure could not be reported within {REPORT_WITHIN:?}"),
         }
     }
 
     fn identity(&self) -> Option<wire::RankIdentity> {
-        Some(self.client.identity.clone())
+        self.client().identity()
     }
 
-    fn wait<T>(&self, call: impl Future<Output = Result<T, RankFailure>>) -> Result<T, RankFailure> {
-        self.runtime.block_on(call)
-    }
-}
-
-impl Client {
-    /// Asks for a piece of a pass; waits while others still hold all pieces.
-    pub(super) async fn lease_shard(
-        &self,
-        pass: wire::Pass,
-        held: Vec<u32>,
-    ) -> Result<wire::lease_shard_response::Answer, RankFailure> {
-        let request = wire::LeaseShardRequest {
-            identity: Some(self.identity.clone()),
-            pass: Some(pass),
-            held,
-        };
-        let response = self
-            .call("LeaseShard", |mut service| {
-                let request = request.clone();
-                async move { service.lease_shard(request).await }
-            })
-            .await?;
-        response
-            .answer
-            .ok_or_else(|| RankFailure::call("LeaseShard")(Status::internal("the answer is empty")))
-    }
-
-    /// Commits steps to the ledger.
-    pub(super) async fn commit_steps(&self, steps: Vec<wire::Step>) -> Result<u64, RankFailure> {
-        let request = wire::CommitStepsRequest {
-            identity: Some(self.identity.clone()),
-            steps,
-        };
-        let response = self
-            .call("CommitSteps", |mut service| {
-                let request = request.clone();
-                async move { service.commit_steps(request).await }
-            })
-            .await?;
-        Ok(response.steps_committed)
-    }
-
-    async fn call<T, F, C>(&self, name: &'static str, call: C) -> Result<T, RankFailure>
+    /// A call of this process, in whatever generation.
+    fn process_call<T, F, C>(&self, name: &'static str, call: C) -> Result<T, Halt>
     where
-        F: Future<Output = Result<tonic::Response<T>, Status>>,
-        C: Fn(RankServiceClient<AuthorizedChannel>) -> F,
+        F: Future<Output = Result<Response<T>, Status>>,
+        C: Fn(Service) -> F,
     {
-        let mut unreachable_since = None;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let attempt = timeout(LONGEST_ATTEMPT, call(self.service.clone())).await;
-            let status = match attempt {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) if is_nothing_yet(&status) => {
-                    (unreachable_since, pause) = (None, FIRST_PAUSE);
-                    continue;
-                }
-                Ok(Err(status)) if !is_passing(&status) => return Err(RankFailure::call(name)(status)),
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded(format!("no answer within {} s", LONGEST_ATTEMPT.as_secs())),
-            };
-            let since = *unreachable_since.get_or_insert_with(Instant::now);
-            if since.elapsed() > self.patience {
-                return Err(RankFailure::call(name)(status));
-            }
-            if pause == FIRST_PAUSE {
-                warn!(call = name, %status, "the coordinator is away; trying again");
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        self.runtime.block_on(self.process.call(Scope::Process, name, call))
     }
-}
 
-/// Whether the coordinator is there, and what the call waits for is not: DEADLINE_EXCEEDED that it said itself.
-fn is_nothing_yet(status: &Status) -> bool {
-    status.code() == Code::DeadlineExceeded && std::error::Error::source(status).is_none()
-}
-
-/// Whether the coordinator was not there, rather than saying no.
-fn is_passing(status: &Status) -> bool {
-    match status.code() {
-        Code::Unavailable | Code::Cancelled => true,
-        // What tonic makes of a connection that broke in the middle of an answer.
-        Code::Unknown | Code::Internal => std::error::Error::source(status).is_some(),
-        _ => false,
+    /// A call of a member of the present generation.
+    fn member_call<T, F, C>(&self, name: &'static str, call: C) -> Result<T, Halt>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+        C: Fn(Service) -> F,
+    {
+        self.runtime.block_on(self.process.call(Scope::Generation, name, call))
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_absent_coordinator_is_waited_for_and_a_refusal_is_final() {
-        assert!(is_passing(&Status::unavailable("connection refused")));
-        assert!(is_nothing_yet(&Status::deadline_exceeded("ask again")));
-        assert!(!is_nothing_yet(&Status::unavailable("connection refused")));
-        assert!(!is_passing(&Status::aborted("generation 2 is over")));
-        assert!(!is_passing(&Status::failed_precondition("limit reached")));
-        assert!(!is_passing(&Status::internal("a bug")));
+    /// Waits for what may take as long as the gang is incomplete; an order to leave ends the wait.
+    pub(super) fn wait_or_leave<T>(&self, call: impl Future<Output = Result<T, Halt>>) -> Result<T, Halt> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                answer = call => answer,
+                _ = self.vitals.told_to_leave() => Err(Halt::Left),
+            }
+        })
     }
 }

@@ -1,9 +1,10 @@
 //! Why a rank cannot go on, and what that means for the job.
 //!
-//! The split that matters is whether starting again could help. A wrong spec or broken data fails in the same way every time, so it
-//! fails the job at once; a lost peer or an unreachable coordinator is the machines' trouble.
+//! The split that matters is whether starting again could help. A wrong spec, broken data or a batch that memory does not hold fails in the
+//! same way every time, so it fails the job at once; a full disk or an unreachable coordinator is the machines' trouble. A lost peer is
+//! none of these: see [`super::halt`].
 
-use std::io::ErrorKind;
+use std::{io::ErrorKind, path::Path};
 
 use firn_collective::CollectiveError;
 use firn_data::DataError;
@@ -11,6 +12,8 @@ use firn_models::ModelError;
 use firn_proto::v1alpha1::{Failure, QuarantinedSample};
 use thiserror::Error;
 use tonic::{Code, Status};
+
+use super::exit;
 
 /// Why a rank cannot go on.
 #[derive(Debug, Error)]
@@ -32,16 +35,6 @@ pub(super) enum RankFailure {
         /// The coordinator's sentence.
         refusal: String,
     },
-    /// The numbers broke, and an older state may not have the trouble: training must go back to the newest checkpoint.
-    #[error("step {step}: the {quantity} is {value}, and skipping steps does not help")]
-    RollBack {
-        /// Over the whole job, from 0.
-        step: u64,
-        /// `loss`, `gradient norm` or the name of a trained tensor.
-        quantity: String,
-        /// What it was.
-        value: f64,
-    },
     /// The numbers broke again after training had gone back to a checkpoint.
     #[error(
         "step {step}: the {quantity} is {value}, and neither skipping steps nor going back to a checkpoint helped; a lower learning \
@@ -55,9 +48,9 @@ pub(super) enum RankFailure {
         /// What it was.
         value: f64,
     },
-    /// The other ranks cannot be reached.
+    /// This machine cannot take part in any collective.
     #[error("collective: {0}")]
-    Collective(#[from] CollectiveError),
+    Collective(Box<CollectiveError>),
     /// The coordinator refused a call, or stayed away.
     #[error("the coordinator answered {call} with {code:?}: {message}", code = .status.code(), message = .status.message())]
     Call {
@@ -66,12 +59,35 @@ pub(super) enum RankFailure {
         /// Its answer.
         status: Box<Status>,
     },
-    /// The coordinator ended the job.
-    #[error("stopped: {0}")]
-    Stopped(String),
-    /// libtorch failed, for example because memory ran out.
+    /// A part of this process ended that must not.
+    #[error("internal: {0}")]
+    Internal(String),
+    /// The coordinator and this rank do not understand each other.
+    #[error("the coordinator {0}; are coordinator and worker of one version?")]
+    Directive(String),
+    /// libtorch failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
+    /// A batch is too large for the memory.
+    #[error("{field}: {samples} does not fit in the memory of {device}; {}", advice(.fits))]
+    OutOfMemory {
+        /// The field of the spec that decides the size.
+        field: &'static str,
+        /// Samples that were computed at once.
+        samples: usize,
+        /// `cpu`, `cuda:0`, …
+        device: String,
+        /// The most that was tried and fits; `None`: a single sample does not.
+        fits: Option<usize>,
+    },
+    /// What the gang holds is not what the coordinator says it holds.
+    #[error("the state that was taken over has {found} steps, and the coordinator said {expected}")]
+    StateOutOfStep {
+        /// Of the `World`.
+        expected: u64,
+        /// Of the state.
+        found: u64,
+    },
     /// A checkpoint in the artifact folder cannot be read.
     #[error("cannot read {path}: {source}; is the artifact folder one that all workers share?")]
     Read {
@@ -118,6 +134,8 @@ impl RankFailure {
     /// The reason in the job's status.
     pub(super) fn reason(&self) -> &'static str {
         match self {
+            Self::OutOfMemory { .. } => "OutOfMemory",
+            _ if self.is_out_of_memory() => "OutOfMemory",
             Self::Data(_) | Self::TooManyCorrupt { .. } => "BadData",
             Self::Model(ModelError::FrozenChanged { .. }) => "InternalError",
             Self::Model(_) | Self::Spec(_) => "Misconfigured",
@@ -126,29 +144,47 @@ impl RankFailure {
             Self::Write { .. } | Self::Read { .. } => "NodeFailures",
             Self::DamagedCheckpoint { .. } => "InternalError",
             Self::Call { status, .. } if status.code() == Code::InvalidArgument => "Misconfigured",
-            Self::RollBack { .. } | Self::NotFinite { .. } => "NumericalError",
+            Self::NotFinite { .. } => "NumericalError",
             Self::Collective(_) | Self::Call { .. } => "NodeFailures",
-            Self::Stopped(_) => "Cancelled",
-            Self::Torch(error) if error.to_string().contains("out of memory") => "OutOfMemory",
-            Self::Torch(_) => "InternalError",
+            Self::Torch(_) | Self::StateOutOfStep { .. } | Self::Directive(_) | Self::Internal(_) => "InternalError",
+        }
+    }
+
+    /// Whether libtorch found no memory, in the words of its allocators for GPUs and for the host.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        let (Self::Torch(error) | Self::Model(ModelError::Torch(error))) = self else {
+            return false;
+        };
+        let text = error.to_string();
+        text.contains("out of memory") || text.contains("can't allocate memory") || text.contains("not enough memory")
+    }
+
+    /// Whether a checkpoint is damaged or gone, rather than everything that this machine should see of the job's folder.
+    pub(super) fn is_of_the_checkpoint(&self) -> bool {
+        match self {
+            Self::DamagedCheckpoint { .. } | Self::Model(ModelError::NotSafetensors { .. }) => true,
+            // A machine that does not share the folder must not have a good checkpoint rejected.
+            Self::Read { path, .. } => Path::new(path).parent().is_some_and(Path::is_dir),
+            Self::Call { call, status } => {
+                *call == "FetchCheckpoint" && matches!(status.code(), Code::NotFound | Code::DataLoss | Code::Internal)
+            }
+            _ => false,
         }
     }
 
     /// Status with which the process exits; see [`super::run`].
     pub(super) fn exit_code(&self) -> u8 {
         match self.reason() {
-            "BadData" | "Misconfigured" => 10,
-            "NumericalError" => 11,
-            "Cancelled" => 12,
-            _ => 1,
+            "BadData" | "Misconfigured" | "OutOfMemory" => exit::USER,
+            "NumericalError" => exit::NUMERICAL,
+            _ => exit::BROKEN,
         }
     }
 
     /// Whether the coordinator does not know it already.
     pub(super) fn worth_reporting(&self) -> bool {
         match self {
-            Self::Stopped(_) => false,
-            Self::Call { status, .. } => !matches!(status.code(), Code::Aborted | Code::Unavailable),
+            Self::Call { status, .. } => status.code() != Code::Unavailable,
             _ => true,
         }
     }
@@ -160,6 +196,13 @@ impl RankFailure {
             message: self.to_string(),
             ..Failure::default()
         }
+    }
+}
+
+fn advice(fits: &Option<usize>) -> String {
+    match fits {
+        Some(samples) => format!("{samples} does"),
+        None => "no smaller one does".to_owned(),
     }
 }
 

@@ -12,29 +12,41 @@ use std::{
 use firn_models::export;
 use firn_proto::v1alpha1::{self as wire};
 use sha2::{Digest as _, Sha256};
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{checkpoints, failure::RankFailure, model_card, session::Session};
+use super::{adopt, checkpoints, failure::RankFailure, halt::Halt, model_card, session::Session};
 
 /// The coordinator keeps no larger file.
 const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Writes and records every artifact (rank 0), after a last proof that nothing frozen has changed (all ranks).
-pub(super) fn leave_artifacts(session: &mut Session, finish: &wire::FinishDirective) -> Result<(), RankFailure> {
+pub(super) fn leave_artifacts(session: &mut Session, finish: &wire::FinishDirective) -> Result<(), Halt> {
+    let coordinator = session.coordinator;
+    coordinator.vitals().begin("finishing");
     session.model.verify_frozen()?;
     if session.gang.rank != 0 {
         return Ok(());
     }
-    if session.committer.is_none() {
-        return Err(RankFailure::Stopped("rank 0 has no ledger".to_owned()));
+    // A gang that was formed for the last stage may not have loaded it yet.
+    if let Some(best) = &finish.best
+        && session.loaded.as_ref() != Some(&best.sha256)
+    {
+        adopt::restore(session, best)?;
     }
     let folder = artifact_folder(session);
     fs::create_dir_all(&folder).map_err(RankFailure::write(&folder))?;
     for name in write_files(session, finish, &folder)? {
         record(session, &folder, &name)?;
+        coordinator.vitals().tick();
     }
-    checkpoints::remove_all(session)?;
-    session.coordinator.finish_job()?;
+    coordinator.vitals().finish(true);
+    coordinator
+        .finish_job()
+        .inspect_err(|_| coordinator.vitals().finish(false))?;
+    // Only now are they of no use: until the end is recorded, another rank may need them.
+    if let Err(failure) = checkpoints::remove_all(session) {
+        warn!(%failure, "the job's checkpoints were not removed");
+    }
     info!(folder = %folder.display(), "the artifacts are stored");
     Ok(())
 }
@@ -94,7 +106,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), RankFailure> {
         .map_err(RankFailure::write(path))
 }
 
-fn record(session: &Session, folder: &Path, name: &str) -> Result<(), RankFailure> {
+fn record(session: &Session, folder: &Path, name: &str) -> Result<(), Halt> {
     let path = folder.join(name);
     let bytes = fs::read(&path).map_err(RankFailure::write(&path))?;
     let mut artifact = wire::Artifact {
@@ -106,7 +118,7 @@ fn record(session: &Session, folder: &Path, name: &str) -> Result<(), RankFailur
     if session.spec.artifacts.folder.is_none() && artifact.size_bytes <= COORDINATOR_LIMIT {
         "coordinator".clone_into(&mut artifact.location);
         session.coordinator.upload_artifact(artifact, &bytes)?;
-        fs::remove_file(&path).map_err(RankFailure::write(&path))
+        Ok(fs::remove_file(&path).map_err(RankFailure::write(&path))?)
     } else {
         let place = fs::canonicalize(&path).map_err(RankFailure::write(&path))?;
         artifact.location = format!("file://{}{}", host_of(session), place.display());

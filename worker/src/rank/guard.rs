@@ -26,13 +26,20 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// For a job that has gone back to a checkpoint before because its numbers broke, or has not.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a rank that starts anew is told"))]
-    pub(super) fn new(rolled_back: bool) -> Self {
-        Self {
-            in_a_row: 0,
-            rolled_back,
-        }
+    /// That of another rank: steps that it has skipped in a row, and whether the job has gone back to a checkpoint before because its
+    /// numbers broke.
+    pub(super) fn of(in_a_row: u32, rolled_back: bool) -> Self {
+        Self { in_a_row, rolled_back }
+    }
+
+    /// Steps skipped in a row, and whether the job has gone back before.
+    pub(super) fn counts(&self) -> (u32, bool) {
+        (self.in_a_row, self.rolled_back)
+    }
+
+    /// The state is another one: its steps are counted anew.
+    pub(super) fn begin_anew(&mut self) {
+        self.in_a_row = 0;
     }
 
     /// Takes the outcome of the next step.
@@ -84,7 +91,21 @@ mod tests {
 
     #[test]
     fn a_rank_that_is_told_that_the_job_went_back_before_fails_at_once() {
-        assert_eq!(verdicts(&mut Guard::new(true), "sss"), "..F");
+        assert_eq!(verdicts(&mut Guard::of(0, true), "sss"), "..F");
+    }
+
+    #[test]
+    fn a_rank_that_takes_a_state_over_comes_to_the_same_verdict() {
+        let mut root = Guard::default();
+        assert_eq!(verdicts(&mut root, "sss_ss"), "..R...");
+        let (in_a_row, rolled_back) = root.counts();
+        let mut newcomer = Guard::of(in_a_row, rolled_back);
+        assert_eq!(
+            (verdicts(&mut root, "s"), verdicts(&mut newcomer, "s")),
+            ("F".to_owned(), "F".to_owned())
+        );
+        newcomer.begin_anew();
+        assert_eq!(verdicts(&mut newcomer, "ss"), "..");
     }
 
     #[test]

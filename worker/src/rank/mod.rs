@@ -1,46 +1,58 @@
 //! One training process on one slot.
 //!
-//! A rank decides nothing about the job: it joins its gang, asks the coordinator what to do next, does it, and asks again. The
-//! directives, and what each of them does here:
+//! A rank decides nothing about the job: it prepares, joins its gang, asks the coordinator what to do next, does it, and asks again. When
+//! the gang changes it joins the next one, in the same process and with all that it has loaded. The directives, and what each of them does here:
 //!
 //! | directive | done in |
 //! |---|---|
 //! | run a pass (scan, evaluate) over a split | [`passes`] |
 //! | train an epoch | [`training`], one step in [`step`] |
-//! | load the best checkpoint | [`session`] |
+//! | load the best checkpoint | [`adopt`] |
 //! | finish | [`finish`] |
 //!
 //! The main thread computes; a small tokio runtime carries the calls to the coordinator, so that commits travel while the next step is
-//! already running. The agent owns the process: it can kill it at any moment, and nothing here needs to be cleaned up.
+//! already running, and the pulse, which tells the coordinator that the rank lives and hears what the gang is to do. The agent owns the process:
+//! it can kill it at any moment, and nothing here needs to be cleaned up.
 
+mod adopt;
 mod checkpoints;
+mod client;
 mod committer;
 mod coordinator;
 mod determinism;
+mod exit;
 mod failure;
 mod finish;
 mod gang;
 mod guard;
+mod halt;
 mod inputs;
+mod memory;
 mod model_card;
 mod passes;
+mod prepare;
+mod pulse;
+mod records;
 mod session;
 mod settings;
 mod step;
 mod training;
+mod transfers;
 mod units;
+mod vitals;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use tracing::{error, info};
 
 pub use self::settings::RankArguments;
-use self::{coordinator::Coordinator, failure::RankFailure, gang::Gang, session::Session};
+use self::{client::Client, coordinator::Coordinator, halt::Halt, session::End, vitals::Vitals};
 
 /// Runs the rank until its job has ended.
 ///
 /// The exit code tells the agent, and through it the coordinator, whether starting again could help: 0 the job is done, 10 the
-/// user's spec or data is wrong, 11 the numbers broke, 12 the coordinator told the rank to stop, 1 anything else.
+/// user's spec or data is wrong or the batch does not fit into memory, 11 the numbers broke, 12 the coordinator told the rank to stop,
+/// 13 it left on purpose because its worker is drained or preempted, 1 anything else.
 pub fn run(arguments: RankArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -49,24 +61,50 @@ pub fn run(arguments: RankArguments) -> anyhow::Result<ExitCode> {
     tch::set_num_threads(arguments.threads);
     tch::set_num_interop_threads(1);
 
-    let coordinator = Coordinator::connect(&runtime, &arguments)?;
-    match take_part(&coordinator, &arguments) {
-        Ok(()) => {
+    let vitals = Arc::new(Vitals::new());
+    let client = {
+        let _in_runtime = runtime.enter();
+        Client::connect(&arguments, Arc::clone(&vitals))?
+    };
+    runtime.spawn(pulse::beat(client.clone(), Arc::clone(&vitals)));
+    let signals = runtime.spawn(pulse::heed_signals(Arc::clone(&vitals)));
+    let coordinator = Coordinator::new(&runtime, client, vitals);
+    let end = take_part(&coordinator, &arguments);
+    signals.abort();
+    Ok(ExitCode::from(report(&coordinator, end)))
+}
+
+fn take_part(coordinator: &Coordinator, arguments: &RankArguments) -> End {
+    match prepare::prepare(coordinator, arguments) {
+        Ok(mut session) => session.live(),
+        Err(Halt::Interrupted(interruption)) => End::Stopped(interruption.to_string()),
+        Err(Halt::Stopped(reason)) => End::Stopped(reason),
+        Err(Halt::Left) => End::Left,
+        Err(Halt::Failed(failure)) => End::Failed(failure),
+    }
+}
+
+/// Says how the rank ended; returns the status to exit with.
+fn report(coordinator: &Coordinator, end: End) -> u8 {
+    match end {
+        End::Done => {
             info!("the job is done");
-            Ok(ExitCode::SUCCESS)
+            0
         }
-        Err(failure) => {
+        End::Stopped(reason) => {
+            info!(reason, "stopped");
+            exit::STOPPED
+        }
+        End::Left => {
+            info!("left");
+            exit::LEFT
+        }
+        End::Failed(failure) => {
             error!(reason = failure.reason(), "{failure}");
             if failure.worth_reporting() {
                 coordinator.report_failure(&failure);
             }
-            Ok(ExitCode::from(failure.exit_code()))
+            failure.exit_code()
         }
     }
-}
-
-fn take_part(coordinator: &Coordinator, arguments: &RankArguments) -> Result<(), RankFailure> {
-    let (gang, world) = Gang::join(coordinator, arguments)?;
-    let mut session = Session::prepare(coordinator, arguments, gang, &world)?;
-    session.follow(world.next)
 }

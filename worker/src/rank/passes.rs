@@ -10,9 +10,8 @@ use firn_data::{Batch, CorruptSample, Loader};
 use firn_proto::v1alpha1::{self as wire, lease_shard_response::Answer};
 use tch::{Device, Kind};
 use tokio::task::JoinHandle;
-use tonic::Status;
 
-use super::{coordinator::Coordinator, failure::RankFailure, inputs, session::Session, training, units};
+use super::{coordinator::Coordinator, failure::RankFailure, halt::Halt, inputs, session::Session, training, units};
 
 /// The pass that scores a split after an epoch.
 pub(super) fn evaluation(split: &str, epoch: u32) -> wire::Pass {
@@ -24,12 +23,14 @@ pub(super) fn evaluation(split: &str, epoch: u32) -> wire::Pass {
 }
 
 /// Takes part in a pass until it is complete; returns what to do next.
-pub(super) fn run(session: &mut Session, pass: wire::Pass) -> Result<wire::Directive, RankFailure> {
+pub(super) fn run(session: &mut Session, pass: wire::Pass) -> Result<wire::Directive, Halt> {
     let coordinator = session.coordinator;
+    coordinator.vitals().begin("in a pass");
     let mut leases = Leases::open(coordinator, &pass);
     // A shard whose decoding has begun while the one before was computed.
     let mut ahead = None;
     loop {
+        session.check_boundary()?;
         let shard = match ahead.take() {
             Some(shard) => shard,
             None => match leases.next()? {
@@ -42,6 +43,7 @@ pub(super) fn run(session: &mut Session, pass: wire::Pass) -> Result<wire::Direc
             Some(loader) => {
                 let mut report = wire::EvaluationReport::default();
                 for batch in loader {
+                    session.check_within_step()?;
                     score(session, &pass.split, &batch, &mut report)?;
                     if ahead.is_none()
                         && let Some(shard) = leases.poll()?
@@ -67,7 +69,7 @@ struct Leases<'a> {
     pass: &'a wire::Pass,
     /// Shards that are here and not complete: the coordinator must not hand them out to us again.
     held: Vec<u32>,
-    pending: JoinHandle<Result<Answer, RankFailure>>,
+    pending: JoinHandle<Result<Answer, Halt>>,
     complete: Option<wire::Directive>,
 }
 
@@ -83,12 +85,15 @@ impl<'a> Leases<'a> {
     }
 
     /// Waits for the answer, and asks for the next shard at once.
-    fn next(&mut self) -> Result<Answer, RankFailure> {
+    fn next(&mut self) -> Result<Answer, Halt> {
         if let Some(directive) = self.complete.take() {
             return Ok(Answer::Complete(directive));
         }
-        let answer = self.coordinator.runtime().block_on(&mut self.pending);
-        let answer = answer.map_err(|error| RankFailure::call("LeaseShard")(Status::internal(error.to_string())))??;
+        let pending = &mut self.pending;
+        let answer = self.coordinator.wait_or_leave(async {
+            let ended = pending.await;
+            ended.map_err(|error| RankFailure::Internal(format!("the request for a shard ended: {error}")))?
+        })?;
         if let Answer::Shard(shard) = &answer {
             self.held.push(shard.index);
             self.pending = ask(self.coordinator, self.pass, self.held.clone());
@@ -97,7 +102,7 @@ impl<'a> Leases<'a> {
     }
 
     /// The next shard, if the answer has come already.
-    fn poll(&mut self) -> Result<Option<wire::Shard>, RankFailure> {
+    fn poll(&mut self) -> Result<Option<wire::Shard>, Halt> {
         if self.complete.is_some() || !self.pending.is_finished() {
             return Ok(None);
         }
@@ -111,7 +116,7 @@ impl<'a> Leases<'a> {
     }
 }
 
-fn ask(coordinator: &Coordinator, pass: &wire::Pass, held: Vec<u32>) -> JoinHandle<Result<Answer, RankFailure>> {
+fn ask(coordinator: &Coordinator, pass: &wire::Pass, held: Vec<u32>) -> JoinHandle<Result<Answer, Halt>> {
     let (client, pass) = (coordinator.client(), pass.clone());
     coordinator
         .runtime()
@@ -125,7 +130,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(session: &Session, pass: &wire::Pass, shard: wire::Shard) -> Result<Self, RankFailure> {
+    fn new(session: &Session, pass: &wire::Pass, shard: wire::Shard) -> Result<Self, Halt> {
         if pass.kind == "scan" {
             return Ok(Self { shard, loader: None });
         }
@@ -150,11 +155,7 @@ impl Opened {
 }
 
 /// Reads every byte of a shard, so that what cannot be read is known before the first step.
-fn scan(
-    session: &mut Session,
-    pass: &wire::Pass,
-    shard: &wire::Shard,
-) -> Result<wire::CompleteShardRequest, RankFailure> {
+fn scan(session: &mut Session, pass: &wire::Pass, shard: &wire::Shard) -> Result<wire::CompleteShardRequest, Halt> {
     let outcome = firn_data::scan(&*session.split(&pass.split)?, shard.begin..shard.end);
     let corrupt: Vec<_> = outcome
         .corrupt
@@ -176,12 +177,7 @@ fn scan(
 }
 
 /// Adds the predictions for a batch, and their statistics, to the report.
-fn score(
-    session: &mut Session,
-    split: &str,
-    batch: &Batch,
-    report: &mut wire::EvaluationReport,
-) -> Result<(), RankFailure> {
+fn score(session: &mut Session, split: &str, batch: &Batch, report: &mut wire::EvaluationReport) -> Result<(), Halt> {
     report
         .corrupt
         .extend(batch.corrupt.iter().map(|sample| quarantined(split, sample)));

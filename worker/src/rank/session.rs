@@ -1,18 +1,37 @@
-//! Everything that lives as long as the gang: spec, data, model, optimizer, and the loop over the coordinator's directives.
+//! The life of a rank: gang after gang, and in each of them the coordinator's directives.
+//!
+//! What is loaded stays; what belongs to a generation (the collective, the ledger's writer) is made anew for each. A rank that is interrupted
+//! leaves its collective, says how far its state is, and joins the next gang in the same process.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use firn_core::{order, spec};
 use firn_data::{Dataset, Preprocessor, Split};
-use firn_models::{Loss, Model, ModelOptions, Optimizer, checkpoint};
+use firn_models::{Loss, Model, Optimizer, state_digest};
 use firn_proto::v1alpha1::{self as wire, directive::Next};
-use tch::Device;
-use tracing::info;
+use tch::{Device, Tensor};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
 
 use super::{
-    checkpoints, committer::Committer, coordinator::Coordinator, determinism, failure::RankFailure, finish, gang::Gang,
-    guard::Guard, passes, settings::RankArguments, training,
+    adopt, checkpoints,
+    committer::Committer,
+    coordinator::Coordinator,
+    failure::RankFailure,
+    finish,
+    gang::{self, Gang},
+    guard::Guard,
+    halt::{Halt, Interruption},
+    passes,
+    records::Records,
+    settings::RankArguments,
+    training,
+    vitals::Leave,
 };
+
+/// Steps between two hashes of the trained state, which the coordinator compares over the ranks. One more is told
+/// whenever a state was taken over.
+const HASH_EVERY: u64 = 100;
 
 /// A rank at work.
 pub(super) struct Session<'a> {
@@ -21,6 +40,7 @@ pub(super) struct Session<'a> {
     pub(super) spec: spec::JobSpec,
     /// The stored spec as it came: its digest names the job's settings in checkpoints.
     pub(super) spec_digest: String,
+    /// Of the present generation.
     pub(super) gang: Gang,
     pub(super) dataset: Dataset,
     pub(super) preprocessor: Arc<Preprocessor>,
@@ -29,73 +49,93 @@ pub(super) struct Session<'a> {
     pub(super) model: Model,
     pub(super) loss: Loss,
     pub(super) optimizer: Optimizer,
+    /// The model's trainable state before the first step.
+    pub(super) initial: Vec<(String, Tensor)>,
     /// Steps applied to the model, over the whole job.
     pub(super) steps_done: u64,
     /// What becomes of steps that are not finite.
     pub(super) guard: Guard,
+    /// Of the newest steps.
+    pub(super) records: Records,
+    /// SHA-256 of the checkpoint that the model holds, until it is trained further.
+    pub(super) loaded: Option<String>,
     /// Rank 0 writes the ledger.
     pub(super) committer: Option<Committer>,
+    /// When this process last knew the state, or almost the state, to be stored.
+    pub(super) last_checkpoint: Instant,
+    /// A checkpoint on its way.
+    pub(super) storing: Option<JoinHandle<Result<(), Halt>>>,
 }
 
-impl<'a> Session<'a> {
-    /// Loads data and model, and agrees with the other ranks on both.
-    pub(super) fn prepare(
-        coordinator: &'a Coordinator<'a>,
-        arguments: &'a RankArguments,
-        gang: Gang,
-        world: &wire::World,
-    ) -> Result<Self, RankFailure> {
-        let spec: spec::JobSpec = serde_json::from_str(&world.spec_json).map_err(|error| {
-            RankFailure::Spec(format!(
-                "the stored spec cannot be read: {error}; are coordinator and worker of one version?"
-            ))
+/// How the life of a rank ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The job is done, as far as this rank is concerned.
+    Done,
+    /// The process is no longer wanted.
+    Stopped(String),
+    /// The worker is drained or preempted.
+    Left,
+    /// It cannot go on.
+    Failed(RankFailure),
+}
+
+impl Session<'_> {
+    /// Works in gang after gang.
+    pub(super) fn live(&mut self) -> End {
+        let mut reason = String::new();
+        loop {
+            let interruption = match self.live_in_a_gang(reason) {
+                Ok(()) => return End::Done,
+                Err(Halt::Interrupted(interruption)) => interruption,
+                Err(Halt::Stopped(reason)) => return End::Stopped(reason),
+                Err(Halt::Left) => return End::Left,
+                Err(Halt::Failed(failure)) => return End::Failed(failure),
+            };
+            info!(reason = %interruption, steps = self.steps_done, "leaving the gang to join the next one");
+            if let Some(leave) = self.coordinator.vitals().leave() {
+                self.hand_over(leave);
+                return End::Left;
+            }
+            reason = interruption.to_string();
+        }
+    }
+
+    fn live_in_a_gang(&mut self, reason: String) -> Result<(), Halt> {
+        let world = self.join(reason)?;
+        adopt::take_over(self, &world)?;
+        if self.gang.rank == 0 {
+            checkpoints::claim_artifact_folder(self)?;
+            let records = self.records.to_vec();
+            self.committer = Some(Committer::start(self.coordinator, self.steps_done, records));
+        }
+        self.follow(world.next)
+    }
+
+    /// Leaves the present gang, and enters the next one as soon as it is complete.
+    fn join(&mut self, reason: String) -> Result<wire::World, Halt> {
+        self.committer = None;
+        self.storing = None;
+        self.gang.leave();
+        let vitals = self.coordinator.vitals();
+        if vitals.generation() > 0 {
+            vitals.begin("joining");
+        }
+        let listener = gang::listen(self.arguments)?;
+        let world = self.coordinator.join(wire::JoinRequest {
+            identity: None,
+            ring_address: listener.address(),
+            device: self.arguments.device.clone(),
+            steps_done: self.steps_done,
+            reason,
         })?;
-        determinism::pin(&spec, gang.device);
-        let (dataset, quarantined) = agree_on_dataset(coordinator, &spec)?;
-        let model = agree_on_model(coordinator, &spec, dataset.classes.len(), gang.device)?;
-
-        let tokenizer = tokenizer_of(&spec.model);
-        let tokenizer = tokenizer.as_deref().map(Path::new);
-        let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer, model.max_length())?;
-        let weights = class_weights(&spec.training.loss.class_weights, &dataset)?;
-        let loss = Loss::new(weights.as_deref(), spec.training.loss.label_smoothing, gang.device)?;
-        let optimizer = Optimizer::new(&spec.training.optimizer, model.trainable())?;
-
-        let mut session = Self {
-            coordinator,
-            arguments,
-            spec_digest: blake3::hash(world.spec_json.as_bytes()).to_hex().to_string(),
-            spec,
-            gang,
-            dataset,
-            preprocessor: Arc::new(preprocessor),
-            quarantined,
-            model,
-            loss,
-            optimizer,
-            steps_done: 0,
-            guard: Guard::default(),
-            committer: None,
-        };
-        checkpoints::check_place(&session)?;
-        if let Some(checkpoint) = &world.resume {
-            session.restore(checkpoint)?;
-            session.steps_done = checkpoint.steps_done;
-            info!(
-                epochs = checkpoint.epochs_done,
-                steps = checkpoint.steps_done,
-                "going on from a checkpoint"
-            );
-        }
-        if session.gang.rank == 0 {
-            checkpoints::claim_artifact_folder(&session)?;
-            session.committer = Some(Committer::start(coordinator, session.steps_done));
-        }
-        Ok(session)
+        vitals.begin("joining");
+        self.gang = Gang::connect(self.coordinator, self.arguments, listener, &world)?;
+        Ok(world)
     }
 
     /// Follows directives until the job has ended.
-    pub(super) fn follow(&mut self, first: Option<wire::Directive>) -> Result<(), RankFailure> {
+    fn follow(&mut self, first: Option<wire::Directive>) -> Result<(), Halt> {
         let mut directive = first;
         loop {
             let next = directive.take().and_then(|directive| directive.next);
@@ -106,20 +146,86 @@ impl<'a> Session<'a> {
                     Some(passes::run(self, passes::evaluation("validation", epoch))?)
                 }
                 Some(Next::LoadBest(checkpoint)) => {
-                    self.restore(&checkpoint)?;
+                    adopt::restore(self, &checkpoint)?;
                     let epoch = checkpoint.epochs_done.saturating_sub(1);
                     Some(passes::run(self, passes::evaluation("test", epoch))?)
                 }
                 Some(Next::Finish(finish)) => return finish::leave_artifacts(self, &finish),
-                Some(Next::Stop(reason)) => return Err(RankFailure::Stopped(reason)),
-                None => return Err(RankFailure::Stopped("the coordinator gave no directive".to_owned())),
+                Some(Next::Stop(reason)) => return Err(Halt::Stopped(reason)),
+                None => return Err(RankFailure::Directive("gave no directive".to_owned()).into()),
             };
         }
+    }
+
+    /// Between two steps or shards: whether this rank goes on.
+    pub(super) fn check_boundary(&mut self) -> Result<(), Halt> {
+        let vitals = self.coordinator.vitals();
+        if let Some(leave) = vitals.leave() {
+            self.hand_over(leave);
+            return Err(Halt::Left);
+        }
+        Ok(vitals.check_generation()?)
+    }
+
+    /// Within a step: whether the gang has lost a rank.
+    pub(super) fn check_within_step(&self) -> Result<(), Interruption> {
+        let vitals = self.coordinator.vitals();
+        vitals.tick();
+        vitals.check_urgent()
+    }
+
+    /// What must not be lost when this process leaves on purpose. Failing is no failure: the job goes on from the checkpoint before.
+    fn hand_over(&mut self, leave: Leave) {
+        if !leave.store_checkpoint || self.gang.rank != 0 || self.committer.is_none() {
+            return;
+        }
+        self.coordinator.vitals().begin("storing");
+        match checkpoints::store(self) {
+            Ok(()) => info!(steps = self.steps_done, "everything is stored; leaving"),
+            Err(halt) => warn!(reason = %halt, "the state could not be stored before leaving"),
+        }
+    }
+
+    /// A step was applied to the model.
+    pub(super) fn note_step(&mut self, record: wire::Step) -> Result<(), Halt> {
+        self.set_steps_done(record.step + 1);
+        self.loaded = None;
+        self.records.push(record);
+        let mut known = self.coordinator.vitals().steps_committed();
+        if let Some(committer) = &mut self.committer {
+            committer.commit(self.coordinator, record)?;
+            known = known.max(committer.committed());
+        }
+        self.records.forget_committed(known);
+        if self.steps_done.is_multiple_of(HASH_EVERY) {
+            self.show_hash()?;
+        }
+        Ok(())
+    }
+
+    /// Tells what the trained state and the optimizer hash to.
+    pub(super) fn show_hash(&self) -> Result<(), Halt> {
+        let hash = state_digest(&self.model, &self.optimizer)?;
+        let steps_done = self.steps_done;
+        let vitals = self.coordinator.vitals();
+        vitals.show_hash(wire::StateHash { steps_done, hash });
+        Ok(())
+    }
+
+    /// The state is that after so many steps.
+    pub(super) fn set_steps_done(&mut self, steps_done: u64) {
+        self.steps_done = steps_done;
+        self.coordinator.vitals().set_steps_done(steps_done);
     }
 
     /// Steps of one epoch.
     pub(super) fn steps_per_epoch(&self) -> u64 {
         order::steps_per_epoch(self.dataset.train.samples.len() as u64, self.spec.training.batch_size)
+    }
+
+    /// Epochs that the state has seen completely.
+    pub(super) fn epochs_done(&self) -> u32 {
+        (self.steps_done / self.steps_per_epoch().max(1)) as u32
     }
 
     /// The split of that name, if the job has it.
@@ -147,122 +253,5 @@ impl<'a> Session<'a> {
             (None, _) => 256,
         };
         chosen as usize
-    }
-
-    fn restore(&mut self, reference: &wire::CheckpointRef) -> Result<(), RankFailure> {
-        let bytes = checkpoints::fetch(self, reference)?;
-        let checkpoint = checkpoint::decode(&bytes)?;
-        checkpoint.belongs_to(&self.spec_digest, &self.model.frozen_digest())?;
-        self.model.load_state(&checkpoint.model)?;
-        self.optimizer.load_state(&checkpoint.optimizer)?;
-        Ok(())
-    }
-}
-
-/// Indexes the dataset and compares it with what the other ranks see. Returns it with the samples that are set aside already.
-fn agree_on_dataset(
-    coordinator: &Coordinator,
-    spec: &spec::JobSpec,
-) -> Result<(Dataset, BTreeSet<(String, u64)>), RankFailure> {
-    let dataset = firn_data::index(&spec.data, spec.training.seed)?;
-    let registered = coordinator.register_dataset(summary_of(&dataset))?;
-    info!(
-        classes = dataset.classes.len(),
-        train = dataset.train.len(),
-        "the dataset is indexed"
-    );
-    let quarantined = registered.quarantined.into_iter();
-    Ok((
-        dataset,
-        quarantined.map(|sample| (sample.split, sample.index)).collect(),
-    ))
-}
-
-/// Loads the model and compares its frozen part with that of the other ranks.
-fn agree_on_model(
-    coordinator: &Coordinator,
-    spec: &spec::JobSpec,
-    classes: usize,
-    device: Device,
-) -> Result<Model, RankFailure> {
-    let model = Model::load(&ModelOptions {
-        spec: &spec.model,
-        classes,
-        seed: spec.training.seed,
-        device,
-        train_batch_norm: spec.training.train_batch_norm,
-    })?;
-    let parts = model.summary();
-    info!(
-        cut = parts.cut,
-        frozen = parts.frozen_parameters,
-        trainable = parts.trainable_parameters,
-        "the model is loaded"
-    );
-    coordinator.register_model(wire::ModelSummary {
-        frozen_parameters: parts.frozen_parameters,
-        trainable_parameters: parts.trainable_parameters,
-        cut: parts.cut,
-        frozen_digest: model.frozen_digest(),
-    })?;
-    Ok(model)
-}
-
-fn summary_of(dataset: &Dataset) -> wire::DatasetSummary {
-    let classes = dataset.classes.len();
-    let splits = std::iter::once(&dataset.train)
-        .chain(&dataset.validation)
-        .chain(&dataset.test);
-    wire::DatasetSummary {
-        classes: dataset.classes.clone(),
-        splits: splits
-            .map(|split| wire::SplitManifest {
-                split: split.name.to_string(),
-                samples: split.samples.len() as u64,
-                class_counts: split.class_counts(classes),
-                digest: split.digest(),
-            })
-            .collect(),
-        warnings: dataset.warnings.clone(),
-    }
-}
-
-/// The tokenizer that the spec names, or the one beside the weights.
-fn tokenizer_of(model: &spec::ModelSpec) -> Option<String> {
-    let beside = || {
-        let weights = Path::new(model.weights.as_deref()?);
-        Some(weights.parent()?.join("tokenizer.json").to_string_lossy().into_owned())
-    };
-    model.tokenizer.clone().or_else(beside)
-}
-
-/// The weight of each class, in the order of the classes; `None` if all are 1.
-fn class_weights(wanted: &spec::ClassWeights, dataset: &Dataset) -> Result<Option<Vec<f64>>, RankFailure> {
-    match wanted {
-        spec::ClassWeights::Uniform => Ok(None),
-        spec::ClassWeights::Balanced => {
-            let counts = dataset.train.class_counts(dataset.classes.len());
-            let samples: u64 = counts.iter().sum();
-            // scikit-learn's `compute_class_weight("balanced")`: n / (classes · n_class).
-            let weights = counts
-                .iter()
-                .map(|&count| samples as f64 / (counts.len() as f64 * count as f64));
-            Ok(Some(weights.collect()))
-        }
-        spec::ClassWeights::Named(named) => {
-            if let Some(unknown) = named.keys().find(|name| !dataset.classes.contains(name)) {
-                let classes = dataset.classes.join(", ");
-                return Err(RankFailure::Spec(format!(
-                    "spec.training.loss.classWeights: the data has no class {unknown:?}; its classes are {classes}"
-                )));
-            }
-            Ok(Some(
-                dataset
-                    .classes
-                    .iter()
-                    .map(|class| named.get(class).copied().unwrap_or(1.0))
-                    .collect(),
-            ))
-        }
     }
 }

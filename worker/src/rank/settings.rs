@@ -1,11 +1,12 @@
 //! What the agent tells a rank: everything comes from its environment.
+//!
+//! `RANK`, `WORLD_SIZE` and `FIRN_GENERATION` in it are of the generation for which the process was started, for programs and people that look
+//! for them. The rank itself does not read them: it learns its place from each `World`, and keeps no place from one to the next.
 
 use std::path::PathBuf;
 
-use clap::Args;
-use firn_proto::v1alpha1::RankIdentity;
-
 use crate::connection::ConnectionArguments;
+use clap::Args;
 
 /// Arguments of `firn-worker rank`; the agent sets them as environment variables.
 #[derive(Debug, Clone, Args)]
@@ -19,9 +20,6 @@ pub struct RankArguments {
     /// Identifier of this process, chosen by the coordinator.
     #[arg(long, env = "FIRN_PROCESS_ID")]
     pub process_id: String,
-    /// Number of the gang's formation.
-    #[arg(long, env = "FIRN_GENERATION")]
-    pub generation: u64,
     /// `cpu` or `cuda:N`.
     #[arg(long, env = "FIRN_DEVICE", default_value = "cpu")]
     pub device: String,
@@ -37,18 +35,8 @@ pub struct RankArguments {
     /// Seconds for which calls are tried again while the coordinator is away.
     #[arg(long, env = "FIRN_COORDINATOR_PATIENCE", default_value_t = 900)]
     pub coordinator_patience: u64,
-    /// Seconds after which a collective that does not move is given up.
-    #[arg(long, env = "FIRN_COLLECTIVE_TIMEOUT", default_value_t = 300)]
+    /// Seconds after which a collective operation is given up: more than any rank waits for a slower one. The coordinator finds a rank that
+    /// hangs much earlier.
+    #[arg(long, env = "FIRN_COLLECTIVE_TIMEOUT", default_value_t = 120)]
     pub collective_timeout: u64,
-}
-
-impl RankArguments {
-    /// Who this rank is in every call.
-    pub fn identity(&self) -> RankIdentity {
-        RankIdentity {
-            job: self.job.clone(),
-            process_id: self.process_id.clone(),
-            generation: self.generation,
-        }
-    }
 }

@@ -22,7 +22,7 @@ use firn_models::{Loss, Model, Optimizer};
 use firn_proto::v1alpha1::{Step, StepTiming};
 use tch::{Device, Tensor};
 
-use super::{failure::RankFailure, gang::Gang};
+use super::{failure::RankFailure, gang::Gang, halt::Halt};
 
 /// Where in the job a step stands.
 #[derive(Debug, Clone, Copy)]
@@ -73,14 +73,38 @@ const SUMS: i64 = 3;
 ///
 /// `units` has the number of micro-batches of each unit that is this rank's, in order: its whole part of the global batch, or, in strict
 /// mode, each of its slices. `batches` gives them one after the other.
+///
+/// # Errors
+/// Those of `batches` and of the gang; the model is then as it was before the step.
 pub(super) fn run(
     learner: &mut Learner<'_>,
     position: Position,
     units: &[usize],
-    mut batches: impl Iterator<Item = Result<Batch, RankFailure>>,
-) -> Result<Outcome, RankFailure> {
-    let mut spent = Spent::default();
+    batches: impl Iterator<Item = Result<Batch, Halt>>,
+) -> Result<Outcome, Halt> {
     let statistics = statistics_of(learner)?;
+    let attempt = attempt(learner, position, units, batches);
+    match &attempt {
+        Ok(outcome) if outcome.skipped => restore(&statistics)?,
+        Ok(_) => {}
+        Err(_) => {
+            // The same process takes the step again, in another gang.
+            restore(&statistics)?;
+            for (_, parameter) in learner.model.trainable() {
+                parameter.shallow_clone().zero_grad();
+            }
+        }
+    }
+    attempt
+}
+
+fn attempt(
+    learner: &mut Learner<'_>,
+    position: Position,
+    units: &[usize],
+    mut batches: impl Iterator<Item = Result<Batch, Halt>>,
+) -> Result<Outcome, Halt> {
+    let mut spent = Spent::default();
     let mut next = |count: usize, spent: &mut Spent, learner: &Learner<'_>| {
         unit::sums(learner, position, batches.by_ref().take(count), spent)
     };
@@ -104,11 +128,7 @@ pub(super) fn run(
             summed
         }
     };
-    let outcome = learn(learner, position, &summed, spent)?;
-    if outcome.skipped {
-        restore(&statistics)?;
-    }
-    Ok(outcome)
+    Ok(learn(learner, position, &summed, spent)?)
 }
 
 /// Decides from the sums over the gang, the same on all ranks, and updates the model if they are finite.
@@ -201,6 +221,7 @@ impl Outcome {
                 reduce_seconds: reduce.as_secs_f64(),
                 other_seconds: other.as_secs_f64(),
             }),
+            ..Step::default()
         }
     }
 

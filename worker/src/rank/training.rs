@@ -7,7 +7,8 @@ use firn_core::{
     schedule,
 };
 use firn_data::{Batch, Loader, LoaderOptions};
-use firn_proto::v1alpha1::QuarantinedSample;
+use firn_proto::v1alpha1::{QuarantinedSample, Step};
+use tonic::Code;
 use tracing::warn;
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
     coordinator::Coordinator,
     failure::RankFailure,
     guard::Verdict,
+    halt::{Halt, Interruption},
     session::Session,
     step::{self, Learner},
     units::{self, Unit},
@@ -26,13 +28,15 @@ pub(super) const BATCHES_AHEAD: usize = 3;
 /// Trains epoch `epoch` (from 0), from the step that the session has reached, and stores the checkpoint after it.
 ///
 /// # Errors
-/// [`RankFailure::RollBack`] on all ranks alike, when training must go on from an older state.
-pub(super) fn train_epoch(session: &mut Session, epoch: u32) -> Result<(), RankFailure> {
+/// [`Interruption::RolledBack`] on all ranks alike, when training must go on from an older state.
+pub(super) fn train_epoch(session: &mut Session, epoch: u32) -> Result<(), Halt> {
     let steps_per_epoch = session.steps_per_epoch();
     let first = session.steps_done.saturating_sub(u64::from(epoch) * steps_per_epoch);
     let mut loader = start_loader(session, epoch, first..steps_per_epoch);
 
+    session.coordinator.vitals().begin("training");
     for step_in_epoch in first..steps_per_epoch {
+        session.check_boundary()?;
         let began = Instant::now();
         let position = step::Position {
             epoch,
@@ -45,10 +49,12 @@ pub(super) fn train_epoch(session: &mut Session, epoch: u32) -> Result<(), RankF
             ),
         };
         let outcome = one_step(session, position, step_in_epoch, &mut loader)?;
-        session.steps_done += 1;
-        if let Some(committer) = &mut session.committer {
-            committer.commit(session.coordinator, outcome.into_record(position, began.elapsed()))?;
-        }
+        let global = global_batch(session, step_in_epoch);
+        session.note_step(Step {
+            first_position: global.start,
+            end_position: global.end,
+            ..outcome.into_record(position, began.elapsed())
+        })?;
         if outcome.skipped {
             let (quantity, value) = outcome.offender();
             warn!(step = position.step, "the {quantity} is {value}: the step is skipped");
@@ -58,9 +64,13 @@ pub(super) fn train_epoch(session: &mut Session, epoch: u32) -> Result<(), RankF
             let (quantity, value) = outcome.offender();
             return Err(broken(session, verdict, quantity.to_owned(), value));
         }
+        if step_in_epoch + 1 < steps_per_epoch {
+            checkpoints::store_if_due(session)?;
+        }
     }
     drop(loader);
-    store_checkpoint(session, epoch)
+    session.check_boundary()?;
+    store_checkpoint(session)
 }
 
 fn one_step(
@@ -68,10 +78,12 @@ fn one_step(
     position: step::Position,
     step_in_epoch: u64,
     loader: &mut Loader,
-) -> Result<step::Outcome, RankFailure> {
+) -> Result<step::Outcome, Halt> {
     let units: Vec<usize> = units_of(session, step_in_epoch).iter().map(Vec::len).collect();
     let (coordinator, quarantined) = (session.coordinator, &mut session.quarantined);
     let batches = loader.take(units.iter().sum()).map(|batch| {
+        coordinator.vitals().tick();
+        coordinator.vitals().check_urgent()?;
         set_aside(coordinator, quarantined, "train", &batch)?;
         Ok(batch)
     });
@@ -85,18 +97,24 @@ fn one_step(
     step::run(&mut learner, position, &units, batches)
 }
 
-/// The failure that ends this attempt. The ledger shall tell of the steps that led to it, as far as the coordinator still takes them.
-fn broken(session: &mut Session, verdict: Verdict, quantity: String, value: f64) -> RankFailure {
+/// What follows when the numbers are broken. The ledger shall tell of the steps that led to it, as far as the coordinator still takes them.
+fn broken(session: &mut Session, verdict: Verdict, quantity: String, value: f64) -> Halt {
     if let Some(committer) = &mut session.committer
-        && let Err(failure) = committer.flush(session.coordinator)
+        && let Err(halt) = committer.flush(session.coordinator)
     {
-        warn!("the last steps are not in the ledger: {failure}");
+        warn!("the last steps are not in the ledger: {halt}");
     }
     let step = session.steps_done.saturating_sub(1);
-    match verdict {
-        Verdict::Fail => RankFailure::NotFinite { step, quantity, value },
-        Verdict::Proceed | Verdict::RollBack => RankFailure::RollBack { step, quantity, value },
+    if verdict != Verdict::Fail {
+        let reason = format!("step {step}: the {quantity} is {value}, and skipping steps does not help");
+        match session.coordinator.request_rollback(&reason) {
+            Ok(()) => return Interruption::RolledBack(reason).into(),
+            // The job has gone back before; this process may not have been there.
+            Err(Halt::Failed(RankFailure::Call { status, .. })) if status.code() == Code::FailedPrecondition => {}
+            Err(halt) => return halt,
+        }
     }
+    RankFailure::NotFinite { step, quantity, value }.into()
 }
 
 /// Reports the corrupt samples of a batch, and never touches them again.
@@ -105,7 +123,7 @@ fn set_aside(
     quarantined: &mut BTreeSet<(String, u64)>,
     split: &str,
     batch: &Batch,
-) -> Result<(), RankFailure> {
+) -> Result<(), Halt> {
     for corrupt in &batch.corrupt {
         if !quarantined.insert((split.to_owned(), corrupt.index)) {
             continue;
@@ -128,10 +146,15 @@ fn set_aside(
 
 /// What this rank computes in a step of an epoch.
 fn units_of(session: &Session, step_in_epoch: u64) -> Vec<Unit> {
-    let samples = session.dataset.train.samples.len() as u64;
-    let global = order::global_batch(step_in_epoch, session.spec.training.batch_size, samples);
     let place = (session.gang.rank, session.gang.world_size);
+    let global = global_batch(session, step_in_epoch);
     units::of_rank(&session.spec.training, session.micro_batch(), place, global)
+}
+
+/// The samples of a step over all ranks, as places in the epoch's order.
+fn global_batch(session: &Session, step_in_epoch: u64) -> Range<u64> {
+    let samples = session.dataset.train.samples.len() as u64;
+    order::global_batch(step_in_epoch, session.spec.training.batch_size, samples)
 }
 
 fn start_loader(session: &Session, epoch: u32, steps: Range<u64>) -> Loader {
@@ -157,15 +180,15 @@ pub(super) fn loader_options(session: &Session) -> LoaderOptions {
 }
 
 /// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to.
-fn store_checkpoint(session: &mut Session, epoch: u32) -> Result<(), RankFailure> {
+fn store_checkpoint(session: &mut Session) -> Result<(), Halt> {
+    session.coordinator.vitals().begin("storing");
     session.model.verify_frozen()?;
     if let Some((name, value)) = session.model.not_finite()? {
         let verdict = session.guard.give_up();
         return Err(broken(session, verdict, format!("trained tensor `{name}`"), value));
     }
-    let Some(committer) = &mut session.committer else {
-        return Ok(());
-    };
-    committer.flush(session.coordinator)?;
-    checkpoints::store(session, epoch + 1)
+    match session.committer {
+        Some(_) => checkpoints::store(session),
+        None => Ok(()),
+    }
 }

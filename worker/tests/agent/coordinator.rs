@@ -114,6 +114,7 @@ impl Session {
         self.send(Command::StopRank(StopRank {
             process_id: process_id.to_owned(),
             grace_ms,
+            ..StopRank::default()
         }));
     }
 

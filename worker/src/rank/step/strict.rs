@@ -16,7 +16,7 @@ use firn_core::slices::{self, Node, PartialSums};
 use tch::{Kind, Tensor};
 
 use super::{Learner, SUMS};
-use crate::rank::{failure::RankFailure, gang::Gang};
+use crate::rank::{failure::RankFailure, gang::Gang, halt::Halt};
 
 /// Numbers in a table: 16 MiB.
 const TABLE: i64 = 4 << 20;
@@ -63,11 +63,11 @@ impl Slices {
     ///
     /// # Panics
     /// If slices of this rank were not added.
-    pub(super) fn exchange(self, gang: &mut Gang) -> Result<Tensor, RankFailure> {
+    pub(super) fn exchange(self, gang: &mut Gang) -> Result<Tensor, Halt> {
         self.exchange_by(gang, TABLE)
     }
 
-    fn exchange_by(self, gang: &mut Gang, table: i64) -> Result<Tensor, RankFailure> {
+    fn exchange_by(self, gang: &mut Gang, table: i64) -> Result<Tensor, Halt> {
         assert!(self.left.is_empty(), "slices {:?} were not computed", self.left);
         let _no_grad = tch::no_grad_guard();
         let nodes_of = |rank| slices::nodes_of(slices::of_rank(self.count, rank, gang.world_size));
@@ -96,7 +96,7 @@ fn exchange_columns(
     mine: &[Tensor],
     first: usize,
     columns: Range<i64>,
-) -> Result<Vec<Tensor>, RankFailure> {
+) -> Result<Vec<Tensor>, Halt> {
     let width = columns.end - columns.start;
     let mut table = Tensor::f_zeros([nodes.len() as i64 * width], (Kind::Float, gang.device))?;
     let row = |table: &Tensor, row: usize| table.f_narrow(0, row as i64 * width, width);

@@ -15,7 +15,11 @@ use firn_models::{Loss, Model, ModelOptions, Optimizer, state_digest};
 use tch::{Device, Tensor};
 
 use super::{Learner, Outcome, Position, run};
-use crate::rank::{gang::Gang, units};
+use crate::rank::{
+    gang::Gang,
+    halt::{Halt, Interruption},
+    units,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 const CLASSES: i64 = 3;
@@ -77,6 +81,7 @@ fn training(determinism: Determinism) -> TrainingSpec {
         best_metric: MetricName::Loss,
         train_batch_norm: false,
         max_gradient_norm: Some(0.5),
+        checkpoint_interval_ms: 0,
         determinism,
     }
 }
@@ -141,6 +146,8 @@ struct Disturbance {
     missing: Option<u64>,
     /// This sample has this pixel.
     odd: Option<(u64, f32)>,
+    /// This step is begun, interrupted after its first micro-batch, and taken again.
+    interrupted: Option<u64>,
 }
 
 fn batch(samples: &[u64], disturbance: Disturbance) -> Batch {
@@ -245,7 +252,7 @@ fn train(training: &TrainingSpec, gang: Gang, disturbance: Disturbance) -> Train
         let batches = units.into_iter().flatten().map(|range: Range<u64>| {
             let samples = range.map(|place| order.position(place));
             let good: Vec<u64> = samples.filter(|sample| Some(*sample) != disturbance.missing).collect();
-            Ok(batch(&good, disturbance))
+            Ok::<_, Halt>(batch(&good, disturbance))
         });
         let mut learner = Learner {
             model: &model,
@@ -259,6 +266,12 @@ fn train(training: &TrainingSpec, gang: Gang, disturbance: Disturbance) -> Train
             step,
             learning_rate: training.optimizer.learning_rate(),
         };
+        if disturbance.interrupted == Some(step) {
+            let cut = std::iter::once_with(|| Err(Interruption::NewGeneration(2).into()));
+            let batches = batches.clone().take(1).chain(cut);
+            let halt = run(&mut learner, position, &[9], batches).unwrap_err();
+            assert!(matches!(halt, Halt::Interrupted(_)), "{halt}");
+        }
         trained
             .outcomes
             .push(run(&mut learner, position, &counts, batches).unwrap());
@@ -376,4 +389,27 @@ fn a_skipped_step_leaves_the_running_statistics_alone() {
     assert!(!trained.statistics.is_empty());
     let is_finite = |number: &u32| f32::from_bits(*number).is_finite();
     assert!(trained.statistics.iter().flatten().all(is_finite));
+}
+
+#[test]
+fn a_step_that_was_interrupted_leaves_no_trace() {
+    for (determinism, train_batch_norm) in [
+        (Determinism::Default, false),
+        (Determinism::Default, true),
+        (Determinism::Strict, false),
+    ] {
+        let mut training = training(determinism);
+        training.train_batch_norm = train_batch_norm;
+        let interrupted = Disturbance {
+            interrupted: Some(1),
+            ..Disturbance::default()
+        };
+        let undisturbed = agreed(train_on(1, &training, Disturbance::default()));
+        let disturbed = agreed(train_on(1, &training, interrupted));
+        assert_eq!(
+            disturbed.digests, undisturbed.digests,
+            "{determinism:?}, {train_batch_norm}"
+        );
+        assert_eq!(disturbed.statistics, undisturbed.statistics);
+    }
 }

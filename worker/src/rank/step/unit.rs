@@ -7,16 +7,16 @@ use firn_models::{Dropout, LossSums};
 use tch::{Kind, Tensor};
 
 use super::{Learner, Position, Spent};
-use crate::rank::{failure::RankFailure, inputs};
+use crate::rank::{failure::RankFailure, halt::Halt, inputs, memory};
 
 /// Forward and backward over all `batches`. Gives all gradients one after the other, and then Σwℓ, Σw and the number of samples, in one
 /// flat tensor; the gradients in the model are clear again.
 pub(super) fn sums(
     learner: &Learner<'_>,
     position: Position,
-    mut batches: impl Iterator<Item = Result<Batch, RankFailure>>,
+    mut batches: impl Iterator<Item = Result<Batch, Halt>>,
     spent: &mut Spent,
-) -> Result<Tensor, RankFailure> {
+) -> Result<Tensor, Halt> {
     let (mut loss, mut weight, mut samples) = (0.0, 0.0, 0);
     loop {
         let began = Instant::now();
@@ -28,7 +28,8 @@ pub(super) fn sums(
             continue;
         }
         let began = Instant::now();
-        let sums = backward(learner, position, &batch)?;
+        let sums = backward(learner, position, &batch)
+            .map_err(|failure| memory::explain(learner, &batch, failure, |part| backward(learner, position, part)))?;
         loss += f64::try_from(&sums.loss)?;
         weight += sums.weight;
         samples += batch.indices.len();
