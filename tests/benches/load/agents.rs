@@ -1,0 +1,193 @@
+//! Ten thousand agents: what they cost, and whether they all come back.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+use firn_proto::v1alpha1::{ListWorkersRequest, Worker, job_service_client::JobServiceClient};
+use tokio::time::sleep;
+use tonic::transport::Endpoint;
+
+use crate::{
+    figures::verdict,
+    fleet::{Fleet, Size},
+    server::{self, Server},
+};
+
+/// Share of one core that the coordinator may take.
+const CORE_TARGET: f64 = 0.25;
+/// After kill -9 and a restart, all are attached again within this.
+const BACK_TARGET: Duration = Duration::from_secs(60);
+const ATTACH_LIMIT: Duration = Duration::from_secs(180);
+/// After the last attach, before the measurement.
+const SETTLE: Duration = Duration::from_secs(4);
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    size: Size,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+}
+
+/// What a server took for the same load.
+struct Cost {
+    /// Of one core.
+    share: f64,
+    heartbeats_a_second: f64,
+    memory: f64,
+    /// Processor time and wall time until all had attached.
+    attach: (Duration, Duration),
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
+    let folder = tempfile::tempdir()?;
+    let Size { agents, per_connection } = arguments.size;
+    println!(
+        "{agents} agents, {per_connection} streams a connection, a heartbeat every 2 s, {} s each",
+        arguments.seconds
+    );
+    let (coordinator, kept) = coordinator(arguments, folder.path()).await?;
+    let sink = bare(arguments, folder.path(), false).await?;
+    let echo = bare(arguments, folder.path(), true).await?;
+
+    println!(
+        "\n| server | share of one core | heartbeats/s | µs a heartbeat | memory, MiB | all attached in | taking | "
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for (name, cost) in [
+        ("firn serve", &coordinator),
+        ("bare tonic, reads", &sink),
+        ("bare tonic, echoes", &echo),
+    ] {
+        println!(
+            "| {name} | {:.1} % | {:.0} | {:.1} | {:.0} | {:.2} s | {:.2} s of a core |",
+            cost.share * 100.0,
+            cost.heartbeats_a_second,
+            cost.share / cost.heartbeats_a_second * 1e6,
+            cost.memory,
+            cost.attach.1.as_secs_f64(),
+            cost.attach.0.as_secs_f64(),
+        );
+    }
+    let is_cheap = coordinator.share < CORE_TARGET;
+    let is_back = kept.back < BACK_TARGET;
+    println!(
+        "\nratio to a bare tonic server that reads: {:.2}; that echoes: {:.2}",
+        coordinator.share / sink.share,
+        coordinator.share / echo.share
+    );
+    println!(
+        "share of one core below {:.0} %: {}",
+        CORE_TARGET * 100.0,
+        verdict(is_cheap)
+    );
+    println!(
+        "false expiries while all were alive: {} ({})",
+        kept.broken,
+        verdict(kept.broken == 0)
+    );
+    println!(
+        "kill -9, restart: serving again after {:.2} s, all back after {:.2} s, {} of them expired meanwhile; at most {:.0} s and none: {}",
+        kept.restart.as_secs_f64(),
+        kept.back.as_secs_f64(),
+        kept.expired,
+        BACK_TARGET.as_secs_f64(),
+        verdict(is_back && kept.expired == 0)
+    );
+    println!(
+        "  processor time of the new coordinator until then: {:.2} s",
+        kept.back_cost.as_secs_f64()
+    );
+    Ok(is_cheap && is_back && kept.broken == 0 && kept.expired == 0)
+}
+
+/// What became of the leases.
+struct Kept {
+    /// Streams that ended while nobody was killed.
+    broken: u64,
+    /// Workers that the next coordinator had given up before they were back.
+    expired: usize,
+    restart: Duration,
+    back: Duration,
+    back_cost: Duration,
+}
+
+async fn coordinator(arguments: &Arguments, folder: &Path) -> anyhow::Result<(Cost, Kept)> {
+    let address = server::free_address()?;
+    let mut server = server::serve(folder, &address)?;
+    let mut fleet = Fleet::start(arguments.size, &address)?;
+    let cost = measure(&server, &mut fleet, arguments.seconds).await?;
+    let broken = fleet.counts.broken.load(Relaxed);
+    let before = attach_times(&address).await?;
+
+    let killed = Instant::now();
+    server.process.kill()?;
+    fleet.none_attached().await;
+    let server = server::serve(folder, &address)?;
+    let restart = killed.elapsed();
+    fleet.all_attached(ATTACH_LIMIT).await?;
+    let back = killed.elapsed();
+    let back_cost = server.processor_time()?;
+    // Whoever was given up and came back has attached anew.
+    let after = attach_times(&address).await?;
+    let expired = before
+        .iter()
+        .filter(|(name, time)| after.get(*name) != Some(time))
+        .count();
+    let kept = Kept {
+        broken,
+        expired,
+        restart,
+        back,
+        back_cost,
+    };
+    Ok((cost, kept))
+}
+
+async fn bare(arguments: &Arguments, folder: &Path, answers: bool) -> anyhow::Result<Cost> {
+    let server = server::bare(folder, answers)?;
+    let mut fleet = Fleet::start(arguments.size, &server.address)?;
+    measure(&server, &mut fleet, arguments.seconds).await
+}
+
+async fn measure(server: &Server, fleet: &mut Fleet, seconds: u64) -> anyhow::Result<Cost> {
+    let began = Instant::now();
+    fleet.all_attached(ATTACH_LIMIT).await?;
+    let attach = (server.processor_time()?, began.elapsed());
+    sleep(SETTLE).await;
+    let (time, beats, began) = (
+        server.processor_time()?,
+        fleet.counts.heartbeats.load(Relaxed),
+        Instant::now(),
+    );
+    sleep(Duration::from_secs(seconds)).await;
+    let wall = began.elapsed().as_secs_f64();
+    let taken = server.processor_time()? - time;
+    let beats = fleet.counts.heartbeats.load(Relaxed) - beats;
+    Ok(Cost {
+        share: taken.as_secs_f64() / wall,
+        heartbeats_a_second: beats as f64 / wall,
+        memory: server.peak_memory()?,
+        attach,
+    })
+}
+
+/// Since when each worker has been there without a break, as the coordinator sees it.
+async fn attach_times(address: &str) -> anyhow::Result<BTreeMap<String, Option<(i64, i32)>>> {
+    let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
+    let mut jobs = JobServiceClient::new(channel).max_decoding_message_size(64 << 20);
+    let workers = jobs.list_workers(ListWorkersRequest {}).await?.into_inner().workers;
+    let since = |worker: &Worker| {
+        let time = worker.attach_time.filter(|_| worker.state == "Ready");
+        time.map(|time| (time.seconds, time.nanos))
+    };
+    Ok(workers
+        .iter()
+        .map(|worker| (worker.name.clone(), since(worker)))
+        .collect())
+}
