@@ -25,7 +25,7 @@ pub fn apply(state: &mut State, record: &Record) {
         Event::WorkerAttached(description) => attach(state, description, at),
         Event::WorkerLost { worker, reason } => lose(state, worker, *reason, at),
         Event::WorkerAvailabilityChanged { worker, availability } => {
-            if let Some(worker) = state.workers.get_mut(worker) {
+            if let Some(worker) = Arc::make_mut(&mut state.workers).get_mut(worker) {
                 Arc::make_mut(worker).availability = *availability;
             }
         }
@@ -41,12 +41,17 @@ pub fn apply(state: &mut State, record: &Record) {
 pub fn annotate(state: &mut State, note: &Note) {
     let soft = &mut state.soft;
     match note.clone() {
-        Note::LeaseRenewed { worker, end } => soft.leases.renew(&worker, end),
+        Note::LeaseRenewed { worker, end } => Arc::make_mut(&mut soft.leases).renew(&worker, end),
+        Note::Woken { at } => soft.started_at = at,
+        Note::SettlingPutOff { until } => soft.settle_at = until,
         Note::StreamOpened { worker, stream } => {
-            soft.streams.insert(worker, stream);
+            if soft.awaited.remove(&worker) {
+                soft.returning_until = soft.leases.end(&worker).unwrap_or_default();
+            }
+            Arc::make_mut(&mut soft.streams).insert(worker, stream);
         }
         Note::StreamClosed { worker } => {
-            soft.streams.remove(&worker);
+            Arc::make_mut(&mut soft.streams).remove(&worker);
         }
         Note::ShardLeased {
             job,
@@ -90,10 +95,10 @@ pub fn annotate(state: &mut State, note: &Note) {
             job,
             reason: Some(reason),
         } => {
-            soft.waiting.insert(job, reason);
+            Arc::make_mut(&mut soft.waiting).insert(job, reason);
         }
         Note::Waiting { job, reason: None } => {
-            soft.waiting.remove(&job);
+            soft.no_longer_waits(&job);
         }
     }
 }
@@ -110,8 +115,10 @@ pub fn enact(state: &mut State, decision: &Decision) {
 
 fn start(state: &mut State, epoch: u64, at: Now) {
     state.coordinator_epoch = epoch;
+    let attached = state.workers.iter().filter(|(_, worker)| worker.is_attached());
     state.soft = Soft {
         started_at: at,
+        awaited: attached.map(|(name, _)| name.clone()).collect(),
         ..Soft::default()
     };
     state.soft.timed_jobs = state
@@ -159,20 +166,21 @@ fn attach(state: &mut State, description: &WorkerDescription, at: Now) {
         availability,
         failures: failures.unwrap_or_default(),
     };
-    state.workers.insert(description.name.clone(), Arc::new(worker));
+    Arc::make_mut(&mut state.workers).insert(description.name.clone(), Arc::new(worker));
 }
 
 fn lose(state: &mut State, name: &WorkerName, reason: LossReason, at: Now) {
-    let Some(worker) = state.workers.get_mut(name) else {
+    let Some(worker) = Arc::make_mut(&mut state.workers).get_mut(name) else {
         return;
     };
     Arc::make_mut(worker).presence = Presence::Lost { at, reason };
-    state.soft.leases.drop_worker(name);
-    state.soft.streams.remove(name);
+    Arc::make_mut(&mut state.soft.leases).drop_worker(name);
+    Arc::make_mut(&mut state.soft.streams).remove(name);
+    state.soft.awaited.remove(name);
 }
 
 fn forget(state: &mut State, name: &WorkerName) {
-    state.workers.remove(name);
+    Arc::make_mut(&mut state.workers).remove(name);
     let State { processes, soft, .. } = state;
     processes.retain(|_, process| process.worker != *name);
     soft.ending.retain(|id| processes.contains_key(id));

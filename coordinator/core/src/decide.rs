@@ -30,6 +30,7 @@ pub use timers::deadline;
 
 use crate::decision::Decision;
 use crate::input::Input;
+use crate::note::Note;
 use crate::now::Now;
 use crate::reject::Reject;
 use crate::reply::Reply;
@@ -50,6 +51,7 @@ fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
     match input {
         Input::CoordinatorStarted => Ok(timers::start(draft)),
         Input::Tick => Ok(timers::tick(draft)),
+        Input::Woken => Ok(timers::wake(draft)),
         Input::Once { request, mutation } => requests::once(draft, request, *mutation),
         Input::Submit { spec } => submission::submit(draft, spec),
         Input::Cancel { job } => submission::cancel(draft, &job),
@@ -123,6 +125,7 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         Input::JobFinished { identity } => training::finish(draft, &identity),
         Input::CoordinatorStarted
         | Input::Tick
+        | Input::Woken
         | Input::Once { .. }
         | Input::Submit { .. }
         | Input::Cancel { .. }
@@ -141,9 +144,28 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
 ///
 /// Agents come and go by the thousand while no job waits; then there is nothing to settle, and the state need not be copied to see it.
 fn settle(draft: &mut Draft<'_>) {
+    if draft.base().soft.settle_at.is_some() {
+        draft.note(Note::SettlingPutOff { until: None });
+    }
     let is_open = |job: &Job| !matches!(job.phase, Phase::Ended(_));
     if draft.changes_jobs() || draft.base().jobs.values().any(|job| is_open(job)) {
         gangs::settle(draft);
         placing::settle(draft);
+    }
+}
+
+/// So many workers or waiting jobs are a crowd: looking at all of them takes milliseconds.
+const CROWD: usize = 64;
+/// In a crowd, what happens within so many milliseconds is settled together.
+const SETTLE_DELAY: u64 = 100;
+
+/// Settles what one more of so many calls for: now, or in a crowd within a moment, so that ten thousand agents that come back together, or
+/// a thousand jobs that are submitted together, are not looked at ten thousand times each.
+fn settle_soon(draft: &mut Draft<'_>, others: usize) {
+    if others < CROWD {
+        settle(draft);
+    } else if draft.base().soft.settle_at.is_none() {
+        let until = Some(draft.now() + SETTLE_DELAY);
+        draft.note(Note::SettlingPutOff { until });
     }
 }

@@ -16,6 +16,9 @@ pub enum Input {
     CoordinatorStarted,
     /// Time has passed: [`crate::deadline`] was reached.
     Tick,
+    /// The shell could not take anything in for a while (the disk was slow, the process was stopped): what agents and ranks have said
+    /// meanwhile is still on its way. Give it before the next `Tick`.
+    Woken,
     /// A mutation that its client has marked, so that it acts once however often it arrives. Answer: that of the mutation, or the
     /// first answer again; refused with `RequestReused` if the mark stands for another call.
     Once {

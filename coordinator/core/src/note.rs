@@ -16,6 +16,16 @@ pub enum Note {
         /// Until when it counts as there.
         end: Now,
     },
+    /// The coordinator could not hear anybody until now, so silence counts from now.
+    Woken {
+        /// When.
+        at: Now,
+    },
+    /// What has become possible is looked at then, or has been.
+    SettlingPutOff {
+        /// Until when; `None`: it is done.
+        until: Option<Now>,
+    },
     /// An agent's stream is open.
     StreamOpened {
         /// Whose.

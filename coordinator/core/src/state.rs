@@ -1,7 +1,8 @@
 //! All that the coordinator knows.
 //!
-//! Everything but [`State::soft`] is the fold of the journal's records. Jobs and workers are shared (`Arc`), so a clone of the whole
-//! state is cheap: the shell may hand one to readers, and `decide` works out later consequences of a decision on one.
+//! Everything but [`State::soft`] is the fold of the journal's records. Jobs, and the lists that have an entry for each of ten thousand
+//! workers, are shared (`Arc`), so a clone of the whole state is cheap: the shell may hand one to readers, and `decide` works out later
+//! consequences of a decision on one.
 
 pub mod dataset;
 pub mod failure;
@@ -53,7 +54,7 @@ pub struct State {
     /// All jobs.
     pub jobs: BTreeMap<JobId, Arc<Job>>,
     /// All workers that ever attached and were not forgotten.
-    pub workers: BTreeMap<WorkerName, Arc<Worker>>,
+    pub workers: Arc<BTreeMap<WorkerName, Arc<Worker>>>,
     /// Rank processes that may be alive.
     pub processes: BTreeMap<ProcessId, Process>,
     /// What marked calls were answered, so that a repeat is told the same. Shared, because it is long and seldom changes.

@@ -44,6 +44,8 @@ impl Batch {
                 Note::StreamOpened { .. } | Note::StreamClosed { .. } => self.touched.others = true,
                 // Nobody waits for these; what follows from them is a record.
                 Note::LeaseRenewed { .. }
+                | Note::Woken { .. }
+                | Note::SettlingPutOff { .. }
                 | Note::StopSent { .. }
                 | Note::ProcessMissed { .. }
                 | Note::ProcessFound { .. }

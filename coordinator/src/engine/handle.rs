@@ -22,10 +22,11 @@ pub(super) enum Letter {
     Close,
 }
 
-impl Letter {
-    pub(super) fn tick() -> Self {
+/// One that nobody waits for.
+impl From<Input> for Letter {
+    fn from(input: Input) -> Self {
         Self::Input {
-            input: Box::new(Input::Tick),
+            input: Box::new(input),
             answer: None,
         }
     }

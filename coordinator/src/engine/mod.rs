@@ -18,11 +18,12 @@ mod recovery;
 mod scoring;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use firn_core::{Input, Now, Record, State};
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     artifacts::ArtifactError,
@@ -38,6 +39,7 @@ pub use recovery::recover;
 
 use batch::{Batch, Outcome};
 use handle::Letter;
+use watch::Watch;
 
 /// Letters that can wait. A caller beyond that waits at the door: nothing is ever dropped.
 const MAILBOX: usize = 1024;
@@ -97,15 +99,24 @@ impl Engine {
     /// When the journal cannot be written. Nothing that was not durable has been answered.
     pub async fn run(mut self) -> Result<(), EngineError> {
         let mut letters = Vec::with_capacity(BATCH);
+        let mut watch = Watch::begin(self.state.settings.lease, self.clock.now());
         loop {
+            let due = firn_core::deadline(&self.state);
+            let look = watch.next_look();
             tokio::select! {
                 biased;
-                () = self.clock.reached(firn_core::deadline(&self.state)) => letters.push(Letter::tick()),
+                () = self.clock.reached(Some(due.map_or(look, |due| due.min(look)))) => {
+                    letters.extend(due.filter(|due| *due <= self.clock.now()).map(|_| Letter::from(Input::Tick)));
+                }
                 received = self.mailbox.recv_many(&mut letters, BATCH) => {
                     if received == 0 {
                         break;
                     }
                 }
+            }
+            if watch.look(self.clock.now()) {
+                warn!("the engine could not take anything in for a while; silence counts from now");
+                letters.insert(0, Letter::from(Input::Woken));
             }
             if letters.iter().any(|letter| matches!(letter, Letter::Close)) {
                 // What is in the mailbox already is still answered; nobody can add to it.

@@ -185,7 +185,7 @@ fn reject_checkpoint(run: &mut Run, sha256: &str, reason: String, (best_epoch, a
 fn change_soft((soft, processes): (&mut Soft, &BTreeMap<ProcessId, Process>), job: &Job, event: &JobEvent, at: Now) {
     match event {
         JobEvent::GangFormed { .. } => {
-            soft.waiting.remove(&job.id);
+            soft.no_longer_waits(&job.id);
             soft.shard_leases.retain(|(leased, _), _| *leased != job.id);
             soft.state_hashes.remove(&job.id);
         }
@@ -215,7 +215,7 @@ fn change_soft((soft, processes): (&mut Soft, &BTreeMap<ProcessId, Process>), jo
             soft.pulses.remove(process);
         }
         JobEvent::Ended { .. } => {
-            soft.waiting.remove(&job.id);
+            soft.no_longer_waits(&job.id);
             soft.retries.remove(&job.id);
             soft.shard_leases.retain(|(leased, _), _| *leased != job.id);
             soft.state_hashes.remove(&job.id);

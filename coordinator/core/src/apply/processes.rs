@@ -13,7 +13,7 @@ const REMEMBERED_FAILURES: usize = 16;
 
 /// A loss that counts is held against the worker of the process that was lost first.
 pub(super) fn count_failure(
-    workers: &mut BTreeMap<WorkerName, Arc<Worker>>,
+    workers: &mut Arc<BTreeMap<WorkerName, Arc<Worker>>>,
     processes: &BTreeMap<ProcessId, Process>,
     event: &JobEvent,
     at: Now,
@@ -24,7 +24,7 @@ pub(super) fn count_failure(
         ..
     } = event
         && let Some(process) = lost.first().and_then(|id| processes.get(id))
-        && let Some(worker) = workers.get_mut(&process.worker)
+        && let Some(worker) = Arc::make_mut(workers).get_mut(&process.worker)
     {
         let failures = &mut Arc::make_mut(worker).failures;
         failures.push(at);

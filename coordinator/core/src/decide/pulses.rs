@@ -275,7 +275,7 @@ fn suspect_hardware(draft: &mut Draft<'_>, id: &JobId, step: u64, (lost, named):
 pub(super) fn lease_end(state: &State, job: &Job, member: &Member) -> Option<Now> {
     let begun = |at: Now| at.max(state.soft.started_at);
     if let Some(pulse) = state.soft.pulses.get(&member.process) {
-        return Some(pulse.at + state.settings.rank_lease);
+        return Some(begun(pulse.at) + state.settings.rank_lease);
     }
     match &job.phase {
         Phase::Running(running) if running.gang.member(&member.process).is_some() => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::{losses, settle};
+use super::{losses, settle, settle_soon};
 use crate::identifiers::JobId;
 use crate::record::JobEvent;
 use crate::reject::Reject;
@@ -27,7 +27,7 @@ pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>) -> Result<Reply,
     }
     let id = free_id(state, &spec.name);
     draft.record_job(&id, JobEvent::Submitted { spec, request: None });
-    settle(draft);
+    settle_soon(draft, state.soft.waiting.len());
     Ok(Reply::Submitted(id))
 }
 

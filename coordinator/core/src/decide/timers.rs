@@ -32,12 +32,43 @@ pub(super) fn start(draft: &mut Draft<'_>) -> Reply {
     Reply::Done
 }
 
+/// Nobody was heard for a while, for no fault of theirs: what they said meanwhile gets the time of two heartbeats to arrive.
+pub(super) fn wake(draft: &mut Draft<'_>) -> Reply {
+    let now = draft.now();
+    let state = draft.base();
+    let end = now + 2 * state.settings.heartbeat_interval;
+    for worker in state.soft.leases.ended(end) {
+        draft.note(Note::LeaseRenewed {
+            worker: worker.clone(),
+            end: end + 1,
+        });
+    }
+    draft.note(Note::Woken { at: now });
+    Reply::Done
+}
+
+/// The lease of a worker has ended. One that has not come back since the coordinator started is waited for as long as others come: ten
+/// thousand agents do not return within one lease.
+fn expire(draft: &mut Draft<'_>, worker: &WorkerName) {
+    let state = draft.base();
+    let limit = state.soft.started_at + state.settings.return_limit;
+    let until = state.soft.returning_until.min(limit);
+    if state.soft.awaited.contains(worker) && until > draft.now() {
+        draft.note(Note::LeaseRenewed {
+            worker: worker.clone(),
+            end: until,
+        });
+    } else {
+        losses::lose_worker(draft, worker, LossReason::LeaseExpired);
+    }
+}
+
 /// Does what is due.
 pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
     let now = draft.now();
     let expired: Vec<WorkerName> = draft.base().soft.leases.ended(now).cloned().collect();
     for worker in expired {
-        losses::lose_worker(draft, &worker, LossReason::LeaseExpired);
+        expire(draft, &worker);
     }
     let due: Vec<(JobId, Due)> = due_jobs(draft.state(), now);
     for (job, due) in due {
@@ -97,6 +128,7 @@ pub fn deadline(state: &State) -> Option<Now> {
         .leases
         .first_end()
         .into_iter()
+        .chain(state.soft.settle_at)
         .chain(jobs)
         .chain(processes)
         .chain(missing)

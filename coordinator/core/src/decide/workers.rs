@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::draft::Draft;
-use super::{losses, placing, settle};
+use super::{losses, placing, settle, settle_soon};
 use crate::effect::Effect;
 use crate::identifiers::{ProcessId, StreamId, WorkerName};
 use crate::note::Note;
@@ -45,7 +45,12 @@ pub(super) fn attach(
     });
     let epoch = state.coordinator_epoch;
     let unwanted = reconcile(draft, &name, processes, was_attached);
-    settle(draft);
+    // What is decided about a job is seen through at once.
+    if draft.changes_jobs() {
+        settle(draft);
+    } else {
+        settle_soon(draft, crowd(state));
+    }
     let settings = &state.settings;
     Ok(Reply::Welcome(Welcome {
         heartbeat_interval: settings.heartbeat_interval,
@@ -53,6 +58,11 @@ pub(super) fn attach(
         coordinator_epoch: epoch,
         unwanted,
     }))
+}
+
+/// Who would be looked at anew for an agent that comes or goes.
+fn crowd(state: &State) -> usize {
+    state.soft.streams.len().max(state.soft.waiting.len())
 }
 
 fn refuse(state: &State, description: &WorkerDescription, known: Option<&Worker>) -> Result<(), Reject> {
@@ -198,7 +208,7 @@ pub(super) fn heartbeat(draft: &mut Draft<'_>, worker: &WorkerName, stream: Stre
 pub(super) fn detach(draft: &mut Draft<'_>, worker: &WorkerName, stream: StreamId) -> Reply {
     if check_stream(draft.base(), worker, stream).is_ok() {
         draft.note(Note::StreamClosed { worker: worker.clone() });
-        settle(draft);
+        settle_soon(draft, crowd(draft.base()));
     }
     Reply::Done
 }

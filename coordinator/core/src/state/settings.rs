@@ -7,6 +7,8 @@ pub struct Settings {
     pub heartbeat_interval: u64,
     /// Without a heartbeat for this long a worker counts as lost.
     pub lease: u64,
+    /// After a start of the coordinator, workers that were there are waited for at most this long while others are coming back.
+    pub return_limit: u64,
     /// A rank process that has not called this long after it was asked for counts as failed.
     pub start_timeout: u64,
     /// Without a pulse for this long a rank counts as lost.
@@ -44,6 +46,7 @@ impl Default for Settings {
         Self {
             heartbeat_interval: 2_000,
             lease: 10_000,
+            return_limit: 60_000,
             start_timeout: 300_000,
             rank_lease: 10_000,
             disconnect_grace: 3_000,

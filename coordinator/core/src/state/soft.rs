@@ -12,12 +12,12 @@ use crate::state::pass::Pass;
 /// Everything that is not journaled.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Soft {
-    /// When this coordinator started.
+    /// When this coordinator started, or woke after it could not hear anybody for a while.
     pub started_at: Now,
     /// Until when each attached worker counts as there without a further heartbeat.
-    pub leases: Leases,
+    pub leases: Arc<Leases>,
     /// The open stream of each worker that is connected.
-    pub streams: BTreeMap<WorkerName, StreamId>,
+    pub streams: Arc<BTreeMap<WorkerName, StreamId>>,
     /// Who works on which shard.
     pub shard_leases: BTreeMap<(JobId, Pass), BTreeMap<u32, ProcessId>>,
     /// When each stop request was sent last.
@@ -25,7 +25,13 @@ pub struct Soft {
     /// Processes that their agents came back without, and until when the news of their ends may still come.
     pub missing: BTreeMap<ProcessId, Now>,
     /// Why each waiting job waits.
-    pub waiting: BTreeMap<JobId, Arc<str>>,
+    pub waiting: Arc<BTreeMap<JobId, Arc<str>>>,
+    /// Workers that were there under an earlier coordinator and have not come back yet.
+    pub awaited: BTreeSet<WorkerName>,
+    /// The end of the lease that the worker that came back last got with that: until then, others may still be on their way.
+    pub returning_until: Now,
+    /// When what has become possible is looked at, for all that happened until then; `None`: nothing is put off.
+    pub settle_at: Option<Now>,
     /// Jobs for which a timer runs: those that have a gang or wait for a restart.
     pub timed_jobs: BTreeSet<JobId>,
     /// When a process may be started in place of a lost one, for each job that waits for it.
@@ -36,6 +42,16 @@ pub struct Soft {
     pub state_hashes: BTreeMap<JobId, BTreeMap<u64, BTreeMap<ProcessId, String>>>,
     /// Processes that are to end: asked to, or of a job that has ended.
     pub ending: BTreeSet<ProcessId>,
+}
+
+impl Soft {
+    /// Whatever the job waited for, it does not any more.
+    pub(crate) fn no_longer_waits(&mut self, job: &JobId) {
+        // Most jobs do not wait, and then the list need not be copied.
+        if self.waiting.contains_key(job) {
+            Arc::make_mut(&mut self.waiting).remove(job);
+        }
+    }
 }
 
 /// A sign of life of a rank.

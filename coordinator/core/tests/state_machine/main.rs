@@ -4,6 +4,7 @@
 
 mod bench;
 mod causes;
+mod crowds;
 mod data;
 mod draining;
 mod losses;

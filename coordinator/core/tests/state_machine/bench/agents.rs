@@ -35,7 +35,7 @@ impl Coordinator {
     }
 
     pub(crate) fn heartbeat_all(&mut self) {
-        for (worker, stream) in self.state.soft.streams.clone() {
+        for (worker, stream) in self.state.soft.streams.as_ref().clone() {
             self.accept(Input::AgentHeartbeat { worker, stream });
         }
     }
