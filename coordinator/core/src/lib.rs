@@ -14,6 +14,7 @@
 //! At start it folds the journal with [`apply`] into `State::new`, then gives [`Input::CoordinatorStarted`].
 
 mod apply;
+pub mod audit;
 mod decide;
 mod decision;
 mod effect;

@@ -1,0 +1,409 @@
+//! A journal, written by hand: 10 training samples in batches of 4 are 3 steps an epoch; 20 validation samples are 2 shards, 10 test samples
+//! are 1.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::audit::{Audit, Auditor};
+use crate::identifiers::{Generation, JobId, ProcessId, RequestId, WorkerName};
+use crate::metrics::ClassificationStatistics;
+use crate::now::Now;
+use crate::order::{self, SampleOrder};
+use crate::record::{Event, JobEvent, Record};
+use crate::spec::*;
+use crate::state::*;
+
+pub(super) const TRAIN: u64 = 10;
+pub(super) const BATCH: u32 = 4;
+pub(super) const PER_EPOCH: u64 = 3;
+/// The training sample that the scan finds corrupt.
+pub(super) const CORRUPT: u64 = 7;
+
+pub(super) struct Story {
+    pub(super) journal: Vec<Record>,
+    quarantined: Vec<(SplitName, u64)>,
+}
+
+pub(super) fn job() -> JobId {
+    JobId::from("ants")
+}
+
+/// The audit of a journal whose records are numbered from 0.
+pub(super) fn audit(journal: &[Record]) -> Audit {
+    let mut auditor = Auditor::new(job());
+    for (sequence, record) in (0..).zip(journal) {
+        auditor.see(sequence, record);
+    }
+    auditor.finish()
+}
+
+pub(super) fn sha256(number: u64) -> String {
+    format!("{number:064x}")
+}
+
+pub(super) fn checkpoint(steps: u64) -> Checkpoint {
+    Checkpoint {
+        epochs_done: (steps / PER_EPOCH) as u32,
+        steps_done: steps,
+        sha256: sha256(steps),
+        size_bytes: 100,
+        location: None,
+        ends_epoch: steps.is_multiple_of(PER_EPOCH),
+    }
+}
+
+fn spec() -> JobSpec {
+    JobSpec {
+        name: "ants".to_owned(),
+        labels: BTreeMap::new(),
+        task: Task::Classification,
+        model: ModelSpec {
+            architecture: Architecture::Resnet18,
+            weights: None,
+            tokenizer: None,
+            freeze: Freeze::All,
+            head: HeadSpec { dropout: 0.0 },
+            pooling: Pooling::Mean,
+        },
+        data: DataSpec {
+            format: DataFormat::ImageFolder,
+            train: "/data/train".to_owned(),
+            validation: Some(SplitSource::Path("/data/validation".to_owned())),
+            test: Some(SplitSource::Path("/data/test".to_owned())),
+            preprocessing: Preprocessing::Text { max_length: None },
+            max_quarantined: 2,
+        },
+        training: TrainingSpec {
+            epochs: 2,
+            batch_size: BATCH,
+            micro_batch_size: None,
+            seed: 11,
+            optimizer: OptimizerSpec::Sgd {
+                learning_rate: 0.1,
+                weight_decay: 0.0,
+                momentum: 0.9,
+                nesterov: false,
+            },
+            schedule: ScheduleSpec {
+                shape: ScheduleShape::Constant,
+                warmup: Warmup::Steps(0),
+            },
+            loss: LossSpec {
+                label_smoothing: 0.0,
+                class_weights: ClassWeights::Uniform,
+            },
+            early_stopping: None,
+            best_metric: MetricName::Accuracy,
+            train_batch_norm: false,
+            max_gradient_norm: None,
+        },
+        resources: ResourcesSpec {
+            min_workers: 1,
+            max_workers: 2,
+            slots_per_worker: 1,
+            device: DeviceRequest::Cpu,
+        },
+        max_restarts: 3,
+        artifacts: ArtifactsSpec {
+            folder: None,
+            merged_model: false,
+        },
+    }
+}
+
+pub(super) fn table(split: SplitName) -> ShardTable {
+    let samples = match split {
+        SplitName::Train | SplitName::Test => TRAIN,
+        SplitName::Validation => 20,
+    };
+    ShardTable::cut(samples, 2)
+}
+
+fn dataset() -> Dataset {
+    let split = |split| {
+        let samples = table(split).samples;
+        SplitManifest {
+            split,
+            samples,
+            class_counts: vec![samples / 2, samples / 2],
+            digest: format!("{split}-files"),
+        }
+    };
+    Dataset {
+        classes: vec!["ants".to_owned(), "bees".to_owned()],
+        splits: SplitName::ALL.map(split).to_vec(),
+        warnings: Vec::new(),
+    }
+}
+
+fn member(rank: u32, process: &str) -> Member {
+    Member {
+        rank,
+        worker: WorkerName::from(format!("worker-{process}")),
+        host: format!("host-{process}"),
+        slot: 0,
+        device: "cpu".to_owned(),
+        local_rank: 0,
+        local_world_size: 1,
+        process: ProcessId::from(process),
+        state: MemberState::Starting,
+        steps_done: 0,
+    }
+}
+
+impl Story {
+    pub(super) fn new() -> Self {
+        let mut story = Self {
+            journal: Vec::new(),
+            quarantined: Vec::new(),
+        };
+        story.record(Event::CoordinatorStarted { epoch: 1 });
+        story.tell(JobEvent::Submitted {
+            spec: Arc::new(spec()),
+            request: Some(RequestId::from("r1")),
+        });
+        story
+    }
+
+    pub(super) fn record(&mut self, event: Event) {
+        let at = Now(self.journal.len() as u64);
+        self.journal.push(Record { at, event });
+    }
+
+    pub(super) fn tell(&mut self, event: JobEvent) {
+        self.record(Event::Job { job: job(), event });
+    }
+
+    /// These processes are the ranks of a formation and join with their steps; it goes on from `origin`.
+    pub(super) fn form(&mut self, generation: u64, processes: &[(&str, u64)], origin: Origin, steps: (u64, u64)) {
+        let members = (0..).zip(processes).map(|(rank, (process, _))| member(rank, process));
+        self.tell(JobEvent::GangFormed {
+            generation: Generation(generation),
+            members: members.collect(),
+            recruits: Vec::new(),
+            at_step_boundary: false,
+            rewind: false,
+        });
+        for (process, steps_done) in processes {
+            self.tell(JobEvent::RankJoined {
+                process: ProcessId::from(*process),
+                ring_address: format!("{process}:1"),
+                device: "cpu".to_owned(),
+                steps_done: *steps_done,
+            });
+        }
+        let (steps_done, steps_kept) = steps;
+        let epochs_kept = match origin {
+            Origin::Unneeded => u32::MAX,
+            _ => (steps_done / PER_EPOCH) as u32,
+        };
+        self.tell(JobEvent::GangCompleted {
+            collective: CollectiveKind::Ring,
+            origin,
+            steps_done,
+            steps_kept,
+            epochs_kept,
+        });
+    }
+
+    pub(super) fn register(&mut self) {
+        let shards = SplitName::ALL.map(|split| (split, table(split)));
+        self.tell(JobEvent::DatasetRegistered {
+            dataset: Arc::new(dataset()),
+            shards: shards.into_iter().collect(),
+            rank: 0,
+            host: "host".to_owned(),
+        });
+        self.tell(JobEvent::ModelRegistered {
+            model: ModelSummary {
+                frozen_parameters: 10,
+                trainable_parameters: 4,
+                cut: "all".to_owned(),
+                frozen_digest: "f0".to_owned(),
+            },
+            rank: 0,
+            host: "host".to_owned(),
+        });
+    }
+
+    pub(super) fn quarantine(&mut self, split: SplitName, index: u64) {
+        self.quarantined.push((split, index));
+        self.tell(JobEvent::SampleQuarantined(QuarantinedSample {
+            split,
+            index,
+            sample: format!("bees/{index}.jpg"),
+            reason: "is empty".to_owned(),
+        }));
+    }
+
+    pub(super) fn scan(&mut self, generation: u64) {
+        for split in SplitName::ALL {
+            for shard in 0..table(split).count() {
+                if split == SplitName::Train {
+                    self.quarantine(split, CORRUPT);
+                }
+                let outcome = ShardOutcome::Scanned {
+                    bytes_read: 100,
+                    content_digest: format!("{split}-{shard}"),
+                };
+                self.shard(Pass::Scan(split), shard, generation, outcome);
+            }
+        }
+    }
+
+    pub(super) fn shard(&mut self, pass: Pass, shard: u32, generation: u64, outcome: ShardOutcome) {
+        self.tell(JobEvent::ShardCompleted {
+            pass,
+            shards: table(pass.split()),
+            shard,
+            rank: 0,
+            generation: Generation(generation),
+            outcome,
+        });
+    }
+
+    /// A step as rank 0 reports it.
+    pub(super) fn step(&self, step: u64) -> Step {
+        let epoch = (step / PER_EPOCH) as u32;
+        let batch = order::global_batch(step % PER_EPOCH, BATCH, TRAIN);
+        let order = SampleOrder::new(spec().training.seed, epoch, TRAIN);
+        let used = order.positions(batch.clone()).iter();
+        let used = used.filter(|sample| !self.quarantined.contains(&(SplitName::Train, **sample)));
+        Step {
+            step,
+            epoch,
+            loss: 1.0,
+            learning_rate: 0.1,
+            samples: used.count() as u32,
+            gradient_norm: 1.0,
+            first_position: batch.start,
+            end_position: batch.end,
+            timing: StepTiming::default(),
+        }
+    }
+
+    pub(super) fn commit(&mut self, generation: u64, steps: Range<u64>) {
+        for step in steps {
+            self.tell(JobEvent::StepsCommitted {
+                generation: Generation(generation),
+                steps: vec![self.step(step)],
+            });
+        }
+    }
+
+    /// `right` of every 10 samples are classified right.
+    pub(super) fn evaluate(&mut self, split: SplitName, epoch: u32, generation: u64, right: u64) {
+        let pass = Pass::Evaluate { split, epoch };
+        let shards = table(split);
+        let mut all = ClassificationStatistics::new(2);
+        for index in 0..shards.count() {
+            let shard = shards.shard(index).unwrap();
+            let set_aside = |sample: &u64| self.quarantined.contains(&(split, *sample));
+            let samples = (shard.begin..shard.end).filter(|sample| !set_aside(sample)).count() as u64;
+            let right = samples * right / 10;
+            let counts = vec![right, samples - right, 0, 0];
+            let part = ClassificationStatistics::from_parts(2, samples, samples as f64 * 0.3, counts.clone()).unwrap();
+            all.merge(&part).unwrap();
+            let cells = (0..).zip(counts).filter(|(_, count)| *count > 0);
+            let cell = |(predicted, count)| ConfusionCell {
+                truth: 0,
+                predicted,
+                count,
+            };
+            let statistics = ShardStatistics {
+                samples,
+                loss_sum: samples as f64 * 0.3,
+                confusion: cells.map(cell).collect(),
+            };
+            self.shard(pass, index, generation, ShardOutcome::Evaluated(statistics));
+        }
+        self.tell(JobEvent::EvaluationCompleted {
+            split,
+            epoch,
+            metrics: Box::new(all.evaluate(Some(0.75)).unwrap()),
+        });
+    }
+
+    pub(super) fn store(&mut self, steps: u64) {
+        self.tell(JobEvent::CheckpointCommitted(checkpoint(steps)));
+    }
+
+    pub(super) fn conclude(&mut self, epoch: u32, best_epoch: u32) {
+        self.tell(JobEvent::EpochConcluded { epoch, best_epoch });
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.tell(JobEvent::ArtifactStored(Artifact {
+            name: "head.safetensors".to_owned(),
+            size_bytes: 100,
+            sha256: sha256(99),
+            location: "coordinator".to_owned(),
+        }));
+        self.tell(JobEvent::Ended {
+            outcome: Outcome::Succeeded,
+        });
+        self.tell(JobEvent::RankExited {
+            process: ProcessId::from("a"),
+            exit: RankExit {
+                ending: Ending::Exited(0),
+                last_log_lines: Vec::new(),
+                out_of_memory: false,
+            },
+        });
+    }
+
+    pub(super) fn lose(&mut self, process: &str) {
+        let failure = Failure {
+            reason: FailureReason::NodeFailures,
+            message: format!("{process} was killed by signal 9"),
+            rank: Some(1),
+            host: "host".to_owned(),
+            last_log_lines: Vec::new(),
+        };
+        self.tell(JobEvent::RanksLost {
+            processes: vec![ProcessId::from(process)],
+            cause: Cause {
+                standing: Standing::Primary,
+                failure,
+                at: Now(self.journal.len() as u64),
+            },
+            counts: true,
+            retry_at: Now(0),
+        });
+    }
+
+    /// A whole job on two ranks: one is lost in epoch 0, and in epoch 1 all, before the second checkpoint.
+    pub(super) fn eventful() -> Self {
+        let mut story = Self::new();
+        story.form(1, &[("a", 0), ("b", 0)], Origin::Initial, (0, 0));
+        story.register();
+        story.scan(1);
+        story.commit(1, 0..1);
+        story.lose("a");
+        // Rank b had applied one step more than was committed.
+        story.form(2, &[("b", 2)], Origin::Rank(0), (2, 1));
+        story.commit(2, 1..3);
+        story.store(3);
+        story.evaluate(SplitName::Validation, 0, 2, 8);
+        story.conclude(0, 0);
+        story.commit(2, 3..5);
+        story.lose("b");
+        story.tell(JobEvent::RestartScheduled {
+            cause: None,
+            not_before: Now(0),
+        });
+        story.record(Event::CoordinatorStarted { epoch: 2 });
+        story.form(3, &[("c", 0), ("d", 0)], Origin::Checkpoint(checkpoint(3)), (3, 3));
+        story.commit(3, 3..6);
+        story.store(6);
+        story.evaluate(SplitName::Validation, 1, 3, 7);
+        story.conclude(1, 0);
+        story.tell(JobEvent::TrainingEnded {
+            end: TrainingEnd::AllEpochs,
+        });
+        story.evaluate(SplitName::Test, 0, 3, 9);
+        story.finish();
+        story
+    }
+}
