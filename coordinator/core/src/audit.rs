@@ -247,7 +247,11 @@ impl Auditor {
             JobEvent::EvaluationCompleted { split, epoch, metrics } => {
                 self.conclude_evaluation(*split, *epoch, metrics);
             }
-            JobEvent::StepsCommitted { generation, steps } => self.commit(*generation, steps),
+            JobEvent::StepsCommitted {
+                generation,
+                process,
+                steps,
+            } => self.commit(*generation, process.as_ref(), steps),
             JobEvent::CheckpointCommitted(checkpoint) => self.store_checkpoint(checkpoint),
             JobEvent::CheckpointsDropped { sha256 } => {
                 for sha256 in sha256 {

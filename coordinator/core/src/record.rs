@@ -263,6 +263,9 @@ pub enum JobEvent {
     StepsCommitted {
         /// The formation that commits them.
         generation: Generation,
+        /// Its rank 0; not recorded by earlier programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<ProcessId>,
         /// Contiguous; the first is the next one of the ledger.
         steps: Vec<Step>,
     },

@@ -159,7 +159,7 @@ fn change_ledger(job: &mut Job, event: &JobEvent, at: Now) {
                 outcome: outcome.clone(),
             });
         }
-        JobEvent::StepsCommitted { generation, steps } => {
+        JobEvent::StepsCommitted { generation, steps, .. } => {
             for step in steps {
                 run.ledger.commit(*step, *generation, at);
             }

@@ -219,6 +219,19 @@ impl Auditor {
         false
     }
 
+    /// Only rank 0 commits. An earlier program did not record who did.
+    pub(super) fn check_committer(&mut self, process: Option<&ProcessId>) {
+        let rank_zero = self.gangs.members.first().map(|member| &member.process);
+        if let (Some(found), Some(expected)) = (process, rank_zero)
+            && found != expected
+        {
+            let generation = self.gangs.newest;
+            let message =
+                format!("expected a commit of steps by {expected}, rank 0 of generation {generation}, found {found}");
+            self.find(Finding::new(Flaw::StaleGeneration, message));
+        }
+    }
+
     /// The newest formation has committed so many more steps.
     pub(super) fn count_commits(&mut self, steps: u64) {
         if let Some(newest) = self.gangs.formed.last_mut() {

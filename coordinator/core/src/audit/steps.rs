@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::receipt::{EpochReceipt, RollbackReceipt};
 use super::{Auditor, Finding, Flaw};
-use crate::identifiers::Generation;
+use crate::identifiers::{Generation, ProcessId};
 use crate::order::{self, SampleOrder};
 use crate::state::{SplitName, Step};
 
@@ -50,8 +50,10 @@ impl Auditor {
         }
     }
 
-    pub(super) fn commit(&mut self, generation: Generation, steps: &[Step]) {
-        self.is_at_work("a commit of steps", Some(generation), None);
+    pub(super) fn commit(&mut self, generation: Generation, process: Option<&ProcessId>, steps: &[Step]) {
+        if self.is_at_work("a commit of steps", Some(generation), None) {
+            self.check_committer(process);
+        }
         if self.steps_per_epoch() == 0 {
             self.find(Finding::new(
                 Flaw::Dataset,
@@ -226,6 +228,7 @@ impl Auditor {
             receipt.positions += step.end_position.saturating_sub(step.first_position);
             receipt.samples += u64::from(step.samples);
             receipt.set_aside += counted.set_aside;
+            receipt.skipped += u64::from(step.skipped);
             reached = reached.max(step.end_position.min(samples));
             for sample in self.samples_of(step) {
                 used[sample as usize] += 1;

@@ -38,6 +38,7 @@ pub(super) fn commit_steps(draft: &mut Draft<'_>, identity: &RankIdentity, steps
             &job.id,
             JobEvent::StepsCommitted {
                 generation: job.generation,
+                process: Some(identity.process.clone()),
                 steps: fresh,
             },
         );

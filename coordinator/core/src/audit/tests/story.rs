@@ -23,6 +23,8 @@ pub(super) const CORRUPT: u64 = 7;
 pub(super) struct Story {
     pub(super) journal: Vec<Record>,
     quarantined: Vec<(SplitName, u64)>,
+    /// Of the newest formation.
+    rank_zero: Option<ProcessId>,
 }
 
 pub(super) fn job() -> JobId {
@@ -97,6 +99,7 @@ fn spec() -> JobSpec {
             best_metric: MetricName::Accuracy,
             train_batch_norm: false,
             max_gradient_norm: None,
+            determinism: Determinism::Default,
         },
         resources: ResourcesSpec {
             min_workers: 1,
@@ -157,6 +160,7 @@ impl Story {
         let mut story = Self {
             journal: Vec::new(),
             quarantined: Vec::new(),
+            rank_zero: None,
         };
         story.record(Event::CoordinatorStarted { epoch: 1 });
         story.tell(JobEvent::Submitted {
@@ -177,6 +181,7 @@ impl Story {
 
     /// These processes are the ranks of a formation and join with their steps; it goes on from `origin`.
     pub(super) fn form(&mut self, generation: u64, processes: &[(&str, u64)], origin: Origin, steps: (u64, u64)) {
+        self.rank_zero = processes.first().map(|(process, _)| ProcessId::from(*process));
         let members = (0..).zip(processes).map(|(rank, (process, _))| member(rank, process));
         self.tell(JobEvent::GangFormed {
             generation: Generation(generation),
@@ -277,6 +282,7 @@ impl Story {
             learning_rate: 0.1,
             samples: used.count() as u32,
             gradient_norm: 1.0,
+            skipped: false,
             first_position: batch.start,
             end_position: batch.end,
             timing: StepTiming::default(),
@@ -287,6 +293,7 @@ impl Story {
         for step in steps {
             self.tell(JobEvent::StepsCommitted {
                 generation: Generation(generation),
+                process: self.rank_zero.clone(),
                 steps: vec![self.step(step)],
             });
         }

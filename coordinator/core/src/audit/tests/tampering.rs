@@ -83,4 +83,3 @@ fn assert_has(findings: &[Finding], flaw: Flaw, message: &str) -> Finding {
         .unwrap_or_else(|| panic!("expected {flaw:?} with `{message}`, found {findings:#?}"))
         .clone()
 }
-

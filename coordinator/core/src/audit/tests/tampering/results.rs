@@ -313,7 +313,9 @@ fn every_record_without_which_the_job_would_be_another_one_is_missed() {
         // A rank that joins with nothing is as one that was formed with nothing, and a last step that is taken back as one never done.
         let is_idle = match event(&journal[position]) {
             Some(JobEvent::RankJoined { steps_done: 0, .. }) => true,
-            Some(JobEvent::StepsCommitted { generation, steps }) => *generation == Generation(2) && steps[0].step == 4,
+            Some(JobEvent::StepsCommitted { generation, steps, .. }) => {
+                *generation == Generation(2) && steps[0].step == 4
+            }
             _ => false,
         };
         if says_nothing(&journal[position]) || is_idle {

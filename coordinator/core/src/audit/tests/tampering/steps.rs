@@ -120,6 +120,22 @@ fn what_a_stale_generation_commits_is_found() {
 }
 
 #[test]
+fn what_another_rank_than_the_first_commits_is_found() {
+    let findings = tampered(|journal| {
+        let position = find(journal, 0, is_commit);
+        if let Some(JobEvent::StepsCommitted { process, .. }) = event_mut(&mut journal[position]) {
+            *process = Some("b".into());
+        }
+    });
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_has(
+        &findings,
+        Flaw::StaleGeneration,
+        "expected a commit of steps by a, rank 0 of generation 1, found b",
+    );
+}
+
+#[test]
 fn what_is_committed_before_a_generation_is_complete_is_found() {
     let findings = tampered(|journal| {
         let position = find(journal, 1, |event| matches!(event, JobEvent::GangCompleted { .. }));
@@ -198,7 +214,7 @@ fn a_state_that_no_rank_held_is_found() {
 fn steps_that_are_not_computed_again_are_found() {
     let findings = tampered(|journal| {
         for step in (4..6).rev() {
-            let is_last = |event: &JobEvent| matches!(event, JobEvent::StepsCommitted { generation, steps } if steps[0].step == step && generation.0 == 3);
+            let is_last = |event: &JobEvent| matches!(event, JobEvent::StepsCommitted { generation, steps, .. } if steps[0].step == step && generation.0 == 3);
             let position = find(journal, 0, is_last);
             journal.remove(position);
         }
@@ -222,4 +238,3 @@ fn more_steps_taken_back_than_said_are_found() {
     assert_has(&findings, Flaw::Origin, "expected 1 steps and 0 epochs to be kept");
     assert_has(&findings, Flaw::StepOrder, "expected step 0, found step 1");
 }
-
