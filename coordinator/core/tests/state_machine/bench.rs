@@ -6,6 +6,7 @@ mod values;
 
 use std::sync::Arc;
 
+use firn_core::audit::{Auditor, Flaw};
 use firn_core::identifiers::{JobId, ProcessId};
 use firn_core::spec::JobSpec;
 use firn_core::state::*;
@@ -163,6 +164,25 @@ impl Coordinator {
         match self.accept(Input::Submit { spec: Arc::new(spec) }) {
             Reply::Submitted(job) => job,
             other => panic!("expected a job, found {other:?}"),
+        }
+    }
+}
+
+/// Every story ends with the audit of all its jobs: whatever happened, the journal proves what was used for what.
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for job in self.state.jobs.keys() {
+            let mut auditor = Auditor::new(job.clone());
+            for (sequence, record) in (0..).zip(&self.journal) {
+                auditor.see(sequence, record);
+            }
+            let mut findings = auditor.finish().findings;
+            // Most of the ranks that are played here leave no files.
+            findings.retain(|finding| finding.flaw != Flaw::Artifact);
+            assert_eq!(findings, [], "the journal of {job}");
         }
     }
 }
