@@ -295,9 +295,16 @@ fn difference(expected: &ClassificationMetrics, found: &ClassificationMetrics) -
     names
         .filter_map(|name| match (expected.get(name), found.get(name)) {
             (Some(a), Some(b)) if near(*a, *b) => None,
-            (a, b) => Some(format!(
-                "expected {name} {a:?} from the counts of its shards, found {b:?}"
-            )),
+            (a, b) => {
+                let (expected, found) = (shown(a), shown(b));
+                Some(format!(
+                    "expected {name} {expected} from the counts of its shards, found {found}"
+                ))
+            }
         })
         .next()
+}
+
+fn shown(value: Option<&f64>) -> String {
+    value.map_or_else(|| "none".to_owned(), f64::to_string)
 }
