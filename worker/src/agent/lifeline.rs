@@ -4,6 +4,10 @@
 //! names its process id in the environment, and the child first asks, then compares: if its parent is another by now, the agent died in
 //! between and the child ends itself. The signal follows the *thread* that started the child; the agent therefore starts each rank from a
 //! thread that waits for it (see [`super::process`]). Doing this in the child, rather than between fork and exec, needs no `unsafe`.
+//!
+//! For the same reason the child begins its own session here. A rank with a session (and so a process group) of its own can be killed together
+//! with all that it started, hears nothing of the agent's terminal, and is scheduled by itself: Linux shares processors among sessions first
+//! (sched(7), "The autogroup feature").
 
 use std::{
     ffi::OsString,
@@ -12,7 +16,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use nix::{sys::prctl, sys::signal::Signal, unistd::getppid};
+use nix::{
+    errno::Errno,
+    sys::{prctl, signal::Signal},
+    unistd::{getppid, setsid},
+};
 
 /// Environment variable with the process id of the agent.
 pub const AGENT_PID: &str = "FIRN_AGENT_PID";
@@ -45,7 +53,7 @@ pub enum LifelineError {
     },
 }
 
-/// Binds this process to its agent's life. Does nothing in a process that no agent started.
+/// Binds this process to its agent's life, and begins a session. Does nothing in a process that no agent started.
 ///
 /// # Errors
 /// If the agent is gone already: the caller must end.
@@ -55,10 +63,13 @@ pub fn bind() -> Result<(), LifelineError> {
     };
     let agent: i32 = found.parse().map_err(|_| LifelineError::NotAProcess { found })?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    if getppid().as_raw() == agent {
-        Ok(())
-    } else {
-        Err(LifelineError::AgentGone { agent })
+    if getppid().as_raw() != agent {
+        return Err(LifelineError::AgentGone { agent });
+    }
+    match setsid() {
+        // EPERM: it leads a group already, so that all of it can be signalled just as well.
+        Ok(_) | Err(Errno::EPERM) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

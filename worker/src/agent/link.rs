@@ -7,6 +7,7 @@
 use std::{
     fmt,
     future::{Future, pending},
+    path::PathBuf,
     pin::Pin,
     time::Duration,
 };
@@ -22,6 +23,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
+use super::epochs::Epochs;
 use crate::connection::{self, ConnectionArguments, ConnectionError, MESSAGE_LIMIT};
 
 /// Messages on their way to the transport; each is at most a batch of lines.
@@ -62,6 +64,19 @@ pub enum AttachError {
         /// Its words.
         message: String,
     },
+    /// Another coordinator has taken over from this one.
+    #[error(
+        "the coordinator has epoch {found}, but this agent has met epoch {newest}: another one has taken over. If its data folder was \
+         replaced on purpose, delete {} and start the agent again", file.display()
+    )]
+    Outdated {
+        /// What it said.
+        found: u64,
+        /// The highest that was met.
+        newest: u64,
+        /// Where the agent remembers that.
+        file: PathBuf,
+    },
     /// The coordinator does not follow the protocol.
     #[error("the coordinator should open with a welcome, found {found}")]
     Protocol {
@@ -81,7 +96,9 @@ impl AttachError {
     /// True if a person has to change something first.
     fn is_final(&self) -> bool {
         match self {
-            Self::Connection(ConnectionError::Unreachable { .. }) | Self::Protocol { .. } => false,
+            Self::Connection(ConnectionError::Unreachable { .. }) | Self::Protocol { .. } | Self::Outdated { .. } => {
+                false
+            }
             Self::Connection(_) => true,
             Self::Refused { code, .. } => matches!(
                 code,
@@ -118,6 +135,8 @@ struct Attached {
     incoming: Streaming<AgentCommand>,
     heartbeat: Interval,
     heartbeat_due: bool,
+    /// Of the coordinator at the other end.
+    epoch: u64,
     /// Handed out once.
     welcome: Option<Welcome>,
 }
@@ -125,6 +144,7 @@ struct Attached {
 /// The stream, in whatever state it is.
 pub(crate) struct Link {
     settings: ConnectionArguments,
+    epochs: Epochs,
     state: State,
     /// Attempts without success.
     attempts: u32,
@@ -145,16 +165,22 @@ impl fmt::Debug for Link {
 
 impl Link {
     /// Nothing is connected before the first wait.
-    pub(crate) fn new(settings: ConnectionArguments) -> Self {
+    pub(crate) fn new(settings: ConnectionArguments, epochs: Epochs) -> Self {
         let now = Instant::now();
         Self {
             settings,
+            epochs,
             state: State::Waiting { until: now },
             attempts: 0,
             heartbeats: 0,
             was_attached: false,
             first_try: now,
         }
+    }
+
+    /// The coordinators that this agent has met.
+    pub(crate) fn epochs(&self) -> &Epochs {
+        &self.epochs
     }
 
     /// True while a stream is open.
@@ -171,7 +197,15 @@ impl Link {
                     self.state = State::Attaching(Box::pin(attach(self.settings.clone(), hello())));
                 }
                 State::Attaching(attaching) => match attaching.await {
+                    Ok(attached) if self.epochs.is_outdated(attached.epoch) => {
+                        return self.attach_failed(AttachError::Outdated {
+                            found: attached.epoch,
+                            newest: self.epochs.newest(),
+                            file: self.epochs.file().to_owned(),
+                        });
+                    }
                     Ok(attached) => {
+                        self.epochs.meet(attached.epoch);
                         self.state = State::Up(Box::new(attached));
                         self.attempts = 0;
                         self.was_attached = true;
@@ -198,9 +232,13 @@ impl Link {
         }
     }
 
-    /// Says farewell and waits until the coordinator has read all that was sent.
-    pub(crate) async fn leave(self) {
-        let State::Up(attached) = self.state else { return };
+    /// Says farewell and waits until the coordinator has read all that was sent. Gives what it answered meanwhile.
+    pub(crate) async fn leave(&mut self) -> Vec<Command> {
+        let mut answers = Vec::new();
+        let until = Instant::now();
+        let State::Up(attached) = std::mem::replace(&mut self.state, State::Waiting { until }) else {
+            return answers;
+        };
         let Attached {
             outgoing, mut incoming, ..
         } = *attached;
@@ -211,9 +249,12 @@ impl Link {
                 })
                 .await;
             drop(outgoing);
-            while let Ok(Some(_)) = incoming.message().await {}
+            while let Ok(Some(answer)) = incoming.message().await {
+                answers.extend(answer.command);
+            }
         };
         let _ = timeout(CLOSE_DEADLINE, farewell).await;
+        answers
     }
 
     fn attach_failed(&mut self, error: AttachError) -> LinkEvent {
@@ -314,6 +355,7 @@ async fn attach(settings: ConnectionArguments, hello: AgentHello) -> Result<Atta
         incoming,
         heartbeat,
         heartbeat_due: false,
+        epoch: welcome.coordinator_epoch,
         welcome: Some(welcome),
     })
 }

@@ -3,11 +3,14 @@
 //! A single task owns everything and waits in one `select!`: the stream to the coordinator, the ends of rank processes, grace periods, signals.
 //! What the agent decides by itself is little: a rank lives exactly as long as the coordinator and the agent both want it. A coordinator that is
 //! away changes nothing: the ranks go on, what they print and how they end waits on disk ([`spool`], [`state_folder`]), and the next stream begins
-//! with the list of those alive. An agent that dies takes its ranks along ([`lifeline`]).
+//! with the list of those alive. An agent that dies takes its ranks along ([`lifeline`]); one that is told to stop sees them off ([`departure`]).
 
+mod departure;
+mod epochs;
 mod launch;
 pub mod lifeline;
 mod link;
+mod memory_kills;
 mod process;
 mod rank;
 mod ranks;
@@ -31,6 +34,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::{
+    departure::Departure,
     launch::Launcher,
     link::{Link, LinkEvent},
     process::RankEvent,
@@ -46,10 +50,7 @@ pub use self::{
 };
 use crate::machine;
 
-/// How long an agent that leaves tries to deliver what its ranks said last.
-const FAREWELL_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Runs the agent until SIGTERM or SIGINT.
+/// Runs the agent until SIGTERM or SIGINT. The exit status says whether all ranks ended by themselves ([`AgentArguments`]).
 ///
 /// # Errors
 /// If the settings are wrong, the state folder is in use, or the coordinator refuses this worker for good.
@@ -59,11 +60,10 @@ pub fn run(arguments: AgentArguments) -> anyhow::Result<ExitCode> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(serve(settings))?;
-    Ok(ExitCode::SUCCESS)
+    runtime.block_on(serve(settings))
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     // Before anything can be started, so that no signal finds the default action.
     let signals = Signals::listen().context("cannot listen for signals")?;
     let folder = StateFolder::open(&settings.state_dir)?;
@@ -78,6 +78,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         slots.clone(),
         settings.rank_command.clone(),
     )?;
+    let epochs = folder.epochs(&settings.connection.coordinator);
     let (events, event_queue) = unbounded_channel();
     let ranks = Ranks::open(folder, launcher, settings.log_limit, events).context("cannot read the state folder")?;
     info!(
@@ -99,10 +100,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         hello,
         ranks,
         events: event_queue,
-        link: Link::new(settings.connection),
+        link: Link::new(settings.connection, epochs),
         signals,
         grace: settings.grace,
-        leaving: None,
+        departure: None,
         last_failure: None,
     };
     agent.run().await
@@ -117,42 +118,41 @@ struct Agent {
     link: Link,
     signals: Signals,
     grace: Duration,
-    leaving: Option<Leaving>,
+    departure: Option<Departure>,
     /// Why the last attempt failed, so that the same reason is told once.
     last_failure: Option<String>,
 }
 
-/// The agent was told to stop.
-struct Leaving {
-    /// All ranks have ended, and what they said may be delivered until then.
-    deliver_until: Option<Instant>,
-}
-
 impl Agent {
-    async fn run(mut self) -> anyhow::Result<()> {
+    async fn run(mut self) -> anyhow::Result<ExitCode> {
         let lines_changed = self.ranks.lines_changed();
         while !self.has_left() {
-            let wants_to_send = self.ranks.has_messages();
+            let wants_to_send = self.ranks.has_messages() || self.must_announce();
             let hello = || hello_with_processes(&self.hello, &self.ranks);
             tokio::select! {
-                () = self.signals.received() => self.begin_to_leave(),
+                () = self.signals.received() => self.told_to_stop(),
                 event = self.events.recv() => self.ranks.on_event(event.expect("the ranks hold a sender")),
                 () = lines_changed.notified(), if !wants_to_send => {}
                 () = reached(self.ranks.next_deadline()) => self.ranks.enforce_deadlines(Instant::now()),
-                () = reached(self.leaving.as_ref().and_then(|leaving| leaving.deliver_until)) => {}
+                () = reached(self.departure.as_ref().and_then(Departure::next_deadline)) => self.go_on_leaving(),
                 event = self.link.next(hello, wants_to_send) => self.on_link(event)?,
             }
         }
         info!("agent leaves");
-        self.link.leave().await;
-        Ok(())
+        for command in self.link.leave().await {
+            self.acknowledge(&command);
+        }
+        let departure = self.departure.expect("the loop ends with a departure");
+        Ok(departure.exit_status(self.ranks.kills()))
     }
 
     fn on_link(&mut self, event: LinkEvent) -> anyhow::Result<()> {
         match event {
             LinkEvent::Attached(welcome) => self.attached(&welcome),
             LinkEvent::Ready => {
-                if let Some(message) = self.ranks.next_message() {
+                if let Some(departure) = self.departure.as_mut().filter(|departure| departure.must_announce()) {
+                    self.link.send(departure.announce(Instant::now()));
+                } else if let Some(message) = self.ranks.next_message() {
                     self.link.send(message);
                 }
             }
@@ -178,6 +178,9 @@ impl Agent {
         );
         self.last_failure = None;
         self.ranks.begin_stream();
+        if let Some(departure) = &mut self.departure {
+            departure.begin_stream();
+        }
         for process_id in &welcome.unwanted_processes {
             warn!(
                 process = process_id,
@@ -188,10 +191,23 @@ impl Agent {
     }
 
     fn obey(&mut self, command: Command) {
+        let epoch = match &command {
+            Command::StartRank(order) => order.coordinator_epoch,
+            Command::StopRank(order) => order.coordinator_epoch,
+            _ => 0,
+        };
+        if self.link.epochs().is_outdated(epoch) {
+            let newest = self.link.epochs().newest();
+            warn!(
+                epoch,
+                newest, "not following an order of a coordinator from which another has taken over"
+            );
+            return;
+        }
         match command {
             // The first message of a stream, and only that, is a welcome.
             Command::Welcome(_) => warn!("a second welcome on one stream is ignored"),
-            Command::StartRank(order) if self.leaving.is_some() => {
+            Command::StartRank(order) if self.departure.is_some() => {
                 warn!(process = order.process_id, "not starting a rank, this agent is leaving");
                 self.ranks.refuse(&order, "the agent is shutting down");
             }
@@ -199,32 +215,56 @@ impl Agent {
             Command::StopRank(order) => self
                 .ranks
                 .stop(&order.process_id, Duration::from_millis(u64::from(order.grace_ms))),
-            Command::LogAck(ack) => self.ranks.acknowledge_lines(&ack.process_id, ack.next_sequence),
-            Command::ExitAck(ack) => self.ranks.acknowledge_exit(&ack.process_id),
+            Command::LogAck(_) | Command::ExitAck(_) => self.acknowledge(&command),
         }
     }
 
-    /// The first signal asks the ranks to stop, the second kills them.
-    fn begin_to_leave(&mut self) {
-        if self.leaving.is_none() {
-            info!(grace_s = self.grace.as_secs_f64(), "told to stop; stopping all ranks");
-            self.leaving = Some(Leaving { deliver_until: None });
-            self.ranks.stop_all(self.grace);
+    fn acknowledge(&mut self, command: &Command) {
+        match command {
+            Command::LogAck(ack) => self.ranks.acknowledge_lines(&ack.process_id, ack.next_sequence),
+            Command::ExitAck(ack) => self.ranks.acknowledge_exit(&ack.process_id),
+            _ => {}
+        }
+    }
+
+    /// The first signal asks the ranks to hand over and leave, the second kills them.
+    fn told_to_stop(&mut self) {
+        let now = Instant::now();
+        if self.departure.is_none() {
+            info!(
+                grace_s = self.grace.as_secs_f64(),
+                "told to stop; the ranks hand over and leave"
+            );
+            let departure = Departure::begin(self.grace, now, self.link.is_up(), self.ranks.kills());
+            self.departure = Some(departure);
         } else {
             warn!("told to stop again; killing all ranks");
             self.ranks.stop_all(Duration::ZERO);
         }
     }
 
+    fn must_announce(&self) -> bool {
+        self.departure.as_ref().is_some_and(Departure::must_announce)
+    }
+
+    fn go_on_leaving(&mut self) {
+        let now = Instant::now();
+        if let Some(departure) = &mut self.departure
+            && departure.tell_ranks(now)
+        {
+            self.ranks.stop_all(departure.kill_at.saturating_duration_since(now));
+        }
+    }
+
     fn has_left(&mut self) -> bool {
-        let Some(leaving) = &mut self.leaving else { return false };
+        let Some(departure) = &mut self.departure else {
+            return false;
+        };
         if self.ranks.any_alive() {
             return false;
         }
-        let deliver_until = *leaving
-            .deliver_until
-            .get_or_insert_with(|| Instant::now() + FAREWELL_DEADLINE);
-        !self.link.is_up() || self.ranks.all_sent() || deliver_until <= Instant::now()
+        let now = Instant::now();
+        !self.link.is_up() || self.ranks.all_sent() || departure.deliver_until(now) <= now
     }
 }
 

@@ -1,14 +1,14 @@
 //! One rank process: start it, catch what it prints, see it end, kill it.
 //!
 //! Three threads a rank, all of them waiting in the kernel nearly always. One starts the process *and* waits for it, because the kernel's
-//! death signal follows the thread that started a child (see [`super::lifeline`]); two copy its output to the spool. The process leads its
-//! own group. When it ends, the rest of the group is killed before the leader is reaped, so that its number cannot have gone to another
-//! process in between.
+//! death signal follows the thread that started a child (see [`super::lifeline`]); two copy its output to the spool. The process leads a
+//! session of its own, and so a group; until it has got that far it is alone. When it ends, the rest of the group is killed before the leader
+//! is reaped, so that its number cannot have gone to another process in between.
 
 use std::{
     ffi::OsString,
     io::{self, Read},
-    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -22,8 +22,9 @@ use std::{
 
 use firn_proto::v1alpha1::{AgentLogLine, RankExited};
 use nix::{
+    errno::Errno,
     sys::{
-        signal::{Signal, killpg},
+        signal::{Signal, kill, killpg},
         wait::{Id, WaitPidFlag, waitid},
     },
     unistd::Pid,
@@ -35,7 +36,8 @@ use super::spool::{SpoolWriter, line_now};
 /// Longer lines are cut, so that one batch always fits a message.
 const LINE_BYTES: usize = 16 << 10;
 /// How long the exit report waits for output that a process outside the group may still hold open.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
+/// The gang waits for the report, so this must stay small against the second in which it is to go on.
+const DRAIN_DEADLINE: Duration = Duration::from_millis(200);
 
 /// What to start.
 #[derive(Debug)]
@@ -64,8 +66,7 @@ impl Hold {
     /// Sends a signal to the whole process group, unless the process has been reaped.
     pub(crate) fn signal(&self, signal: Signal) {
         if let Some(pid) = *self.lock() {
-            // The group can only be missing if all of it has just ended.
-            let _ = killpg(pid, signal);
+            signal_all(pid, signal);
         }
     }
 
@@ -139,7 +140,6 @@ fn spawn(order: &LaunchOrder) -> io::Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .spawn()
 }
 
@@ -177,9 +177,17 @@ fn accompany(mut child: Child, process_id: String, held: &Hold, output: &Output)
     }
 }
 
+/// Signals the group that a process leads, or the process while it leads none. It must not have been reaped.
+fn signal_all(pid: Pid, signal: Signal) {
+    if killpg(pid, signal) == Err(Errno::ESRCH) {
+        // No group has its number: it has not begun its session yet, or all of it has ended.
+        let _ = kill(pid, signal);
+    }
+}
+
 fn reap(child: &mut Child, pid: Pid, held: &Hold) -> io::Result<ExitStatus> {
     let mut living = held.lock();
-    let _ = killpg(pid, Signal::SIGKILL);
+    signal_all(pid, Signal::SIGKILL);
     let status = child.wait();
     *living = None;
     status

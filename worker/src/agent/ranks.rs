@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use super::{
     launch::Launcher,
+    memory_kills::{self, MemoryKills},
     process::{self, Output, RankEvent},
     rank::Rank,
     spool::{SpoolReader, SpoolWriter},
@@ -40,6 +41,9 @@ pub(crate) struct Ranks {
     lines_changed: Arc<Notify>,
     ranks: BTreeMap<String, Rank>,
     finished: VecDeque<String>,
+    memory_kills: MemoryKills,
+    next_look: Instant,
+    kills: u64,
 }
 
 impl Ranks {
@@ -58,6 +62,9 @@ impl Ranks {
             lines_changed: Arc::new(Notify::new()),
             ranks: BTreeMap::new(),
             finished: VecDeque::new(),
+            memory_kills: MemoryKills::of_this_process(),
+            next_look: Instant::now(),
+            kills: 0,
         };
         for (record, exit) in ranks.folder.left_behind()? {
             info!(
@@ -115,6 +122,10 @@ impl Ranks {
         self.folder.note_start(&record).map_err(refused)?;
         let scratch = self.folder.scratch_folder(&order.job).map_err(refused)?;
         let (rank, output) = self.new_rank(record, Some(order.slot)).map_err(refused)?;
+        if !self.any_alive() {
+            self.memory_kills.begin();
+            self.next_look = Instant::now() + memory_kills::LOOK_INTERVAL;
+        }
         let process_id = rank.record.process_id.clone();
         let rank = self.ranks.entry(process_id).or_insert(rank);
         let launch = self.launcher.order(order, &scratch)?;
@@ -159,16 +170,35 @@ impl Ranks {
                     }
                 }
             }
-            RankEvent::Ended(exit) => {
+            RankEvent::Ended(mut exit) => {
+                self.explain(&mut exit);
                 info!(
                     process = exit.process_id,
                     code = exit.exit_code,
                     signal = exit.signal,
+                    out_of_memory = exit.out_of_memory,
                     "rank ended"
                 );
                 self.ended(exit);
             }
         }
+    }
+
+    /// Says who sent a SIGKILL.
+    fn explain(&mut self, exit: &mut wire::RankExited) {
+        if exit.signal != Some(Signal::SIGKILL as i32) {
+            return;
+        }
+        if self.ranks.get(&exit.process_id).is_some_and(|rank| rank.killed) {
+            self.kills += 1;
+        } else {
+            exit.out_of_memory = self.memory_kills.claim();
+        }
+    }
+
+    /// Ranks that ended because this agent killed them.
+    pub(crate) fn kills(&self) -> u64 {
+        self.kills
     }
 
     fn ended(&mut self, exit: wire::RankExited) {
@@ -219,13 +249,18 @@ impl Ranks {
         }
     }
 
-    /// When the next SIGKILL is due.
+    /// When [`Ranks::enforce_deadlines`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.living().filter_map(|rank| rank.kill_at).min()
+        let moments = self.living().map(|rank| rank.kill_at.unwrap_or(self.next_look));
+        moments.map(|moment| moment.min(self.next_look)).min()
     }
 
-    /// Kills those whose grace has ended.
+    /// Kills those whose grace has ended, and looks at the count of out-of-memory kills now and then.
     pub(crate) fn enforce_deadlines(&mut self, now: Instant) {
+        if self.next_look <= now {
+            self.memory_kills.look();
+            self.next_look = now + memory_kills::LOOK_INTERVAL;
+        }
         for rank in self.ranks.values_mut().filter(|rank| rank.is_alive()) {
             if rank.kill_at.is_some_and(|kill_at| kill_at <= now) {
                 warn!(
@@ -359,9 +394,15 @@ impl Ranks {
         if !self.ranks.get(process_id).is_some_and(Rank::is_delivered) {
             return;
         }
-        self.ranks.remove(process_id);
+        let Some(forgotten) = self.ranks.remove(process_id) else {
+            return;
+        };
         if let Err(error) = self.folder.forget(process_id) {
             warn!(process = process_id, %error, "files of a finished rank cannot be deleted");
+        }
+        let job = forgotten.record.job;
+        if !self.ranks.values().any(|rank| rank.record.job == job) {
+            self.folder.tidy_scratch(&job);
         }
         if self.finished.len() == REMEMBERED {
             self.finished.pop_front();

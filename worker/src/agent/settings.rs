@@ -22,11 +22,19 @@ use crate::{
     machine,
 };
 
+const EXIT_STATUS: &str = "\
+SIGTERM or SIGINT stops the agent: its ranks hand over at their next step and leave; the second signal kills them.
+
+Exit status:
+  0  told to stop, and every rank ended by itself
+  1  the settings are wrong, the state folder is in use, or the coordinator refuses this worker
+  3  told to stop, and a rank had to be killed, because it had not ended within the grace or at the second signal";
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 const DEFAULT_LOG_LIMIT: u64 = 1 << 30;
 
 /// Arguments of `firn-worker agent`.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_help = EXIT_STATUS)]
 pub struct AgentArguments {
     /// TOML file; its keys are the names of these flags
     #[arg(long, env = "FIRN_CONFIG", value_name = "FILE")]
@@ -55,7 +63,8 @@ pub struct AgentArguments {
     /// File whose first line is the bearer token
     #[arg(long, env = "FIRN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// How long ranks may take to stop when the agent is told to, like `30s` or `2m` [default: 30s]
+    /// How long ranks may take to hand over and leave when the agent is told to stop, like `30s` or `2m`; a little less than the notice that
+    /// the machine itself gets [default: 30s]
     #[arg(long, env = "FIRN_GRACE", value_name = "DURATION")]
     pub grace: Option<String>,
     /// Disk that the undelivered log of one rank may take, like `512MiB` [default: 1GiB]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lock                          held by the agent that uses the folder
+//! epoch                         the newest coordinator that was met (see `epochs`)
 //! suffix                        makes the default worker name unique
 //! ranks/{process}/process.json  what was started
 //! ranks/{process}/log-…         what it printed (see `spool`)
@@ -25,8 +26,9 @@ use nix::{
 };
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
 
-use super::spool::SpoolWriter;
+use super::{epochs::Epochs, spool::SpoolWriter};
 
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +104,11 @@ impl StateFolder {
         Ok(suffix)
     }
 
+    /// What is known of the coordinator at a URL.
+    pub(crate) fn epochs(&self, coordinator: &str) -> Epochs {
+        Epochs::open(self.path.join("epoch"), coordinator)
+    }
+
     /// Where a process' files are.
     pub(crate) fn rank_folder(&self, process_id: &str) -> PathBuf {
         self.path.join("ranks").join(file_name(process_id))
@@ -109,12 +116,35 @@ impl StateFolder {
 
     /// Where the ranks of a job may leave large files; created.
     pub(crate) fn scratch_folder(&self, job: &str) -> io::Result<PathBuf> {
-        let path = self
-            .path
-            .join("scratch")
-            .join(file_name(job.trim_start_matches("jobs/")));
+        let path = self.scratch_path(job);
         fs::create_dir_all(&path)?;
         Ok(path)
+    }
+
+    fn scratch_path(&self, job: &str) -> PathBuf {
+        self.path
+            .join("scratch")
+            .join(file_name(job.trim_start_matches("jobs/")))
+    }
+
+    /// Clears a job's scratch folder of half-written files and of folders that hold nothing, itself included. Whole files stay: an artifact
+    /// that is too large for the coordinator has its place here.
+    pub(crate) fn tidy_scratch(&self, job: &str) {
+        let entries = WalkDir::new(self.scratch_path(job)).contents_first(true);
+        for entry in entries.into_iter().flatten() {
+            let path = entry.path();
+            let tidied = if entry.file_type().is_dir() {
+                // Refused for a folder that holds something, which is all that is asked.
+                fs::remove_dir(path).or(Ok(()))
+            } else if path.extension().is_some_and(|extension| extension == "partial") {
+                fs::remove_file(path)
+            } else {
+                Ok(())
+            };
+            if let Err(error) = tidied {
+                tracing::warn!(path = %path.display(), %error, "a half-written file cannot be deleted");
+            }
+        }
     }
 
     /// Notes a process before it is started.
@@ -172,7 +202,7 @@ impl StateFolder {
 }
 
 /// Writes a file so that it is there whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let partial = path.with_extension("partial");
     File::create(&partial)?.write_all(bytes)?;
     fs::rename(partial, path)
@@ -231,6 +261,22 @@ mod tests {
         assert_eq!(state.left_behind().unwrap()[0].1, left[0].1);
         state.forget("p1").unwrap();
         assert!(state.left_behind().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_scratch_folder_is_cleared_of_all_but_whole_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let scratch = state.scratch_folder("jobs/a").unwrap();
+        fs::create_dir_all(scratch.join("artifacts/jobs-a")).unwrap();
+        fs::write(scratch.join("artifacts/jobs-a/model.safetensors.partial"), "half").unwrap();
+        let other = state.scratch_folder("jobs/b").unwrap();
+        fs::write(other.join("model.safetensors"), "whole").unwrap();
+        state.tidy_scratch("jobs/a");
+        state.tidy_scratch("jobs/b");
+        state.tidy_scratch("jobs/never-seen");
+        assert!(!scratch.exists());
+        assert!(other.join("model.safetensors").exists());
     }
 
     #[test]

@@ -37,27 +37,34 @@ pub(crate) struct Session {
     commands: async_mpsc::UnboundedSender<Result<AgentCommand, Status>>,
 }
 
+/// What it does when an agent attaches.
+#[derive(Clone, Default)]
+pub(crate) struct Manner {
+    pub(crate) epoch: u64,
+    pub(crate) unwanted: Vec<String>,
+    pub(crate) refusal: Option<Status>,
+}
+
 struct Service {
     sessions: Sender<Session>,
-    unwanted: Vec<String>,
-    refusal: Option<Status>,
+    manner: Manner,
 }
 
 impl Coordinator {
     pub(crate) fn start() -> Self {
-        Self::start_with("127.0.0.1:0".parse().unwrap(), &[], None)
+        Self::start_with(Manner::default())
     }
 
-    pub(crate) fn start_with(address: SocketAddr, unwanted: &[&str], refusal: Option<Status>) -> Self {
+    pub(crate) fn start_with(manner: Manner) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), manner)
+    }
+
+    pub(crate) fn start_at(address: SocketAddr, manner: Manner) -> Self {
         let runtime = Runtime::new().unwrap();
         let (sessions, received) = mpsc::channel();
         let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
-        let service = Service {
-            sessions,
-            unwanted: unwanted.iter().map(|&id| id.to_owned()).collect(),
-            refusal,
-        };
+        let service = Service { sessions, manner };
         let server = Server::builder().add_service(WorkerServiceServer::new(service));
         runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         Self {
@@ -99,6 +106,10 @@ impl Session {
     }
 
     pub(crate) fn start_rank(&self, process_id: &str) {
+        self.start_rank_of_epoch(process_id, 0);
+    }
+
+    pub(crate) fn start_rank_of_epoch(&self, process_id: &str, coordinator_epoch: u64) {
         self.send(Command::StartRank(StartRank {
             process_id: process_id.to_owned(),
             job: "jobs/reviews".to_owned(),
@@ -106,15 +117,20 @@ impl Session {
             rank: 1,
             world_size: 2,
             local_world_size: 1,
+            coordinator_epoch,
             ..StartRank::default()
         }));
     }
 
     pub(crate) fn stop_rank(&self, process_id: &str, grace_ms: u32) {
+        self.stop_rank_of_epoch(process_id, grace_ms, 0);
+    }
+
+    pub(crate) fn stop_rank_of_epoch(&self, process_id: &str, grace_ms: u32, coordinator_epoch: u64) {
         self.send(Command::StopRank(StopRank {
             process_id: process_id.to_owned(),
             grace_ms,
-            ..StopRank::default()
+            coordinator_epoch,
         }));
     }
 
@@ -200,7 +216,7 @@ impl WorkerService for Service {
     type AttachStream = Pin<Box<dyn Stream<Item = Result<AgentCommand, Status>> + Send>>;
 
     async fn attach(&self, request: Request<Streaming<AgentMessage>>) -> Result<Response<Self::AttachStream>, Status> {
-        if let Some(refusal) = &self.refusal {
+        if let Some(refusal) = &self.manner.refusal {
             return Err(refusal.clone());
         }
         let mut incoming = request.into_inner();
@@ -214,8 +230,8 @@ impl WorkerService for Service {
         let welcome = Welcome {
             heartbeat_interval_ms: 50,
             lease_ms: 1000,
-            coordinator_epoch: 1,
-            unwanted_processes: self.unwanted.clone(),
+            coordinator_epoch: self.manner.epoch,
+            unwanted_processes: self.manner.unwanted.clone(),
         };
         let _ = commands.send(Ok(AgentCommand {
             command: Some(Command::Welcome(welcome)),

@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds something else has failed")]
 
 mod coordinator;
+mod departure;
+mod epochs;
+mod exits;
+mod memory;
 mod process;
 
 use std::fs;
@@ -11,7 +15,7 @@ use nix::sys::signal::Signal;
 use tonic::Status;
 
 use self::{
-    coordinator::Coordinator,
+    coordinator::{Coordinator, Manner},
     process::{Agent, open_pipe, pipe, wait_until_closed},
 };
 
@@ -119,7 +123,7 @@ fn ranks_go_on_without_the_coordinator_and_an_exit_is_reported_until_it_is_recor
     session.wait_for_line("ready");
 
     // Away and back: the rank is the same.
-    let coordinator = Coordinator::start_with(coordinator.stop(), &[], None);
+    let coordinator = Coordinator::start_at(coordinator.stop(), Manner::default());
     let session = coordinator.session();
     let processes: Vec<_> = session
         .hello
@@ -135,7 +139,7 @@ fn ranks_go_on_without_the_coordinator_and_an_exit_is_reported_until_it_is_recor
     fs::write(go, "on\n").unwrap();
     wait_until_closed(alive);
     for _ in 0..2 {
-        let coordinator = Coordinator::start_with(address, &[], None);
+        let coordinator = Coordinator::start_at(address, Manner::default());
         let session = coordinator.session();
         let exit = session.wait_for_exit();
         assert_eq!(exit.exit_code, Some(7));
@@ -143,7 +147,7 @@ fn ranks_go_on_without_the_coordinator_and_an_exit_is_reported_until_it_is_recor
         coordinator.stop();
     }
 
-    let coordinator = Coordinator::start_with(address, &[], None);
+    let coordinator = Coordinator::start_at(address, Manner::default());
     let session = coordinator.session();
     let (lines, _) = session.collect(2);
     assert_eq!(lines, ["ready", "got on"]);
@@ -191,35 +195,6 @@ fn a_rank_does_not_outlive_an_agent_that_is_killed_and_the_next_agent_reports_it
 }
 
 #[test]
-fn an_agent_that_is_told_to_stop_stops_its_ranks_delivers_their_last_words_and_says_farewell() {
-    let folder = tempfile::tempdir().unwrap();
-    let coordinator = Coordinator::start();
-    let mut agent = Agent::start(folder.path(), coordinator.address, ORDERLY);
-    let session = coordinator.session();
-    session.start_rank("p1");
-    session.wait_for_line("ready");
-
-    agent.signal(Signal::SIGTERM);
-    let mut heard = Vec::new();
-    while let Some(message) = session.next() {
-        match message {
-            Message::RankExited(exit) => heard.push(format!("exit {:?}", exit.exit_code)),
-            Message::Logs(batch) => heard.extend(batch.lines.into_iter().map(|line| line.text)),
-            Message::Leaving(_) => {
-                heard.push("leaving".to_owned());
-                break;
-            }
-            _ => {}
-        }
-    }
-    assert_eq!(heard.last().map(String::as_str), Some("leaving"));
-    heard.sort();
-    assert_eq!(heard, ["bye", "exit Some(12)", "leaving"]);
-    drop(session);
-    assert!(agent.wait().success(), "{}", agent.log());
-}
-
-#[test]
 fn a_rank_that_the_coordinator_no_longer_wants_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let coordinator = Coordinator::start();
@@ -228,7 +203,13 @@ fn a_rank_that_the_coordinator_no_longer_wants_is_killed() {
     session.start_rank("p1");
     session.wait_for_line("ready");
 
-    let coordinator = Coordinator::start_with(coordinator.stop(), &["p1"], None);
+    let coordinator = Coordinator::start_at(
+        coordinator.stop(),
+        Manner {
+            unwanted: vec!["p1".to_owned()],
+            ..Manner::default()
+        },
+    );
     let exit = coordinator.session().wait_for_exit();
     assert_eq!((exit.process_id.as_str(), exit.signal), ("p1", Some(9)));
 }
@@ -252,11 +233,10 @@ fn a_second_agent_on_the_same_state_folder_is_refused() {
 #[test]
 fn a_refusal_that_a_person_must_mend_ends_the_agent_with_the_coordinators_words() {
     let folder = tempfile::tempdir().unwrap();
-    let coordinator = Coordinator::start_with(
-        "127.0.0.1:0".parse().unwrap(),
-        &[],
-        Some(Status::unauthenticated("no token was given")),
-    );
+    let coordinator = Coordinator::start_with(Manner {
+        refusal: Some(Status::unauthenticated("no token was given")),
+        ..Manner::default()
+    });
     let mut agent = Agent::start(folder.path(), coordinator.address, ORDERLY);
     assert!(!agent.wait().success());
     assert!(

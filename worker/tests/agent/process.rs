@@ -24,21 +24,43 @@ use super::coordinator::PATIENCE;
 pub(crate) struct Agent {
     pub(crate) folder: PathBuf,
     script: PathBuf,
+    grace: String,
+    /// Control groups that it enters before it begins.
+    groups: Vec<PathBuf>,
     child: Option<Child>,
 }
 
 impl Agent {
     /// An agent whose ranks run `script`; `$1` in it is the folder.
     pub(crate) fn start(folder: &Path, coordinator: SocketAddr, script: &str) -> Self {
-        let path = folder.join("rank.sh");
-        fs::write(&path, script).unwrap();
-        let mut agent = Self {
-            folder: folder.to_owned(),
-            script: path,
-            child: None,
-        };
+        Self::start_with_grace(folder, coordinator, script, "20s")
+    }
+
+    pub(crate) fn start_with_grace(folder: &Path, coordinator: SocketAddr, script: &str, grace: &str) -> Self {
+        let mut agent = Self::prepare(folder, script);
+        agent.grace = grace.to_owned();
         agent.start_again(coordinator);
         agent
+    }
+
+    /// An agent that lives in a control group.
+    pub(crate) fn start_in_group(folder: &Path, coordinator: SocketAddr, script: &str, group: &Path) -> Self {
+        let mut agent = Self::prepare(folder, script);
+        agent.groups = vec![group.to_owned()];
+        agent.start_again(coordinator);
+        agent
+    }
+
+    fn prepare(folder: &Path, script: &str) -> Self {
+        let path = folder.join("rank.sh");
+        fs::write(&path, script).unwrap();
+        Self {
+            folder: folder.to_owned(),
+            script: path,
+            grace: "20s".to_owned(),
+            groups: Vec::new(),
+            child: None,
+        }
     }
 
     /// Starts a new process on the same folder.
@@ -63,7 +85,10 @@ impl Agent {
     }
 
     fn command(&self, coordinator: SocketAddr) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firn-worker"));
+        let mut command = Command::new("/bin/sh");
+        let enter = r#"while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
+        command.args(["-c", enter, "sh"]).args(&self.groups).arg("--");
+        command.arg(env!("CARGO_BIN_EXE_firn-worker"));
         command.args([
             "agent",
             "--name",
@@ -73,7 +98,7 @@ impl Agent {
             "--threads-per-slot",
             "1",
             "--grace",
-            "20s",
+            &self.grace,
         ]);
         command.args(["--coordinator", &format!("http://{coordinator}")]);
         command.arg("--state-dir").arg(self.folder.join("state"));
