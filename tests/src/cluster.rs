@@ -10,7 +10,10 @@ use std::{
 use firn_proto::v1alpha1::{self as wire, job_service_client::JobServiceClient};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::binaries::{Process, binary, firn};
+use crate::{
+    binaries::{Process, binary, firn},
+    network::Host,
+};
 
 /// What takes longer has hung: far above anything that these tests do.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -42,15 +45,32 @@ impl Cluster {
 
     /// Starts one more agent with one slot.
     pub fn add_worker(&mut self) -> anyhow::Result<()> {
+        let address = self.address.clone();
+        self.add_worker_through(&address, None, &[])
+    }
+
+    /// The same, for an agent that finds the coordinator at another `host:port` (a proxy's), on a host of its own if one is given, and with
+    /// `more` arguments. Its ranks use the same address.
+    pub fn add_worker_through(&mut self, coordinator: &str, host: Option<&Host>, more: &[&str]) -> anyhow::Result<()> {
         let name = format!("worker-{}", self.workers.len());
         let log = File::create(self.folder.join(format!("{name}.log")))?;
-        let mut command = Command::new(binary("firn-worker"));
+        let program = binary("firn-worker");
+        let mut command = host.map_or_else(|| Command::new(&program), |host| host.command(&program));
         command.args(["agent", "--cpu-slots", "1", "--threads-per-slot", "1", "--name", &name]);
-        command.args(["--coordinator", &format!("http://{}", self.address)]);
+        command.args(["--coordinator", &format!("http://{coordinator}")]);
         command.arg("--state-dir").arg(self.folder.join(&name));
+        if let Some(host) = host {
+            command.args(["--address", &host.address().to_string()]);
+        }
+        command.args(more);
         command.stdout(log.try_clone()?).stderr(log);
         self.workers.push(Process::spawn(&mut command)?);
         Ok(())
+    }
+
+    /// The agents, in the order in which they were started.
+    pub fn workers(&mut self) -> &mut [Process] {
+        &mut self.workers
     }
 
     /// `host:port` of the coordinator.

@@ -4,10 +4,12 @@ use firn_proto::v1alpha1::agent_message::Message;
 use nix::sys::signal::Signal;
 
 use super::{
-    ORDERLY, STUBBORN,
     coordinator::{Coordinator, Manner},
     process::Agent,
 };
+
+/// One process, so that nothing of it outlives the agent.
+const PATIENT: &str = "echo ready; exec sleep 1000";
 
 fn of_epoch(epoch: u64) -> Manner {
     Manner {
@@ -33,7 +35,7 @@ fn expect_refusal(coordinator: &Coordinator, agent: &Agent) {
 fn an_older_coordinator_is_not_attached_to_not_even_by_the_next_agent() {
     let folder = tempfile::tempdir().unwrap();
     let coordinator = Coordinator::start_with(of_epoch(5));
-    let mut agent = Agent::start(folder.path(), coordinator.address, ORDERLY);
+    let mut agent = Agent::start(folder.path(), coordinator.address, PATIENT);
     let session = coordinator.session();
     session.start_rank("p1");
     let pid = session.wait_for_start();
@@ -63,7 +65,7 @@ fn an_older_coordinator_is_not_attached_to_not_even_by_the_next_agent() {
 fn orders_of_an_older_coordinator_are_not_followed() {
     let folder = tempfile::tempdir().unwrap();
     let coordinator = Coordinator::start_with(of_epoch(5));
-    let agent = Agent::start(folder.path(), coordinator.address, STUBBORN);
+    let agent = Agent::start(folder.path(), coordinator.address, PATIENT);
     let session = coordinator.session();
     session.start_rank_of_epoch("p1", 4);
     session.start_rank_of_epoch("p2", 5);
