@@ -3,13 +3,18 @@
 //! Shared by the agent and its ranks. tonic's defaults are open (no keepalive, no handshake deadline), so every limit is set here
 //! and nowhere else. A token is refused on an unencrypted connection that leaves the machine: whoever reads it could run jobs.
 
-use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 /// Largest message that is accepted from the coordinator, in bytes, except for chunks of files.
@@ -33,6 +38,12 @@ pub struct ConnectionArguments {
     /// PEM file of the authority that signed the coordinator's certificate; needed for `https`.
     #[arg(long, env = "FIRN_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// PEM file of this side's own certificate (and chain), for a coordinator that asks for one (`--client-ca`); needs `key`.
+    #[arg(long, env = "FIRN_CERT", value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// PEM file of the key to `cert`.
+    #[arg(long, env = "FIRN_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
     /// File whose first line is the bearer token; read again at every new connection, so that it can be replaced.
     #[arg(long, env = "FIRN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -47,6 +58,7 @@ impl fmt::Debug for ConnectionArguments {
             .debug_struct("ConnectionArguments")
             .field("coordinator", &self.coordinator)
             .field("ca", &self.ca)
+            .field("cert", &self.cert)
             .field("token_file", &self.token_file)
             .finish_non_exhaustive()
     }
@@ -78,6 +90,14 @@ pub enum ConnectionError {
     AuthorityMissing {
         /// As given.
         url: String,
+    },
+    /// One of a pair was given.
+    #[error("{given} is set, but {missing} is not: a certificate needs its key")]
+    HalfIdentity {
+        /// The flag that was given.
+        given: &'static str,
+        /// Its partner.
+        missing: &'static str,
     },
     /// A token would travel in the clear.
     #[error("refusing to send a token to `{url}` in the clear: use https, or a coordinator on this machine")]
@@ -190,17 +210,39 @@ fn prepare(settings: &ConnectionArguments) -> Result<(Endpoint, BearerToken), Co
             .ca
             .as_ref()
             .ok_or_else(|| ConnectionError::AuthorityMissing { url: url.clone() })?;
-        let pem = std::fs::read(path).map_err(|source| ConnectionError::File {
-            what: "the certificate authority",
-            path: path.clone(),
-            source,
-        })?;
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+        let authority = read_file("the certificate authority", path)?;
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
+        if let Some(identity) = read_identity(settings)? {
+            tls = tls.identity(identity);
+        }
         endpoint = endpoint
             .tls_config(tls)
             .map_err(|error| bad_url(url, &causes(&error)))?;
     }
     Ok((endpoint, token))
+}
+
+/// This side's own certificate, if there is one.
+fn read_identity(settings: &ConnectionArguments) -> Result<Option<Identity>, ConnectionError> {
+    let (given, missing) = match (&settings.cert, &settings.key) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => {
+            let certificate = read_file("the client certificate", cert)?;
+            let key = read_file("the key of the client certificate", key)?;
+            return Ok(Some(Identity::from_pem(certificate, key)));
+        }
+        (Some(_), None) => ("--cert", "--key"),
+        (None, Some(_)) => ("--key", "--cert"),
+    };
+    Err(ConnectionError::HalfIdentity { given, missing })
+}
+
+fn read_file(what: &'static str, path: &Path) -> Result<Vec<u8>, ConnectionError> {
+    std::fs::read(path).map_err(|source| ConnectionError::File {
+        what,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read_token(settings: &ConnectionArguments) -> Result<BearerToken, ConnectionError> {
@@ -276,6 +318,29 @@ mod tests {
             let message = prepare(&settings(url)).unwrap_err().to_string();
             assert!(message.contains(expected), "{url}: {message}");
         }
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, "").unwrap();
+        let with = |cert: Option<&Path>, key: Option<&Path>| ConnectionArguments {
+            ca: Some(ca.clone()),
+            cert: cert.map(Path::to_owned),
+            key: key.map(Path::to_owned),
+            ..settings("https://coordinator:7070")
+        };
+        let message = prepare(&with(Some(&ca), None)).unwrap_err().to_string();
+        assert_eq!(message, "--cert is set, but --key is not: a certificate needs its key");
+        let message = prepare(&with(None, Some(&ca))).unwrap_err().to_string();
+        assert_eq!(message, "--key is set, but --cert is not: a certificate needs its key");
+        let missing = folder.path().join("key.pem");
+        let message = prepare(&with(Some(&ca), Some(&missing))).unwrap_err().to_string();
+        assert!(
+            message.starts_with("cannot read the key of the client certificate") && message.contains("key.pem"),
+            "{message}"
+        );
     }
 
     #[test]

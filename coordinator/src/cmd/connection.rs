@@ -14,7 +14,7 @@ use tonic::{
     Code, ConnectError, Request, Response, Status, Streaming, TimeoutExpired,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use super::{
@@ -66,9 +66,15 @@ impl Connection {
                     "coordinator {address} uses TLS: name its authority with --ca, FIRN_CA or `ca` in the settings file"
                 ))
             })?;
-            endpoint = endpoint
-                .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)))
-                .map_err(|error| CommandError::Usage(format!("the CA file cannot be used: {error}")))?;
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+            if let Some((certificate, key)) = settings.identity {
+                tls = tls.identity(Identity::from_pem(certificate, key));
+            }
+            endpoint = endpoint.tls_config(tls).map_err(|error| {
+                CommandError::Usage(format!(
+                    "the CA file, or the certificate and its key, cannot be used: {error}"
+                ))
+            })?;
         }
         let is_encrypted = address.starts_with("https://");
         if settings.token.is_some() && !is_encrypted && !is_on_this_machine(endpoint.uri().host().unwrap_or_default()) {
@@ -250,6 +256,7 @@ mod tests {
         let settings = Settings {
             coordinator: "https://h:1".into(),
             ca: None,
+            identity: None,
             token: None,
             call_timeout: CALL_TIMEOUT,
         };
@@ -264,6 +271,7 @@ mod tests {
             let settings = Settings {
                 coordinator: coordinator.to_owned(),
                 ca: None,
+                identity: None,
                 token: Some("0123456789abcdef".to_owned()),
                 call_timeout: CALL_TIMEOUT,
             };

@@ -34,6 +34,12 @@ pub(crate) struct ConnectionArgs {
     /// PEM file of the authority that signed the coordinator's certificate
     #[arg(long, env = "FIRN_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+    /// PEM file of your own certificate, for a coordinator with --client-ca; needs --key
+    #[arg(long, env = "FIRN_CERT", value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// PEM file of the key to --cert
+    #[arg(long, env = "FIRN_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
     /// File that holds the access token; the token itself can be given in FIRN_TOKEN
     #[arg(long, env = "FIRN_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
@@ -52,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) coordinator: String,
     /// PEM.
     pub(crate) ca: Option<Vec<u8>>,
+    /// Certificate chain and key of this side, PEM.
+    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
     /// Sent as a bearer token.
     pub(crate) token: Option<String>,
     /// For one answer.
@@ -63,6 +71,8 @@ pub(crate) struct Settings {
 struct SettingsFile {
     coordinator: Option<String>,
     ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
     token: Option<String>,
     token_file: Option<PathBuf>,
     call_timeout: Option<String>,
@@ -79,8 +89,10 @@ impl Settings {
         let address = given(args.coordinator.clone())
             .or(file.coordinator)
             .unwrap_or_else(|| DEFAULT_COORDINATOR.to_owned());
-        let ca_path = args.ca.clone().filter(|path| !path.as_os_str().is_empty()).or(file.ca);
-        let token_path = args.token_file.clone().filter(|path| !path.as_os_str().is_empty());
+        let named = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        let ca_path = named(&args.ca).or(file.ca);
+        let identity = read_identity(named(&args.cert).or(file.cert), named(&args.key).or(file.key))?;
+        let token_path = named(&args.token_file);
         let token = match (token_path, environment("FIRN_TOKEN"), file.token_file) {
             (Some(path), _, _) => Some(read_token(&path)?),
             (None, Some(token), _) => Some(token),
@@ -100,10 +112,28 @@ impl Settings {
         Ok(Self {
             coordinator: full_address(&address)?,
             ca,
+            identity,
             token,
             call_timeout: call_timeout.unwrap_or(CALL_TIMEOUT),
         })
     }
+}
+
+/// A certificate and its key.
+fn read_identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<(Vec<u8>, Vec<u8>)>, CommandError> {
+    let (given, missing) = match (cert, key) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => {
+            let certificate = fs::read(&cert).map_err(CommandError::file("read the certificate", cert))?;
+            let key = fs::read(&key).map_err(CommandError::file("read the key", key))?;
+            return Ok(Some((certificate, key)));
+        }
+        (Some(_), None) => ("--cert", "--key"),
+        (None, Some(_)) => ("--key", "--cert"),
+    };
+    Err(CommandError::Usage(format!(
+        "{given} is set, but {missing} is not: a certificate needs its key"
+    )))
 }
 
 fn given(value: Option<String>) -> Option<String> {
@@ -214,6 +244,30 @@ mod tests {
         assert_eq!(
             (settings.coordinator.as_str(), settings.token.as_deref()),
             ("http://flag:2", Some("from-environment"))
+        );
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key_or_not_at_all() {
+        let (folder, path) = file("");
+        let cert = folder.path().join("cert.pem");
+        fs::write(&cert, "certificate").unwrap();
+        let args = ConnectionArgs {
+            config: Some(path.clone()),
+            cert: Some(cert.clone()),
+            ..Default::default()
+        };
+        let error = Settings::resolve_in(&args, |_| None).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(
+            error.to_string(),
+            "--cert is set, but --key is not: a certificate needs its key"
+        );
+        fs::write(&path, format!("key = \"{}\"\n", cert.display())).unwrap();
+        let settings = Settings::resolve_in(&args, |_| None).unwrap();
+        assert_eq!(
+            settings.identity,
+            Some((b"certificate".to_vec(), b"certificate".to_vec()))
         );
     }
 

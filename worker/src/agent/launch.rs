@@ -107,6 +107,8 @@ impl Launcher {
         environment.push(("FIRN_SCRATCH".to_owned(), scratch.into()));
         let files = [
             ("FIRN_CA", &self.connection.ca),
+            ("FIRN_CERT", &self.connection.cert),
+            ("FIRN_KEY", &self.connection.key),
             ("FIRN_TOKEN_FILE", &self.connection.token_file),
         ];
         for (name, file) in files {
@@ -152,6 +154,8 @@ mod tests {
         let connection = ConnectionArguments {
             coordinator: "http://10.1.2.3:7070".into(),
             token: Some("secret".into()),
+            cert: Some("/etc/firn/cert.pem".into()),
+            key: Some("/etc/firn/key.pem".into()),
             ..Default::default()
         };
         Launcher::new(connection, "10.9.9.9".into(), slots, None).unwrap()
@@ -207,6 +211,8 @@ mod tests {
             ("FIRN_DEVICE", "cpu"),
             ("FIRN_ADDRESS", "10.9.9.9"),
             ("FIRN_TOKEN", "secret"),
+            ("FIRN_CERT", "/etc/firn/cert.pem"),
+            ("FIRN_KEY", "/etc/firn/key.pem"),
             ("FIRN_SCRATCH", "/scratch/a"),
             ("CUDA_VISIBLE_DEVICES", ""),
         ] {

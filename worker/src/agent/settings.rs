@@ -60,6 +60,12 @@ pub struct AgentArguments {
     /// PEM file of the authority that signed the coordinator's certificate; needed for https
     #[arg(long, env = "FIRN_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// PEM file of this worker's own certificate, for a coordinator with --client-ca; needs --key
+    #[arg(long, env = "FIRN_CERT", value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// PEM file of the key to --cert
+    #[arg(long, env = "FIRN_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
     /// File whose first line is the bearer token
     #[arg(long, env = "FIRN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -85,6 +91,8 @@ struct SettingsFile {
     threads_per_slot: Option<u32>,
     address: Option<String>,
     ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
     token: Option<String>,
     token_file: Option<PathBuf>,
     grace: Option<String>,
@@ -170,6 +178,8 @@ impl AgentArguments {
                     .or(file.coordinator)
                     .ok_or(SettingsError::CoordinatorMissing)?,
                 ca: self.ca.or(file.ca),
+                cert: self.cert.or(file.cert),
+                key: self.key.or(file.key),
                 token_file: self.token_file.or(token_file_of_file),
                 token: token.or(file.token),
             },
