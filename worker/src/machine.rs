@@ -89,7 +89,8 @@ pub(crate) fn readable_bytes(bytes: u64) -> String {
     }
 }
 
-fn control_group_folders(controller: &str) -> Vec<PathBuf> {
+/// Folders of this process's control group and of those above it, the nearest first; not all of them need to exist.
+pub(crate) fn control_group_folders(controller: &str) -> Vec<PathBuf> {
     let Ok(groups) = fs::read_to_string("/proc/self/cgroup") else {
         return Vec::new();
     };

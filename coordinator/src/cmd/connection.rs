@@ -67,8 +67,8 @@ impl Connection {
                 ))
             })?;
             let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
-            if let Some((certificate, key)) = settings.identity {
-                tls = tls.identity(Identity::from_pem(certificate, key));
+            if let Some(own) = settings.identity {
+                tls = tls.identity(Identity::from_pem(own.chain, own.key));
             }
             endpoint = endpoint.tls_config(tls).map_err(|error| {
                 CommandError::Usage(format!(

@@ -58,12 +58,19 @@ pub(crate) struct Settings {
     pub(crate) coordinator: String,
     /// PEM.
     pub(crate) ca: Option<Vec<u8>>,
-    /// Certificate chain and key of this side, PEM.
-    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// This side's own certificate.
+    pub(crate) identity: Option<OwnCertificate>,
     /// Sent as a bearer token.
     pub(crate) token: Option<String>,
     /// For one answer.
     pub(crate) call_timeout: Duration,
+}
+
+/// A certificate and the key to it, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnCertificate {
+    pub(crate) chain: Vec<u8>,
+    pub(crate) key: Vec<u8>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,14 +126,14 @@ impl Settings {
     }
 }
 
-/// A certificate and its key.
-fn read_identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<(Vec<u8>, Vec<u8>)>, CommandError> {
+/// Reads the certificate and its key; one needs the other.
+fn read_identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<OwnCertificate>, CommandError> {
     let (given, missing) = match (cert, key) {
         (None, None) => return Ok(None),
         (Some(cert), Some(key)) => {
-            let certificate = fs::read(&cert).map_err(CommandError::file("read the certificate", cert))?;
+            let chain = fs::read(&cert).map_err(CommandError::file("read the certificate", cert))?;
             let key = fs::read(&key).map_err(CommandError::file("read the key", key))?;
-            return Ok(Some((certificate, key)));
+            return Ok(Some(OwnCertificate { chain, key }));
         }
         (Some(_), None) => ("--cert", "--key"),
         (None, Some(_)) => ("--key", "--cert"),
@@ -265,10 +272,7 @@ mod tests {
         );
         fs::write(&path, format!("key = \"{}\"\n", cert.display())).unwrap();
         let settings = Settings::resolve_in(&args, |_| None).unwrap();
-        assert_eq!(
-            settings.identity,
-            Some((b"certificate".to_vec(), b"certificate".to_vec()))
-        );
+        assert_eq!(settings.identity.unwrap().key, b"certificate");
     }
 
     #[test]

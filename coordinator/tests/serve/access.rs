@@ -249,6 +249,55 @@ async fn over_tls_the_coordinator_proves_itself_and_can_ask_clients_to_do_so() {
     server.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn the_command_line_shows_its_certificate_to_a_coordinator_that_asks_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (certificate, key) = authority.sign("localhost");
+    let (client_certificate, client_key) = authority.sign("a-client");
+    let write = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let (ca, token) = (write("ca.pem", &authority.pem()), write("token", TOKEN));
+    let paths = SecurityPaths {
+        tls_cert: Some(write("cert.pem", &certificate)),
+        tls_key: Some(write("key.pem", &key)),
+        client_ca: Some(ca.clone()),
+        token_file: Some(token.clone()),
+    };
+    let server = with_security(folder.path(), &paths);
+    let list = || {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_firn"));
+        command.args([
+            "list",
+            "--coordinator",
+            &format!("https://localhost:{}", server.address.port()),
+        ]);
+        command.arg("--ca").arg(&ca).arg("--token-file").arg(&token);
+        command.env("FIRN_CONFIG", "/dev/null").kill_on_drop(true);
+        command
+    };
+    let shown = list()
+        .arg("--cert")
+        .arg(write("client.pem", &client_certificate))
+        .arg("--key")
+        .arg(write("client-key.pem", &client_key))
+        .output()
+        .await
+        .unwrap();
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let hidden = list().output().await.unwrap();
+    assert_eq!(
+        hidden.status.code(),
+        Some(4),
+        "{}",
+        String::from_utf8_lossy(&hidden.stderr)
+    );
+    server.stop().await.unwrap();
+}
+
 /// Settings of a coordinator with a certificate that the authority signed.
 pub(crate) fn serve_over_tls(folder: &Path, authority: &Authority) -> ServeSettings {
     let (certificate, key) = authority.sign("localhost");

@@ -16,12 +16,16 @@ use std::{
 
 use tracing::{debug, warn};
 
+use crate::machine;
+
 /// How often the count is looked at while ranks live.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
+/// In a group's folder: of the second version of control groups, and of the first.
+const COUNTERS: [&str; 2] = ["memory.events", "memory.oom_control"];
+const MACHINE: &str = "/proc/vmstat";
 /// All three files have a line `oom_kill N`.
 const KEY: &str = "oom_kill";
-const MACHINE: &str = "/proc/vmstat";
 
 /// The kernel's count of such kills where this agent lives.
 #[derive(Debug)]
@@ -34,10 +38,11 @@ pub(super) struct MemoryKills {
 impl MemoryKills {
     /// Finds the count that is closest to this process.
     pub(super) fn of_this_process() -> Self {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let mut places = counters(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
-        places.push(MACHINE.into());
-        let found = places.into_iter().find_map(|place| Some((read_count(&place)?, place)));
+        let groups = machine::control_group_folders("memory");
+        let of_groups = groups.iter().flat_map(|group| COUNTERS.map(|file| group.join(file)));
+        let found = of_groups
+            .chain([MACHINE.into()])
+            .find_map(|place| Some((read_count(&place)?, place)));
         if found.is_none() {
             warn!(
                 "this kernel does not count out-of-memory kills: a rank that is killed for want of memory looks like one killed by hand"
@@ -115,75 +120,9 @@ fn count_in(text: &str) -> Option<u64> {
     })
 }
 
-/// Where the counts of this process' memory control group may be, the best first. `cgroup` and `mountinfo` are the files of these names
-/// in `/proc/self` (cgroups(7), proc_pid_mountinfo(5)).
-fn counters(cgroup: &str, mountinfo: &str) -> Vec<PathBuf> {
-    let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(Mount::parse).collect();
-    let groups = cgroup.lines().filter_map(|line| {
-        let mut fields = line.splitn(3, ':');
-        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        Some((controllers, path))
-    });
-    let mut first_version = Vec::new();
-    let mut second_version = Vec::new();
-    for (controllers, path) in groups {
-        if controllers.split(',').any(|controller| controller == "memory") {
-            let of_memory = |mount: &&Mount<'_>| mount.kind == "cgroup" && mount.has_option("memory");
-            first_version.extend(places(&mounts, of_memory, path, "memory.oom_control"));
-        } else if controllers.is_empty() {
-            second_version.extend(places(&mounts, |mount| mount.kind == "cgroup2", path, "memory.events"));
-        }
-    }
-    // A controller belongs to one hierarchy; if memory is in the first version, the second has no such file.
-    first_version.extend(second_version);
-    first_version
-}
-
-fn places(mounts: &[Mount<'_>], wanted: impl Fn(&&Mount<'_>) -> bool, group: &str, file: &str) -> Vec<PathBuf> {
-    let within = |mount: &Mount<'_>| {
-        // The mount may show a part of the hierarchy only, as in a container.
-        let below = Path::new(group).strip_prefix(mount.root).ok()?;
-        Some(Path::new(mount.point).join(below).join(file))
-    };
-    mounts.iter().filter(wanted).filter_map(within).collect()
-}
-
-/// One line of `/proc/self/mountinfo`.
-struct Mount<'a> {
-    root: &'a str,
-    point: &'a str,
-    kind: &'a str,
-    options: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let (place, system) = line.split_once(" - ")?;
-        let mut place = place.split(' ').skip(3);
-        let mut system = system.split(' ');
-        let (root, point) = (place.next()?, place.next()?);
-        let (kind, options) = (system.next()?, system.nth(1)?);
-        Some(Self {
-            root,
-            point,
-            kind,
-            options,
-        })
-    }
-
-    fn has_option(&self, wanted: &str) -> bool {
-        self.options.split(',').any(|option| option == wanted)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(cgroup: &str, mountinfo: &str) -> Vec<String> {
-        let paths = counters(cgroup, mountinfo).into_iter();
-        paths.map(|path| path.to_str().unwrap().to_owned()).collect()
-    }
 
     #[test]
     fn the_count_is_found_in_all_three_kinds_of_files() {
@@ -194,41 +133,6 @@ mod tests {
         // Kernels before 4.13 do not have the line.
         assert_eq!(count_in("oom_kill_disable 0\nunder_oom 0\n"), None);
         assert_eq!(count_in("oom_kill many\n"), None);
-    }
-
-    #[test]
-    fn a_group_of_the_second_version_is_found_below_its_mount() {
-        let mounts = "25 1 0:22 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(
-            found("0::/system.slice/firn.service\n", mounts),
-            ["/sys/fs/cgroup/system.slice/firn.service/memory.events"]
-        );
-        assert_eq!(found("0::/\n", mounts), ["/sys/fs/cgroup/memory.events"]);
-    }
-
-    #[test]
-    fn a_group_of_the_first_version_is_preferred_in_a_mixed_system() {
-        let mounts = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
-                      35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
-                      41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(
-            found("4:memory:/work/7\n1:cpu:/\n0::/\n", mounts),
-            [
-                "/sys/fs/cgroup/memory/work/7/memory.oom_control",
-                "/sys/fs/cgroup/unified/memory.events"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_mount_that_shows_only_the_containers_part_is_followed() {
-        let mounts = "35 31 0:32 /docker/4f2a /sys/fs/cgroup/memory ro master:9 - cgroup cgroup rw,memory\n";
-        assert_eq!(
-            found("4:memory:/docker/4f2a/inner\n", mounts),
-            ["/sys/fs/cgroup/memory/inner/memory.oom_control"]
-        );
-        // A group outside of what is mounted has no file here.
-        assert_eq!(found("4:memory:/elsewhere\n", mounts), [""; 0]);
     }
 
     #[test]
@@ -244,10 +148,7 @@ mod tests {
     fn a_kill_that_nobody_claims_grows_old() {
         let mut tally = Tally::starting_at(5);
         tally.look(6);
-        assert!(
-            tally.clone().claim(6),
-            "it may have been a rank that takes its time to end"
-        );
+        assert!({ tally }.claim(6), "it may have been a rank that takes its time to end");
         tally.look(6);
         assert!(!tally.claim(6));
     }

@@ -18,7 +18,10 @@ use tokio_stream::{
     Stream, StreamExt as _,
     wrappers::{TcpListenerStream, UnboundedReceiverStream},
 };
-use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Server, ServerTlsConfig},
+};
 
 /// A test that waits this long for an event has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +46,7 @@ pub(crate) struct Manner {
     pub(crate) epoch: u64,
     pub(crate) unwanted: Vec<String>,
     pub(crate) refusal: Option<Status>,
+    pub(crate) tls: Option<ServerTlsConfig>,
 }
 
 struct Service {
@@ -64,8 +68,11 @@ impl Coordinator {
         let (sessions, received) = mpsc::channel();
         let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
-        let service = Service { sessions, manner };
-        let server = Server::builder().add_service(WorkerServiceServer::new(service));
+        let mut server = Server::builder();
+        if let Some(tls) = manner.tls.clone() {
+            server = server.tls_config(tls).unwrap();
+        }
+        let server = server.add_service(WorkerServiceServer::new(Service { sessions, manner }));
         runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         Self {
             runtime: Some(runtime),

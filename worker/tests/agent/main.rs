@@ -1,6 +1,7 @@
 //! The agent as a process, held against a coordinator that the test plays.
 #![allow(clippy::unwrap_used, reason = "a test that finds something else has failed")]
 
+mod certificates;
 mod coordinator;
 mod departure;
 mod epochs;

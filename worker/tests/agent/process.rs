@@ -1,6 +1,7 @@
 //! A real agent process, with a shell script where its ranks would be.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::Read as _,
     net::SocketAddr,
@@ -25,6 +26,8 @@ pub(crate) struct Agent {
     pub(crate) folder: PathBuf,
     script: PathBuf,
     grace: String,
+    /// How it reaches the coordinator, if not by its plain address.
+    pub(crate) connection: Vec<OsString>,
     /// Control groups that it enters before it begins.
     groups: Vec<PathBuf>,
     child: Option<Child>,
@@ -51,13 +54,15 @@ impl Agent {
         agent
     }
 
-    fn prepare(folder: &Path, script: &str) -> Self {
+    /// One that is not started yet.
+    pub(crate) fn prepare(folder: &Path, script: &str) -> Self {
         let path = folder.join("rank.sh");
         fs::write(&path, script).unwrap();
         Self {
             folder: folder.to_owned(),
             script: path,
             grace: "20s".to_owned(),
+            connection: Vec::new(),
             groups: Vec::new(),
             child: None,
         }
@@ -100,7 +105,10 @@ impl Agent {
             "--grace",
             &self.grace,
         ]);
-        command.args(["--coordinator", &format!("http://{coordinator}")]);
+        if self.connection.is_empty() {
+            command.args(["--coordinator", &format!("http://{coordinator}")]);
+        }
+        command.args(&self.connection);
         command.arg("--state-dir").arg(self.folder.join("state"));
         command
             .arg("--rank-command")

@@ -109,6 +109,7 @@ impl Cluster {
             call_timeout: CALL_TIMEOUT,
             coordinator: address.clone(),
             ca: None,
+            identity: None,
             token: None,
         })?;
         let mut agents = Vec::with_capacity(shares.len());
