@@ -44,12 +44,7 @@ pub fn annotate(state: &mut State, note: &Note) {
         Note::LeaseRenewed { worker, end } => Arc::make_mut(&mut soft.leases).renew(&worker, end),
         Note::Woken { at } => soft.started_at = at,
         Note::SettlingPutOff { until } => soft.settle_at = until,
-        Note::StreamOpened { worker, stream } => {
-            if soft.awaited.remove(&worker) {
-                soft.returning_until = soft.leases.end(&worker).unwrap_or_default();
-            }
-            Arc::make_mut(&mut soft.streams).insert(worker, stream);
-        }
+        Note::StreamOpened { worker, stream } => soft.open_stream(worker, stream),
         Note::StreamClosed { worker } => {
             Arc::make_mut(&mut soft.streams).remove(&worker);
         }

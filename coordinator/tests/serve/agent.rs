@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 
-use firn_proto::v1alpha1::{self as proto, AgentCommand, AgentMessage, agent_command::Command, agent_message::Message};
+use firn_proto::v1alpha1::{
+    self as proto, AgentCommand, AgentMessage, agent_command::Command, agent_message::Message,
+    worker_service_client::WorkerServiceClient,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Status, Streaming, transport::Channel};
 
 use crate::server::Server;
 
@@ -38,16 +41,19 @@ pub(crate) fn hello(worker: &str, instance: &str) -> proto::AgentHello {
 
 impl Agent {
     pub(crate) async fn attach(server: &Server, hello: proto::AgentHello) -> Result<Self, Status> {
+        Self::attach_with(server.workers(), hello).await
+    }
+
+    pub(crate) async fn attach_with(
+        mut client: WorkerServiceClient<Channel>,
+        hello: proto::AgentHello,
+    ) -> Result<Self, Status> {
         let (outgoing, messages) = mpsc::channel(16);
         let first = AgentMessage {
             message: Some(Message::Hello(hello)),
         };
         outgoing.send(first).await.unwrap();
-        let mut incoming = server
-            .workers()
-            .attach(ReceiverStream::new(messages))
-            .await?
-            .into_inner();
+        let mut incoming = client.attach(ReceiverStream::new(messages)).await?.into_inner();
         match incoming.message().await?.and_then(|command| command.command) {
             Some(Command::Welcome(welcome)) => Ok(Self {
                 outgoing,
@@ -71,6 +77,13 @@ impl Agent {
             .send(AgentMessage { message: Some(message) })
             .await
             .unwrap();
+    }
+
+    /// Sends a heartbeat, if the stream still takes one.
+    pub(crate) async fn beat(&self) {
+        let message = Message::Heartbeat(proto::AgentHeartbeat { sequence: 0 });
+        // That the stream has ended is seen by who reads from it.
+        let _ = self.outgoing.send(AgentMessage { message: Some(message) }).await;
     }
 
     /// The next rank that is to be started, confirmed.

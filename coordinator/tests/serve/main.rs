@@ -8,6 +8,7 @@
 
 mod access;
 mod agent;
+mod crowd;
 mod jobs;
 mod limits;
 mod patience;

@@ -45,6 +45,14 @@ pub struct Soft {
 }
 
 impl Soft {
+    /// The worker's agent is there; if it was awaited, others may still be on their way.
+    pub(crate) fn open_stream(&mut self, worker: WorkerName, stream: StreamId) {
+        if self.awaited.remove(&worker) {
+            self.returning_until = self.leases.end(&worker).unwrap_or_default();
+        }
+        Arc::make_mut(&mut self.streams).insert(worker, stream);
+    }
+
     /// Whatever the job waited for, it does not any more.
     pub(crate) fn no_longer_waits(&mut self, job: &JobId) {
         // Most jobs do not wait, and then the list need not be copied.
