@@ -15,5 +15,6 @@ mod patience;
 mod rank;
 mod restart;
 mod server;
+mod twice;
 mod whole_job;
 mod workers;

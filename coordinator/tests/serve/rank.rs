@@ -5,16 +5,16 @@ use firn_proto::v1alpha1::{
     upload_header::Target, upload_request::Content,
 };
 use sha2::{Digest as _, Sha256};
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
-use crate::server::Server;
+use crate::{server::Server, twice::Line};
 
 pub(crate) const CLASSES: [&str; 3] = ["ant", "bee, honey", "cricket"];
 /// Samples of train, validation and test.
 pub(crate) const SAMPLES: [(&str, u64); 3] = [("train", 40), ("validation", 20), ("test", 10)];
 
 pub(crate) struct Rank {
-    pub(crate) service: RankServiceClient<Channel>,
+    pub(crate) service: RankServiceClient<Line>,
     pub(crate) identity: proto::RankIdentity,
     pub(crate) rank: u32,
     steps: u64,
@@ -74,6 +74,15 @@ pub(crate) fn dataset() -> proto::DatasetSummary {
 
 impl Rank {
     pub(crate) fn new(server: &Server, start: &proto::StartRank) -> Self {
+        Self::on(Line::plain(server.channel()), start)
+    }
+
+    /// One whose every call arrives twice.
+    pub(crate) fn doubled(server: &Server, start: &proto::StartRank) -> Self {
+        Self::on(Line::doubled(server.channel()), start)
+    }
+
+    fn on(line: Line, start: &proto::StartRank) -> Self {
         let identity = proto::RankIdentity {
             job: start.job.clone(),
             process_id: start.process_id.clone(),
@@ -81,7 +90,7 @@ impl Rank {
             coordinator_epoch: 0,
         };
         Self {
-            service: server.ranks(),
+            service: RankServiceClient::new(line),
             identity,
             rank: start.rank,
             steps: 0,
@@ -90,7 +99,7 @@ impl Rank {
 
     /// The coordinator is another process now.
     pub(crate) fn reconnect(&mut self, server: &Server) {
-        self.service = server.ranks();
+        self.service = RankServiceClient::new(Line::plain(server.channel()));
     }
 
     pub(crate) fn me(&self) -> Option<proto::RankIdentity> {
