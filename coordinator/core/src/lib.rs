@@ -41,7 +41,7 @@ pub use apply::{annotate, apply, enact};
 pub use decide::{deadline, decide};
 pub use decision::Decision;
 pub use effect::{Effect, StartRank};
-pub use input::{Input, ShardReport};
+pub use input::{Input, Sender, ShardReport};
 pub use note::Note;
 pub use now::Now;
 pub use record::{Event, JobEvent, Record};
