@@ -7,6 +7,7 @@ pub mod api;
 pub mod artifacts;
 pub mod cmd;
 pub mod engine;
+pub mod fail_point;
 pub mod journal;
 pub mod logs;
 pub mod serve;

@@ -17,6 +17,7 @@ use super::refusal::{nothing_yet, rejected, stopping};
 use crate::{
     artifacts::{ArtifactError, ArtifactStore},
     engine::{Clock, EngineHandle, Outboxes},
+    journal::JournalReader,
     logs::{LogStore, Origins},
 };
 
@@ -25,6 +26,8 @@ use crate::{
 pub struct Context {
     /// Decides.
     pub engine: EngineHandle,
+    /// Reads the journal: blocks on the disk.
+    pub journal: JournalReader,
     /// Files of the jobs.
     pub store: ArtifactStore,
     /// Log lines of the jobs.

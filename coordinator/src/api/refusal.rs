@@ -4,16 +4,16 @@
 //! time or the job has failed; UNAVAILABLE, the coordinator goes away and the call is to be repeated until it is back;
 //! DEADLINE_EXCEEDED, what the call waits for has not come yet and the call is to be repeated at once.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, io::ErrorKind};
 
-use firn_core::{Reject, Reply};
+use firn_core::{Reject, Reply, Sender};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{
     artifacts::ArtifactError,
-    engine::{Refusal, Stopped},
+    engine::{NotWritten, Refusal, Stopped},
     logs::LogError,
 };
 
@@ -48,9 +48,26 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Reject(reject) => rejected(&reject),
+            Refusal::NotWritten(refusal) => not_written(&refusal),
+            refusal @ Refusal::Unrecordable { .. } => {
+                let details = ErrorDetails::with_error_info("UNRECORDABLE", DOMAIN, HashMap::new());
+                Self::with_error_details(Code::InvalidArgument, refusal.to_string(), details)
+            }
             Refusal::Stopped(stopped) => stopped.into(),
         }
     }
+}
+
+/// The journal takes nothing, or not this. People are told why; agents and ranks wait, as for a coordinator that is away.
+fn not_written(refusal: &NotWritten) -> Status {
+    let (code, reason) = match (refusal.sender, refusal.is_full) {
+        (Sender::Machine, true) => (Code::Unavailable, "DISK_FULL"),
+        (Sender::Machine, false) => (Code::Unavailable, "JOURNAL_FAILED"),
+        (Sender::Person | Sender::Coordinator, true) => (Code::ResourceExhausted, "DISK_FULL"),
+        (Sender::Person | Sender::Coordinator, false) => (Code::Internal, "JOURNAL_FAILED"),
+    };
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(code, refusal.message.clone(), details)
 }
 
 /// A refusal of the core. `ErrorInfo.reason` is its name in upper snake case.
@@ -110,6 +127,12 @@ impl From<ArtifactError> for Status {
             }
             ArtifactError::Size { .. } | ArtifactError::Content { .. } => Self::data_loss(failure.to_string()),
             ArtifactError::Missing { .. } => Self::not_found(failure.to_string()),
+            // Only agents and ranks write files, and they wait until there is room.
+            ArtifactError::Io { source, .. } if is_full_disk(source) => {
+                warn!(%failure, "a file of a job cannot be stored: the disk is full");
+                let details = ErrorDetails::with_error_info("DISK_FULL", DOMAIN, HashMap::new());
+                Self::with_error_details(Code::Unavailable, failure.to_string(), details)
+            }
             ArtifactError::Report { .. } | ArtifactError::Predictions(_) | ArtifactError::Io { .. } => {
                 error!(%failure, "a file of a job cannot be used");
                 Self::internal(failure.to_string())
@@ -118,8 +141,16 @@ impl From<ArtifactError> for Status {
     }
 }
 
+fn is_full_disk(source: &std::io::Error) -> bool {
+    matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
 impl From<LogError> for Status {
     fn from(failure: LogError) -> Self {
+        if matches!(&failure, LogError::Io { source, .. } if is_full_disk(source)) {
+            warn!(%failure, "log lines cannot be stored: the disk is full");
+            return Self::unavailable(failure.to_string());
+        }
         error!(%failure, "a log cannot be used");
         Self::internal(failure.to_string())
     }

@@ -18,7 +18,10 @@ use super::{
         pass::{evaluation_from_wire, pass_from_wire, scan_from_wire},
     },
 };
-use crate::artifacts::{FileKind, ReportKey, StoredFile};
+use crate::{
+    artifacts::{ArtifactError, FileKind, ReportKey, StoredFile, Upload},
+    fail_point::{self, FailPoint},
+};
 
 /// Most bytes of one message of an upload.
 const LARGEST_CHUNK: usize = 1024 * 1024;
@@ -199,6 +202,12 @@ pub(super) async fn receive(context: &Context, mut messages: Streaming<proto::Up
             })
             .await?;
     }
-    context.on_disk(move |_| upload.finish()).await?;
+    context.on_disk(move |_| stored(upload)).await?;
     Ok(input)
+}
+
+fn stored(upload: Upload) -> Result<StoredFile, ArtifactError> {
+    let stored = upload.finish()?;
+    fail_point::pass(FailPoint::UploadBeforeRecord);
+    Ok(stored)
 }

@@ -179,7 +179,10 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
     match context.engine.tell(input).await {
         Ok(_) => Ok(done),
         Err(
-            refusal @ (Refusal::Stopped(_) | Refusal::Reject(Reject::WorkerLost { .. } | Reject::StaleStream { .. })),
+            refusal @ (Refusal::Stopped(_)
+            | Refusal::NotWritten(_)
+            | Refusal::Unrecordable { .. }
+            | Refusal::Reject(Reject::WorkerLost { .. } | Reject::StaleStream { .. })),
         ) => Err(refusal.into()),
         Err(Refusal::Reject(reject)) => {
             debug!(worker = %attached.worker, %reject, "an agent's message has no effect");

@@ -10,14 +10,18 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use super::{error::CommandError, outcome::Outcome};
-use crate::serve::{
-    Coordinator,
-    settings::{ServeArgs, ServeSettings},
+use crate::{
+    fail_point,
+    serve::{
+        Coordinator,
+        settings::{ServeArgs, ServeSettings},
+    },
 };
 
 pub(crate) async fn run(args: ServeArgs) -> Result<Outcome, CommandError> {
     let settings = ServeSettings::resolve(args).map_err(|error| CommandError::Usage(error.to_string()))?;
     start_logging()?;
+    fail_point::arm_from_environment().map_err(|error| CommandError::Usage(error.to_string()))?;
     let stop = stop_on_signal()?;
     let failed = |error: crate::serve::ServeError| CommandError::Local(error.to_string());
     // Nothing else runs yet, so the replay may block this thread.

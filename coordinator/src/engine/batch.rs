@@ -2,22 +2,37 @@
 
 use std::collections::BTreeSet;
 
-use firn_core::{Decision, Effect, Note, Record, Reply, identifiers::JobId};
+use firn_core::{Decision, Effect, Note, Record, Reply, Sender, State, identifiers::JobId};
 use tokio::sync::oneshot;
 
-use super::handle::Refusal;
+use super::{
+    handle::{Question, Refusal},
+    standing::Standing,
+};
+use crate::journal::Journal;
 
 /// What an input came to.
 pub(super) type Outcome = Result<Reply, Refusal>;
 
-/// Sends an answer that was held back.
-pub(super) type Release = Box<dyn FnOnce() + Send>;
+/// Somebody who is answered after the commit.
+enum Waiting {
+    Told {
+        answer: oneshot::Sender<Outcome>,
+        sender: Sender,
+        outcome: Outcome,
+    },
+    Asked(Question),
+}
 
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) records: Vec<Record>,
+    /// `records`, as they are written.
+    pub(super) encoded: Vec<Vec<u8>>,
+    /// For each decision: how many of `records` are there with it, and its notes.
+    decisions: Vec<(usize, Vec<Note>)>,
     pub(super) effects: Vec<Effect>,
-    pub(super) releases: Vec<Release>,
+    waiting: Vec<Waiting>,
     pub(super) touched: Touched,
 }
 
@@ -30,8 +45,17 @@ pub(super) struct Touched {
 }
 
 impl Batch {
-    /// Takes over what a decision asks for.
-    pub(super) fn add(&mut self, decision: Decision) -> Outcome {
+    /// Takes over what a decision asks for, and carries it over into the state that runs ahead.
+    ///
+    /// # Errors
+    /// When one of its records could not be read back; then nothing of it is taken over.
+    pub(super) fn add(&mut self, decision: Decision, ahead: &mut State) -> Outcome {
+        let encoded: Result<Vec<_>, _> = decision.records.iter().map(Journal::encode).collect();
+        let encoded = encoded.map_err(|error| Refusal::Unrecordable {
+            reason: error.to_string(),
+        })?;
+        self.encoded.extend(encoded);
+        firn_core::enact(ahead, &decision);
         for record in &decision.records {
             match record.job() {
                 Some(job) => self.touch(job),
@@ -56,6 +80,7 @@ impl Batch {
             }
         }
         self.records.extend(decision.records);
+        self.decisions.push((self.records.len(), decision.notes));
         self.effects.extend(decision.effects);
         Ok(decision.reply)
     }
@@ -66,14 +91,52 @@ impl Batch {
         }
     }
 
-    pub(super) fn answer(&mut self, answer: Option<oneshot::Sender<Outcome>>, outcome: Outcome) {
-        if let Some(answer) = answer {
-            // A caller that has gone away needs no answer.
-            self.releases.push(Box::new(move || drop(answer.send(outcome))));
+    pub(super) fn answer_later(&mut self, answer: oneshot::Sender<Outcome>, sender: Sender, outcome: Outcome) {
+        self.waiting.push(Waiting::Told {
+            answer,
+            sender,
+            outcome,
+        });
+    }
+
+    pub(super) fn ask_later(&mut self, question: Question) {
+        self.waiting.push(Waiting::Asked(question));
+    }
+
+    /// Carries the decisions over into the state as it is on disk.
+    pub(super) fn enact(&mut self, durable: &mut State) {
+        let mut done = 0;
+        for (end, notes) in self.decisions.drain(..) {
+            for record in &self.records[done..end] {
+                firn_core::apply(durable, record);
+            }
+            for note in &notes {
+                firn_core::annotate(durable, note);
+            }
+            done = end;
         }
     }
 
-    pub(super) fn release_later(&mut self, release: Release) {
-        self.releases.push(release);
+    /// Answers everybody, in order.
+    pub(super) fn release(self, durable: &State) {
+        for waiting in self.waiting {
+            match waiting {
+                // A caller that has gone away needs no answer.
+                Waiting::Told { answer, outcome, .. } => drop(answer.send(outcome)),
+                Waiting::Asked(question) => question(durable),
+            }
+        }
+    }
+
+    /// Answers questions, and tells everybody else that nothing is known to be written.
+    pub(super) fn refuse(self, standing: &Standing, durable: &State) {
+        for waiting in self.waiting {
+            match waiting {
+                Waiting::Told { answer, sender, .. } => {
+                    drop(answer.send(Err(Refusal::NotWritten(standing.refusal(sender)))));
+                }
+                Waiting::Asked(question) => question(durable),
+            }
+        }
     }
 }

@@ -38,4 +38,12 @@ impl Changes {
             sender.receiver_count() > 0
         });
     }
+
+    /// Wakes everybody, so that whoever waits asks again.
+    pub(super) fn notify_all(&self) {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        for sender in jobs.values() {
+            sender.send_modify(|count| *count += 1);
+        }
+    }
 }

@@ -50,6 +50,11 @@ impl Hands {
         self.origins.learn(record);
     }
 
+    /// Which rank each process was.
+    pub(super) fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
     pub(super) fn carry_out(&self, effect: Effect, state: &State) {
         match effect {
             Effect::StartRank(start) => {

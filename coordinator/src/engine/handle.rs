@@ -5,9 +5,13 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    batch::{Outcome, Release},
+    batch::Outcome,
     changes::Changes,
+    standing::{NotWritten, Standing},
 };
+
+/// Reads the state and sends the answer.
+pub(super) type Question = Box<dyn FnOnce(&State) + Send>;
 
 /// What can lie in the mailbox.
 pub(super) enum Letter {
@@ -16,8 +20,8 @@ pub(super) enum Letter {
         input: Box<Input>,
         answer: Option<oneshot::Sender<Outcome>>,
     },
-    /// Somebody wants to know; the answer is held back until what it was read from is durable.
-    Question(Box<dyn FnOnce(&State) -> Release + Send>),
+    /// Somebody wants to know what is durable.
+    Question(Question),
     /// Take nothing more in.
     Close,
 }
@@ -38,6 +42,15 @@ pub enum Refusal {
     /// The core refused it.
     #[error(transparent)]
     Reject(#[from] Reject),
+    /// Nothing is written just now, or the write failed.
+    #[error(transparent)]
+    NotWritten(#[from] NotWritten),
+    /// What would have to be recorded cannot be read back.
+    #[error("what this call leads to cannot be recorded: {reason}")]
+    Unrecordable {
+        /// What its JSON lacks.
+        reason: String,
+    },
     /// The engine has ended; whether the input took effect is only known after a restart.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -53,11 +66,21 @@ pub struct Stopped;
 pub struct EngineHandle {
     mailbox: mpsc::Sender<Letter>,
     changes: Changes,
+    standing: watch::Receiver<Standing>,
 }
 
 impl EngineHandle {
-    pub(super) fn new(mailbox: mpsc::Sender<Letter>, changes: Changes) -> Self {
-        Self { mailbox, changes }
+    pub(super) fn new(mailbox: mpsc::Sender<Letter>, changes: Changes, standing: watch::Receiver<Standing>) -> Self {
+        Self {
+            mailbox,
+            changes,
+            standing,
+        }
+    }
+
+    /// Whether the engine can write, now and from now on.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
     }
 
     /// Tells the core that something happened; answers once it is durable.
@@ -125,10 +148,8 @@ impl EngineHandle {
         question: impl FnOnce(&State) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (answer, answered) = oneshot::channel();
-        let question = move |state: &State| -> Release {
-            let found = question(state);
-            Box::new(move || drop(answer.send(found)))
-        };
+        // A caller that has gone away needs no answer.
+        let question = move |state: &State| drop(answer.send(question(state)));
         self.mailbox
             .send(Letter::Question(Box::new(question)))
             .await

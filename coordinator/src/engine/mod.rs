@@ -5,29 +5,34 @@
 //! answers, and wakes those who wait for a change. So many callers share one fsync, and no answer ever runs ahead of the disk. Letters
 //! without records (heartbeats, leases of shards, questions) cost no fsync at all.
 //!
-//! If the journal fails, what is on disk is unknown. The engine then answers nobody, ends, and takes the whole coordinator down with it: a
-//! restart finds the truth in the journal.
+//! Two states are kept, which share what is old: decisions are made on one that runs ahead with the batch at hand, and readers see one that is carried along
+//! behind each commit. If the journal fails, the one that ran ahead is thrown away; the engine then takes nothing more in and answers questions
+//! from what is durable (see [`Standing`]).
 
 mod batch;
 mod changes;
 mod clock;
+mod compaction;
 mod effects;
 mod handle;
 mod outboxes;
 mod recovery;
 mod scoring;
+mod standing;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod watch;
 
-use firn_core::{Input, Now, Record, State};
+use firn_core::{Input, Now, State};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use crate::{
     artifacts::ArtifactError,
-    journal::{Journal, JournalError},
+    fail_point::{self, FailPoint},
+    journal::{Journal, JournalError, Room},
 };
 
 pub use changes::Changes;
@@ -35,10 +40,13 @@ pub use clock::Clock;
 pub use effects::Hands;
 pub use handle::{EngineHandle, Refusal, Stopped};
 pub use outboxes::{Outbox, Outboxes};
-pub use recovery::recover;
+pub use recovery::{Recovered, recover};
+pub use standing::{NotWritten, Standing};
 
 use batch::{Batch, Outcome};
+use compaction::Prunable;
 use handle::Letter;
+use upkeep::Upkeep;
 use watch::Watch;
 
 /// Letters that can wait. A caller beyond that waits at the door: nothing is ever dropped.
@@ -59,9 +67,18 @@ pub enum EngineError {
 
 /// Owns the state.
 pub struct Engine {
-    state: State,
+    /// As it is on disk: what readers see.
+    durable: State,
+    /// `durable` and what the batch at hand has led to: what the next letter is decided on.
+    ahead: State,
     /// `None` only while a commit is running on another thread.
     journal: Option<Journal>,
+    standing: tokio::sync::watch::Sender<Standing>,
+    /// Why the standing is read-only.
+    failure: Option<JournalError>,
+    /// Whether records before a snapshot have not been looked at yet.
+    unread: bool,
+    upkeep: Upkeep,
     clock: Clock,
     mailbox: mpsc::Receiver<Letter>,
     hands: Hands,
@@ -71,43 +88,52 @@ pub struct Engine {
 impl Engine {
     /// An engine over a recovered state, and the handle to its mailbox.
     pub fn new(
-        state: State,
+        recovered: Recovered,
         journal: Journal,
         clock: Clock,
         hands: impl FnOnce(&EngineHandle) -> Hands,
     ) -> (Self, EngineHandle) {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let changes = Changes::default();
-        let handle = EngineHandle::new(sender, changes.clone());
+        let (standing, seen) = tokio::sync::watch::channel(Standing::Writing);
+        let handle = EngineHandle::new(sender, changes.clone(), seen);
         let hands = hands(&handle);
-        (
-            Self {
-                state,
-                journal: Some(journal),
-                clock,
-                mailbox,
-                hands,
-                changes,
-            },
-            handle,
-        )
+        let engine = Self {
+            durable: recovered.state.clone(),
+            ahead: recovered.state,
+            unread: recovered.is_from_snapshot,
+            upkeep: recovered.upkeep,
+            journal: Some(journal),
+            standing,
+            failure: None,
+            clock,
+            mailbox,
+            hands,
+            changes,
+        };
+        (engine, handle)
     }
 
-    /// Runs until the mailbox is closed by [`EngineHandle::close`] and empty, or the journal fails.
+    /// Runs until the mailbox is closed by [`EngineHandle::close`] and empty.
     ///
     /// # Errors
-    /// When the journal cannot be written. Nothing that was not durable has been answered.
+    /// When the journal could not be written. Nothing that was not durable has been answered.
     pub async fn run(mut self) -> Result<(), EngineError> {
         let mut letters = Vec::with_capacity(BATCH);
-        let mut watch = Watch::begin(self.state.settings.lease, self.clock.now());
+        let mut watch = Watch::begin(self.durable.settings.lease, self.clock.now());
+        if let Some(journal) = self.journal.as_ref().filter(|_| self.unread) {
+            upkeep::read_everything(journal.reader());
+        }
         loop {
-            let due = firn_core::deadline(&self.state);
+            // What is due when nothing can be written is due after the restart.
+            let due = firn_core::deadline(&self.durable).filter(|_| self.failure.is_none());
             let look = watch.next_look();
             tokio::select! {
                 biased;
                 () = self.clock.reached(Some(due.map_or(look, |due| due.min(look)))) => {
                     letters.extend(due.filter(|due| *due <= self.clock.now()).map(|_| Letter::from(Input::Tick)));
                 }
+                found = self.upkeep.done() => self.compact(found).await,
                 received = self.mailbox.recv_many(&mut letters, BATCH) => {
                     if received == 0 {
                         break;
@@ -123,84 +149,152 @@ impl Engine {
                 self.mailbox.close();
             }
             let batch = self.decide_all(letters.drain(..));
-            self.commit(batch).await?;
+            self.commit(batch).await;
         }
         self.hands.finish().await;
+        self.upkeep.finish().await;
         info!(
             records = self.journal.as_ref().map(Journal::len),
             "the engine has stopped"
         );
-        Ok(())
+        self.failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
-    fn decide_all(&mut self, letters: impl Iterator<Item = Letter>) -> Batch {
+    fn decide_all(&mut self, letters: impl ExactSizeIterator<Item = Letter>) -> Batch {
         let mut batch = Batch::default();
+        let mut has_looked = false;
         for letter in letters {
             let now = self.clock.now();
             match letter {
                 Letter::Input { input, answer } => {
+                    if !has_looked && !input.is_vital() {
+                        self.look_at_room();
+                        has_looked = true;
+                    }
+                    let sender = input.sender();
                     let outcome = self.decide(now, *input, &mut batch);
-                    batch.answer(answer, outcome);
+                    if let Some(answer) = answer {
+                        batch.answer_later(answer, sender, outcome);
+                    }
                 }
-                Letter::Question(question) => batch.release_later(question(&self.state)),
+                Letter::Question(question) => batch.ask_later(question),
                 Letter::Close => {}
             }
         }
         batch
     }
 
-    /// Decides on one input and changes the state. Nobody outside sees the change before it is durable.
+    /// Decides on one input and changes the state that runs ahead. Nobody outside sees the change before it is durable.
     fn decide(&mut self, now: Now, input: Input, batch: &mut Batch) -> Outcome {
-        let decision = match firn_core::decide(&self.state, now, input) {
-            Ok(decision) => decision,
-            Err(reject) => {
-                debug!(%reject, "refused");
-                return Err(Refusal::Reject(reject));
-            }
-        };
-        firn_core::enact(&mut self.state, &decision);
-        batch.add(decision)
+        self.standing.borrow().admit(&input)?;
+        let decision = firn_core::decide(&self.ahead, now, input).inspect_err(|reject| debug!(%reject, "refused"))?;
+        let taken = batch.add(decision, &mut self.ahead);
+        if let Err(refusal) = &taken {
+            error!(%refusal, "a decision cannot be recorded");
+        }
+        taken
     }
 
-    async fn commit(&mut self, batch: Batch) -> Result<(), EngineError> {
-        let Batch {
-            records,
-            effects,
-            releases,
-            touched,
-        } = batch;
-        if !records.is_empty() {
-            self.append(records).await?;
+    /// Nearly full, or no longer?
+    fn look_at_room(&mut self) {
+        let Some(journal) = self.journal.as_mut().filter(|_| self.failure.is_none()) else {
+            return;
+        };
+        let standing = match journal.room() {
+            Room::Ample => Standing::Writing,
+            Room::Short { free, wanted } => Standing::Sparing {
+                folder: journal.folder().to_owned(),
+                free,
+                wanted,
+            },
+        };
+        let was_writing = *self.standing.borrow() == Standing::Writing;
+        match &standing {
+            Standing::Sparing { folder, free, wanted } if was_writing => {
+                warn!(folder = %folder.display(), free, wanted, "the disk is nearly full: only what ends something is recorded until there is room");
+            }
+            Standing::Writing if !was_writing => info!("there is room on the disk again: everything is taken in"),
+            _ => {}
         }
-        for effect in effects {
-            self.hands.carry_out(effect, &self.state);
+        self.standing.send_replace(standing);
+    }
+
+    async fn commit(&mut self, mut batch: Batch) {
+        if !batch.records.is_empty() {
+            let encoded = std::mem::take(&mut batch.encoded);
+            let bytes = encoded.iter().map(|json| json.len() as u64).sum();
+            if let Err(failure) = self.write(move |journal| journal.append(&encoded)).await {
+                self.fall_back(failure);
+                batch.refuse(&self.standing.borrow(), &self.durable);
+                return;
+            }
+            fail_point::pass(FailPoint::CommitBeforeEffects);
+            batch.records.iter().for_each(|record| self.hands.recorded(record));
+            self.upkeep.recorded(&batch.records, bytes);
         }
-        for release in releases {
-            release();
+        batch.enact(&mut self.durable);
+        for effect in batch.effects.drain(..) {
+            self.hands.carry_out(effect, &self.durable);
+        }
+        let has_records = !batch.records.is_empty();
+        let touched = std::mem::take(&mut batch.touched);
+        if has_records {
+            fail_point::pass(FailPoint::CommitBeforeReply);
+        }
+        batch.release(&self.durable);
+        if has_records {
+            fail_point::pass(FailPoint::CommitAfterReply);
         }
         self.changes.notify(&touched);
-        Ok(())
+        self.begin_upkeep();
+    }
+
+    /// Takes a snapshot, if one is due and there is room for it.
+    fn begin_upkeep(&mut self) {
+        let is_writing = *self.standing.borrow() == Standing::Writing;
+        if let Some(journal) = self.journal.as_ref().filter(|_| is_writing) {
+            self.upkeep.begin_if_due(journal, &self.durable, self.hands.origins());
+        }
+    }
+
+    /// Drops the text of records that are not needed.
+    async fn compact(&mut self, found: Prunable) {
+        let is_writing = *self.standing.borrow() == Standing::Writing;
+        for part in found.parts().take_while(|_| is_writing) {
+            if let Err(failure) = self.write(move |journal| journal.compact(&part)).await {
+                self.fall_back(failure);
+                return;
+            }
+        }
     }
 
     /// fsync blocks, so it runs beside the other tasks.
-    async fn append(&mut self, records: Vec<Record>) -> Result<(), EngineError> {
+    async fn write(
+        &mut self,
+        write: impl FnOnce(&mut Journal) -> Result<(), JournalError> + Send + 'static,
+    ) -> Result<(), JournalError> {
         let mut journal = self
             .journal
             .take()
             .expect("no other commit is running: the engine is one task");
-        let append = move || {
-            let appended = journal.append(&records);
-            (journal, records, appended)
+        let write = move || {
+            let written = write(&mut journal);
+            (journal, written)
         };
-        let (journal, records, appended) = tokio::task::spawn_blocking(append)
+        let (journal, written) = tokio::task::spawn_blocking(write)
             .await
-            .expect("appending does not panic");
+            .expect("writing the journal does not panic");
         self.journal = Some(journal);
-        appended.map_err(|failure| {
-            error!(%failure, "the journal failed: the coordinator stops, so that nothing is acknowledged that is not on disk");
-            EngineError::Journal(failure)
-        })?;
-        records.iter().for_each(|record| self.hands.recorded(record));
-        Ok(())
+        written
+    }
+
+    /// Nothing is written any more: back to the state that is on disk.
+    fn fall_back(&mut self, failure: JournalError) {
+        error!(%failure, "the journal failed: the coordinator only answers questions until it is restarted, so that nothing is acknowledged that is not on disk");
+        self.ahead = self.durable.clone();
+        self.standing.send_replace(Standing::read_only(&failure));
+        self.failure = Some(failure);
+        // Ranks that wait for something ask again, and are told to wait for another coordinator.
+        self.changes.notify_all();
     }
 }

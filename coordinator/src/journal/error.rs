@@ -1,6 +1,9 @@
 //! What can go wrong with the data folder and its journal.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use thiserror::Error;
 
@@ -44,7 +47,7 @@ pub enum JournalError {
         /// First record that is not as it was written.
         sequence: u64,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: String,
     },
     /// The file is not a journal, or its pages are damaged.
     #[error("{}: the journal cannot be read, it is damaged or no journal: {reason}", path.display())]
@@ -81,6 +84,38 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    pub(super) fn damaged(path: &Path, sequence: u64, reason: &str) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            sequence,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Whether there was no room on the disk.
+    pub fn is_full_disk(&self) -> bool {
+        let kind = match self {
+            Self::Io { source, .. } => source.kind(),
+            Self::Storage { source, .. } => match &**source {
+                redb::Error::Io(source) => source.kind(),
+                _ => return false,
+            },
+            _ => return false,
+        };
+        matches!(
+            kind,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+        )
+    }
+
+    /// An entry near `sequence` cannot be read.
+    pub(super) fn from_reading(path: &Path, sequence: u64, source: redb::StorageError) -> Self {
+        match source {
+            redb::StorageError::Corrupted(reason) => Self::damaged(path, sequence, &reason),
+            source => Self::from_storage(path, source.into()),
+        }
+    }
+
     pub(super) fn from_open(path: &Path, source: redb::DatabaseError) -> Self {
         match source {
             redb::DatabaseError::DatabaseAlreadyOpen => Self::Held {

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{Read as _, Seek as _, Write as _},
+    io::{ErrorKind, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -49,9 +49,7 @@ impl FolderLock {
             }
             Err(TryLockError::Error(source)) => return Err(JournalError::Io { path, source }),
         }
-        file.set_len(0).map_err(io(&path))?;
-        file.rewind().map_err(io(&path))?;
-        writeln!(file, "{}", std::process::id()).map_err(io(&path))?;
+        sign(&mut file).map_err(io(&path))?;
         Ok(Self {
             _file: file,
             folder: folder.to_owned(),
@@ -61,6 +59,16 @@ impl FolderLock {
     /// The folder that is held.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+}
+
+/// Writes the process id over the one before, never shortening the file, so that it works on a full disk too.
+fn sign(file: &mut File) -> std::io::Result<()> {
+    file.rewind()?;
+    match writeln!(file, "{:<20}", std::process::id()) {
+        // The lock holds without it; only the message to a second coordinator is poorer.
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Ok(()),
+        written => written,
     }
 }
 

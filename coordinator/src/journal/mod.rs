@@ -1,238 +1,267 @@
 //! The journal: every record of the state machine, on disk before anyone is told.
 //!
-//! Records are JSON under consecutive sequence numbers in one redb file. Each entry carries the BLAKE3 hash of the entry before it and
-//! of itself, and the newest number and hash stand apart in a head entry. So a record that was changed, inserted or taken out after
-//! the fact is found at the next start, and by anyone who verifies a copy later. A commit is `Durability::Immediate` in two phases:
+//! Records are JSON under consecutive sequence numbers in one redb file. Each entry carries a BLAKE3 hash over the hash of the entry before
+//! it and the digest of itself, and the newest number and hash stand apart in a head entry. So a record that was changed, inserted or taken
+//! out after the fact is found at the next start, and by anyone who verifies a copy later. A commit is `Durability::Immediate` in two phases:
 //! redb's own checksums tell a torn write from a whole one, and the god byte only flips once the data is on disk.
 //!
 //! JSON rather than a compact form: a journal outlives the program that wrote it, and a person can read it.
+//!
+//! **A failed write is final.** After a failed sync the kernel may have dropped the pages and forgotten the failure, so a second try would
+//! succeed and prove nothing. The journal takes nothing more until the coordinator is restarted; the next one reads from the disk, not from
+//! the page cache, what is there.
+//!
+//! **It does not grow without bound, nor does a start.** A snapshot of the state stands for all records before it, so that a start replays only
+//! those after it; snapshots are files beside the journal and can be thrown away at any time. Records without which the replay
+//! comes to the same state lose their text in a compaction: their digest stays, so that the chain can be followed, and where nothing else
+//! is left at the beginning, one anchor stands for it. The records of jobs are never compacted: what `firn verify` proves, it proves from
+//! them.
 
 mod chain;
 mod error;
+mod file;
 mod folder;
+mod guard;
+mod reader;
+mod schema;
+mod snapshot;
+mod space;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::Database;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use chain::ChainHash;
+pub use chain::{ChainHash, Position, RecordDigest};
 pub use error::JournalError;
 pub use folder::FolderLock;
+pub use reader::{JobRecords, JournalReader, NumberedRecord, VerifiedChain};
+pub use snapshot::{Snapshot, SnapshotError, SnapshotStore};
+pub use space::Room;
 
-/// Layout of the file. Raised when an older program could not read what a newer one writes.
-const SCHEMA_VERSION: u64 = 1;
+use crate::fail_point::{self, FailPoint};
+use file::JournalFile;
+use guard::Pages;
+use schema::{COMPACTED, HEAD, RECORDS, begin_durable};
+use space::Space;
 
-/// Sequence number -> (hash, record as JSON).
-const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");
-/// Numbers that are not records: `schema`.
-const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
-/// The one entry `head`: number of records, and the hash of the newest.
-const HEAD: TableDefinition<'_, &str, (u64, &[u8; 32])> = TableDefinition::new("head");
+/// Pages that redb may keep in memory, bytes.
+const CACHE: usize = 64 * 1024 * 1024;
 
 /// The open journal of one data folder. Only one process can hold it.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    database: Database,
-    /// Records stored; the next one gets this number.
-    length: u64,
-    /// Hash of the newest record.
-    head: ChainHash,
+    database: Arc<Pages>,
+    /// After the newest record.
+    end: Position,
     /// A write has failed: what is on disk is unknown, so nothing more is written.
-    broken: bool,
+    is_broken: bool,
+    /// `None`: the journal is in memory.
+    space: Option<Space>,
 }
 
 impl Journal {
     /// Opens or creates `journal.redb` in `folder`, which the caller has locked.
     ///
     /// # Errors
-    /// When the file cannot be opened, was written under another schema, or is damaged.
+    /// When the file cannot be opened, was written under a newer schema, or is damaged.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
         let path = folder.join("journal.redb");
-        let database = Database::create(&path).map_err(|source| JournalError::from_open(&path, source))?;
-        Self::with_database(path, database)
+        // The reserve is laid, and given back if need be, before the first write.
+        let mut space = Space::open(folder);
+        space.make_room(0);
+        if !path.exists() {
+            create(folder, &path)?;
+        }
+        let database = open_file(&path, &path)?;
+        Self::with_database(path, database, Some(space))
     }
 
-    fn with_database(path: PathBuf, database: Database) -> Result<Self, JournalError> {
-        let mut journal = Self {
+    fn with_database(path: PathBuf, database: Database, space: Option<Space>) -> Result<Self, JournalError> {
+        let database = Pages::from(database);
+        let end = guard::unpanicked(&path, || schema::prepare(&database, &path))?;
+        Ok(Self {
             path,
-            database,
-            length: 0,
-            head: ChainHash::ORIGIN,
-            broken: false,
-        };
-        journal.prepare()?;
-        Ok(journal)
+            database: Arc::new(database),
+            end,
+            is_broken: false,
+            space,
+        })
     }
 
-    /// Creates the tables of a new file, or checks the schema and reads the head of an old one.
-    fn prepare(&mut self) -> Result<(), JournalError> {
-        let transaction = begin_durable(&self.database).map_err(|source| self.failed(source))?;
-        let (length, head) = {
-            let mut numbers = transaction.open_table(NUMBERS).map_err(|source| self.failed(source))?;
-            transaction.open_table(RECORDS).map_err(|source| self.failed(source))?;
-            let mut heads = transaction.open_table(HEAD).map_err(|source| self.failed(source))?;
-            let schema = numbers
-                .get("schema")
-                .map_err(|source| self.failed(source))?
-                .map(|guard| guard.value());
-            match schema {
-                None => {
-                    numbers
-                        .insert("schema", SCHEMA_VERSION)
-                        .map_err(|source| self.failed(source))?;
-                    let origin = (0, ChainHash::ORIGIN.as_bytes());
-                    heads.insert("head", origin).map_err(|source| self.failed(source))?;
-                }
-                Some(SCHEMA_VERSION) => {}
-                Some(found) => {
-                    return Err(JournalError::Schema {
-                        path: self.path.clone(),
-                        found,
-                        expected: SCHEMA_VERSION,
-                    });
-                }
-            }
-            let head = heads.get("head").map_err(|source| self.failed(source))?;
-            let Some(head) = head else {
-                return Err(self.damaged(0, "its head entry is missing"));
-            };
-            let (length, hash) = head.value();
-            (length, ChainHash::from_bytes(*hash))
-        };
-        transaction.commit().map_err(|source| self.failed(source))?;
-        (self.length, self.head) = (length, head);
-        Ok(())
+    /// Reads beside the appends.
+    pub fn reader(&self) -> JournalReader {
+        JournalReader::new(&self.path, Arc::clone(&self.database))
     }
 
-    /// Reads all records in order, verifying the chain, and gives each to `visit`. Returns how many there were.
+    /// Reads all records in order, verifying the chain, and gives each to `visit`. Returns how many there were, compacted ones included.
     ///
     /// # Errors
     /// When a record is missing, was changed, or cannot be understood: the message names its number.
     pub fn replay<R: DeserializeOwned>(&self, mut visit: impl FnMut(R)) -> Result<u64, JournalError> {
-        let transaction = self.database.begin_read().map_err(|source| self.failed(source))?;
-        let table = transaction.open_table(RECORDS).map_err(|source| self.failed(source))?;
-        let mut hash = ChainHash::ORIGIN;
-        let mut expected = 0;
-        for entry in table.iter().map_err(|source| self.failed(source))? {
-            let (key, value) = entry.map_err(|source| self.failed(source))?;
-            let sequence = key.value();
-            if sequence != expected {
-                return Err(self.damaged(expected, "it is missing"));
-            }
-            let (stored, json) = value.value();
-            hash = hash.followed_by(sequence, json);
-            if hash.as_bytes() != stored {
-                return Err(self.damaged(
-                    sequence,
-                    "its content does not match its hash: it was changed after it was written",
-                ));
-            }
-            let record = serde_json::from_slice(json).map_err(|source| JournalError::Record {
-                path: self.path.clone(),
-                sequence,
-                source,
-            })?;
-            visit(record);
-            expected += 1;
-        }
-        if expected != self.length || hash != self.head {
-            return Err(self.damaged(
-                expected,
-                "the newest records are missing or do not match the head of the chain",
-            ));
-        }
-        Ok(expected)
+        let end = self.reader().replay(None, |_, record| visit(record))?;
+        Ok(end.sequence)
     }
 
-    /// Appends records in one commit. When it returns, they are on disk.
+    /// The text of a record, as it is stored.
     ///
     /// # Errors
-    /// When a record cannot be read back from its JSON (nothing is written then), or the disk fails. After a disk error the journal
-    /// takes nothing more: whether the commit reached the disk is only known after a restart.
-    pub fn append<R: Serialize + DeserializeOwned>(&mut self, records: &[R]) -> Result<(), JournalError> {
-        if self.broken {
-            return Err(JournalError::Broken {
-                path: self.path.clone(),
-            });
-        }
-        let mut encoded = Vec::with_capacity(records.len());
-        for (sequence, record) in (self.length..).zip(records) {
-            let failed = |source| JournalError::Record {
-                path: self.path.clone(),
-                sequence,
-                source,
-            };
-            let json = serde_json::to_vec(record).map_err(failed)?;
-            // JSON has no NaN and no infinity: what cannot be read back must never be written.
-            serde_json::from_slice::<R>(&json).map_err(failed)?;
-            encoded.push(json);
-        }
-        match self.write(&encoded) {
-            Ok(head) => {
-                self.length += encoded.len() as u64;
-                self.head = head;
-                Ok(())
-            }
-            Err(source) => {
-                self.broken = true;
-                Err(self.failed(source))
-            }
-        }
+    /// When it could not be read back: JSON has no NaN and no infinity, and what cannot be read back must never be written.
+    pub fn encode<R: Serialize + DeserializeOwned>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
+        let json = serde_json::to_vec(record)?;
+        serde_json::from_slice::<R>(&json)?;
+        Ok(json)
     }
 
-    fn write(&self, encoded: &[Vec<u8>]) -> Result<ChainHash, redb::Error> {
+    /// Appends records, as [`Self::encode`] gave them, in one commit. When it returns, they are on disk.
+    ///
+    /// # Errors
+    /// When the disk fails. After that the journal takes nothing more: whether the commit reached the disk is only known after a restart.
+    pub fn append(&mut self, encoded: &[Vec<u8>]) -> Result<(), JournalError> {
+        self.check_whole()?;
+        if let Some(space) = &mut self.space {
+            space.make_room(encoded.iter().map(|json| json.len() as u64).sum());
+        }
+        fail_point::pass(FailPoint::JournalBeforeWrite);
+        self.end = self.fenced(|journal| journal.write(encoded))?;
+        Ok(())
+    }
+
+    fn write(&self, encoded: &[Vec<u8>]) -> Result<Position, redb::Error> {
         let transaction = begin_durable(&self.database)?;
-        let mut hash = self.head;
+        let mut end = self.end;
         {
             let mut table = transaction.open_table(RECORDS)?;
-            for (sequence, json) in (self.length..).zip(encoded) {
-                hash = hash.followed_by(sequence, json);
-                table.insert(sequence, (hash.as_bytes(), json.as_slice()))?;
+            for json in encoded {
+                let sequence = end.sequence;
+                end = end.after(&RecordDigest::of(json));
+                table.insert(sequence, (end.hash.as_bytes(), json.as_slice()))?;
             }
-            let length = self.length + encoded.len() as u64;
-            transaction
-                .open_table(HEAD)?
-                .insert("head", (length, hash.as_bytes()))?;
+            let mut heads = transaction.open_table(HEAD)?;
+            heads.insert("head", (end.sequence, end.hash.as_bytes()))?;
         }
         transaction.commit()?;
-        Ok(hash)
+        Ok(end)
     }
 
-    /// Records stored.
+    /// Drops the text of records, all in one commit. Their digests stay, except at the very beginning, where the anchor moves past them.
+    /// Numbers of records that are compacted already are passed over.
+    ///
+    /// # Errors
+    /// As of [`Self::append`]: after a disk error the journal takes nothing more.
+    pub fn compact(&mut self, sequences: &BTreeSet<u64>) -> Result<(), JournalError> {
+        self.check_whole()?;
+        fail_point::pass(FailPoint::CompactionBeforeCommit);
+        self.fenced(|journal| journal.write_compacted(sequences))
+    }
+
+    fn write_compacted(&self, sequences: &BTreeSet<u64>) -> Result<(), redb::Error> {
+        let transaction = begin_durable(&self.database)?;
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            let mut compacted = transaction.open_table(COMPACTED)?;
+            for &sequence in sequences {
+                if let Some(guard) = records.remove(sequence)? {
+                    let (hash, json) = guard.value();
+                    compacted.insert(sequence, (hash, RecordDigest::of(json).as_bytes()))?;
+                }
+            }
+            let mut heads = transaction.open_table(HEAD)?;
+            let mut anchor = schema::anchor(&heads)?;
+            while let Some(guard) = compacted.remove(anchor.sequence)? {
+                anchor = Position {
+                    sequence: anchor.sequence + 1,
+                    hash: ChainHash::from_bytes(*guard.value().0),
+                };
+            }
+            heads.insert("anchor", (anchor.sequence, anchor.hash.as_bytes()))?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// How much room the disk has for more.
+    pub fn room(&mut self) -> Room {
+        self.space.as_mut().map_or(Room::Ample, Space::room)
+    }
+
+    /// The folder that holds the journal.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    /// Where the next record goes.
+    pub fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Records of the whole history.
     pub fn len(&self) -> u64 {
-        self.length
+        self.end.sequence
     }
 
     /// Whether nothing has ever been recorded.
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.end.sequence == 0
     }
 
     /// Hash of the newest record: it stands for the whole history.
     pub fn head(&self) -> ChainHash {
-        self.head
+        self.end.hash
     }
 
-    fn failed(&self, source: impl Into<redb::Error>) -> JournalError {
-        JournalError::from_storage(&self.path, source.into())
-    }
-
-    fn damaged(&self, sequence: u64, reason: &'static str) -> JournalError {
-        JournalError::Damaged {
-            path: self.path.clone(),
-            sequence,
-            reason,
+    fn check_whole(&self) -> Result<(), JournalError> {
+        if self.is_broken {
+            return Err(JournalError::Broken {
+                path: self.path.clone(),
+            });
         }
+        Ok(())
+    }
+
+    /// Writes, and remembers a failure: nothing is written after it.
+    fn fenced<T>(&mut self, write: impl FnOnce(&Self) -> Result<T, redb::Error>) -> Result<T, JournalError> {
+        let written = guard::unpanicked(&self.path, || {
+            write(self).map_err(|source| JournalError::from_storage(&self.path, source))
+        });
+        self.is_broken = written.is_err();
+        written
     }
 }
 
-fn begin_durable(database: &Database) -> Result<WriteTransaction, redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    transaction.set_two_phase_commit(true);
-    Ok(transaction)
+fn open_file(file: &Path, path: &Path) -> Result<Database, JournalError> {
+    guard::unpanicked(path, || {
+        let file = JournalFile::open(file).map_err(|source| JournalError::from_open(path, source))?;
+        let database = redb::Builder::new().set_cache_size(CACHE).create_with_backend(file);
+        database.map_err(|source| JournalError::from_open(path, source))
+    })
+}
+
+/// Makes a new file under another name first: a crash in the middle of that leaves nothing that looks like a journal.
+fn create(folder: &Path, path: &Path) -> Result<(), JournalError> {
+    let io = |source| JournalError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let unfinished = path.with_extension("redb.new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let database = Pages::from(open_file(&unfinished, path)?);
+    schema::prepare(&database, path)?;
+    // Closing writes too.
+    drop(database);
+    File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io)?;
+    fs::rename(&unfinished, path).map_err(io)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
 
-pub use origins::{Origin, Origins};
+pub use origins::{Origin, Origins, Processes};
 pub use reader::LogReader;
 
 /// Why logs cannot be stored or read.

@@ -9,9 +9,10 @@ use firn_core::{
     Event, JobEvent, Record,
     identifiers::{Generation, JobId, ProcessId},
 };
+use serde::{Deserialize, Serialize};
 
 /// What a process was.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Its job.
     pub job: JobId,
@@ -21,10 +22,13 @@ pub struct Origin {
     pub rank: u32,
 }
 
+/// What each process was.
+pub type Processes = BTreeMap<ProcessId, Origin>;
+
 /// All rank processes there ever were.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
-    processes: Arc<RwLock<BTreeMap<ProcessId, Origin>>>,
+    processes: Arc<RwLock<Processes>>,
 }
 
 impl Origins {
@@ -49,6 +53,19 @@ impl Origins {
             };
             processes.insert(member.process.clone(), origin);
         }
+    }
+
+    /// All processes that were learned.
+    pub fn all(&self) -> Processes {
+        self.processes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers these, beside those that were learned.
+    pub fn extend(&self, processes: Processes) {
+        self.processes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(processes);
     }
 
     /// What a process was; `None`: no record names it.

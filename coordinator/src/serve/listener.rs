@@ -80,7 +80,7 @@ pub(super) async fn report_serving(health: &HealthReporter) {
     report(health, ServingStatus::Serving).await;
 }
 
-pub(super) async fn report_stopping(health: &HealthReporter) {
+pub(super) async fn report_not_serving(health: &HealthReporter) {
     report(health, ServingStatus::NotServing).await;
 }
 

@@ -4,6 +4,9 @@
 //! stop. Binding is apart from running, so that tests know the port. Three tasks live under one root token: the engine, the server and the
 //! stop order. One that ends early takes the others down, and its error becomes the exit status.
 //!
+//! A journal that cannot be written is no end: health says NOT_SERVING, and questions are still answered until the coordinator is told to
+//! stop (see [`crate::engine::Standing`]).
+//!
 //! A stop is ordered: health says NOT_SERVING, jobs are refused, streams and waiting calls end, calls that are under way are finished, the
 //! engine answers what is in its mailbox, and the process ends, all under one deadline. Jobs run on: agents and ranks come back to the
 //! next coordinator on this folder.
@@ -18,7 +21,7 @@ pub mod settings;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use firn_core::{Input, Record};
+use firn_core::Input;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -31,7 +34,7 @@ use tracing::{info, warn};
 use crate::{
     api::{Context, Ending},
     artifacts::ArtifactStore,
-    engine::{Clock, Engine, EngineError, EngineHandle, Hands, Outboxes, recover},
+    engine::{Clock, Engine, EngineError, EngineHandle, Hands, Outboxes, Refusal, Standing, recover},
     journal::{FolderLock, Journal, JournalError},
     logs::{LogStore, Origins},
 };
@@ -92,16 +95,17 @@ impl Coordinator {
         let store = ArtifactStore::new(jobs.clone());
         let journal = Journal::open(&settings.data_dir)?;
         let origins = Origins::default();
-        let learn = |record: &Record| origins.learn(record);
-        let state = recover(&journal, &store, settings.core.clone(), learn)?;
+        let recovered = recover(&journal, &store, settings.core.clone(), &origins)?;
+        let reader = journal.reader();
 
         let clock = Clock::start();
         let outboxes = Outboxes::default();
         let hands =
             |engine: &EngineHandle| Hands::new(engine.clone(), outboxes.clone(), store.clone(), origins.clone());
-        let (engine, handle) = Engine::new(state, journal, clock, hands);
+        let (engine, handle) = Engine::new(recovered, journal, clock, hands);
         let context = Context {
             engine: handle,
+            journal: reader,
             store,
             logs: Arc::new(LogStore::new(jobs)),
             origins,
@@ -148,10 +152,14 @@ impl Coordinator {
         let mut parts = Parts::default();
         parts.spawn(&root, async { engine.run().await.map_err(ServeError::from) });
         // Nobody is let in before the core has looked at what the journal left it.
-        if let Err(refusal) = context.engine.tell(Input::CoordinatorStarted).await {
-            warn!(%refusal, "the engine did not start");
-            parts.all_ended().await;
-            return parts.outcome;
+        match context.engine.tell(Input::CoordinatorStarted).await {
+            // Without a word to the journal it can still answer questions.
+            Ok(_) | Err(Refusal::NotWritten(_)) => {}
+            Err(refusal) => {
+                warn!(%refusal, "the engine did not start");
+                parts.all_ended().await;
+                return parts.outcome;
+            }
         }
 
         let (health, router) = listener::router(&settings, &context)?;
@@ -163,6 +171,14 @@ impl Coordinator {
             limits.connections_within_files(),
             limits.handshake,
         );
+        let mut standing = context.engine.standing();
+        let reporter = health.clone();
+        let follow_standing = async move {
+            if standing.wait_for(Standing::is_read_only).await.is_ok() {
+                listener::report_not_serving(&reporter).await;
+            }
+            std::future::pending().await
+        };
         let served = router.serve_with_incoming_shutdown(incoming, context.ending.streams().clone().cancelled_owned());
         let server = parts.spawn(&root, async {
             served
@@ -174,6 +190,7 @@ impl Coordinator {
         tokio::select! {
             () = stop.cancelled() => info!("told to stop"),
             () = root.cancelled() => warn!("a part of the coordinator has ended by itself"),
+            () = follow_standing => {}
         }
         shut_down(&context, &health, &mut parts, &server, settings.shutdown_grace).await;
         drop(lock);
@@ -190,7 +207,7 @@ async fn shut_down(
     server: &AbortHandle,
     grace: Duration,
 ) {
-    listener::report_stopping(health).await;
+    listener::report_not_serving(health).await;
     context.ending.refuse_jobs();
     context.ending.end_streams();
     if tokio::time::timeout(grace / 2, parts.one_ended()).await.is_err() {

@@ -1,0 +1,168 @@
+//! How the journal lies in its file, and how files of an older layout become it.
+//!
+//! Schema 1 hashed the JSON of each record itself; schema 2 hashes its digest, so that a record's text can be dropped and the chain still be
+//! followed. A file of schema 1 is verified and rewritten once, in one transaction, when it is opened.
+
+use std::path::Path;
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
+
+use super::{
+    JournalError,
+    chain::{ChainHash, Position, RecordDigest},
+};
+
+/// Layout of the file. Raised when an older program could not read what a newer one writes.
+pub(super) const SCHEMA_VERSION: u64 = 2;
+
+/// Sequence number -> (hash, record as JSON).
+pub(super) const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");
+/// Sequence number -> (hash, digest) of records whose text was compacted away.
+pub(super) const COMPACTED: TableDefinition<'_, u64, (&[u8; 32], &[u8; 32])> = TableDefinition::new("compacted");
+/// Numbers that are not records: `schema`.
+pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+/// Positions in the chain. `head`: after the newest record. `anchor`: before the oldest one of which anything is kept. `schema 1`: the head
+/// that a file of schema 1 had when it was rewritten.
+pub(super) const HEAD: TableDefinition<'_, &str, (u64, &[u8; 32])> = TableDefinition::new("head");
+
+/// The table [`HEAD`], for reading or writing.
+pub(super) trait Heads: ReadableTable<&'static str, (u64, &'static [u8; 32])> {}
+
+impl<T: ReadableTable<&'static str, (u64, &'static [u8; 32])>> Heads for T {}
+
+/// Where the chain begins and ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) anchor: Position,
+    pub(super) head: Position,
+}
+
+/// Creates the tables of a new file, or checks the schema of an old one; returns where its chain ends.
+pub(super) fn prepare(database: &Database, path: &Path) -> Result<Position, JournalError> {
+    let failed = |source: redb::Error| JournalError::from_storage(path, source);
+    match schema(database).map_err(failed)? {
+        None => create(database).map_err(failed),
+        Some(1) => migrate(database, path),
+        Some(SCHEMA_VERSION) => {
+            let transaction = database.begin_read().map_err(|source| failed(source.into()))?;
+            let heads = transaction.open_table(HEAD).map_err(|source| failed(source.into()))?;
+            Ok(bounds(&heads, path)?.head)
+        }
+        Some(found) => Err(JournalError::Schema {
+            path: path.to_owned(),
+            found,
+            expected: SCHEMA_VERSION,
+        }),
+    }
+}
+
+/// Reads where the chain begins and ends.
+pub(super) fn bounds(heads: &impl Heads, path: &Path) -> Result<Bounds, JournalError> {
+    let head = position(heads, "head").map_err(|source| JournalError::from_storage(path, source))?;
+    let Some(head) = head else {
+        return Err(JournalError::damaged(path, 0, "the head entry of the chain is missing"));
+    };
+    let anchor = anchor(heads).map_err(|source| JournalError::from_storage(path, source))?;
+    Ok(Bounds { anchor, head })
+}
+
+/// Where what is kept of the chain begins.
+pub(super) fn anchor(heads: &impl Heads) -> Result<Position, redb::Error> {
+    Ok(position(heads, "anchor")?.unwrap_or(Position::ORIGIN))
+}
+
+fn position(heads: &impl Heads, name: &str) -> Result<Option<Position>, redb::Error> {
+    Ok(heads.get(name)?.map(|guard| {
+        let (sequence, hash) = guard.value();
+        Position {
+            sequence,
+            hash: ChainHash::from_bytes(*hash),
+        }
+    }))
+}
+
+/// A transaction that is on disk when its commit returns.
+pub(super) fn begin_durable(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
+}
+
+/// `None`: the file is new.
+fn schema(database: &Database) -> Result<Option<u64>, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(NUMBERS) {
+        Ok(numbers) => Ok(numbers.get("schema")?.map(|guard| guard.value())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn create(database: &Database) -> Result<Position, redb::Error> {
+    let transaction = begin_durable(database)?;
+    transaction.open_table(NUMBERS)?.insert("schema", SCHEMA_VERSION)?;
+    transaction.open_table(RECORDS)?;
+    transaction.open_table(COMPACTED)?;
+    let origin = (0, ChainHash::ORIGIN.as_bytes());
+    transaction.open_table(HEAD)?.insert("head", origin)?;
+    transaction.commit()?;
+    Ok(Position::ORIGIN)
+}
+
+fn migrate(database: &Database, path: &Path) -> Result<Position, JournalError> {
+    let failed = |source: redb::Error| JournalError::from_storage(path, source);
+    let transaction = begin_durable(database).map_err(failed)?;
+    let new = {
+        let open = |source: redb::TableError| failed(source.into());
+        let storage = |source: redb::StorageError| failed(source.into());
+        let mut records = transaction.open_table(RECORDS).map_err(open)?;
+        let mut heads = transaction.open_table(HEAD).map_err(open)?;
+        transaction.open_table(COMPACTED).map_err(open)?;
+        let head = bounds(&heads, path)?.head;
+        let (mut old, mut new) = (ChainHash::ORIGIN, Position::ORIGIN);
+        while new.sequence < head.sequence {
+            let sequence = new.sequence;
+            let (stored, json) = {
+                let guard = records.get(sequence).map_err(storage)?;
+                let guard = guard.ok_or_else(|| JournalError::damaged(path, sequence, "it is missing"))?;
+                let (stored, json) = guard.value();
+                (*stored, json.to_vec())
+            };
+            old = old.followed_in_schema_1(sequence, &json);
+            if *old.as_bytes() != stored {
+                return Err(JournalError::damaged(
+                    path,
+                    sequence,
+                    "its content does not match its hash: it was changed after it was written",
+                ));
+            }
+            new = new.after(&RecordDigest::of(&json));
+            records
+                .insert(sequence, (new.hash.as_bytes(), json.as_slice()))
+                .map_err(storage)?;
+        }
+        if old != head.hash {
+            return Err(JournalError::damaged(
+                path,
+                head.sequence,
+                "the newest records do not match the head of the chain",
+            ));
+        }
+        heads
+            .insert("schema 1", (head.sequence, head.hash.as_bytes()))
+            .map_err(storage)?;
+        heads
+            .insert("head", (new.sequence, new.hash.as_bytes()))
+            .map_err(storage)?;
+        let mut numbers = transaction.open_table(NUMBERS).map_err(open)?;
+        numbers.insert("schema", SCHEMA_VERSION).map_err(storage)?;
+        new
+    };
+    transaction.commit().map_err(|source| failed(source.into()))?;
+    tracing::info!(
+        records = new.sequence,
+        "the journal was rewritten from schema 1 to schema 2"
+    );
+    Ok(new)
+}

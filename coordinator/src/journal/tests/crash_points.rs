@@ -1,0 +1,352 @@
+//! The journal is crashed at every write.
+//!
+//! A run of appends and a compaction is recorded: each write, change of length and sync of the file, in order. A crash at some operation
+//! leaves on the disk what was synced before it, and of what came after the last sync anything at all: nothing, everything, or
+//! any part in any order, each sector of 512 bytes on its own. Every such image must open again and hold every acknowledged record and no
+//! other; and so must what a second crash leaves while the first is being repaired.
+//!
+//! Everything follows from [`SEED`]; a failing case names it, the operation and the variant.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError},
+};
+
+use redb::StorageBackend;
+
+use super::*;
+
+const SEED: u64 = 0x00f1_2e57_0000_0001;
+const SECTOR: usize = 512;
+/// Random images of one crash, beside the one with nothing and the one with everything.
+const VARIANTS: u64 = 4;
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Write { offset: usize, data: Arc<[u8]> },
+    Resize(usize),
+    Sync,
+}
+
+/// A disk in memory that notes what is done to it.
+#[derive(Debug, Clone, Default)]
+struct Recorder(Arc<Mutex<Recording>>);
+
+#[derive(Debug, Default)]
+struct Recording {
+    bytes: Vec<u8>,
+    operations: Vec<Operation>,
+}
+
+impl Recorder {
+    fn holding(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Mutex::new(Recording {
+            bytes,
+            operations: Vec::new(),
+        })))
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut Recording) -> T) -> T {
+        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn count(&self) -> usize {
+        self.with(|recording| recording.operations.len())
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        self.with(|recording| recording.operations.clone())
+    }
+
+    fn open(&self) -> Result<Journal, JournalError> {
+        let path = PathBuf::from("memory");
+        let database = redb::Builder::new()
+            .set_cache_size(CACHE)
+            .create_with_backend(self.clone())
+            .map_err(|source| JournalError::from_open(&path, source))?;
+        Journal::with_database(path, database, None)
+    }
+}
+
+impl StorageBackend for Recorder {
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.with(|recording| recording.bytes.len() as u64))
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        let offset = offset as usize;
+        self.with(|recording| match recording.bytes.get(offset..offset + out.len()) {
+            Some(found) => {
+                out.copy_from_slice(found);
+                Ok(())
+            }
+            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        })
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.with(|recording| recording.perform(Operation::Resize(len as usize)));
+        Ok(())
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.with(|recording| recording.perform(Operation::Sync));
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        let (offset, data) = (offset as usize, Arc::from(data));
+        self.with(|recording| recording.perform(Operation::Write { offset, data }));
+        Ok(())
+    }
+}
+
+impl Recording {
+    fn perform(&mut self, operation: Operation) {
+        apply(&mut self.bytes, &operation);
+        self.operations.push(operation);
+    }
+}
+
+fn apply(bytes: &mut Vec<u8>, operation: &Operation) {
+    match operation {
+        Operation::Write { offset, data } => {
+            bytes.resize(bytes.len().max(offset + data.len()), 0);
+            bytes[*offset..offset + data.len()].copy_from_slice(data);
+        }
+        Operation::Resize(length) => bytes.resize(*length, 0),
+        Operation::Sync => {}
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+struct Random(u64);
+
+impl Random {
+    fn of(case: [u64; 4]) -> Self {
+        let mut random = Self(SEED);
+        for part in case {
+            random.0 = random.next() ^ part;
+        }
+        random
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+}
+
+/// What a disk holds after a crash: `synced`, and of the operations after it what the variant says.
+fn image(synced: &[u8], pending: &[Operation], variant: u64, random: &mut Random) -> Vec<u8> {
+    let mut bytes = synced.to_vec();
+    match variant {
+        0 => {}
+        1 => pending.iter().for_each(|operation| apply(&mut bytes, operation)),
+        _ => {
+            let mut order: Vec<&Operation> = pending.iter().collect();
+            for place in (1..order.len()).rev() {
+                order.swap(place, random.below(place + 1));
+            }
+            for operation in order {
+                match (random.below(3), operation) {
+                    (0, _) => {}
+                    (1, Operation::Write { offset, data }) => tear(&mut bytes, *offset, data, random),
+                    _ => apply(&mut bytes, operation),
+                }
+            }
+        }
+    }
+    bytes
+}
+
+/// Writes some of the sectors.
+fn tear(bytes: &mut Vec<u8>, offset: usize, data: &[u8], random: &mut Random) {
+    let mut from = 0;
+    while from < data.len() {
+        let to = data.len().min((offset + from) / SECTOR * SECTOR + SECTOR - offset);
+        if random.below(2) == 0 {
+            let part = Operation::Write {
+                offset: offset + from,
+                data: Arc::from(&data[from..to]),
+            };
+            apply(bytes, &part);
+        }
+        from = to;
+    }
+}
+
+/// What may be found after a crash.
+#[derive(Debug, Clone)]
+struct Expected<'a> {
+    texts: &'a [String],
+    /// So many records were acknowledged.
+    least: usize,
+    /// So many were at least begun.
+    most: usize,
+    /// Numbers of records that may have been compacted.
+    compacted: &'a BTreeSet<u64>,
+}
+
+/// Opens an image; everything acknowledged must be there, and nothing else. Returns what the opening did to the disk.
+fn check(bytes: Vec<u8>, expected: &Expected<'_>) -> Vec<Operation> {
+    let disk = Recorder::holding(bytes);
+    let mut journal = disk.open().expect("an image of a crash opens");
+    let chain = journal.reader().verify_chain().expect("its chain holds");
+    let count = chain.records as usize;
+    assert!(
+        (expected.least..=expected.most).contains(&count),
+        "{count} records, expected {} to {}",
+        expected.least,
+        expected.most
+    );
+    let mut found = BTreeSet::new();
+    let end = journal.reader().replay(None, |sequence, text: String| {
+        assert_eq!(text, expected.texts[sequence as usize], "record {sequence}");
+        found.insert(sequence);
+    });
+    assert_eq!(end.unwrap(), journal.end());
+    let missing: BTreeSet<u64> = (0..chain.records)
+        .filter(|sequence| !found.contains(sequence))
+        .collect();
+    assert!(
+        missing.is_empty() || missing == *expected.compacted,
+        "records {missing:?} are missing"
+    );
+    let operations = disk.operations();
+    append(&mut journal, &["after the crash"]).expect("it takes more");
+    assert_eq!(journal.reader().verify_chain().unwrap().records, chain.records + 1);
+    operations
+}
+
+/// A recorded run on a new journal, and how many records had been begun and acknowledged at each operation.
+struct Run {
+    /// The new journal. It gets its name only when it is whole, so no crash comes before that.
+    initial: Vec<u8>,
+    operations: Vec<Operation>,
+    texts: Vec<String>,
+    /// (operations so far, records begun, records acknowledged), in order.
+    marks: Vec<(usize, usize, usize)>,
+    compacted: BTreeSet<u64>,
+}
+
+impl Run {
+    fn record(commits: usize) -> Self {
+        let disk = Recorder::default();
+        drop(disk.open().unwrap());
+        let initial = disk.with(|recording| recording.bytes.clone());
+        let disk = Recorder::holding(initial.clone());
+        let mut journal = disk.open().unwrap();
+        let mut random = Random::of([commits as u64, 0, 0, 0]);
+        let mut texts: Vec<String> = Vec::new();
+        let mut marks = vec![(0, 0, 0)];
+        let compacted = BTreeSet::from([0, 1, 2, 5, 8, 9]);
+        for commit in 0..commits {
+            // Mostly small ones, at times one that needs pages of its own.
+            let size = if random.below(8) == 0 {
+                6_000
+            } else {
+                40 + random.below(400)
+            };
+            let batch: Vec<String> = (0..1 + random.below(3))
+                .map(|number| format!("{commit}/{number} {}", "x".repeat(size)))
+                .collect();
+            let acknowledged = texts.len();
+            texts.extend(batch.iter().cloned());
+            marks.push((disk.count(), texts.len(), acknowledged));
+            append(&mut journal, &batch.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+            marks.push((disk.count(), texts.len(), texts.len()));
+            if commit == commits / 2 {
+                journal.compact(&compacted).unwrap();
+            }
+        }
+        drop(journal);
+        Self {
+            initial,
+            operations: disk.operations(),
+            texts,
+            marks,
+            compacted,
+        }
+    }
+
+    /// After so many operations.
+    fn expected(&self, operations: usize) -> Expected<'_> {
+        let passed = self.marks.partition_point(|(count, ..)| *count <= operations);
+        let (_, most, least) = self.marks[passed - 1];
+        Expected {
+            texts: &self.texts,
+            least,
+            most,
+            compacted: &self.compacted,
+        }
+    }
+}
+
+/// Calls `visit` with the synced bytes and the operations pending after each operation.
+fn each_crash(synced: Vec<u8>, operations: &[Operation], mut visit: impl FnMut(usize, &[u8], &[Operation])) {
+    let mut synced = synced;
+    let mut first_pending = 0;
+    for crash in 0..=operations.len() {
+        visit(crash, &synced, &operations[first_pending..crash]);
+        if let Some(Operation::Sync) = operations.get(crash) {
+            operations[first_pending..crash]
+                .iter()
+                .for_each(|operation| apply(&mut synced, operation));
+            first_pending = crash + 1;
+        }
+    }
+}
+
+fn case(name: &str, body: impl FnOnce() -> Vec<Operation>) -> Vec<Operation> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        eprintln!("failed: {name}, seed {SEED:#x}");
+        std::panic::resume_unwind(panic)
+    })
+}
+
+#[test]
+fn no_acknowledged_record_is_missing_after_a_crash_at_any_write_nor_after_a_second_one_during_the_repair() {
+    let commits = if cfg!(debug_assertions) { 6 } else { 40 };
+    let run = Run::record(commits);
+    let (mut images, mut second_images) = (0, 0);
+    each_crash(run.initial.clone(), &run.operations, |crash, synced, pending| {
+        let expected = run.expected(crash);
+        for variant in 0..2 + VARIANTS {
+            // Without anything pending there is but one image.
+            if pending.is_empty() && variant > 0 {
+                break;
+            }
+            let number = crash as u64;
+            let bytes = image(synced, pending, variant, &mut Random::of([number, variant, 0, 0]));
+            images += 1;
+            let name = format!("crash at operation {crash}, variant {variant}");
+            let repair = case(&name, || check(bytes.clone(), &expected));
+            // One second crash of each first one, at another operation each time.
+            if repair.is_empty() {
+                continue;
+            }
+            let at = Random::of([number, variant, 1, 0]).below(repair.len());
+            each_crash(bytes, &repair, |second, synced, pending| {
+                if second != at {
+                    return;
+                }
+                let again = 2 + second as u64 % VARIANTS;
+                let bytes = image(synced, pending, again, &mut Random::of([number, variant, 2, again]));
+                second_images += 1;
+                case(&format!("{name}, then at operation {second} of the repair"), || {
+                    check(bytes, &expected)
+                });
+            });
+        }
+    });
+    println!(
+        "{} records, {} operations: {images} images of a crash, {second_images} of a second one",
+        run.texts.len(),
+        run.operations.len()
+    );
+    assert!(images > 10 * commits && second_images > 5 * commits);
+}
