@@ -52,12 +52,12 @@ pub(super) fn store(session: &mut Session) -> Result<(), Halt> {
     let coordinator = session.coordinator;
     // One on its way comes first: the coordinator takes no older one after a newer one.
     if let Some(task) = session.storing.take() {
-        judge(coordinator.runtime().block_on(task))?;
+        coordinator.wait(async { judge(task.await) })?;
     }
     if let Some(committer) = &mut session.committer {
         committer.flush(coordinator)?;
     }
-    let stored = coordinator.runtime().block_on(keep(Keeping::of(session), bytes));
+    let stored = coordinator.wait(keep(Keeping::of(session), bytes));
     session.last_checkpoint = Instant::now();
     stored
 }
@@ -163,9 +163,7 @@ pub(super) fn fetch(session: &Session, reference: &wire::CheckpointRef) -> Resul
     let bytes = match reference.location.strip_prefix("file://") {
         None => {
             let coordinator = session.coordinator;
-            coordinator
-                .runtime()
-                .block_on(coordinator.client().fetch_checkpoint(reference))?
+            coordinator.wait(coordinator.client().fetch_checkpoint(reference))?
         }
         Some(path) => fs::read(path).map_err(|source| RankFailure::Read {
             path: path.to_owned(),

@@ -66,9 +66,10 @@ impl Committer {
     /// Waits until all steps so far are in the ledger.
     pub(super) fn flush(&mut self, coordinator: &Coordinator) -> Result<(), Halt> {
         let sent = self.sent;
-        let reached = coordinator
-            .runtime()
-            .block_on(async { self.committed.wait_for(|committed| *committed >= sent).await.is_ok() });
+        let reached = coordinator.wait(async {
+            let reached = self.committed.wait_for(|committed| *committed >= sent).await;
+            Ok(reached.is_ok())
+        })?;
         if reached {
             Ok(())
         } else {

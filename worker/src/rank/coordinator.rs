@@ -72,7 +72,7 @@ impl<'a> Coordinator<'a> {
             identity: client.identity(),
             ..request
         };
-        let world = self.wait_or_leave(client.call(Scope::Process, "Join", |mut service| {
+        let world = self.wait_for_others(client.call(Scope::Process, "Join", |mut service| {
             let request = request.clone();
             async move { service.join(request).await }
         }))?;
@@ -91,7 +91,7 @@ impl<'a> Coordinator<'a> {
             let request = request.clone();
             async move { service.share_collective_id(request).await }
         });
-        Ok(self.wait_or_leave(call)?.collective_id)
+        Ok(self.wait_for_others(call)?.collective_id)
     }
 
     /// The committed checkpoint cannot be used: the gang goes on from the one before.
@@ -184,7 +184,7 @@ impl<'a> Coordinator<'a> {
     /// Stores an artifact file at the coordinator.
     pub(super) fn upload_artifact(&self, artifact: wire::Artifact, bytes: &[u8]) -> Result<(), Halt> {
         let target = wire::upload_header::Target::Artifact(artifact);
-        self.runtime.block_on(self.client().upload(target, bytes))
+        self.wait(self.client().upload(target, bytes))
     }
 
     /// Records an artifact that lies elsewhere.
@@ -202,13 +202,16 @@ impl<'a> Coordinator<'a> {
 
     /// All artifacts are stored: the job has succeeded.
     pub(super) fn finish_job(&self) -> Result<(), Halt> {
+        let client = self.client();
         let request = wire::FinishJobRequest {
-            identity: self.identity(),
+            identity: client.identity(),
         };
-        self.member_call("FinishJob", |mut service| {
-            let request = request.clone();
-            async move { service.finish_job(request).await }
-        })?;
+        // Whoever leaves now leaves a job behind that may have ended, so the answer is waited for.
+        self.runtime
+            .block_on(client.call(Scope::Generation, "FinishJob", |mut service| {
+                let request = request.clone();
+                async move { service.finish_job(request).await }
+            }))?;
         Ok(())
     }
 
@@ -240,7 +243,7 @@ impl<'a> Coordinator<'a> {
         F: Future<Output = Result<Response<T>, Status>>,
         C: Fn(Service) -> F,
     {
-        self.runtime.block_on(self.process.call(Scope::Process, name, call))
+        self.wait(self.process.call(Scope::Process, name, call))
     }
 
     /// A call of a member of the present generation.
@@ -249,16 +252,29 @@ impl<'a> Coordinator<'a> {
         F: Future<Output = Result<Response<T>, Status>>,
         C: Fn(Service) -> F,
     {
-        self.runtime.block_on(self.process.call(Scope::Generation, name, call))
+        self.wait(self.process.call(Scope::Generation, name, call))
     }
 
-    /// Waits for what may take as long as the gang is incomplete; an order to leave ends the wait.
-    pub(super) fn wait_or_leave<T>(&self, call: impl Future<Output = Result<T, Halt>>) -> Result<T, Halt> {
+    /// Waits for what the coordinator alone decides; an order to leave at once ends the wait, which may be long when it is away.
+    pub(super) fn wait<T>(&self, call: impl Future<Output = Result<T, Halt>>) -> Result<T, Halt> {
+        self.wait_unless(self.vitals.told_to_leave_at_once(), call)
+    }
+
+    /// Waits for what depends on other ranks; any order to leave ends the wait.
+    pub(super) fn wait_for_others<T>(&self, call: impl Future<Output = Result<T, Halt>>) -> Result<T, Halt> {
+        self.wait_unless(self.vitals.told_to_leave(), call)
+    }
+
+    fn wait_unless<T>(
+        &self,
+        leaving: impl Future<Output = ()>,
+        call: impl Future<Output = Result<T, Halt>>,
+    ) -> Result<T, Halt> {
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 answer = call => answer,
-                _ = self.vitals.told_to_leave() => Err(Halt::Left),
+                () = leaving => Err(Halt::Left),
             }
         })
     }

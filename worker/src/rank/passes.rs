@@ -90,7 +90,7 @@ impl<'a> Leases<'a> {
             return Ok(Answer::Complete(directive));
         }
         let pending = &mut self.pending;
-        let answer = self.coordinator.wait_or_leave(async {
+        let answer = self.coordinator.wait_for_others(async {
             let ended = pending.await;
             ended.map_err(|error| RankFailure::Internal(format!("the request for a shard ended: {error}")))?
         })?;

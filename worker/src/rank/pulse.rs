@@ -95,7 +95,7 @@ pub(super) async fn heed_signals(vitals: Arc<Vitals>) -> std::io::Result<()> {
     info!("told to end (SIGTERM): leaving at the next step");
     vitals.leave_soon();
     tokio::select! {
-        _ = vitals.told_to_leave() => {}
+        () = vitals.told_to_leave() => {}
         () = sleep(LEAVE_WITHIN) => vitals.leave_unasked(),
         _ = terminate.recv() => exit::by_signal(),
     }

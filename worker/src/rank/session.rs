@@ -81,8 +81,16 @@ pub(super) enum End {
 }
 
 impl Session<'_> {
-    /// Works in gang after gang.
+    /// Works in gang after gang, and leaves the last one.
     pub(super) fn live(&mut self) -> End {
+        let end = self.live_in_gangs();
+        if !matches!(end, End::Done) {
+            self.gang.leave();
+        }
+        end
+    }
+
+    fn live_in_gangs(&mut self) -> End {
         let mut reason = String::new();
         loop {
             let interruption = match self.live_in_a_gang(reason) {
@@ -117,10 +125,7 @@ impl Session<'_> {
         self.committer = None;
         self.storing = None;
         self.gang.leave();
-        let vitals = self.coordinator.vitals();
-        if vitals.generation() > 0 {
-            vitals.begin("joining");
-        }
+        self.coordinator.vitals().begin("joining");
         let listener = gang::listen(self.arguments)?;
         let world = self.coordinator.join(wire::JoinRequest {
             identity: None,
@@ -129,7 +134,6 @@ impl Session<'_> {
             steps_done: self.steps_done,
             reason,
         })?;
-        vitals.begin("joining");
         self.gang = Gang::connect(self.coordinator, self.arguments, listener, &world)?;
         Ok(world)
     }

@@ -125,7 +125,8 @@ fn set_aside(
     batch: &Batch,
 ) -> Result<(), Halt> {
     for corrupt in &batch.corrupt {
-        if !quarantined.insert((split.to_owned(), corrupt.index)) {
+        let sample = (split.to_owned(), corrupt.index);
+        if quarantined.contains(&sample) {
             continue;
         }
         warn!(
@@ -140,6 +141,8 @@ fn set_aside(
             sample: corrupt.id.clone(),
             reason: corrupt.reason.clone(),
         })?;
+        // Only now: a rank that is interrupted here meets the sample again, and reports it then.
+        quarantined.insert(sample);
     }
     Ok(())
 }

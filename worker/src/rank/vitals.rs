@@ -181,10 +181,22 @@ impl Vitals {
     }
 
     /// Returns when the process is to leave.
-    pub(super) async fn told_to_leave(&self) -> Leave {
+    pub(super) async fn told_to_leave(&self) {
+        self.ordered(|leave| leave.is_some()).await;
+    }
+
+    /// Returns when the process is to leave and nothing has to be stored first.
+    pub(super) async fn told_to_leave_at_once(&self) {
+        let at_once = Some(Leave {
+            store_checkpoint: false,
+        });
+        self.ordered(|leave| leave == at_once).await;
+    }
+
+    async fn ordered(&self, is_it: impl Fn(Option<Leave>) -> bool) {
         let mut orders = self.orders.subscribe();
-        let told = orders.wait_for(|orders| orders.leave.is_some()).await;
-        told.expect("the sender is `self`").leave.expect("it was waited for")
+        let told = orders.wait_for(|orders| is_it(orders.leave)).await;
+        drop(told.expect("the sender is `self`, which lives"));
     }
 
     // What the pulse does.
@@ -265,9 +277,9 @@ impl Vitals {
         self.finishing.load(Ordering::SeqCst)
     }
 
-    /// Whether nothing would be lost if the process ended now: it holds no trained state yet.
+    /// Whether nothing would be lost if the process ended now: it was in no gang yet, and holds nothing that was trained.
     pub(super) fn is_preparing(&self) -> bool {
-        self.shown().activity == "preparing"
+        self.generation() == 0
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
