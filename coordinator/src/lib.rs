@@ -9,6 +9,8 @@ pub mod cmd;
 pub mod engine;
 pub mod fail_point;
 pub mod journal;
+mod location;
 pub mod logs;
 pub mod serve;
 pub mod spec_file;
+pub mod verification;

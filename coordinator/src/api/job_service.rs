@@ -26,9 +26,11 @@ use super::{
         job_status::{self, Detail},
         names::job_id,
         step::step_to_wire,
+        verification_to_wire,
         worker::workers_to_wire,
     },
 };
+use crate::verification;
 
 /// A watcher gets at most ten snapshots a second, and always the last.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
@@ -197,6 +199,20 @@ impl JobService for Jobs {
         chunks::artifact(&self.context, &request.name, &request.artifact)
             .await
             .map(Response::new)
+    }
+
+    async fn verify_job(
+        &self,
+        request: Request<proto::VerifyJobRequest>,
+    ) -> Result<Response<proto::VerificationReceipt>, Status> {
+        let job = job_id("name", &request.into_inner().name)?;
+        // So that a job that does not exist is refused, not proven.
+        self.context.job(&job).await?;
+        let Context { journal, store, .. } = self.context.clone();
+        let verified = tokio::task::spawn_blocking(move || verification::verify(&journal, &store, &job))
+            .await
+            .expect("verifying does not panic");
+        Ok(Response::new(verification_to_wire(&verified)))
     }
 
     async fn list_workers(

@@ -23,6 +23,7 @@ mod submit;
 pub mod tether;
 mod time_span;
 mod validate;
+mod verify;
 mod view;
 mod wait;
 mod watch;
@@ -35,7 +36,7 @@ pub use outcome::Outcome;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  success
-  1  the job failed, or something on the way did
+  1  the job failed, is not proven, or something on the way failed
   2  wrong usage, an invalid spec, or a request that the coordinator refuses
   3  the job was cancelled
   4  the coordinator cannot be reached
@@ -77,6 +78,8 @@ pub enum Verb {
     Workers(workers::WorkersArgs),
     /// Downloads the files that a job left
     Download(download::DownloadArgs),
+    /// Proves what every sample of a job was used for
+    Verify(verify::VerifyArgs),
     /// Says what is wrong with a spec, or prints it with every default
     Validate(validate::ValidateArgs),
     /// Prints the completions of a shell
@@ -107,6 +110,7 @@ pub async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Cancel(args) => cancel::run(args, console).await,
         Verb::Workers(args) => workers::run(args, console).await,
         Verb::Download(args) => download::run(args, console).await,
+        Verb::Verify(args) => verify::run(args, console).await,
         Verb::Validate(args) => validate::run(&args, console),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

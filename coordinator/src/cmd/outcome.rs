@@ -3,7 +3,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | success |
-//! | 1 | the job failed, or something on the way did |
+//! | 1 | the job failed, is not proven, or something on the way failed |
 //! | 2 | wrong usage, an invalid spec, or a request that the coordinator refuses |
 //! | 3 | the job was cancelled |
 //! | 4 | the coordinator cannot be reached |
@@ -24,6 +24,8 @@ pub enum Outcome {
     Cancelled,
     /// The time limit passed first.
     TimeLimit,
+    /// The job's records cannot be true.
+    NotProven,
 }
 
 impl Outcome {
@@ -31,7 +33,7 @@ impl Outcome {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::JobFailed => 1,
+            Self::JobFailed | Self::NotProven => 1,
             Self::Cancelled => 3,
             Self::TimeLimit => 5,
         }
@@ -68,6 +70,7 @@ mod tests {
             (Outcome::JobFailed, 1),
             (Outcome::Cancelled, 3),
             (Outcome::TimeLimit, 5),
+            (Outcome::NotProven, 1),
         ];
         for (outcome, code) in table {
             assert_eq!(outcome.exit_code(), code, "{outcome:?}");

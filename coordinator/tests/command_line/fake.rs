@@ -35,6 +35,8 @@ pub(crate) struct Books {
     /// Mutations whose answers get lost: they act, and then the coordinator goes away.
     pub(crate) lost_answers: usize,
     pub(crate) cancelled: Vec<CancelJobRequest>,
+    /// Of every job.
+    pub(crate) receipt: VerificationReceipt,
     pub(crate) downloads: usize,
     pub(crate) pages: Vec<u32>,
     pub(crate) authorization: Option<String>,
@@ -269,6 +271,11 @@ impl JobService for Service {
             .map(|chunk| Ok(DownloadChunk { data: chunk.to_vec() }))
             .collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+    }
+
+    async fn verify_job(&self, request: Request<VerifyJobRequest>) -> Result<Response<VerificationReceipt>, Status> {
+        self.job(&request.get_ref().name)?;
+        Ok(Response::new(self.books().receipt.clone()))
     }
 
     async fn drain_worker(&self, request: Request<DrainWorkerRequest>) -> Result<Response<Worker>, Status> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use firn_proto::v1alpha1::{Slot, Worker};
+use firn_proto::v1alpha1::{Finding, Slot, VerificationReceipt, Worker};
 
 use crate::{
     fake::FakeCoordinator,
@@ -44,6 +44,38 @@ fn an_empty_list_is_no_data() {
     );
     let left = firn(&fake.url(), &["list", "-o", "yaml"]);
     assert_eq!(left.data, "jobs: []\n");
+}
+
+#[test]
+fn verify_prints_the_receipt_and_ends_with_1_where_something_was_found() {
+    let fake = FakeCoordinator::start();
+    fake.put(job("Succeeded"));
+    let honest = VerificationReceipt {
+        name: "jobs/reviews".into(),
+        proven: true,
+        outcome: "Succeeded".into(),
+        ..Default::default()
+    };
+    fake.books().receipt = honest.clone();
+    let left = firn(&fake.url(), &["verify", "reviews"]);
+    assert_eq!(left.code, 0, "{left:?}");
+    assert!(left.data.starts_with("Job:      reviews (Succeeded)\n"), "{left:?}");
+    let finding = Finding {
+        flaw: "StepOrder".into(),
+        message: "expected step 1, found step 2".into(),
+        step: Some(2),
+        ..Default::default()
+    };
+    fake.books().receipt = VerificationReceipt {
+        proven: false,
+        findings: vec![finding],
+        ..honest
+    };
+    let left = firn(&fake.url(), &["verify", "jobs/reviews", "-o", "json"]);
+    assert_eq!((left.code, left.talk.as_str()), (1, "not proven: 1 finding\n"), "{left:?}");
+    let document: Value = serde_json::from_str(&left.data).unwrap();
+    assert_eq!(document["findings"][0]["step"], 2);
+    assert_eq!(firn(&fake.url(), &["verify", "nobody"]).code, 2);
 }
 
 #[test]

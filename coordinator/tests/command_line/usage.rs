@@ -141,6 +141,7 @@ fn completions_are_printed_for_a_shell() {
     let left = run(command(&["completions", "bash"]));
     assert_eq!(left.code, 0);
     assert!(left.data.contains("_firn()"), "{}", left.data);
+    assert!(left.data.contains("firn,verify)"), "{}", left.data);
 }
 
 #[test]

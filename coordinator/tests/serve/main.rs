@@ -16,5 +16,6 @@ mod rank;
 mod restart;
 mod server;
 mod twice;
+mod verify;
 mod whole_job;
 mod workers;

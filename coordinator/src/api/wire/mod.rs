@@ -20,6 +20,7 @@ mod stored_job;
 pub(crate) mod time;
 mod training;
 mod uri;
+mod verification;
 pub(crate) mod worker;
 
 #[cfg(test)]
@@ -30,3 +31,4 @@ pub use job_spec::{API_VERSION, KIND, job_spec};
 pub use refusal::{invalid_job, violations};
 pub use stored_job::stored_job;
 pub(crate) use uri::path as path_of_uri;
+pub(crate) use verification::verification_to_wire;

@@ -12,9 +12,12 @@ use tempfile::NamedTempFile;
 use tonic::Request;
 
 use super::Place;
-use crate::cmd::{
-    connection::{Connection, resource_name},
-    error::CommandError,
+use crate::{
+    cmd::{
+        connection::{Connection, resource_name},
+        error::CommandError,
+    },
+    location::{is_this_host, local_path},
 };
 
 /// Brings `artifact` into `folder`, unless it is there already.
@@ -159,25 +162,6 @@ impl<W: io::Write> io::Write for Hashing<W> {
     }
 }
 
-/// The path in `file://host/path`, whatever the host: shared storage has the same path everywhere, and the digest tells
-/// a mistake. `None`: the coordinator keeps the file.
-fn local_path(location: &str) -> Option<PathBuf> {
-    let rest = location.strip_prefix("file://")?;
-    let path = rest.find('/').map_or("/", |slash| &rest[slash..]);
-    Some(PathBuf::from(path))
-}
-
-/// Whether the file is meant to lie on this machine: then another content under the path is damage, not another
-/// machine's file.
-fn is_this_host(location: &str) -> bool {
-    let host = location
-        .strip_prefix("file://")
-        .and_then(|rest| rest.split('/').next())
-        .unwrap_or_default();
-    let own = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    host.is_empty() || host == "localhost" || own.as_deref() == Some(host)
-}
-
 /// A name from the coordinator as a path below the folder; anything that leads out of it is refused.
 fn safe_name(name: &str) -> Result<PathBuf, CommandError> {
     let path = Path::new(name);
@@ -215,15 +199,5 @@ mod tests {
         }
         assert_eq!(safe_name("metrics.json").unwrap(), Path::new("metrics.json"));
         assert_eq!(safe_name("model/config.json").unwrap(), Path::new("model/config.json"));
-    }
-
-    #[test]
-    fn the_path_of_a_location_is_found_with_and_without_host() {
-        assert_eq!(
-            local_path("file://host-a/data/out/m.bin"),
-            Some("/data/out/m.bin".into())
-        );
-        assert_eq!(local_path("file:///data/out/m.bin"), Some("/data/out/m.bin".into()));
-        assert_eq!(local_path("coordinator"), None);
     }
 }

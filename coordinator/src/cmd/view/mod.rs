@@ -10,6 +10,7 @@ pub(crate) mod job;
 pub(crate) mod lists;
 pub(crate) mod milestones;
 pub(crate) mod progress;
+pub(crate) mod receipt;
 pub(crate) mod report;
 #[cfg(test)]
 pub(crate) mod samples;

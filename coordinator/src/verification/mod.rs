@@ -1,0 +1,104 @@
+//! `firn verify`: a job's records, as the journal's chain proves them, laid beside what they must be, and the files beside their records.
+//!
+//! The chain shows that the records are those that were written; the audit of `firn-core` shows that they are those of a job that used every
+//! sample once; the digests show that the files are those that were recorded. What cannot be looked at from here is said to be so: it
+//! counts neither as proven nor as wrong.
+
+mod files;
+mod weights;
+
+use firn_core::{
+    Record,
+    audit::{Audit, Auditor, Finding, Flaw},
+    identifiers::JobId,
+};
+
+pub use files::{CheckedFile, FileState};
+pub use weights::WeightState;
+
+use crate::{
+    artifacts::ArtifactStore,
+    journal::{JournalError, JournalReader, Position},
+};
+
+/// All that is known of a job when it has been verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verification {
+    /// Of the records.
+    pub audit: Audit,
+    /// Where the chain ended, if it is whole, and how many records have no text any more.
+    pub chain: Option<(Position, u64)>,
+    /// Files and their digests.
+    pub files: Vec<CheckedFile>,
+    /// Whether the result is made of the best checkpoint; `None` before the end of the job.
+    pub weights: Option<WeightState>,
+}
+
+impl Verification {
+    /// Whether nothing was found that cannot be.
+    pub fn is_proven(&self) -> bool {
+        self.audit.findings.is_empty()
+    }
+
+    /// Whether the journal names the job at all.
+    pub fn knows_the_job(&self) -> bool {
+        self.audit.receipt.records > 0 || self.chain.is_none()
+    }
+
+    /// Whether a file of a job that goes on was not found: it may have been dropped since the records were read.
+    fn may_be_outrun(&self) -> bool {
+        let is_missing = |file: &CheckedFile| file.state == FileState::Missing;
+        self.audit.receipt.outcome.is_none() && self.files.iter().any(is_missing)
+    }
+}
+
+/// Times that a job is looked at that drops its checkpoints meanwhile.
+const MOST_LOOKS: u32 = 5;
+
+/// Verifies one job. Blocks on the disk: the whole journal is read, and every file of the job that can be reached.
+pub fn verify(reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
+    let mut verification = look(reader, store, job);
+    for _ in 1..MOST_LOOKS {
+        if !verification.may_be_outrun() {
+            break;
+        }
+        verification = look(reader, store, job);
+    }
+    verification
+}
+
+fn look(reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
+    let mut auditor = Auditor::new(job.clone());
+    let mut texts = 0;
+    let walked = reader.replay(None, |sequence, record: Record| {
+        texts += 1;
+        auditor.see(sequence, &record);
+    });
+    let mut audit = auditor.finish();
+    let chain = match walked {
+        Ok(end) => Some((end, end.sequence - texts)),
+        Err(error) => {
+            // What was read before it is honest as far as it goes; this comes first.
+            audit.findings.insert(0, broken_chain(&error));
+            None
+        }
+    };
+    let files = files::check(store, &audit.receipt);
+    audit.findings.extend(files.iter().filter_map(CheckedFile::finding));
+    let weights = weights::check(store, &audit.receipt, &files);
+    audit.findings.extend(weights.as_ref().and_then(WeightState::finding));
+    Verification {
+        audit,
+        chain,
+        files,
+        weights,
+    }
+}
+
+fn broken_chain(error: &JournalError) -> Finding {
+    let finding = Finding::new(Flaw::Journal, error.to_string());
+    match error {
+        JournalError::Damaged { sequence, .. } | JournalError::Record { sequence, .. } => finding.in_record(*sequence),
+        _ => finding,
+    }
+}
