@@ -21,7 +21,7 @@ use super::{
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a coordinator may be away before following it is given up, if no `--timeout` says otherwise.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What happened to a job that is followed.
 #[derive(Debug)]

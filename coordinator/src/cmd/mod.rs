@@ -10,6 +10,7 @@ mod clock;
 mod connection;
 mod console;
 mod download;
+mod drain;
 mod error;
 mod follow;
 mod get;
@@ -76,6 +77,8 @@ pub enum Verb {
     Cancel(cancel::CancelArgs),
     /// Lists the workers and their slots
     Workers(workers::WorkersArgs),
+    /// Takes workers out of use, or back into it
+    Drain(drain::DrainArgs),
     /// Downloads the files that a job left
     Download(download::DownloadArgs),
     /// Proves what every sample of a job was used for
@@ -109,6 +112,7 @@ pub async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Wait(args) => wait::run(args, console).await,
         Verb::Cancel(args) => cancel::run(args, console).await,
         Verb::Workers(args) => workers::run(args, console).await,
+        Verb::Drain(args) => drain::run(args, console).await,
         Verb::Download(args) => download::run(args, console).await,
         Verb::Verify(args) => verify::run(args, console).await,
         Verb::Validate(args) => validate::run(&args, console),

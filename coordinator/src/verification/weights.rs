@@ -89,7 +89,12 @@ pub(super) fn check(store: &ArtifactStore, receipt: &Receipt, files: &[CheckedFi
         Some((name.to_owned(), bytes))
     };
     let result = read(FileKind::Artifact(RESULT.to_owned()), &left.sha256, location, RESULT);
-    let checkpoint = read(FileKind::Checkpoint, &best.sha256, best.location.as_deref(), "the best checkpoint");
+    let checkpoint = read(
+        FileKind::Checkpoint,
+        &best.sha256,
+        best.location.as_deref(),
+        "the best checkpoint",
+    );
     let (Some(result), Some(checkpoint)) = (result, checkpoint) else {
         let why = "the files cannot be read a second time".to_owned();
         return Some(WeightState::NotChecked { why });
@@ -112,7 +117,9 @@ fn tensors((file, bytes): &(String, Vec<u8>), prefix: &str) -> Result<BTreeMap<C
     let parsed = SafeTensors::deserialize(bytes).map_err(|error| format!("{file} is no safetensors file: {error}"))?;
     let mut found: BTreeMap<Content, Vec<String>> = BTreeMap::new();
     for (name, view) in parsed.iter() {
-        let Some(name) = name.strip_prefix(prefix) else { continue };
+        let Some(name) = name.strip_prefix(prefix) else {
+            continue;
+        };
         let digest = hex::encode(Sha256::digest(view.data()));
         let content = (format!("{:?}", view.dtype()), view.shape().to_vec(), digest);
         found.entry(content).or_default().push(name.to_owned());
@@ -124,7 +131,9 @@ fn tensors((file, bytes): &(String, Vec<u8>), prefix: &str) -> Result<BTreeMap<C
 fn difference(left: BTreeMap<Content, Vec<String>>, best: BTreeMap<Content, Vec<String>>) -> WeightState {
     let count = |names: Option<&Vec<String>>| names.map_or(0, Vec::len);
     let lacking = |these: &BTreeMap<Content, Vec<String>>, those: &BTreeMap<Content, Vec<String>>| {
-        let mut names = these.iter().filter(|(content, names)| names.len() > count(those.get(content)));
+        let mut names = these
+            .iter()
+            .filter(|(content, names)| names.len() > count(those.get(content)));
         names.next().and_then(|(_, names)| names.first().cloned())
     };
     if let Some(name) = lacking(&left, &best) {
@@ -176,11 +185,24 @@ mod tests {
     fn a_changed_a_missing_and_a_repeated_tensor_are_named() {
         let changed = file(RESULT, &[("fc.weight", [1.0, 2.5]), ("fc.bias", [0.0, 0.0])]);
         let missing = file(RESULT, &[("fc.weight", [1.0, 2.0])]);
-        let all = [("fc.weight", [1.0, 2.0]), ("fc.bias", [0.0, 0.0]), ("fc.more", [0.0, 0.0])];
+        let all = [
+            ("fc.weight", [1.0, 2.0]),
+            ("fc.bias", [0.0, 0.0]),
+            ("fc.more", [0.0, 0.0]),
+        ];
         for (result, expected) in [
-            (changed, "tensor fc.weight of head.safetensors is none of the best checkpoint"),
-            (missing, "tensor head.bias of the best checkpoint is not in head.safetensors"),
-            (file(RESULT, &all), "tensor fc.bias of head.safetensors is none of the best checkpoint"),
+            (
+                changed,
+                "tensor fc.weight of head.safetensors is none of the best checkpoint",
+            ),
+            (
+                missing,
+                "tensor head.bias of the best checkpoint is not in head.safetensors",
+            ),
+            (
+                file(RESULT, &all),
+                "tensor fc.bias of head.safetensors is none of the best checkpoint",
+            ),
         ] {
             let state = compare(&result, &checkpoint());
             assert_eq!(state.detail(), expected);
@@ -191,7 +213,10 @@ mod tests {
     #[test]
     fn a_file_of_another_kind_is_not_compared_and_not_called_wrong() {
         let state = compare(&(RESULT.to_owned(), b"something".to_vec()), &checkpoint());
-        assert!(state.detail().starts_with("head.safetensors is no safetensors file"), "{state:?}");
+        assert!(
+            state.detail().starts_with("head.safetensors is no safetensors file"),
+            "{state:?}"
+        );
         assert_eq!(state.finding(), None);
     }
 }

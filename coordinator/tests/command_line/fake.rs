@@ -279,8 +279,13 @@ impl JobService for Service {
     }
 
     async fn drain_worker(&self, request: Request<DrainWorkerRequest>) -> Result<Response<Worker>, Status> {
-        let name = request.into_inner().name;
-        Err(Status::not_found(format!("worker {name} does not exist")))
+        let request = request.into_inner();
+        let mut books = self.books();
+        let known = books.workers.iter_mut().find(|worker| worker.name == request.name);
+        let worker = known.ok_or_else(|| Status::not_found(format!("worker {} does not exist", request.name)))?;
+        let state = if request.undo { "Ready" } else { "Draining" };
+        state.clone_into(&mut worker.state);
+        Ok(Response::new(worker.clone()))
     }
 
     async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Result<Response<ListWorkersResponse>, Status> {

@@ -72,7 +72,11 @@ fn verify_prints_the_receipt_and_ends_with_1_where_something_was_found() {
         ..honest
     };
     let left = firn(&fake.url(), &["verify", "jobs/reviews", "-o", "json"]);
-    assert_eq!((left.code, left.talk.as_str()), (1, "not proven: 1 finding\n"), "{left:?}");
+    assert_eq!(
+        (left.code, left.talk.as_str()),
+        (1, "not proven: 1 finding\n"),
+        "{left:?}"
+    );
     let document: Value = serde_json::from_str(&left.data).unwrap();
     assert_eq!(document["findings"][0]["step"], 2);
     assert_eq!(firn(&fake.url(), &["verify", "nobody"]).code, 2);

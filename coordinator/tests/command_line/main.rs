@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod downloads;
+mod draining;
 mod fake;
 mod firn;
 mod following;

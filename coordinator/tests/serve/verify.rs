@@ -117,7 +117,10 @@ async fn a_job_that_goes_on_is_proven_so_far_and_one_that_does_not_exist_is_refu
     let (code, data, _) = firn_verify(&["--coordinator", &url]);
     assert_eq!(code, 0, "{data}");
     assert!(data.contains("Job:      insects (goes on)\n"), "{data}");
-    assert!(data.contains("Verdict:  proven: 3 steps of 1 epoch and 1 evaluation so far; the job goes on\n"), "{data}");
+    assert!(
+        data.contains("Verdict:  proven: 3 steps of 1 epoch and 1 evaluation so far; the job goes on\n"),
+        "{data}"
+    );
     let (code, _, talk) = offline(folder.path(), &[]);
     assert_eq!(code, 2, "{talk}");
     assert!(talk.contains("ask it instead, without --data-dir"), "{talk}");
@@ -131,7 +134,11 @@ async fn a_job_that_has_succeeded_is_proven_with_its_files_also_without_a_coordi
     let receipt = verify(&server, "jobs/insects").await.unwrap();
     assert_eq!(receipt.findings, []);
     assert_eq!((receipt.proven, receipt.outcome.as_str()), (true, "Succeeded"));
-    let passes: Vec<_> = receipt.passes.iter().map(|pass| (pass.kind.as_str(), pass.split.as_str(), pass.samples)).collect();
+    let passes: Vec<_> = receipt
+        .passes
+        .iter()
+        .map(|pass| (pass.kind.as_str(), pass.split.as_str(), pass.samples))
+        .collect();
     let expected = [
         ("scan", "train", 40),
         ("scan", "validation", 20),
@@ -145,7 +152,10 @@ async fn a_job_that_has_succeeded_is_proven_with_its_files_also_without_a_coordi
     assert_eq!(unchecked.len(), 1, "{unchecked:?}");
     assert_eq!(unchecked[0].name, "model.safetensors");
     assert_eq!(unchecked[0].detail, "lies at file://one.example/model");
-    assert_eq!(receipt.result_sha256, receipt.checkpoints[1].sha256, "epoch 1 is the best");
+    assert_eq!(
+        receipt.result_sha256, receipt.checkpoints[1].sha256,
+        "epoch 1 is the best"
+    );
     server.stop().await.unwrap();
 
     let (code, data, talk) = offline(folder.path(), &["-o", "json"]);
@@ -179,10 +189,28 @@ async fn a_journal_that_was_rewritten_with_a_whole_chain_is_not_proven() {
     let server = Server::start(folder.path());
     let receipt = verify(&server, "jobs/insects").await.unwrap();
     assert!(!receipt.proven);
-    let samples = receipt.findings.iter().find(|finding| finding.flaw == "StepSamples").unwrap();
+    let samples = receipt
+        .findings
+        .iter()
+        .find(|finding| finding.flaw == "StepSamples")
+        .unwrap();
     assert_eq!((samples.epoch, samples.step), (Some(1), Some(4)));
-    assert!(samples.message.starts_with("expected 16 samples of 16 positions with 0 set aside, found 15"), "{samples:?}");
-    assert_eq!(receipt.findings.iter().filter(|finding| finding.flaw == "Metrics").count(), 3, "{:?}", receipt.findings);
+    assert!(
+        samples
+            .message
+            .starts_with("expected 16 samples of 16 positions with 0 set aside, found 15"),
+        "{samples:?}"
+    );
+    assert_eq!(
+        receipt
+            .findings
+            .iter()
+            .filter(|finding| finding.flaw == "Metrics")
+            .count(),
+        3,
+        "{:?}",
+        receipt.findings
+    );
     server.stop().await.unwrap();
     let (code, data, _) = offline(folder.path(), &[]);
     assert_eq!(code, 1, "{data}");
@@ -231,7 +259,10 @@ async fn files_that_were_changed_or_removed_are_found() {
     bytes[7] ^= 1;
     fs::write(&checkpoint, bytes).unwrap();
     let artifacts = files_of(folder.path(), "artifacts");
-    let metrics = artifacts.iter().find(|path| path.to_string_lossy().ends_with("-metrics.json")).unwrap();
+    let metrics = artifacts
+        .iter()
+        .find(|path| path.to_string_lossy().ends_with("-metrics.json"))
+        .unwrap();
     fs::remove_file(metrics).unwrap();
 
     let (code, data, _) = offline(folder.path(), &["-o", "json"]);

@@ -8,8 +8,8 @@
 //! [artifact, …]}`.
 
 use firn_proto::v1alpha1::{
-    Artifact, ClassMetrics, Condition, DatasetSummary, Evaluation, Failure, FineTuneJob, JobStatus, LogLine, Progress,
-    QuarantinedSample, RankPlacement, Slot, Worker,
+    Artifact, ClassMetrics, Condition, DatasetSummary, Evaluation, Failure, FineTuneJob, JobStatus, LogLine, Loss,
+    Progress, QuarantinedSample, RankPlacement, Slot, Worker,
 };
 use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
@@ -111,6 +111,7 @@ fn job_status(status: &JobStatus) -> Value {
         "restarts": status.restarts,
         "ranks": status.ranks.iter().map(placement).collect::<Vec<_>>(),
         "failure": status.failure.as_ref().map(failure),
+        "losses": status.losses.iter().map(loss).collect::<Vec<_>>(),
         "quarantined": status.quarantined.iter().map(quarantined).collect::<Vec<_>>(),
         "dataset": status.dataset.as_ref().map(dataset),
         "model": status.model.as_ref().map(|model| json!({
@@ -190,6 +191,14 @@ fn failure(failure: &Failure) -> Value {
     })
 }
 
+fn loss(loss: &Loss) -> Value {
+    json!({
+        "generation": loss.generation,
+        "time": time(loss.time.as_ref()),
+        "failure": loss.failure.as_ref().map(failure),
+    })
+}
+
 fn quarantined(sample: &QuarantinedSample) -> Value {
     json!({"split": sample.split, "index": sample.index, "sample": sample.sample, "reason": sample.reason})
 }
@@ -254,6 +263,10 @@ mod tests {
         );
         assert_eq!(document["status"]["summary"], "Succeeded");
         assert_eq!(document["status"]["failure"], Value::Null);
+        assert_eq!(document["status"]["losses"], json!([]));
+        let lost = job(&samples::recovered());
+        assert_eq!(lost["status"]["losses"][0]["generation"], 1);
+        assert_eq!(lost["status"]["losses"][0]["failure"]["rank"], 1);
         assert_eq!(document["status"]["bestEpoch"], 1);
     }
 

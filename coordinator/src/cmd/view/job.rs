@@ -1,6 +1,6 @@
 //! One job in full, for a person: `firn get`.
 
-use firn_proto::v1alpha1::{FineTuneJob, JobSpec, JobStatus, Progress, SplitManifest, TrainingSpec};
+use firn_proto::v1alpha1::{FineTuneJob, JobSpec, JobStatus, Loss, Progress, SplitManifest, TrainingSpec};
 use prost_types::Timestamp;
 
 use super::{
@@ -12,6 +12,9 @@ use super::{
     table::{indent, table, text_table},
 };
 use crate::cmd::{console::Paint, error::CommandError, outcome::Outcome};
+
+/// Losses that are shown where not all are.
+const SHOWN_LOSSES: usize = 10;
 
 /// Everything there is to know; [`Format::Wide`] adds digests and the stored spec.
 pub(crate) fn describe(
@@ -33,6 +36,7 @@ pub(crate) fn describe(
     section("Data", dataset(&status, wide));
     section("Evaluations", evaluations(&status));
     section("Set aside", quarantine(&status).unwrap_or_default());
+    section("Losses", losses(&status, now, wide));
     section("Failure", failure(job, paint));
     section("Artifacts", artifacts(&status, wide));
     if wide {
@@ -241,6 +245,51 @@ fn evaluations(status: &JobStatus) -> String {
     )
 }
 
+/// What was lost on the way, newest last, and the last words of the newest; [`Format::Wide`] has them all.
+fn losses(status: &JobStatus, now: Timestamp, wide: bool) -> String {
+    let first = match wide {
+        true => 0,
+        false => status.losses.len().saturating_sub(SHOWN_LOSSES),
+    };
+    let shown = &status.losses[first..];
+    if shown.is_empty() {
+        return String::new();
+    }
+    let rows = shown.iter().map(|loss| {
+        let failure = loss.failure.clone().unwrap_or_default();
+        vec![
+            loss.generation.to_string(),
+            age(loss.time.as_ref(), now),
+            failure.reason,
+            failure.rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string()),
+            failure.host,
+            failure.message,
+        ]
+    });
+    let headers = ["GENERATION", "AGE", "REASON", "RANK", "HOST", "MESSAGE"];
+    let mut text = text_table(&headers, rows.collect());
+    if first > 0 {
+        text.push_str(&format!("and {} before these\n", first));
+    }
+    let last_words = shown.iter().skip(if wide { 0 } else { shown.len() - 1 });
+    text.extend(last_words.map(last_lines));
+    text
+}
+
+fn last_lines(loss: &Loss) -> String {
+    let lines = loss.failure.as_ref().map_or(&[][..], |failure| &failure.last_log_lines);
+    if lines.is_empty() {
+        return String::new();
+    }
+    let rank = loss.failure.as_ref().and_then(|failure| failure.rank);
+    let whose = rank.map_or_else(|| "it".to_owned(), |rank| format!("rank {rank}"));
+    format!(
+        "last log lines of {whose} in generation {}:\n{}",
+        loss.generation,
+        indent(&lines.join("\n"), "  | ")
+    )
+}
+
 fn artifacts(status: &JobStatus, wide: bool) -> String {
     if status.artifacts.is_empty() {
         return String::new();
@@ -328,6 +377,47 @@ Artifacts
             "{text}"
         );
         assert!(!text.contains("Placement"), "{text}");
+    }
+
+    #[test]
+    fn losses_are_told_with_the_last_words_of_the_newest() {
+        let mut job = samples::recovered();
+        let text = describe(&job, Format::Table, Paint::default(), samples::after(40)).unwrap();
+        let expected = "
+Losses
+  GENERATION   AGE   REASON         RANK   HOST     MESSAGE
+  1            10s   NodeFailures   1      host-a   rank 1 on host-a was killed by signal 9 (SIGKILL)
+  last log lines of rank 1 in generation 1:
+    | epoch 1 step 19
+    | epoch 1 step 20
+";
+        assert!(text.contains(expected), "{text}");
+        let losses = &mut job.status.as_mut().unwrap().losses;
+        for generation in 2..=12 {
+            let loss = Loss {
+                generation,
+                ..losses[0].clone()
+            };
+            losses.push(loss);
+        }
+        let text = describe(&job, Format::Table, Paint::default(), samples::after(40)).unwrap();
+        assert!(text.contains("  and 2 before these\n"), "{text}");
+        assert_eq!(text.matches("last log lines").count(), 1, "{text}");
+        let text = describe(&job, Format::Wide, Paint::default(), samples::after(40)).unwrap();
+        assert_eq!(text.matches("last log lines").count(), 12, "{text}");
+    }
+
+    #[test]
+    fn a_job_that_waits_for_workers_says_so() {
+        let mut job = samples::recovered();
+        let waiting = job.status.as_mut().unwrap().conditions.last_mut().unwrap();
+        waiting.status = "False".to_owned();
+        waiting.reason = "WaitingForWorkers".to_owned();
+        waiting.message = "needs 2 workers, 1 is left; the ranks that are left stay warm".to_owned();
+        let text = describe(&job, Format::Table, Paint::default(), samples::after(40)).unwrap();
+        let expected = "Status:    Running (needs 2 workers, 1 is left; the ranks that are left stay warm)\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("Running    False    WaitingForWorkers"), "{text}");
     }
 
     #[test]

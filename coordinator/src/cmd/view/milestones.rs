@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use firn_proto::v1alpha1::{DatasetSummary, Evaluation, FineTuneJob, JobStatus, Progress};
+use firn_proto::v1alpha1::{DatasetSummary, Evaluation, FineTuneJob, JobStatus, Loss, Progress};
+use prost_types::Timestamp;
 
 use super::humanise::{self, counted, metric, rate};
 
@@ -17,6 +18,8 @@ const SHOWN: [&str; 3] = ["loss", "accuracy", "f1_macro"];
 pub(crate) struct Milestones {
     waiting: String,
     generation: u64,
+    /// Generation and time of the loss that was told last.
+    loss: Option<(u64, Option<Timestamp>)>,
     dataset_told: bool,
     model_told: bool,
     activity: String,
@@ -29,7 +32,7 @@ impl Milestones {
         let Some(status) = &job.status else { return Vec::new() };
         let mut lines = Vec::new();
         lines.extend(self.waiting(status));
-        lines.extend(self.gang(status));
+        lines.extend(self.losses_and_gang(status));
         lines.extend(self.model(status));
         lines.extend(self.dataset(status));
         for evaluation in status.evaluations.iter().skip(self.evaluations) {
@@ -41,19 +44,17 @@ impl Milestones {
     }
 
     fn waiting(&mut self, status: &JobStatus) -> Option<String> {
-        if status.summary != "Queued" {
-            self.waiting.clear();
-            return None;
-        }
-        let reason = status
-            .conditions
-            .last()
-            .map(|condition| condition.message.clone())
-            .unwrap_or_default();
-        let line = if reason.is_empty() {
-            "queued".to_owned()
-        } else {
-            format!("queued: {reason}")
+        let newest = status.conditions.last();
+        let reason = newest.map(|condition| condition.message.as_str()).unwrap_or_default();
+        let is_warm = newest.is_some_and(|condition| condition.reason == "WaitingForWorkers");
+        let line = match (status.summary.as_str(), reason) {
+            ("Queued", "") => "queued".to_owned(),
+            ("Queued", reason) => format!("queued: {reason}"),
+            (_, reason) if is_warm => format!("waits: {reason}"),
+            _ => {
+                self.waiting.clear();
+                return None;
+            }
         };
         (self.waiting != line).then(|| {
             self.waiting.clone_from(&line);
@@ -61,26 +62,71 @@ impl Milestones {
         })
     }
 
+    /// Each loss once, and how the job goes on; in one line if both are new.
+    fn losses_and_gang(&mut self, status: &JobStatus) -> Vec<String> {
+        let mut lines = self.losses(status);
+        let Some(gang) = self.gang(status) else { return lines };
+        match lines.last_mut() {
+            Some(loss) => *loss = format!("{loss}; {gang}"),
+            None => lines.push(gang),
+        }
+        lines
+    }
+
+    fn losses(&mut self, status: &JobStatus) -> Vec<String> {
+        let told = self.loss;
+        let mark = |loss: &Loss| Some((loss.generation, loss.time));
+        // The list is cut at its beginning, so a place in it means nothing.
+        let known = status
+            .losses
+            .iter()
+            .rposition(|loss| told.is_some() && mark(loss) == told);
+        let new = &status.losses[known.map_or(0, |known| known + 1)..];
+        self.loss = status.losses.last().and_then(mark).or(told);
+        if Self::ended(status) {
+            // The failure is told at the end.
+            return Vec::new();
+        }
+        let message = |loss: &Loss| loss.failure.as_ref().map(|failure| failure.message.clone());
+        let mut messages: Vec<String> = new.iter().filter_map(message).collect();
+        // Whoever begins to watch late needs no history.
+        if self.generation == 0 && messages.len() > 1 {
+            let (losses, newest) = (messages.len() as u64, messages.pop().unwrap_or_default());
+            messages = vec![format!(
+                "{} losses so far, the newest: {newest}",
+                humanise::count(losses)
+            )];
+        }
+        messages
+    }
+
+    /// The first formation is told when it starts, later ones when they work.
     fn gang(&mut self, status: &JobStatus) -> Option<String> {
         if status.generation <= self.generation || status.ranks.is_empty() {
             return None;
         }
-        let first = self.generation == 0 && status.restarts == 0;
+        let newest = status
+            .conditions
+            .iter()
+            .rfind(|condition| condition.r#type == "Running");
+        let works = newest.filter(|running| running.status == "True");
+        let is_first = self.generation == 0 && status.restarts == 0;
+        if works.is_none() && !is_first {
+            return None;
+        }
         self.generation = status.generation;
-        let workers: BTreeSet<&str> = status.ranks.iter().map(|rank| rank.worker.as_str()).collect();
-        let named = if workers.len() <= 4 {
-            workers.into_iter().collect::<Vec<_>>().join(", ")
-        } else {
-            counted(workers.len() as u64, "worker")
-        };
-        let ranks = counted(status.ranks.len() as u64, "rank");
-        Some(if first {
-            format!("starting {ranks} on {named}")
-        } else {
-            format!(
-                "gang formed again: generation {}, {ranks} on {named}",
-                status.generation
-            )
+        let ranks = ranks_on_workers(status);
+        if is_first {
+            return Some(format!("starting {ranks}"));
+        }
+        // The coordinator adds where the ranks go on, unless it is where they are.
+        let whence = works
+            .and_then(|works| works.message.split_once("; "))
+            .map(|(_, whence)| whence);
+        let step = status.progress.as_ref().map_or(0, |progress| progress.step);
+        Some(match whence {
+            Some(whence) => format!("{whence}, with {ranks}"),
+            None => format!("goes on with {ranks} at step {step}"),
         })
     }
 
@@ -129,6 +175,16 @@ impl Milestones {
     fn ended(status: &JobStatus) -> bool {
         matches!(status.summary.as_str(), "Succeeded" | "Failed" | "Cancelled")
     }
+}
+
+/// `2 ranks on local-0, local-1`.
+fn ranks_on_workers(status: &JobStatus) -> String {
+    let workers: BTreeSet<&str> = status.ranks.iter().map(|rank| rank.worker.as_str()).collect();
+    let named = match workers.len() {
+        ..=4 => workers.into_iter().collect::<Vec<_>>().join(", "),
+        many => counted(many as u64, "worker"),
+    };
+    format!("{} on {named}", counted(status.ranks.len() as u64, "rank"))
 }
 
 /// `train 450, validation 60, test 60 samples; 3 classes`.
@@ -235,17 +291,71 @@ mod tests {
         assert_eq!(story, expected);
     }
 
+    const LOSS: &str = "rank 1 on host-a was killed by signal 9 (SIGKILL)";
+
+    /// The job of `samples::recovered`, before its gang works again.
+    fn recovering(reason: &str, message: &str) -> FineTuneJob {
+        let mut job = samples::recovered();
+        let running = job.status.as_mut().unwrap().conditions.last_mut().unwrap();
+        running.status = "False".to_owned();
+        (running.reason, running.message) = (reason.to_owned(), message.to_owned());
+        job
+    }
+
     #[test]
-    fn a_gang_that_forms_again_is_told() {
+    fn a_loss_and_how_the_job_goes_on_are_told_in_one_line_if_both_are_new() {
         let mut milestones = Milestones::default();
         milestones.new_lines(&samples::running());
-        let mut again = samples::running();
+        let lines = milestones.new_lines(&samples::recovered());
+        assert_eq!(lines, [format!("{LOSS}; goes on with 1 rank on local-0 at step 20")]);
+        assert!(milestones.new_lines(&samples::recovered()).is_empty());
+    }
+
+    #[test]
+    fn a_loss_is_told_at_once_and_the_recovery_when_it_is_there() {
+        let mut milestones = Milestones::default();
+        milestones.new_lines(&samples::running());
+        let waits = "needs 2 workers, 1 is left; the ranks that are left stay warm";
+        let lines = milestones.new_lines(&recovering("Rendezvous", "waits for the ranks that are left to join"));
+        assert_eq!(lines, [LOSS]);
+        for expected in [&[format!("waits: {waits}")][..], &[]] {
+            assert_eq!(milestones.new_lines(&recovering("WaitingForWorkers", waits)), expected);
+        }
+        let mut again = samples::recovered();
         let status = again.status.as_mut().unwrap();
-        (status.generation, status.restarts) = (2, 1);
+        status.generation = 3;
+        status.conditions.last_mut().unwrap().message =
+            "1 rank joined in generation 3 (solo); goes on from the checkpoint after step 15".to_owned();
+        let lines = milestones.new_lines(&again);
         assert_eq!(
-            milestones.new_lines(&again),
-            ["gang formed again: generation 2, 2 ranks on local-0, local-1"]
+            lines,
+            ["goes on from the checkpoint after step 15, with 1 rank on local-0"]
         );
+    }
+
+    #[test]
+    fn whoever_watches_late_is_told_the_newest_loss_alone() {
+        let mut job = samples::recovered();
+        let losses = &mut job.status.as_mut().unwrap().losses;
+        let mut newer = losses[0].clone();
+        newer.generation = 2;
+        newer.failure.as_mut().unwrap().message = "worker b was shut down".to_owned();
+        losses.push(newer);
+        let lines = Milestones::default().new_lines(&job);
+        let expected = "2 losses so far, the newest: worker b was shut down; goes on with 1 rank on local-0 at step 20";
+        assert_eq!(lines[0], expected);
+    }
+
+    #[test]
+    fn a_worker_that_joins_is_told_without_a_loss() {
+        let mut milestones = Milestones::default();
+        milestones.new_lines(&samples::recovered());
+        let mut grown = samples::running();
+        let status = grown.status.as_mut().unwrap();
+        (status.generation, status.restarts) = (3, 2);
+        status.losses = samples::recovered().status.unwrap().losses;
+        let lines = milestones.new_lines(&grown);
+        assert_eq!(lines, ["goes on with 2 ranks on local-0, local-1 at step 20"]);
     }
 
     #[test]

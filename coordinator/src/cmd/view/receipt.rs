@@ -44,15 +44,26 @@ pub(crate) fn verdict(receipt: &VerificationReceipt, paint: Paint) -> String {
     if !receipt.proven {
         return paint.bad(&format!("not proven: {}", counted(found, "finding")));
     }
-    let steps: u64 = receipt.epochs.iter().map(|epoch| epoch.end_step - epoch.first_step).sum();
-    let evaluations = receipt.passes.iter().filter(|pass| pass.kind == "evaluate" && pass.complete);
+    let steps: u64 = receipt
+        .epochs
+        .iter()
+        .map(|epoch| epoch.end_step - epoch.first_step)
+        .sum();
+    let evaluations = receipt
+        .passes
+        .iter()
+        .filter(|pass| pass.kind == "evaluate" && pass.complete);
     let what = format!(
         "{} of {} and {}",
         counted(steps, "step"),
         counted(receipt.epochs.len() as u64, "epoch"),
         counted(evaluations.count() as u64, "evaluation"),
     );
-    let so_far = if receipt.outcome.is_empty() { " so far; the job goes on" } else { "" };
+    let so_far = if receipt.outcome.is_empty() {
+        " so far; the job goes on"
+    } else {
+        ""
+    };
     paint.good(&format!("proven: {what}{so_far}"))
 }
 
@@ -156,7 +167,15 @@ fn epochs(receipt: &VerificationReceipt) -> String {
             count(epoch.skipped),
         ]
     });
-    let headers = ["EPOCH", "STEPS", "GENERATIONS", "POSITIONS", "SAMPLES", "SET ASIDE", "SKIPPED"];
+    let headers = [
+        "EPOCH",
+        "STEPS",
+        "GENERATIONS",
+        "POSITIONS",
+        "SAMPLES",
+        "SET ASIDE",
+        "SKIPPED",
+    ];
     text_table(&headers, rows.collect())
 }
 
@@ -226,7 +245,15 @@ fn generations(receipt: &VerificationReceipt) -> String {
             gang.record.to_string(),
         ]
     });
-    let headers = ["GENERATION", "WORKERS", "RANK 0", "STATE FROM", "AT STEP", "COMMITTED", "RECORD"];
+    let headers = [
+        "GENERATION",
+        "WORKERS",
+        "RANK 0",
+        "STATE FROM",
+        "AT STEP",
+        "COMMITTED",
+        "RECORD",
+    ];
     text_table(&headers, rows.collect())
 }
 

@@ -112,6 +112,28 @@ pub(crate) fn running() -> FineTuneJob {
     job
 }
 
+/// Rank 1 was lost, and rank 0 went on alone.
+pub(crate) fn recovered() -> FineTuneJob {
+    let mut job = running();
+    let status = job.status.as_mut().expect("a running job has a status");
+    (status.generation, status.restarts) = (2, 1);
+    status.ranks.truncate(1);
+    status.losses = vec![Loss {
+        generation: 1,
+        time: Some(after(30)),
+        failure: Some(Failure {
+            reason: "NodeFailures".into(),
+            message: "rank 1 on host-a was killed by signal 9 (SIGKILL)".into(),
+            rank: Some(1),
+            host: "host-a".into(),
+            last_log_lines: vec!["epoch 1 step 19".into(), "epoch 1 step 20".into()],
+        }),
+    }];
+    *status.conditions.last_mut().expect("it was decided") =
+        condition("Running", "GangStarted", "1 rank joined in generation 2 (solo)", 31);
+    job
+}
+
 /// Done, with three evaluations and two artifacts.
 pub(crate) fn succeeded() -> FineTuneJob {
     let mut job = running();

@@ -44,29 +44,9 @@ fn file(kind: &str, name: &str, size_bytes: u64, sha256: &str, state: (&str, &st
     }
 }
 
-pub(super) fn proven() -> VerificationReceipt {
-    let lies = "lies at file://host-a/out/model.safetensors";
+/// What happened on the way.
+fn history() -> VerificationReceipt {
     VerificationReceipt {
-        name: "jobs/reviews".into(),
-        proven: true,
-        outcome: "Succeeded".into(),
-        journal: Some(VerifiedJournal {
-            records: 140,
-            compacted: 20,
-            head: "0123456789abcdef".repeat(4),
-            job_records: 87,
-            first_record: 21,
-            last_record: 139,
-            coordinator_epoch: 2,
-        }),
-        train_samples: 10,
-        epochs_wanted: 2,
-        epochs: vec![epoch(0, &[(1, 1), (2, 2)], 0), epoch(1, &[(3, 3)], 1)],
-        passes: vec![
-            pass("scan", "train", None, &[(1, 1)]),
-            pass("evaluate", "validation", Some(0), &[(1, 1), (2, 1)]),
-            pass("evaluate", "validation", Some(1), &[(3, 2)]),
-        ],
         generations: vec![VerifiedGeneration {
             generation: 1,
             record: 22,
@@ -96,18 +76,51 @@ pub(super) fn proven() -> VerificationReceipt {
             record: 120,
             fate: "kept".into(),
         }],
+        ..Default::default()
+    }
+}
+
+pub(super) fn proven() -> VerificationReceipt {
+    let lies = "lies at file://host-a/out/model.safetensors";
+    VerificationReceipt {
+        name: "jobs/reviews".into(),
+        proven: true,
+        outcome: "Succeeded".into(),
+        journal: Some(VerifiedJournal {
+            records: 140,
+            compacted: 20,
+            head: "0123456789abcdef".repeat(4),
+            job_records: 87,
+            first_record: 21,
+            last_record: 139,
+            coordinator_epoch: 2,
+        }),
+        train_samples: 10,
+        epochs_wanted: 2,
+        epochs: vec![epoch(0, &[(1, 1), (2, 2)], 0), epoch(1, &[(3, 3)], 1)],
+        passes: vec![
+            pass("scan", "train", None, &[(1, 1)]),
+            pass("evaluate", "validation", Some(0), &[(1, 1), (2, 1)]),
+            pass("evaluate", "validation", Some(1), &[(3, 2)]),
+        ],
         best_epoch: Some(1),
         result_sha256: "5555aaaa".repeat(8),
         frozen_digest: "f00d".repeat(16),
         files: vec![
             file("checkpoint", "after step 6", 2048, "5555aaaa", ("verified", "")),
-            file("artifact", "model.safetensors", 94_686_412, "6666aaaa", ("not checked", lies)),
+            file(
+                "artifact",
+                "model.safetensors",
+                94_686_412,
+                "6666aaaa",
+                ("not checked", lies),
+            ),
         ],
         weights: Some(VerifiedWeights {
             state: "verified".into(),
             detail: "all 2 tensors of head.safetensors are those of the best checkpoint".into(),
         }),
-        ..Default::default()
+        ..history()
     }
 }
 
