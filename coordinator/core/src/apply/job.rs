@@ -186,6 +186,8 @@ fn change_soft((soft, processes): (&mut Soft, &BTreeMap<ProcessId, Process>), jo
     match event {
         JobEvent::GangFormed { .. } => {
             soft.no_longer_waits(&job.id);
+            // Its time has come while the job had no gang.
+            soft.retries.retain(|id, retry_at| *id != job.id || *retry_at > at);
             soft.shard_leases.retain(|(leased, _), _| *leased != job.id);
             soft.state_hashes.remove(&job.id);
         }
@@ -196,6 +198,8 @@ fn change_soft((soft, processes): (&mut Soft, &BTreeMap<ProcessId, Process>), jo
                 soft.retries.remove(&job.id);
             }
         }
+        // It waits for something else now, and its timer runs.
+        JobEvent::RestartScheduled { .. } => soft.no_longer_waits(&job.id),
         JobEvent::EvaluationCompleted { split, epoch, .. } => {
             soft.shard_leases.remove(&(
                 job.id.clone(),
