@@ -12,7 +12,7 @@ use crate::identifiers::{JobId, RankIdentity, WorkerName};
 use crate::reject::Reject;
 use crate::reply::{Directive, Leave, News, World};
 use crate::stage::{self, Stage};
-use crate::state::{Condition, ConditionKind, Job, MemberState, Outcome, Phase, State, Summary};
+use crate::state::{Condition, ConditionKind, Job, Outcome, Phase, State, Summary};
 
 /// Whether a rank may deliver for its gang now: for those who have work to do before they can tell the core.
 ///
@@ -37,20 +37,11 @@ pub fn world(state: &State, identity: &RankIdentity) -> Result<Option<World>, Re
     if running.gang.member(&identity.process).is_none() {
         return Ok(None);
     }
-    let address = |state: &MemberState| match state {
-        MemberState::Joined { ring_address } => ring_address.clone(),
-        MemberState::Starting | MemberState::Left { .. } | MemberState::Exited => String::new(),
-    };
     let run = &caller.job.run;
     Ok(Some(World {
         generation: caller.job.generation,
         rank: caller.member.rank,
-        ring_addresses: running
-            .gang
-            .members
-            .iter()
-            .map(|member| address(&member.state))
-            .collect(),
+        ring_addresses: running.ring_addresses.clone(),
         spec: caller.job.spec.clone(),
         origin: running.origin.clone(),
         steps_done: running.steps_done,

@@ -118,6 +118,9 @@ pub enum JobEvent {
     RankLeft {
         /// Which.
         process: ProcessId,
+        /// The formation that it leaves; 0 in journals of earlier programs.
+        #[serde(default)]
+        left: Generation,
         /// `host:port` of its new ring listener.
         ring_address: String,
         /// What it runs on.
@@ -148,6 +151,9 @@ pub enum JobEvent {
     RankJoined {
         /// Which.
         process: ProcessId,
+        /// The formation that it leaves; 0: it comes for the first time, or the journal is of an earlier program.
+        #[serde(default)]
+        left: Generation,
         /// `host:port` of its ring listener.
         ring_address: String,
         /// What it runs on.
@@ -191,6 +197,9 @@ pub enum JobEvent {
     RankFailureReported {
         /// Which.
         rank: u32,
+        /// Its process; `None` in journals of earlier programs.
+        #[serde(default)]
+        process: Option<ProcessId>,
         /// Why.
         failure: Failure,
     },

@@ -33,11 +33,16 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
             rewind,
         } => {
             job.generation = *generation;
+            let stays = |report: &RankReport| members.iter().chain(recruits).any(|member| report.is_of(member));
+            let mut reports = gang_mut(job)
+                .map(|gang| std::mem::take(&mut gang.reports))
+                .unwrap_or_default();
+            reports.retain(|report| report.process.is_some() && stays(report));
             job.phase = Phase::Starting(Gang {
                 generation: *generation,
                 formed_at: at,
                 members: members.clone(),
-                reports: Vec::new(),
+                reports,
                 recruits: recruits.clone(),
                 at_step_boundary: *at_step_boundary,
                 rewind: *rewind,
@@ -61,6 +66,7 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
             device,
             steps_done,
             reason,
+            ..
         } => {
             let left = MemberState::Left {
                 ring_address: ring_address.clone(),
@@ -74,6 +80,7 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
             ring_address,
             device,
             steps_done,
+            ..
         } => {
             let joined = MemberState::Joined {
                 ring_address: ring_address.clone(),
@@ -85,19 +92,18 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
             origin,
             steps_done,
             ..
-        } => {
-            change_phase(job, |phase| match phase {
-                Phase::Starting(gang) => Phase::Running(RunningGang {
-                    gang,
-                    collective: *collective,
-                    collective_id: None,
-                    since: at,
-                    origin: origin.clone(),
-                    steps_done: *steps_done,
-                }),
-                other => other,
-            });
-        }
+        } => change_phase(job, |phase| match phase {
+            Phase::Starting(gang) => Phase::Running(RunningGang {
+                collective: *collective,
+                ring_addresses: gang.members.iter().map(address).collect(),
+                collective_id: None,
+                since: at,
+                origin: origin.clone(),
+                steps_done: *steps_done,
+                gang,
+            }),
+            other => other,
+        }),
         JobEvent::CollectiveIdShared { id } => {
             if let Phase::Running(running) = &mut job.phase {
                 running.collective_id = Some(id.clone());
@@ -109,10 +115,11 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
                 gang.recruits.retain(|recruit| recruit.process != *process);
             }
         }
-        JobEvent::RankFailureReported { rank, failure } => {
+        JobEvent::RankFailureReported { rank, process, failure } => {
             if let Some(gang) = gang_mut(job) {
                 gang.reports.push(RankReport {
                     rank: *rank,
+                    process: process.clone(),
                     failure: failure.clone(),
                     at,
                 });
@@ -128,6 +135,13 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
         }
         JobEvent::Ended { outcome } => end(job, outcome, at),
         _ => {}
+    }
+}
+
+fn address(member: &Member) -> String {
+    match &member.state {
+        MemberState::Joined { ring_address } => ring_address.clone(),
+        MemberState::Starting | MemberState::Left { .. } | MemberState::Exited => String::new(),
     }
 }
 

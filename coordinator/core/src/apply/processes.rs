@@ -46,6 +46,11 @@ pub(super) fn change(processes: &mut BTreeMap<ProcessId, Process>, job: &Job, ev
                 process.leaving = true;
             }
         }
+        JobEvent::RankJoined { process, left, .. } | JobEvent::RankLeft { process, left, .. } => {
+            if let Some(process) = processes.get_mut(process) {
+                process.left = process.left.max(*left);
+            }
+        }
         JobEvent::RankStarted { process, pid } => {
             if let Some(process) = processes.get_mut(process) {
                 process.pid = Some(*pid);
@@ -82,6 +87,7 @@ fn place_processes(
             pid: None,
             stop: None,
             leaving: false,
+            left: Generation::default(),
         });
         process.generation = generation;
         process.rank = member.rank;

@@ -128,7 +128,7 @@ fn departure(state: &State, id: &ProcessId, exit: &RankExit, now: Now) -> Depart
         if exit.ending == Ending::Exited(causes::LEFT) || is_done(job, member.rank, exit) {
             return None;
         }
-        let report = gang.reports.iter().rfind(|report| report.rank == member.rank);
+        let report = gang.reports.iter().rfind(|report| report.is_of(member));
         let cause = causes::of_exit(&End {
             member,
             stop: process.stop,

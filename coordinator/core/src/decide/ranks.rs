@@ -8,7 +8,7 @@ use crate::queries;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::state::{Failure, Job, MemberState, Phase, RolledBack};
+use crate::state::{Failure, Job, MemberState, Phase, RolledBack, State};
 
 /// Bytes of an NCCL unique id.
 const COLLECTIVE_ID_BYTES: usize = 128;
@@ -37,7 +37,8 @@ pub(super) struct Arrival {
 /// peers; what it says is a reason to form the gang anew.
 pub(super) fn join(draft: &mut Draft<'_>, identity: &RankIdentity, arrival: Arrival) -> Result<Reply, Reject> {
     let caller = wanted(draft.base(), identity)?;
-    let (process, member) = (identity.process.clone(), caller.member);
+    check_way(draft.base(), identity)?;
+    let (process, member, left) = (identity.process.clone(), caller.member, identity.generation);
     let is_known = member.state
         == MemberState::Joined {
             ring_address: arrival.ring_address.clone(),
@@ -53,6 +54,7 @@ pub(super) fn join(draft: &mut Draft<'_>, identity: &RankIdentity, arrival: Arri
             };
             (!repeats && !member.has_left()).then_some(JobEvent::RankLeft {
                 process,
+                left,
                 ring_address: arrival.ring_address,
                 device: arrival.device,
                 steps_done,
@@ -63,6 +65,7 @@ pub(super) fn join(draft: &mut Draft<'_>, identity: &RankIdentity, arrival: Arri
             let is_news = !is_known || member.device != arrival.device || member.steps_done != steps_done;
             is_news.then_some(JobEvent::RankJoined {
                 process,
+                left,
                 ring_address: arrival.ring_address,
                 device: arrival.device,
                 steps_done,
@@ -75,6 +78,23 @@ pub(super) fn join(draft: &mut Draft<'_>, identity: &RankIdentity, arrival: Arri
     }
     let world = queries::world(draft.state(), identity)?;
     Ok(world.map_or(Reply::Wait, |world| Reply::World(Box::new(world))))
+}
+
+/// Checks that the process has not been in a later formation than the one that it says it leaves: then the call was on its way for too
+/// long, and what it says is no longer so.
+fn check_way(state: &State, identity: &RankIdentity) -> Result<(), Reject> {
+    let left = state.processes.get(&identity.process).map(|process| process.left);
+    let pulse = state.soft.pulses.get(&identity.process);
+    let seen_in = pulse.map(|pulse| pulse.progress.generation);
+    let newest = left.max(seen_in).unwrap_or_default();
+    if identity.generation < newest {
+        return Err(Reject::StaleGeneration {
+            job: identity.job.clone(),
+            expected: newest,
+            found: identity.generation,
+        });
+    }
+    Ok(())
 }
 
 /// Steps that count: a state that has steps which were taken back since the rank's last generation is of no use any more.
@@ -142,8 +162,9 @@ pub(super) fn report_failure(
         .last_log_lines
         .drain(..failure.last_log_lines.len().saturating_sub(LOG_LINES));
     // The first report is the one closest to the cause.
-    if !caller.gang.reports.iter().any(|report| report.rank == rank) {
-        draft.record_job(&identity.job, JobEvent::RankFailureReported { rank, failure });
+    if !caller.gang.reports.iter().any(|report| report.is_of(caller.member)) {
+        let process = Some(identity.process.clone());
+        draft.record_job(&identity.job, JobEvent::RankFailureReported { rank, process, failure });
     }
     Ok(Reply::Done)
 }

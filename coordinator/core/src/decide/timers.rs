@@ -198,7 +198,7 @@ fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
 
 fn report_deadlines(state: &State, gang: &Gang) -> Vec<(Now, Due)> {
     let due = gang.reports.iter().filter_map(|report| {
-        let member = gang.members.iter().find(|member| member.rank == report.rank)?;
+        let member = gang.everyone().find(|member| report.is_of(member))?;
         let process = state.processes.get(&member.process)?;
         let at = report.at.max(state.soft.started_at) + state.settings.report_grace;
         process.stop.is_none().then(|| (at, Due::Exit(member.process.clone())))

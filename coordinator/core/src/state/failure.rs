@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::identifiers::Generation;
+use crate::identifiers::{Generation, ProcessId};
 use crate::now::Now;
+use crate::state::gang::Member;
 
 /// The class of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,12 +108,25 @@ pub enum Standing {
 /// What a rank of a gang said before it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RankReport {
-    /// Who.
+    /// Its rank then.
     pub rank: u32,
+    /// Who; `None` in journals of earlier programs.
+    #[serde(default)]
+    pub process: Option<ProcessId>,
     /// What.
     pub failure: Failure,
     /// When.
     pub at: Now,
+}
+
+impl RankReport {
+    /// Whether this member said it. Ranks are numbered anew with every formation, and recruits provisionally.
+    pub fn is_of(&self, member: &Member) -> bool {
+        match &self.process {
+            Some(process) => *process == member.process,
+            None => self.rank == member.rank,
+        }
+    }
 }
 
 /// How a job ended.

@@ -168,6 +168,10 @@ pub struct RunningGang {
     pub gang: Gang,
     /// How gradients are summed.
     pub collective: CollectiveKind,
+    /// Where each rank listened when the gang became complete, in rank order. Ranks that have left since are still among them, so that all
+    /// get the same world.
+    #[serde(default)]
+    pub ring_addresses: Vec<String>,
     /// NCCL's unique id from rank 0, once it is there.
     pub collective_id: Option<Vec<u8>>,
     /// Since when.

@@ -165,6 +165,9 @@ pub struct Process {
     pub stop: Option<StopRequest>,
     /// It was told to end by somebody else and says that it will leave.
     pub leaving: bool,
+    /// The formation that it left when it joined last: a call to join from an earlier one has been on its way for too long.
+    #[serde(default)]
+    pub left: Generation,
 }
 
 /// That a process is to end.

@@ -79,6 +79,7 @@ fn spec() -> JobSpec {
         training: TrainingSpec {
             epochs: 2,
             batch_size: BATCH,
+            checkpoint_interval_ms: 30_000,
             micro_batch_size: None,
             seed: 11,
             optimizer: OptimizerSpec::Sgd {
@@ -193,6 +194,7 @@ impl Story {
         for (process, steps_done) in processes {
             self.tell(JobEvent::RankJoined {
                 process: ProcessId::from(*process),
+                left: Generation::default(),
                 ring_address: format!("{process}:1"),
                 device: "cpu".to_owned(),
                 steps_done: *steps_done,

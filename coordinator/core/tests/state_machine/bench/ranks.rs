@@ -107,16 +107,21 @@ impl Coordinator {
             .filter_map(|job| Some((job.id.clone(), job.gang()?.clone())))
             .collect();
         for (job, gang) in jobs {
+            let is_complete = matches!(self.job(job.as_str()).phase, Phase::Running(_));
             for member in gang.living().chain(&gang.recruits) {
                 // A process that never called does not pulse.
                 let called = self.state.soft.pulses.contains_key(&member.process) || member.has_joined();
                 if !called {
                     continue;
                 }
+                // Who waits to join is still in the generation before.
+                let known = self.state.soft.pulses.get(&member.process);
+                let known = known.map_or(Generation(0), |pulse| pulse.progress.generation);
+                let works = is_complete && gang.member(&member.process).is_some();
                 let identity = RankIdentity {
                     job: job.clone(),
                     process: member.process.clone(),
-                    generation: gang.generation,
+                    generation: if works { gang.generation } else { known },
                     coordinator_epoch: 0,
                 };
                 self.pulse(&identity, Progress::default());
