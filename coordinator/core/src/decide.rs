@@ -9,6 +9,7 @@ mod draft;
 mod draining;
 mod gangs;
 mod growth;
+mod hangs;
 mod losses;
 pub(crate) mod members;
 mod passes;
@@ -25,6 +26,7 @@ mod submission;
 mod timers;
 mod training;
 mod workers;
+mod yielding;
 
 pub use timers::deadline;
 

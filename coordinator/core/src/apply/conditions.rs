@@ -43,6 +43,9 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
         }
         JobEvent::RestartScheduled { cause, .. } => {
             let (reason, why) = match cause {
+                Some(cause) if cause.failure.reason == FailureReason::Preempted => {
+                    ("Preempted", cause.failure.message.clone())
+                }
                 Some(cause) => ("RankLost", cause.failure.message.clone()),
                 None => (
                     "Preempted",

@@ -59,6 +59,13 @@ pub(super) fn recruit(
     Ok(placement)
 }
 
+/// Whether a gang would have the fewest workers of its spec with these slots.
+pub(super) fn could_be_completed(job: &Job, workers: &[WorkerSlots]) -> bool {
+    let Some(gang) = job.gang() else { return false };
+    let found = elsewhere(job, gang, workers).map_or(0, |found| found.workers.len());
+    workers_of(gang).len() + found >= job.spec.resources.min_workers.max(1) as usize
+}
+
 fn workers_of(gang: &Gang) -> Vec<WorkerName> {
     let mut workers: Vec<WorkerName> = Vec::new();
     for member in living(gang) {
@@ -79,7 +86,7 @@ fn slots_of<'a>(gang: &'a Gang, worker: &'a WorkerName) -> impl Iterator<Item = 
         .map(|member| member.slot)
 }
 
-fn kind_of(gang: &Gang) -> DeviceKind {
+pub(super) fn kind_of(gang: &Gang) -> DeviceKind {
     gang.members
         .first()
         .map_or(DeviceKind::Cpu, |member| DeviceKind::of(&member.device))

@@ -2,12 +2,13 @@
 //!
 //! A job that waits for slots that other jobs hold keeps later ones of the same kind waiting too, so that small jobs cannot starve a large
 //! one. A job that all attached workers together could not hold keeps nobody waiting: no end of another job would help it. Gangs that have
-//! fewer workers than they need are served in the same order; gangs that could merely use more come last.
+//! fewer workers than they need are served in the same order; gangs that could merely use more come last. When one that waits for workers holds
+//! what an earlier job waits for, it gives way in the end ([`super::yielding`]).
 
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::{gangs, growth};
+use super::{gangs, growth, yielding};
 use crate::effect::{Effect, StartRank};
 use crate::identifiers::{JobId, ProcessId};
 use crate::note::Note;
@@ -19,6 +20,14 @@ use crate::state::{DeviceKind, Job, Member, MemberState, Pass, Phase, State};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
 pub(super) fn settle(draft: &mut Draft<'_>) {
+    let ahead = serve(draft);
+    if yielding::make_room(draft, &ahead) {
+        serve(draft);
+    }
+}
+
+/// Serves the jobs in their order; returns those that wait for slots that others hold.
+fn serve(draft: &mut Draft<'_>) -> Vec<JobId> {
     let now = draft.now();
     let waiting = jobs(draft.state(), |job| {
         waits(job, now) || (gangs::is_short(job) && growth::is_wanted(job, now))
@@ -27,7 +36,7 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
         !gangs::is_short(job) && growth::is_wanted(job, now)
     });
     if waiting.is_empty() && growing.is_empty() {
-        return;
+        return Vec::new();
     }
     let mut queue = Queue::of(draft.state());
     for id in waiting {
@@ -44,6 +53,7 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
             queue.grow(draft, &job);
         }
     }
+    queue.ahead.into_values().map(|(id, _)| id).collect()
 }
 
 /// What is free while jobs are served one after the other.
@@ -167,7 +177,7 @@ fn jobs(state: &State, is_meant: impl Fn(&Job) -> bool) -> Vec<JobId> {
     jobs.into_iter().map(|job| job.id.clone()).collect()
 }
 
-fn connected_workers(state: &State) -> Vec<WorkerSlots> {
+pub(super) fn connected_workers(state: &State) -> Vec<WorkerSlots> {
     let mut taken: BTreeMap<_, Vec<u32>> = BTreeMap::new();
     for process in state.processes.values() {
         taken.entry(&process.worker).or_default().push(process.slot);

@@ -1,10 +1,10 @@
-//! Signs of life of ranks: who is silent, who hangs, and who has learned something else than the others.
+//! Signs of life of ranks: who is silent, and who has learned something else than the others.
 
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
 use super::gangs::Formation;
-use super::{causes, losses, members, settle};
+use super::{causes, hangs, losses, members, settle, yielding};
 use crate::identifiers::{JobId, ProcessId, RankIdentity};
 use crate::note::Note;
 use crate::now::Now;
@@ -12,7 +12,7 @@ use crate::queries;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::state::{Cause, FailureReason, Gang, Job, Member, Phase, Progress, Pulse, State, StateHash};
+use crate::state::{FailureReason, Gang, Job, Member, Phase, Progress, State, StateHash};
 
 pub(super) fn pulse(
     draft: &mut Draft<'_>,
@@ -22,7 +22,7 @@ pub(super) fn pulse(
 ) -> Result<Reply, Reject> {
     let state = draft.base();
     members::check_epoch(state, identity)?;
-    if members::wanted(state, identity).is_ok() {
+    if members::wanted(state, identity).is_ok() && !is_late(state, identity, &progress) {
         let now = draft.now();
         let process = identity.process.clone();
         let is_news = leaving && !state.processes.get(&process).is_some_and(|process| process.leaving);
@@ -38,10 +38,23 @@ pub(super) fn pulse(
         if !hashes.is_empty() && is_of_working_gang(state, identity) {
             compare_states(draft, identity, hashes);
         }
-        break_hang(draft, identity);
+        hangs::break_hang(draft, identity);
+        let state = draft.state();
+        if state
+            .job(&identity.job)
+            .is_some_and(|job| yielding::has_waited(state, job, now))
+        {
+            settle(draft);
+        }
     }
     let news = queries::news(draft.state(), identity)?;
     Ok(news.map_or(Reply::Wait, Reply::News))
+}
+
+/// Whether the process has said something newer already: what comes late is no sign of life.
+fn is_late(state: &State, identity: &RankIdentity, progress: &Progress) -> bool {
+    let newest = state.soft.pulses.get(&identity.process).map(|pulse| &pulse.progress);
+    newest.is_some_and(|newest| (progress.generation, progress.ticks) < (newest.generation, newest.ticks))
 }
 
 fn is_of_working_gang(state: &State, identity: &RankIdentity) -> bool {
@@ -108,77 +121,6 @@ pub(super) fn resolve_disconnection(draft: &mut Draft<'_>, id: &JobId) {
     let cause = causes::primary(first, message, now);
     let lost: Vec<ProcessId> = silent.iter().map(|member| member.process.clone()).collect();
     losses::lose_ranks(draft, id, &lost, cause, Formation::AFTER_LOSS);
-}
-
-/// Breaks a gang in which a rank waits in a collective and nothing moves.
-fn break_hang(draft: &mut Draft<'_>, identity: &RankIdentity) {
-    let now = draft.now();
-    let Some(Hang { lost, cause }) = find_hang(draft.state(), identity, now) else {
-        return;
-    };
-    losses::lose_ranks(draft, &identity.job, &lost, cause, Formation::AFTER_LOSS);
-    settle(draft);
-}
-
-struct Hang {
-    /// The laggards; empty if all ranks wait in the same operation.
-    lost: Vec<ProcessId>,
-    cause: Cause,
-}
-
-fn find_hang(state: &State, identity: &RankIdentity, now: Now) -> Option<Hang> {
-    let job = state.job(&identity.job)?;
-    let Phase::Running(running) = &job.phase else {
-        return None;
-    };
-    let timeout = state.settings.hang_timeout;
-    let pulse_of = |process: &ProcessId| {
-        let pulse = state.soft.pulses.get(process)?;
-        (pulse.progress.generation == job.generation).then_some(pulse)
-    };
-    let stands_still = |pulse: &Pulse| now >= pulse.since + timeout;
-    let waiting =
-        pulse_of(&identity.process).filter(|pulse| !pulse.progress.operation.is_empty() && stands_still(pulse))?;
-    let peers: Vec<(&Member, &Pulse)> = running
-        .gang
-        .living()
-        .filter_map(|member| Some((member, pulse_of(&member.process)?)))
-        .collect();
-    let furthest = peers.iter().map(|(_, pulse)| pulse.progress.sequence).max()?;
-    let is_behind = |pulse: &Pulse| pulse.progress.operation.is_empty() || pulse.progress.sequence < furthest;
-    let behind: Vec<&(&Member, &Pulse)> = peers.iter().filter(|(_, pulse)| is_behind(pulse)).collect();
-    // Somebody is late and still works: that is slow, and no hang.
-    if behind.iter().any(|(_, pulse)| !stands_still(pulse)) {
-        return None;
-    }
-    let seconds = timeout as f64 / 1000.0;
-    let progress = &waiting.progress;
-    let where_at = format!("{} #{} of step {}", progress.operation, furthest, progress.steps_done);
-    let own = running.gang.member(&identity.process)?;
-    let (first, message) = match behind.first() {
-        Some((laggard, pulse)) => (
-            *laggard,
-            format!(
-                "rank {} on {} hangs: it has not moved for {seconds} s while {} (step {}, {} collective operations begun), and rank {} waits \
-                 for it in {where_at}",
-                laggard.rank,
-                laggard.host,
-                pulse.progress.activity,
-                pulse.progress.steps_done,
-                pulse.progress.sequence,
-                own.rank,
-            ),
-        ),
-        None if peers.iter().all(|(_, pulse)| stands_still(pulse)) => (
-            own,
-            format!("all ranks hang: each has waited in {where_at} for {seconds} s"),
-        ),
-        None => return None,
-    };
-    Some(Hang {
-        lost: behind.iter().map(|(member, _)| member.process.clone()).collect(),
-        cause: causes::primary(first, message, now),
-    })
 }
 
 /// Compares what all ranks have learned after the same step.

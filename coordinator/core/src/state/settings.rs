@@ -17,6 +17,8 @@ pub struct Settings {
     pub disconnect_grace: u64,
     /// A rank that has not moved for this long while another waits for it in a collective hangs.
     pub hang_timeout: u64,
+    /// A gang that has fewer workers than it needs keeps its slots for so long from jobs that were submitted earlier and could have them.
+    pub warm_patience: u64,
     /// Losses this close to each other count as one.
     pub loss_window: u64,
     /// A worker that fails this often within [`Settings::failure_window`] is set aside; 0: never.
@@ -51,6 +53,7 @@ impl Default for Settings {
             rank_lease: 10_000,
             disconnect_grace: 3_000,
             hang_timeout: 20_000,
+            warm_patience: 60_000,
             loss_window: 2_000,
             worker_failures: 3,
             failure_window: 600_000,

@@ -150,6 +150,10 @@ fn a_worker_that_fails_three_times_in_ten_minutes_is_set_aside() {
             coordinator.live(4_000);
         }
     }
+    for rank in coordinator.members("ants") {
+        let left = Generation(rank.generation.0 - 1);
+        coordinator.join_from(&rank, left, 0).unwrap();
+    }
     coordinator.live(60_000);
     assert!(coordinator.starts().is_empty(), "nothing is placed on it any more");
     coordinator.accept(drain("w1", true));

@@ -4,6 +4,7 @@
 
 mod bench;
 mod causes;
+mod corners;
 mod crowds;
 mod data;
 mod draining;

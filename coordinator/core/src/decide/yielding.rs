@@ -1,0 +1,136 @@
+//! Gangs that wait for workers give way to a job that was submitted earlier, when nothing else helps.
+//!
+//! A gang that has lost workers keeps what it has: it goes on at once when others come. But two jobs that each hold a part of what the other
+//! one waits for would wait for ever, and so would an earlier job for slots that only such a gang holds. So after a while the latest
+//! of these gangs, as few as will do, are dissolved; they are placed again in their turn.
+
+use super::draft::Draft;
+use super::{growth, losses, placing};
+use crate::identifiers::{JobId, ProcessId};
+use crate::now::Now;
+use crate::placement::{self, Problem, WorkerSlots};
+use crate::record::JobEvent;
+use crate::state::{Cause, Failure, FailureReason, Gang, Job, Phase, Standing, State};
+
+/// Whether a job's gang has waited for workers long enough.
+pub(super) fn has_waited(state: &State, job: &Job, now: Now) -> bool {
+    waiting_gang(job).is_some_and(|gang| now >= gang.formed_at + state.settings.warm_patience)
+}
+
+fn waiting_gang(job: &Job) -> Option<&Gang> {
+    match &job.phase {
+        Phase::Starting(gang) if super::gangs::is_short(job) => Some(gang),
+        _ => None,
+    }
+}
+
+/// Dissolves gangs for the first of these jobs that this helps; whether there was one.
+pub(super) fn make_room(draft: &mut Draft<'_>, ahead: &[JobId]) -> bool {
+    for id in ahead {
+        let (now, state) = (draft.now(), draft.state());
+        let Some(job) = state.job(id) else { continue };
+        if let Some(yielding) = who_yields(state, job, now) {
+            let cause = cause(id, now);
+            yielding.iter().for_each(|other| dissolve(draft, other, &cause));
+            return true;
+        }
+    }
+    false
+}
+
+/// The latest gangs whose slots a job needs and that have waited long enough; `None` if all of them together would not do, or if their
+/// slots are free already and only their processes have to end.
+fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
+    let mut workers = placing::connected_workers(state);
+    free_what_ends(state, &mut workers);
+    let kind = placement::kind(job.spec.resources.device, &workers);
+    let mut later: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
+    later.retain(|other| {
+        let gang = waiting_gang(other).filter(|gang| growth::kind_of(gang) == kind);
+        gang.is_some() && other.sequence > job.sequence && has_waited(state, other, now)
+    });
+    later.sort_by_key(|other| std::cmp::Reverse(other.sequence));
+    let mut yielding = Vec::new();
+    if fits(job, &workers) {
+        return None;
+    }
+    for other in later {
+        for process in state.processes.values().filter(|process| process.job == other.id) {
+            free(&mut workers, process);
+        }
+        yielding.push(other.id.clone());
+        if fits(job, &workers) {
+            return Some(yielding);
+        }
+    }
+    None
+}
+
+fn fits(job: &Job, workers: &[WorkerSlots]) -> bool {
+    if job.gang().is_some() {
+        return growth::could_be_completed(job, workers);
+    }
+    let problem = Problem {
+        request: job.spec.resources,
+        workers: workers.to_vec(),
+        in_addition: false,
+    };
+    placement::solve(&problem, None).is_ok()
+}
+
+fn free_what_ends(state: &State, workers: &mut [WorkerSlots]) {
+    for process in state.processes.values().filter(|process| process.stop.is_some()) {
+        free(workers, process);
+    }
+}
+
+fn free(workers: &mut [WorkerSlots], process: &crate::state::Process) {
+    for worker in workers.iter_mut().filter(|worker| worker.name == process.worker) {
+        for slot in worker.slots.iter_mut().filter(|slot| slot.index == process.slot) {
+            slot.free = true;
+        }
+    }
+}
+
+fn cause(id: &JobId, now: Now) -> Cause {
+    let failure = Failure {
+        reason: FailureReason::Preempted,
+        message: format!("it waited for workers, and gave its slots up to jobs/{id}, which was submitted earlier"),
+        rank: None,
+        host: String::new(),
+        last_log_lines: Vec::new(),
+    };
+    Cause {
+        standing: Standing::Primary,
+        failure,
+        at: now,
+    }
+}
+
+fn dissolve(draft: &mut Draft<'_>, id: &JobId, cause: &Cause) {
+    let (now, grace) = (draft.now(), draft.base().settings.stop_grace);
+    let Some(gang) = draft.state().job(id).and_then(Job::gang) else {
+        return;
+    };
+    let processes: Vec<ProcessId> = gang
+        .living()
+        .chain(&gang.recruits)
+        .map(|member| member.process.clone())
+        .collect();
+    for process in processes {
+        draft.record_job(
+            id,
+            JobEvent::RankReleased {
+                process: process.clone(),
+            },
+        );
+        losses::stop_process(draft, &process, grace);
+    }
+    draft.record_job(
+        id,
+        JobEvent::RestartScheduled {
+            cause: Some(cause.clone()),
+            not_before: now,
+        },
+    );
+}
