@@ -1,9 +1,9 @@
 //! Fail points: named places at which the coordinator kills itself, so that tests can crash it exactly there.
 //!
-//! `FIRN_FAIL_POINT=NAME` or `FIRN_FAIL_POINT=NAME:N`, read once when `firn serve` starts: the process sends itself SIGKILL when it comes to the
-//! place for the N-th time (the first, if N is left out), counted from the start of the process. So nothing is flushed, dropped or said,
-//! as with a `kill -9` from outside. Passes during the start count too: opening a journal that is new or was not closed syncs its file,
-//! and `CoordinatorStarted` is the first commit.
+//! `FIRN_FAIL_POINT=NAME` or `FIRN_FAIL_POINT=NAME:N`, read once when `firn serve` starts: the process sends itself SIGKILL when it comes
+//! to the place for the N-th time (the first, if N is left out), counted from the start of the process. So nothing is flushed, dropped or
+//! said, as with a `kill -9` from outside. Passes during the start count too: opening a journal that is new or was not closed syncs its
+//! file, and `CoordinatorStarted` is the first commit.
 //!
 //! They are in every build, so that tests crash the very program that is used. Unarmed, a place costs one relaxed load. An unknown name is
 //! refused at start: a test with a typing mistake must not pass.

@@ -1,9 +1,9 @@
 //! Which records need not be kept: those without which the journal is folded into the same state.
 //!
-//! Agents come and go for years, and most of it concerns no job. Candidates are old starts of the coordinator, and whole stays of a worker, from its
-//! attachment to its loss, in which it had no process and was not taken out of use, once the worker has come back or was forgotten. That is reasoning about what
-//! `apply` does; so before anything is dropped it is put to the proof: the journal is folded without the candidates, and the result must equal the live state. If
-//! it does not, nothing is dropped.
+//! Agents come and go for years, and most of it concerns no job. Candidates are old starts of the coordinator, and whole stays of a worker,
+//! from its attachment to its loss, in which it had no process and was not taken out of use, once the worker has come back or was
+//! forgotten. That is reasoning about what `apply` does; so before anything is dropped it is put to the proof: the journal is folded
+//! without the candidates, and the result must equal the live state. If it does not, nothing is dropped.
 //!
 //! No record of a job is ever a candidate.
 

@@ -5,9 +5,9 @@
 //! answers, and wakes those who wait for a change. So many callers share one fsync, and no answer ever runs ahead of the disk. Letters
 //! without records (heartbeats, leases of shards, questions) cost no fsync at all.
 //!
-//! Two states are kept, which share what is old: decisions are made on one that runs ahead with the batch at hand, and readers see one that is carried along
-//! behind each commit. If the journal fails, the one that ran ahead is thrown away; the engine then takes nothing more in and answers questions
-//! from what is durable (see [`Standing`]).
+//! Two states are kept, which share what is old: decisions are made on one that runs ahead with the batch at hand, and readers see one that
+//! is carried along behind each commit. If the journal fails, the one that ran ahead is thrown away; the engine then takes nothing more in
+//! and answers questions from what is durable (see [`Standing`]).
 
 mod batch;
 mod changes;

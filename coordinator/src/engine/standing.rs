@@ -1,11 +1,11 @@
 //! Whether the engine can write, and what callers are told when it cannot.
 //!
-//! There are three standings. While everything is well, everything is taken in. While the disk is **nearly full**, nothing has failed yet: what ends
-//! something is still recorded, all else is refused, and once there is room again the engine goes on by itself. After an append that **failed**
-//! nobody knows what is on the disk: the engine takes nothing more in, and answers questions from the state as it was after the last commit
-//! that succeeded. It stays so until the coordinator is restarted, even if there is room again: only a restart reads from the disk what
-//! is there. It does not end by itself, because whoever looks for the cause needs its answers, and a supervisor that starts it again and again
-//! would hide the trouble; health says NOT_SERVING, and its exit status is a failure when it is told to stop.
+//! There are three standings. While everything is well, everything is taken in. While the disk is **nearly full**, nothing has failed yet:
+//! what ends something is still recorded, all else is refused, and once there is room again the engine goes on by itself. After an append
+//! that **failed** nobody knows what is on the disk: the engine takes nothing more in, and answers questions from the state as it was after
+//! the last commit that succeeded. It stays so until the coordinator is restarted, even if there is room again: only a restart reads from
+//! the disk what is there. It does not end by itself, because whoever looks for the cause needs its answers, and a supervisor that starts
+//! it again and again would hide the trouble; health says NOT_SERVING, and its exit status is a failure when it is told to stop.
 //!
 //! People and their programs are told RESOURCE_EXHAUSTED or INTERNAL. Agents and ranks are told UNAVAILABLE: they wait and ask again, as
 //! if the coordinator were away, so jobs lose nothing.

@@ -1,5 +1,5 @@
-//! redb asserts what holds for pages that it wrote itself. On pages that were damaged afterwards such an assertion can fail and panic; here that
-//! becomes an error like any other, which names the file and, where it is known, the record.
+//! redb asserts what holds for pages that it wrote itself. On pages that were damaged afterwards such an assertion can fail and panic; here
+//! that becomes an error like any other, which names the file and, where it is known, the record.
 
 use std::{
     any::Any,

@@ -11,11 +11,10 @@
 //! succeed and prove nothing. The journal takes nothing more until the coordinator is restarted; the next one reads from the disk, not from
 //! the page cache, what is there.
 //!
-//! **It does not grow without bound, nor does a start.** A snapshot of the state stands for all records before it, so that a start replays only
-//! those after it; snapshots are files beside the journal and can be thrown away at any time. Records without which the replay
-//! comes to the same state lose their text in a compaction: their digest stays, so that the chain can be followed, and where nothing else
-//! is left at the beginning, one anchor stands for it. The records of jobs are never compacted: what `firn verify` proves, it proves from
-//! them.
+//! **It does not grow without bound, nor does a start.** A snapshot of the state stands for all records before it, so that a start replays
+//! only those after it; snapshots are files beside the journal and can be thrown away at any time. Records without which the replay comes
+//! to the same state lose their text in a compaction: their digest stays, so that the chain can be followed, and where nothing else is left
+//! at the beginning, one anchor stands for it. The records of jobs are never compacted: what `firn verify` proves, it proves from them.
 
 mod chain;
 mod error;

@@ -131,8 +131,8 @@ impl JournalReader {
         })
     }
 
-    /// Gives the records from `from` on (from the first, if `None`) to `visit`, with their numbers, following the chain. Compacted records are
-    /// passed over. Returns where the journal ends.
+    /// Gives the records from `from` on (from the first, if `None`) to `visit`, with their numbers, following the chain. Compacted records
+    /// are passed over. Returns where the journal ends.
     ///
     /// # Errors
     /// When `from` is no place in this journal, or a record is missing, was changed, or cannot be understood: the message names its number.

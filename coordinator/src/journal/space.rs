@@ -1,9 +1,9 @@
 //! Room on the disk: known before it is gone, and a reserve for what must still be recorded when it is.
 //!
-//! A commit that fails for want of space leaves the journal unusable until a restart, so it must not come to that. A small file of allocated blocks, `reserve`, lies beside
-//! the journal. When the disk is nearly full the engine takes in nothing new, but what ends something (a cancel, an exit) is still
-//! recorded; for that the reserve is given back to the disk slice by slice, only as fast as commits need it, so that others who fill the disk
-//! cannot take it all at once. When there is room again, the reserve is laid anew.
+//! A commit that fails for want of space leaves the journal unusable until a restart, so it must not come to that. A small file of
+//! allocated blocks, `reserve`, lies beside the journal. When the disk is nearly full the engine takes in nothing new, but what ends
+//! something (a cancel, an exit) is still recorded; for that the reserve is given back to the disk slice by slice, only as fast as commits
+//! need it, so that others who fill the disk cannot take it all at once. When there is room again, the reserve is laid anew.
 
 use std::{
     fs::{self, File, OpenOptions},

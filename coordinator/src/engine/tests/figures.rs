@@ -2,7 +2,10 @@
 //!
 //! `cargo test --release -p firn --lib engine::tests::figures -- --ignored --nocapture --test-threads 1`
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::FileExt as _,
+    time::{Duration, Instant},
+};
 
 use super::{
     workload::{STEPS, Workload},
@@ -92,9 +95,32 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() * percent).div_ceil(100) - 1]
 }
 
+/// What the disk itself takes for the two syncs of a commit, with one page before each.
+fn bare_syncs(folder: &Path) {
+    let file = std::fs::File::create(folder.join("bare")).unwrap();
+    let page = [7; 4096];
+    let mut took: Vec<Duration> = (0..200)
+        .map(|number| {
+            let begin = Instant::now();
+            for half in 0..2 {
+                file.write_all_at(&page, (2 * number + half) * 4096).unwrap();
+                file.sync_data().unwrap();
+            }
+            begin.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    println!(
+        "two bare syncs: p50 {:?}, p99 {:?}",
+        percentile(&took, 50),
+        percentile(&took, 99)
+    );
+}
+
 async fn submit_many(clients: usize) {
     const JOBS: usize = 1_000;
     let folder = tempfile::tempdir_in(".").unwrap();
+    bare_syncs(folder.path());
     let (engine, handle) = engine_over(Journal::open(folder.path()).unwrap());
     let running = tokio::spawn(engine.run());
     handle.tell(Input::CoordinatorStarted).await.unwrap();
@@ -128,7 +154,7 @@ async fn submit_many(clients: usize) {
 #[ignore = "prints figures; see the module's first lines"]
 async fn submits_of_a_thousand_jobs_that_stay_queued() {
     for clients in [1, 16, 64] {
-        print!("{clients} clients: ");
+        println!("{clients} clients");
         submit_many(clients).await;
     }
 }

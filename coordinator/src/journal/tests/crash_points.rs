@@ -19,7 +19,7 @@ use super::*;
 const SEED: u64 = 0x00f1_2e57_0000_0001;
 const SECTOR: usize = 512;
 /// Random images of one crash, beside the one with nothing and the one with everything.
-const VARIANTS: u64 = 4;
+const VARIANTS: u64 = 6;
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -310,7 +310,7 @@ fn case(name: &str, body: impl FnOnce() -> Vec<Operation>) -> Vec<Operation> {
 
 #[test]
 fn no_acknowledged_record_is_missing_after_a_crash_at_any_write_nor_after_a_second_one_during_the_repair() {
-    let commits = if cfg!(debug_assertions) { 6 } else { 40 };
+    let commits = if cfg!(debug_assertions) { 6 } else { 120 };
     let run = Run::record(commits);
     let (mut images, mut second_images) = (0, 0);
     each_crash(run.initial.clone(), &run.operations, |crash, synced, pending| {
