@@ -45,7 +45,7 @@ fn fill(path: &Path) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn on_a_full_disk_jobs_are_refused_ends_are_recorded_and_it_goes_on_when_there_is_room() {
     if !can_mount() {
         return;
@@ -88,7 +88,7 @@ async fn on_a_full_disk_jobs_are_refused_ends_are_recorded_and_it_goes_on_when_t
     assert!(left.talk.contains("there is room on the disk again"), "{}", left.talk);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_commit_that_fails_for_want_of_room_leaves_a_coordinator_that_answers_questions() {
     if !can_mount() {
         return;

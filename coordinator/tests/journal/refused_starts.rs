@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt as _;
 
 use crate::process::{Served, command, submit};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_second_coordinator_on_the_folder_is_refused_with_the_folder_and_the_process_that_has_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = Served::spawn(&mut command(folder.path()));
@@ -25,7 +25,7 @@ async fn a_second_coordinator_on_the_folder_is_refused_with_the_folder_and_the_p
     third.ready().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_flipped_bit_in_the_journal_stops_the_start_and_the_record_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut served = Served::spawn(&mut command(folder.path()));
