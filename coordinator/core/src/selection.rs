@@ -14,9 +14,11 @@ fn values(run: &Run, metric: MetricName, last: u32) -> impl Iterator<Item = (u32
     })
 }
 
-/// The epoch with the best value so far, the earliest of equals. Where the metric is undefined throughout, the last one.
-pub(crate) fn best_epoch(run: &Run, metric: MetricName, last: u32) -> u32 {
-    let epochs: Vec<u32> = (0..=last).collect();
+/// The epoch with the best value so far, the earliest of equals, among those whose checkpoints exist: that of a better one may have turned out
+/// to be unreadable, and one that was not the best then is gone. Where the metric is undefined throughout, the last one.
+pub(crate) fn best_stored(run: &Run, metric: MetricName, last: u32) -> u32 {
+    let is_stored = |epoch: &u32| run.checkpoint_of_epoch(*epoch).is_some();
+    let epochs: Vec<u32> = (0..=last).filter(is_stored).collect();
     best_among(run, metric, &epochs).unwrap_or(last)
 }
 

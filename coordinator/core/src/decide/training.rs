@@ -207,7 +207,7 @@ pub(super) fn conclude_epoch(draft: &mut Draft<'_>, id: &JobId) {
     }
     let training = &job.spec.training;
     let best_epoch = match stage::has_validation(run) {
-        true => selection::best_epoch(run, training.best_metric, epoch),
+        true => selection::best_stored(run, training.best_metric, epoch),
         false => epoch,
     };
     draft.record_job(id, JobEvent::EpochConcluded { epoch, best_epoch });

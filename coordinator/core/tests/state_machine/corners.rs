@@ -232,3 +232,29 @@ fn all_ranks_get_the_same_world_also_when_one_has_left_again() {
     };
     assert_eq!(again.ring_addresses, world.ring_addresses);
 }
+
+#[test]
+fn after_the_best_checkpoint_was_unreadable_the_best_of_those_that_exist_is_chosen() {
+    let (mut coordinator, ranks) = training(1, 1);
+    // the second epoch is better than the first, whose checkpoint is dropped in time
+    coordinator.losses = vec![0.5, 0.4];
+    coordinator.train(&ranks, 0);
+    coordinator.commit(&ranks[0], 1, 4..7).unwrap();
+    coordinator.store(&ranks[0], 1, 6).unwrap();
+    coordinator.train(&ranks, 1);
+    let best = Coordinator::checkpoint(2, 8, ranks[0].generation);
+    assert_eq!(coordinator.job("ants").run.best_epoch, Some(1));
+    coordinator.accept(Input::CheckpointRejected {
+        identity: ranks[0].clone(),
+        sha256: best.sha256,
+        reason: "it is damaged".to_owned(),
+    });
+    let ranks = coordinator.rejoin(&ranks, 0);
+    assert_eq!(coordinator.world(&ranks[0]).steps_done, 6);
+    // trained again, it is not as good
+    coordinator.losses = vec![0.5, 0.6];
+    coordinator.train(&ranks, 1);
+    let run = &coordinator.job("ants").run;
+    assert_eq!(run.best_epoch, Some(1), "the first epoch has no checkpoint any more");
+    assert!(run.checkpoint_of_epoch(1).is_some());
+}

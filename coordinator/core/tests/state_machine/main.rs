@@ -16,7 +16,7 @@ mod rendezvous;
 mod reports;
 mod restart;
 mod rewinding;
-//mod simulation;
+mod simulation;
 mod status;
 mod timers;
 mod training;

@@ -1,47 +1,163 @@
-//! Chaos: random stories of agents that die, ranks that exit, messages that are late, repeated or stale, and a coordinator that is killed.
+//! Chaos: random stories of machines, agents, ranks, messages and coordinators that fail, told to the core by a model of the world outside.
 //!
-//! The world outside is a model of agents, processes and a shell. After every action the invariants hold; and when the faults stop, every
-//! job ends. A case that fails prints what happened. `PROPTEST_CASES` makes the run longer.
+//! The model is honest: ranks follow the real protocol, a step is made only by all ranks of a generation together, and what each rank has
+//! learned is a value, so that two states that differ are seen to differ. After every action all named invariants hold; and when the
+//! faults stop, every job ends.
+//!
+//! A story that fails is shortened, and written down with all that happened in it; the message says where. Environment:
+//!
+//! - `FIRN_SIMULATION_CASES`: stories in each weather (100); `FIRN_SIMULATION_CASES=5000 cargo test --release -p firn-core simulation` is a
+//!   longer run;
+//! - `FIRN_SIMULATION_SEED`: the first number that stories are made from (1), so that two runs need not tell the same ones;
+//! - `FIRN_SIMULATION_REPLAY`: a file with a story, which is told again, and nothing else.
 
+mod actions;
 mod invariants;
 mod outside;
+mod story;
 
-use proptest::prelude::*;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::rc::Rc;
+use std::{env, fs};
 
-use outside::{Action, Outside};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-/// Actions with their weights; the numbers choose among what is there when the action comes.
-fn action() -> impl Strategy<Value = Action> {
-    prop_oneof![
-        3 => (1..4u32, 0..4u32, 0..3u32).prop_map(|(workers, restarts, splits)| Action::Submit { workers, restarts, splits }),
-        1 => any::<u8>().prop_map(Action::Cancel),
-        6 => any::<u8>().prop_map(Action::Attach),
-        3 => any::<u8>().prop_map(Action::Detach),
-        1 => any::<u8>().prop_map(Action::KillAgent),
-        1 => any::<u8>().prop_map(Action::Leave),
-        1 => any::<u8>().prop_map(Action::FallSilent),
-        8 => any::<u8>().prop_map(Action::DeliverToAgent),
-        8 => any::<u8>().prop_map(Action::DeliverToCoordinator),
-        3 => (any::<u8>(), 0..8u8).prop_map(|(rank, how)| Action::Exit { rank, how }),
-        1 => any::<u8>().prop_map(Action::ReportFailure),
-        40 => any::<u8>().prop_map(Action::Advance),
-        6 => any::<u8>().prop_map(Action::Repeat),
-        6 => any::<u8>().prop_map(Action::Score),
-        2 => Just(Action::CrashCoordinator),
-        6 => prop_oneof![4 => Just(10u64), 4 => Just(500), 4 => Just(2_000), 1 => Just(11_000)].prop_map(Action::Pass),
-        12 => (1..8u8).prop_map(Action::Calm),
-    ]
+use actions::{Action, Weather};
+use invariants::{Tally, WORTH_TELLING};
+use outside::{Log, Outside};
+use story::Stories;
+
+/// Stories in each weather.
+const USUAL_CASES: u64 = 100;
+
+#[test]
+fn in_a_storm_the_invariants_hold_and_every_job_ends() {
+    simulate(Weather::Storm);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+#[test]
+fn in_changeable_weather_the_invariants_hold_and_every_job_ends() {
+    simulate(Weather::Changeable);
+}
 
-    #[test]
-    fn whatever_happens_the_invariants_hold_and_every_job_ends(actions in prop::collection::vec(action(), 1..600)) {
-        let mut outside = Outside::new();
-        for action in actions {
-            outside.act(&action);
+#[test]
+fn on_machines_that_come_and_go_the_invariants_hold_and_every_job_ends() {
+    simulate(Weather::Rented);
+}
+
+#[test]
+fn over_a_bad_network_the_invariants_hold_and_every_job_ends() {
+    simulate(Weather::Unconnected);
+}
+
+/// Tells many stories.
+fn simulate(weather: Weather) {
+    if let Ok(path) = env::var("FIRN_SIMULATION_REPLAY") {
+        if weather == Weather::Storm {
+            replay(Path::new(&path));
         }
+        return;
+    }
+    let cases = setting("FIRN_SIMULATION_CASES", USUAL_CASES);
+    let seed = setting("FIRN_SIMULATION_SEED", 1);
+    let config = Config {
+        cases: u32::try_from(cases).expect("the number of stories fits 32 bits"),
+        max_shrink_iters: 20_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8] = weather as u8;
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(config, random);
+    let tally = RefCell::new(Tally::new());
+    let told = runner.run(&Stories::in_weather(weather), |story| {
+        let happened = tell(&story, None).map_err(TestCaseError::fail)?;
+        let mut tally = tally.borrow_mut();
+        happened.into_iter().for_each(|(what, times)| *tally.entry(what).or_default() += times);
+        Ok(())
+    });
+    match told {
+        Ok(()) => something_happened(&tally.into_inner(), cases),
+        Err(TestError::Fail(reason, story)) => explain(&story, &format!("{weather:?}-{seed}"), reason.message()),
+        Err(TestError::Abort(reason)) => panic!("no stories could be made: {reason}"),
+    }
+}
+
+fn setting(name: &str, usual: u64) -> u64 {
+    match env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}: expected a number, found `{text}`")),
+        Err(_) => usual,
+    }
+}
+
+/// Shows what happened in the stories (`--nocapture`), which is a lot, if there were enough of them.
+fn something_happened(tally: &Tally, cases: u64) {
+    println!("{cases} stories");
+    for (what, times) in tally {
+        println!("{times:>9} times: {what}");
+    }
+    let missing: Vec<&str> = WORTH_TELLING.into_iter().filter(|what| !tally.contains_key(what)).collect();
+    assert!(cases < USUAL_CASES || missing.is_empty(), "in none of {cases} stories {missing:?}");
+}
+
+/// Tells one story; what happened in it, or what was broken.
+fn tell(story: &[Action], log: Option<Log>) -> Result<Tally, String> {
+    let mut outside = Outside::new(log);
+    for (number, action) in story.iter().enumerate() {
+        outside.act(number, *action);
+        if outside.broken.is_some() {
+            break;
+        }
+    }
+    if outside.broken.is_none() {
         outside.heal();
+    }
+    match outside.broken.take() {
+        None => Ok(outside.tally().clone()),
+        Some(broken) => Err(broken),
+    }
+}
+
+/// Tells a story that fails once more and writes down all that happens.
+fn explain(story: &[Action], name: &str, reason: &str) -> ! {
+    let file = story::write(story, &format!("simulation-{name}")).expect("the story can be written down");
+    let events = record(story, &file);
+    panic!(
+        "{reason}\nthe story has {} actions: {}\nwhat happened: {events}\ntell it again with FIRN_SIMULATION_REPLAY={} cargo test -p firn-core \
+         simulation",
+        story.len(),
+        file.display(),
+        file.display(),
+    );
+}
+
+fn record(story: &[Action], file: &Path) -> String {
+    let log = Log::new(RefCell::new(Vec::new()));
+    let shared = Rc::clone(&log);
+    let ended = catch_unwind(AssertUnwindSafe(|| tell(story, Some(shared))));
+    let verdict = match ended {
+        Ok(Ok(_)) => "nothing is broken".to_owned(),
+        Ok(Err(broken)) => broken,
+        Err(_) => "a panic".to_owned(),
+    };
+    let path = file.with_extension("log");
+    let mut lines = log.borrow().join("\n");
+    lines.push_str(&format!("\n{verdict}\n"));
+    fs::write(&path, lines).expect("the events can be written down");
+    format!("{} ({verdict})", path.display())
+}
+
+fn replay(path: &Path) {
+    let story = story::read(path);
+    let events = record(&story, path);
+    println!("what happened: {events}");
+    if let Err(broken) = tell(&story, None) {
+        panic!("{broken}");
     }
 }

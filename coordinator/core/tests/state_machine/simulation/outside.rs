@@ -1,187 +1,248 @@
-//! The world outside the core: agents with real processes, ranks that work, a shell that computes scores, and faults.
+//! The world outside the core: agents on machines, ranks that train, a network between them and the coordinator, a shell that scores, people,
+//! and faults.
 
 mod agents;
+mod collective;
+mod core;
+mod faults;
+mod learned;
+mod network;
+mod passes;
+mod peace;
+mod people;
+mod pulse;
 mod ranks;
+mod training;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::rc::Rc;
 
-use firn_core::identifiers::{JobId, ProcessId, RequestId, StreamId, WorkerName};
+use firn_core::identifiers::{Generation, JobId, ProcessId, RequestId, StreamId, WorkerName};
 use firn_core::state::*;
-use firn_core::{Effect, Input, Reject, Reply, StartRank};
+use firn_core::{Effect, Input, Now, Reject, Reply};
 
-use super::invariants::Witness;
-use crate::bench::{Coordinator, EVERY_SPLIT, TRAIN_AND_VALIDATION, durable, spec_on};
+pub(crate) use self::core::Core;
+pub(crate) use self::learned::{Learned, agree};
+pub(crate) use self::ranks::Rank;
+pub(crate) use self::training::STEPS;
 
-/// Something that happens.
-#[derive(Debug, Clone)]
-pub(super) enum Action {
-    Submit {
-        workers: u32,
-        restarts: u32,
-        splits: u32,
-    },
-    Cancel(u8),
-    Attach(u8),
-    Detach(u8),
-    KillAgent(u8),
-    Leave(u8),
-    FallSilent(u8),
-    DeliverToAgent(u8),
-    DeliverToCoordinator(u8),
-    Exit {
-        rank: u8,
-        how: u8,
-    },
-    ReportFailure(u8),
-    Advance(u8),
-    Repeat(u8),
-    Score(u8),
-    CrashCoordinator,
-    Pass(u64),
-    /// So many rounds in which everything arrives and every rank does something.
-    Calm(u8),
+use self::collective::Collective;
+use self::learned::mix;
+use self::network::{Envelope, Held};
+use super::actions::Action;
+use super::invariants::{Tally, Witness};
+
+/// Machines, each with one agent.
+pub(crate) const MACHINES: usize = 4;
+/// Slots of each.
+pub(crate) const SLOTS: usize = 2;
+
+/// Lines that tell what happened; they outlive a panic.
+pub(crate) type Log = Rc<RefCell<Vec<String>>>;
+
+/// Everything.
+pub(crate) struct Outside {
+    pub(crate) core: Core,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) ranks: BTreeMap<ProcessId, Rank>,
+    /// Messages between ranks and the coordinator.
+    bag: Vec<Envelope>,
+    /// Calls that wait at the coordinator.
+    pub(crate) held: Vec<Held>,
+    /// Messages that arrived once and may arrive again.
+    old: VecDeque<Input>,
+    collectives: BTreeMap<(JobId, Generation), Collective>,
+    /// Checkpoints that lie somewhere.
+    pub(crate) files: BTreeMap<(JobId, String), StoredFile>,
+    /// What was uploaded, by digest.
+    uploads: BTreeMap<String, Learned>,
+    /// Passes that are to be scored.
+    scores: Vec<Effect>,
+    /// Jobs as their people asked for them.
+    pub(crate) plans: BTreeMap<JobId, Plan>,
+    /// Submits that were acknowledged.
+    pub(crate) submitted: BTreeMap<RequestId, JobId>,
+    people: Vec<Input>,
+    streams: u64,
+    calls: u64,
+    marks: u64,
+    luck: u64,
+    crash_after_commit: bool,
+    witness: Witness,
+    /// The first invariant that did not hold.
+    pub(crate) broken: Option<String>,
+    log: Option<Log>,
 }
-
-const WORKERS: usize = 4;
-const SLOTS: usize = 2;
 
 /// A worker's machine.
 #[derive(Default)]
-struct Machine {
+pub(crate) struct Machine {
     /// Starts of its agent.
     instance: u64,
-    runs: bool,
-    /// Lives, but nothing of it comes through.
-    silent: bool,
-    stream: Option<StreamId>,
+    pub(crate) agent: Agent,
+    /// Nothing gets in or out.
+    is_cut_off: bool,
+    pub(crate) stream: Option<StreamId>,
     /// Commands that have not arrived.
     commands: VecDeque<Effect>,
-    /// Messages that have not arrived; they survive the stream, not the agent.
+    /// Messages that have not arrived; they survive the stream.
     messages: VecDeque<Input>,
-    processes: BTreeMap<ProcessId, Rank>,
-    /// Processes that have ended, so that a repeated start is ignored.
+    /// Processes that were asked for once, so that a repeated order is ignored.
     known: Vec<ProcessId>,
 }
 
-/// A rank process, by what it does next.
-#[derive(Clone)]
-struct Rank {
-    start: StartRank,
-    next: Next,
+/// An agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Agent {
+    #[default]
+    Down,
+    Up,
+    /// SIGSTOP.
+    Frozen,
+    /// It was told to end: its ranks are killed then.
+    Draining {
+        kill_at: Now,
+    },
 }
 
-#[derive(Clone, Debug)]
-enum Next {
-    Join,
-    Register,
-    Walk(Pass),
-    Work(Pass, Shard),
-    Step { epoch: u32 },
-    Checkpoint { epoch: u32 },
-    Artifacts,
-    Finish,
-    Exit(i32),
+/// A checkpoint's file.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredFile {
+    pub(crate) learned: Learned,
+    pub(crate) is_damaged: bool,
 }
 
-/// Everything.
-pub(super) struct Outside {
-    coordinator: Coordinator,
-    machines: Vec<Machine>,
-    scores: Vec<Effect>,
-    /// Messages of ranks that were sent once and may be sent again.
-    sent: Vec<Input>,
-    splits: BTreeMap<JobId, &'static [SplitName]>,
-    streams: u64,
-    /// Request ids given out.
-    marks: u64,
-    witness: Witness,
-    log: Vec<String>,
+/// What a job trains on, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) splits: &'static [SplitName],
+    pub(crate) strict: bool,
+    /// The next step of this formation is not finite.
+    poisoned: Option<Generation>,
 }
 
-fn pick<T>(items: Vec<T>, choice: u8) -> Option<T> {
-    let count = items.len();
-    if count == 0 {
-        None
-    } else {
-        items.into_iter().nth(choice as usize % count)
-    }
-}
-
-fn name(machine: usize) -> WorkerName {
+pub(crate) fn name(machine: usize) -> WorkerName {
     WorkerName::from(format!("w{machine}"))
 }
 
+fn pick<T>(mut items: Vec<T>, choice: impl Into<usize>) -> Option<T> {
+    match items.len() {
+        0 => None,
+        count => Some(items.swap_remove(choice.into() % count)),
+    }
+}
+
 impl Outside {
-    pub(super) fn new() -> Self {
-        Self {
-            coordinator: Coordinator::new(),
-            machines: (0..WORKERS).map(|_| Machine::default()).collect(),
+    pub(crate) fn new(log: Option<Log>) -> Self {
+        let mut outside = Self {
+            core: Core::new(),
+            machines: (0..MACHINES).map(|_| Machine::default()).collect(),
+            ranks: BTreeMap::new(),
+            bag: Vec::new(),
+            held: Vec::new(),
+            old: VecDeque::new(),
+            collectives: BTreeMap::new(),
+            files: BTreeMap::new(),
+            uploads: BTreeMap::new(),
             scores: Vec::new(),
-            sent: Vec::new(),
-            splits: BTreeMap::new(),
-            streams: 1_000,
+            plans: BTreeMap::new(),
+            submitted: BTreeMap::new(),
+            people: Vec::new(),
+            streams: 0,
+            calls: 0,
             marks: 0,
+            luck: 0,
+            crash_after_commit: false,
             witness: Witness::default(),
-            log: Vec::new(),
-        }
+            broken: None,
+            log,
+        };
+        outside.tell(Input::CoordinatorStarted);
+        outside
+    }
+
+    /// What happened so far.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.witness.tally
     }
 
     /// One action, and all invariants.
-    pub(super) fn act(&mut self, action: &Action) {
-        self.log.push(format!("{} {action:?}", self.coordinator.now));
+    pub(crate) fn act(&mut self, number: usize, action: Action) {
+        self.note(|now| format!("{now} #{number} {action:?}"));
+        self.luck = mix(u64::from(action_number(action)));
         self.perform(action);
         self.check();
     }
 
+    /// All invariants.
     fn check(&mut self) {
-        if let Err(broken) = self.witness.check(&self.coordinator.state, &self.coordinator.journal) {
-            self.fail(&broken);
+        let mut witness = std::mem::take(&mut self.witness);
+        let verdict = witness.check(self);
+        self.witness = witness;
+        if let Err(broken) = verdict {
+            self.fail(broken);
         }
-        if self.log.len().is_multiple_of(16) {
-            let replayed = self.coordinator.replayed();
-            if durable(&replayed) != durable(&self.coordinator.state) {
-                self.fail("invariant `the journal replays to the live state` is broken");
+    }
+
+    /// Remembers the first invariant that does not hold.
+    fn fail(&mut self, what: String) {
+        if self.broken.is_none() {
+            self.note(|now| format!("{now} BROKEN: {what}"));
+            self.broken = Some(what);
+        }
+    }
+
+    /// Tells the log, if there is one.
+    fn note(&self, line: impl FnOnce(Now) -> String) {
+        if let Some(log) = &self.log {
+            log.borrow_mut().push(line(self.core.now));
+        }
+    }
+
+    /// A coin that falls as the present action says.
+    fn coin(&mut self) -> bool {
+        self.luck = mix(self.luck);
+        self.luck >> 40 & 1 == 1
+    }
+
+    /// The core learns of an input; its effects are carried out. `None`: the coordinator died before it could answer.
+    fn tell(&mut self, input: Input) -> Option<Result<Reply, Reject>> {
+        let caller = network::caller(&input).cloned();
+        let shown = self.log.as_ref().map(|_| format!("{input:?}"));
+        let outcome = self.core.give(input);
+        if let Some(shown) = shown {
+            let reply = format!("{:?}", outcome.reply);
+            self.note(|_| format!("    {shown:.400} -> {reply:.300}"));
+            for record in &self.core.journal[outcome.before..] {
+                let record = format!("{:?}", record.event);
+                self.note(|_| format!("        {record:.400}"));
             }
         }
-        self.nothing_is_placed_on_a_slot_with_a_live_process();
-    }
-
-    fn fail(&self, what: &str) -> ! {
-        let log = self.log.join("\n");
-        panic!(
-            "{what}\n--- what happened\n{log}\n--- jobs\n{:#?}",
-            self.coordinator.state.jobs
-        );
-    }
-
-    /// The slots as they are outside, not as the core believes.
-    fn nothing_is_placed_on_a_slot_with_a_live_process(&self) {
-        for machine in &self.machines {
-            let mut slots: Vec<u32> = machine.processes.values().map(|rank| rank.start.slot).collect();
-            slots.sort_unstable();
-            let count = slots.len();
-            slots.dedup();
-            if slots.len() != count {
-                let processes: Vec<_> = machine.processes.keys().collect();
-                self.fail(&format!("two living processes on one slot: {processes:?}"));
-            }
+        let news = &self.core.journal[outcome.before..];
+        let verdict = self.witness.learn(news, caller.as_ref());
+        let has_records = !news.is_empty();
+        let touched = network::touched(news, &outcome.notes);
+        if let Err(broken) = verdict {
+            self.fail(broken);
         }
-    }
-
-    fn give(&mut self, input: Input) -> Result<Reply, Reject> {
-        let shown = format!("{input:?}");
-        let reply = self.coordinator.give(input);
-        self.log
-            .push(format!("    {shown:.300} -> {:.200}", format!("{reply:?}")));
-        for effect in self.coordinator.take_effects() {
-            self.log.push(format!("    effect {effect:?}"));
+        if !self.core.replays_so_far() {
+            self.fail("invariant `replay of the journal equals the live state` is broken".to_owned());
+        }
+        if has_records && std::mem::take(&mut self.crash_after_commit) {
+            self.note(|_| "    the coordinator dies before it can tell anybody".to_owned());
+            self.crash();
+            return None;
+        }
+        for effect in outcome.effects {
             self.carry_out(effect);
         }
-        reply
+        self.ask_again(touched);
+        Some(outcome.reply)
     }
 
     fn carry_out(&mut self, effect: Effect) {
+        self.note(|_| format!("        effect {effect:?}"));
         let worker = match &effect {
             Effect::StartRank(start) => start.worker.clone(),
             Effect::StopRank { worker, .. } | Effect::CloseStream { worker, .. } => worker.clone(),
@@ -189,9 +250,12 @@ impl Outside {
                 self.scores.push(effect);
                 return;
             }
-            Effect::DeleteCheckpoint { .. } => return,
+            Effect::DeleteCheckpoint { job, sha256 } => {
+                self.files.remove(&(job.clone(), sha256.clone()));
+                return;
+            }
         };
-        let Some(machine) = (0..WORKERS).find(|machine| name(*machine) == worker) else {
+        let Some(machine) = (0..MACHINES).find(|machine| name(*machine) == worker) else {
             return;
         };
         let machine = &mut self.machines[machine];
@@ -206,167 +270,96 @@ impl Outside {
         }
     }
 
-    fn running(&self) -> Vec<usize> {
-        (0..WORKERS).filter(|machine| self.machines[*machine].runs).collect()
+    /// The shell has scored a pass.
+    fn score(&mut self, choice: u8) {
+        if self.scores.is_empty() {
+            return;
+        }
+        let index = usize::from(choice) % self.scores.len();
+        if let Effect::ScorePass { job, generation, pass } = self.scores.remove(index) {
+            self.tell(Input::PassScored {
+                job,
+                generation,
+                pass,
+                roc_auc: Some(0.5),
+            });
+        }
     }
 
-    fn connected(&self) -> Vec<usize> {
-        (0..WORKERS)
-            .filter(|machine| self.machines[*machine].stream.is_some())
-            .collect()
-    }
-
-    fn ranks(&self) -> Vec<(usize, ProcessId)> {
-        let ranks = |(machine, of): (usize, &Machine)| {
-            of.processes
-                .keys()
-                .map(|process| (machine, process.clone()))
-                .collect::<Vec<_>>()
-        };
-        self.machines.iter().enumerate().flat_map(ranks).collect()
-    }
-
-    fn perform(&mut self, action: &Action) {
-        match *action {
-            Action::Submit {
-                workers,
-                restarts,
-                splits,
-            } => self.submit(workers, restarts, splits),
-            Action::Cancel(choice) => {
-                if let Some(job) = pick(self.coordinator.state.jobs.keys().cloned().collect(), choice) {
-                    let input = self.marked(Input::Cancel { job });
-                    self.sent.push(input.clone());
-                    let _ = self.give(input);
-                }
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Submit(wish) => self.submit(wish),
+            Action::SubmitAgain(choice) => self.repeat_wish(choice),
+            Action::Cancel(choice) => self.cancel(choice),
+            Action::Drain(choice) => self.drain(choice, false),
+            Action::Undrain(choice) => self.drain(choice, true),
+            Action::Attach(choice) => self.attach(usize::from(choice) % MACHINES),
+            Action::Detach(choice) => self.detach(usize::from(choice) % MACHINES),
+            Action::Terminate { machine, grace } => self.terminate_agent(usize::from(machine) % MACHINES, grace),
+            Action::KillAgent(choice) => self.kill_agent(usize::from(choice) % MACHINES),
+            Action::PowerOff(choice) => self.power_off(usize::from(choice) % MACHINES),
+            Action::FreezeAgent(choice) => self.freeze_agent(usize::from(choice) % MACHINES),
+            Action::Partition(choice) => self.partition(usize::from(choice) % MACHINES),
+            Action::Deliver(choice) => self.deliver_any(choice),
+            Action::Duplicate(choice) => self.duplicate(choice),
+            Action::Drop(choice) => self.drop_any(choice),
+            Action::Delay(choice) => self.delay(choice),
+            Action::Repeat(choice) => self.repeat(choice),
+            Action::Command(choice) => self.deliver_command(usize::from(choice) % MACHINES),
+            Action::Report(choice) => {
+                self.deliver_message(usize::from(choice) % MACHINES);
             }
-            Action::Attach(choice) => self.attach(choice as usize % WORKERS),
-            Action::Detach(choice) => {
-                if let Some(machine) = pick(self.connected(), choice) {
-                    self.detach(machine);
-                }
-            }
-            Action::KillAgent(choice) => {
-                if let Some(machine) = pick(self.running(), choice) {
-                    self.kill_agent(machine);
-                }
-            }
-            Action::Leave(choice) => {
-                if let Some(machine) = pick(self.connected(), choice) {
-                    self.leave(machine);
-                }
-            }
-            Action::FallSilent(choice) => {
-                if let Some(machine) = pick(self.running(), choice) {
-                    self.machines[machine].silent = !self.machines[machine].silent;
-                }
-            }
-            Action::DeliverToAgent(choice) => self.deliver_command(choice as usize % WORKERS),
-            Action::DeliverToCoordinator(choice) => self.deliver_message(choice as usize % WORKERS),
-            Action::Exit { rank, how } => self.exit(rank, how),
-            Action::ReportFailure(choice) => self.report_failure(choice),
             Action::Advance(choice) => {
-                if let Some((machine, process)) = pick(self.ranks(), choice) {
-                    self.advance(machine, &process);
-                }
-            }
-            Action::Repeat(choice) => {
-                if let Some(input) = pick(self.sent.clone(), choice) {
-                    let _ = self.give(input);
+                if let Some(process) = self.some_rank(choice) {
+                    self.advance(&process);
                 }
             }
             Action::Score(choice) => self.score(choice),
-            Action::CrashCoordinator => self.crash_coordinator(),
-            Action::Pass(milliseconds) => self.pass(milliseconds),
-            Action::Calm(rounds) => (0..rounds).for_each(|_| self.calm_round()),
+            Action::Crash => self.crash(),
+            Action::CrashAfterCommit => self.crash_after_commit = true,
+            Action::Sleep(milliseconds) => self.sleep(u64::from(milliseconds)),
+            Action::Pass(milliseconds) => self.pass(u64::from(milliseconds)),
+            Action::Calm(rounds) => (0..rounds).for_each(|_| {
+                self.calm_round();
+            }),
+            fault => self.afflict(fault),
         }
     }
 
-    fn exit(&mut self, rank: u8, how: u8) {
-        let Some((machine, process)) = pick(self.ranks(), rank) else {
-            return;
-        };
-        let ending = match how {
-            0 => Ending::Killed(11),
-            1 => Ending::Exited(0),
-            2 | 3 => Ending::Exited(1),
-            4 => Ending::Exited(10 + i32::from(rank % 2)),
-            _ => Ending::Killed(9),
-        };
-        self.end_process(machine, &process, ending);
+    /// The coordinator dies and starts again.
+    fn crash(&mut self) {
+        self.crash_after_commit = false;
+        self.scores.clear();
+        for machine in &mut self.machines {
+            machine.stream = None;
+            machine.commands.clear();
+        }
+        self.break_connections();
+        self.core.restart();
+        self.tell(Input::CoordinatorStarted);
     }
 
-    /// The same mutation under a mark of its own, as clients send it.
-    fn marked(&mut self, mutation: Input) -> Input {
-        self.marks += 1;
-        let request = Request {
-            id: RequestId::from(format!("request {}", self.marks)),
-            body: Some(format!("body {}", self.marks).into()),
-        };
-        Input::Once {
-            request,
-            mutation: Box::new(mutation),
-        }
-    }
-
-    fn submit(&mut self, workers: u32, restarts: u32, splits: u32) {
-        let mut spec = spec_on("job", workers);
-        spec.resources.min_workers = 1 + workers / 2;
-        spec.resources.slots_per_worker = 1 + splits % 2;
-        spec.training.epochs = 3;
-        spec.max_restarts = restarts;
-        let input = self.marked(Input::Submit { spec: Arc::new(spec) });
-        self.sent.push(input.clone());
-        if let Ok(Reply::Submitted(job)) = self.give(input) {
-            let all: [&'static [SplitName]; 3] = [&[SplitName::Train], &TRAIN_AND_VALIDATION, &EVERY_SPLIT];
-            self.splits.insert(job, all[splits as usize % 3]);
-        }
+    fn some_rank(&self, choice: u8) -> Option<ProcessId> {
+        pick(self.ranks.keys().cloned().collect(), choice)
     }
 }
 
-/// The faults stop.
-impl Outside {
-    /// Agents that run are back on their streams, everything arrives, and every rank does one thing.
-    fn calm_round(&mut self) {
-        for machine in self.running() {
-            self.attach(machine);
-            while !self.machines[machine].silent && !self.machines[machine].commands.is_empty() {
-                self.deliver_command(machine);
-            }
-            while !self.machines[machine].silent && !self.machines[machine].messages.is_empty() {
-                self.deliver_message(machine);
-                if self.machines[machine].stream.is_none() {
-                    break;
-                }
-            }
-        }
-        for (machine, process) in self.ranks() {
-            if self.machines[machine].processes.contains_key(&process) {
-                self.advance(machine, &process);
-            }
-        }
-        while !self.scores.is_empty() {
-            self.score(0);
-            self.scores.remove(0);
-        }
-        self.pass(20);
-    }
-
-    /// The faults stop: agents are there, everything arrives, ranks work. Then every job ends.
-    pub(super) fn heal(&mut self) {
-        self.log.push("the faults stop".to_owned());
-        for round in 0..3_000 {
-            if self.coordinator.state.jobs.values().all(|job| job.outcome().is_some()) {
-                return;
-            }
-            for machine in &mut self.machines {
-                machine.silent = false;
-            }
-            (0..WORKERS).for_each(|machine| self.attach(machine));
-            self.calm_round();
-            self.pass(if round % 10 == 9 { 2_000 } else { 0 });
-            self.check();
-        }
-        self.fail("invariant `every job ends when the faults stop` is broken");
+/// The number that an action holds.
+fn action_number(action: Action) -> u16 {
+    match action {
+        Action::Deliver(choice)
+        | Action::Duplicate(choice)
+        | Action::Drop(choice)
+        | Action::Delay(choice)
+        | Action::Repeat(choice)
+        | Action::Sleep(choice)
+        | Action::Pass(choice) => choice,
+        Action::Advance(choice)
+        | Action::KillAgent(choice)
+        | Action::Attach(choice)
+        | Action::End { rank: choice, .. }
+        | Action::Corrupt(choice)
+        | Action::Calm(choice) => u16::from(choice),
+        _ => 0,
     }
 }

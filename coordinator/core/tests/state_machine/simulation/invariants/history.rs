@@ -1,0 +1,126 @@
+//! What the records say, one after the other.
+
+use firn_core::identifiers::{JobId, ProcessId};
+use firn_core::state::*;
+use firn_core::{Event, JobEvent, Record};
+
+use super::super::outside::agree;
+use super::{Verdict, Witness, hold, tally};
+
+impl Witness {
+    /// Takes the records of one decision in; `caller`: the rank process whose call it was.
+    pub(crate) fn learn(&mut self, records: &[Record], caller: Option<&ProcessId>) -> Verdict {
+        let fenced = caller.filter(|caller| self.fenced.contains(*caller));
+        hold(
+            fenced.is_none() || records.is_empty(),
+            "a process that was lost or told to end changes nothing",
+            || format!("{fenced:?}: {records:?}"),
+        )?;
+        for record in records {
+            tally::count(&mut self.tally, record);
+            match &record.event {
+                Event::Job { job, event } => self.learn_job(job, event)?,
+                Event::RequestAnswered { request, .. } => {
+                    let fresh = self.requests.insert(request.id.clone());
+                    hold(fresh, "a marked call acts once", || request.id.to_string())?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn learn_job(&mut self, job: &JobId, event: &JobEvent) -> Verdict {
+        match event {
+            JobEvent::GangFormed { members, .. } => self.see_processes(members),
+            JobEvent::RanksRecruited { recruits, .. } => {
+                let known = recruits
+                    .iter()
+                    .find(|recruit| self.processes.contains(&recruit.process));
+                hold(known.is_none(), "a process is never named as an earlier one", || {
+                    format!("{known:?}")
+                })?;
+                self.see_processes(recruits)
+            }
+            JobEvent::GangCompleted {
+                steps_kept,
+                epochs_kept,
+                ..
+            } => {
+                if self.next_step.insert(job.clone(), *steps_kept) > Some(*steps_kept) {
+                    *self.tally.entry("steps are taken back").or_default() += 1;
+                }
+                self.counted.retain(|(counted, pass), _| match pass {
+                    Pass::Evaluate { epoch, .. } => counted != job || epoch < epochs_kept,
+                    Pass::Scan(_) => true,
+                });
+                Ok(())
+            }
+            JobEvent::ShardCompleted {
+                pass, shard, outcome, ..
+            } => self.learn_shard(job, *pass, (*shard, outcome)),
+            JobEvent::StepsCommitted { steps, .. } => {
+                let next = self.next_step.entry(job.clone()).or_default();
+                for step in steps {
+                    hold(step.step == *next, "steps are committed in order, each once", || {
+                        format!("expected {next}, found {} of {job}", step.step)
+                    })?;
+                    *next += 1;
+                }
+                Ok(())
+            }
+            JobEvent::RanksLost { processes, .. } => {
+                self.fenced.extend(processes.iter().cloned());
+                self.gone.extend(processes.iter().cloned());
+                Ok(())
+            }
+            JobEvent::RankStopRequested { process, .. } => {
+                self.fenced.insert(process.clone());
+                Ok(())
+            }
+            JobEvent::RankReleased { process } | JobEvent::RankExited { process, .. } => {
+                self.fenced.insert(process.clone());
+                self.gone.insert(process.clone());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn see_processes(&mut self, members: &[Member]) -> Verdict {
+        for member in members {
+            hold(
+                !self.gone.contains(&member.process),
+                "a process that was lost is in no later gang",
+                || member.process.to_string(),
+            )?;
+            self.processes.insert(member.process.clone());
+        }
+        Ok(())
+    }
+
+    fn learn_shard(&mut self, job: &JobId, pass: Pass, (shard, outcome): (u32, &ShardOutcome)) -> Verdict {
+        let state = match outcome {
+            ShardOutcome::Scanned { .. } => 0,
+            ShardOutcome::Evaluated(statistics) => statistics.loss_sum as u64,
+        };
+        let counted = self.counted.entry((job.clone(), pass)).or_default();
+        hold(
+            counted.insert(shard, state).is_none(),
+            "every shard counts once",
+            || format!("shard {shard} of {pass} of {job}"),
+        )?;
+        let differs = counted.values().find(|other| !agree(**other, state));
+        hold(
+            differs.is_none(),
+            "all shards of an evaluation are scored with one state",
+            || format!("shard {shard} of {pass} of {job}: {state:x} beside {differs:x?}"),
+        )
+    }
+
+    /// The state that scored a pass, if any shard of it counts.
+    pub(super) fn state_that_scored(&self, job: &JobId, pass: Pass) -> Option<u64> {
+        let counted = self.counted.get(&(job.clone(), pass))?;
+        counted.values().next().copied()
+    }
+}

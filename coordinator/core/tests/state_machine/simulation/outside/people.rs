@@ -1,0 +1,101 @@
+//! People: they submit jobs, end them, and take workers out of use.
+
+use std::sync::Arc;
+
+use firn_core::identifiers::RequestId;
+use firn_core::spec::JobSpec;
+use firn_core::state::{Request, SplitName};
+use firn_core::{Input, Reply};
+
+use super::super::actions::Wish;
+use super::{MACHINES, Outside, Plan, name, pick};
+use crate::bench::{EVERY_SPLIT, TRAIN_AND_VALIDATION, spec_on};
+
+/// Jobs of one story: more would only wait.
+const MOST_JOBS: usize = 6;
+
+impl Outside {
+    pub(super) fn submit(&mut self, wish: Wish) {
+        if self.plans.len() >= MOST_JOBS {
+            return;
+        }
+        let spec = Arc::new(spec_of(wish));
+        let input = self.marked(Input::Submit { spec });
+        let all: [&'static [SplitName]; 3] = [&[SplitName::Train], &TRAIN_AND_VALIDATION, &EVERY_SPLIT];
+        let plan = Plan {
+            splits: all[usize::from(wish.splits) % 3],
+            strict: wish.strict,
+            poisoned: None,
+        };
+        let known = self.core.state.jobs.len();
+        self.ask(input);
+        // A job exists also if nobody was told.
+        if self.core.state.jobs.len() > known {
+            let newest = self.core.state.jobs.values().max_by_key(|job| job.sequence);
+            let newest = newest.expect("one was submitted").id.clone();
+            self.plans.insert(newest, plan);
+        }
+    }
+
+    /// A call that a person repeats, because the answer was lost or late.
+    pub(super) fn repeat_wish(&mut self, choice: u8) {
+        if let Some(input) = pick(self.people.clone(), choice) {
+            let known = self.core.state.jobs.len();
+            self.ask(input);
+            if self.core.state.jobs.len() > known {
+                self.fail(
+                    "invariant `a marked call acts once` is broken: a repeated submit made another job".to_owned(),
+                );
+            }
+        }
+    }
+
+    fn ask(&mut self, input: Input) {
+        let Input::Once { request, .. } = &input else { return };
+        let mark = request.id.clone();
+        if let Some(Ok(Reply::Submitted(job))) = self.tell(input)
+            && let Some(first) = self.submitted.insert(mark, job.clone())
+            && first != job
+        {
+            self.fail(format!(
+                "invariant `a marked call acts once` is broken: {first} first, then {job}"
+            ));
+        }
+    }
+
+    /// The same mutation under a mark of its own, as clients send it; it may be sent again.
+    fn marked(&mut self, mutation: Input) -> Input {
+        self.marks += 1;
+        let request = Request {
+            id: RequestId::from(format!("request {}", self.marks)),
+            body: Some(format!("body {}", self.marks).into()),
+        };
+        let input = Input::Once {
+            request,
+            mutation: Box::new(mutation),
+        };
+        self.people.push(input.clone());
+        input
+    }
+
+    pub(super) fn cancel(&mut self, choice: u8) {
+        if let Some(job) = pick(self.core.state.jobs.keys().cloned().collect(), choice) {
+            let input = self.marked(Input::Cancel { job });
+            self.tell(input);
+        }
+    }
+
+    pub(super) fn drain(&mut self, choice: u8, undo: bool) {
+        let worker = name(usize::from(choice) % MACHINES);
+        self.tell(Input::DrainWorker { worker, undo });
+    }
+}
+
+fn spec_of(wish: Wish) -> JobSpec {
+    let mut spec = spec_on("job", u32::from(wish.fewest));
+    spec.resources.max_workers = u32::from(wish.fewest + wish.more);
+    spec.resources.slots_per_worker = u32::from(wish.slots);
+    spec.training.epochs = u32::from(wish.epochs);
+    spec.max_restarts = u32::from(wish.restarts);
+    spec
+}
