@@ -77,7 +77,9 @@ fn simulate(weather: Weather) {
     let told = runner.run(&Stories::in_weather(weather), |story| {
         let happened = tell(&story, None).map_err(TestCaseError::fail)?;
         let mut tally = tally.borrow_mut();
-        happened.into_iter().for_each(|(what, times)| *tally.entry(what).or_default() += times);
+        happened
+            .into_iter()
+            .for_each(|(what, times)| *tally.entry(what).or_default() += times);
         Ok(())
     });
     match told {
@@ -102,8 +104,14 @@ fn something_happened(tally: &Tally, cases: u64) {
     for (what, times) in tally {
         println!("{times:>9} times: {what}");
     }
-    let missing: Vec<&str> = WORTH_TELLING.into_iter().filter(|what| !tally.contains_key(what)).collect();
-    assert!(cases < USUAL_CASES || missing.is_empty(), "in none of {cases} stories {missing:?}");
+    let missing: Vec<&str> = WORTH_TELLING
+        .into_iter()
+        .filter(|what| !tally.contains_key(what))
+        .collect();
+    assert!(
+        cases < USUAL_CASES || missing.is_empty(),
+        "in none of {cases} stories {missing:?}"
+    );
 }
 
 /// Tells one story; what happened in it, or what was broken.
