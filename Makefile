@@ -9,7 +9,7 @@ CARGO ?= cargo
 # The whole workspace every time, so that each dependency is compiled once, with one set of features.
 BUILD := $(CARGO) build --release --workspace --bins
 
-.PHONY: help demo build test bench lint format doctor libtorch minilm python tools clean
+.PHONY: help demo build test faults bench lint format doctor libtorch minilm python tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ build: tools libtorch ## Build the two binaries, target/release/firn and target/
 
 test: build minilm python ## Run all tests (Rust and Python) and print how many passed
 	@$${PYTHON:-python3} tests/everything.py
+
+faults: build ## Break running jobs in every way of the fault tests (about ten minutes)
+	@$(CARGO) test --release --workspace --test faults -- --nocapture --test-threads 2
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh

@@ -8,20 +8,66 @@ use std::{
 };
 
 use firn_proto::v1alpha1::{self as wire, job_service_client::JobServiceClient};
+use nix::{sys::signal::Signal, unistd::Pid};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    binaries::{Process, binary, firn},
+    binaries::{Process, binary, firn, processes_with},
     network::Host,
 };
 
 /// What takes longer has hung: far above anything that these tests do.
-const LIMIT: Duration = Duration::from_secs(300);
+pub const LIMIT: Duration = Duration::from_secs(300);
+/// Between two looks at what tells nobody when it changes, such as a file that is to appear.
+pub const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+/// Variable in the environment of a rank: the process id of its agent.
+const AGENT: &str = "FIRN_AGENT_PID";
+
+/// How a coordinator is started, beside the address and the folder.
+#[derive(Clone, Debug, Default)]
+pub struct Serving {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    data: Option<PathBuf>,
+}
+
+impl Serving {
+    /// With leases and time-outs that let a test wait for their ends. `FIRN_TEST_DEFAULT_TIMES=1` leaves them as users have them, which
+    /// is how the times in the fault matrix were measured.
+    pub fn with_short_times() -> Self {
+        match std::env::var_os("FIRN_TEST_DEFAULT_TIMES") {
+            Some(_) => Self::default(),
+            None => Self::default()
+                .with("--lease-seconds", "5")
+                .with("--rank-lease-seconds", "5")
+                .with("--hang-seconds", "4"),
+        }
+    }
+
+    /// With one more flag.
+    pub fn with(mut self, flag: &str, value: &str) -> Self {
+        self.arguments.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// With a variable in its environment.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With its data in another folder than the cluster's.
+    pub fn with_data(mut self, folder: &Path) -> Self {
+        self.data = Some(folder.to_owned());
+        self
+    }
+}
 
 /// A running coordinator with workers. Dropping it kills everything.
 pub struct Cluster {
     folder: PathBuf,
     address: String,
+    serving: Serving,
     coordinator: Process,
     workers: Vec<Process>,
 }
@@ -29,11 +75,17 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a coordinator on a free port, and `workers` agents with one slot each; everything is kept in `folder`.
     pub fn start(folder: &Path, workers: usize) -> anyhow::Result<Self> {
-        let coordinator = serve(folder, "127.0.0.1:0")?;
+        Self::start_with(folder, workers, Serving::default())
+    }
+
+    /// The same, with a coordinator of another kind.
+    pub fn start_with(folder: &Path, workers: usize, serving: Serving) -> anyhow::Result<Self> {
+        let coordinator = serve(folder, "127.0.0.1:0", &serving)?;
         let address = std::fs::read_to_string(folder.join("address"))?.trim().to_owned();
         let mut cluster = Self {
             folder: folder.to_owned(),
             address,
+            serving,
             coordinator,
             workers: Vec::new(),
         };
@@ -52,8 +104,31 @@ impl Cluster {
     /// The same, for an agent that finds the coordinator at another `host:port` (a proxy's), on a host of its own if one is given, and with
     /// `more` arguments. Its ranks use the same address.
     pub fn add_worker_through(&mut self, coordinator: &str, host: Option<&Host>, more: &[&str]) -> anyhow::Result<()> {
-        let name = format!("worker-{}", self.workers.len());
-        let log = File::create(self.folder.join(format!("{name}.log")))?;
+        let number = self.workers.len();
+        let worker = self.start_agent(number, coordinator, host, more)?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    /// Starts an agent anew that has ended, under its name and on its folder.
+    pub fn restart_worker(&mut self, number: usize) -> anyhow::Result<()> {
+        let address = self.address.clone();
+        self.workers[number] = self.start_agent(number, &address, None, &[])?;
+        Ok(())
+    }
+
+    fn start_agent(
+        &self,
+        number: usize,
+        coordinator: &str,
+        host: Option<&Host>,
+        more: &[&str],
+    ) -> anyhow::Result<Process> {
+        let name = worker_name(number);
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(format!("{name}.log")))?;
         let program = binary("firn-worker");
         let mut command = host.map_or_else(|| Command::new(&program), |host| host.command(&program));
         command.args(["agent", "--cpu-slots", "1", "--threads-per-slot", "1", "--name", &name]);
@@ -64,18 +139,44 @@ impl Cluster {
         }
         command.args(more);
         command.stdout(log.try_clone()?).stderr(log);
-        self.workers.push(Process::spawn(&mut command)?);
-        Ok(())
+        Process::spawn(&mut command)
     }
 
-    /// The agents, in the order in which they were started.
+    /// The agents, in the order in which they were started: `worker-0`, `worker-1`, …
     pub fn workers(&mut self) -> &mut [Process] {
         &mut self.workers
+    }
+
+    /// The rank processes that an agent has, of all jobs.
+    pub fn ranks_on(&self, worker: usize) -> Vec<Pid> {
+        let agent = self.workers[worker].pid();
+        let ranks = processes_with(AGENT, &agent.to_string()).into_iter();
+        ranks.map(|(pid, _)| Pid::from_raw(pid)).collect()
     }
 
     /// `host:port` of the coordinator.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where everything is kept.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the coordinator keeps its data.
+    pub fn data_folder(&self) -> PathBuf {
+        data_folder(&self.folder, &self.serving)
+    }
+
+    /// What the coordinator has written to its log so far.
+    pub fn coordinator_log(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.folder.join("serve.log"))?)
+    }
+
+    /// The coordinator's process.
+    pub fn coordinator(&mut self) -> &mut Process {
+        &mut self.coordinator
     }
 
     /// kill -9 of the coordinator.
@@ -85,8 +186,16 @@ impl Cluster {
 
     /// Starts the coordinator again, on the same folder and port.
     pub fn restart_coordinator(&mut self) -> anyhow::Result<()> {
-        std::fs::remove_file(self.folder.join("address"))?;
-        self.coordinator = serve(&self.folder, &self.address)?;
+        let serving = self.serving.clone();
+        self.restart_coordinator_with(serving)
+    }
+
+    /// The same, as another kind.
+    pub fn restart_coordinator_with(&mut self, serving: Serving) -> anyhow::Result<()> {
+        // It is not there if the last start did not succeed.
+        let _ = std::fs::remove_file(self.folder.join("address"));
+        self.serving = serving;
+        self.coordinator = serve(&self.folder, &self.address, &self.serving)?;
         Ok(())
     }
 
@@ -139,7 +248,27 @@ impl Cluster {
     }
 }
 
-fn serve(folder: &Path, listen: &str) -> anyhow::Result<Process> {
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // A process that is stopped is killed like any other, but its children hear of its end only when they go on.
+        for number in 0..self.workers.len() {
+            for rank in self.ranks_on(number) {
+                let _ = nix::sys::signal::kill(rank, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// The name of an agent.
+pub fn worker_name(number: usize) -> String {
+    format!("worker-{number}")
+}
+
+fn data_folder(folder: &Path, serving: &Serving) -> PathBuf {
+    serving.data.clone().unwrap_or_else(|| folder.join("data"))
+}
+
+fn serve(folder: &Path, listen: &str, serving: &Serving) -> anyhow::Result<Process> {
     let log = File::options()
         .create(true)
         .append(true)
@@ -149,9 +278,11 @@ fn serve(folder: &Path, listen: &str) -> anyhow::Result<Process> {
     command.args(["serve", "--listen", listen]);
     command
         .arg("--data-dir")
-        .arg(folder.join("data"))
+        .arg(data_folder(folder, serving))
         .arg("--ready-file")
         .arg(&ready);
+    command.args(&serving.arguments);
+    command.envs(serving.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let mut process = Process::spawn(&mut command)?;
     let started = Instant::now();
@@ -165,7 +296,7 @@ fn serve(folder: &Path, listen: &str) -> anyhow::Result<Process> {
             "the coordinator ended at its start; see {}",
             folder.join("serve.log").display()
         );
-        std::thread::yield_now();
+        std::thread::park_timeout(BETWEEN_LOOKS);
     }
     Ok(process)
 }

@@ -3,7 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
+
+use anyhow::Context as _;
 
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
@@ -62,6 +65,65 @@ pub fn three_classes(folder: &Path) -> anyhow::Result<PathBuf> {
     write_images(&folder.join("train"), &[("ash", 25), ("beech", 18), ("elm", 10)])?;
     write_images(&folder.join("validation"), &[("ash", 10), ("beech", 8), ("elm", 6)])?;
     Ok(folder.to_owned())
+}
+
+/// Folder of what the tests of one binary share; emptied when the binary is started again.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn shared_folder() -> anyhow::Result<PathBuf> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let test = std::env::current_exe().map_err(|error| error.to_string())?;
+        let name = test.file_name().unwrap_or_default();
+        let target = test.ancestors().nth(3).expect("tests lie in target/PROFILE/deps");
+        let folder = target.join("tmp").join(name);
+        // It is not there the first time.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(folder)
+    });
+    folder.clone().map_err(anyhow::Error::msg)
+}
+
+/// The data of [`three_classes`], written once for all tests of a binary: what a job learns depends on it, and so on nothing else.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn shared_three_classes() -> anyhow::Result<PathBuf> {
+    static DATA: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let write = || three_classes(&shared_folder()?.join("three-classes"));
+    let data = DATA.get_or_init(|| write().map_err(|error| format!("{error:#}")));
+    data.clone().map_err(anyhow::Error::msg).context("the shared data")
+}
+
+/// The job of the fault tests: 4 steps an epoch on as many workers as are asked for, with everything that could tell one order of samples
+/// or one history of the optimizer from another.
+///
+/// # Errors
+/// When the data cannot be written.
+pub fn fault_job(name: &str, epochs: u32, (min, max): (u32, u32)) -> anyhow::Result<Value> {
+    let mut spec = image_job(name, &shared_three_classes()?);
+    spec["spec"]["model"]["head"] = json!({"type": "linear", "dropout": 0.2});
+    spec["spec"]["training"] = json!({
+        "epochs": epochs, "batchSize": 16, "seed": 11,
+        "optimizer": {"type": "adamw", "learningRate": 0.001},
+        "schedule": {"type": "cosine", "warmupRatio": 0.2},
+        "loss": {"labelSmoothing": 0.1}
+    });
+    spec["spec"]["resources"] = json!({"workers": {"min": min, "max": max}});
+    spec["spec"]["artifacts"] = json!({"mergedModel": false});
+    Ok(spec)
+}
+
+/// The same in strict mode: the result has to be the same to the last bit.
+///
+/// # Errors
+/// When the data cannot be written.
+pub fn strict_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
+    let mut spec = fault_job(name, epochs, workers)?;
+    spec["spec"]["training"]["determinism"] = json!("strict");
+    Ok(spec)
 }
 
 /// Writes a spec where `firn` can read it; JSON is YAML.

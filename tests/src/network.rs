@@ -140,6 +140,16 @@ impl Host {
         ip(&format!("link set {} down", self.port)).map(drop)
     }
 
+    /// Whether what it sends to another host gets there. What comes from there is not touched.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn route_to(&self, other: &Self, open: bool) -> anyhow::Result<()> {
+        let (namespace, address) = (&self.namespace, other.address);
+        let word = if open { "del" } else { "add" };
+        ip(&format!("-n {namespace} route {word} blackhole {address}/32")).map(drop)
+    }
+
     fn kill_all(&self) {
         let listed = ip(&format!("netns pids {}", self.namespace)).unwrap_or_default();
         for pid in listed.lines().filter_map(|line| line.trim().parse().ok()) {

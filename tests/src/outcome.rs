@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::{binaries::firn, jobs};
 
@@ -45,6 +46,98 @@ impl Outcome {
             .map(|step| step["loss"].as_f64().expect("a step has a loss"))
             .collect()
     }
+
+    /// Checks that the losses of all steps and the metrics of all splits are those of another run, but for a relative difference; what is
+    /// counted must be equal.
+    ///
+    /// # Errors
+    /// Where they differ.
+    pub fn is_close_to(&self, expected: &Self, tolerance: f64) -> anyhow::Result<()> {
+        let (found, wanted) = (self.losses(), expected.losses());
+        anyhow::ensure!(
+            found.len() == wanted.len(),
+            "expected {} steps, found {}",
+            wanted.len(),
+            found.len()
+        );
+        for (step, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+            anyhow::ensure!(
+                (found - wanted).abs() <= tolerance * wanted.abs(),
+                "step {step}: expected a loss of {wanted}, found {found}"
+            );
+        }
+        close("metrics", &self.scores(), &expected.scores(), tolerance)
+    }
+
+    /// Checks that everything that a strict job promises is that of another run, to the last bit.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn is_the_same_as(&self, expected: &Self) -> anyhow::Result<()> {
+        close("outcome", &self.promised()?, &expected.promised()?, 0.0)
+    }
+
+    /// Everything that a strict job promises, without times and the like: losses and gradients of all steps to the last digit, the trained
+    /// tensors, the predictions and the metrics.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn promised(&self) -> anyhow::Result<Value> {
+        let steps: Vec<Value> = self
+            .steps
+            .iter()
+            .map(|step| json!([step["step"], step["loss"], step["gradientNorm"], step["samples"]]))
+            .collect();
+        Ok(json!({
+            "head.safetensors": self.digest("head.safetensors")?,
+            "predictions": self.digest("predictions_validation.csv")?,
+            "metrics": self.scores(),
+            "steps": steps,
+        }))
+    }
+
+    /// `metrics.json` without the job's name.
+    fn scores(&self) -> Value {
+        let mut scores = self.metrics.clone();
+        if let Some(fields) = scores.as_object_mut() {
+            fields.remove("job");
+        }
+        scores
+    }
+
+    /// SHA-256 of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn digest(&self, name: &str) -> anyhow::Result<String> {
+        let bytes = fs::read(self.folder.join(name)).with_context(|| name.to_owned())?;
+        Ok(hex::encode(Sha256::digest(bytes)))
+    }
+}
+
+/// Checks that two documents have the same shape, the same words and whole numbers, and nearly the same fractions.
+fn close(place: &str, found: &Value, wanted: &Value, tolerance: f64) -> anyhow::Result<()> {
+    let differ = || anyhow::anyhow!("{place}: expected {wanted}, found {found}");
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            anyhow::ensure!(found.keys().eq(wanted.keys()), differ());
+            for (name, value) in found {
+                close(&format!("{place}.{name}"), value, &wanted[name], tolerance)?;
+            }
+        }
+        (Value::Array(found), Value::Array(wanted)) => {
+            anyhow::ensure!(found.len() == wanted.len(), differ());
+            for (index, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+                close(&format!("{place}[{index}]"), found, wanted, tolerance)?;
+            }
+        }
+        (Value::Number(found), Value::Number(wanted)) if wanted.is_f64() => {
+            let (found, wanted) = (found.as_f64().unwrap_or(f64::NAN), wanted.as_f64().unwrap_or(f64::NAN));
+            anyhow::ensure!((found - wanted).abs() <= tolerance * wanted.abs().max(1e-3), differ());
+        }
+        (found, wanted) => anyhow::ensure!(found == wanted, differ()),
+    }
+    Ok(())
 }
 
 /// `firn run` of a spec on so many workers; its artifacts go to `folder`.

@@ -57,6 +57,12 @@ pub struct ServeArgs {
     /// Seconds without a heartbeat after which a worker counts as lost [default: 10]
     #[arg(long, env = "FIRN_LEASE_SECONDS", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub lease_seconds: Option<u64>,
+    /// Seconds without a sign of life after which a rank counts as lost [default: 10]
+    #[arg(long, env = "FIRN_RANK_LEASE_SECONDS", value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub rank_lease_seconds: Option<u64>,
+    /// Seconds without movement after which a rank for which others wait counts as hanging [default: 20]
+    #[arg(long, env = "FIRN_HANG_SECONDS", value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub hang_seconds: Option<u64>,
     /// TOML file with these settings, named as the flags
     #[arg(long = "settings", env = "FIRN_SERVE_SETTINGS", value_name = "FILE")]
     pub settings_file: Option<PathBuf>,
@@ -75,6 +81,8 @@ struct SettingsFile {
     ready_file: Option<PathBuf>,
     shutdown_seconds: Option<u64>,
     lease_seconds: Option<u64>,
+    rank_lease_seconds: Option<u64>,
+    hang_seconds: Option<u64>,
 }
 
 /// Why the settings cannot be used.
@@ -169,6 +177,12 @@ impl ServeSettings {
             core.lease = seconds.saturating_mul(1000);
             core.heartbeat_interval = core.lease / 5;
         }
+        if let Some(seconds) = args.rank_lease_seconds.or(file.rank_lease_seconds) {
+            core.rank_lease = seconds.saturating_mul(1000);
+        }
+        if let Some(seconds) = args.hang_seconds.or(file.hang_seconds) {
+            core.hang_timeout = seconds.saturating_mul(1000);
+        }
         let grace = args
             .shutdown_seconds
             .or(file.shutdown_seconds)
@@ -237,6 +251,20 @@ mod tests {
         assert_eq!(settings.listen.port(), 1);
         assert_eq!(settings.data_dir, Path::new("/flag"));
         assert_eq!(settings.shutdown_grace, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn times_of_the_core_can_be_set() {
+        let args = ServeArgs {
+            lease_seconds: Some(4),
+            rank_lease_seconds: Some(5),
+            hang_seconds: Some(6),
+            ..ServeArgs::default()
+        };
+        let core = resolve(args).unwrap().core;
+        assert_eq!((core.lease, core.heartbeat_interval), (4_000, 800));
+        assert_eq!((core.rank_lease, core.hang_timeout), (5_000, 6_000));
+        assert_eq!(core.start_timeout, firn_core::Settings::default().start_timeout);
     }
 
     #[test]
