@@ -9,7 +9,7 @@ use firn_core::{Event, JobEvent, Record};
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
 /// What the stories are for: each of these has to happen now and then.
-pub(crate) const WORTH_TELLING: [&str; 22] = [
+pub(crate) const WORTH_TELLING: [&str; 21] = [
     "a step is committed",
     "a job succeeds",
     "a job fails",
@@ -31,7 +31,6 @@ pub(crate) const WORTH_TELLING: [&str; 22] = [
     "a checkpoint is stored within an epoch",
     "a worker is taken out of use",
     "a worker is set aside",
-    "a gang gives its slots up",
 ];
 
 /// Counts what a record tells.
