@@ -87,12 +87,13 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
             ring_address,
             device,
             steps_done,
+            state_generation,
             reason,
         } => {
             let arrival = ranks::Arrival {
                 ring_address,
                 device,
-                steps_done,
+                state: (steps_done, state_generation),
                 reason,
             };
             ranks::join(draft, &identity, arrival)

@@ -125,6 +125,8 @@ pub enum Input {
         device: String,
         /// Optimizer steps that its state has.
         steps_done: u64,
+        /// The formation in which the process took that state over; 0: it is the initial one.
+        state_generation: Generation,
         /// Why it leaves a generation that still works.
         reason: String,
     },

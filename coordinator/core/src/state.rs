@@ -25,8 +25,8 @@ pub use dataset::{Dataset, ModelSummary, QuarantinedSample, Shard, ShardTable, S
 pub use failure::{Cause, Ending, Failure, FailureReason, Loss, Outcome, RankExit, RankReport, Standing};
 pub use gang::{CollectiveKind, Gang, Member, MemberState, Origin, Restart, RunningGang};
 pub use job::{
-    Artifact, Checkpoint, Ended, Evaluation, Job, Phase, RegisteredDataset, RegisteredModel, RejectedCheckpoint, Run,
-    TrainingEnd,
+    Artifact, Checkpoint, Ended, Evaluation, Job, Phase, RegisteredDataset, RegisteredModel, RejectedCheckpoint,
+    Restored, Run, TrainingEnd,
 };
 pub use ledger::{CommittedStep, Ledger, RolledBack, Step, StepTiming};
 pub use pass::{CompletedShard, ConfusionCell, Pass, PassProgress, ShardOutcome, ShardStatistics};

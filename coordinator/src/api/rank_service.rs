@@ -1,6 +1,6 @@
 //! `RankService`: what rank processes call.
 
-use firn_core::{Input, Reply, Stage, queries};
+use firn_core::{Input, Reply, Stage, identifiers::Generation, queries};
 use firn_proto::v1alpha1::{self as proto, lease_shard_response::Answer, rank_service_server::RankService};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -74,6 +74,7 @@ impl RankService for Ranks {
             ring_address: request.ring_address,
             device: request.device,
             steps_done: request.steps_done,
+            state_generation: Generation(request.state_generation),
             reason: request.reason,
         };
         let answer = self.context.engine.tell_then_ask(&job, joined, move |state| {

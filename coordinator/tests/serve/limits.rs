@@ -193,6 +193,7 @@ async fn a_message_that_is_too_large_is_refused_and_the_connection_goes_on() {
         ring_address: "r".repeat(bytes),
         device: "cpu".to_owned(),
         steps_done: 0,
+        state_generation: 0,
         reason: String::new(),
     };
     assert_eq!(ranks.join(report(2 << 20)).await.unwrap_err().code(), Code::NotFound);

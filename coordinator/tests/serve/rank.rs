@@ -112,6 +112,7 @@ impl Rank {
             ring_address: format!("127.0.0.1:{}", 9000 + self.rank),
             device: "cpu".to_owned(),
             steps_done: self.steps,
+            state_generation: self.identity.generation,
             reason: String::new(),
         };
         let world = self.service.join(request).await?.into_inner();

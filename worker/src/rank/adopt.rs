@@ -66,6 +66,7 @@ pub(super) fn take_over(session: &mut Session, world: &wire::World) -> Result<()
         }
         .into());
     }
+    session.state_generation = world.generation;
     session.show_hash()
 }
 

@@ -59,6 +59,7 @@ pub(super) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankA
         optimizer,
         initial,
         steps_done: 0,
+        state_generation: 0,
         guard: Guard::default(),
         records: Records::default(),
         loaded: None,

@@ -53,6 +53,8 @@ pub(super) struct Session<'a> {
     pub(super) initial: Vec<(String, Tensor)>,
     /// Steps applied to the model, over the whole job.
     pub(super) steps_done: u64,
+    /// The generation in which the state was taken over last; 0: it is the initial one.
+    pub(super) state_generation: u64,
     /// What becomes of steps that are not finite.
     pub(super) guard: Guard,
     /// Of the newest steps.
@@ -132,6 +134,7 @@ impl Session<'_> {
             ring_address: listener.address(),
             device: self.arguments.device.clone(),
             steps_done: self.steps_done,
+            state_generation: self.state_generation,
             reason,
         })?;
         self.gang = Gang::connect(self.coordinator, self.arguments, listener, &world)?;

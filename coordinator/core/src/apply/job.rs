@@ -9,8 +9,8 @@ use crate::now::Now;
 use crate::record::JobEvent;
 use crate::spec::JobSpec;
 use crate::state::{
-    Answer, CompletedShard, Evaluation, Job, Pass, PassProgress, Phase, Process, RegisteredDataset, RegisteredModel,
-    RejectedCheckpoint, Request, Run, Soft, State,
+    Answer, CompletedShard, Evaluation, Job, Origin, Pass, PassProgress, Phase, Process, RegisteredDataset,
+    RegisteredModel, RejectedCheckpoint, Request, Restored, Run, Soft, State,
 };
 
 /// Applies an event of one job.
@@ -132,10 +132,18 @@ fn change_ledger(job: &mut Job, event: &JobEvent, at: Now) {
     let run = &mut job.run;
     match event {
         JobEvent::GangCompleted {
+            origin,
+            steps_done,
             steps_kept,
             epochs_kept,
             ..
         } => {
+            if matches!(origin, Origin::Initial | Origin::Checkpoint(_)) {
+                run.restored = Some(Restored {
+                    generation,
+                    steps_done: *steps_done,
+                });
+            }
             run.ledger.roll_back(*steps_kept, generation, at);
             run.passes.retain(|pass, _| match pass {
                 Pass::Evaluate { epoch, .. } => epoch < epochs_kept,

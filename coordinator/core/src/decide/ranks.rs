@@ -8,7 +8,7 @@ use crate::queries;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::state::{Failure, Job, MemberState, Phase, RolledBack, State};
+use crate::state::{Failure, Job, MemberState, Phase, Restored, RolledBack, State};
 
 /// Bytes of an NCCL unique id.
 const COLLECTIVE_ID_BYTES: usize = 128;
@@ -29,7 +29,8 @@ pub(super) fn enrol(draft: &mut Draft<'_>, identity: &RankIdentity) -> Result<Re
 pub(super) struct Arrival {
     pub(super) ring_address: String,
     pub(super) device: String,
-    pub(super) steps_done: u64,
+    /// Steps that its state has, and the formation in which it took that over.
+    pub(super) state: (u64, Generation),
     pub(super) reason: String,
 }
 
@@ -44,7 +45,7 @@ pub(super) fn join(draft: &mut Draft<'_>, identity: &RankIdentity, arrival: Arri
             ring_address: arrival.ring_address.clone(),
         };
     let is_recruit = caller.gang.member(&process).is_none();
-    let steps_done = valid_steps(caller.job, identity.generation, arrival.steps_done);
+    let steps_done = valid_steps(caller.job, arrival.state);
     let event = match &caller.job.phase {
         Phase::Running(_) if !is_recruit => {
             let repeats = is_known && identity.generation < caller.job.generation;
@@ -97,10 +98,13 @@ fn check_way(state: &State, identity: &RankIdentity) -> Result<(), Reject> {
     Ok(())
 }
 
-/// Steps that count: a state that has steps which were taken back since the rank's last generation is of no use any more.
-fn valid_steps(job: &Job, left: Generation, steps_done: u64) -> u64 {
-    let taken_back = |range: &RolledBack| range.generation > left && steps_done > range.from;
-    if job.run.ledger.rolled_back.iter().any(taken_back) {
+/// Steps that count: a state is of no use any more that has steps which were taken back since the rank took it over, or which the gang has
+/// gone back behind. A rank that leaves a formation before it has taken its state over still has the one of before.
+fn valid_steps(job: &Job, (steps_done, taken_over_in): (u64, Generation)) -> u64 {
+    let run = &job.run;
+    let taken_back = |range: &RolledBack| range.generation > taken_over_in && steps_done > range.from;
+    let gone_back = |restored: &Restored| restored.generation > taken_over_in && steps_done > restored.steps_done;
+    if run.ledger.rolled_back.iter().any(taken_back) || run.restored.as_ref().is_some_and(gone_back) {
         return 0;
     }
     steps_done

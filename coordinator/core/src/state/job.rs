@@ -139,6 +139,9 @@ pub struct Run {
     pub quarantined: Vec<QuarantinedSample>,
     /// Files that the job left.
     pub artifacts: Vec<Artifact>,
+    /// When ranks began from a checkpoint, or from the beginning, last.
+    #[serde(default)]
+    pub restored: Option<Restored>,
     /// Times that the ranks went back to a checkpoint because their numbers broke.
     pub rollbacks: u32,
     /// Checkpoints that could not be read, newest last.
@@ -171,6 +174,15 @@ impl Run {
             .iter()
             .any(|sample| sample.split == split && sample.index == index)
     }
+}
+
+/// A formation whose ranks began from a checkpoint, or from the beginning: what they had before beyond that is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// Which.
+    pub generation: Generation,
+    /// Optimizer steps of that state.
+    pub steps_done: u64,
 }
 
 /// The job's manifest and who found it.

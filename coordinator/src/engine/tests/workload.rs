@@ -152,6 +152,7 @@ impl Workload {
             ring_address: "127.0.0.1:1".to_owned(),
             device: "cpu".to_owned(),
             steps_done: 0,
+            state_generation: Generation(0),
             reason: String::new(),
         });
     }

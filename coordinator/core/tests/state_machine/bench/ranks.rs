@@ -56,6 +56,7 @@ impl Coordinator {
             ring_address: format!("{}:{}", identity.process, left.0 + 1),
             device: device.unwrap_or_default(),
             steps_done,
+            state_generation: left,
             reason: "rank 0 lost rank 1 in all-reduce #7".to_owned(),
         })
     }

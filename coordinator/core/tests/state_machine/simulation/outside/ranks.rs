@@ -42,6 +42,8 @@ pub(crate) struct Rank {
     pub(crate) addresses: Vec<String>,
     pub(super) listeners: u64,
     pub(crate) learned: Learned,
+    /// The generation in which it took that over.
+    pub(super) learned_in: Generation,
     /// Records of steps from here on are kept.
     pub(super) first_record: u64,
     /// The checkpoint that it holds.
@@ -138,6 +140,7 @@ impl Rank {
             addresses: Vec::new(),
             listeners: 0,
             learned: Learned::default(),
+            learned_in: Generation(0),
             first_record: 0,
             loaded: None,
             doing: Doing::Enrol,
@@ -249,11 +252,13 @@ impl Outside {
             }),
             Doing::Join { reason } => {
                 let (ring_address, steps_done) = (rank.address(), rank.learned.steps());
+                let state_generation = rank.learned_in;
                 self.call_main(rank, |identity| Input::RankJoined {
                     identity,
                     ring_address,
                     device: "cpu".to_owned(),
                     steps_done,
+                    state_generation,
                     reason,
                 })
             }

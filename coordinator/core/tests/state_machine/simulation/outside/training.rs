@@ -51,6 +51,7 @@ impl Outside {
         }
         rank.ticks += 1;
         if world.origin != Origin::Unneeded {
+            rank.learned_in = world.generation;
             self.check_adopted(rank, world);
             show_hash(rank);
         }
