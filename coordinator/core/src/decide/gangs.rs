@@ -77,7 +77,7 @@ fn next_move(state: &State, id: &JobId) -> Option<Move> {
             let all_left = gang
                 .living()
                 .all(|member| matches!(member.state, MemberState::Left { .. }));
-            all_left.then_some(Move::FormAgain(Formation::AFTER_LOSS))
+            (all_left || someone_has_gone(state, job, gang)).then_some(Move::FormAgain(Formation::AFTER_LOSS))
         }
         Phase::Starting(_) => {
             if gang.members.iter().any(|member| member.state == MemberState::Exited) {
@@ -111,6 +111,13 @@ fn ready_recruits(gang: &Gang) -> impl Iterator<Item = &Member> {
 fn someone_leaves_others(state: &State, gang: &Gang) -> bool {
     let leaves = |member: &Member| state.is_leaving(&member.process);
     gang.living().any(leaves) && !gang.living().all(leaves)
+}
+
+/// Whether a member has ended without a loss while others stay, and not because its work was done. Where all leave, they are not parted.
+fn someone_has_gone(state: &State, job: &Job, gang: &Gang) -> bool {
+    let has_gone = |member: &Member| member.state == MemberState::Exited;
+    let all_leave = gang.living().all(|member| state.is_leaving(&member.process));
+    gang.members.iter().any(has_gone) && !all_leave && Stage::of(&job.run) != Stage::Finish
 }
 
 /// Members are gone that had left or were about to.

@@ -1,8 +1,9 @@
-//! Gangs that wait for workers give way to a job that was submitted earlier, when nothing else helps.
+//! Gangs that wait for workers give way to jobs that could have their slots, when nothing else helps.
 //!
 //! A gang that has lost workers keeps what it has: it goes on at once when others come. But two jobs that each hold a part of what the other
-//! one waits for would wait for ever, and so would an earlier job for slots that only such a gang holds. So after a while the latest
-//! of these gangs, as few as will do, are dissolved; they are placed again in their turn.
+//! one waits for would wait for ever; so would an earlier job for slots that only such a gang holds, and any job for those of one that
+//! all workers together could not complete. So after a while these gangs are dissolved, the latest first, as few as will do; they are placed
+//! again in their turn.
 
 use super::draft::Draft;
 use super::{growth, losses, placing};
@@ -38,23 +39,16 @@ pub(super) fn make_room(draft: &mut Draft<'_>, ahead: &[JobId]) -> bool {
     false
 }
 
-/// The latest gangs whose slots a job needs and that have waited long enough; `None` if all of them together would not do, or if their
-/// slots are free already and only their processes have to end.
+/// The gangs whose slots a job needs and that have waited long enough: those that have no hope first, and the latest of them. `None` if all of
+/// them together would not do, or if the slots are free already and only their processes have to end.
 fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
     let mut workers = placing::connected_workers(state);
     free_what_ends(state, &mut workers);
-    let kind = placement::kind(job.spec.resources.device, &workers);
-    let mut later: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
-    later.retain(|other| {
-        let gang = waiting_gang(other).filter(|gang| growth::kind_of(gang) == kind);
-        gang.is_some() && other.sequence > job.sequence && has_waited(state, other, now)
-    });
-    later.sort_by_key(|other| std::cmp::Reverse(other.sequence));
-    let mut yielding = Vec::new();
     if fits(job, &workers) {
         return None;
     }
-    for other in later {
+    let mut yielding = Vec::new();
+    for other in candidates(state, job, now) {
         for process in state.processes.values().filter(|process| process.job == other.id) {
             free(&mut workers, process);
         }
@@ -64,6 +58,23 @@ fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
         }
     }
     None
+}
+
+fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
+    let mut all = placing::connected_workers(state);
+    all.iter_mut()
+        .flat_map(|worker| &mut worker.slots)
+        .for_each(|slot| slot.free = true);
+    let kind = placement::kind(job.spec.resources.device, &all);
+    let has_hope = |other: &Job| growth::could_be_completed(other, &all);
+    let mut candidates: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
+    candidates.retain(|other| {
+        let gang = waiting_gang(other).filter(|gang| growth::kind_of(gang) == kind);
+        let may_yield = other.sequence > job.sequence || (other.id != job.id && !has_hope(other));
+        gang.is_some() && may_yield && has_waited(state, other, now)
+    });
+    candidates.sort_by_key(|other| (has_hope(other), std::cmp::Reverse(other.sequence)));
+    candidates
 }
 
 fn fits(job: &Job, workers: &[WorkerSlots]) -> bool {
@@ -95,7 +106,7 @@ fn free(workers: &mut [WorkerSlots], process: &crate::state::Process) {
 fn cause(id: &JobId, now: Now) -> Cause {
     let failure = Failure {
         reason: FailureReason::Preempted,
-        message: format!("it waited for workers, and gave its slots up to jobs/{id}, which was submitted earlier"),
+        message: format!("it waited for workers, and gave its slots up to jobs/{id}, which could have them"),
         rank: None,
         host: String::new(),
         last_log_lines: Vec::new(),

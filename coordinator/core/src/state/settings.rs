@@ -17,7 +17,7 @@ pub struct Settings {
     pub disconnect_grace: u64,
     /// A rank that has not moved for this long while another waits for it in a collective hangs.
     pub hang_timeout: u64,
-    /// A gang that has fewer workers than it needs keeps its slots for so long from jobs that were submitted earlier and could have them.
+    /// A gang that has fewer workers than it needs keeps its slots for so long from jobs that could have them.
     pub warm_patience: u64,
     /// Losses this close to each other count as one.
     pub loss_window: u64,

@@ -165,7 +165,7 @@ fn two_jobs_that_each_hold_what_the_other_waits_for_do_not_wait_for_ever() {
     assert_eq!(reason, "Preempted");
     assert_eq!(
         message,
-        "it waited for workers, and gave its slots up to jobs/first, which was submitted earlier"
+        "it waited for workers, and gave its slots up to jobs/first, which could have them"
     );
     assert_eq!(coordinator.job("second").losses_counted, 1, "to give way is no loss");
     coordinator.obey();
@@ -257,4 +257,66 @@ fn after_the_best_checkpoint_was_unreadable_the_best_of_those_that_exist_is_chos
     let run = &coordinator.job("ants").run;
     assert_eq!(run.best_epoch, Some(1), "the first epoch has no checkpoint any more");
     assert!(run.checkpoint_of_epoch(1).is_some());
+}
+
+#[test]
+fn a_rank_that_has_not_gone_back_yet_when_the_next_generation_forms_is_no_source() {
+    let (mut coordinator, ranks) = training(1, 2);
+    coordinator.commit(&ranks[0], 0, 0..3).unwrap();
+    coordinator.store(&ranks[0], 0, 2).unwrap();
+    coordinator.accept(Input::RollbackRequested {
+        identity: ranks[0].clone(),
+        reason: "three steps were not finite".to_owned(),
+    });
+    let ranks = coordinator.rejoin(&ranks, 3);
+    assert_eq!(coordinator.world(&ranks[0]).steps_done, 2);
+    // rank 1 is lost before rank 0 has loaded the checkpoint: its state is still that of the first generation
+    coordinator.exited(&ranks[1], Ending::Killed(9));
+    let reply = coordinator.give(Input::RankJoined {
+        identity: ranks[0].clone(),
+        ring_address: "again:1".to_owned(),
+        device: "cpu".to_owned(),
+        steps_done: 3,
+        state_generation: Generation(1),
+        reason: "generation 3 takes over".to_owned(),
+    });
+    let Ok(Reply::World(world)) = reply else {
+        panic!("expected a world, found {reply:?}")
+    };
+    assert_eq!(world.steps_done, 2);
+    assert!(matches!(world.origin, Origin::Checkpoint(_)));
+}
+
+#[test]
+fn a_rank_that_leaves_unasked_is_not_waited_for() {
+    let (mut coordinator, ranks) = training(1, 2);
+    coordinator.commit(&ranks[0], 0, 0..4).unwrap();
+    // rank 1 waits for the checkpoint that rank 0 does not store any more
+    assert_eq!(
+        coordinator.request(&ranks[1], Pass::validation(0)).map(|_| ()),
+        Ok(())
+    );
+    coordinator.exited(&ranks[0], Ending::Exited(13));
+    let job = coordinator.job("ants");
+    assert_eq!((job.generation, job.losses.len()), (Generation(2), 0));
+    let left = coordinator.rejoin(&ranks[1..], 4);
+    assert_eq!(coordinator.world(&left[0]).rank, 0);
+}
+
+#[test]
+fn a_gang_that_no_worker_could_complete_gives_way_to_a_later_job() {
+    let mut coordinator = Coordinator::new();
+    coordinator.attach_cpus(&["w0", "w1"]);
+    coordinator.submit(spec_on("first", 2));
+    let ranks = coordinator.bring_up();
+    coordinator.prepare(&ranks, &TRAIN_AND_VALIDATION);
+    shut_down(&mut coordinator, "w1");
+    coordinator.join_from(&ranks[0], Generation(1), 0).unwrap();
+    coordinator.submit(spec_on("second", 1));
+    coordinator.take_effects();
+    coordinator.live(64_000);
+    assert_eq!(coordinator.stops(), ["first-g1-r0".into()]);
+    coordinator.obey();
+    let starts = coordinator.starts();
+    assert_eq!((starts.len(), starts[0].job.as_str()), (1, "second"));
 }
