@@ -8,12 +8,14 @@ use std::{
 };
 
 use firn_proto::v1alpha1::{ListWorkersRequest, Worker, job_service_client::JobServiceClient};
+use nix::sys::signal::Signal;
 use tokio::time::sleep;
 use tonic::transport::Endpoint;
 
 use crate::{
     figures::verdict,
     fleet::{Fleet, Size},
+    queue,
     server::{self, Server},
 };
 
@@ -22,6 +24,8 @@ const CORE_TARGET: f64 = 0.25;
 /// After kill -9 and a restart, all are attached again within this.
 const BACK_TARGET: Duration = Duration::from_secs(60);
 const ATTACH_LIMIT: Duration = Duration::from_secs(180);
+/// For so long the coordinator is stopped (SIGSTOP): longer than a lease.
+const SLEEP: Duration = Duration::from_secs(15);
 /// After the last attach, before the measurement.
 const SETTLE: Duration = Duration::from_secs(4);
 
@@ -32,6 +36,9 @@ pub(crate) struct Arguments {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// Jobs that wait meanwhile, for larger workers than there are
+    #[arg(long, default_value_t = 0)]
+    jobs: usize,
 }
 
 /// What a server took for the same load.
@@ -48,8 +55,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let folder = tempfile::tempdir()?;
     let Size { agents, per_connection } = arguments.size;
     println!(
-        "{agents} agents, {per_connection} streams a connection, a heartbeat every 2 s, {} s each",
-        arguments.seconds
+        "{agents} agents, {per_connection} streams a connection, a heartbeat every 2 s, {} s each, {} jobs waiting",
+        arguments.seconds, arguments.jobs
     );
     let (coordinator, kept) = coordinator(arguments, folder.path()).await?;
     let sink = bare(arguments, folder.path(), false).await?;
@@ -92,8 +99,15 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         verdict(kept.broken == 0)
     );
     println!(
-        "kill -9, restart: serving again after {:.2} s, all back after {:.2} s, {} of them expired meanwhile; at most {:.0} s and none: {}",
+        "false expiries after it was stopped for {} s (SIGSTOP): {} ({})",
+        SLEEP.as_secs(),
+        kept.broken_by_sleep,
+        verdict(kept.broken_by_sleep == 0)
+    );
+    println!(
+        "kill -9, restart: serving again after {:.2} s (its own start: {:.2} s), all back after {:.2} s, {} of them expired meanwhile; at most {:.0} s and none: {}",
         kept.restart.as_secs_f64(),
+        kept.started_in.as_secs_f64(),
         kept.back.as_secs_f64(),
         kept.expired,
         BACK_TARGET.as_secs_f64(),
@@ -103,7 +117,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         "  processor time of the new coordinator until then: {:.2} s",
         kept.back_cost.as_secs_f64()
     );
-    Ok(is_cheap && is_back && kept.broken == 0 && kept.expired == 0)
+    Ok(is_cheap && is_back && kept.broken + kept.broken_by_sleep == 0 && kept.expired == 0)
 }
 
 /// What became of the leases.
@@ -112,7 +126,10 @@ struct Kept {
     broken: u64,
     /// Workers that the next coordinator had given up before they were back.
     expired: usize,
+    /// Streams that ended because the coordinator had slept.
+    broken_by_sleep: u64,
     restart: Duration,
+    started_in: Duration,
     back: Duration,
     back_cost: Duration,
 }
@@ -120,9 +137,25 @@ struct Kept {
 async fn coordinator(arguments: &Arguments, folder: &Path) -> anyhow::Result<(Cost, Kept)> {
     let address = server::free_address()?;
     let mut server = server::serve(folder, &address)?;
+    if arguments.jobs > 0 {
+        let mut client = queue::client(&address).await?;
+        // More slots than any agent has.
+        let slots = 3;
+        for number in 0..arguments.jobs {
+            client
+                .create_job(queue::request(&format!("job-{number}"), 1, slots))
+                .await?;
+        }
+    }
     let mut fleet = Fleet::start(arguments.size, &address)?;
     let cost = measure(&server, &mut fleet, arguments.seconds).await?;
     let broken = fleet.counts.broken.load(Relaxed);
+    server.process.signal(Signal::SIGSTOP)?;
+    sleep(SLEEP).await;
+    server.process.signal(Signal::SIGCONT)?;
+    // Long enough for every lease that was given meanwhile to end.
+    sleep(SLEEP).await;
+    let broken_by_sleep = fleet.counts.broken.load(Relaxed) - broken;
     let before = attach_times(&address).await?;
 
     let killed = Instant::now();
@@ -142,7 +175,9 @@ async fn coordinator(arguments: &Arguments, folder: &Path) -> anyhow::Result<(Co
     let kept = Kept {
         broken,
         expired,
+        broken_by_sleep,
         restart,
+        started_in: server.started_in,
         back,
         back_cost,
     };

@@ -10,6 +10,7 @@
 
 mod agents;
 mod bare;
+mod disk;
 mod figures;
 mod fleet;
 mod queue;
