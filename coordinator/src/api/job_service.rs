@@ -4,7 +4,7 @@ use std::{mem, pin::Pin, time::Duration};
 
 use async_stream::try_stream;
 use firn_core::{
-    Input, Reply,
+    Input, Reject, Reply, State,
     identifiers::{JobId, WorkerName},
 };
 use firn_proto::v1alpha1::{self as proto, job_service_server::JobService};
@@ -18,7 +18,7 @@ use super::{
     context::Context,
     listing,
     log_lines::{self, LogStream},
-    refusal::{invalid, stopping, unexpected},
+    refusal::{invalid, rejected, stopping, unexpected},
     requests::mark,
     wire::{
         self,
@@ -49,6 +49,23 @@ impl Jobs {
         Self { context }
     }
 
+    /// A mutation, and the job that its reply names, as it is then.
+    async fn mutate(
+        &self,
+        mutation: Input,
+        named: impl FnOnce(Reply) -> Result<JobId, Reply> + Send + 'static,
+    ) -> Result<proto::FineTuneJob, Status> {
+        let look = |reply, state: &State| named(reply).map(|job| (job_status::glance(state, &job), job));
+        let looked = self.context.engine.tell_and_look(mutation, look).await?;
+        let (glance, job) = looked.map_err(|other| unexpected(&other))?;
+        let glance = glance.ok_or_else(|| rejected(&Reject::JobNotFound { job }))?;
+        Ok(job_status::job_to_wire(
+            &glance,
+            Detail::Whole,
+            self.context.clock.now(),
+        ))
+    }
+
     async fn show(&self, job: &JobId, detail: Detail) -> Result<proto::FineTuneJob, Status> {
         let (_, shown) = show(&self.context, job, detail).await?;
         Ok(shown)
@@ -63,7 +80,7 @@ async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(bool, p
         .engine
         .ask(move |state| job_status::glance(state, &asked))
         .await?;
-    let glance = found.ok_or_else(|| super::refusal::rejected(&firn_core::Reject::JobNotFound { job: job.clone() }))?;
+    let glance = found.ok_or_else(|| rejected(&Reject::JobNotFound { job: job.clone() }))?;
     let shown = job_status::job_to_wire(&glance, detail, context.clock.now());
     Ok((glance.job.outcome().is_some(), shown))
 }
@@ -82,13 +99,16 @@ impl JobService for Jobs {
             .ok_or_else(|| invalid("job", "expected a job, found none"))?;
         let spec = wire::job_spec(&job).map_err(|violations| wire::invalid_job(&violations))?;
         let submit = mark.on(Input::Submit { spec: spec.into() });
-        match self.context.engine.tell(submit).await? {
-            Reply::Submitted(job) => {
-                info!(%job, "a job was submitted");
-                self.show(&job, Detail::Whole).await.map(Response::new)
-            }
-            other => Err(unexpected(&other)),
-        }
+        let stored = self.mutate(submit, |reply| match reply {
+            Reply::Submitted(job) => Ok(job),
+            other => Err(other),
+        });
+        let stored = stored.await?;
+        info!(
+            job = stored.metadata.as_ref().map_or("", |job| &job.resource_name),
+            "a job was submitted"
+        );
+        Ok(Response::new(stored))
     }
 
     async fn get_job(&self, request: Request<proto::GetJobRequest>) -> Result<Response<proto::FineTuneJob>, Status> {
@@ -142,14 +162,14 @@ impl JobService for Jobs {
         let mut request = request.into_inner();
         let mark = mark("CancelJob", mem::take(&mut request.request_id), &request)?;
         let job = job_id("name", &request.name)?;
-        let cancel = mark.on(Input::Cancel { job: job.clone() });
-        match self.context.engine.tell(cancel).await? {
-            Reply::Done => {
-                info!(%job, "a job was cancelled");
-                self.show(&job, Detail::Whole).await.map(Response::new)
-            }
-            other => Err(unexpected(&other)),
-        }
+        let (cancel, id) = (mark.on(Input::Cancel { job: job.clone() }), job.clone());
+        let cancelled = self.mutate(cancel, |reply| match reply {
+            Reply::Done => Ok(id),
+            other => Err(other),
+        });
+        let cancelled = cancelled.await?;
+        info!(%job, "a job was cancelled");
+        Ok(Response::new(cancelled))
     }
 
     type StreamLogsStream = LogStream;
@@ -240,6 +260,6 @@ impl JobService for Jobs {
         let shown = workers.into_iter().find(|worker| worker.name == name);
         shown
             .map(Response::new)
-            .ok_or_else(|| super::refusal::rejected(&firn_core::Reject::WorkerNotFound { worker: name.into() }))
+            .ok_or_else(|| rejected(&Reject::WorkerNotFound { worker: name.into() }))
     }
 }

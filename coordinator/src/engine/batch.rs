@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use firn_core::{Decision, Effect, Note, Record, Reply, Sender, State, identifiers::JobId};
-use tokio::sync::oneshot;
 
 use super::{
-    handle::{Question, Refusal},
+    handle::{Answer, Question, Refusal},
     standing::Standing,
 };
 use crate::journal::Journal;
@@ -17,7 +16,7 @@ pub(super) type Outcome = Result<Reply, Refusal>;
 /// Somebody who is answered after the commit.
 enum Waiting {
     Told {
-        answer: oneshot::Sender<Outcome>,
+        answer: Answer,
         sender: Sender,
         outcome: Outcome,
     },
@@ -91,7 +90,7 @@ impl Batch {
         }
     }
 
-    pub(super) fn answer_later(&mut self, answer: oneshot::Sender<Outcome>, sender: Sender, outcome: Outcome) {
+    pub(super) fn answer_later(&mut self, answer: Answer, sender: Sender, outcome: Outcome) {
         self.waiting.push(Waiting::Told {
             answer,
             sender,
@@ -121,8 +120,7 @@ impl Batch {
     pub(super) fn release(self, durable: &State) {
         for waiting in self.waiting {
             match waiting {
-                // A caller that has gone away needs no answer.
-                Waiting::Told { answer, outcome, .. } => drop(answer.send(outcome)),
+                Waiting::Told { answer, outcome, .. } => answer(outcome, durable),
                 Waiting::Asked(question) => question(durable),
             }
         }
@@ -133,7 +131,7 @@ impl Batch {
         for waiting in self.waiting {
             match waiting {
                 Waiting::Told { answer, sender, .. } => {
-                    drop(answer.send(Err(Refusal::NotWritten(standing.refusal(sender)))));
+                    answer(Err(Refusal::NotWritten(standing.refusal(sender))), durable);
                 }
                 Waiting::Asked(question) => question(durable),
             }

@@ -13,13 +13,13 @@ use super::{
 /// Reads the state and sends the answer.
 pub(super) type Question = Box<dyn FnOnce(&State) + Send>;
 
+/// Takes what an input came to, and may look at what is durable by then.
+pub(super) type Answer = Box<dyn FnOnce(Outcome, &State) + Send>;
+
 /// What can lie in the mailbox.
 pub(super) enum Letter {
     /// Something happened; who is told what it came to.
-    Input {
-        input: Box<Input>,
-        answer: Option<oneshot::Sender<Outcome>>,
-    },
+    Input { input: Box<Input>, answer: Option<Answer> },
     /// Somebody wants to know what is durable.
     Question(Question),
     /// Take nothing more in.
@@ -88,10 +88,26 @@ impl EngineHandle {
     /// # Errors
     /// When the core refuses, or the engine has ended.
     pub async fn tell(&self, input: Input) -> Outcome {
+        self.tell_and_look(input, |reply, _| reply).await
+    }
+
+    /// Like [`Self::tell`], and looks at the state that the input has led to: one wait for the disk instead of two.
+    ///
+    /// # Errors
+    /// When the core refuses, or the engine has ended.
+    pub async fn tell_and_look<T: Send + 'static>(
+        &self,
+        input: Input,
+        look: impl FnOnce(Reply, &State) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         let (answer, answered) = oneshot::channel();
+        // A caller that has gone away needs no answer.
+        let answer = move |outcome: Outcome, state: &State| {
+            drop(answer.send(outcome.map(|reply| look(reply, state))));
+        };
         let letter = Letter::Input {
             input: Box::new(input),
-            answer: Some(answer),
+            answer: Some(Box::new(answer)),
         };
         self.mailbox.send(letter).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Refusal::from(Stopped))?
