@@ -1,6 +1,9 @@
 //! `firn run SPEC`: everything on this machine. Starts a coordinator and workers on a private loopback port, submits,
 //! shows progress, and exits with the job's outcome.
 //!
+//! Its journal and states lie beside the artifacts until the job has ended well, so that `--resume` can go on with a run whose processes
+//! were all killed, from the newest checkpoint.
+//!
 //! However it ends, it leaves no process behind: a normal end stops them in order; any other way out drops the
 //! [`Cluster`], which kills them; and if this process is killed itself, the kernel kills them
 //! ([`tether`](super::tether)).
@@ -23,7 +26,7 @@ use super::{
     error::CommandError,
     follow::{Event, Follower},
     outcome::Outcome,
-    submit, validate,
+    submit,
     view::{
         Format, document,
         failure::{failure, name},
@@ -32,17 +35,21 @@ use super::{
     },
     watch,
 };
-use crate::spec_file::{self, SpecFile};
 use cluster::{Cluster, Programs};
 use folder::RunFolder;
 use interrupts::Interrupts;
-use shares::{Machine, Share};
+use preparation::{Beginning, Prepared};
+use record::RunRecord;
+use shares::Share;
 
 mod child;
 mod cluster;
 mod folder;
 mod interrupts;
 mod plan;
+mod preparation;
+mod record;
+mod resume;
 mod shares;
 
 /// How long a cancelled job may take to end before its processes are killed.
@@ -52,8 +59,14 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// YAML file of the job
-    #[arg(value_name = "SPEC")]
-    spec: PathBuf,
+    #[arg(value_name = "SPEC", required_unless_present = "resume")]
+    spec: Option<PathBuf>,
+    /// Go on with a run that was interrupted, from its newest checkpoint [default: the one below ./firn-artifacts]
+    #[arg(long, conflicts_with_all = ["workers", "slots_per_worker", "anew"])]
+    resume: bool,
+    /// Forget an unfinished run of the same artifacts, and begin at step 0
+    #[arg(long)]
+    anew: bool,
     /// Workers to start [default: the spec's resources.workers.max, else 1]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     workers: Option<u32>,
@@ -63,7 +76,7 @@ pub struct RunArgs {
     /// Folder for the artifacts [default: the spec's artifacts.uri, else ./firn-artifacts/JOB]
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
-    /// Keep journal, states and logs in this folder [default: a temporary one, kept only if the job fails]
+    /// Keep journal, states and logs in this folder [default: .firn-run beside the artifacts, until the job has ended well]
     #[arg(long, value_name = "DIR")]
     keep_data: Option<PathBuf>,
     /// How to print the job at the end
@@ -71,36 +84,34 @@ pub struct RunArgs {
     output: Format,
 }
 
-/// What is decided before anything is started.
+/// A run that has been prepared.
 struct Run {
-    file: SpecFile,
-    /// The job of the file, fitted to this machine.
-    job: FineTuneJob,
+    beginning: Beginning,
     shares: Vec<Share>,
-    artifacts: PathBuf,
     programs: Programs,
+    record: RunRecord,
+    /// The job is on its way: an interrupt ends it.
+    is_under_way: bool,
     format: Format,
 }
 
 pub(crate) async fn run(args: RunArgs, console: &mut Console) -> Result<Outcome, CommandError> {
-    let file = spec_file::read(&args.spec)?;
-    let mut job = file.job.clone();
-    let demand = plan::fit_workers(&mut job, args.workers, args.slots_per_worker);
-    let shares = shares::divide(demand, plan::device(&job), &Machine::here())?;
-    let artifacts = plan::place_artifacts(&mut job, args.artifacts.as_deref())?;
-    // Before anything is started: the coordinator would say the same, a second later.
-    validate::complete(&file, &job)?;
-    let run = Run {
-        file,
-        job,
+    let Prepared {
+        folder,
+        record,
+        beginning,
         shares,
-        artifacts,
-        programs: Programs::find()?,
+        programs,
+    } = preparation::prepare(&args)?;
+    let mut run = Run {
+        beginning,
+        shares,
+        programs,
+        record,
+        is_under_way: false,
         format: args.output,
     };
-
     let interrupts = Interrupts::listen()?;
-    let folder = RunFolder::create(args.keep_data.as_deref())?;
     let result = tokio::select! {
         result = run.execute(folder.path(), &interrupts, console) => Some(result),
         // Dropping the other branch kills what it started.
@@ -110,23 +121,13 @@ pub(crate) async fn run(args: RunArgs, console: &mut Console) -> Result<Outcome,
         console.say("interrupted again: all processes of the run have been killed");
         Ok(Outcome::Cancelled)
     });
-    let logs_matter = match &result {
-        Ok(outcome) => *outcome == Outcome::JobFailed,
-        Err(CommandError::Refused { .. } | CommandError::Usage(_) | CommandError::Spec(_)) => false,
-        Err(_) => true,
-    };
-    if logs_matter {
-        let kept = folder.keep();
-        console.say(&format!("logs of the coordinator and the workers: {}", kept.display()));
-    } else if args.keep_data.is_some() {
-        console.say(&format!("journal, states and logs: {}", folder.path().display()));
-    }
+    run.part_with(folder, &result, args.keep_data.is_some(), console)?;
     result
 }
 
 impl Run {
     async fn execute(
-        self,
+        &mut self,
         folder: &Path,
         interrupts: &Interrupts,
         console: &mut Console,
@@ -136,8 +137,7 @@ impl Run {
             () = interrupts.reached(1) => None,
         };
         let Some((mut cluster, id)) = started else {
-            console.say("interrupted before the job was submitted");
-            return Ok(Outcome::Cancelled);
+            return Ok(self.interrupted_early(console));
         };
         let (job, outcome) = self.follow(&mut cluster, &id, interrupts, console).await?;
         self.tell(&cluster.connection, &job, outcome, console).await?;
@@ -145,16 +145,98 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Brings up the cluster and submits the job; answers with the job's id.
-    async fn start(&self, folder: &Path, console: &mut Console) -> Result<(Cluster, String), CommandError> {
-        let mut cluster = Cluster::start(folder, &self.programs, &self.shares).await?;
-        cluster.wait_for_workers(console).await?;
-        let connection = cluster.connection.clone();
-        let submitted = tokio::select! {
-            submitted = submit::submit(&connection, &self.file, self.job.clone(), None) => submitted?,
-            end = cluster.unexpected_end() => return Err(end.error),
+    fn interrupted_early(&self, console: &mut Console) -> Outcome {
+        match self.beginning {
+            Beginning::Submit { .. } => console.say("interrupted before the job was submitted"),
+            Beginning::Resume(_) => console.say("interrupted before the job went on"),
+        }
+        Outcome::Cancelled
+    }
+
+    /// Brings up the cluster, and the job on it; answers with the job's id.
+    async fn start(&mut self, folder: &Path, console: &mut Console) -> Result<(Cluster, String), CommandError> {
+        let mut cluster = Cluster::start(folder, &self.programs).await?;
+        let id = match &self.beginning {
+            Beginning::Resume(id) => {
+                let id = id.clone();
+                self.resume(&mut cluster, &id, console).await?;
+                id
+            }
+            Beginning::Submit { file, job } => {
+                cluster.add_agents(&self.shares)?;
+                cluster.wait_for_workers(console).await?;
+                let connection = cluster.connection.clone();
+                let submitted = tokio::select! {
+                    submitted = submit::submit(&connection, file, (**job).clone(), None) => submitted?,
+                    end = cluster.unexpected_end() => return Err(end.error),
+                };
+                name(&submitted).to_owned()
+            }
         };
-        Ok((cluster, name(&submitted).to_owned()))
+        self.is_under_way = true;
+        self.record.job = Some(id.clone());
+        self.record.write(folder)?;
+        Ok((cluster, id))
+    }
+
+    /// Brings the workers back, so that the job goes on where it was.
+    async fn resume(&self, cluster: &mut Cluster, id: &str, console: &mut Console) -> Result<(), CommandError> {
+        let connection = cluster.connection.clone();
+        let (job, outcome) = resume::job(&connection, id).await?;
+        if outcome.is_some() {
+            console.say(&format!("job {id} had ended already"));
+            return Ok(());
+        }
+        console.say(&resume::describe(id, &job));
+        let mut released = resume::release(&connection).await?;
+        cluster.add_agents(&self.shares)?;
+        // A worker that had been replaced does not come back; its ranks are gone when its lease ends.
+        released.retain(|name| cluster.has_agent(name));
+        tokio::select! {
+            taken = resume::take_back(&connection, &released) => taken?,
+            end = cluster.unexpected_end() => return Err(end.error),
+        }
+        cluster.wait_for_workers(console).await
+    }
+
+    /// Keeps what somebody may want to see or to go on with, and removes the rest.
+    fn part_with(
+        mut self,
+        folder: RunFolder,
+        result: &Result<Outcome, CommandError>,
+        is_named: bool,
+        console: &mut Console,
+    ) -> Result<(), CommandError> {
+        let path = folder.path().display().to_string();
+        let go_on = format!(
+            "the job can go on from its newest checkpoint: {}",
+            self.record.command("--resume")
+        );
+        let is_resumed = matches!(self.beginning, Beginning::Resume(_));
+        if is_resumed && !self.is_under_way && matches!(result, Ok(Outcome::Cancelled)) {
+            console.say(&go_on);
+            return Ok(());
+        }
+        self.record.ended = match result {
+            Ok(Outcome::Success) => Some("Succeeded".to_owned()),
+            Ok(Outcome::JobFailed) => Some("Failed".to_owned()),
+            Ok(Outcome::Cancelled) => Some("Cancelled".to_owned()),
+            Ok(Outcome::TimeLimit | Outcome::NotProven) | Err(_) => None,
+        };
+        match result {
+            Ok(Outcome::JobFailed) => console.say(&format!("logs of the coordinator and the workers: {path}")),
+            Ok(_) if is_named => console.say(&format!("journal, states and logs: {path}")),
+            Ok(_) => return folder.remove(),
+            // Refused before anything was trained: there is nothing to keep.
+            Err(_) if self.record.job.is_none() && is_refusal(result) => return folder.remove(),
+            Err(_) => {
+                console.say(&format!("logs of the coordinator and the workers: {path}"));
+                if self.record.unfinished().is_some() {
+                    console.say(&go_on);
+                }
+            }
+        }
+        self.record.write(folder.path())
     }
 
     async fn follow(
@@ -210,7 +292,7 @@ impl Run {
         } else {
             Vec::new()
         };
-        let places = download::fetch_all(connection, name(job), &artifacts, &self.artifacts).await?;
+        let places = download::fetch_all(connection, name(job), &artifacts, &self.record.artifacts).await?;
         console.say(&failure(job, console.talk_paint));
         if !self.format.is_human() {
             return console.data(&document::render(&document::job(job), self.format)?);
@@ -227,6 +309,14 @@ impl Run {
         }
         console.data(&text)
     }
+}
+
+/// Whether somebody asked for what cannot be had.
+fn is_refusal(result: &Result<Outcome, CommandError>) -> bool {
+    matches!(
+        result,
+        Err(CommandError::Refused { .. } | CommandError::Usage(_) | CommandError::Spec(_))
+    )
 }
 
 /// Asks for the end of a job; one that has just ended needs no asking.

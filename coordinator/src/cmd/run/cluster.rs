@@ -11,6 +11,7 @@ use tokio::time::{interval, timeout};
 
 use super::{
     child::{Child, ChildPlan},
+    resume,
     shares::Share,
 };
 use crate::cmd::{
@@ -94,8 +95,9 @@ fn find_worker(beside: PathBuf, named: Option<PathBuf>, path: &std::ffi::OsStr) 
 }
 
 impl Cluster {
-    /// Starts the coordinator, waits until it is ready, and starts one agent for each share.
-    pub(super) async fn start(folder: &Path, programs: &Programs, shares: &[Share]) -> Result<Self, CommandError> {
+    /// Starts the coordinator, and waits until it is ready.
+    pub(super) async fn start(folder: &Path, programs: &Programs) -> Result<Self, CommandError> {
+        resume::last_breath(&folder.join("coordinator")).await?;
         let ready_file = folder.join("coordinator.address");
         match fs::remove_file(&ready_file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -112,20 +114,30 @@ impl Cluster {
             identity: None,
             token: None,
         })?;
-        let mut agents = Vec::with_capacity(shares.len());
-        for (number, share) in shares.iter().enumerate() {
-            let plan = agent_plan(number, share, folder, programs, &address)?;
-            agents.push(Child::start(plan, &programs.own)?);
-        }
         Ok(Self {
-            agents,
+            agents: Vec::new(),
             coordinator,
-            shares: shares.to_vec(),
+            shares: Vec::new(),
             folder: folder.to_owned(),
             programs: programs.clone(),
             replacements: 0,
             connection,
         })
+    }
+
+    /// Starts one agent for each share.
+    pub(super) fn add_agents(&mut self, shares: &[Share]) -> Result<(), CommandError> {
+        for (number, share) in (self.agents.len()..).zip(shares) {
+            let plan = agent_plan(number, share, &self.folder, &self.programs, &self.connection.address)?;
+            self.agents.push(Child::start(plan, &self.programs.own)?);
+            self.shares.push(share.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether an agent of this name was started.
+    pub(super) fn has_agent(&self, name: &str) -> bool {
+        (0..self.agents.len()).any(|number| agent_name(number) == name)
     }
 
     /// Waits until every worker is attached, so that the job starts with all of them.
@@ -238,6 +250,10 @@ fn coordinator_plan(folder: &Path, programs: &Programs, ready_file: &Path) -> Ch
     }
 }
 
+fn agent_name(number: usize) -> String {
+    format!("local-{number}")
+}
+
 fn agent_plan(
     number: usize,
     share: &Share,
@@ -245,7 +261,7 @@ fn agent_plan(
     programs: &Programs,
     address: &str,
 ) -> Result<ChildPlan, CommandError> {
-    let name = format!("local-{number}");
+    let name = agent_name(number);
     let state = folder.join(&name);
     fs::create_dir_all(&state).map_err(CommandError::file("create", &state))?;
     let mut arguments = vec![
