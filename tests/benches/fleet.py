@@ -68,8 +68,9 @@ class Fleet:
         return finished.stdout
 
     def close(self):
+        """Ends both in order, so that the time of all ranks is accounted to this process."""
         for process in (self.agent, self.coordinator):
-            process.kill()
+            process.terminate()
             process.wait()
 
     def __enter__(self):
@@ -117,15 +118,7 @@ class Job:
 
     def ranks(self):
         """Process ids of the ranks that live."""
-        found = []
-        for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
-            try:
-                variables = path.read_bytes().split(b"\0")
-                if f"FIRN_JOB={self.name}".encode() in variables:
-                    found.append(int(path.parent.name))
-            except OSError:
-                continue  # It ended while it was looked at.
-        return found
+        return processes_with(f"FIRN_JOB={self.name}")
 
     def finish(self):
         """Waits for success; returns the receipt of `firn verify` and the folder of the artifacts."""
@@ -149,6 +142,18 @@ def joined(status):
 
 def step(status):
     return (status["progress"] or {}).get("step", 0)
+
+
+def processes_with(variable):
+    """Process ids of those that have this in their environment."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if variable.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue  # It ended while it was looked at.
+    return found
 
 
 def kill(pid):

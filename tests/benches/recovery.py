@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 
 import fleet
 import measure
@@ -76,10 +77,18 @@ def firn(cluster, folder, number, kills, chance):
 
 def torchrun():
     """Its own trials: three kills, fewer if it hangs."""
-    finished = subprocess.run([measure.PYTHON, PEER], env=measure.environment(), preexec_fn=measure.on_two_cores, text=True, capture_output=True)
-    lines = [line for line in finished.stdout.splitlines() if line.startswith("{")]
+    mark = f"FIRN_BENCH_PEER_RUN={uuid.uuid4()}"
+    environment = measure.environment() | dict([mark.split("=")])
+    # Not a pipe: ranks that hang keep it open after their launcher has ended.
+    with tempfile.TemporaryFile("w+") as told:
+        subprocess.run([measure.PYTHON, PEER], env=environment, preexec_fn=measure.on_two_cores, stdout=told, stderr=subprocess.DEVNULL)
+        told.seek(0)
+        lines = [line for line in told.read().splitlines() if line.startswith("{")]
+    # And they would take cores from what is measured next.
+    for process in fleet.processes_with(mark):
+        fleet.kill(process)
     if not lines:
-        sys.exit("error: torchrun failed\n" + finished.stderr[-4000:])
+        sys.exit("error: torchrun failed")
     return json.loads(lines[-1])["trials"]
 
 

@@ -40,7 +40,7 @@ impl Serving {
             None => Self::default()
                 .with("--lease-seconds", "5")
                 .with("--rank-lease-seconds", "5")
-                .with("--hang-seconds", "4"),
+                .with("--hang-seconds", "7"),
         }
     }
 

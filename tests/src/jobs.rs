@@ -126,6 +126,16 @@ pub fn strict_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow:
     Ok(spec)
 }
 
+/// The same with 14 steps an epoch and 168 in all: time for workers to come back while it trains.
+///
+/// # Errors
+/// When the data cannot be written.
+pub fn long_fault_job(name: &str, workers: (u32, u32)) -> anyhow::Result<Value> {
+    let mut spec = strict_fault_job(name, 12, workers)?;
+    spec["spec"]["training"]["batchSize"] = json!(4);
+    Ok(spec)
+}
+
 /// Writes a spec where `firn` can read it; JSON is YAML.
 pub fn write_spec(folder: &Path, spec: &Value) -> anyhow::Result<PathBuf> {
     let path = folder.join("job.yaml");

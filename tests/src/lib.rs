@@ -6,9 +6,10 @@
 //! - [`jobs`]: small data sets and specs that train in seconds;
 //! - [`outcome`]: what a finished job left;
 //! - [`submission`]: a job in which something breaks, and what it must come to;
-//! - [`proxy`], [`network`], [`disk`], [`memory`]: what goes wrong between and below them.
+//! - [`proxy`], [`network`], [`disk`], [`memory`], [`bits`]: what goes wrong between and below them.
 
 pub mod binaries;
+pub mod bits;
 pub mod chance;
 pub mod cluster;
 pub mod disk;

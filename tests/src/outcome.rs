@@ -90,6 +90,8 @@ impl Outcome {
             .collect();
         Ok(json!({
             "head.safetensors": self.digest("head.safetensors")?,
+            // Not every job is asked for it.
+            "model.safetensors": self.digest("model.safetensors").ok(),
             "predictions": self.digest("predictions_validation.csv")?,
             "metrics": self.scores(),
             "steps": steps,

@@ -341,11 +341,12 @@ pub fn detected_after(status: &wire::JobStatus, moment: SystemTime) -> Option<Du
 pub fn measured(fault: &str, moment: SystemTime, status: &wire::JobStatus) {
     let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
     let detected = detected_after(status, moment).map_or("never".to_owned(), seconds);
-    let went_on = moment.elapsed().unwrap_or_default();
-    println!(
-        "measured: {fault}: detected after {detected}, next step committed after {}",
-        seconds(went_on)
-    );
+    let went_on = seconds(moment.elapsed().unwrap_or_default());
+    println!("measured: {fault}: detected after {detected}, next step committed after {went_on}");
+    for loss in &status.losses {
+        let failure = loss.failure.clone().unwrap_or_default();
+        println!("  lost from generation {}: {}", loss.generation, failure.message);
+    }
 }
 
 /// kill -9 or another signal.

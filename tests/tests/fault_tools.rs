@@ -367,3 +367,25 @@ fn a_small_disk_fills_and_can_be_freed() -> anyhow::Result<()> {
     assert_eq!(std::fs::read_dir(at)?.count(), 0, "unmounted");
     Ok(())
 }
+
+#[test]
+fn every_test_that_the_fault_matrix_names_is_there() -> anyhow::Result<()> {
+    let root = firn_tests::binaries::repository();
+    let matrix = std::fs::read_to_string(root.join("tests/FAULTS.md"))?;
+    let mut named = 0;
+    for quoted in matrix.split('`').skip(1).step_by(2) {
+        let Some((place, test)) = quoted.rsplit_once("::").filter(|(place, test)| !place.is_empty() && !test.is_empty())
+        else {
+            continue;
+        };
+        let file = match place.strip_prefix("faults::") {
+            Some(module) => format!("tests/tests/faults/{module}.rs"),
+            None => place.to_owned(),
+        };
+        let source = std::fs::read_to_string(root.join(&file))?;
+        assert!(source.contains(&format!("fn {test}(")), "{file} has no test {test}");
+        named += 1;
+    }
+    assert!(named >= 30, "{named} tests are named");
+    Ok(())
+}

@@ -1,44 +1,28 @@
 //! The number of ranks never changes the result.
 
-use std::{fs, path::Path};
+use std::fs;
 
+use anyhow::Context as _;
 use firn_tests::{jobs, outcome};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// Relative difference that single precision allows between different orders of summation.
 const TOLERANCE: f64 = 1e-5;
 
 fn same_on_one_two_and_three_ranks(spec: &Value, splits: &[&str], folder: &TempDir) -> anyhow::Result<()> {
-    let runs =
-        [1, 2, 3].map(|ranks| outcome::run_to_success(spec, &folder.path().join(format!("ranks-{ranks}")), ranks));
-    let [alone, two, three] = runs;
-    let alone = alone?;
-    for (ranks, run) in [(2, two?), (3, three?)] {
-        assert_eq!(alone.losses().len(), run.losses().len());
-        for (step, (expected, found)) in alone.losses().iter().zip(run.losses()).enumerate() {
-            let difference = (expected - found).abs() / expected.abs();
-            assert!(
-                difference <= TOLERANCE,
-                "step {step}: loss {expected} on one rank, {found} on {ranks}"
-            );
-        }
-        for split in splits {
-            let (expected, found) = (&alone.metrics[*split], &run.metrics[*split]);
-            assert!(expected["samples"].as_u64() > Some(0), "{split} was scored");
-            assert_eq!(expected["confusion"], found["confusion"], "{split} on {ranks} ranks");
-            let values = |metrics: &Value| metrics["metrics"].as_object().cloned().unwrap_or_default();
-            assert_eq!(values(expected).len(), values(found).len());
-            for (name, value) in values(expected) {
-                let (expected, found) = (value.as_f64(), found["metrics"][&name].as_f64());
-                let difference = expected.zip(found).map(|(expected, found)| (expected - found).abs());
-                assert!(
-                    difference < Some(TOLERANCE) && difference.is_some(),
-                    "{name} of {split}: {expected:?} and {found:?}"
-                );
-            }
-        }
+    let run = |ranks: u32| outcome::run_to_success(spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
+    let alone = run(1)?;
+    for split in splits {
+        assert!(
+            alone.metrics[*split]["samples"].as_u64() > Some(0),
+            "{split} was scored"
+        );
+    }
+    for ranks in [2, 3] {
+        run(ranks)?
+            .is_close_to(&alone, TOLERANCE)
+            .with_context(|| format!("{ranks} ranks"))?;
     }
     Ok(())
 }
@@ -75,28 +59,6 @@ fn trained_stages_and_micro_batches_train_the_same_on_1_2_and_3_ranks() -> anyho
     same_on_one_two_and_three_ranks(&spec, &["validation"], &folder)
 }
 
-/// SHA-256 of an artifact.
-fn digest(artifacts: &Path, name: &str) -> anyhow::Result<String> {
-    Ok(hex::encode(Sha256::digest(fs::read(artifacts.join(name))?)))
-}
-
-/// Everything that a strict job promises, without times and the like: losses and gradients of all steps to the last digit, the trained
-/// tensors, the predictions and the metrics.
-fn promised(run: &outcome::Outcome) -> anyhow::Result<Value> {
-    let steps: Vec<Value> = run
-        .steps
-        .iter()
-        .map(|step| json!([step["step"], step["loss"], step["gradientNorm"], step["samples"]]))
-        .collect();
-    Ok(json!({
-        "head.safetensors": digest(&run.folder, "head.safetensors")?,
-        "model.safetensors": digest(&run.folder, "model.safetensors")?,
-        "predictions": digest(&run.folder, "predictions_validation.csv")?,
-        "metrics": run.metrics,
-        "steps": steps,
-    }))
-}
-
 #[test]
 fn a_strict_job_leaves_the_same_bytes_on_1_2_3_and_4_ranks() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
@@ -113,9 +75,12 @@ fn a_strict_job_leaves_the_same_bytes_on_1_2_3_and_4_ranks() -> anyhow::Result<(
         "loss": {"labelSmoothing": 0.1, "classBalance": "balanced"}
     });
     let run = |ranks: u32| outcome::run_to_success(&spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
-    let alone = promised(&run(1)?)?;
+    let alone = run(1)?;
+    assert!(alone.folder.join("model.safetensors").exists());
     for ranks in [2, 3, 4] {
-        assert_eq!(promised(&run(ranks)?)?, alone, "{ranks} ranks");
+        run(ranks)?
+            .is_the_same_as(&alone)
+            .with_context(|| format!("{ranks} ranks"))?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use firn_proto::v1alpha1 as wire;
 use firn_tests::{
-    cluster::{Cluster, Serving},
+    cluster::Cluster,
     jobs,
     submission::{Submission, step},
 };
@@ -16,8 +16,8 @@ fn joined(status: &wire::JobStatus) -> usize {
 #[tokio::test]
 async fn a_gang_grows_to_its_most_workers_at_a_step_boundary_in_the_same_processes() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
-    let mut cluster = Cluster::start_with(folder.path(), 1, Serving::with_short_times())?;
-    let job = Submission::new(&cluster, &jobs::strict_fault_job("grows", 40, (1, 3))?)?;
+    let mut cluster = Cluster::start(folder.path(), 1)?;
+    let job = Submission::new(&cluster, &jobs::long_fault_job("grows", (1, 3))?)?;
     job.reaches_step(&cluster, 2).await?;
     let first = job.rank(&mut cluster, 0).await?;
     for ranks in [2, 3] {
@@ -42,7 +42,7 @@ async fn a_gang_grows_to_its_most_workers_at_a_step_boundary_in_the_same_process
 #[tokio::test]
 async fn below_its_fewest_workers_a_job_waits_warm_and_says_so_and_goes_on_when_a_worker_comes() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job("waits-warm", 12, (2, 2))?)?;
     job.reaches_step(&cluster, 6).await?;
     let lost = job.worker_of(&mut cluster, 1).await?;

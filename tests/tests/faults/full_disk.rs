@@ -17,7 +17,7 @@ async fn the_coordinators_disk_is_full_new_jobs_are_refused_and_the_running_one_
     let Some(disk) = SmallDisk::mount(&folder.path().join("disk"), SIZE)? else {
         return Ok(());
     };
-    let serving = Serving::with_short_times().with_data(disk.folder());
+    let serving = Serving::default().with_data(disk.folder());
     let mut cluster = Cluster::start_with(folder.path(), 2, serving)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job("full-disk", 12, (2, 2))?)?;
     job.reaches_step(&cluster, 4).await?;
@@ -39,16 +39,31 @@ async fn the_coordinators_disk_is_full_new_jobs_are_refused_and_the_running_one_
 }
 
 #[tokio::test]
-async fn a_workers_disk_is_full_and_training_goes_on_without_its_logs() -> anyhow::Result<()> {
+async fn a_workers_disk_is_full_training_goes_on_and_another_worker_leaves_the_artifacts() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let Some(disk) = SmallDisk::mount(&folder.path().join("worker-0"), SIZE)? else {
         return Ok(());
     };
-    let cluster = Cluster::start_with(folder.path(), 1, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 1)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job("full-worker", 12, (1, 1))?)?;
     job.reaches_step(&cluster, 2).await?;
     disk.fill(0)?;
+    cluster.add_worker()?;
     let ended = job.ends_as_if_nothing_had_happened(&cluster).await?;
-    assert_eq!((ended.status.generation, ended.status.losses.len()), (1, 0));
+    assert_eq!(
+        ended.receipt.steps_taken_back(),
+        0,
+        "the checkpoints lie at the coordinator"
+    );
+    for loss in &ended.status.losses {
+        let message = loss.failure.clone().unwrap_or_default().message;
+        assert!(message.contains("No space left on device"), "{message}");
+    }
+    let last = ended.status.ranks.iter().map(|rank| rank.worker.as_str());
+    assert_eq!(
+        last.collect::<Vec<_>>(),
+        ["worker-1"],
+        "a worker that failed three times is set aside"
+    );
     Ok(())
 }

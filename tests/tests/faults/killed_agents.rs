@@ -2,7 +2,7 @@
 
 use firn_tests::{
     chance::Chance,
-    cluster::{Cluster, Serving},
+    cluster::Cluster,
     jobs,
     submission::{Submission, measured},
 };
@@ -12,8 +12,8 @@ use tempfile::TempDir;
 async fn an_agent_is_killed_the_others_go_on_and_it_is_taken_in_again_when_it_is_back() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "agent-killed";
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
-    let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 40, (1, 2))?)?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
+    let job = Submission::new(&cluster, &jobs::long_fault_job(name, (1, 2))?)?;
     let before = job.reaches_step(&cluster, Chance::new(name).between(1, 24)).await?;
     let worker = job.worker_of(&mut cluster, 0).await?;
     let ranks = job.ranks_on(&cluster, worker);
@@ -41,7 +41,7 @@ async fn all_agents_are_killed_and_the_job_goes_on_from_its_newest_checkpoint_wh
 {
     let folder = TempDir::new()?;
     let name = "all-agents-killed";
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
     let job = Submission::new(&cluster, &jobs::fault_job(name, 12, (2, 2))?)?;
     let before = job.reaches_step(&cluster, Chance::new(name).between(5, 24)).await?;
     let killed = std::time::SystemTime::now();

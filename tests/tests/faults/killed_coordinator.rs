@@ -15,7 +15,7 @@ use tempfile::TempDir;
 async fn the_coordinator_is_killed_at_random_steps_and_training_goes_on_meanwhile() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "coordinator-killed";
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
     let job = Submission::new(&cluster, &jobs::fault_job(name, 12, (2, 2))?)?;
     let mut chance = Chance::new(name);
     let mut at = 0;
@@ -43,7 +43,7 @@ async fn the_coordinator_is_killed_at_random_steps_and_training_goes_on_meanwhil
 async fn everything_is_killed_and_the_job_goes_on_from_its_newest_checkpoint() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "everything-killed";
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 12, (2, 2))?)?;
     let before = job.reaches_step(&cluster, Chance::new(name).between(5, 24)).await?;
     cluster.kill_coordinator()?;
@@ -72,7 +72,7 @@ async fn everything_is_killed_and_the_job_goes_on_from_its_newest_checkpoint() -
 async fn a_rank_is_killed_while_the_coordinator_is_away_and_is_replaced_when_it_is_back() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "rank-killed-meanwhile";
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 12, (1, 2))?)?;
     let before = job.reaches_step(&cluster, Chance::new(name).between(1, 24)).await?;
     let victim = job.rank(&mut cluster, 0).await?;
@@ -105,9 +105,9 @@ const FAIL_POINTS: [&str; 9] = [
 #[tokio::test]
 async fn the_coordinator_is_killed_at_each_of_its_fail_points_during_one_job() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
-    let serving = Serving::with_short_times;
+    let serving = Serving::default;
     let mut cluster = Cluster::start_with(folder.path(), 2, serving())?;
-    let job = Submission::new(&cluster, &jobs::strict_fault_job("fail-points", 40, (2, 2))?)?;
+    let job = Submission::new(&cluster, &jobs::long_fault_job("fail-points", (2, 2))?)?;
     job.reaches_step(&cluster, 2).await?;
     cluster.kill_coordinator()?;
     for point in FAIL_POINTS {
@@ -129,7 +129,7 @@ async fn the_coordinator_is_killed_at_each_of_its_fail_points_during_one_job() -
 #[tokio::test]
 async fn a_second_coordinator_on_the_same_folder_does_not_start_and_disturbs_nobody() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
-    let cluster = Cluster::start_with(folder.path(), 1, Serving::with_short_times())?;
+    let cluster = Cluster::start(folder.path(), 1)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job("second-coordinator", 12, (1, 1))?)?;
     job.reaches_step(&cluster, 2).await?;
     let mut second = cluster.firn(&["serve", "--listen", "127.0.0.1:0"]);

@@ -2,7 +2,7 @@
 
 use firn_tests::{
     chance::Chance,
-    cluster::{Cluster, Serving},
+    cluster::Cluster,
     jobs,
     proxy::calls::{CallProxy, Delivery, Fault},
     submission::{self, Submission, measured},
@@ -17,7 +17,7 @@ async fn lose_a_rank(name: &str, rank: u32, strict: bool) -> anyhow::Result<()> 
         true => jobs::strict_fault_job(name, 12, (1, 2))?,
         false => jobs::fault_job(name, 12, (1, 2))?,
     };
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
     let job = Submission::new(&cluster, &spec)?;
     let at = Chance::new(name).between(1, 24);
     let before = job.reaches_step(&cluster, at).await?;
@@ -53,7 +53,7 @@ async fn rank_1_is_killed_and_the_other_goes_on_from_its_last_step() -> anyhow::
 async fn all_ranks_are_killed_and_the_job_goes_on_from_its_newest_checkpoint() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "all-ranks-killed";
-    let cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let cluster = Cluster::start(folder.path(), 2)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 12, (2, 2))?)?;
     let at = Chance::new(name).between(5, 24);
     let before = job.reaches_step(&cluster, at).await?;
@@ -81,7 +81,7 @@ async fn all_ranks_are_killed_and_the_job_goes_on_from_its_newest_checkpoint() -
 async fn a_second_rank_is_killed_while_the_gang_forms_anew() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "killed-twice";
-    let mut cluster = Cluster::start_with(folder.path(), 3, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 3)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 12, (1, 3))?)?;
     let before = job.reaches_step(&cluster, Chance::new(name).between(1, 24)).await?;
     let victims = [job.rank(&mut cluster, 0).await?, job.rank(&mut cluster, 2).await?];
@@ -118,7 +118,7 @@ const CALLS: [&str; 8] = [
 async fn a_rank_is_killed_at_every_call_when_the_coordinator_has_acted_and_it_does_not_know() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "killed-at-calls";
-    let mut cluster = Cluster::start_with(folder.path(), 0, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 0)?;
     let mut proxies = Vec::new();
     for _ in 0..3 {
         let proxy = CallProxy::start(cluster.address())?;

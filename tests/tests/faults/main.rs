@@ -4,9 +4,9 @@
 //! with an undisturbed run. They take minutes, because leases have to pass, so they are run by `make faults` and not by `make test`;
 //! `FIRN_TEST_DEFAULT_TIMES=1` lets leases and time-outs be those that users have. Not all of them pass yet: see ARCHITECTURE.md.
 
-mod damaged_files;
 mod elastic;
 mod failing_workers;
+mod flipped_bits;
 mod full_disk;
 mod hanging_ranks;
 mod killed_agents;

@@ -30,7 +30,7 @@ async fn a_worker_whose_cable_is_pulled_is_left_behind_and_taken_in_again_when_i
     let folder = TempDir::new()?;
     let name = "cable-pulled";
     let (mut cluster, _door) = two_hosts(&folder, &network)?;
-    let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 40, (1, 2))?)?;
+    let job = Submission::new(&cluster, &jobs::long_fault_job(name, (1, 2))?)?;
     let before = job.reaches_step(&cluster, Chance::new(name).between(1, 24)).await?;
     let worker = job.worker_of(&mut cluster, 0).await?;
     let pulled = SystemTime::now();
@@ -51,7 +51,7 @@ async fn ranks_that_reach_the_coordinator_and_not_each_other_are_told_apart_from
     let folder = TempDir::new()?;
     let name = "ring-cut";
     let (cluster, _door) = two_hosts(&folder, &network)?;
-    let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 40, (2, 2))?)?;
+    let job = Submission::new(&cluster, &jobs::long_fault_job(name, (2, 2))?)?;
     let before = job.reaches_step(&cluster, Chance::new(name).between(1, 24)).await?;
     let [first, second] = network.hosts() else {
         anyhow::bail!("two hosts");
@@ -75,7 +75,7 @@ async fn a_worker_that_cannot_reach_the_coordinator_for_longer_than_its_lease_is
     let mut cluster = Cluster::start_with(folder.path(), 1, Serving::with_short_times())?;
     let link = LinkProxy::start(cluster.address().parse()?)?;
     cluster.add_worker_through(&link.address().to_string(), None, &[])?;
-    let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 40, (1, 2))?)?;
+    let job = Submission::new(&cluster, &jobs::long_fault_job(name, (1, 2))?)?;
     let both = |status: &firn_proto::v1alpha1::JobStatus| {
         status.summary == "Running" && status.ranks.iter().filter(|rank| rank.state == "Joined").count() == 2
     };

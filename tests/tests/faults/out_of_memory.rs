@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use firn_tests::{
     binaries::Process,
-    cluster::{Cluster, Serving},
+    cluster::Cluster,
     jobs,
     memory::{SmallMemory, is_killed_first},
     submission::{Submission, has_lost, measured},
@@ -21,7 +21,7 @@ async fn a_rank_that_the_kernel_kills_for_want_of_memory_is_replaced_and_the_rea
     };
     let folder = TempDir::new()?;
     let name = "out-of-memory";
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
     // Before it has ranks, which are born where it lives.
     group.take_in(cluster.workers()[1].pid())?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 12, (1, 2))?)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use firn_proto::v1alpha1 as wire;
 use firn_tests::{
     chance::Chance,
-    cluster::{Cluster, Serving, worker_name},
+    cluster::{Cluster, worker_name},
     jobs,
     submission::{Ended, Submission, measured},
 };
@@ -22,7 +22,7 @@ fn nothing_was_lost(ended: &Ended) {
 async fn preempt_one_of_two(seconds: u64) -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = format!("preempted-{seconds}s");
-    let mut cluster = Cluster::start_with(folder.path(), 0, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 0)?;
     let (address, grace) = (cluster.address().to_owned(), format!("{seconds}s"));
     for _ in 0..2 {
         cluster.add_worker_through(&address, None, &["--grace", &grace])?;
@@ -66,7 +66,7 @@ async fn a_worker_with_30_s_of_grace_hands_over_without_losing_a_step_and_does_n
 async fn the_only_worker_stores_a_checkpoint_before_it_leaves_and_another_goes_on_from_it() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "preempted-alone";
-    let mut cluster = Cluster::start_with(folder.path(), 1, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 1)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 12, (1, 1))?)?;
     let before = job.reaches_step(&cluster, Chance::new(name).between(1, 24)).await?;
     let told = SystemTime::now();
@@ -90,8 +90,8 @@ fn drain(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<()> {
 async fn a_drained_worker_hands_over_gets_nothing_new_and_is_taken_in_again() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "drained";
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
-    let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 40, (1, 2))?)?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
+    let job = Submission::new(&cluster, &jobs::long_fault_job(name, (1, 2))?)?;
     let before = job.reaches_step(&cluster, Chance::new(name).between(1, 24)).await?;
     let worker = job.worker_of(&mut cluster, 0).await?;
     let told = SystemTime::now();

@@ -1,22 +1,16 @@
-//! Bits that flip on disks: in checkpoints, in the journal, in the data.
+//! Bits that flip: on disks, in checkpoints and the journal, and in the memory of a rank.
 
 use std::{fs, path::PathBuf};
 
+use firn_proto::v1alpha1 as wire;
 use firn_tests::{
-    cluster::{Cluster, Serving},
+    bits,
+    cluster::Cluster,
     jobs,
-    submission::{self, Submission, step},
+    submission::{self, Submission, has_lost, measured, step},
 };
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-
-/// Changes one bit in the middle of a file.
-fn flip_a_bit(path: &std::path::Path) -> anyhow::Result<()> {
-    let mut bytes = fs::read(path)?;
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    Ok(fs::write(path, bytes)?)
-}
 
 /// The files of checkpoints that the coordinator keeps for a job.
 fn checkpoints(cluster: &Cluster, job: &Submission) -> anyhow::Result<Vec<PathBuf>> {
@@ -32,7 +26,7 @@ fn checkpoints(cluster: &Cluster, job: &Submission) -> anyhow::Result<Vec<PathBu
 /// Trains until there are two checkpoints, kills everything, damages so many of the newest files, and starts everything again.
 async fn damage(name: &str, damaged: usize) -> anyhow::Result<(TempDir, Cluster, Submission, u64)> {
     let folder = TempDir::new()?;
-    let mut cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let mut cluster = Cluster::start(folder.path(), 2)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 12, (2, 2))?)?;
     let before = job.reaches_step(&cluster, 14).await?;
     for worker in cluster.workers() {
@@ -45,7 +39,7 @@ async fn damage(name: &str, damaged: usize) -> anyhow::Result<(TempDir, Cluster,
     let files = checkpoints(&cluster, &job)?;
     anyhow::ensure!(files.len() >= 2, "at least two are kept, found {files:?}");
     for file in files.iter().rev().take(damaged.min(files.len())) {
-        flip_a_bit(file)?;
+        bits::flip_in_file(file)?;
     }
     for worker in 0..2 {
         cluster.restart_worker(worker)?;
@@ -91,7 +85,7 @@ async fn when_no_checkpoint_can_be_read_the_job_fails_and_does_not_begin_anew_in
 #[tokio::test]
 async fn a_journal_with_a_flipped_bit_is_found_out() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
-    let mut cluster = Cluster::start_with(folder.path(), 1, Serving::default())?;
+    let mut cluster = Cluster::start(folder.path(), 1)?;
     let job = Submission::new(&cluster, &jobs::strict_fault_job("bit-in-journal", 4, (1, 1))?)?;
     job.ends_as_if_nothing_had_happened(&cluster).await?;
     cluster.kill_coordinator()?;
@@ -114,5 +108,51 @@ async fn a_journal_with_a_flipped_bit_is_found_out() -> anyhow::Result<()> {
     fs::write(&journal, whole)?;
     cluster.restart_coordinator()?;
     job.proof(&cluster)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rank_in_whose_memory_a_bit_of_the_trained_state_flips_is_named_and_replaced() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let name = "bit-in-memory";
+    let mut cluster = Cluster::start(folder.path(), 3)?;
+    let mut spec = jobs::fault_job(name, 60, (2, 3))?;
+    // So little that no weight changes: what the first checkpoint holds is what the ranks hold.
+    spec["spec"]["training"]["optimizer"]["learningRate"] = serde_json::json!(1e-30);
+    let job = Submission::new(&cluster, &spec)?;
+    let complete = |status: &wire::JobStatus| status.ranks.len() == 3 && status.summary == "Running";
+    let before = job
+        .until(&cluster, |status| complete(status) && step(status) >= 5)
+        .await?;
+    let first = checkpoints(&cluster, &job)?.into_iter().next();
+    let weight = bits::tensor(&first.ok_or_else(|| anyhow::anyhow!("no checkpoint"))?, "weight")?;
+    let victim = job.rank(&mut cluster, 2).await?;
+    let flipped = submission::send(victim, Signal::SIGSTOP)?;
+    let places = bits::flip_in_memory(victim, &weight)?;
+    submission::send(victim, Signal::SIGCONT)?;
+    assert!(places > 0, "the rank holds the weight");
+    let after = job
+        .until(&cluster, |status| has_lost(status, before.generation))
+        .await?;
+    measured(name, flipped, &after);
+    let loss = after
+        .losses
+        .last()
+        .and_then(|loss| loss.failure.clone())
+        .unwrap_or_default();
+    assert_eq!(
+        (loss.reason.as_str(), loss.rank),
+        ("HardwareSuspected", Some(2)),
+        "{}",
+        loss.message
+    );
+    assert!(
+        loss.message.contains("has another trained state than the other ranks"),
+        "{}",
+        loss.message
+    );
+    job.succeeds(&cluster).await?;
+    let taken_back = job.proof(&cluster)?.steps_taken_back();
+    println!("measured: {name}: {taken_back} steps taken back");
     Ok(())
 }
