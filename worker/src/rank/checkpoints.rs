@@ -9,7 +9,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -19,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinError;
 use tracing::{info, warn};
 
-use super::{adopt, client::Client, failure::RankFailure, halt::Halt, session::Session};
+use super::{adopt, client::Client, failure::RankFailure, halt::Halt, session::Session, whole_file};
 
 /// The coordinator keeps no larger checkpoint, in bytes.
 const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
@@ -105,6 +104,8 @@ fn judge(ended: Result<Result<(), Halt>, JoinError>) -> Result<(), Halt> {
 struct Keeping {
     client: Client,
     folder: Option<PathBuf>,
+    /// The process that writes.
+    writer: String,
     /// Without its digest.
     reference: wire::CheckpointRef,
 }
@@ -114,6 +115,7 @@ impl Keeping {
         Self {
             client: session.coordinator.client(),
             folder: folder(session),
+            writer: session.arguments.process_id.clone(),
             reference: wire::CheckpointRef {
                 epochs_done: session.epochs_done(),
                 steps_done: session.steps_done,
@@ -128,6 +130,7 @@ async fn keep(keeping: Keeping, bytes: Vec<u8>) -> Result<(), Halt> {
     let Keeping {
         client,
         folder,
+        writer,
         mut reference,
     } = keeping;
     reference.size_bytes = bytes.len() as u64;
@@ -137,7 +140,7 @@ async fn keep(keeping: Keeping, bytes: Vec<u8>) -> Result<(), Halt> {
         None => client.upload(Target::Checkpoint(reference), &bytes).await?,
         Some(folder) => {
             let (name, place) = (reference.sha256.clone(), folder.clone());
-            let path = in_background(move || write(&place, &name, &bytes)).await?;
+            let path = in_background(move || write(&place, &name, &writer, &bytes)).await?;
             reference.location = format!("file://{}", path.display());
             let kept = client.commit_checkpoint(reference).await?;
             in_background(move || remove_older(&folder, &path, &kept)).await?;
@@ -233,17 +236,10 @@ fn folder(session: &Session) -> Option<PathBuf> {
     Some(Path::new(folder).join(".firn-checkpoints").join(job))
 }
 
-/// Temporary name, sync, rename, sync of the folder: the file is whole, or is not there.
-fn write(folder: &Path, sha256: &str, bytes: &[u8]) -> Result<PathBuf, RankFailure> {
+fn write(folder: &Path, sha256: &str, writer: &str, bytes: &[u8]) -> Result<PathBuf, RankFailure> {
     fs::create_dir_all(folder).map_err(RankFailure::write(folder))?;
     let path = folder.join(format!("{sha256}.safetensors"));
-    let partial = path.with_extension("partial");
-    let written = fs::File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, &path)?;
-        fs::File::open(folder)?.sync_all()
-    });
+    let written = whole_file::write(&path, writer, bytes).and_then(|()| whole_file::sync_folder(folder));
     written.map_err(RankFailure::write(&path))?;
     Ok(path)
 }
@@ -260,13 +256,12 @@ fn remove_older(folder: &Path, newest: &Path, kept: &[String]) -> Result<(), Ran
 fn remove_all_but(folder: &Path, kept: &[String], is_old: impl Fn(&Path) -> bool) -> Result<(), RankFailure> {
     for entry in fs::read_dir(folder).map_err(RankFailure::write(folder))? {
         let path = entry.map_err(RankFailure::write(folder))?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (name, rest) = name.split_once('.').unwrap_or((&name, ""));
         let is_digest = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_ours = is_digest
-            && path
-                .extension()
-                .is_some_and(|end| end == "safetensors" || end == "partial");
-        if is_ours && !kept.contains(&name) && is_old(&path) {
+        let is_ours =
+            is_digest && (rest == "safetensors" || path.extension().is_some_and(|end| end == whole_file::PARTIAL));
+        if is_ours && !kept.iter().any(|kept| kept == name) && is_old(&path) {
             fs::remove_file(&path).map_err(RankFailure::write(&path))?;
         }
     }
@@ -283,11 +278,15 @@ mod tests {
         let names = ["a", "b", "c"].map(|letter| letter.repeat(64));
         let paths = names
             .each_ref()
-            .map(|name| write(folder.path(), name, name.as_bytes()).unwrap());
+            .map(|name| write(folder.path(), name, "p-1", name.as_bytes()).unwrap());
         let of_the_user = folder.path().join("best.safetensors");
         fs::write(&of_the_user, "precious").unwrap();
         assert_eq!(fs::read(&paths[1]).unwrap(), names[1].as_bytes());
+        let torn = folder.path().join(format!("{}.safetensors", "d".repeat(64)));
+        let half = whole_file::partial(&torn, "p-0");
+        fs::write(&half, "ha").unwrap();
         remove_all_but(folder.path(), &names[1..2], |_| true).unwrap();
+        assert!(!half.exists());
         assert_eq!(paths.map(|path| path.exists()), [false, true, false]);
         assert!(of_the_user.exists());
     }

@@ -5,7 +5,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +13,7 @@ use firn_proto::v1alpha1::{self as wire};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-use super::{adopt, checkpoints, failure::RankFailure, halt::Halt, model_card, session::Session};
+use super::{adopt, checkpoints, failure::RankFailure, halt::Halt, model_card, session::Session, whole_file};
 
 /// The coordinator keeps no larger file.
 const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
@@ -75,35 +74,25 @@ fn write_files(session: &Session, finish: &wire::FinishDirective, folder: &Path)
         ("spec.json", pretty(&spec)),
         ("README.md", model_card::render(session, finish).into_bytes()),
     ];
+    let writer = &session.arguments.process_id;
     let mut names = Vec::new();
     for (name, bytes) in files {
-        write(&folder.join(name), &bytes)?;
+        let path = folder.join(name);
+        whole_file::write(&path, writer, &bytes).map_err(RankFailure::write(&path))?;
         names.push(name.to_owned());
     }
     if session.spec.artifacts.merged_model {
-        let partial = folder.join("model.safetensors.partial");
-        export::merged(&session.model, &partial)?;
         let path = folder.join("model.safetensors");
-        let synced = fs::File::open(&partial).and_then(|file| file.sync_all());
-        synced
-            .and_then(|()| fs::rename(&partial, &path))
-            .map_err(RankFailure::write(&path))?;
+        let partial = whole_file::partial(&path, writer);
+        export::merged(&session.model, &partial)?;
+        whole_file::publish(&partial, &path).map_err(RankFailure::write(&path))?;
         names.push("model.safetensors".to_owned());
     }
-    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(RankFailure::write(folder))?;
+    for name in &names {
+        whole_file::sweep(&folder.join(name)).map_err(RankFailure::write(folder))?;
+    }
+    whole_file::sync_folder(folder).map_err(RankFailure::write(folder))?;
     Ok(names)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), RankFailure> {
-    let partial = path.with_extension("partial");
-    let written = fs::File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written
-        .and_then(|()| fs::rename(&partial, path))
-        .map_err(RankFailure::write(path))
 }
 
 fn record(session: &Session, folder: &Path, name: &str) -> Result<(), Halt> {

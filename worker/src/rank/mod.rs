@@ -40,6 +40,7 @@ mod training;
 mod transfers;
 mod units;
 mod vitals;
+mod whole_file;
 
 use std::{process::ExitCode, sync::Arc};
 
