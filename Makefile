@@ -23,7 +23,7 @@ build: tools libtorch ## Build the two binaries, target/release/firn and target/
 test: build minilm python ## Run all tests (Rust and Python) and print how many passed
 	@$${PYTHON:-python3} tests/everything.py
 
-faults: build ## Break running jobs in every way of the fault tests (about ten minutes)
+faults: build ## Break running jobs in every way of tests/FAULTS.md, and nothing else of `make test` (five minutes)
 	@$(CARGO) test --release --workspace --test faults -- --nocapture --test-threads 2
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios

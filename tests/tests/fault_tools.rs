@@ -374,7 +374,9 @@ fn every_test_that_the_fault_matrix_names_is_there() -> anyhow::Result<()> {
     let matrix = std::fs::read_to_string(root.join("tests/FAULTS.md"))?;
     let mut named = 0;
     for quoted in matrix.split('`').skip(1).step_by(2) {
-        let Some((place, test)) = quoted.rsplit_once("::").filter(|(place, test)| !place.is_empty() && !test.is_empty())
+        let Some((place, test)) = quoted
+            .rsplit_once("::")
+            .filter(|(place, test)| !place.is_empty() && !test.is_empty())
         else {
             continue;
         };

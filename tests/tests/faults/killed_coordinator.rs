@@ -40,6 +40,28 @@ async fn the_coordinator_is_killed_at_random_steps_and_training_goes_on_meanwhil
 }
 
 #[tokio::test]
+async fn a_waiting_job_survives_the_coordinator_and_runs_when_a_worker_comes() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let mut cluster = Cluster::start(folder.path(), 0)?;
+    let job = Submission::new(&cluster, &jobs::fault_job("waits", 1, (1, 1))?)?;
+    let waiting = cluster
+        .watch_until(&job.name, |status| status.summary == "Queued")
+        .await?;
+
+    cluster.kill_coordinator()?;
+    cluster.restart_coordinator()?;
+    let after = cluster
+        .watch_until(&job.name, |status| status.summary == "Queued")
+        .await?;
+    assert_eq!(waiting.spec, after.spec);
+    assert_eq!(waiting.metadata, after.metadata);
+
+    cluster.add_worker()?;
+    job.ends_as_if_nothing_had_happened(&cluster).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn everything_is_killed_and_the_job_goes_on_from_its_newest_checkpoint() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let name = "everything-killed";

@@ -1,8 +1,8 @@
 //! The fault matrix: something breaks while a job trains, and afterwards nothing is lost.
 //!
 //! Every test here starts the real binaries, breaks one thing at a moment that an event tells, and ends with `firn verify` and a comparison
-//! with an undisturbed run. They take minutes, because leases have to pass, so they are run by `make faults` and not by `make test`;
-//! `FIRN_TEST_DEFAULT_TIMES=1` lets leases and time-outs be those that users have. Not all of them pass yet: see ARCHITECTURE.md.
+//! with an undisturbed run. `make faults` runs these alone; `FIRN_TEST_DEFAULT_TIMES=1` lets leases and time-outs be those that users have.
+//! `tests/FAULTS.md` has one row for each.
 
 mod elastic;
 mod failing_workers;
