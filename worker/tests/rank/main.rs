@@ -153,7 +153,10 @@ fn a_loss_that_cannot_wait_wakes_a_rank_whose_peer_hangs() {
     let join = coordinator.join("second");
     // Woken inside the collective, or between two of them.
     let reason = &join.request.reason;
-    assert!(reason.contains("aborted") || reason.contains("generation 2 takes over"), "{reason}");
+    assert!(
+        reason.contains("aborted") || reason.contains("generation 2 takes over"),
+        "{reason}"
+    );
     let steps_done = join.request.steps_done;
     coordinator.form(vec![join], &from_root(0, steps_done));
     coordinator.wait_until("it goes on", |state| state.steps.len() as u64 > steps_done);
