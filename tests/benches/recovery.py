@@ -23,6 +23,8 @@ DATA = pathlib.Path(os.environ.get("FIRN_BENCH_DATA", measure.SHARED / "data" / 
 PEER = os.environ.get("FIRN_BENCH_PEER", measure.SHARED / "peers" / "recovery_torchrun.py")
 KILLS = int(os.environ.get("FIRN_BENCH_KILLS", "20"))
 KILLS_A_ROUND = 5
+# Three trials of at most 60 s, and as much again for starts and steps.
+PEER_LIMIT = 360
 EPOCHS = 12
 
 
@@ -76,12 +78,23 @@ def firn(cluster, folder, number, kills, chance):
 
 
 def torchrun():
-    """Its own trials: three kills, fewer if it hangs."""
+    """Its own trials: three kills, fewer if it hangs. Between two kills it can hang as well, which the script would wait for without end."""
     mark = f"FIRN_BENCH_PEER_RUN={uuid.uuid4()}"
     environment = measure.environment() | dict([mark.split("=")])
     # Not a pipe: ranks that hang keep it open after their launcher has ended.
     with tempfile.TemporaryFile("w+") as told:
-        subprocess.run([measure.PYTHON, PEER], env=environment, preexec_fn=measure.on_two_cores, stdout=told, stderr=subprocess.DEVNULL)
+        try:
+            subprocess.run(
+                [measure.PYTHON, PEER],
+                env=environment,
+                preexec_fn=measure.on_two_cores,
+                stdout=told,
+                stderr=subprocess.DEVNULL,
+                timeout=PEER_LIMIT,
+            )
+        except subprocess.TimeoutExpired:
+            print(f"  torchrun: no step for minutes, given up after {PEER_LIMIT} s", flush=True)
+            told.write(json.dumps({"trials": [{"recovery_s": None}]}) + "\n")
         told.seek(0)
         lines = [line for line in told.read().splitlines() if line.startswith("{")]
     # And they would take cores from what is measured next.
