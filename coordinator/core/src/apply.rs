@@ -68,11 +68,8 @@ pub fn annotate(state: &mut State, note: &Note) {
             soft.missing.remove(&process);
         }
         Note::RankPulsed { process, at, progress } => {
-            let since = match soft.pulses.get(&process) {
-                Some(last) if last.progress == progress => last.since,
-                _ => at,
-            };
-            soft.pulses.insert(process, Pulse { at, progress, since });
+            let last = soft.pulses.remove(&process);
+            soft.pulses.insert(process, Pulse::after(last, at, progress));
         }
         Note::StateHashed { job, process, hash } => {
             let steps = soft.state_hashes.entry(job).or_default();

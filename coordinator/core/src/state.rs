@@ -10,6 +10,7 @@ pub mod gang;
 pub mod job;
 pub mod ledger;
 pub mod pass;
+pub mod rank_activity;
 pub mod request;
 pub mod settings;
 pub mod soft;

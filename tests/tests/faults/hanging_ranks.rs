@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
+use anyhow::Context as _;
 use firn_tests::{
     cluster::{Cluster, Serving},
     jobs,
@@ -46,18 +47,23 @@ impl<'a> Blocked<'a> {
     }
 }
 
+/// A job on data of its own, which may be broken.
+fn job_on(data: &Path, name: &str, epochs: u32) -> anyhow::Result<serde_json::Value> {
+    let mut spec = jobs::strict_fault_job(name, epochs, (1, 2))?;
+    for split in ["train", "validation"] {
+        spec["spec"]["data"][split]["uri"] = data.join(split).to_string_lossy().into();
+    }
+    Ok(spec)
+}
+
 #[tokio::test]
 async fn a_rank_that_hangs_in_a_read_is_named_with_its_step_and_the_collective_that_waits_for_it() -> anyhow::Result<()>
 {
     let folder = TempDir::new()?;
     let name = "hangs-in-a-read";
     let data = jobs::three_classes(&folder.path().join("data"))?;
-    let mut spec = jobs::strict_fault_job(name, 12, (1, 2))?;
-    for split in ["train", "validation"] {
-        spec["spec"]["data"][split]["uri"] = data.join(split).to_string_lossy().into();
-    }
     let cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
-    let job = Submission::new(&cluster, &spec)?;
+    let job = Submission::new(&cluster, &job_on(&data, name, 12)?)?;
     let before = job.reaches_step(&cluster, 4).await?;
     let image = data.join("train/beech/007.png");
     let blocked = SystemTime::now();
@@ -84,4 +90,41 @@ async fn a_rank_that_hangs_in_a_read_is_named_with_its_step_and_the_collective_t
     let ended = job.ends_as_if_nothing_had_happened(&cluster).await?;
     assert_eq!(ended.receipt.steps_taken_back(), 0);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_rank_that_hangs_while_it_scores_is_named_when_the_other_waits_for_its_shards() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let name = "hangs-while-it-scores";
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    let cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
+    let job = Submission::new(&cluster, &job_on(&data, name, 12)?)?;
+    let before = job.reaches_step(&cluster, 5).await?;
+    let image = first_file(&data.join("validation/beech"))?;
+    let blocked = SystemTime::now();
+    let block = Blocked::block(&image)?;
+    let after = job
+        .until(&cluster, |status| has_lost(status, before.generation))
+        .await?;
+    block.release()?;
+    measured(name, blocked, &after);
+    let loss = after
+        .losses
+        .last()
+        .and_then(|loss| loss.failure.clone())
+        .unwrap_or_default();
+    for word in ["hangs", "while in a pass", "waits for its shards"] {
+        assert!(loss.message.contains(word), "{word:?} is missing in {:?}", loss.message);
+    }
+    let ended = job.ends_as_if_nothing_had_happened(&cluster).await?;
+    assert_eq!(ended.receipt.steps_taken_back(), 0);
+    Ok(())
+}
+
+fn first_file(folder: &Path) -> anyhow::Result<PathBuf> {
+    let mut paths = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    paths.into_iter().next().context("the class has files")
 }

@@ -17,10 +17,10 @@ pub struct ScanOutcome {
     pub corrupt: Vec<CorruptSample>,
 }
 
-/// Reads samples `range` of manifest order; positions beyond the split are left out.
+/// Reads samples `range` of manifest order; positions beyond the split are left out. `moved` is called after each.
 ///
 /// An image's header is read and its size checked; its pixels are not decoded, which is left to the loader.
-pub fn scan(split: &Split, range: Range<u64>) -> ScanOutcome {
+pub fn scan(split: &Split, range: Range<u64>, moved: impl Fn()) -> ScanOutcome {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"firn scan v1");
     let mut outcome = ScanOutcome {
@@ -55,6 +55,7 @@ pub fn scan(split: &Split, range: Range<u64>) -> ScanOutcome {
                 reason,
             });
         }
+        moved();
     }
     outcome.content_digest = hasher.finalize().to_hex().to_string();
     outcome

@@ -398,7 +398,7 @@ fn a_scan_lists_each_corrupt_file_with_its_reason() {
     }
     let dataset = index(&data_spec(root, &Format::Folder, None), 0).unwrap();
     fs::remove_file(root.join("train/bees/good.jpg")).unwrap();
-    let outcome = scan(&dataset.train, 0..dataset.train.len());
+    let outcome = scan(&dataset.train, 0..dataset.train.len(), || {});
     let mut expected: Vec<(String, String)> = CORRUPT
         .iter()
         .map(|(name, _, reason)| (format!("ants/{name}"), (*reason).to_owned()))

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use firn_core::state::rank_activity;
 use firn_models::export;
 use firn_proto::v1alpha1::{self as wire};
 use sha2::{Digest as _, Sha256};
@@ -21,7 +22,7 @@ const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
 /// Writes and records every artifact (rank 0), after a last proof that nothing frozen has changed (all ranks).
 pub(super) fn leave_artifacts(session: &mut Session, finish: &wire::FinishDirective) -> Result<(), Halt> {
     let coordinator = session.coordinator;
-    coordinator.vitals().begin("finishing");
+    coordinator.vitals().begin(rank_activity::FINISHING);
     session.model.verify_frozen()?;
     if session.gang.rank != 0 {
         return Ok(());

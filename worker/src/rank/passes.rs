@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use firn_core::state::rank_activity;
 use firn_data::{Batch, CorruptSample, Loader};
 use firn_proto::v1alpha1::{self as wire, lease_shard_response::Answer};
 use tch::{Device, Kind};
@@ -25,7 +26,7 @@ pub(super) fn evaluation(split: &str, epoch: u32) -> wire::Pass {
 /// Takes part in a pass until it is complete; returns what to do next.
 pub(super) fn run(session: &mut Session, pass: wire::Pass) -> Result<wire::Directive, Halt> {
     let coordinator = session.coordinator;
-    coordinator.vitals().begin("in a pass");
+    coordinator.vitals().begin(rank_activity::IN_A_PASS);
     let mut leases = Leases::open(coordinator, &pass);
     // A shard whose decoding has begun while the one before was computed.
     let mut ahead = None;
@@ -89,11 +90,16 @@ impl<'a> Leases<'a> {
         if let Some(directive) = self.complete.take() {
             return Ok(Answer::Complete(directive));
         }
+        let vitals = self.coordinator.vitals();
+        if !self.pending.is_finished() {
+            vitals.begin(rank_activity::WAITING);
+        }
         let pending = &mut self.pending;
         let answer = self.coordinator.wait_for_others(async {
             let ended = pending.await;
             ended.map_err(|error| RankFailure::Internal(format!("the request for a shard ended: {error}")))?
         })?;
+        vitals.begin(rank_activity::IN_A_PASS);
         if let Answer::Shard(shard) = &answer {
             self.held.push(shard.index);
             self.pending = ask(self.coordinator, self.pass, self.held.clone());
@@ -156,7 +162,8 @@ impl Opened {
 
 /// Reads every byte of a shard, so that what cannot be read is known before the first step.
 fn scan(session: &mut Session, pass: &wire::Pass, shard: &wire::Shard) -> Result<wire::CompleteShardRequest, Halt> {
-    let outcome = firn_data::scan(&*session.split(&pass.split)?, shard.begin..shard.end);
+    let vitals = session.coordinator.vitals();
+    let outcome = firn_data::scan(&*session.split(&pass.split)?, shard.begin..shard.end, || vitals.tick());
     let corrupt: Vec<_> = outcome
         .corrupt
         .iter()

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use firn_core::{order, spec};
+use firn_core::{order, spec, state::rank_activity};
 use firn_data::{Dataset, Preprocessor, Split};
 use firn_models::{Loss, Model, Optimizer, state_digest};
 use firn_proto::v1alpha1::{self as wire, directive::Next};
@@ -127,7 +127,7 @@ impl Session<'_> {
         self.committer = None;
         self.storing = None;
         self.gang.leave();
-        self.coordinator.vitals().begin("joining");
+        self.coordinator.vitals().begin(rank_activity::JOINING);
         let listener = gang::listen(self.arguments)?;
         let world = self.coordinator.join(wire::JoinRequest {
             identity: None,
@@ -186,7 +186,7 @@ impl Session<'_> {
         if !leave.store_checkpoint || self.gang.rank != 0 || self.committer.is_none() {
             return;
         }
-        self.coordinator.vitals().begin("storing");
+        self.coordinator.vitals().begin(rank_activity::STORING);
         match checkpoints::store(self) {
             Ok(()) => info!(steps = self.steps_done, "everything is stored; leaving"),
             Err(halt) => warn!(reason = %halt, "the state could not be stored before leaving"),

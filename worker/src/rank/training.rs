@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Instant};
 use firn_core::{
     order::{self, SampleOrder},
     schedule,
+    state::rank_activity,
 };
 use firn_data::{Batch, Loader, LoaderOptions};
 use firn_proto::v1alpha1::{QuarantinedSample, Step};
@@ -34,7 +35,7 @@ pub(super) fn train_epoch(session: &mut Session, epoch: u32) -> Result<(), Halt>
     let first = session.steps_done.saturating_sub(u64::from(epoch) * steps_per_epoch);
     let mut loader = start_loader(session, epoch, first..steps_per_epoch);
 
-    session.coordinator.vitals().begin("training");
+    session.coordinator.vitals().begin(rank_activity::TRAINING);
     for step_in_epoch in first..steps_per_epoch {
         session.check_boundary()?;
         let began = Instant::now();
@@ -184,7 +185,7 @@ pub(super) fn loader_options(session: &Session) -> LoaderOptions {
 
 /// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to.
 fn store_checkpoint(session: &mut Session) -> Result<(), Halt> {
-    session.coordinator.vitals().begin("storing");
+    session.coordinator.vitals().begin(rank_activity::STORING);
     session.model.verify_frozen()?;
     if let Some((name, value)) = session.model.not_finite()? {
         let verdict = session.guard.give_up();

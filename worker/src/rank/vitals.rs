@@ -12,6 +12,7 @@ use std::{
 };
 
 use firn_collective::AbortHandle;
+use firn_core::state::rank_activity;
 use firn_proto::v1alpha1 as wire;
 use tokio::sync::{Notify, watch};
 
@@ -76,7 +77,7 @@ impl Vitals {
             leaving: AtomicBool::new(false),
             finishing: AtomicBool::new(false),
             shown: Mutex::new(Shown {
-                activity: "preparing",
+                activity: rank_activity::PREPARING,
                 abort: None,
                 hashes: VecDeque::new(),
             }),
@@ -380,7 +381,7 @@ mod tests {
     #[test]
     fn what_a_pulse_tells_is_what_happens() {
         let (vitals, _) = working_in(2);
-        vitals.begin("training");
+        vitals.begin(rank_activity::TRAINING);
         vitals.set_steps_done(7);
         let first = vitals.request();
         assert_eq!((first.activity.as_str(), first.steps_done), ("training", 7));

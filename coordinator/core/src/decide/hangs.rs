@@ -1,14 +1,20 @@
-//! Ranks that pulse and no longer move, while others wait for them: in a collective, or at the door of the next generation.
+//! Ranks that pulse and no longer move, while others wait for them: in a collective, for shards of a pass, or at the door of the next
+//! generation.
 //!
 //! Who stands still is told by what ranks count; who of them is to blame, by how many collective operations they have begun: the others
 //! wait for the one that has begun the fewest.
+//!
+//! Slow is not still: where ranks were seen to compute for a long time between two movements, they are given longer.
 
 use super::draft::Draft;
 use super::gangs::Formation;
 use super::{causes, losses, settle};
 use crate::identifiers::{Generation, ProcessId, RankIdentity};
 use crate::now::Now;
-use crate::state::{Cause, Gang, Job, Member, Phase, Pulse, State};
+use crate::state::{Cause, Gang, Job, Member, Phase, Pulse, State, rank_activity};
+
+/// A computation may take so many times as long as the longest that was seen in the gang.
+const SLOWER: u64 = 3;
 
 /// Breaks a gang in which ranks wait and nothing moves.
 pub(super) fn break_hang(draft: &mut Draft<'_>, identity: &RankIdentity) {
@@ -31,9 +37,11 @@ type Peer<'a> = (&'a Member, &'a Pulse);
 
 fn find_hang(state: &State, identity: &RankIdentity, now: Now) -> Option<Hang> {
     let job = state.job(&identity.job)?;
-    let watch = Watch { state, job, now };
+    let watch = Watch::of(state, job, now)?;
     match &job.phase {
-        Phase::Running(running) => watch.in_a_collective(&running.gang, identity),
+        Phase::Running(running) => watch
+            .in_a_collective(&running.gang, identity)
+            .or_else(|| watch.in_a_pass(&running.gang, identity)),
         Phase::Starting(gang) => watch.at_the_door(gang),
         _ => None,
     }
@@ -43,15 +51,29 @@ struct Watch<'a> {
     state: &'a State,
     job: &'a Job,
     now: Now,
+    /// Milliseconds without a movement after which a rank hangs.
+    patience: u64,
 }
 
 impl<'a> Watch<'a> {
+    fn of(state: &'a State, job: &'a Job, now: Now) -> Option<Self> {
+        let pulses = &state.soft.pulses;
+        let slowest = |member: &Member| Some(pulses.get(&member.process)?.slowest);
+        let slowest = job.gang()?.living().filter_map(slowest).max();
+        Some(Self {
+            state,
+            job,
+            now,
+            patience: state.settings.hang_timeout.max(SLOWER * slowest.unwrap_or(0)),
+        })
+    }
+
     fn stands_still(&self, pulse: &Pulse) -> bool {
-        self.now >= pulse.since + self.state.settings.hang_timeout
+        self.now >= pulse.since + self.patience
     }
 
     fn seconds(&self) -> f64 {
-        self.state.settings.hang_timeout as f64 / 1000.0
+        self.patience as f64 / 1000.0
     }
 
     /// Members whose newest pulse came from a generation that fits.
@@ -105,13 +127,27 @@ impl<'a> Watch<'a> {
         Some(self.lost(&behind, blamed))
     }
 
+    /// A rank has done its part of a pass, and waits for shards that do not come back.
+    fn in_a_pass(&self, gang: &'a Gang, identity: &RankIdentity) -> Option<Hang> {
+        let peers = self.peers(gang, |_, generation| generation == self.job.generation);
+        let (own, waiting) = *peers.iter().find(|(member, _)| member.process == identity.process)?;
+        if &*waiting.progress.activity != rank_activity::WAITING || !self.stands_still(waiting) {
+            return None;
+        }
+        let hangs = |(_, pulse): &&Peer<'_>| pulse.progress.computes() && self.stands_still(pulse);
+        let hanging: Vec<_> = peers.iter().filter(hangs).collect();
+        let (laggard, pulse) = *hanging.first()?;
+        let waits = format!("rank {} waits for its shards", own.rank);
+        Some(self.lost(&hanging, (laggard, self.describe(laggard, pulse, &waits))))
+    }
+
     /// Ranks of an earlier generation do not come to the next one, and none of them moves. Those that still prepare have never been in one.
     fn at_the_door(&self, gang: &'a Gang) -> Option<Hang> {
         let is_late = |member: &Member, generation: Generation| !member.has_joined() && generation > Generation(0);
         let late = self.peers(gang, is_late);
         let (witness, waiting) = *late.first()?;
         // They have stood still since before the gang was formed, perhaps; but only now they are to come.
-        let is_patience_over = self.now >= gang.formed_at + self.state.settings.hang_timeout;
+        let is_patience_over = self.now >= gang.formed_at + self.patience;
         if !is_patience_over || late.iter().any(|(_, pulse)| !self.stands_still(pulse)) {
             return None;
         }

@@ -15,7 +15,8 @@ pub struct Settings {
     pub rank_lease: u64,
     /// A rank that was left by its peers has so long to learn which of them is lost; then the gang is formed anew with all that live.
     pub disconnect_grace: u64,
-    /// A rank that has not moved for this long while another waits for it in a collective hangs.
+    /// A rank that has not moved for this long while another waits for it, in a collective or for shards, hangs; where computations were seen to
+    /// take long, it is given more time.
     pub hang_timeout: u64,
     /// A gang that has fewer workers than it needs keeps its slots for so long from jobs that could have them.
     pub warm_patience: u64,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::identifiers::{Generation, JobId, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
 use crate::state::pass::Pass;
+use crate::state::rank_activity;
 
 /// Everything that is not journaled.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -71,6 +72,35 @@ pub struct Pulse {
     pub progress: Progress,
     /// Since when it has been doing just that, without any movement.
     pub since: Now,
+    /// Milliseconds of the longest computation between two movements that was seen of this process.
+    pub slowest: u64,
+}
+
+impl Pulse {
+    /// What is known of the rank when it pulses now, and `last` was known before.
+    pub(crate) fn after(last: Option<Self>, at: Now, progress: Progress) -> Self {
+        match last {
+            Some(last) if last.progress == progress => Self { at, ..last },
+            Some(last) => {
+                let took = match last.progress.computes() && last.progress.generation == progress.generation {
+                    true => at.since(last.since),
+                    false => 0,
+                };
+                Self {
+                    at,
+                    progress,
+                    since: at,
+                    slowest: last.slowest.max(took),
+                }
+            }
+            None => Self {
+                at,
+                progress,
+                since: at,
+                slowest: 0,
+            },
+        }
+    }
 }
 
 /// What a rank is doing.
@@ -88,6 +118,14 @@ pub struct Progress {
     pub operation: Arc<str>,
     /// Counts everything that moves.
     pub ticks: u64,
+}
+
+impl Progress {
+    /// Whether the rank works for others, who may come to wait for it, and waits for nobody.
+    pub fn computes(&self) -> bool {
+        let works = [rank_activity::TRAINING, rank_activity::IN_A_PASS].contains(&&*self.activity);
+        works && self.operation.is_empty()
+    }
 }
 
 /// What a rank's trainable parameters and optimizer hold.

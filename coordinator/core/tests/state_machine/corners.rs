@@ -292,10 +292,7 @@ fn a_rank_that_leaves_unasked_is_not_waited_for() {
     let (mut coordinator, ranks) = training(1, 2);
     coordinator.commit(&ranks[0], 0, 0..4).unwrap();
     // rank 1 waits for the checkpoint that rank 0 does not store any more
-    assert_eq!(
-        coordinator.request(&ranks[1], Pass::validation(0)).map(|_| ()),
-        Ok(())
-    );
+    assert_eq!(coordinator.request(&ranks[1], Pass::validation(0)).map(|_| ()), Ok(()));
     coordinator.exited(&ranks[0], Ending::Exited(13));
     let job = coordinator.job("ants");
     assert_eq!((job.generation, job.losses.len()), (Generation(2), 0));

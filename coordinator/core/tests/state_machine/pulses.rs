@@ -91,6 +91,53 @@ fn a_rank_that_is_late_but_moves_does_not_hang() {
 }
 
 #[test]
+fn a_rank_that_hangs_in_a_pass_is_named_when_another_waits_for_its_shards() {
+    let (mut coordinator, ranks) = training(2);
+    let told = [doing("waiting for shards", "", 6, 3), doing("in a pass", "", 6, 9)];
+    tell(&mut coordinator, &ranks, &told, 20);
+    assert!(coordinator.job("ants").losses.is_empty());
+    tell(&mut coordinator, &ranks, &told, 4);
+    assert_eq!(
+        last_loss(&coordinator).message,
+        "rank 1 on host-w1 hangs: it has not moved for 20 s while in a pass (step 6, 6 collective operations begun), and rank 0 waits for its \
+         shards"
+    );
+    assert_eq!(coordinator.job("ants").living_workers().len(), 1);
+}
+
+#[test]
+fn a_rank_that_stores_a_checkpoint_while_others_wait_does_not_hang() {
+    let (mut coordinator, ranks) = training(2);
+    let told = [doing("storing", "", 6, 3), doing("waiting for shards", "", 6, 9)];
+    tell(&mut coordinator, &ranks, &told, 60);
+    assert!(coordinator.job("ants").losses.is_empty());
+}
+
+#[test]
+fn where_ranks_were_seen_to_take_long_a_hang_is_three_times_as_long() {
+    let (mut coordinator, ranks) = training(2);
+    for ticks in 0..4 {
+        tell(
+            &mut coordinator,
+            &ranks,
+            &[doing("training", "", 6, ticks), doing("training", "", 6, ticks)],
+            16,
+        );
+    }
+    let told = [doing("training", "all-reduce", 7, 4), doing("training", "", 6, 4)];
+    tell(&mut coordinator, &ranks, &told, 48);
+    assert!(coordinator.job("ants").losses.is_empty());
+    tell(&mut coordinator, &ranks, &told, 4);
+    assert!(
+        last_loss(&coordinator)
+            .message
+            .contains("it has not moved for 48 s while training"),
+        "{:?}",
+        last_loss(&coordinator)
+    );
+}
+
+#[test]
 fn ranks_that_all_wait_in_the_same_operation_form_the_gang_anew_without_a_loss_of_ranks() {
     let (mut coordinator, ranks) = training(2);
     let told = [

@@ -21,6 +21,13 @@ pub(crate) struct Walk {
     complete: Option<Directive>,
 }
 
+impl Walk {
+    /// Whether there is nothing to do until the coordinator answers.
+    pub(super) fn waits(&self) -> bool {
+        self.present.is_none() && self.waiting.is_empty() && self.complete.is_none()
+    }
+}
+
 impl Outside {
     pub(super) fn begin_walk(&mut self, rank: &mut Rank, pass: Pass) {
         rank.calls.remove(&Task::Lease);

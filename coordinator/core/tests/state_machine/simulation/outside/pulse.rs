@@ -16,11 +16,12 @@ const LEAVE_WITHIN: u64 = 1_000;
 impl Outside {
     fn pulse_of(&self, rank: &Rank) -> Input {
         let activity = match &rank.doing {
-            _ if rank.prepares() => "preparing",
-            Doing::Train { .. } => "training",
-            Doing::Walk(_) => "in a pass",
-            Doing::Join { .. } => "joining",
-            _ => "storing",
+            _ if rank.prepares() => rank_activity::PREPARING,
+            Doing::Train { .. } => rank_activity::TRAINING,
+            Doing::Walk(walk) if walk.waits() => rank_activity::WAITING,
+            Doing::Walk(_) => rank_activity::IN_A_PASS,
+            Doing::Join { .. } => rank_activity::JOINING,
+            _ => rank_activity::STORING,
         };
         let operation = match rank.waits_in_collective {
             true => "all-reduce",
