@@ -1,0 +1,223 @@
+//! Datasets that cannot be used, and the exact sentence that a user reads about each. `{}` stands for the dataset's folder.
+
+#![allow(clippy::unwrap_used)]
+
+mod cases;
+
+use std::fs;
+use std::path::Path;
+
+use firn_core::spec::{DataFormat, DataSpec, Preprocessing, SplitSource};
+use firn_data::{Preprocessor, SplitName, index, scan};
+
+use cases::{Case, FOLDERS, Format, JSON_LINES, TABLES, Validation};
+
+fn write_files(root: &Path, files: &[(&str, &[u8])]) {
+    for (name, bytes) in files {
+        let path = root.join(name);
+        if name.ends_with('/') {
+            fs::create_dir_all(path).unwrap();
+        } else {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
+fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> DataSpec {
+    let table = |delimiter, quoted| DataFormat::Table {
+        delimiter,
+        quoted,
+        text: "text".to_owned(),
+        label: "label".to_owned(),
+    };
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    DataSpec {
+        format: match format {
+            Format::Folder => DataFormat::ImageFolder,
+            Format::Csv => table(',', true),
+            Format::PlainCsv => table(',', false),
+            Format::Tsv => table('\t', false),
+            Format::JsonLines => DataFormat::JsonLines {
+                text: "text".to_owned(),
+                label: "label".to_owned(),
+            },
+        },
+        train: path("train"),
+        validation: validation.map(|validation| match validation {
+            Validation::Path(name) => SplitSource::Path(path(name)),
+            Validation::Fraction(fraction) => SplitSource::FractionOfTrain(*fraction),
+        }),
+        test: None,
+        preprocessing: Preprocessing::Text { max_length: None },
+        max_quarantined: 0,
+    }
+}
+
+#[test]
+fn each_broken_dataset_is_refused_with_its_own_sentence() {
+    let mut wrong = Vec::new();
+    let cases: Vec<&Case> = FOLDERS.iter().chain(TABLES).chain(JSON_LINES).collect();
+    assert!(cases.len() >= 30);
+    for case in &cases {
+        let folder = tempfile::tempdir().unwrap();
+        write_files(folder.path(), case.files);
+        let expected = case.message.replace("{}", folder.path().to_str().unwrap());
+        let found = match index(&data_spec(folder.path(), &case.format, case.validation.as_ref()), 0) {
+            Ok(_) => "no error".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if found != expected {
+            wrong.push(format!("{}\n  expected: {expected}\n  found:    {found}", case.name));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} messages differ:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
+}
+
+/// Files within a class folder that are no good, and the reason that is listed with each.
+const CORRUPT: &[(&str, &[u8], &str)] = &[
+    ("empty.jpg", b"", "the file is empty"),
+    (
+        "html.jpg",
+        b"<!DOCTYPE html>",
+        "not an image: the file starts with \"<!DOCTYP\", expected JPEG, PNG, BMP, PNM or WebP",
+    ),
+    (
+        "zeros.png",
+        &[0; 9],
+        "not an image: the file starts with 00 00 00 00 00 00 00 00, expected JPEG, PNG, BMP, PNM or WebP",
+    ),
+    (
+        "start_only.jpg",
+        b"\xff\xd8\xff",
+        "damaged JPEG: it ends before its end marker",
+    ),
+    (
+        "no_scan.jpg",
+        b"\xff\xd8\xff\xd9",
+        "damaged JPEG: it ends before its first scan",
+    ),
+    (
+        "cut_segment.jpg",
+        b"\xff\xd8\xff\xe0\x00\x10JFIF",
+        "damaged JPEG: it ends within a segment",
+    ),
+    (
+        "arithmetic.jpg",
+        b"\xff\xd8\xff\xc9\x00\x0b\x08\x00\x08\x00\x08\x01\x01\x11\x00",
+        "JPEG with arithmetic coding is not supported",
+    ),
+    (
+        "twelve_bits.jpg",
+        b"\xff\xd8\xff\xc1\x00\x0b\x0c\x00\x08\x00\x08\x01\x01\x11\x00",
+        "JPEG with 12 bits a sample is not supported",
+    ),
+    (
+        "bomb.ppm",
+        b"P6 60000 60000 255\n",
+        "60000x60000 pixels, more than the 178956970 that are decoded",
+    ),
+];
+
+#[test]
+fn a_scan_lists_each_corrupt_file_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let good = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images/usual.jpg")).unwrap();
+    write_files(root, &[("train/ants/good.jpg", &good), ("train/bees/good.jpg", &good)]);
+    for (name, bytes, _) in CORRUPT {
+        write_files(root, &[(&format!("train/ants/{name}"), bytes)]);
+    }
+    let dataset = index(&data_spec(root, &Format::Folder, None), 0).unwrap();
+    fs::remove_file(root.join("train/bees/good.jpg")).unwrap();
+    let outcome = scan(&dataset.train, 0..dataset.train.len(), || {});
+    let mut expected: Vec<(String, String)> = CORRUPT
+        .iter()
+        .map(|(name, _, reason)| (format!("ants/{name}"), (*reason).to_owned()))
+        .collect();
+    expected.sort();
+    let gone = format!(
+        "cannot read {}: No such file or directory (os error 2)",
+        root.join("train/bees/good.jpg").display()
+    );
+    expected.push(("bees/good.jpg".to_owned(), gone));
+    let found: Vec<(String, String)> = outcome
+        .corrupt
+        .iter()
+        .map(|sample| (sample.id.clone(), sample.reason.clone()))
+        .collect();
+    assert_eq!(found, expected);
+    for sample in &outcome.corrupt {
+        assert_eq!(
+            dataset.train.samples[usize::try_from(sample.index).unwrap()].id,
+            sample.id
+        );
+    }
+    let bytes: usize = good.len() + CORRUPT.iter().map(|(_, bytes, _)| bytes.len()).sum::<usize>();
+    assert_eq!(outcome.bytes_read, bytes as u64);
+}
+
+#[test]
+fn preprocessing_that_cannot_work_is_refused() {
+    let image = |resize, crop, std| Preprocessing::Image {
+        resize,
+        crop,
+        mean: [0.5; 3],
+        std: [std; 3],
+    };
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokens/tiny.json");
+    let missing = Path::new("/nowhere/tokenizer.json");
+    let text = |max_length| Preprocessing::Text { max_length };
+    let cases = [
+        (
+            image(0, 1, 1.0),
+            None,
+            "preprocessing: resize is 0 and crop 1; both must be at least 1",
+        ),
+        (
+            image(8, 8, 0.0),
+            None,
+            "preprocessing: mean is [0.5, 0.5, 0.5] and std [0.0, 0.0, 0.0]; all must be finite and std not 0",
+        ),
+        (
+            text(None),
+            None,
+            "preprocessing: a text model needs a tokenizer, and none is given",
+        ),
+        (
+            text(None),
+            Some(missing),
+            "cannot load the tokenizer /nowhere/tokenizer.json: no such file",
+        ),
+        (
+            text(Some(600)),
+            Some(tiny.as_path()),
+            "preprocessing: maxLength is 600, but the model takes at most 512 tokens",
+        ),
+        (
+            text(Some(2)),
+            Some(tiny.as_path()),
+            "preprocessing: maxLength is 2, but 2 special tokens are added to each text",
+        ),
+    ];
+    for (preprocessing, tokenizer, message) in cases {
+        let error = Preprocessor::new(&preprocessing, tokenizer, Some(512))
+            .err()
+            .map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some(message));
+    }
+}
+
+#[test]
+fn splits_are_named_as_on_the_wire() {
+    assert_eq!(
+        [SplitName::Train, SplitName::Validation, SplitName::Test].map(SplitName::as_str),
+        ["train", "validation", "test"]
+    );
+}
