@@ -8,6 +8,7 @@ pub(crate) mod failure;
 pub(crate) mod humanise;
 pub(crate) mod job;
 pub(crate) mod lists;
+pub(crate) mod losses;
 pub(crate) mod milestones;
 pub(crate) mod progress;
 pub(crate) mod receipt;
