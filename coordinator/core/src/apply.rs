@@ -134,7 +134,7 @@ fn start(state: &mut State, epoch: u64, at: Now) {
                 .jobs
                 .get(&process.job)
                 .is_none_or(|job| matches!(job.phase, Phase::Ended(_)));
-            ended || process.stop.is_some()
+            ended || process.is_ending()
         })
         .map(|(id, _)| id.clone())
         .collect();

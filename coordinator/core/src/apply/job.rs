@@ -198,6 +198,9 @@ fn change_soft((soft, processes): (&mut Soft, &BTreeMap<ProcessId, Process>), jo
             soft.retries.retain(|id, retry_at| *id != job.id || *retry_at > at);
             soft.shard_leases.retain(|(leased, _), _| *leased != job.id);
             soft.state_hashes.remove(&job.id);
+            let of_job = processes.iter().filter(|(_, process)| process.job == job.id);
+            let ending = of_job.filter(|(_, process)| process.is_ending());
+            soft.ending.extend(ending.map(|(id, _)| id.clone()));
         }
         JobEvent::RanksLost { retry_at, .. } => {
             if *retry_at > at {

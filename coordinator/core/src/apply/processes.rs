@@ -36,8 +36,14 @@ pub(super) fn count_failure(
 pub(super) fn change(processes: &mut BTreeMap<ProcessId, Process>, job: &Job, event: &JobEvent, at: Now) {
     match event {
         JobEvent::GangFormed {
-            generation, members, ..
-        } => place_processes(processes, &job.id, *generation, members, at),
+            generation,
+            members,
+            recruits,
+            ..
+        } => {
+            place_processes(processes, &job.id, *generation, members, at);
+            let_go(processes, &job.id, members.iter().chain(recruits), at);
+        }
         JobEvent::RanksRecruited { generation, recruits } => {
             place_processes(processes, &job.id, *generation, recruits, at);
         }
@@ -68,6 +74,21 @@ pub(super) fn change(processes: &mut BTreeMap<ProcessId, Process>, job: &Job, ev
     }
 }
 
+/// Processes that are not among those that stay, and were not asked to end, leave on purpose.
+fn let_go<'a>(
+    processes: &mut BTreeMap<ProcessId, Process>,
+    job: &JobId,
+    staying: impl Iterator<Item = &'a Member> + Clone,
+    at: Now,
+) {
+    for (id, process) in processes.iter_mut().filter(|(_, process)| process.job == *job) {
+        let stays = staying.clone().any(|member| member.process == *id);
+        if !stays && process.stop.is_none() {
+            process.let_go_at.get_or_insert(at);
+        }
+    }
+}
+
 /// Processes that are new begin; those that live on get their new place.
 fn place_processes(
     processes: &mut BTreeMap<ProcessId, Process>,
@@ -87,6 +108,7 @@ fn place_processes(
             pid: None,
             stop: None,
             leaving: false,
+            let_go_at: None,
             left: Generation::default(),
         });
         process.generation = generation;

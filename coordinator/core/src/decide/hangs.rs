@@ -47,6 +47,13 @@ fn find_hang(state: &State, identity: &RankIdentity, now: Now) -> Option<Hang> {
     }
 }
 
+/// Milliseconds without a movement after which one of these processes, which work together, hangs.
+pub(super) fn patience<'a>(state: &State, processes: impl Iterator<Item = &'a ProcessId>) -> u64 {
+    let pulses = processes.filter_map(|process| state.soft.pulses.get(process));
+    let slowest = pulses.map(|pulse| pulse.slowest).max();
+    state.settings.hang_timeout.max(SLOWER * slowest.unwrap_or(0))
+}
+
 struct Watch<'a> {
     state: &'a State,
     job: &'a Job,
@@ -57,14 +64,12 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn of(state: &'a State, job: &'a Job, now: Now) -> Option<Self> {
-        let pulses = &state.soft.pulses;
-        let slowest = |member: &Member| Some(pulses.get(&member.process)?.slowest);
-        let slowest = job.gang()?.living().filter_map(slowest).max();
+        let members = job.gang()?.living();
         Some(Self {
             state,
             job,
             now,
-            patience: state.settings.hang_timeout.max(SLOWER * slowest.unwrap_or(0)),
+            patience: patience(state, members.map(|member| &member.process)),
         })
     }
 
@@ -148,7 +153,7 @@ impl<'a> Watch<'a> {
         let (witness, waiting) = *late.first()?;
         // They have stood still since before the gang was formed, perhaps; but only now they are to come.
         let is_patience_over = self.now >= gang.formed_at + self.patience;
-        if !is_patience_over || late.iter().any(|(_, pulse)| !self.stands_still(pulse)) {
+        if !is_patience_over || self.is_held_up() || late.iter().any(|(_, pulse)| !self.stands_still(pulse)) {
             return None;
         }
         let mut laggards = behind(&late);
@@ -175,6 +180,18 @@ impl<'a> Watch<'a> {
             }
         };
         Some(self.lost(&laggards, blamed))
+    }
+
+    /// Whether the ranks may wait for one that was let go and takes part in their step. If it does not move it is killed, and they learn that.
+    fn is_held_up(&self) -> bool {
+        let mut processes = self.state.processes.values();
+        processes.any(|process| {
+            let is_there = process
+                .stop
+                .is_none_or(|stop| self.now < stop.at + self.state.settings.disconnect_grace);
+            let may_take_part = process.job == self.job.id && process.let_go_at.is_some();
+            may_take_part && is_there && self.state.is_connected(&process.worker)
+        })
     }
 
     fn describe(&self, laggard: &Member, pulse: &Pulse, waits: &str) -> String {

@@ -22,7 +22,14 @@ pub(super) fn pulse(
 ) -> Result<Reply, Reject> {
     let state = draft.base();
     members::check_epoch(state, identity)?;
-    if members::wanted(state, identity).is_ok() && !is_late(state, identity, &progress) {
+    let is_fresh = !is_late(state, identity, &progress);
+    if is_fresh && is_let_go(state, identity) {
+        draft.note(Note::RankPulsed {
+            process: identity.process.clone(),
+            at: draft.now(),
+            progress,
+        });
+    } else if is_fresh && members::wanted(state, identity).is_ok() {
         let now = draft.now();
         let process = identity.process.clone();
         let is_news = leaving && !state.processes.get(&process).is_some_and(|process| process.leaving);
@@ -55,6 +62,12 @@ pub(super) fn pulse(
 fn is_late(state: &State, identity: &RankIdentity, progress: &Progress) -> bool {
     let newest = state.soft.pulses.get(&identity.process).map(|pulse| &pulse.progress);
     newest.is_some_and(|newest| (progress.generation, progress.ticks) < (newest.generation, newest.ticks))
+}
+
+/// Whether the gang goes on without the process, which still finishes its step.
+fn is_let_go(state: &State, identity: &RankIdentity) -> bool {
+    let process = state.processes.get(&identity.process);
+    process.is_some_and(|process| process.job == identity.job && process.let_go_at.is_some())
 }
 
 fn is_of_working_gang(state: &State, identity: &RankIdentity) -> bool {

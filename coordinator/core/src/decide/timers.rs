@@ -1,7 +1,7 @@
 //! Time: what happens at the start of a coordinator, at a deadline, and which deadline is next.
 
 use super::draft::Draft;
-use super::{losses, placing, pulses, settle};
+use super::{hangs, losses, placing, pulses, settle};
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::note::Note;
 use crate::now::Now;
@@ -93,20 +93,22 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
         losses::learn_exit(draft, &process, exit);
     }
     let state = draft.state();
-    let due: Vec<(ProcessId, bool)> = state
+    let due: Vec<(ProcessId, Process)> = state
         .soft
         .ending
         .iter()
         .filter_map(|id| {
             let process = state.processes.get(id)?;
-            (process_deadline(state, id, process)? <= now).then(|| (id.clone(), process.stop.is_some()))
+            (process_deadline(state, id, process)? <= now).then(|| (id.clone(), process.clone()))
         })
         .collect();
-    for (process, is_stopping) in due {
-        if is_stopping {
-            losses::send_stop(draft, &process);
+    for (id, process) in due {
+        if process.stop.is_some() {
+            losses::send_stop(draft, &id);
+        } else if process.let_go_at.is_some() {
+            losses::stop_process(draft, &id, 0);
         } else {
-            stop_gracefully(draft, &process);
+            stop_gracefully(draft, &id);
         }
     }
     settle(draft);
@@ -206,8 +208,8 @@ fn report_deadlines(state: &State, gang: &Gang) -> Vec<(Now, Due)> {
     due.collect()
 }
 
-/// When an agent is reminded of a process that is to end, or when a process whose job has succeeded is stopped. An agent that is away is
-/// not waited for: it learns when it is back, or its lease ends.
+/// When an agent is reminded of a process that is to end, when a process whose job has succeeded is stopped, and when one that was let go
+/// and does not move is killed. An agent that is away is not waited for: it learns when it is back, or its lease ends.
 fn process_deadline(state: &State, id: &ProcessId, process: &Process) -> Option<Now> {
     if !state.is_connected(&process.worker) {
         return None;
@@ -217,8 +219,14 @@ fn process_deadline(state: &State, id: &ProcessId, process: &Process) -> Option<
         let sent = state.soft.stop_sent.get(id).copied().unwrap_or(begun(stop.at));
         return Some(sent + (stop.grace + REMINDER));
     }
-    match state.job(&process.job).map(|job| &job.phase) {
-        Some(Phase::Ended(ended)) => Some(begun(ended.at) + state.settings.linger),
-        _ => None,
+    let job = state.job(&process.job)?;
+    if let Phase::Ended(ended) = &job.phase {
+        return Some(begun(ended.at) + state.settings.linger);
     }
+    let let_go_at = process.let_go_at?;
+    let pulse = state.soft.pulses.get(id);
+    let moved_at = pulse.map_or(let_go_at, |pulse| pulse.since.max(let_go_at));
+    let peers = job.gang().into_iter().flat_map(Gang::living);
+    let processes = peers.map(|member| &member.process).chain([id]);
+    Some(begun(moved_at) + hangs::patience(state, processes))
 }

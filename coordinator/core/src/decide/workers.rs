@@ -101,7 +101,7 @@ enum Fate {
     Kill,
     /// It is over; how it ended may be told yet.
     Gone,
-    /// Its job has succeeded; it ends by itself.
+    /// Its job has succeeded, or its gang has let it go; it ends by itself.
     Leave,
 }
 
@@ -179,6 +179,7 @@ fn fate(state: &State, (id, process): (&ProcessId, &Process), pid: Option<u32>, 
         (None, _) => Fate::Gone,
         (Some(_), false) if !was_attached => Fate::Kill,
         (Some(_), false) if process.stop.is_some() => Fate::Stop,
+        (Some(_), false) if process.let_go_at.is_some() => Fate::Leave,
         (Some(_), false) => match phase {
             Some(Phase::Ended(ended)) if ended.outcome == Outcome::Succeeded => Fate::Leave,
             _ => Fate::Kill,

@@ -90,7 +90,7 @@ fn fits(job: &Job, workers: &[WorkerSlots]) -> bool {
 }
 
 fn free_what_ends(state: &State, workers: &mut [WorkerSlots]) {
-    for process in state.processes.values().filter(|process| process.stop.is_some()) {
+    for process in state.processes.values().filter(|process| process.is_ending()) {
         free(workers, process);
     }
 }

@@ -41,7 +41,7 @@ pub struct Soft {
     pub pulses: BTreeMap<ProcessId, Pulse>,
     /// Hashes of the trained state of each job's ranks, by step, until all ranks have sent theirs.
     pub state_hashes: BTreeMap<JobId, BTreeMap<u64, BTreeMap<ProcessId, String>>>,
-    /// Processes that are to end: asked to, or of a job that has ended.
+    /// Processes that are to end: asked to, let go by their gang, or of a job that has ended.
     pub ending: BTreeSet<ProcessId>,
 }
 

@@ -165,9 +165,18 @@ pub struct Process {
     pub stop: Option<StopRequest>,
     /// It was told to end by somebody else and says that it will leave.
     pub leaving: bool,
+    /// When its gang was formed anew without it: it finishes the step that it is in, and ends by itself.
+    pub let_go_at: Option<Now>,
     /// The formation that it left when it joined last: a call to join from an earlier one has been on its way for too long.
     #[serde(default)]
     pub left: Generation,
+}
+
+impl Process {
+    /// Whether its slot will be free soon, whatever happens.
+    pub fn is_ending(&self) -> bool {
+        self.stop.is_some() || self.let_go_at.is_some()
+    }
 }
 
 /// That a process is to end.

@@ -86,6 +86,63 @@ fn a_rank_that_is_told_to_end_by_others_hands_over() {
     assert_eq!(coordinator.job("ants").losses, []);
 }
 
+/// The first of two ranks was let go; the second waits for it in a collective. Both tell what they do.
+fn finish_a_step(coordinator: &mut Coordinator, ranks: &[RankIdentity], ticks: impl Fn(u64) -> u64, seconds: u64) {
+    for second in (0..seconds).step_by(2) {
+        let (computes, waits) = (
+            doing("training", "", 6, ticks(second)),
+            doing("training", "all-reduce", 7, 3),
+        );
+        coordinator.pulse(&ranks[0], computes);
+        coordinator.pulse(&ranks[1], waits);
+        coordinator.heartbeat_all();
+        coordinator.pass(2_000);
+    }
+}
+
+#[test]
+fn a_rank_that_was_let_go_and_does_not_move_is_killed_and_no_other_is_blamed() {
+    let (mut coordinator, ranks) = training(2);
+    coordinator.accept(drain("w0", false));
+    finish_a_step(&mut coordinator, &ranks, |_| 5, 18);
+    assert!(coordinator.stops().is_empty());
+    finish_a_step(&mut coordinator, &ranks, |_| 5, 2);
+    assert_eq!(coordinator.stops(), [ranks[0].process.clone()]);
+    coordinator.exited(&ranks[0], Ending::Killed(9));
+    coordinator.rejoin(&ranks[1..], 3);
+    let job = coordinator.job("ants");
+    assert_eq!((job.losses.len(), job.generation), (0, Generation(2)));
+    assert!(matches!(job.phase, Phase::Running(_)));
+}
+
+#[test]
+fn a_rank_that_was_let_go_may_take_its_time_as_long_as_it_moves() {
+    let (mut coordinator, ranks) = training(2);
+    coordinator.accept(drain("w0", false));
+    finish_a_step(&mut coordinator, &ranks, |second| second, 120);
+    assert!(coordinator.stops().is_empty());
+    assert_eq!(coordinator.job("ants").losses, []);
+}
+
+#[test]
+fn a_rank_that_was_let_go_and_falls_silent_does_not_keep_its_slot() {
+    let (mut coordinator, ranks) = training(2);
+    coordinator.accept(drain("w0", false));
+    coordinator.rejoin(&ranks[1..], 0);
+    coordinator.crash();
+    let living = |rank: u32| LivingProcess {
+        process: ranks[rank as usize].process.clone(),
+        pid: 100 + rank,
+    };
+    coordinator.attach_with(description("w1", &["cpu"]), &[living(1)]);
+    let (_, unwanted) = coordinator.attach_with(description("w0", &["cpu"]), &[living(0)]);
+    assert_eq!(unwanted, [], "it ends by itself");
+    coordinator.live(18_000);
+    assert!(coordinator.stops().is_empty());
+    coordinator.live(2_000);
+    assert_eq!(coordinator.stops(), [ranks[0].process.clone()]);
+}
+
 #[test]
 fn a_preempted_worker_whose_ranks_are_killed_at_the_end_of_the_grace_costs_no_restart() {
     let (mut coordinator, ranks) = training(1);

@@ -14,17 +14,6 @@ fn training(workers: u32) -> (Coordinator, Vec<RankIdentity>) {
     (coordinator, ranks)
 }
 
-fn doing(activity: &str, operation: &str, sequence: u64, ticks: u64) -> Progress {
-    Progress {
-        activity: activity.into(),
-        operation: operation.into(),
-        steps_done: 6,
-        sequence,
-        ticks,
-        ..Progress::default()
-    }
-}
-
 /// Agents live, and each rank goes on telling the same.
 fn tell(coordinator: &mut Coordinator, ranks: &[RankIdentity], told: &[Progress], seconds: u64) {
     for _ in 0..seconds / 2 {

@@ -136,6 +136,18 @@ pub(crate) fn description(name: &str, devices: &[&str]) -> WorkerDescription {
     }
 }
 
+/// What a rank tells with a pulse, after six steps.
+pub(crate) fn doing(activity: &str, operation: &str, sequence: u64, ticks: u64) -> Progress {
+    Progress {
+        activity: activity.into(),
+        operation: operation.into(),
+        steps_done: 6,
+        sequence,
+        ticks,
+        ..Progress::default()
+    }
+}
+
 /// A sample that cannot be read.
 pub(crate) fn corrupt(split: SplitName, index: u64) -> QuarantinedSample {
     QuarantinedSample {

@@ -23,6 +23,7 @@ impl Witness {
             evaluations_count_each_sample_once(job)?;
             different_states_are_acted_on(state, job)?;
         }
+        every_process_works_or_is_to_end(state)?;
         let (epoch, seen) = (state.coordinator_epoch, self.epoch);
         self.epoch = epoch;
         hold(epoch >= seen, "the coordinator's epoch only grows", || {
@@ -152,6 +153,19 @@ fn every_member_that_lives_has_a_process(state: &State, job: &Job) -> Verdict {
         hold(holds, "every member that lives has a process", || {
             format!("{} of {}: {process:?}", member.process, job.id)
         })?;
+    }
+    Ok(())
+}
+
+fn every_process_works_or_is_to_end(state: &State) -> Verdict {
+    for (id, process) in &state.processes {
+        let gang = state.job(&process.job).and_then(Job::gang);
+        let works = gang.is_some_and(|gang| gang.living().chain(&gang.recruits).any(|member| member.process == *id));
+        hold(
+            works || state.soft.ending.contains(id),
+            "every process works in a gang, or is to end",
+            || format!("{id}: {process:?}"),
+        )?;
     }
     Ok(())
 }
