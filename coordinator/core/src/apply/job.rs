@@ -47,6 +47,7 @@ fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, request: Option<&R
         generation: Default::default(),
         losses: Vec::new(),
         losses_counted: 0,
+        restarts: 0,
         retry_at: Now::default(),
         recruited: 0,
         conditions: Vec::new(),

@@ -35,6 +35,8 @@ pub struct Job {
     pub losses: Vec<Loss>,
     /// Losses that count against the limit of the spec: those since the newest checkpoint.
     pub losses_counted: u32,
+    /// Losses that counted and after which it went on, from the beginning. A gang that grows, or that ranks leave on purpose, has lost nobody.
+    pub restarts: u32,
     /// No process is started in place of a lost one before this time.
     pub retry_at: Now,
     /// Processes that were started for a gang that worked already.
@@ -97,11 +99,6 @@ impl Job {
             Phase::Ended(ended) => Some(&ended.outcome),
             _ => None,
         }
-    }
-
-    /// Gangs formed after the first.
-    pub fn restarts(&self) -> u32 {
-        u32::try_from(self.generation.0.saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
     /// Workers on which members of the gang live.

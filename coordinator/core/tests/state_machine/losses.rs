@@ -248,69 +248,6 @@ fn a_gang_that_is_formed_again_after_training_loads_the_best_checkpoint_first() 
 }
 
 #[test]
-fn after_too_many_losses_the_job_has_failed_with_its_last_cause() {
-    let (mut coordinator, mut ranks) = training(2, 2);
-    for _ in 0..2 {
-        coordinator.exited(&ranks[1], Ending::Killed(9));
-        let recruits = coordinator.start_ranks_within(10_000);
-        coordinator.join(&recruits[0]).unwrap();
-        ranks = coordinator.rejoin(&ranks[..1], 0);
-        coordinator.live(10_000);
-    }
-    coordinator.exited(&ranks[1], Ending::Killed(11));
-    let failure = coordinator.failure("ants");
-    assert_eq!(failure.reason, FailureReason::NodeFailures);
-    assert_eq!(
-        failure.message,
-        "rank 1 on host-w1 was killed by signal 11 (SIGSEGV); the job had survived 2 losses since its newest checkpoint, which is the limit"
-    );
-    assert_eq!((failure.rank, failure.host.as_str()), (Some(1), "host-w1"));
-    assert_eq!(failure.last_log_lines, ["last words"]);
-    assert_eq!(coordinator.job("ants").losses.len(), 3);
-}
-
-#[test]
-fn a_checkpoint_grants_as_many_losses_again() {
-    let (mut coordinator, mut ranks) = training(1, 1);
-    for epoch in 0..3 {
-        coordinator.exited(&ranks[0], Ending::Killed(9));
-        coordinator.live(2_000);
-        ranks = coordinator.bring_up();
-        coordinator.train(&ranks, epoch);
-    }
-    assert_eq!(coordinator.job("ants").losses.len(), 3);
-}
-
-#[test]
-fn losses_at_the_same_moment_count_as_one() {
-    let (mut coordinator, ranks) = training(3, 1);
-    coordinator.exited(&ranks[1], Ending::Killed(9));
-    coordinator.exited(&ranks[2], Ending::Killed(9));
-    let job = coordinator.job("ants");
-    assert_eq!((job.losses.len(), job.losses_counted), (2, 1));
-    assert!(job.outcome().is_none());
-}
-
-#[test]
-fn restarts_wait_a_random_part_of_a_limit_that_doubles() {
-    let (mut coordinator, mut ranks) = training(1, 9);
-    for limit in [0, 1_000, 2_000, 4_000] {
-        coordinator.live(2_000);
-        coordinator.exited(&ranks[0], Ending::Killed(9));
-        let now = coordinator.now;
-        if let Phase::Restarting(restart) = coordinator.job("ants").phase.clone() {
-            assert!(restart.not_before > now && restart.not_before <= now + limit);
-            coordinator.live(limit);
-        } else {
-            let at_once = limit == 0 || coordinator.job("ants").retry_at == now;
-            assert!(at_once);
-        }
-        ranks = coordinator.bring_up();
-        assert_eq!(ranks.len(), 1);
-    }
-}
-
-#[test]
 fn below_the_fewest_workers_the_ranks_that_are_left_wait_warm_and_the_job_says_so() {
     let (mut coordinator, ranks) = training(2, 3);
     let stream = coordinator.state.soft.streams[&"w0".into()];

@@ -15,6 +15,7 @@ mod queue;
 mod rendezvous;
 mod reports;
 mod restart;
+mod restart_policy;
 mod rewinding;
 mod simulation;
 mod status;

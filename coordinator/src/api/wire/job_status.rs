@@ -76,7 +76,7 @@ fn status(glance: &Glance, detail: Detail, now: Now) -> proto::JobStatus {
         best_epoch: run.best_epoch,
         ranks: job.members().iter().map(rank_to_wire).collect(),
         generation: job.generation.0,
-        restarts: job.restarts(),
+        restarts: job.restarts,
         failure: failure(job),
         quarantined,
         dataset: run

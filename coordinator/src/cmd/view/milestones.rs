@@ -110,7 +110,7 @@ impl Milestones {
             .iter()
             .rfind(|condition| condition.r#type == "Running");
         let works = newest.filter(|running| running.status == "True");
-        let is_first = self.generation == 0 && status.restarts == 0;
+        let is_first = self.generation == 0 && status.generation == 1;
         if works.is_none() && !is_first {
             return None;
         }
@@ -352,7 +352,7 @@ mod tests {
         milestones.new_lines(&samples::recovered());
         let mut grown = samples::running();
         let status = grown.status.as_mut().unwrap();
-        (status.generation, status.restarts) = (3, 2);
+        status.generation = 3;
         status.losses = samples::recovered().status.unwrap().losses;
         let lines = milestones.new_lines(&grown);
         assert_eq!(lines, ["goes on with 2 ranks on local-0, local-1 at step 20"]);
