@@ -73,6 +73,7 @@ fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
     }
 }
 
+/// How a rank comes, lives and gives up.
 fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
     match input {
         Input::RankEnrolled { identity } => ranks::enrol(draft, &identity),
@@ -100,6 +101,13 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         }
         Input::CollectiveIdShared { identity, id } => ranks::share_collective_id(draft, &identity, id),
         Input::RankFailed { identity, failure } => ranks::report_failure(draft, &identity, failure),
+        work => answer_work(draft, work),
+    }
+}
+
+/// What a rank has done for its gang, or asks for.
+fn answer_work(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
+    match input {
         Input::DatasetRegistered { identity, dataset } => registration::dataset(draft, &identity, &dataset),
         Input::ModelRegistered { identity, model } => registration::model(draft, &identity, model),
         Input::ShardRequested { identity, pass, held } => passes::request_shard(draft, &identity, pass, &held),
@@ -139,7 +147,12 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         | Input::AgentDetached { .. }
         | Input::AgentLeaving { .. }
         | Input::RankStarted { .. }
-        | Input::RankExited { .. } => unreachable!("these are answered before"),
+        | Input::RankExited { .. }
+        | Input::RankEnrolled { .. }
+        | Input::RankPulsed { .. }
+        | Input::RankJoined { .. }
+        | Input::CollectiveIdShared { .. }
+        | Input::RankFailed { .. } => unreachable!("these are answered before"),
     }
 }
 

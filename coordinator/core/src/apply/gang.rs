@@ -25,29 +25,7 @@ fn set_member_state(job: &mut Job, process: &ProcessId, state: &MemberState) {
 
 pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
     match event {
-        JobEvent::GangFormed {
-            generation,
-            members,
-            recruits,
-            at_step_boundary,
-            rewind,
-        } => {
-            job.generation = *generation;
-            let stays = |report: &RankReport| members.iter().chain(recruits).any(|member| report.is_of(member));
-            let mut reports = gang_mut(job)
-                .map(|gang| std::mem::take(&mut gang.reports))
-                .unwrap_or_default();
-            reports.retain(|report| report.process.is_some() && stays(report));
-            job.phase = Phase::Starting(Gang {
-                generation: *generation,
-                formed_at: at,
-                members: members.clone(),
-                reports,
-                recruits: recruits.clone(),
-                at_step_boundary: *at_step_boundary,
-                rewind: *rewind,
-            });
-        }
+        JobEvent::GangFormed { .. } => form(job, event, at),
         JobEvent::RanksRecruited { recruits, .. } => {
             job.recruited += recruits.len() as u64;
             if let Some(gang) = gang_mut(job) {
@@ -60,6 +38,28 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
             counts,
             retry_at,
         } => lose(job, processes, (cause, *counts), *retry_at),
+        JobEvent::GangCompleted { .. } => complete(job, event, at),
+        JobEvent::CollectiveIdShared { id } => {
+            if let Phase::Running(running) = &mut job.phase {
+                running.collective_id = Some(id.clone());
+            }
+        }
+        JobEvent::RestartScheduled { cause, not_before } => {
+            let last = job.members().to_vec();
+            job.phase = Phase::Restarting(Restart {
+                last,
+                cause: cause.clone(),
+                not_before: *not_before,
+            });
+        }
+        JobEvent::Ended { outcome } => end(job, outcome, at),
+        of_rank => change_rank(job, of_rank, at),
+    }
+}
+
+/// What is told of one rank.
+fn change_rank(job: &mut Job, event: &JobEvent, at: Now) {
+    match event {
         JobEvent::RankLeft {
             process,
             ring_address,
@@ -87,28 +87,6 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
             };
             place_member(job, process, (joined, device), *steps_done);
         }
-        JobEvent::GangCompleted {
-            collective,
-            origin,
-            steps_done,
-            ..
-        } => change_phase(job, |phase| match phase {
-            Phase::Starting(gang) => Phase::Running(RunningGang {
-                collective: *collective,
-                ring_addresses: gang.members.iter().map(address).collect(),
-                collective_id: None,
-                since: at,
-                origin: origin.clone(),
-                steps_done: *steps_done,
-                gang,
-            }),
-            other => other,
-        }),
-        JobEvent::CollectiveIdShared { id } => {
-            if let Phase::Running(running) = &mut job.phase {
-                running.collective_id = Some(id.clone());
-            }
-        }
         JobEvent::RankExited { process, .. } | JobEvent::RankReleased { process } => {
             set_member_state(job, process, &MemberState::Exited);
             if let Some(gang) = gang_mut(job) {
@@ -125,17 +103,62 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
                 });
             }
         }
-        JobEvent::RestartScheduled { cause, not_before } => {
-            let last = job.members().to_vec();
-            job.phase = Phase::Restarting(Restart {
-                last,
-                cause: cause.clone(),
-                not_before: *not_before,
-            });
-        }
-        JobEvent::Ended { outcome } => end(job, outcome, at),
         _ => {}
     }
+}
+
+/// A gang begins; what those that stay have reported is still known.
+fn form(job: &mut Job, event: &JobEvent, at: Now) {
+    let JobEvent::GangFormed {
+        generation,
+        members,
+        recruits,
+        at_step_boundary,
+        rewind,
+    } = event
+    else {
+        return;
+    };
+    job.generation = *generation;
+    let stays = |report: &RankReport| members.iter().chain(recruits).any(|member| report.is_of(member));
+    let mut reports = gang_mut(job)
+        .map(|gang| std::mem::take(&mut gang.reports))
+        .unwrap_or_default();
+    reports.retain(|report| report.process.is_some() && stays(report));
+    job.phase = Phase::Starting(Gang {
+        generation: *generation,
+        formed_at: at,
+        members: members.clone(),
+        reports,
+        recruits: recruits.clone(),
+        at_step_boundary: *at_step_boundary,
+        rewind: *rewind,
+    });
+}
+
+/// The gang begins to work.
+fn complete(job: &mut Job, event: &JobEvent, at: Now) {
+    let JobEvent::GangCompleted {
+        collective,
+        origin,
+        steps_done,
+        ..
+    } = event
+    else {
+        return;
+    };
+    change_phase(job, |phase| match phase {
+        Phase::Starting(gang) => Phase::Running(RunningGang {
+            collective: *collective,
+            ring_addresses: gang.members.iter().map(address).collect(),
+            collective_id: None,
+            since: at,
+            origin: origin.clone(),
+            steps_done: *steps_done,
+            gang,
+        }),
+        other => other,
+    });
 }
 
 fn address(member: &Member) -> String {
