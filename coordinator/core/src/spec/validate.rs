@@ -3,28 +3,16 @@
 //! All violations are found at once: someone who submits from far away should not learn of them one by one. What needs the data or the
 //! weights to be seen (a class that is not there, the number of a model's layers) is checked by the ranks before the first step.
 
-use std::fmt;
+mod violations;
+
+pub use violations::Violation;
 
 use super::{
     Architecture, ClassWeights, DataFormat, Determinism, EarlyStopping, Freeze, JobSpec, MetricName, Modality,
     OptimizerSpec, Preprocessing, ResourcesSpec, SplitSource, Task, TrainingSpec, Warmup, Word, nearest,
 };
 use crate::slices;
-
-/// Something in a spec that cannot be run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Path of the field as users write it: `spec.training.optimizer.learningRate`.
-    pub field: String,
-    /// What was expected and what was found; lower case, no full stop.
-    pub message: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.field, self.message)
-    }
-}
+use violations::{Violations, number};
 
 /// Everything in the spec that cannot be run; empty: it is valid.
 pub fn validate(spec: &JobSpec) -> Vec<Violation> {
@@ -37,60 +25,6 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     validation_rules(spec, &mut violations);
     resources(spec, &mut violations);
     violations.found
-}
-
-#[derive(Default)]
-struct Violations {
-    found: Vec<Violation>,
-}
-
-impl Violations {
-    fn add(&mut self, field: &str, message: String) {
-        self.found.push(Violation {
-            field: field.to_owned(),
-            message,
-        });
-    }
-
-    fn require(&mut self, holds: bool, field: &str, message: impl FnOnce() -> String) {
-        if !holds {
-            self.add(field, message());
-        }
-    }
-
-    /// The number is finite and in the set that `range` describes.
-    fn number(&mut self, field: &str, value: f64, holds: bool, range: &str) {
-        self.require(value.is_finite() && holds, field, || {
-            format!("must be {range}, found {}", number(value))
-        });
-    }
-
-    fn fraction(&mut self, field: &str, value: f64) {
-        self.number(field, value, (0.0..1.0).contains(&value), "at least 0 and below 1");
-    }
-
-    fn count(&mut self, field: &str, value: u32, least: u32, most: u32) {
-        self.require((least..=most).contains(&value), field, || {
-            format!("must be from {least} to {most}, found {value}")
-        });
-    }
-
-    fn absolute(&mut self, field: &str, path: Option<&String>) {
-        if let Some(path) = path {
-            self.require(path.starts_with('/') && !path.contains('\0'), field, || {
-                format!("must be an absolute path on the workers, found `{path}`")
-            });
-        }
-    }
-}
-
-/// As people write it: whole numbers without a fraction, small ones with an exponent.
-fn number(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 1e15 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:?}")
-    }
 }
 
 const MOST_LABELS: usize = 64;
