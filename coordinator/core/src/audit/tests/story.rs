@@ -1,34 +1,27 @@
 //! A journal, written by hand: 10 training samples in batches of 4 are 3 steps an epoch; 20 validation samples are 2 shards, 10 test samples
 //! are 1.
 
-use std::collections::BTreeMap;
+mod values;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::audit::{Audit, Auditor};
-use crate::identifiers::{Generation, JobId, ProcessId, RequestId, WorkerName};
+use crate::identifiers::{Generation, ProcessId, RequestId};
 use crate::metrics::ClassificationStatistics;
 use crate::now::Now;
 use crate::order::{self, SampleOrder};
 use crate::record::{Event, JobEvent, Record};
-use crate::spec::*;
 use crate::state::*;
+use values::{dataset, member, spec};
 
-pub(super) const TRAIN: u64 = 10;
-pub(super) const BATCH: u32 = 4;
-pub(super) const PER_EPOCH: u64 = 3;
-/// The training sample that the scan finds corrupt.
-pub(super) const CORRUPT: u64 = 7;
+pub(super) use values::*;
 
 pub(super) struct Story {
     pub(super) journal: Vec<Record>,
     quarantined: Vec<(SplitName, u64)>,
     /// Of the newest formation.
     rank_zero: Option<ProcessId>,
-}
-
-pub(super) fn job() -> JobId {
-    JobId::from("ants")
 }
 
 /// The audit of a journal whose records are numbered from 0.
@@ -38,122 +31,6 @@ pub(super) fn audit(journal: &[Record]) -> Audit {
         auditor.see(sequence, record);
     }
     auditor.finish()
-}
-
-pub(super) fn sha256(number: u64) -> String {
-    format!("{number:064x}")
-}
-
-pub(super) fn checkpoint(steps: u64) -> Checkpoint {
-    Checkpoint {
-        epochs_done: (steps / PER_EPOCH) as u32,
-        steps_done: steps,
-        sha256: sha256(steps),
-        size_bytes: 100,
-        location: None,
-        ends_epoch: steps.is_multiple_of(PER_EPOCH),
-    }
-}
-
-fn spec() -> JobSpec {
-    JobSpec {
-        name: "ants".to_owned(),
-        labels: BTreeMap::new(),
-        task: Task::Classification,
-        model: ModelSpec {
-            architecture: Architecture::Resnet18,
-            weights: None,
-            tokenizer: None,
-            freeze: Freeze::All,
-            head: HeadSpec { dropout: 0.0 },
-            pooling: Pooling::Mean,
-        },
-        data: DataSpec {
-            format: DataFormat::ImageFolder,
-            train: "/data/train".to_owned(),
-            validation: Some(SplitSource::Path("/data/validation".to_owned())),
-            test: Some(SplitSource::Path("/data/test".to_owned())),
-            preprocessing: Preprocessing::Text { max_length: None },
-            max_quarantined: 2,
-        },
-        training: TrainingSpec {
-            epochs: 2,
-            batch_size: BATCH,
-            checkpoint_interval_ms: 30_000,
-            micro_batch_size: None,
-            seed: 11,
-            optimizer: OptimizerSpec::Sgd {
-                learning_rate: 0.1,
-                weight_decay: 0.0,
-                momentum: 0.9,
-                nesterov: false,
-            },
-            schedule: ScheduleSpec {
-                shape: ScheduleShape::Constant,
-                warmup: Warmup::Steps(0),
-            },
-            loss: LossSpec {
-                label_smoothing: 0.0,
-                class_weights: ClassWeights::Uniform,
-            },
-            early_stopping: None,
-            best_metric: MetricName::Accuracy,
-            train_batch_norm: false,
-            max_gradient_norm: None,
-            determinism: Determinism::Default,
-        },
-        resources: ResourcesSpec {
-            min_workers: 1,
-            max_workers: 2,
-            slots_per_worker: 1,
-            device: DeviceRequest::Cpu,
-        },
-        max_restarts: 3,
-        artifacts: ArtifactsSpec {
-            folder: None,
-            merged_model: false,
-        },
-    }
-}
-
-pub(super) fn table(split: SplitName) -> ShardTable {
-    let samples = match split {
-        SplitName::Train | SplitName::Test => TRAIN,
-        SplitName::Validation => 20,
-    };
-    ShardTable::cut(samples, 2)
-}
-
-fn dataset() -> Dataset {
-    let split = |split| {
-        let samples = table(split).samples;
-        SplitManifest {
-            split,
-            samples,
-            class_counts: vec![samples / 2, samples / 2],
-            digest: format!("{split}-files"),
-        }
-    };
-    Dataset {
-        classes: vec!["ants".to_owned(), "bees".to_owned()],
-        splits: SplitName::ALL.map(split).to_vec(),
-        warnings: Vec::new(),
-    }
-}
-
-fn member(rank: u32, process: &str) -> Member {
-    Member {
-        rank,
-        worker: WorkerName::from(format!("worker-{process}")),
-        host: format!("host-{process}"),
-        slot: 0,
-        device: "cpu".to_owned(),
-        local_rank: 0,
-        local_world_size: 1,
-        process: ProcessId::from(process),
-        state: MemberState::Starting,
-        steps_done: 0,
-    }
 }
 
 impl Story {

@@ -1,0 +1,133 @@
+//! What the story is about: the job, its data and its ranks.
+
+use std::collections::BTreeMap;
+
+use crate::identifiers::{JobId, ProcessId, WorkerName};
+use crate::spec::*;
+use crate::state::*;
+
+pub(in crate::audit::tests) const TRAIN: u64 = 10;
+pub(in crate::audit::tests) const BATCH: u32 = 4;
+pub(in crate::audit::tests) const PER_EPOCH: u64 = 3;
+/// The training sample that the scan finds corrupt.
+pub(in crate::audit::tests) const CORRUPT: u64 = 7;
+
+pub(in crate::audit::tests) fn job() -> JobId {
+    JobId::from("ants")
+}
+
+pub(in crate::audit::tests) fn sha256(number: u64) -> String {
+    format!("{number:064x}")
+}
+
+pub(in crate::audit::tests) fn checkpoint(steps: u64) -> Checkpoint {
+    Checkpoint {
+        epochs_done: (steps / PER_EPOCH) as u32,
+        steps_done: steps,
+        sha256: sha256(steps),
+        size_bytes: 100,
+        location: None,
+        ends_epoch: steps.is_multiple_of(PER_EPOCH),
+    }
+}
+
+pub(super) fn spec() -> JobSpec {
+    JobSpec {
+        name: "ants".to_owned(),
+        labels: BTreeMap::new(),
+        task: Task::Classification,
+        model: ModelSpec {
+            architecture: Architecture::Resnet18,
+            weights: None,
+            tokenizer: None,
+            freeze: Freeze::All,
+            head: HeadSpec { dropout: 0.0 },
+            pooling: Pooling::Mean,
+        },
+        data: DataSpec {
+            format: DataFormat::ImageFolder,
+            train: "/data/train".to_owned(),
+            validation: Some(SplitSource::Path("/data/validation".to_owned())),
+            test: Some(SplitSource::Path("/data/test".to_owned())),
+            preprocessing: Preprocessing::Text { max_length: None },
+            max_quarantined: 2,
+        },
+        training: TrainingSpec {
+            epochs: 2,
+            batch_size: BATCH,
+            checkpoint_interval_ms: 30_000,
+            micro_batch_size: None,
+            seed: 11,
+            optimizer: OptimizerSpec::Sgd {
+                learning_rate: 0.1,
+                weight_decay: 0.0,
+                momentum: 0.9,
+                nesterov: false,
+            },
+            schedule: ScheduleSpec {
+                shape: ScheduleShape::Constant,
+                warmup: Warmup::Steps(0),
+            },
+            loss: LossSpec {
+                label_smoothing: 0.0,
+                class_weights: ClassWeights::Uniform,
+            },
+            early_stopping: None,
+            best_metric: MetricName::Accuracy,
+            train_batch_norm: false,
+            max_gradient_norm: None,
+            determinism: Determinism::Default,
+        },
+        resources: ResourcesSpec {
+            min_workers: 1,
+            max_workers: 2,
+            slots_per_worker: 1,
+            device: DeviceRequest::Cpu,
+        },
+        max_restarts: 3,
+        artifacts: ArtifactsSpec {
+            folder: None,
+            merged_model: false,
+        },
+    }
+}
+
+pub(in crate::audit::tests) fn table(split: SplitName) -> ShardTable {
+    let samples = match split {
+        SplitName::Train | SplitName::Test => TRAIN,
+        SplitName::Validation => 20,
+    };
+    ShardTable::cut(samples, 2)
+}
+
+pub(super) fn dataset() -> Dataset {
+    let split = |split| {
+        let samples = table(split).samples;
+        SplitManifest {
+            split,
+            samples,
+            class_counts: vec![samples / 2, samples / 2],
+            digest: format!("{split}-files"),
+        }
+    };
+    Dataset {
+        classes: vec!["ants".to_owned(), "bees".to_owned()],
+        splits: SplitName::ALL.map(split).to_vec(),
+        warnings: Vec::new(),
+    }
+}
+
+pub(super) fn member(rank: u32, process: &str) -> Member {
+    Member {
+        rank,
+        worker: WorkerName::from(format!("worker-{process}")),
+        host: format!("host-{process}"),
+        slot: 0,
+        device: "cpu".to_owned(),
+        local_rank: 0,
+        local_world_size: 1,
+        process: ProcessId::from(process),
+        state: MemberState::Starting,
+        steps_done: 0,
+    }
+}
