@@ -1,7 +1,5 @@
 //! Many agents and many jobs at once, and a coordinator that cannot keep up for a while.
 
-use std::time::{Duration, Instant};
-
 use firn_core::identifiers::WorkerName;
 use firn_core::state::*;
 use firn_core::{Event, Input};
@@ -153,8 +151,7 @@ fn in_a_long_queue_a_new_job_says_within_a_moment_why_it_waits() {
 
 /// Work that grew with the number of agents for each of them would take minutes here.
 #[test]
-fn ten_thousand_agents_come_back_beside_a_running_job_and_a_thousand_queued_ones_in_seconds() {
-    let began = Instant::now();
+fn ten_thousand_agents_that_come_back_beside_a_running_job_and_a_thousand_queued_ones_are_looked_at_together() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_cpus(&["w0"]);
     coordinator.training_job(spec("first"), &TRAIN_AND_VALIDATION);
@@ -164,6 +161,7 @@ fn ten_thousand_agents_come_back_beside_a_running_job_and_a_thousand_queued_ones
     for round in 0..2 {
         for number in 0..10_000 {
             coordinator.attach(&agent(number), &["cpu"]);
+            assert!(coordinator.state.soft.settle_at.is_some(), "none is looked at alone");
         }
         coordinator.pass(200);
         assert_eq!(coordinator.state.soft.streams.len(), 10_001 - round);
@@ -172,5 +170,4 @@ fn ten_thousand_agents_come_back_beside_a_running_job_and_a_thousand_queued_ones
         }
     }
     assert_eq!(expiries(&coordinator), 0);
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
