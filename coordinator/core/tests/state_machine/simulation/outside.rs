@@ -6,6 +6,7 @@ mod collective;
 mod core;
 mod faults;
 mod learned;
+mod main_thread;
 mod network;
 mod passes;
 mod peace;
