@@ -14,13 +14,13 @@
 mod actions;
 mod invariants;
 mod outside;
+mod person;
 mod story;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
-use std::{env, fs};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
@@ -54,14 +54,14 @@ fn over_a_bad_network_the_invariants_hold_and_every_job_ends() {
 
 /// Tells many stories.
 fn simulate(weather: Weather) {
-    if let Ok(path) = env::var("FIRN_SIMULATION_REPLAY") {
+    if let Some(path) = person::file("FIRN_SIMULATION_REPLAY") {
         if weather == Weather::Storm {
-            replay(Path::new(&path));
+            replay(&path);
         }
         return;
     }
-    let cases = setting("FIRN_SIMULATION_CASES", USUAL_CASES);
-    let seed = setting("FIRN_SIMULATION_SEED", 1);
+    let cases = person::setting("FIRN_SIMULATION_CASES", USUAL_CASES);
+    let seed = person::setting("FIRN_SIMULATION_SEED", 1);
     let config = Config {
         cases: u32::try_from(cases).expect("the number of stories fits 32 bits"),
         max_shrink_iters: 20_000,
@@ -86,15 +86,6 @@ fn simulate(weather: Weather) {
         Ok(()) => something_happened(&tally.into_inner(), cases),
         Err(TestError::Fail(reason, story)) => explain(&story, &format!("{weather:?}-{seed}"), reason.message()),
         Err(TestError::Abort(reason)) => panic!("no stories could be made: {reason}"),
-    }
-}
-
-fn setting(name: &str, usual: u64) -> u64 {
-    match env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}: expected a number, found `{text}`")),
-        Err(_) => usual,
     }
 }
 
@@ -155,9 +146,9 @@ fn record(story: &[Action], file: &Path) -> String {
         Err(_) => "a panic".to_owned(),
     };
     let path = file.with_extension("log");
-    let mut lines = log.borrow().join("\n");
-    lines.push_str(&format!("\n{verdict}\n"));
-    fs::write(&path, lines).expect("the events can be written down");
+    let mut lines = log.borrow().clone();
+    lines.push(verdict.clone());
+    person::leave(&path, &lines).expect("the events can be written down");
     format!("{} ({verdict})", path.display())
 }
 

@@ -11,6 +11,7 @@ use proptest::strategy::{BoxedStrategy, NewTree, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
 use super::actions::{Action, Weather, action};
+use super::person;
 
 /// Actions of a story, before any is left out.
 const LENGTH: Range<usize> = 500..650;
@@ -106,7 +107,7 @@ pub(crate) fn write(story: &[Action], name: &str) -> io::Result<PathBuf> {
         .map(|action| serde_json::to_string(action).expect("an action is serialisable"))
         .collect();
     let path = folder().join(format!("{name}.jsonl"));
-    fs::write(&path, lines.join("\n") + "\n")?;
+    person::leave(&path, &lines)?;
     Ok(path)
 }
 
