@@ -3,6 +3,8 @@
 //! Two digests: of the tensors as loaded (what the user trusts and the export copies), and of the folded copies that compute below
 //! the cut. The second would miss nothing only if the copies follow from the originals, so the check folds again and compares.
 
+use tch::Tensor;
+
 use crate::{
     assembly::{Assembly, Source},
     cut::split,
@@ -23,10 +25,65 @@ pub struct FrozenProof {
     pub derived: String,
 }
 
+/// The tensors of the frozen part, shared with the model, and the digests that they must have. It can be checked on another thread while the
+/// model trains: nobody writes to these tensors.
+#[derive(Debug)]
+pub struct FrozenTensors {
+    original: Vec<(String, Tensor)>,
+    derived: Vec<(String, Tensor)>,
+    expected: FrozenProof,
+}
+
+impl FrozenTensors {
+    /// Takes the digests anew and compares them with those taken at load, for the originals and for the copies that compute.
+    ///
+    /// # Errors
+    /// [`ModelError::FrozenChanged`] when a byte differs.
+    pub fn verify(self) -> Result<FrozenProof, ModelError> {
+        let Self {
+            original,
+            derived,
+            expected,
+        } = self;
+        let now = FrozenProof {
+            original: digest_of(CONTEXT, original)?,
+            derived: digest_of(CONTEXT, derived)?,
+        };
+        compare("the loaded tensors", &expected.original, &now.original)?;
+        compare("the folded copies", &expected.derived, &now.derived)?;
+        Ok(now)
+    }
+}
+
+fn compare(what: &'static str, expected: &str, found: &str) -> Result<(), ModelError> {
+    match expected == found {
+        true => Ok(()),
+        false => Err(ModelError::FrozenChanged {
+            what,
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+        }),
+    }
+}
+
 impl Model {
     /// BLAKE3 (hex) of every parameter and buffer below the cut as they were when loaded.
     pub fn frozen_digest(&self) -> String {
         self.proof.original.clone()
+    }
+
+    /// What [`Self::verify_frozen`] looks at first, for a check beside the training.
+    pub fn frozen_tensors(&self) -> FrozenTensors {
+        let frozen = self.entries.iter().filter(|entry| entry.stage < self.cut);
+        let mut derived = Vec::new();
+        self.frozen.iter().for_each(|stage| stage.derived(&mut derived));
+        FrozenTensors {
+            original: frozen
+                .map(|entry| (entry.name.clone(), entry.tensor.shallow_clone()))
+                .collect(),
+            derived,
+            expected: self.proof.clone(),
+        }
     }
 
     /// Takes the digests of the frozen part anew and compares them with those taken at load, for the originals, for the copies that
@@ -35,17 +92,7 @@ impl Model {
     /// # Errors
     /// [`ModelError::FrozenChanged`] when a byte differs.
     pub fn verify_frozen(&self) -> Result<FrozenProof, ModelError> {
-        let now = self.prove()?;
-        let compare = |what, expected: &str, found: &str| match expected == found {
-            true => Ok(()),
-            false => Err(ModelError::FrozenChanged {
-                what,
-                expected: expected.to_owned(),
-                found: found.to_owned(),
-            }),
-        };
-        compare("the loaded tensors", &self.proof.original, &now.original)?;
-        compare("the folded copies", &self.proof.derived, &now.derived)?;
+        let now = self.frozen_tensors().verify()?;
         compare(
             "the folded copies against their originals",
             &self.derived_afresh()?,
@@ -66,15 +113,10 @@ impl Model {
 
     /// The digests of the frozen part as it is now.
     pub(crate) fn prove(&self) -> Result<FrozenProof, ModelError> {
-        let frozen = self.entries.iter().filter(|entry| entry.stage < self.cut);
-        let original = frozen
-            .map(|entry| (entry.name.clone(), entry.tensor.shallow_clone()))
-            .collect();
-        let mut derived = Vec::new();
-        self.frozen.iter().for_each(|stage| stage.derived(&mut derived));
+        let tensors = self.frozen_tensors();
         Ok(FrozenProof {
-            original: digest_of(CONTEXT, original)?,
-            derived: digest_of(CONTEXT, derived)?,
+            original: digest_of(CONTEXT, tensors.original)?,
+            derived: digest_of(CONTEXT, tensors.derived)?,
         })
     }
 }

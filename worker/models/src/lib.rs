@@ -27,7 +27,7 @@ mod weights;
 pub use cut::stages;
 pub use digest::state_digest;
 pub use error::{ModelError, TensorProblem};
-pub use frozen::FrozenProof;
+pub use frozen::{FrozenProof, FrozenTensors};
 pub use head::Dropout;
 pub use input::Input;
 pub use loss::{Loss, LossSums};

@@ -5,7 +5,7 @@
 //! checked against the digest.
 //!
 //! One is stored after each epoch, and within an epoch whenever the last one is older than the spec allows. The latter travels in the
-//! background, one at a time; the frozen part, whose proof takes a while, is proven after each epoch only.
+//! background, one at a time, and only after the frozen part was proven there as well.
 
 use std::{
     fs,
@@ -61,14 +61,10 @@ pub(super) fn store(session: &mut Session) -> Result<(), Halt> {
     stored
 }
 
-/// Within an epoch: stores the present state, if the last that was stored is old enough. The state is copied here; everything else happens
-/// while training goes on.
+/// Within an epoch: every rank proves its frozen part, and rank 0 stores the present state, if the last time was long enough ago. The state
+/// is copied here; everything else happens while training goes on.
 pub(super) fn store_if_due(session: &mut Session) -> Result<(), Halt> {
     let interval = Duration::from_millis(session.spec.training.checkpoint_interval_ms);
-    let Some(committer) = &session.committer else {
-        return Ok(());
-    };
-    let mut committed = committer.watch();
     if let Some(task) = session.storing.take_if(|task| task.is_finished()) {
         judge(session.coordinator.runtime().block_on(task))?;
     }
@@ -80,8 +76,19 @@ pub(super) fn store_if_due(session: &mut Session) -> Result<(), Halt> {
     if session.model.not_finite()?.is_some() {
         return Ok(());
     }
+    let frozen = session.model.frozen_tensors();
+    let proof = in_background(move || Ok(frozen.verify()?));
+    let Some(committer) = &session.committer else {
+        session.storing = Some(session.coordinator.runtime().spawn(async move {
+            proof.await?;
+            Ok(())
+        }));
+        return Ok(());
+    };
+    let mut committed = committer.watch();
     let (bytes, keeping) = (adopt::encode(session)?, Keeping::of(session));
     session.storing = Some(session.coordinator.runtime().spawn(async move {
+        proof.await?;
         let steps_done = keeping.reference.steps_done;
         // The coordinator takes no checkpoint of steps that it does not know. When the ledger's writer ends, so does the generation.
         let is_known = committed.wait_for(|committed| *committed >= steps_done).await.is_ok();
@@ -90,9 +97,10 @@ pub(super) fn store_if_due(session: &mut Session) -> Result<(), Halt> {
     Ok(())
 }
 
-/// What became of a checkpoint within an epoch. A refusal costs nothing but the checkpoint.
+/// What became of a checkpoint within an epoch. A refusal costs nothing but the checkpoint; a frozen part that has moved ends the job.
 fn judge(ended: Result<Result<(), Halt>, JoinError>) -> Result<(), Halt> {
     match ended {
+        Ok(Err(Halt::Failed(RankFailure::Model(error)))) => return Err(error.into()),
         Ok(Err(Halt::Failed(failure))) => warn!(%failure, "a checkpoint within the epoch was not stored"),
         Ok(ended) => return ended,
         Err(error) => warn!(%error, "a checkpoint within the epoch was not stored"),
@@ -270,6 +278,8 @@ fn remove_all_but(folder: &Path, kept: &[String], is_old: impl Fn(&Path) -> bool
 
 #[cfg(test)]
 mod tests {
+    use firn_models::ModelError;
+
     use super::*;
 
     #[test]
@@ -289,6 +299,19 @@ mod tests {
         assert!(!half.exists());
         assert_eq!(paths.map(|path| path.exists()), [false, true, false]);
         assert!(of_the_user.exists());
+    }
+
+    #[test]
+    fn a_frozen_part_that_moved_ends_the_job_and_a_full_disk_costs_a_checkpoint() {
+        let moved = ModelError::FrozenChanged {
+            what: "the folded copies",
+            expected: "a".to_owned(),
+            found: "b".to_owned(),
+        };
+        let halt = judge(Ok(Err(RankFailure::from(moved).into()))).unwrap_err();
+        assert!(matches!(halt, Halt::Failed(RankFailure::Model(_))), "{halt}");
+        let full = RankFailure::write(Path::new("/data"))(std::io::ErrorKind::StorageFull.into());
+        judge(Ok(Err(full.into()))).unwrap();
     }
 
     #[test]
