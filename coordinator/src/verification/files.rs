@@ -144,7 +144,8 @@ fn kept_here(opened: Result<File, ArtifactError>, recorded: &StoredFile) -> File
     }
 }
 
-/// A file under the same path on another machine may be another one: only what is meant to lie here can be wrong.
+/// A file under the same path on another machine may be another one: only what is meant to lie here can be wrong. What lies on storage that
+/// machines share is only meant to lie here if this machine has the folder.
 fn elsewhere(location: &str, recorded: &StoredFile) -> FileState {
     let lies_at = || FileState::NotChecked {
         why: format!("lies at {location}"),
@@ -157,6 +158,9 @@ fn elsewhere(location: &str, recorded: &StoredFile) -> FileState {
     };
     match state {
         FileState::Missing | FileState::Different { .. } if !is_this_host(location) => lies_at(),
+        FileState::Missing if !path.parent().is_some_and(Path::is_dir) => FileState::NotChecked {
+            why: format!("lies at {location}, in a folder that is not there on this machine"),
+        },
         state => state,
     }
 }
@@ -190,5 +194,31 @@ pub(super) fn open(store: &ArtifactStore, job: &str, kind: &FileKind, file: (&st
     match location.and_then(local_path) {
         Some(path) => File::open::<&Path>(path.as_ref()).ok(),
         None => store.open(job, kind, sha256).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_on_storage_that_this_machine_does_not_have_is_not_checked_and_not_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let recorded = StoredFile {
+            size: 4,
+            sha256: hex::encode(Sha256::digest("head")),
+        };
+        let state = |path: &Path| elsewhere(&format!("file://{}", path.display()), &recorded);
+        let path = folder.path().join("head.safetensors");
+        assert_eq!(state(&path), FileState::Missing);
+        std::fs::write(&path, "head").unwrap();
+        assert_eq!(state(&path), FileState::Verified);
+        let unmounted = state(&folder.path().join("shared/head.safetensors"));
+        assert!(
+            unmounted
+                .detail()
+                .contains("a folder that is not there on this machine"),
+            "{unmounted:?}"
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! travels as bit patterns, so the others hold the same numbers to the last bit; ranks that believe to have them already take them over all
 //! the same.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use firn_models::{
     Optimizer,
@@ -12,7 +12,7 @@ use firn_models::{
 };
 use firn_proto::v1alpha1::{self as wire, directive::Next};
 use prost::Message as _;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     checkpoints,
@@ -22,6 +22,9 @@ use super::{
     records::Records,
     session::Session,
 };
+
+/// Pauses before a checkpoint that could not be read is read again.
+const READ_AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// A rank's state on its way to the others.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -77,7 +80,7 @@ fn trains_from_the_beginning(world: &wire::World) -> bool {
 
 /// Loads a committed checkpoint. One that cannot be used is rejected, so that the gang goes back to the one before.
 pub(super) fn restore(session: &mut Session, reference: &wire::CheckpointRef) -> Result<(), Halt> {
-    let loaded = checkpoints::fetch(session, reference).and_then(|bytes| Ok(load(session, &bytes)?));
+    let loaded = fetch(session, reference).and_then(|bytes| Ok(load(session, &bytes)?));
     let unusable = match loaded {
         Ok(()) => {
             session.records.clear();
@@ -96,6 +99,23 @@ pub(super) fn restore(session: &mut Session, reference: &wire::CheckpointRef) ->
         reason,
     }
     .into())
+}
+
+/// The bytes of a committed checkpoint. A disk or a coordinator in passing trouble must not have a good one rejected.
+fn fetch(session: &Session, reference: &wire::CheckpointRef) -> Result<Vec<u8>, Halt> {
+    for pause in READ_AGAIN {
+        match checkpoints::fetch(session, reference) {
+            Err(Halt::Failed(failure)) if failure.may_pass() => {
+                warn!(%failure, "the checkpoint could not be read; trying again in {pause:?}");
+            }
+            fetched => return fetched,
+        }
+        session.coordinator.wait(async {
+            tokio::time::sleep(pause).await;
+            Ok(())
+        })?;
+    }
+    checkpoints::fetch(session, reference)
 }
 
 /// Takes the root's state, or gives it.

@@ -8,7 +8,7 @@
 //! background, one at a time, and only after the frozen part was proven there as well.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -198,31 +198,6 @@ pub(super) fn fetch(session: &Session, reference: &wire::CheckpointRef) -> Resul
     Ok(bytes)
 }
 
-/// Takes the artifact folder for this job, so that no two jobs write over each other's files.
-///
-/// # Errors
-/// When another job has taken it.
-pub(super) fn claim_artifact_folder(session: &Session) -> Result<(), RankFailure> {
-    match &session.spec.artifacts.folder {
-        Some(folder) => claim(Path::new(folder), &session.arguments.job),
-        None => Ok(()),
-    }
-}
-
-fn claim(folder: &Path, job: &str) -> Result<(), RankFailure> {
-    fs::create_dir_all(folder).map_err(RankFailure::write(folder))?;
-    let path = folder.join(".firn-job");
-    match fs::read_to_string(&path) {
-        Ok(owner) if owner.trim() == job => Ok(()),
-        Ok(owner) => Err(RankFailure::Spec(format!(
-            "spec.artifacts.uri: {} holds the files of {}; name another folder, or remove it",
-            folder.display(),
-            owner.trim()
-        ))),
-        Err(_) => fs::write(&path, format!("{job}\n")).map_err(RankFailure::write(&path)),
-    }
-}
-
 /// Removes the job's checkpoints, which are of no use once it has its artifacts.
 pub(super) fn remove_all(session: &Session) -> Result<(), RankFailure> {
     let Some(folder) = folder(session).filter(|folder| folder.exists()) else {
@@ -270,7 +245,11 @@ fn remove_all_but(folder: &Path, kept: &[String], is_old: impl Fn(&Path) -> bool
         let is_ours =
             is_digest && (rest == "safetensors" || path.extension().is_some_and(|end| end == whole_file::PARTIAL));
         if is_ours && !kept.iter().any(|kept| kept == name) && is_old(&path) {
-            fs::remove_file(&path).map_err(RankFailure::write(&path))?;
+            match fs::remove_file(&path) {
+                // Another rank 0, of an earlier or a later generation, was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(RankFailure::write(&path))?,
+            }
         }
     }
     Ok(())
@@ -312,15 +291,5 @@ mod tests {
         assert!(matches!(halt, Halt::Failed(RankFailure::Model(_))), "{halt}");
         let full = RankFailure::write(Path::new("/data"))(std::io::ErrorKind::StorageFull.into());
         judge(Ok(Err(full.into()))).unwrap();
-    }
-
-    #[test]
-    fn a_folder_of_artifacts_belongs_to_one_job() {
-        let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("artifacts");
-        claim(&folder, "jobs/a").unwrap();
-        claim(&folder, "jobs/a").unwrap();
-        let refused = claim(&folder, "jobs/a-2").unwrap_err().to_string();
-        assert!(refused.contains("holds the files of jobs/a;"), "{refused}");
     }
 }

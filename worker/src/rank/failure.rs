@@ -139,7 +139,7 @@ impl RankFailure {
             Self::Data(_) | Self::TooManyCorrupt { .. } => "BadData",
             Self::Model(ModelError::FrozenChanged { .. }) => "InternalError",
             Self::Model(_) | Self::Spec(_) => "Misconfigured",
-            Self::Write { source, .. } if is_of_the_spec(source.kind()) => "Misconfigured",
+            Self::Write { path, source } if is_of_the_spec(path, source.kind()) => "Misconfigured",
             // A full or flaky disk: another attempt, perhaps on another machine, may succeed.
             Self::Write { .. } | Self::Read { .. } => "NodeFailures",
             Self::DamagedCheckpoint { .. } => "InternalError",
@@ -168,6 +168,15 @@ impl RankFailure {
             Self::Call { call, status } => {
                 *call == "FetchCheckpoint" && matches!(status.code(), Code::NotFound | Code::DataLoss | Code::Internal)
             }
+            _ => false,
+        }
+    }
+
+    /// Whether reading the checkpoint once more may help: it is not known to be damaged or gone.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.kind() != ErrorKind::NotFound,
+            Self::Call { call, status } => *call == "FetchCheckpoint" && status.code() == Code::Internal,
             _ => false,
         }
     }
@@ -206,10 +215,46 @@ fn advice(fits: &Option<usize>) -> String {
     }
 }
 
-/// Whether a folder that cannot be written was named wrongly, rather than being in trouble.
-fn is_of_the_spec(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory
-    )
+/// Whether a folder that cannot be written was named wrongly, rather than being in trouble. Where the folder is there and a file in it is not,
+/// another process has removed it.
+fn is_of_the_spec(path: &str, kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::NotFound => !Path::new(path).parent().is_some_and(Path::is_dir),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_is_the_users_mistake_and_a_file_that_was_removed_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let reason = |path: &Path, kind: ErrorKind| RankFailure::write(path)(Error::from(kind)).reason();
+        let gone = folder.path().join("gone/head.safetensors");
+        assert_eq!(reason(&gone, ErrorKind::NotFound), "Misconfigured");
+        let removed = folder.path().join("head.safetensors");
+        assert_eq!(reason(&removed, ErrorKind::NotFound), "NodeFailures");
+        assert_eq!(reason(&removed, ErrorKind::PermissionDenied), "Misconfigured");
+        assert_eq!(reason(&removed, ErrorKind::StorageFull), "NodeFailures");
+    }
+
+    #[test]
+    fn trouble_that_may_pass_is_told_from_a_checkpoint_that_is_gone_or_damaged() {
+        let call = |code| RankFailure::Call {
+            call: "FetchCheckpoint",
+            status: Box::new(tonic::Status::new(code, "")),
+        };
+        assert!(call(Code::Internal).may_pass());
+        assert!(!call(Code::NotFound).may_pass() && !call(Code::DataLoss).may_pass());
+        let read = |kind: ErrorKind| RankFailure::Read {
+            path: "/data/a.safetensors".to_owned(),
+            source: kind.into(),
+        };
+        assert!(read(ErrorKind::TimedOut).may_pass() && !read(ErrorKind::NotFound).may_pass());
+    }
 }

@@ -35,8 +35,9 @@ pub(super) fn leave_artifacts(session: &mut Session, finish: &wire::FinishDirect
     }
     let folder = artifact_folder(session);
     fs::create_dir_all(&folder).map_err(RankFailure::write(&folder))?;
-    for name in write_files(session, finish, &folder)? {
-        record(session, &folder, &name)?;
+    let names = write_files(session, finish, &folder)?;
+    for name in &names {
+        record(session, &folder, name)?;
         coordinator.vitals().tick();
     }
     coordinator.vitals().finish(true);
@@ -46,6 +47,11 @@ pub(super) fn leave_artifacts(session: &mut Session, finish: &wire::FinishDirect
     // Only now are they of no use: until the end is recorded, another rank may need them.
     if let Err(failure) = checkpoints::remove_all(session) {
         warn!(%failure, "the job's checkpoints were not removed");
+    }
+    for name in &names {
+        if let Err(error) = whole_file::sweep(&folder.join(name)) {
+            warn!(%error, name, "what others had left half written was not removed");
+        }
     }
     info!(folder = %folder.display(), "the artifacts are stored");
     Ok(())
@@ -88,9 +94,6 @@ fn write_files(session: &Session, finish: &wire::FinishDirective, folder: &Path)
         export::merged(&session.model, &partial)?;
         whole_file::publish(&partial, &path).map_err(RankFailure::write(&path))?;
         names.push("model.safetensors".to_owned());
-    }
-    for name in &names {
-        whole_file::sweep(&folder.join(name)).map_err(RankFailure::write(folder))?;
     }
     whole_file::sync_folder(folder).map_err(RankFailure::write(folder))?;
     Ok(names)

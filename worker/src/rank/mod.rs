@@ -16,6 +16,7 @@
 
 mod adopt;
 mod checkpoints;
+mod claim;
 mod client;
 mod committer;
 mod coordinator;

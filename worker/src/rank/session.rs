@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::{
-    adopt, checkpoints,
+    adopt, checkpoints, claim,
     committer::Committer,
     coordinator::Coordinator,
     failure::RankFailure,
@@ -115,7 +115,7 @@ impl Session<'_> {
         let world = self.join(reason)?;
         adopt::take_over(self, &world)?;
         if self.gang.rank == 0 {
-            checkpoints::claim_artifact_folder(self)?;
+            claim::artifact_folder(self)?;
             let records = self.records.to_vec();
             self.committer = Some(Committer::start(self.coordinator, self.steps_done, records));
         }

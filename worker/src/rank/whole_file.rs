@@ -37,7 +37,7 @@ pub(super) fn publish(partial: &Path, path: &Path) -> io::Result<()> {
     fs::rename(partial, path)
 }
 
-/// Removes what other writers of `path` have left half written: they are dead, or have nothing to say any more.
+/// Removes what other writers of `path` have left half written. Only for whoever has ended the job: nobody else has anything to say then.
 ///
 /// # Errors
 /// Those of the file system.
