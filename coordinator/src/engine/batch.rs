@@ -8,7 +8,7 @@ use super::{
     handle::{Answer, Question, Refusal},
     standing::Standing,
 };
-use crate::journal::Journal;
+use crate::journal::{Encoded, Journal};
 
 /// What an input came to.
 pub(super) type Outcome = Result<Reply, Refusal>;
@@ -27,7 +27,7 @@ enum Waiting {
 pub(super) struct Batch {
     pub(super) records: Vec<Record>,
     /// `records`, as they are written.
-    pub(super) encoded: Vec<Vec<u8>>,
+    pub(super) encoded: Vec<Encoded>,
     /// For each decision: how many of `records` are there with it, and its notes.
     decisions: Vec<(usize, Vec<Note>)>,
     pub(super) effects: Vec<Effect>,

@@ -37,17 +37,6 @@ impl Prunable {
     }
 }
 
-/// Whether a record is of a kind that can become a candidate.
-pub(super) fn may_be_idle(record: &Record) -> bool {
-    matches!(
-        record.event,
-        Event::CoordinatorStarted { .. }
-            | Event::WorkerAttached(_)
-            | Event::WorkerLost { .. }
-            | Event::WorkerForgotten { .. }
-    )
-}
-
 /// Looks for records before `until` that need not be kept. `live` is the state there. Blocks for as long as two replays take.
 pub(super) fn find(reader: &JournalReader, until: Position, live: &State) -> Result<Prunable, JournalError> {
     let mut search = Search::default();

@@ -32,7 +32,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     artifacts::ArtifactError,
     fail_point::{self, FailPoint},
-    journal::{Journal, JournalError, Room},
+    journal::{Encoded, Journal, JournalError, Room},
 };
 
 pub use changes::Changes;
@@ -222,7 +222,7 @@ impl Engine {
     async fn commit(&mut self, mut batch: Batch) {
         if !batch.records.is_empty() {
             let encoded = std::mem::take(&mut batch.encoded);
-            let bytes = encoded.iter().map(|json| json.len() as u64).sum();
+            let bytes = encoded.iter().map(Encoded::bytes).sum();
             if let Err(failure) = self.write(move |journal| journal.append(&encoded)).await {
                 self.fall_back(failure);
                 batch.refuse(&self.standing.borrow(), &self.durable);

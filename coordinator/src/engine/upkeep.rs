@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::compaction::{self, Prunable};
 use crate::{
-    journal::{Journal, JournalReader, Position, SnapshotStore},
+    journal::{Journal, JournalReader, Position, Recordable as _, SnapshotStore},
     logs::{Origins, Processes},
 };
 
@@ -90,7 +90,7 @@ impl Upkeep {
     pub(super) fn recorded<'a>(&mut self, records: impl IntoIterator<Item = &'a Record>, bytes: u64) {
         for record in records {
             self.records += 1;
-            self.idle_records += u64::from(compaction::may_be_idle(record));
+            self.idle_records += u64::from(record.may_be_compacted());
         }
         self.bytes += bytes;
     }

@@ -61,6 +61,9 @@ impl fmt::Display for ChainHash {
     }
 }
 
+/// Context of the derived digest of a record that may be compacted: no digest of a JSON text is one of these.
+const COMPACTABLE: &str = "firn journal schema 3: a record that may be compacted";
+
 /// BLAKE3 of a record's JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordDigest([u8; 32]);
@@ -71,11 +74,23 @@ impl RecordDigest {
         Self(*blake3::hash(json).as_bytes())
     }
 
+    /// As it enters the chain for a record that may be compacted.
+    ///
+    /// A digest does not tell what it is of. So the chain itself has to tell of which records the text may be missing: of those whose digest
+    /// was derived in this way when they were written.
+    #[must_use]
+    pub fn compactable(self) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(COMPACTABLE);
+        hasher.update(&self.0);
+        Self(*hasher.finalize().as_bytes())
+    }
+
     pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -95,6 +110,14 @@ impl Position {
         sequence: 0,
         hash: ChainHash::ORIGIN,
     };
+
+    /// After the record that comes here: the one of the two ways for its digest to enter the chain that gives `stored`, and whether it may be
+    /// compacted. `None`: neither does.
+    pub(super) fn followed(self, digest: RecordDigest, stored: &[u8; 32]) -> Option<(Self, bool)> {
+        let ways = [(digest, false), (digest.compactable(), true)];
+        let places = ways.map(|(digest, is_compactable)| (self.after(&digest), is_compactable));
+        places.into_iter().find(|(place, _)| place.hash.as_bytes() == stored)
+    }
 
     /// After one more record.
     #[must_use]

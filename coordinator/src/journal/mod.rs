@@ -2,7 +2,9 @@
 //!
 //! Records are JSON under consecutive sequence numbers in one redb file. Each entry carries a BLAKE3 hash over the hash of the entry before
 //! it and the digest of itself, and the newest number and hash stand apart in a head entry. So a record that was changed, inserted or taken
-//! out after the fact is found at the next start, and by anyone who verifies a copy later. A commit is `Durability::Immediate` in two phases:
+//! out after the fact is found by whoever follows the chain: a start does so from its snapshot on, and over everything where it has none or,
+//! beside its work, where it has one; and anyone who verifies a copy later. Records cut off at the end together with a rewritten head leave
+//! a whole chain: only who has noted a later head can tell. A commit is `Durability::Immediate` in two phases:
 //! redb's own checksums tell a torn write from a whole one, and the god byte only flips once the data is on disk.
 //!
 //! JSON rather than a compact form: a journal outlives the program that wrote it, and a person can read it.
@@ -14,9 +16,11 @@
 //! **It does not grow without bound, nor does a start.** A snapshot of the state stands for all records before it, so that a start replays
 //! only those after it; snapshots are files beside the journal and can be thrown away at any time. Records without which the replay comes
 //! to the same state lose their text in a compaction: their digest stays, so that the chain can be followed, and where nothing else is left
-//! at the beginning, one anchor stands for it. The records of jobs are never compacted: what `firn verify` proves, it proves from them.
+//! at the beginning, one anchor stands for it. The records of jobs are never compacted: what `firn verify` proves, it proves from them. The
+//! digest of a record that may be compacted enters the chain in another way, so that no record of a job can be made to look like one.
 
 mod chain;
+mod encoded;
 mod error;
 mod file;
 mod folder;
@@ -36,13 +40,14 @@ use std::{
     sync::Arc,
 };
 
-use redb::Database;
-use serde::{Serialize, de::DeserializeOwned};
+use redb::{Database, ReadableTable as _};
+use serde::de::DeserializeOwned;
 
 pub use chain::{ChainHash, Position, RecordDigest};
+pub use encoded::{Encoded, Recordable};
 pub use error::JournalError;
 pub use folder::FolderLock;
-pub use reader::{JobRecords, JournalReader, NumberedRecord, VerifiedChain};
+pub use reader::{JobRecords, JournalReader, Kept, NumberedRecord, VerifiedChain};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotStore};
 pub use space::Room;
 
@@ -115,35 +120,33 @@ impl Journal {
     ///
     /// # Errors
     /// When it could not be read back: JSON has no NaN and no infinity, and what cannot be read back must never be written.
-    pub fn encode<R: Serialize + DeserializeOwned>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
-        let json = serde_json::to_vec(record)?;
-        serde_json::from_slice::<R>(&json)?;
-        Ok(json)
+    pub fn encode<R: Recordable>(record: &R) -> Result<Encoded, serde_json::Error> {
+        Encoded::of(record)
     }
 
     /// Appends records, as [`Self::encode`] gave them, in one commit. When it returns, they are on disk.
     ///
     /// # Errors
     /// When the disk fails. After that the journal takes nothing more: whether the commit reached the disk is only known after a restart.
-    pub fn append(&mut self, encoded: &[Vec<u8>]) -> Result<(), JournalError> {
+    pub fn append(&mut self, encoded: &[Encoded]) -> Result<(), JournalError> {
         self.check_whole()?;
         if let Some(space) = &mut self.space {
-            space.make_room(encoded.iter().map(|json| json.len() as u64).sum());
+            space.make_room(encoded.iter().map(Encoded::bytes).sum());
         }
         fail_point::pass(FailPoint::JournalBeforeWrite);
         self.end = self.fenced(|journal| journal.write(encoded))?;
         Ok(())
     }
 
-    fn write(&self, encoded: &[Vec<u8>]) -> Result<Position, redb::Error> {
+    fn write(&self, encoded: &[Encoded]) -> Result<Position, redb::Error> {
         let transaction = begin_durable(&self.database)?;
         let mut end = self.end;
         {
             let mut table = transaction.open_table(RECORDS)?;
-            for json in encoded {
+            for record in encoded {
                 let sequence = end.sequence;
-                end = end.after(&RecordDigest::of(json));
-                table.insert(sequence, (end.hash.as_bytes(), json.as_slice()))?;
+                end = end.after(&record.digest());
+                table.insert(sequence, (end.hash.as_bytes(), record.json()))?;
             }
             let mut heads = transaction.open_table(HEAD)?;
             heads.insert("head", (end.sequence, end.hash.as_bytes()))?;
@@ -153,7 +156,7 @@ impl Journal {
     }
 
     /// Drops the text of records, all in one commit. Their digests stay, except at the very beginning, where the anchor moves past them.
-    /// Numbers of records that are compacted already are passed over.
+    /// Numbers of records that are compacted already are passed over, and so are records of which the chain does not say that they may be.
     ///
     /// # Errors
     /// As of [`Self::append`]: after a disk error the journal takes nothing more.
@@ -168,14 +171,22 @@ impl Journal {
         {
             let mut records = transaction.open_table(RECORDS)?;
             let mut compacted = transaction.open_table(COMPACTED)?;
-            for &sequence in sequences {
-                if let Some(guard) = records.remove(sequence)? {
-                    let (hash, json) = guard.value();
-                    compacted.insert(sequence, (hash, RecordDigest::of(json).as_bytes()))?;
-                }
-            }
             let mut heads = transaction.open_table(HEAD)?;
             let mut anchor = schema::anchor(&heads)?;
+            for &sequence in sequences.range(anchor.sequence..) {
+                let hash = schema::hash_before(sequence, anchor, (&records, &compacted))?;
+                let before = hash.map(|hash| Position { sequence, hash });
+                let found = records.get(sequence)?.and_then(|guard| {
+                    let (hash, json) = guard.value();
+                    let digest = RecordDigest::of(json);
+                    let (place, is_compactable) = before?.followed(digest, hash)?;
+                    is_compactable.then_some((place.hash, digest))
+                });
+                if let Some((hash, digest)) = found {
+                    records.remove(sequence)?;
+                    compacted.insert(sequence, (hash.as_bytes(), digest.as_bytes()))?;
+                }
+            }
             while let Some(guard) = compacted.remove(anchor.sequence)? {
                 anchor = Position {
                     sequence: anchor.sequence + 1,

@@ -10,7 +10,7 @@ use super::{
     JournalError,
     chain::{ChainHash, Position, RecordDigest},
     guard::{self, Pages},
-    schema::{COMPACTED, HEAD, RECORDS, bounds},
+    schema::{self, COMPACTED, HEAD, RECORDS, bounds},
 };
 
 const ANOTHER: &str = "it is not the record that was expected there";
@@ -37,7 +37,7 @@ pub struct NumberedRecord {
 pub struct VerifiedChain {
     /// Records of the whole history.
     pub records: u64,
-    /// Of these, how many are kept by their digest alone, or are before the anchor. No job is named in them.
+    /// Of these, how many are kept by their digest alone, or are before the anchor. A coordinator compacts none that names a job.
     pub compacted: u64,
     /// Number of the first record of which anything is kept; 0: the chain was followed from its origin.
     pub anchor: u64,
@@ -54,11 +54,26 @@ pub struct JobRecords {
     pub chain: VerifiedChain,
 }
 
+/// What is kept of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kept {
+    /// All of it.
+    Whole(Record),
+    /// Its digest, and the chain proves that it was written as one of those that may be compacted: it concerned no job.
+    Digest,
+    /// Its digest, which could be that of anything: it was compacted under an older schema, or was made to look so.
+    BareDigest,
+}
+
 /// What is kept of one record.
 struct Entry<'a> {
     sequence: u64,
+    /// The place after it.
+    end: Position,
     /// `None`: compacted.
     json: Option<&'a [u8]>,
+    /// Whether the chain says that it may be compacted.
+    is_compactable: bool,
 }
 
 /// Where following the chain has led.
@@ -150,6 +165,23 @@ impl JournalReader {
         Ok(walked.end)
     }
 
+    /// Follows the whole chain, and gives what is kept of each record after the anchor to `visit`, with the place after it.
+    ///
+    /// # Errors
+    /// When a record is missing, was changed, or cannot be understood: the message names its number.
+    pub fn examine(&self, mut visit: impl FnMut(Position, Kept)) -> Result<VerifiedChain, JournalError> {
+        let walked = self.walk(None, |entry| {
+            let kept = match entry.json {
+                Some(json) => Kept::Whole(self.understand(entry.sequence, json)?),
+                None if entry.is_compactable => Kept::Digest,
+                None => Kept::BareDigest,
+            };
+            visit(entry.end, kept);
+            Ok(())
+        })?;
+        Ok(walked.chain())
+    }
+
     fn understand<R: DeserializeOwned>(&self, sequence: u64, json: &[u8]) -> Result<R, JournalError> {
         serde_json::from_slice(json).map_err(|source| JournalError::Record {
             path: self.path.to_path_buf(),
@@ -209,12 +241,16 @@ impl JournalReader {
                 }
                 (None, None) => return Err(self.damaged(sequence, "it is missing")),
             };
-            place = place.after(&digest);
-            if place.hash.as_bytes() != stored {
-                return Err(self.damaged(sequence, CHANGED));
-            }
+            let followed = place.followed(digest, stored);
+            let (end, is_compactable) = followed.ok_or_else(|| self.damaged(sequence, CHANGED))?;
+            place = end;
             count += u64::from(json.is_some());
-            visit(Entry { sequence, json })?;
+            visit(Entry {
+                sequence,
+                end,
+                json,
+                is_compactable,
+            })?;
         }
         if place != bounds.head || texts.next.is_some() || digests.next.is_some() {
             return Err(self.damaged(
@@ -236,14 +272,8 @@ impl JournalReader {
         anchor: Position,
         tables: Tables<'_>,
     ) -> Result<Option<ChainHash>, JournalError> {
-        if sequence <= anchor.sequence {
-            return Ok((sequence == anchor.sequence).then_some(anchor.hash));
-        }
-        let last = sequence - 1;
-        let failed = |source| JournalError::from_reading(&self.path, last, source);
-        let text = tables.0.get(last).map_err(failed)?.map(|guard| *guard.value().0);
-        let digest = tables.1.get(last).map_err(failed)?.map(|guard| *guard.value().0);
-        Ok(text.or(digest).map(ChainHash::from_bytes))
+        let failed = |source| JournalError::from_reading(&self.path, sequence.saturating_sub(1), source);
+        schema::hash_before(sequence, anchor, tables).map_err(failed)
     }
 
     fn damaged(&self, sequence: u64, reason: &str) -> JournalError {

@@ -2,6 +2,9 @@
 //!
 //! Schema 1 hashed the JSON of each record itself; schema 2 hashes its digest, so that a record's text can be dropped and the chain still be
 //! followed. A file of schema 1 is verified and rewritten once, in one transaction, when it is opened.
+//!
+//! Schema 3 derives the digests of records that may be compacted, so that the chain tells which these are. What a file of schema 2 holds
+//! stays as it is; of its records, those that have no text any more are not proven to be of such a kind.
 
 use std::path::Path;
 
@@ -13,7 +16,7 @@ use super::{
 };
 
 /// Layout of the file. Raised when an older program could not read what a newer one writes.
-pub(super) const SCHEMA_VERSION: u64 = 2;
+pub(super) const SCHEMA_VERSION: u64 = 3;
 
 /// Sequence number -> (hash, record as JSON).
 pub(super) const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");
@@ -30,6 +33,16 @@ pub(super) trait Heads: ReadableTable<&'static str, (u64, &'static [u8; 32])> {}
 
 impl<T: ReadableTable<&'static str, (u64, &'static [u8; 32])>> Heads for T {}
 
+/// The table [`RECORDS`], for reading or writing.
+pub(super) trait Texts: ReadableTable<u64, (&'static [u8; 32], &'static [u8])> {}
+
+impl<T: ReadableTable<u64, (&'static [u8; 32], &'static [u8])>> Texts for T {}
+
+/// The table [`COMPACTED`], for reading or writing.
+pub(super) trait Digests: ReadableTable<u64, (&'static [u8; 32], &'static [u8; 32])> {}
+
+impl<T: ReadableTable<u64, (&'static [u8; 32], &'static [u8; 32])>> Digests for T {}
+
 /// Where the chain begins and ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -43,17 +56,46 @@ pub(super) fn prepare(database: &Database, path: &Path) -> Result<Position, Jour
     match schema(database).map_err(failed)? {
         None => create(database).map_err(failed),
         Some(1) => migrate(database, path),
-        Some(SCHEMA_VERSION) => {
-            let transaction = database.begin_read().map_err(|source| failed(source.into()))?;
-            let heads = transaction.open_table(HEAD).map_err(|source| failed(source.into()))?;
-            Ok(bounds(&heads, path)?.head)
+        Some(2) => {
+            adopt(database).map_err(failed)?;
+            end(database, path)
         }
+        Some(SCHEMA_VERSION) => end(database, path),
         Some(found) => Err(JournalError::Schema {
             path: path.to_owned(),
             found,
             expected: SCHEMA_VERSION,
         }),
     }
+}
+
+fn end(database: &Database, path: &Path) -> Result<Position, JournalError> {
+    let failed = |source: redb::Error| JournalError::from_storage(path, source);
+    let transaction = database.begin_read().map_err(|source| failed(source.into()))?;
+    let heads = transaction.open_table(HEAD).map_err(|source| failed(source.into()))?;
+    Ok(bounds(&heads, path)?.head)
+}
+
+/// From now on a program that knows no derived digests is told that it cannot read the file.
+fn adopt(database: &Database) -> Result<(), redb::Error> {
+    let transaction = begin_durable(database)?;
+    transaction.open_table(NUMBERS)?.insert("schema", SCHEMA_VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// The hash of the last record before a place; `None`: there is no such record, or nothing is kept of it.
+pub(super) fn hash_before(
+    sequence: u64,
+    anchor: Position,
+    (texts, digests): (&impl Texts, &impl Digests),
+) -> Result<Option<ChainHash>, redb::StorageError> {
+    if sequence <= anchor.sequence {
+        return Ok((sequence == anchor.sequence).then_some(anchor.hash));
+    }
+    let text = texts.get(sequence - 1)?.map(|guard| *guard.value().0);
+    let digest = digests.get(sequence - 1)?.map(|guard| *guard.value().0);
+    Ok(text.or(digest).map(ChainHash::from_bytes))
 }
 
 /// Reads where the chain begins and ends.
@@ -162,7 +204,7 @@ fn migrate(database: &Database, path: &Path) -> Result<Position, JournalError> {
     transaction.commit().map_err(|source| failed(source.into()))?;
     tracing::info!(
         records = new.sequence,
-        "the journal was rewritten from schema 1 to schema 2"
+        "the journal was rewritten from schema 1 to schema 3"
     );
     Ok(new)
 }

@@ -127,6 +127,15 @@ fn what_is_compacted_is_gone_and_the_chain_still_holds() {
 }
 
 #[test]
+fn a_record_of_a_job_is_never_compacted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(folder.path()).unwrap();
+    append(&mut journal, &["first", "of a job", "third"]).unwrap();
+    journal.compact(&BTreeSet::from([0, 1, 2])).unwrap();
+    assert_eq!(replayed(&journal).unwrap(), ["of a job"]);
+}
+
+#[test]
 fn a_replay_from_a_place_gives_what_comes_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = filled(folder.path());

@@ -1,6 +1,6 @@
 //! `firn verify`: a job's records, as the journal's chain proves them, laid beside what they must be, and the files beside their records.
 //!
-//! The chain shows that the records are those that were written; the audit of `firn-core` shows that they are those of a job that used every
+//! The chain shows that the records are those that were written, and that those without text concern no job; the audit of `firn-core` shows that they are those of a job that used every
 //! sample once; the digests show that the files are those that were recorded. What cannot be looked at from here is said to be so: it
 //! counts neither as proven nor as wrong.
 
@@ -8,7 +8,6 @@ mod files;
 mod weights;
 
 use firn_core::{
-    Record,
     audit::{Audit, Auditor, Finding, Flaw},
     identifiers::JobId,
 };
@@ -18,7 +17,7 @@ pub use weights::WeightState;
 
 use crate::{
     artifacts::ArtifactStore,
-    journal::{JournalError, JournalReader, Position},
+    journal::{JournalError, JournalReader, Kept, Position},
 };
 
 /// All that is known of a job when it has been verified.
@@ -69,14 +68,25 @@ pub fn verify(reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Ver
 
 fn look(reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
     let mut auditor = Auditor::new(job.clone());
-    let mut texts = 0;
-    let walked = reader.replay(None, |sequence, record: Record| {
-        texts += 1;
-        auditor.see(sequence, &record);
+    let mut bare = Vec::new();
+    let walked = reader.examine(|place, kept| {
+        let sequence = place.sequence - 1;
+        match kept {
+            Kept::Whole(record) => auditor.see(sequence, &record),
+            Kept::Digest => {}
+            Kept::BareDigest => bare.push(sequence),
+        }
     });
     let mut audit = auditor.finish();
+    audit.findings.extend(hidden_records(&audit, &bare));
     let chain = match walked {
-        Ok(end) => Some((end, end.sequence - texts)),
+        Ok(chain) => {
+            let end = Position {
+                sequence: chain.records,
+                hash: chain.head,
+            };
+            Some((end, chain.compacted))
+        }
         Err(error) => {
             // What was read before it is honest as far as it goes; this comes first.
             audit.findings.insert(0, broken_chain(&error));
@@ -93,6 +103,19 @@ fn look(reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verificat
         files,
         weights,
     }
+}
+
+/// Records without text after the first one of the job, unless the chain proves that they concern none. Before that one, none can be the job's.
+fn hidden_records(audit: &Audit, bare: &[u64]) -> Option<Finding> {
+    let begin = audit.receipt.first_record?;
+    let hidden: Vec<u64> = bare.iter().copied().filter(|sequence| *sequence > begin).collect();
+    let message = format!(
+        "{} records after the submission of the job have no text, and nothing proves that they do not concern it",
+        hidden.len(),
+    );
+    hidden
+        .first()
+        .map(|first| Finding::new(Flaw::Journal, message).in_record(*first))
 }
 
 fn broken_chain(error: &JournalError) -> Finding {

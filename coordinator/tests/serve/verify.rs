@@ -1,17 +1,19 @@
 //! `firn verify` over a real journal: honest, rewritten with a chain that holds, and with bytes flipped in its file.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use firn::journal::{FolderLock, Journal};
+use firn::journal::{FolderLock, Journal, RecordDigest};
 use firn_core::{
     Event, JobEvent, Record,
     state::{Pass, ShardOutcome},
 };
 use firn_proto::v1alpha1::{self as proto, directive::Next};
+use redb::TableDefinition;
 use tonic::{Code, Status};
 
 use crate::{
@@ -83,7 +85,7 @@ fn rewrite(folder: &Path, change: impl FnOnce(&mut Vec<Record>)) {
     change(&mut records);
     fs::remove_file(folder.join("journal.redb")).unwrap();
     let mut journal = Journal::open(folder).unwrap();
-    let encoded: Vec<Vec<u8>> = records.iter().map(|record| Journal::encode(record).unwrap()).collect();
+    let encoded: Vec<_> = records.iter().map(|record| Journal::encode(record).unwrap()).collect();
     journal.append(&encoded).unwrap();
 }
 
@@ -215,6 +217,64 @@ async fn a_journal_that_was_rewritten_with_a_whole_chain_is_not_proven() {
     let (code, data, _) = offline(folder.path(), &[]);
     assert_eq!(code, 1, "{data}");
     assert!(data.contains("Verdict:  not proven: 4 findings\n"), "{data}");
+}
+
+const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");
+const COMPACTED: TableDefinition<'_, u64, (&[u8; 32], &[u8; 32])> = TableDefinition::new("compacted");
+
+/// Makes the record look as if it had been compacted: the chain still holds.
+fn hide(folder: &Path, sequence: u64) {
+    let database = redb::Database::create(folder.join("journal.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut records = transaction.open_table(RECORDS).unwrap();
+        let mut compacted = transaction.open_table(COMPACTED).unwrap();
+        let guard = records.remove(sequence).unwrap().unwrap();
+        let (hash, json) = guard.value();
+        let digest = *RecordDigest::of(json).as_bytes();
+        compacted.insert(sequence, (hash, &digest)).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_record_of_the_job_that_looks_compacted_is_found() {
+    let folder = finished().await;
+    let mut records: Vec<Record> = Vec::new();
+    Journal::open(folder.path())
+        .unwrap()
+        .replay(|record| records.push(record))
+        .unwrap();
+    let place = records.iter().position(|record| {
+        matches!(
+            record.event,
+            Event::Job {
+                event: JobEvent::ModelRegistered { .. },
+                ..
+            }
+        )
+    });
+    let place = place.unwrap() as u64;
+    hide(folder.path(), place);
+    let (code, data, talk) = offline(folder.path(), &[]);
+    assert_eq!(code, 1, "{data}{talk}");
+    let expected = format!("  Journal (record {place}): 1 records after the submission of the job have no text");
+    assert!(data.contains(&expected), "{data}");
+}
+
+#[tokio::test]
+async fn records_that_were_compacted_do_not_spoil_the_proof() {
+    let folder = finished().await;
+    // The start of a second coordinator comes after all records of the job.
+    let server = Server::start(folder.path());
+    server.stop().await.unwrap();
+    let mut journal = Journal::open(folder.path()).unwrap();
+    let all: BTreeSet<u64> = (0..journal.len()).collect();
+    journal.compact(&all).unwrap();
+    drop(journal);
+    let (code, data, talk) = offline(folder.path(), &[]);
+    assert_eq!(code, 0, "{data}{talk}");
+    assert!(data.contains(" without text), head "), "{data}");
 }
 
 /// The journal's file with the first place of `from` overwritten.

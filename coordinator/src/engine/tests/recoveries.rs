@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     engine::upkeep::{Image, Pace},
-    journal::{Position, SnapshotStore},
+    journal::{Encoded, Position, SnapshotStore},
 };
 
 fn recovered(journal: &Journal) -> (State, Origins, bool) {
@@ -153,7 +153,7 @@ fn damage_after_a_snapshot_stops_the_start_and_names_the_record() {
     let (count, live) = &states[states.len() / 2];
     snapshot(folder.path(), &workload.records, live, *count);
     // What no record is.
-    journal.append(&[b"{\"at\": 1}".to_vec()]).unwrap();
+    journal.append(&[Encoded::raw(b"{\"at\": 1}")]).unwrap();
     let store = ArtifactStore::new(folder.path().join("jobs"));
     let Err(error) = recover(&journal, &store, Settings::default(), &Origins::default()) else {
         panic!("expected an error");

@@ -118,7 +118,7 @@ fn a_newer_schema_is_refused() {
             error,
             JournalError::Schema {
                 found: 99,
-                expected: 2,
+                expected: 3,
                 ..
             }
         ),
