@@ -69,7 +69,8 @@ pub fn annotate(state: &mut State, note: &Note) {
         }
         Note::RankPulsed { process, at, progress } => {
             let last = soft.pulses.remove(&process);
-            soft.pulses.insert(process, Pulse::after(last, at, progress));
+            soft.pulses
+                .insert(process, Pulse::after(last, at, progress, soft.started_at));
         }
         Note::StateHashed { job, process, hash } => {
             let steps = soft.state_hashes.entry(job).or_default();

@@ -73,8 +73,9 @@ impl<'a> Watch<'a> {
         })
     }
 
+    /// What it did while nobody was heard is not held against it.
     fn stands_still(&self, pulse: &Pulse) -> bool {
-        self.now >= pulse.since + self.patience
+        self.now >= pulse.since.max(self.state.soft.started_at) + self.patience
     }
 
     fn seconds(&self) -> f64 {

@@ -77,14 +77,16 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// What is known of the rank when it pulses now, and `last` was known before.
-    pub(crate) fn after(last: Option<Self>, at: Now, progress: Progress) -> Self {
+    /// What is known of the rank when it pulses now, and `last` was known before. How long it took from a time before `started_at`, when nobody
+    /// was heard, is not known.
+    pub(crate) fn after(last: Option<Self>, at: Now, progress: Progress, started_at: Now) -> Self {
         match last {
             Some(last) if last.progress == progress => Self { at, ..last },
             Some(last) => {
+                let was_heard = last.since >= started_at;
                 let took = match last.progress.computes() && last.progress.generation == progress.generation {
-                    true => at.since(last.since),
-                    false => 0,
+                    true if was_heard => at.since(last.since),
+                    _ => 0,
                 };
                 Self {
                     at,

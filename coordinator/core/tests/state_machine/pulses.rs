@@ -126,6 +126,45 @@ fn where_ranks_were_seen_to_take_long_a_hang_is_three_times_as_long() {
     );
 }
 
+/// The coordinator is stopped; then it wakes, and takes the newest pulses in.
+fn stall(coordinator: &mut Coordinator, milliseconds: u64) {
+    coordinator.now = coordinator.now + milliseconds;
+    coordinator.accept(Input::Woken);
+    coordinator.heartbeat_all();
+}
+
+#[test]
+fn a_stall_of_the_coordinator_makes_no_computation_long() {
+    let (mut coordinator, ranks) = training(2);
+    let told = [doing("training", "", 6, 3), doing("training", "", 6, 3)];
+    tell(&mut coordinator, &ranks, &told, 4);
+    stall(&mut coordinator, 60_000);
+    let told = [doing("training", "all-reduce", 7, 9), doing("training", "", 6, 9)];
+    tell(&mut coordinator, &ranks, &told, 20);
+    assert!(coordinator.job("ants").losses.is_empty());
+    tell(&mut coordinator, &ranks, &told, 4);
+    assert!(
+        last_loss(&coordinator)
+            .message
+            .contains("it has not moved for 20 s while training"),
+        "{:?}",
+        last_loss(&coordinator)
+    );
+}
+
+#[test]
+fn a_peer_is_not_condemned_for_what_it_did_while_the_coordinator_was_stopped() {
+    let (mut coordinator, ranks) = training(2);
+    let told = [doing("training", "all-reduce", 7, 3), doing("training", "", 6, 3)];
+    tell(&mut coordinator, &ranks, &told, 4);
+    stall(&mut coordinator, 60_000);
+    tell(&mut coordinator, &ranks[..1], &told[..1], 2);
+    assert!(coordinator.job("ants").losses.is_empty());
+    let moved = [told[0].clone(), doing("training", "", 6, 4)];
+    tell(&mut coordinator, &ranks, &moved, 16);
+    assert!(coordinator.job("ants").losses.is_empty());
+}
+
 #[test]
 fn ranks_that_all_wait_in_the_same_operation_form_the_gang_anew_without_a_loss_of_ranks() {
     let (mut coordinator, ranks) = training(2);
