@@ -26,7 +26,12 @@ pub fn apply(state: &mut State, record: &Record) {
         Event::WorkerLost { worker, reason } => lose(state, worker, *reason, at),
         Event::WorkerAvailabilityChanged { worker, availability } => {
             if let Some(worker) = Arc::make_mut(&mut state.workers).get_mut(worker) {
-                Arc::make_mut(worker).availability = *availability;
+                let worker = Arc::make_mut(worker);
+                worker.availability = *availability;
+                // A person vouches for it.
+                if *availability == Availability::Ready {
+                    worker.failures.clear();
+                }
             }
         }
         Event::WorkerForgotten { worker } => forget(state, worker),
@@ -151,7 +156,7 @@ fn attach(state: &mut State, description: &WorkerDescription, at: Now) {
         Availability::Preempted | Availability::SetAside if restarted => Availability::Ready,
         other => other,
     };
-    let failures = known.filter(|_| !restarted).map(|worker| worker.failures.clone());
+    let failures = known.map(|worker| worker.failures.clone());
     let worker = Worker {
         description: description.clone(),
         attached_at,

@@ -219,8 +219,16 @@ fn backoff(job: &Job, survived: u32, settings: &Settings) -> u64 {
     Random::new(job.sequence ^ job.generation.0 << 32, Purpose::RestartBackoff, losses).below(limit + 1)
 }
 
-/// A worker that has failed too often in a short time gets no new ranks, if there is another one to take them.
+/// The worker of a lost process has perhaps failed too often.
 fn set_worker_aside(draft: &mut Draft<'_>, lost: &ProcessId) {
+    let process = draft.state().processes.get(lost);
+    if let Some(worker) = process.map(|process| process.worker.clone()) {
+        set_aside_if_failing(draft, &worker);
+    }
+}
+
+/// A worker that has failed too often in a short time gets no new ranks, if there is another one to take them.
+pub(super) fn set_aside_if_failing(draft: &mut Draft<'_>, name: &WorkerName) {
     let now = draft.now();
     let state = draft.state();
     let Settings {
@@ -228,22 +236,15 @@ fn set_worker_aside(draft: &mut Draft<'_>, lost: &ProcessId) {
         failure_window: window,
         ..
     } = state.settings;
-    let Some(worker) = state
-        .processes
-        .get(lost)
-        .and_then(|process| state.workers.get(&process.worker))
-    else {
-        return;
-    };
+    let Some(worker) = state.workers.get(name) else { return };
     let recent = worker.failures.iter().filter(|at| **at + window > now).count();
-    let name = worker.description.name.clone();
     let has_others = state
         .workers
         .values()
-        .any(|other| other.description.name != name && other.takes_ranks());
+        .any(|other| other.description.name != *name && other.takes_ranks());
     if limit > 0 && recent >= limit && worker.availability == Availability::Ready && has_others {
         draft.record(Event::WorkerAvailabilityChanged {
-            worker: name,
+            worker: name.clone(),
             availability: Availability::SetAside,
         });
     }

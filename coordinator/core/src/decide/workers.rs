@@ -33,6 +33,8 @@ pub(super) fn attach(
     let was_attached = known.is_some_and(Worker::is_attached);
     if !was_attached || known.is_some_and(|worker| worker.description != description) {
         draft.record(Event::WorkerAttached(description));
+        // A new agent is no new machine.
+        losses::set_aside_if_failing(draft, &name);
     }
     let end = draft.now() + state.settings.lease;
     draft.note(Note::LeaseRenewed {

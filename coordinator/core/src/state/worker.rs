@@ -21,7 +21,8 @@ pub struct Worker {
     pub presence: Presence,
     /// Whether new ranks may be placed on it.
     pub availability: Availability,
-    /// When ranks were lost on it by no fault of the job, newest last; at most the last few.
+    /// When ranks were lost on it by no fault of the job, newest last; at most the last few, and none from before a person put it back into
+    /// use.
     pub failures: Vec<Now>,
 }
 
@@ -35,7 +36,8 @@ pub enum Availability {
     Drained,
     /// Its agent was told to end: its ranks leave. Over when an agent attaches that has just started.
     Preempted,
-    /// It failed too often in a short time: its ranks stay, no new one comes. Over when an agent attaches that has just started.
+    /// It failed too often in a short time: its ranks stay, no new one comes. Over when an agent attaches that has just started, unless the
+    /// failures are still recent.
     SetAside,
 }
 

@@ -182,8 +182,8 @@ fn a_drained_worker_stays_drained_when_its_agent_starts_anew() {
     assert_eq!(coordinator.refuse(drain("w7", false)), "worker w7 does not exist");
 }
 
-#[test]
-fn a_worker_that_fails_three_times_in_ten_minutes_is_set_aside() {
+/// A job on `w0` and `w1`, beside `w2`; `w1` has failed three times.
+fn failing_worker() -> Coordinator {
     let mut wanted = spec_on("ants", 2);
     wanted.resources.min_workers = 1;
     wanted.max_restarts = 9;
@@ -197,8 +197,7 @@ fn a_worker_that_fails_three_times_in_ten_minutes_is_set_aside() {
             .unwrap()
             .clone();
         coordinator.exited(&bad, Ending::Killed(11));
-        let set_aside = coordinator.state.workers[&"w1".into()].availability == Availability::SetAside;
-        assert_eq!(set_aside, failure == 3);
+        assert_eq!(is_set_aside(&coordinator), failure == 3);
         if failure < 3 {
             let recruits = coordinator.start_ranks_within(10_000);
             let left: Vec<RankIdentity> = coordinator.members("ants");
@@ -211,6 +210,16 @@ fn a_worker_that_fails_three_times_in_ten_minutes_is_set_aside() {
         let left = Generation(rank.generation.0 - 1);
         coordinator.join_from(&rank, left, 0).unwrap();
     }
+    coordinator
+}
+
+fn is_set_aside(coordinator: &Coordinator) -> bool {
+    coordinator.state.workers[&"w1".into()].availability == Availability::SetAside
+}
+
+#[test]
+fn a_worker_that_fails_three_times_in_ten_minutes_is_set_aside() {
+    let mut coordinator = failing_worker();
     coordinator.live(60_000);
     assert!(coordinator.starts().is_empty(), "nothing is placed on it any more");
     coordinator.accept(drain("w1", true));
@@ -219,4 +228,32 @@ fn a_worker_that_fails_three_times_in_ten_minutes_is_set_aside() {
 
 fn worker_of(coordinator: &Coordinator, rank: &RankIdentity) -> String {
     coordinator.state.processes[&rank.process].worker.to_string()
+}
+
+/// The agent of `w1` ends, and another one starts in its place.
+fn restart_agent(coordinator: &mut Coordinator, instance: &str) {
+    let mut description = coordinator.state.workers[&"w1".into()].description.clone();
+    description.instance = instance.into();
+    let stream = coordinator.state.soft.streams[&"w1".into()];
+    coordinator.accept(Input::AgentDetached {
+        worker: "w1".into(),
+        stream,
+    });
+    coordinator.attach_with(description, &[]);
+}
+
+#[test]
+fn a_worker_that_is_set_aside_stays_so_over_a_restart_of_its_agent_while_its_failures_are_recent() {
+    let mut coordinator = failing_worker();
+    restart_agent(&mut coordinator, "again");
+    assert!(is_set_aside(&coordinator));
+    coordinator.accept(drain("w1", true));
+    restart_agent(&mut coordinator, "vouched-for");
+    assert!(!is_set_aside(&coordinator), "a person has put it back into use");
+
+    let mut coordinator = failing_worker();
+    coordinator.live(600_000);
+    assert!(is_set_aside(&coordinator));
+    restart_agent(&mut coordinator, "much-later");
+    assert!(!is_set_aside(&coordinator));
 }
