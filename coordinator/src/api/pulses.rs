@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use firn_core::{
-    Input, Reply, queries,
+    Input, Reply,
+    identifiers::RankIdentity,
+    queries,
     state::{Progress, StateHash},
 };
 use firn_proto::v1alpha1 as proto;
@@ -22,6 +24,33 @@ const MOST_HASHES: usize = 64;
 const LONGEST_TEXT: usize = 128;
 
 pub(super) async fn pulse(context: &Context, request: proto::PulseRequest) -> Result<proto::PulseResponse, Status> {
+    let (identity, input) = read(request)?;
+    let job = identity.job.clone();
+    let asking = identity.clone();
+    let news = context.engine.tell_then_ask(&job, input, move |state| {
+        let news = queries::news(state, &asking)?;
+        Ok(news.map_or(Reply::Wait, Reply::News))
+    });
+    let held = tokio::time::timeout(HOLD, context.unless_ending(async { Ok(news.await?) })).await;
+    match held {
+        Ok(answer) => match answer? {
+            Reply::News(news) => Ok(news_to_wire(news)),
+            other => Err(unexpected(&other)),
+        },
+        Err(_) => {
+            let latest = context
+                .engine
+                .ask(move |state| queries::latest(state, &identity))
+                .await?;
+            Ok(news_to_wire(
+                latest.map_err(|reject| super::refusal::rejected(&reject))?,
+            ))
+        }
+    }
+}
+
+/// Who pulses, and what it says.
+fn read(request: proto::PulseRequest) -> Result<(RankIdentity, Input), Status> {
     let identity = identity(request.identity)?;
     if request.state_hashes.len() > MOST_HASHES {
         let found = request.state_hashes.len();
@@ -66,26 +95,5 @@ pub(super) async fn pulse(context: &Context, request: proto::PulseRequest) -> Re
             .collect(),
         leaving: request.leaving,
     };
-    let job = identity.job.clone();
-    let asking = identity.clone();
-    let news = context.engine.tell_then_ask(&job, input, move |state| {
-        let news = queries::news(state, &asking)?;
-        Ok(news.map_or(Reply::Wait, Reply::News))
-    });
-    let held = tokio::time::timeout(HOLD, context.unless_ending(async { Ok(news.await?) })).await;
-    match held {
-        Ok(answer) => match answer? {
-            Reply::News(news) => Ok(news_to_wire(news)),
-            other => Err(unexpected(&other)),
-        },
-        Err(_) => {
-            let latest = context
-                .engine
-                .ask(move |state| queries::latest(state, &identity))
-                .await?;
-            Ok(news_to_wire(
-                latest.map_err(|reject| super::refusal::rejected(&reject))?,
-            ))
-        }
-    }
+    Ok((identity, input))
 }

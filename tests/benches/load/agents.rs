@@ -64,14 +64,25 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let sink = bare(arguments, folder.path(), false).await?;
     let echo = bare(arguments, folder.path(), true).await?;
 
+    print_costs(&coordinator, &sink, &echo);
+    let is_cheap = coordinator.share < CORE_TARGET;
+    println!(
+        "share of one core below {:.0} %: {}",
+        CORE_TARGET * 100.0,
+        verdict(is_cheap)
+    );
+    Ok(kept.print() && is_cheap)
+}
+
+fn print_costs(coordinator: &Cost, sink: &Cost, echo: &Cost) {
     println!(
         "\n| server | share of one core | heartbeats/s | µs a heartbeat | memory, MiB | all attached in | taking | "
     );
     println!("|---|---|---|---|---|---|---|");
     for (name, cost) in [
-        ("firn serve", &coordinator),
-        ("bare tonic, reads", &sink),
-        ("bare tonic, echoes", &echo),
+        ("firn serve", coordinator),
+        ("bare tonic, reads", sink),
+        ("bare tonic, echoes", echo),
     ] {
         println!(
             "| {name} | {:.1} % | {:.0} | {:.1} | {:.0} | {:.2} s | {:.2} s of a core |",
@@ -83,44 +94,11 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
             cost.attach.0.as_secs_f64(),
         );
     }
-    let is_cheap = coordinator.share < CORE_TARGET;
-    let is_back = kept.back < BACK_TARGET;
     println!(
         "\nratio to a bare tonic server that reads: {:.2}; that echoes: {:.2}",
         coordinator.share / sink.share,
         coordinator.share / echo.share
     );
-    println!(
-        "share of one core below {:.0} %: {}",
-        CORE_TARGET * 100.0,
-        verdict(is_cheap)
-    );
-    println!(
-        "false expiries while all were alive: {} ({})",
-        kept.broken,
-        verdict(kept.broken == 0)
-    );
-    println!(
-        "false expiries after it was stopped for {} s (SIGSTOP): {} ({}); connections that had to be made again: {}",
-        SLEEP.as_secs(),
-        kept.expired_by_sleep,
-        verdict(kept.expired_by_sleep == 0),
-        kept.broken_by_sleep,
-    );
-    println!(
-        "kill -9, restart: serving again after {:.2} s (its own start: {:.2} s), all back after {:.2} s, {} of them expired meanwhile; at most {:.0} s and none: {}",
-        kept.restart.as_secs_f64(),
-        kept.started_in.as_secs_f64(),
-        kept.back.as_secs_f64(),
-        kept.expired,
-        BACK_TARGET.as_secs_f64(),
-        verdict(is_back && kept.expired == 0)
-    );
-    println!(
-        "  processor time of the new coordinator until then: {:.2} s",
-        kept.back_cost.as_secs_f64()
-    );
-    Ok(is_cheap && is_back && kept.broken == 0 && kept.expired_by_sleep + kept.expired == 0)
 }
 
 /// What became of the leases.
@@ -137,6 +115,39 @@ struct Kept {
     started_in: Duration,
     back: Duration,
     back_cost: Duration,
+}
+
+impl Kept {
+    /// Whether every target was reached.
+    fn print(&self) -> bool {
+        let is_back = self.back < BACK_TARGET;
+        println!(
+            "false expiries while all were alive: {} ({})",
+            self.broken,
+            verdict(self.broken == 0)
+        );
+        println!(
+            "false expiries after it was stopped for {} s (SIGSTOP): {} ({}); connections that had to be made again: {}",
+            SLEEP.as_secs(),
+            self.expired_by_sleep,
+            verdict(self.expired_by_sleep == 0),
+            self.broken_by_sleep,
+        );
+        println!(
+            "kill -9, restart: serving again after {:.2} s (its own start: {:.2} s), all back after {:.2} s, {} of them expired meanwhile; at most {:.0} s and none: {}",
+            self.restart.as_secs_f64(),
+            self.started_in.as_secs_f64(),
+            self.back.as_secs_f64(),
+            self.expired,
+            BACK_TARGET.as_secs_f64(),
+            verdict(is_back && self.expired == 0)
+        );
+        println!(
+            "  processor time of the new coordinator until then: {:.2} s",
+            self.back_cost.as_secs_f64()
+        );
+        is_back && self.broken == 0 && self.expired_by_sleep + self.expired == 0
+    }
 }
 
 async fn coordinator(arguments: &Arguments, folder: &Path) -> anyhow::Result<(Cost, Kept)> {

@@ -16,6 +16,8 @@ mod fleet;
 mod queue;
 mod server;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -39,7 +41,7 @@ enum Load {
     Bare(bare::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let reached = runtime.block_on(async {
         match Arguments::parse().load {
@@ -50,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     })?;
     if !reached {
         eprintln!("a target was missed");
-        std::process::exit(1);
+        return Ok(ExitCode::FAILURE);
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -53,6 +53,10 @@ pub(crate) fn bare(folder: &Path, answers: bool) -> anyhow::Result<Server> {
     start(command, folder, ready)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "another process writes the file, and its end must be noticed as well"
+)]
 fn start(mut command: Command, folder: &Path, ready: PathBuf) -> anyhow::Result<Server> {
     if ready.exists() {
         fs::remove_file(&ready)?;
