@@ -1,6 +1,6 @@
 //! The verbs that people type; one file each. They speak only gRPC.
 //!
-//! A verb is a function from its arguments and a [`Console`] to an [`Outcome`] or a [`CommandError`]; `main` turns
+//! A verb is a function from its arguments and a `Console` to an [`Outcome`] or a [`CommandError`]; `main` turns
 //! either into an exit code. Nothing below prints on its own or ends the process.
 
 use clap::{CommandFactory as _, Parser, Subcommand};

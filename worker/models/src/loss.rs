@@ -1,7 +1,7 @@
 //! Cross-entropy with class weights and label smoothing, in sums.
 //!
-//! `torch.nn.CrossEntropyLoss(weight=w, label_smoothing=ε)` is Σᵢℓᵢ / Σᵢw[yᵢ] with
-//! ℓᵢ = -(1-ε)·w[yᵢ]·log pᵢ[yᵢ] - ε/C·Σ_c w[c]·log pᵢ[c]. Ranks hand out the two sums; the division happens once, after they were
+//! `torch.nn.CrossEntropyLoss(weight=w, label_smoothing=ε)` is Σᵢℓᵢ / Σᵢw\[yᵢ\] with
+//! ℓᵢ = -(1-ε)·w\[yᵢ\]·log pᵢ\[yᵢ\] - ε/C·Σ_c w[c]·log pᵢ[c]. Ranks hand out the two sums; the division happens once, after they were
 //! added over micro-batches and ranks.
 
 use tch::{Device, Reduction, Tensor};
@@ -19,7 +19,7 @@ pub struct Loss {
 pub struct LossSums {
     /// Σᵢℓᵢ, a scalar that gradients flow from.
     pub loss: Tensor,
-    /// Σᵢw[yᵢ]; the number of samples when all classes weigh 1.
+    /// Σᵢw\[yᵢ\]; the number of samples when all classes weigh 1.
     pub weight: f64,
 }
 

@@ -3,7 +3,7 @@
 //! The kernel can do that (`PR_SET_PDEATHSIG`), but only the child can ask for it, and only for a parent that still lives. So the agent
 //! names its process id in the environment, and the child first asks, then compares: if its parent is another by now, the agent died in
 //! between and the child ends itself. The signal follows the *thread* that started the child; the agent therefore starts each rank from a
-//! thread that waits for it (see [`super::process`]). Doing this in the child, rather than between fork and exec, needs no `unsafe`.
+//! thread that waits for it (see `process`). Doing this in the child, rather than between fork and exec, needs no `unsafe`.
 //!
 //! For the same reason the child begins its own session here. A rank with a session (and so a process group) of its own can be killed together
 //! with all that it started, hears nothing of the agent's terminal, and is scheduled by itself: Linux shares processors among sessions first

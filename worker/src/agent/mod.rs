@@ -2,8 +2,8 @@
 //!
 //! A single task owns everything and waits in one `select!`: the stream to the coordinator, the ends of rank processes, grace periods, signals.
 //! What the agent decides by itself is little: a rank lives exactly as long as the coordinator and the agent both want it. A coordinator that is
-//! away changes nothing: the ranks go on, what they print and how they end waits on disk ([`spool`], [`state_folder`]), and the next stream begins
-//! with the list of those alive. An agent that dies takes its ranks along ([`lifeline`]); one that is told to stop sees them off ([`departure`]).
+//! away changes nothing: the ranks go on, what they print and how they end waits on disk (`spool`, `state_folder`), and the next stream begins
+//! with the list of those alive. An agent that dies takes its ranks along ([`lifeline`]); one that is told to stop sees them off (`departure`).
 
 mod departure;
 mod epochs;

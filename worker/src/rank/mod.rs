@@ -5,10 +5,10 @@
 //!
 //! | directive | done in |
 //! |---|---|
-//! | run a pass (scan, evaluate) over a split | [`passes`] |
-//! | train an epoch | [`training`], one step in [`step`] |
-//! | load the best checkpoint | [`adopt`] |
-//! | finish | [`finish`] |
+//! | run a pass (scan, evaluate) over a split | `passes` |
+//! | train an epoch | `training`, one step in `step` |
+//! | load the best checkpoint | `adopt` |
+//! | finish | `finish` |
 //!
 //! The main thread computes; a small tokio runtime carries the calls to the coordinator, so that commits travel while the next step is
 //! already running, and the pulse, which tells the coordinator that the rank lives and hears what the gang is to do. The agent owns the process:
