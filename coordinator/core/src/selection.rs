@@ -1,17 +1,17 @@
 //! Which checkpoint is best, and when nothing improves any more.
 
-use crate::spec::{EarlyStopping, MetricName};
+use crate::spec::{EarlyStopping, MetricName, TrainingSpec};
 use crate::state::{Run, SplitName, TrainingEnd};
 
 /// The values of a metric after epochs `0..=last`, in order; `None` where it is undefined.
 fn values(run: &Run, metric: MetricName, last: u32) -> impl Iterator<Item = (u32, Option<f64>)> {
-    (0..=last).map(move |epoch| {
-        let evaluation = run.evaluation(SplitName::Validation, epoch);
-        (
-            epoch,
-            evaluation.and_then(|evaluation| evaluation.metrics.value(metric)),
-        )
-    })
+    (0..=last).map(move |epoch| (epoch, value(run, metric, epoch)))
+}
+
+/// The value of a metric after an epoch; `None` where it is undefined.
+pub(crate) fn value(run: &Run, metric: MetricName, epoch: u32) -> Option<f64> {
+    let evaluation = run.evaluation(SplitName::Validation, epoch)?;
+    evaluation.metrics.value(metric)
 }
 
 /// The epoch with the best value so far, the earliest of equals, among those whose checkpoints exist: that of a better one may have turned out
@@ -35,11 +35,25 @@ pub(crate) fn best_among(run: &Run, metric: MetricName, epochs: &[u32]) -> Optio
     Some(best.map_or(last, |(epoch, _)| epoch))
 }
 
+/// Why training ends after `epoch`; `None`: it goes on. `value` gives a metric of the validation after an epoch, if there is one.
+pub(crate) fn training_end(
+    spec: &TrainingSpec,
+    has_validation: bool,
+    epoch: u32,
+    value: impl Fn(MetricName, u32) -> Option<f64>,
+) -> Option<TrainingEnd> {
+    if epoch + 1 >= spec.epochs {
+        return Some(TrainingEnd::AllEpochs);
+    }
+    let rule = spec.early_stopping.as_ref().filter(|_| has_validation)?;
+    early_stop(rule, (0..=epoch).map(|epoch| value(rule.metric, epoch)))
+}
+
 /// Whether the last `patience` evaluations brought no improvement by more than `min_delta`; the first value always is one.
-pub(crate) fn early_stop(run: &Run, rule: &EarlyStopping, last: u32) -> Option<TrainingEnd> {
+fn early_stop(rule: &EarlyStopping, values: impl Iterator<Item = Option<f64>>) -> Option<TrainingEnd> {
     let mut best: Option<f64> = None;
     let mut stalled = 0;
-    for (_, value) in values(run, rule.metric, last) {
+    for value in values {
         let improved = value.filter(|value| best.is_none_or(|best| rule.metric.improves(*value, best, rule.min_delta)));
         match improved {
             Some(value) => {

@@ -224,14 +224,20 @@ impl Auditor {
     pub(super) fn best_of(&self, metric: MetricName, last: u32) -> u32 {
         let mut best: Option<(u32, f64)> = None;
         for epoch in 0..=last {
-            let walked = self.passes.walked.get(&Pass::validation(epoch));
-            let value = walked.and_then(|walked| walked.metrics.as_ref()?.value(metric));
-            let Some(value) = value else { continue };
+            let Some(value) = self.validation_value(metric, epoch) else {
+                continue;
+            };
             if best.is_none_or(|(_, champion)| metric.improves(value, champion, 0.0)) {
                 best = Some((epoch, value));
             }
         }
         best.map_or(last, |(epoch, _)| epoch)
+    }
+
+    /// The value of a metric in the validation after an epoch; `None` where it is undefined.
+    pub(super) fn validation_value(&self, metric: MetricName, epoch: u32) -> Option<f64> {
+        let walked = self.passes.walked.get(&Pass::validation(epoch))?;
+        walked.metrics.as_ref()?.value(metric)
     }
 
     /// What was evaluated with steps that were taken back does not count.

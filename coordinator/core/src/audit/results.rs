@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::receipt::{CheckpointReceipt, Fate};
 use super::{Auditor, Finding, Flaw};
+use crate::selection;
+use crate::spec::Word as _;
 use crate::state::{Artifact, Checkpoint, Outcome, SplitName, TrainingEnd};
 
 /// Checkpoints that have existed, oldest first.
@@ -126,14 +128,28 @@ impl Auditor {
 
     pub(super) fn end_training(&mut self, end: TrainingEnd) {
         let wanted = self.spec.as_ref().map_or(0, |spec| spec.training.epochs);
-        if end == TrainingEnd::AllEpochs && self.epochs_concluded != wanted {
-            let message = format!(
-                "expected {wanted} epochs before the end of training, found {}",
-                self.epochs_concluded
-            );
+        let due = self.due_end();
+        if due != Some(end) {
+            let message = match due {
+                Some(due) => format!("expected training to end {}, found {}", words(due), words(end)),
+                None => format!(
+                    "expected {wanted} epochs before the end of training, found {}, and no rule of the spec that ends it {}",
+                    self.epochs_concluded,
+                    words(end),
+                ),
+            };
             self.find(Finding::new(Flaw::End, message));
         }
         self.training_end = Some(end);
+    }
+
+    /// Why training ends now, by the spec and the metrics so far.
+    fn due_end(&self) -> Option<TrainingEnd> {
+        let spec = self.spec.as_ref()?;
+        let last = self.epochs_concluded.checked_sub(1)?;
+        let has_validation = self.split_samples(SplitName::Validation) > 0;
+        let value = |metric, epoch| self.validation_value(metric, epoch);
+        selection::training_end(&spec.training, has_validation, last, value)
     }
 
     pub(super) fn store_artifact(&mut self, artifact: &Artifact) {
@@ -188,5 +204,18 @@ impl Auditor {
     pub(super) fn files(&self) -> Vec<Artifact> {
         let files: &BTreeMap<String, Artifact> = &self.artifacts;
         files.values().cloned().collect()
+    }
+}
+
+fn words(end: TrainingEnd) -> String {
+    match end {
+        TrainingEnd::AllEpochs => "after all epochs".to_owned(),
+        TrainingEnd::EarlyStopped { metric, patience, best } => {
+            let best = best.map_or_else(|| "nothing".to_owned(), |best| best.to_string());
+            format!(
+                "early, after {patience} epochs that did not improve {} on {best}",
+                metric.word()
+            )
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::selection;
 use crate::stage::{self, Stage};
-use crate::state::{Artifact, Checkpoint, Failure, FailureReason, Job, Outcome, Run, SplitName, Step, TrainingEnd};
+use crate::state::{Artifact, Checkpoint, Failure, FailureReason, Job, Outcome, Run, SplitName, Step};
 
 /// Files that one job may leave.
 const MOST_ARTIFACTS: usize = 1_000;
@@ -211,23 +211,11 @@ pub(super) fn conclude_epoch(draft: &mut Draft<'_>, id: &JobId) {
         false => epoch,
     };
     draft.record_job(id, JobEvent::EpochConcluded { epoch, best_epoch });
-    if let Some(end) = training_end(&job, epoch) {
+    let value = |metric, epoch| selection::value(run, metric, epoch);
+    if let Some(end) = selection::training_end(training, stage::has_validation(run), epoch, value) {
         draft.record_job(id, JobEvent::TrainingEnded { end });
     }
     drop_checkpoints(draft, id, run, Some(best_epoch));
-}
-
-fn training_end(job: &Job, epoch: u32) -> Option<TrainingEnd> {
-    if epoch + 1 >= job.spec.training.epochs {
-        return Some(TrainingEnd::AllEpochs);
-    }
-    let rule = job
-        .spec
-        .training
-        .early_stopping
-        .as_ref()
-        .filter(|_| stage::has_validation(&job.run))?;
-    selection::early_stop(&job.run, rule, epoch)
 }
 
 /// Drops all checkpoints but the newest ones and the best one.

@@ -1,6 +1,9 @@
 //! Passes, epochs, checkpoints, and what is left.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::spec::{EarlyStopping, MetricName, TrainingSpec};
 
 #[test]
 fn a_shard_that_is_missing_or_counts_twice_is_found() {
@@ -246,6 +249,70 @@ fn a_job_that_ends_early_or_goes_on_after_its_end_is_found() {
         &findings,
         Flaw::End,
         "expected 2 epochs before the end of training, found 1",
+    );
+}
+
+/// The eventful story with the spec changed, and the end of its training.
+fn ended(change: impl FnOnce(&mut TrainingSpec), found: TrainingEnd) -> Vec<Finding> {
+    tampered(|journal| {
+        let position = find(journal, 0, |event| matches!(event, JobEvent::Submitted { .. }));
+        if let Some(JobEvent::Submitted { spec, .. }) = event_mut(&mut journal[position]) {
+            change(&mut Arc::make_mut(spec).training);
+        }
+        let position = find(journal, 0, |event| matches!(event, JobEvent::TrainingEnded { .. }));
+        if let Some(JobEvent::TrainingEnded { end }) = event_mut(&mut journal[position]) {
+            *end = found;
+        }
+    })
+}
+
+#[test]
+fn training_that_was_stopped_early_against_the_rule_is_found() {
+    let stopped = |patience, best| TrainingEnd::EarlyStopped {
+        metric: MetricName::Accuracy,
+        patience,
+        best: Some(best),
+    };
+    let ten_epochs = |rule: Option<(u32, f64)>| {
+        move |training: &mut TrainingSpec| {
+            training.epochs = 10;
+            training.early_stopping = rule.map(|(patience, min_delta)| EarlyStopping {
+                metric: MetricName::Accuracy,
+                patience,
+                min_delta,
+            });
+        }
+    };
+    // Accuracy is 0.75 after epoch 0 and 0.65 after epoch 1.
+    assert_eq!(ended(ten_epochs(Some((1, 0.0))), stopped(1, 0.75)), []);
+    let against = [
+        ended(ten_epochs(None), stopped(1, 0.75)),
+        ended(ten_epochs(Some((2, 0.0))), stopped(1, 0.75)),
+        ended(ten_epochs(Some((2, 0.0))), stopped(2, 0.75)),
+    ];
+    for findings in against {
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert_has(
+            &findings,
+            Flaw::End,
+            "expected 10 epochs before the end of training, found 2",
+        );
+    }
+    for (rule, found) in [
+        (Some((1, 0.0)), stopped(1, 0.9)),
+        (Some((1, 0.0)), TrainingEnd::AllEpochs),
+    ] {
+        assert_has(
+            &ended(ten_epochs(rule), found),
+            Flaw::End,
+            "expected training to end early, after 1 epochs that did not improve accuracy on 0.75, found",
+        );
+    }
+    let all = |training: &mut TrainingSpec| training.epochs = 2;
+    assert_has(
+        &ended(all, stopped(1, 0.75)),
+        Flaw::End,
+        "expected training to end after all epochs, found early",
     );
 }
 
