@@ -8,6 +8,9 @@ use crate::selection;
 use crate::spec::Word as _;
 use crate::state::{Artifact, Checkpoint, Outcome, SplitName, TrainingEnd};
 
+/// The file that holds what was trained: every job that succeeds leaves it.
+const RESULT: &str = "head.safetensors";
+
 /// Checkpoints that have existed, oldest first.
 #[derive(Default)]
 pub(super) struct Checkpoints {
@@ -185,8 +188,9 @@ impl Auditor {
                 "the job succeeded without a checkpoint of its result",
             ));
         }
-        if self.artifacts.is_empty() {
-            self.find(Finding::new(Flaw::Artifact, "the job succeeded and has left no file"));
+        if !self.artifacts.contains_key(RESULT) {
+            let message = format!("the job succeeded and has not left {RESULT}");
+            self.find(Finding::new(Flaw::Artifact, message));
         }
     }
 

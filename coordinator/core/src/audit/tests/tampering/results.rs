@@ -228,7 +228,18 @@ fn a_job_that_ends_early_or_goes_on_after_its_end_is_found() {
     assert_has(
         &remove(0, |event| matches!(event, JobEvent::ArtifactStored(_))),
         Flaw::Artifact,
-        "has left no file",
+        "the job succeeded and has not left head.safetensors",
+    );
+    let findings = tampered(|journal| {
+        let position = find(journal, 0, |event| matches!(event, JobEvent::ArtifactStored(_)));
+        if let Some(JobEvent::ArtifactStored(artifact)) = event_mut(&mut journal[position]) {
+            artifact.name = "metrics.json".to_owned();
+        }
+    });
+    assert_has(
+        &findings,
+        Flaw::Artifact,
+        "the job succeeded and has not left head.safetensors",
     );
     let findings = tampered(|journal| {
         let commit = journal[find(journal, 0, is_commit)].clone();
