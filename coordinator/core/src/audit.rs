@@ -12,7 +12,8 @@
 //! - every shard of a pass counts once, with every sample of it scored once or set aside, and the metrics are those of the shards;
 //! - checkpoints hold committed steps, and the result is made of the best one.
 //!
-//! That the records are those that were written is the business of whoever reads them: the journal's hash chain. That the files are those
+//! That the records are those that were written, and that none was left out, is the business of whoever reads them: the journal's hash chain,
+//! and a head of it that was noted elsewhere if the newest ones may be missing. That the files are those
 //! that were recorded is to be compared with [`Receipt::result`] and [`Receipt::artifacts`].
 
 mod finding;
@@ -118,16 +119,20 @@ impl Auditor {
         }
     }
 
-    /// Takes the next record of the journal in, with its number. Records of other jobs can be given too; they say nothing.
+    /// Takes the next record of the journal in, with its number. Records of other jobs are to be given too: they tell what the program that
+    /// wrote the journal recorded.
     pub fn see(&mut self, sequence: u64, record: &Record) {
         (self.record, self.now) = (sequence, record.at);
         match &record.event {
             Event::CoordinatorStarted { epoch } => self.start(*epoch),
-            Event::Job { job, event } if *job == self.job => {
-                self.records += 1;
-                self.first_record.get_or_insert(sequence);
-                self.last_record = Some(sequence);
-                self.see_event(event);
+            Event::Job { job, event } => {
+                if *job == self.job {
+                    self.records += 1;
+                    self.first_record.get_or_insert(sequence);
+                    self.last_record = Some(sequence);
+                    self.see_event(event);
+                }
+                self.gangs.expect_sources(event);
             }
             _ => {}
         }
@@ -252,7 +257,7 @@ impl Auditor {
                 process,
                 steps,
             } => self.commit(*generation, process.as_ref(), steps),
-            JobEvent::CheckpointCommitted(checkpoint) => self.store_checkpoint(checkpoint),
+            JobEvent::CheckpointCommitted { checkpoint, source } => self.store_checkpoint(checkpoint, source.as_ref()),
             JobEvent::CheckpointsDropped { sha256 } => {
                 for sha256 in sha256 {
                     self.end_checkpoint(sha256, &Fate::Dropped);
@@ -268,7 +273,7 @@ impl Auditor {
             }
             JobEvent::EpochConcluded { epoch, best_epoch } => self.conclude_epoch(*epoch, *best_epoch),
             JobEvent::TrainingEnded { end } => self.end_training(*end),
-            JobEvent::ArtifactStored(artifact) => self.store_artifact(artifact),
+            JobEvent::ArtifactStored { artifact, source } => self.store_artifact(artifact, source.as_ref()),
             JobEvent::Ended { outcome } => self.end(outcome),
             _ => {}
         }
@@ -335,8 +340,8 @@ fn kind(event: &JobEvent) -> &'static str {
     match event {
         JobEvent::StepsCommitted { .. } => "committed steps",
         JobEvent::ShardCompleted { .. } => "a shard",
-        JobEvent::CheckpointCommitted(_) => "a checkpoint",
-        JobEvent::ArtifactStored(_) => "a file",
+        JobEvent::CheckpointCommitted { .. } => "a checkpoint",
+        JobEvent::ArtifactStored { .. } => "a file",
         JobEvent::GangFormed { .. } | JobEvent::GangCompleted { .. } => "a formation",
         JobEvent::Ended { .. } => "another end",
         _ => "another event",

@@ -44,7 +44,7 @@ pub use effect::{Effect, StartRank};
 pub use input::{Input, Sender, ShardReport};
 pub use note::Note;
 pub use now::Now;
-pub use record::{Event, JobEvent, Record};
+pub use record::{Event, JobEvent, Record, Source};
 pub use reject::Reject;
 pub use reply::{Directive, Leave, News, Reply, Welcome, World};
 pub use stage::Stage;

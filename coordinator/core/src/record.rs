@@ -295,19 +295,42 @@ pub enum JobEvent {
         best_epoch: Option<u32>,
     },
     /// A checkpoint exists.
-    CheckpointCommitted(Checkpoint),
+    CheckpointCommitted {
+        /// Which.
+        #[serde(flatten)]
+        checkpoint: Checkpoint,
+        /// Whose; not recorded by earlier programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<Source>,
+    },
     /// Checkpoints are no longer needed.
     CheckpointsDropped {
         /// Their digests.
         sha256: Vec<String>,
     },
     /// A file was left.
-    ArtifactStored(Artifact),
+    ArtifactStored {
+        /// Which.
+        #[serde(flatten)]
+        artifact: Artifact,
+        /// Who left it; not recorded by earlier programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<Source>,
+    },
     /// It is over.
     Ended {
         /// How.
         outcome: Outcome,
     },
+}
+
+/// The rank process that something was taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The formation that it was in.
+    pub generation: Generation,
+    /// Which.
+    pub process: ProcessId,
 }
 
 impl Record {
@@ -316,6 +339,26 @@ impl Record {
         match &self.event {
             Event::Job { job, .. } => Some(job),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_earlier_programs_recorded_without_a_source_is_read() {
+        let checkpoint = r#"{"CheckpointCommitted":{"epochs_done":1,"steps_done":3,"sha256":"ab","size_bytes":5,"location":null,"ends_epoch":true}}"#;
+        let artifact =
+            r#"{"ArtifactStored":{"name":"head.safetensors","size_bytes":5,"sha256":"ab","location":"coordinator"}}"#;
+        for text in [checkpoint, artifact] {
+            let event: JobEvent = serde_json::from_str(text).unwrap();
+            assert!(matches!(
+                event,
+                JobEvent::CheckpointCommitted { source: None, .. } | JobEvent::ArtifactStored { source: None, .. }
+            ));
+            assert_eq!(serde_json::to_string(&event).unwrap(), text);
         }
     }
 }

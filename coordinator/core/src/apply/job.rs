@@ -105,7 +105,7 @@ fn change_run(job: &mut Job, event: &JobEvent, at: Now) {
             run.best_epoch = Some(best_epoch);
         }
         JobEvent::TrainingEnded { end } => run.training_end = Some(end),
-        JobEvent::CheckpointCommitted(checkpoint) => {
+        JobEvent::CheckpointCommitted { checkpoint, .. } => {
             run.checkpoints.push(checkpoint);
             job.losses_counted = 0;
         }
@@ -119,7 +119,7 @@ fn change_run(job: &mut Job, event: &JobEvent, at: Now) {
             run.checkpoints
                 .retain(|checkpoint| !sha256.contains(&checkpoint.sha256));
         }
-        JobEvent::ArtifactStored(artifact) => {
+        JobEvent::ArtifactStored { artifact, .. } => {
             run.artifacts.retain(|other| other.name != artifact.name);
             run.artifacts.push(artifact);
         }

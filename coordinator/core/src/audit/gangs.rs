@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::receipt::{GenerationReceipt, LossReceipt};
 use super::{Auditor, Finding, Flaw};
 use crate::identifiers::{Generation, ProcessId};
-use crate::record::JobEvent;
+use crate::record::{JobEvent, Source};
 use crate::state::{Checkpoint, Member, Origin};
 
 /// Formations so far.
@@ -18,6 +18,10 @@ pub(super) struct Gangs {
     phase: GangPhase,
     /// Steps that each process had applied when it was last heard of at a rendezvous.
     steps: BTreeMap<ProcessId, u64>,
+    /// Commits of steps name the process.
+    names_committers: bool,
+    /// Whatever a rank stores names it.
+    names_sources: bool,
     pub(super) formed: Vec<GenerationReceipt>,
     pub(super) losses: Vec<LossReceipt>,
 }
@@ -30,6 +34,20 @@ enum GangPhase {
     Absent,
     Forming,
     Working,
+}
+
+impl Gangs {
+    /// A program that has named who something was taken from does so always.
+    pub(super) fn expect_sources(&mut self, event: &JobEvent) {
+        match event {
+            JobEvent::StepsCommitted { process, .. } => self.names_committers |= process.is_some(),
+            JobEvent::CheckpointCommitted { source, .. } | JobEvent::ArtifactStored { source, .. } => {
+                self.names_sources |= source.is_some();
+                self.names_committers |= source.is_some();
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Auditor {
@@ -219,15 +237,51 @@ impl Auditor {
         false
     }
 
-    /// Only rank 0 commits. An earlier program did not record who did.
+    /// Only rank 0 commits steps. An earlier program did not record who did.
     pub(super) fn check_committer(&mut self, process: Option<&ProcessId>) {
-        let rank_zero = self.gangs.members.first().map(|member| &member.process);
-        if let (Some(found), Some(expected)) = (process, rank_zero)
-            && found != expected
-        {
-            let generation = self.gangs.newest;
-            let message =
-                format!("expected a commit of steps by {expected}, rank 0 of generation {generation}, found {found}");
+        let is_named = process.is_some() || !self.gangs.names_committers;
+        self.check_process("a commit of steps", process, is_named, |members| {
+            &members[..members.len().min(1)]
+        });
+    }
+
+    /// Only rank 0 stores checkpoints.
+    pub(super) fn check_rank_zero(&mut self, what: &str, source: Option<&Source>) {
+        let is_named = source.is_some() || !self.gangs.names_sources;
+        let process = source.map(|source| &source.process);
+        self.check_process(what, process, is_named, |members| &members[..members.len().min(1)]);
+    }
+
+    /// Any rank may leave a file.
+    pub(super) fn check_member(&mut self, what: &str, source: Option<&Source>) {
+        let is_named = source.is_some() || !self.gangs.names_sources;
+        let process = source.map(|source| &source.process);
+        self.check_process(what, process, is_named, |members| members);
+    }
+
+    fn check_process(
+        &mut self,
+        what: &str,
+        process: Option<&ProcessId>,
+        is_named: bool,
+        may: impl Fn(&[Member]) -> &[Member],
+    ) {
+        let generation = self.gangs.newest;
+        let allowed = may(&self.gangs.members);
+        let problem = match process {
+            Some(found) if !allowed.iter().any(|member| member.process == *found) => Some(match allowed {
+                [rank_zero] => format!(
+                    "expected {what} by {}, rank 0 of generation {generation}, found {found}",
+                    rank_zero.process
+                ),
+                _ => format!("expected {what} by a rank of generation {generation}, found {found}"),
+            }),
+            None if !is_named => Some(format!(
+                "expected the process that {what} was taken from, as earlier records name it, found none"
+            )),
+            _ => None,
+        };
+        if let Some(message) = problem {
             self.find(Finding::new(Flaw::StaleGeneration, message));
         }
     }

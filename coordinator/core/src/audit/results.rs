@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::receipt::{CheckpointReceipt, Fate};
 use super::{Auditor, Finding, Flaw};
+use crate::record::Source;
 use crate::selection;
 use crate::spec::Word as _;
 use crate::state::{Artifact, Checkpoint, Outcome, SplitName, TrainingEnd};
@@ -46,9 +47,11 @@ impl Checkpoints {
 }
 
 impl Auditor {
-    pub(super) fn store_checkpoint(&mut self, checkpoint: &Checkpoint) {
+    pub(super) fn store_checkpoint(&mut self, checkpoint: &Checkpoint, source: Option<&Source>) {
         let what = format!("the checkpoint after step {}", checkpoint.steps_done);
-        self.is_at_work(&what, None, None);
+        if self.is_at_work(&what, source.map(|source| source.generation), None) {
+            self.check_rank_zero(&what, source);
+        }
         let (committed, per_epoch) = (self.steps.committed(), self.steps_per_epoch());
         let steps = checkpoint.steps_done;
         if steps > committed {
@@ -155,8 +158,11 @@ impl Auditor {
         selection::training_end(&spec.training, has_validation, last, value)
     }
 
-    pub(super) fn store_artifact(&mut self, artifact: &Artifact) {
-        self.is_at_work(&format!("the file {}", artifact.name), None, None);
+    pub(super) fn store_artifact(&mut self, artifact: &Artifact, source: Option<&Source>) {
+        let what = format!("the file {}", artifact.name);
+        if self.is_at_work(&what, source.map(|source| source.generation), None) {
+            self.check_member(&what, source);
+        }
         if self.training_end.is_none() {
             let message = format!("the file {} was stored before training had ended", artifact.name);
             self.find(Finding::new(Flaw::Artifact, message));

@@ -8,7 +8,7 @@ use super::{losses, settle};
 use crate::effect::Effect;
 use crate::identifiers::{JobId, RankIdentity};
 use crate::order;
-use crate::record::JobEvent;
+use crate::record::{JobEvent, Source};
 use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::selection;
@@ -44,6 +44,13 @@ pub(super) fn commit_steps(draft: &mut Draft<'_>, identity: &RankIdentity, steps
         );
     }
     Ok(Reply::StepsCommitted(next))
+}
+
+fn source(job: &Job, identity: &RankIdentity) -> Option<Source> {
+    Some(Source {
+        generation: job.generation,
+        process: identity.process.clone(),
+    })
 }
 
 fn check_step(job: &Job, step: &Step, next: u64) -> Result<(), Reject> {
@@ -140,7 +147,8 @@ pub(super) fn store_checkpoint(
     check_checkpoint(job, &checkpoint)?;
     let id = job.id.clone();
     let ends_epoch = checkpoint.ends_epoch;
-    draft.record_job(&id, JobEvent::CheckpointCommitted(checkpoint));
+    let source = source(job, identity);
+    draft.record_job(&id, JobEvent::CheckpointCommitted { checkpoint, source });
     conclude_epoch(draft, &id);
     if let Some(job) = draft.state().jobs.get(&id).cloned().filter(|_| !ends_epoch) {
         drop_checkpoints(draft, &id, &job.run, job.run.best_epoch);
@@ -280,7 +288,8 @@ pub(super) fn store_artifact(
             limit: MOST_ARTIFACTS,
         });
     }
-    draft.record_job(&job.id, JobEvent::ArtifactStored(artifact));
+    let source = source(job, identity);
+    draft.record_job(&job.id, JobEvent::ArtifactStored { artifact, source });
     Ok(Reply::Done)
 }
 

@@ -11,7 +11,7 @@ use crate::identifiers::{Generation, ProcessId, RequestId};
 use crate::metrics::ClassificationStatistics;
 use crate::now::Now;
 use crate::order::{self, SampleOrder};
-use crate::record::{Event, JobEvent, Record};
+use crate::record::{Event, JobEvent, Record, Source};
 use crate::state::*;
 use values::{dataset, member, spec};
 
@@ -20,7 +20,9 @@ pub(super) use values::*;
 pub(super) struct Story {
     pub(super) journal: Vec<Record>,
     quarantined: Vec<(SplitName, u64)>,
-    /// Of the newest formation.
+    /// The newest formation.
+    generation: Generation,
+    /// Of it.
     rank_zero: Option<ProcessId>,
 }
 
@@ -38,6 +40,7 @@ impl Story {
         let mut story = Self {
             journal: Vec::new(),
             quarantined: Vec::new(),
+            generation: Generation::default(),
             rank_zero: None,
         };
         story.record(Event::CoordinatorStarted { epoch: 1 });
@@ -59,6 +62,7 @@ impl Story {
 
     /// These processes are the ranks of a formation and join with their steps; it goes on from `origin`.
     pub(super) fn form(&mut self, generation: u64, processes: &[(&str, u64)], origin: Origin, steps: (u64, u64)) {
+        self.generation = Generation(generation);
         self.rank_zero = processes.first().map(|(process, _)| ProcessId::from(*process));
         let members = (0..).zip(processes).map(|(rank, (process, _))| member(rank, process));
         self.tell(JobEvent::GangFormed {
@@ -211,8 +215,18 @@ impl Story {
         });
     }
 
+    fn source(&self) -> Option<Source> {
+        self.rank_zero.clone().map(|process| Source {
+            generation: self.generation,
+            process,
+        })
+    }
+
     pub(super) fn store(&mut self, steps: u64) {
-        self.tell(JobEvent::CheckpointCommitted(checkpoint(steps)));
+        self.tell(JobEvent::CheckpointCommitted {
+            checkpoint: checkpoint(steps),
+            source: self.source(),
+        });
     }
 
     pub(super) fn conclude(&mut self, epoch: u32, best_epoch: u32) {
@@ -220,12 +234,15 @@ impl Story {
     }
 
     pub(super) fn finish(&mut self) {
-        self.tell(JobEvent::ArtifactStored(Artifact {
-            name: "head.safetensors".to_owned(),
-            size_bytes: 100,
-            sha256: sha256(99),
-            location: "coordinator".to_owned(),
-        }));
+        self.tell(JobEvent::ArtifactStored {
+            artifact: Artifact {
+                name: "head.safetensors".to_owned(),
+                size_bytes: 100,
+                sha256: sha256(99),
+                location: "coordinator".to_owned(),
+            },
+            source: self.source(),
+        });
         self.tell(JobEvent::Ended {
             outcome: Outcome::Succeeded,
         });

@@ -5,8 +5,8 @@ mod steps;
 
 use super::story::{Story, audit, checkpoint, sha256, table};
 use crate::audit::{Finding, Flaw};
-use crate::identifiers::Generation;
-use crate::record::{Event, JobEvent, Record};
+use crate::identifiers::{Generation, ProcessId};
+use crate::record::{Event, JobEvent, Record, Source};
 use crate::state::*;
 
 /// Changes the events of the job and gives what is found then.

@@ -166,13 +166,13 @@ fn another_best_epoch_is_found() {
 
 #[test]
 fn checkpoints_that_hold_uncommitted_steps_or_do_not_exist_are_found() {
-    let is_checkpoint = |event: &JobEvent| matches!(event, JobEvent::CheckpointCommitted(_));
+    let is_checkpoint = |event: &JobEvent| matches!(event, JobEvent::CheckpointCommitted { .. });
     let findings = remove(0, is_checkpoint);
     assert_has(&findings, Flaw::Epoch, "it was concluded without a checkpoint");
     assert_has(&findings, Flaw::Origin, "although the newest was no checkpoint");
     let findings = tampered(|journal| {
         let position = find(journal, 0, is_checkpoint);
-        if let Some(JobEvent::CheckpointCommitted(checkpoint)) = event_mut(&mut journal[position]) {
+        if let Some(JobEvent::CheckpointCommitted { checkpoint, .. }) = event_mut(&mut journal[position]) {
             checkpoint.steps_done = 4;
         }
     });
@@ -206,7 +206,7 @@ fn checkpoints_that_hold_uncommitted_steps_or_do_not_exist_are_found() {
 #[test]
 fn a_result_whose_checkpoint_is_gone_is_found() {
     let findings = tampered(|journal| {
-        let position = find(journal, 0, |event| matches!(event, JobEvent::ArtifactStored(_)));
+        let position = find(journal, 0, |event| matches!(event, JobEvent::ArtifactStored { .. }));
         let mut dropped = journal[position].clone();
         if let Some(event) = event_mut(&mut dropped) {
             let all = [checkpoint(3), checkpoint(6)].map(|checkpoint| checkpoint.sha256);
@@ -226,13 +226,13 @@ fn a_job_that_ends_early_or_goes_on_after_its_end_is_found() {
     let findings = remove(0, |event| matches!(event, JobEvent::TrainingEnded { .. }));
     assert_has(&findings, Flaw::End, "the job succeeded before training had ended");
     assert_has(
-        &remove(0, |event| matches!(event, JobEvent::ArtifactStored(_))),
+        &remove(0, |event| matches!(event, JobEvent::ArtifactStored { .. })),
         Flaw::Artifact,
         "the job succeeded and has not left head.safetensors",
     );
     let findings = tampered(|journal| {
-        let position = find(journal, 0, |event| matches!(event, JobEvent::ArtifactStored(_)));
-        if let Some(JobEvent::ArtifactStored(artifact)) = event_mut(&mut journal[position]) {
+        let position = find(journal, 0, |event| matches!(event, JobEvent::ArtifactStored { .. }));
+        if let Some(JobEvent::ArtifactStored { artifact, .. }) = event_mut(&mut journal[position]) {
             artifact.name = "metrics.json".to_owned();
         }
     });

@@ -135,6 +135,94 @@ fn what_another_rank_than_the_first_commits_is_found() {
     );
 }
 
+/// Changes who the checkpoint after epoch 1 and the file were taken from, in generation 3 of ranks c and d.
+fn taken_from(changed: impl Fn() -> Option<Source>) -> [Vec<Finding>; 2] {
+    let change = |nth: usize, is_meant: fn(&JobEvent) -> bool| {
+        tampered(|journal| {
+            let position = find(journal, nth, is_meant);
+            if let Some(JobEvent::CheckpointCommitted { source, .. } | JobEvent::ArtifactStored { source, .. }) =
+                event_mut(&mut journal[position])
+            {
+                *source = changed();
+            }
+        })
+    };
+    [
+        change(1, |event| matches!(event, JobEvent::CheckpointCommitted { .. })),
+        change(0, |event| matches!(event, JobEvent::ArtifactStored { .. })),
+    ]
+}
+
+#[test]
+fn what_another_rank_or_generation_stores_is_found() {
+    let from = |generation, process: &str| {
+        let process = process.into();
+        let generation = Generation(generation);
+        move || {
+            Some(Source {
+                generation,
+                process: ProcessId::clone(&process),
+            })
+        }
+    };
+    for findings in taken_from(from(2, "b")) {
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert_has(
+            &findings,
+            Flaw::StaleGeneration,
+            "was taken from generation 2, although generation 3 was formed",
+        );
+    }
+    for findings in taken_from(from(3, "b")) {
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert_has(&findings, Flaw::StaleGeneration, "of generation 3, found b");
+    }
+    let [checkpoint, file] = taken_from(from(3, "d"));
+    assert_has(
+        &checkpoint,
+        Flaw::StaleGeneration,
+        "expected the checkpoint after step 6 by c, rank 0 of generation 3, found d",
+    );
+    assert_eq!(file, [], "any rank may leave a file");
+}
+
+#[test]
+fn a_record_that_does_not_name_its_process_where_others_do_is_found() {
+    for findings in taken_from(|| None) {
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert_has(
+            &findings,
+            Flaw::StaleGeneration,
+            "as earlier records name it, found none",
+        );
+    }
+    let findings = tampered(|journal| {
+        let position = find(journal, 1, is_commit);
+        if let Some(JobEvent::StepsCommitted { process, .. }) = event_mut(&mut journal[position]) {
+            *process = None;
+        }
+    });
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_has(
+        &findings,
+        Flaw::StaleGeneration,
+        "expected the process that a commit of steps was taken from",
+    );
+    // A journal of an earlier program names none.
+    let findings = tampered(|journal| {
+        for event in journal.iter_mut().filter_map(event_mut) {
+            match event {
+                JobEvent::StepsCommitted { process, .. } => *process = None,
+                JobEvent::CheckpointCommitted { source, .. } | JobEvent::ArtifactStored { source, .. } => {
+                    *source = None
+                }
+                _ => {}
+            }
+        }
+    });
+    assert_eq!(findings, []);
+}
+
 #[test]
 fn what_is_committed_before_a_generation_is_complete_is_found() {
     let findings = tampered(|journal| {

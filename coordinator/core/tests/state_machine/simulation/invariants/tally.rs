@@ -82,7 +82,7 @@ fn count_job(happens: &mut impl FnMut(&'static str), event: &JobEvent) {
         JobEvent::RankLeft { .. } => happens("a rank leaves its gang"),
         JobEvent::RollbackRequested { .. } => happens("numbers break"),
         JobEvent::CheckpointRejected { .. } => happens("a checkpoint is unreadable"),
-        JobEvent::CheckpointCommitted(checkpoint) if !checkpoint.ends_epoch => {
+        JobEvent::CheckpointCommitted { checkpoint, .. } if !checkpoint.ends_epoch => {
             happens("a checkpoint is stored within an epoch");
         }
         JobEvent::RestartScheduled { cause: Some(cause), .. } if cause.failure.reason == FailureReason::Preempted => {
