@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::wire::verification_to_wire,
     artifacts::ArtifactStore,
-    journal::{FolderLock, Journal, JournalError},
+    journal::{ChainHash, FolderLock, Journal, JournalError},
     verification,
 };
 
@@ -32,6 +32,10 @@ pub struct VerifyArgs {
     /// Read this folder of a coordinator that does not run, instead of asking one
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
+    /// Head of the journal that an earlier receipt printed: it must still be on the chain. Without it, nobody can tell whether the newest
+    /// records were cut off since
+    #[arg(long, value_name = "HASH", requires = "data_dir")]
+    head: Option<ChainHash>,
     /// How to print; wide adds formations, checkpoints and whole digests
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -41,7 +45,7 @@ pub struct VerifyArgs {
 
 pub(crate) async fn run(args: VerifyArgs, console: &mut Console) -> Result<Outcome, CommandError> {
     let found = match &args.data_dir {
-        Some(folder) => read(folder, &args.job)?,
+        Some(folder) => read(folder, &args.job, args.head)?,
         None => ask(&Connection::open(&args.connection)?, &args.job).await?,
     };
     if args.output.is_human() {
@@ -63,7 +67,7 @@ async fn ask(connection: &Connection, job: &str) -> Result<VerificationReceipt, 
 }
 
 /// Without a coordinator: the folder is locked meanwhile, and nothing is written but its repair after a crash.
-fn read(folder: &Path, job: &str) -> Result<VerificationReceipt, CommandError> {
+fn read(folder: &Path, job: &str, noted: Option<ChainHash>) -> Result<VerificationReceipt, CommandError> {
     if !folder.join("journal.redb").is_file() {
         let shown = folder.display();
         return Err(CommandError::Usage(format!("--data-dir: {shown} holds no journal")));
@@ -76,7 +80,7 @@ fn read(folder: &Path, job: &str) -> Result<VerificationReceipt, CommandError> {
     let journal = Journal::open(folder).map_err(local)?;
     let store = ArtifactStore::new(folder.join("jobs"));
     let id = JobId::from(job_id(job));
-    let verified = verification::verify(&journal.reader(), &store, &id);
+    let verified = verification::verify_since(noted, &journal.reader(), &store, &id);
     if !verified.knows_the_job() {
         return Err(CommandError::Usage(format!("the journal knows no job `{id}`")));
     }

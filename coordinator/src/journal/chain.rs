@@ -1,6 +1,8 @@
 //! The hash chain over the records.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
+
+use thiserror::Error;
 
 /// BLAKE3 over the hash before, the sequence number (little endian) and the digest of the record.
 ///
@@ -46,6 +48,19 @@ impl ChainHash {
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+/// A text that is no hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected 64 hexadecimal digits")]
+pub struct NoHash;
+
+impl FromStr for ChainHash {
+    type Err = NoHash;
+
+    fn from_str(text: &str) -> Result<Self, NoHash> {
+        Self::from_hex(text).ok_or(NoHash)
     }
 }
 

@@ -43,7 +43,7 @@ use std::{
 use redb::{Database, ReadableTable as _};
 use serde::de::DeserializeOwned;
 
-pub use chain::{ChainHash, Position, RecordDigest};
+pub use chain::{ChainHash, NoHash, Position, RecordDigest};
 pub use encoded::{Encoded, Recordable};
 pub use error::JournalError;
 pub use folder::FolderLock;

@@ -17,7 +17,7 @@ pub use weights::WeightState;
 
 use crate::{
     artifacts::ArtifactStore,
-    journal::{JournalError, JournalReader, Kept, Position},
+    journal::{ChainHash, JournalError, JournalReader, Kept, Position, VerifiedChain},
 };
 
 /// All that is known of a job when it has been verified.
@@ -56,21 +56,34 @@ const MOST_LOOKS: u32 = 5;
 
 /// Verifies one job. Blocks on the disk: the whole journal is read, and every file of the job that can be reached.
 pub fn verify(reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
-    let mut verification = look(reader, store, job);
+    verify_since(None, reader, store, job)
+}
+
+/// Verifies one job, and that the chain still holds the head that was noted of it earlier: without one, records that were cut off its end are
+/// not missed.
+pub fn verify_since(
+    noted: Option<ChainHash>,
+    reader: &JournalReader,
+    store: &ArtifactStore,
+    job: &JobId,
+) -> Verification {
+    let mut verification = look(noted, reader, store, job);
     for _ in 1..MOST_LOOKS {
         if !verification.may_be_outrun() {
             break;
         }
-        verification = look(reader, store, job);
+        verification = look(noted, reader, store, job);
     }
     verification
 }
 
-fn look(reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
+fn look(noted: Option<ChainHash>, reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
     let mut auditor = Auditor::new(job.clone());
     let mut bare = Vec::new();
+    let mut lost = noted;
     let walked = reader.examine(|place, kept| {
         let sequence = place.sequence - 1;
+        lost = lost.filter(|noted| *noted != place.hash);
         match kept {
             Kept::Whole(record) => auditor.see(sequence, &record),
             Kept::Digest => {}
@@ -81,6 +94,7 @@ fn look(reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verificat
     audit.findings.extend(hidden_records(&audit, &bare));
     let chain = match walked {
         Ok(chain) => {
+            audit.findings.extend(lost.map(|noted| lost_head(noted, chain)));
             let end = Position {
                 sequence: chain.records,
                 hash: chain.head,
@@ -116,6 +130,16 @@ fn hidden_records(audit: &Audit, bare: &[u64]) -> Option<Finding> {
     hidden
         .first()
         .map(|first| Finding::new(Flaw::Journal, message).in_record(*first))
+}
+
+fn lost_head(noted: ChainHash, chain: VerifiedChain) -> Finding {
+    let mut message =
+        format!("the noted head {noted} is not on this chain: records were cut off its end or rewritten since then");
+    if chain.anchor > 0 {
+        let before = format!(", or it comes before record {}, of which nothing is kept", chain.anchor);
+        message.push_str(&before);
+    }
+    Finding::new(Flaw::Journal, message)
 }
 
 fn broken_chain(error: &JournalError) -> Finding {

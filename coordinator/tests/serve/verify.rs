@@ -13,7 +13,7 @@ use firn_core::{
     state::{Pass, ShardOutcome},
 };
 use firn_proto::v1alpha1::{self as proto, directive::Next};
-use redb::TableDefinition;
+use redb::{ReadableTable as _, TableDefinition};
 use tonic::{Code, Status};
 
 use crate::{
@@ -220,6 +220,7 @@ async fn a_journal_that_was_rewritten_with_a_whole_chain_is_not_proven() {
 }
 
 const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");
+const HEAD: TableDefinition<'_, &str, (u64, &[u8; 32])> = TableDefinition::new("head");
 const COMPACTED: TableDefinition<'_, u64, (&[u8; 32], &[u8; 32])> = TableDefinition::new("compacted");
 
 /// Makes the record look as if it had been compacted: the chain still holds.
@@ -260,6 +261,51 @@ async fn a_record_of_the_job_that_looks_compacted_is_found() {
     assert_eq!(code, 1, "{data}{talk}");
     let expected = format!("  Journal (record {place}): 1 records after the submission of the job have no text");
     assert!(data.contains(&expected), "{data}");
+}
+
+/// The records after the first `kept` are cut off, and the head is that of what is left.
+fn cut_off(folder: &Path, kept: u64) {
+    let database = redb::Database::create(folder.join("journal.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut records = transaction.open_table(RECORDS).unwrap();
+        while records.pop_last().unwrap().is_some_and(|(last, _)| last.value() > kept) {}
+        let guard = records.last().unwrap().unwrap();
+        let hash = *guard.1.value().0;
+        let mut heads = transaction.open_table(HEAD).unwrap();
+        heads.insert("head", (kept, &hash)).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+#[tokio::test]
+async fn records_that_were_cut_off_are_missed_by_whoever_has_noted_a_later_head() {
+    let folder = finished().await;
+    let server = Server::start(folder.path());
+    let early = verify(&server, "jobs/insects").await.unwrap().journal.unwrap();
+    server.stop().await.unwrap();
+    let server = Server::start(folder.path());
+    server.stop().await.unwrap();
+    let late = Journal::open(folder.path()).unwrap().head().to_string();
+    assert_ne!(early.head, late);
+    for noted in [&early.head, &late] {
+        let (code, data, talk) = offline(folder.path(), &["--head", noted]);
+        assert_eq!(code, 0, "{data}{talk}");
+        assert!(data.contains(&format!("head {late}; ")), "{data}");
+    }
+    cut_off(folder.path(), early.records);
+    let (code, data, talk) = offline(folder.path(), &[]);
+    assert_eq!(code, 0, "nobody can tell without a head: {data}{talk}");
+    assert_eq!(offline(folder.path(), &["--head", &early.head]).0, 0);
+    let (code, data, _) = offline(folder.path(), &["--head", &late]);
+    assert_eq!(code, 1, "{data}");
+    assert!(
+        data.contains(&format!("the noted head {late} is not on this chain")),
+        "{data}"
+    );
+    let (code, _, talk) = offline(folder.path(), &["--head", "0123"]);
+    assert_eq!(code, 2, "{talk}");
+    assert!(talk.contains("expected 64 hexadecimal digits"), "{talk}");
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ fn facts(receipt: &VerificationReceipt, paint: Paint, wide: bool) -> String {
         ("Job", format!("{} ({outcome})", job_id(&receipt.name))),
         ("Verdict", verdict(receipt, paint)),
     ];
-    lines.push(("Journal", journal(&receipt.journal.clone().unwrap_or_default(), digest)));
+    lines.push(("Journal", journal(&receipt.journal.clone().unwrap_or_default())));
     if !receipt.frozen_digest.is_empty() {
         lines.push(("Frozen", format!("BLAKE3 {}", digest(&receipt.frozen_digest))));
     }
@@ -103,7 +103,8 @@ fn facts(receipt: &VerificationReceipt, paint: Paint, wide: bool) -> String {
     lines.iter().map(line).collect()
 }
 
-fn journal(journal: &VerifiedJournal, digest: impl Fn(&str) -> String) -> String {
+/// The head is shown whole: it is to be noted.
+fn journal(journal: &VerifiedJournal) -> String {
     if journal.head.is_empty() {
         return "its chain is broken".to_owned();
     }
@@ -114,7 +115,7 @@ fn journal(journal: &VerifiedJournal, digest: impl Fn(&str) -> String) -> String
     format!(
         "{}{compacted}, head {}; {} of this job, {} to {}; coordinator epoch {}",
         counted(journal.records, "record"),
-        digest(&journal.head),
+        journal.head,
         count(journal.job_records),
         journal.first_record,
         journal.last_record,
@@ -313,7 +314,7 @@ mod tests {
         let expected = "\
 Job:      reviews (Succeeded)
 Verdict:  proven: 6 steps of 2 epochs and 2 evaluations
-Journal:  140 records (20 of them without text), head 0123456789ab; 87 of this job, 21 to 139; coordinator epoch 2
+Journal:  140 records (20 of them without text), head 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef; 87 of this job, 21 to 139; coordinator epoch 2
 Frozen:   BLAKE3 f00df00df00d
 Result:   checkpoint 5555aaaa5555 of epoch 1
 Weights:  verified: all 2 tensors of head.safetensors are those of the best checkpoint
