@@ -7,7 +7,7 @@
 mod causes;
 mod draft;
 mod draining;
-mod gangs;
+pub(crate) mod gangs;
 mod growth;
 mod hangs;
 mod losses;

@@ -7,6 +7,7 @@ mod progress;
 
 pub use progress::{Activity, Progress, progress};
 
+use crate::decide::gangs;
 use crate::decide::members::{wanted, working};
 use crate::identifiers::{JobId, RankIdentity, WorkerName};
 use crate::reject::Reject;
@@ -77,7 +78,7 @@ pub fn latest(state: &State, identity: &RankIdentity) -> Result<News, Reject> {
     let leaves = state.is_leaving(&identity.process);
     // A rank that leaves is let go by the others, and told so, not stopped.
     let is_free = leaves && job.is_some_and(|job| job.outcome().is_none());
-    let store_checkpoint = gang.is_some_and(|gang| gang.living().all(|member| state.is_leaving(&member.process)));
+    let store_checkpoint = gang.is_some() && job.is_some_and(|job| gangs::hands_over(state, job));
     let recruit = gang.is_some_and(|gang| gang.recruit(&identity.process).is_some());
     // A recruit belongs to the next generation, not to the present one; a rank that prepares has none to leave.
     let generation = match job {

@@ -79,6 +79,38 @@ async fn the_only_worker_stores_a_checkpoint_before_it_leaves_and_another_goes_o
     Ok(())
 }
 
+#[tokio::test]
+async fn the_last_worker_of_a_job_that_waits_for_others_stores_its_steps_before_it_leaves() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let name = "preempted-while-it-waits";
+    let mut cluster = Cluster::start(folder.path(), 2)?;
+    let job = Submission::new(&cluster, &jobs::strict_fault_job(name, 12, (2, 2))?)?;
+    job.reaches_step(&cluster, Chance::new(name).between(5, 24)).await?;
+    let lost = job.worker_of(&mut cluster, 1).await?;
+    cluster.workers()[lost].kill()?;
+    let waits = |status: &wire::JobStatus| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|condition| condition.r#type == "Running" && condition.reason == "WaitingForWorkers")
+    };
+    let waiting = job.until(&cluster, waits).await?;
+    let left = 1 - lost;
+    let told = SystemTime::now();
+    cluster.workers()[left].signal(Signal::SIGTERM)?;
+    assert_eq!(cluster.workers()[left].wait()?, Some(0), "no rank had to be killed");
+    println!(
+        "measured: {name}: the worker has left after {:.2} s",
+        told.elapsed()?.as_secs_f64()
+    );
+    for worker in [lost, left] {
+        cluster.restart_worker(worker)?;
+    }
+    job.goes_on_after(&cluster, waiting.generation).await?;
+    let ended = job.ends_as_if_nothing_had_happened(&cluster).await?;
+    assert_eq!(ended.receipt.steps_taken_back(), 0);
+    assert_eq!(ended.status.losses.len(), 1, "only the worker that was killed");
+    Ok(())
+}
+
 /// `firn drain`, with what it is given.
 fn drain(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<()> {
     let output = cluster.firn(&[&["drain"], arguments].concat()).output()?;

@@ -65,14 +65,15 @@ impl<'a> Coordinator<'a> {
         Ok(response.spec_json)
     }
 
-    /// Enters the newest generation, and waits for the whole gang; an order to leave ends the wait.
+    /// Enters the newest generation, and waits for the whole gang; an order to leave at once ends the wait. Where something is to be stored
+    /// first, the gang is formed for that.
     pub(super) fn join(&self, request: wire::JoinRequest) -> Result<wire::World, Halt> {
         let client = self.client();
         let request = wire::JoinRequest {
             identity: client.identity(),
             ..request
         };
-        let world = self.wait_for_others(client.call(Scope::Process, "Join", |mut service| {
+        let world = self.wait(client.call(Scope::Process, "Join", |mut service| {
             let request = request.clone();
             async move { service.join(request).await }
         }))?;
@@ -91,7 +92,7 @@ impl<'a> Coordinator<'a> {
             let request = request.clone();
             async move { service.share_collective_id(request).await }
         });
-        Ok(self.wait_for_others(call)?.collective_id)
+        Ok(self.wait(call)?.collective_id)
     }
 
     /// The committed checkpoint cannot be used: the gang goes on from the one before.

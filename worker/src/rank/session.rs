@@ -103,10 +103,12 @@ impl Session<'_> {
                 Err(Halt::Failed(failure)) => return End::Failed(failure),
             };
             info!(reason = %interruption, steps = self.steps_done, "leaving the gang to join the next one");
-            if let Some(leave) = self.coordinator.vitals().leave() {
-                self.hand_over(leave);
+            if let Some(leave) = self.coordinator.vitals().leave()
+                && (self.hand_over(leave).unwrap_or(false) || !leave.store_checkpoint)
+            {
                 return End::Left;
             }
+            // What is not stored yet is stored by the next generation, which is formed for that.
             reason = interruption.to_string();
         }
     }
@@ -168,7 +170,11 @@ impl Session<'_> {
     pub(super) fn check_boundary(&mut self) -> Result<(), Halt> {
         let vitals = self.coordinator.vitals();
         if let Some(leave) = vitals.leave() {
-            self.hand_over(leave);
+            let is_stored = self.hand_over(leave)?;
+            if leave.store_checkpoint && !is_stored {
+                // Rank 0 does it, unless it is lost.
+                self.coordinator.vitals().check_generation()?;
+            }
             return Err(Halt::Left);
         }
         Ok(vitals.check_generation()?)
@@ -181,15 +187,26 @@ impl Session<'_> {
         vitals.check_urgent()
     }
 
-    /// What must not be lost when this process leaves on purpose. Failing is no failure: the job goes on from the checkpoint before.
-    fn hand_over(&mut self, leave: Leave) {
+    /// Rank 0 stores what must not be lost when this process leaves on purpose; whether it has. Failing is no failure: the job goes on from the
+    /// checkpoint before.
+    ///
+    /// # Errors
+    /// When the generation is over: the next one stores it.
+    fn hand_over(&mut self, leave: Leave) -> Result<bool, Interruption> {
         if !leave.store_checkpoint || self.gang.rank != 0 || self.committer.is_none() {
-            return;
+            return Ok(false);
         }
         self.coordinator.vitals().begin(rank_activity::STORING);
         match checkpoints::store(self) {
-            Ok(()) => info!(steps = self.steps_done, "everything is stored; leaving"),
-            Err(halt) => warn!(reason = %halt, "the state could not be stored before leaving"),
+            Ok(()) => {
+                info!(steps = self.steps_done, "everything is stored; leaving");
+                Ok(true)
+            }
+            Err(Halt::Interrupted(interruption)) => Err(interruption),
+            Err(halt) => {
+                warn!(reason = %halt, "the state could not be stored before leaving");
+                Ok(false)
+            }
         }
     }
 

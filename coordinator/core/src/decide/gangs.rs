@@ -84,7 +84,11 @@ fn next_move(state: &State, id: &JobId) -> Option<Move> {
                 return again;
             }
             let all_joined = gang.members.iter().all(Member::has_joined);
-            (all_joined && !is_short(job)).then_some(Move::Complete)
+            let is_of_use = match all_leave(state, gang) {
+                true => hands_over(state, job),
+                false => !is_short(job),
+            };
+            (all_joined && is_of_use).then_some(Move::Complete)
         }
         _ => None,
     }
@@ -93,6 +97,33 @@ fn next_move(state: &State, id: &JobId) -> Option<Move> {
 /// Whether fewer workers are left than the spec asks for.
 pub(super) fn is_short(job: &Job) -> bool {
     job.living_workers().len() < job.spec.resources.min_workers.max(1) as usize
+}
+
+/// Whether all members are to leave.
+fn all_leave(state: &State, gang: &Gang) -> bool {
+    gang.living().all(|member| state.is_leaving(&member.process))
+}
+
+/// Whether all members are to leave, and hold steps that no checkpoint has: then rank 0 stores one first. A gang that has not formed yet is
+/// formed for that, also with fewer workers than the spec asks for.
+pub(crate) fn hands_over(state: &State, job: &Job) -> bool {
+    let Some(gang) = job.gang().filter(|gang| all_leave(state, gang)) else {
+        return false;
+    };
+    if matches!(job.phase, Phase::Running(_)) {
+        return true;
+    }
+    let stored = job.run.resume().map_or(0, |checkpoint| checkpoint.steps_done);
+    let has_more = |member: &Member| match member.has_joined() {
+        true => member.steps_done > stored,
+        // It is on its way from an earlier generation.
+        false => {
+            let pulse = state.soft.pulses.get(&member.process);
+            pulse.is_some_and(|pulse| pulse.progress.steps_done > stored)
+        }
+    };
+    let is_training = !matches!(Stage::of(&job.run), Stage::Test { .. } | Stage::Finish);
+    is_training && !gang.rewind && gang.living().any(has_more)
 }
 
 /// Recruits that are ready, and with them all others on their worker.
@@ -110,14 +141,13 @@ fn ready_recruits(gang: &Gang) -> impl Iterator<Item = &Member> {
 /// Whether members leave on purpose while others stay. Where all leave they are not parted: rank 0 stores a checkpoint first.
 fn someone_leaves_others(state: &State, gang: &Gang) -> bool {
     let leaves = |member: &Member| state.is_leaving(&member.process);
-    gang.living().any(leaves) && !gang.living().all(leaves)
+    gang.living().any(leaves) && !all_leave(state, gang)
 }
 
 /// Whether a member has ended without a loss while others stay, and not because its work was done. Where all leave, they are not parted.
 fn someone_has_gone(state: &State, job: &Job, gang: &Gang) -> bool {
     let has_gone = |member: &Member| member.state == MemberState::Exited;
-    let all_leave = gang.living().all(|member| state.is_leaving(&member.process));
-    gang.members.iter().any(has_gone) && !all_leave && Stage::of(&job.run) != Stage::Finish
+    gang.members.iter().any(has_gone) && !all_leave(state, gang) && Stage::of(&job.run) != Stage::Finish
 }
 
 /// Members are gone that had left or were about to.
@@ -171,7 +201,7 @@ pub(super) fn form_again(draft: &mut Draft<'_>, id: &JobId, formation: Formation
 
 /// The members of the next generation in their order, and the recruits that are not ready.
 fn successors(state: &State, job: &Job, gang: &Gang) -> (Vec<Member>, Vec<Member>) {
-    let all_leave = gang.living().all(|member| state.is_leaving(&member.process));
+    let all_leave = all_leave(state, gang);
     let stays = |member: &&Member| all_leave || !state.is_leaving(&member.process);
     let mut members: Vec<Member> = gang.living().filter(stays).cloned().collect();
     // Who has the world of a complete gang has to join again; who still waits for it goes on waiting.

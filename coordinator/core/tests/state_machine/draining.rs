@@ -70,6 +70,54 @@ fn where_all_ranks_leave_rank_0_stores_a_checkpoint_and_the_job_waits() {
     assert_eq!(coordinator.job("ants").run.ledger.rolled_back, [], "zero steps lost");
 }
 
+/// Two workers are needed, and one of them is lost after three steps, of which the ledger has two.
+fn short_of_a_worker() -> (Coordinator, RankIdentity) {
+    let mut wanted = spec_on("ants", 2);
+    wanted.resources.min_workers = 2;
+    let mut coordinator = Coordinator::new();
+    let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
+    coordinator.commit(&ranks[0], 0, 0..2).unwrap();
+    coordinator.exited(&ranks[1], Ending::Killed(9));
+    let waiting = coordinator.rejoin(&ranks[..1], 3);
+    (coordinator, waiting[0].clone())
+}
+
+#[test]
+fn the_last_rank_of_a_gang_that_waits_for_workers_stores_its_steps_before_it_leaves() {
+    let (mut coordinator, rank) = short_of_a_worker();
+    assert!(matches!(coordinator.job("ants").phase, Phase::Starting(_)), "it waits");
+    coordinator.accept(drain("w0", false));
+    let leave = Leave { store_checkpoint: true };
+    assert_eq!(coordinator.news(&rank).leave, Some(leave));
+    let world = coordinator.world(&rank);
+    assert_eq!((world.steps_done, world.ring_addresses.len()), (3, 1));
+    coordinator.commit(&rank, 0, 2..3).unwrap();
+    coordinator.store(&rank, 0, 3).unwrap();
+    coordinator.exited(&rank, Ending::Exited(13));
+    let job = coordinator.job("ants");
+    assert_eq!(job.run.resume().map(|checkpoint| checkpoint.steps_done), Some(3));
+    assert_eq!(job.run.ledger.rolled_back, [], "zero steps lost");
+    assert_eq!(job.losses.len(), 1, "to leave is no failure");
+}
+
+#[test]
+fn where_everything_is_stored_a_rank_that_waits_for_workers_leaves_at_once() {
+    let mut wanted = spec_on("ants", 2);
+    wanted.resources.min_workers = 2;
+    let mut coordinator = Coordinator::new();
+    let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
+    coordinator.commit(&ranks[0], 0, 0..3).unwrap();
+    coordinator.store(&ranks[0], 0, 3).unwrap();
+    coordinator.exited(&ranks[1], Ending::Killed(9));
+    let waiting = coordinator.rejoin(&ranks[..1], 3);
+    coordinator.accept(drain("w0", false));
+    let leave = Leave {
+        store_checkpoint: false,
+    };
+    assert_eq!(coordinator.news(&waiting[0]).leave, Some(leave));
+    assert!(matches!(coordinator.job("ants").phase, Phase::Starting(_)));
+}
+
 #[test]
 fn a_rank_that_is_told_to_end_by_others_hands_over() {
     let (mut coordinator, ranks) = training(2);

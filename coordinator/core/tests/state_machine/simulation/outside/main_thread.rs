@@ -122,9 +122,10 @@ impl Outside {
         })
     }
 
-    /// An order to leave ends the wait for others.
+    /// An order to leave ends the wait for others, unless something is to be stored first.
     fn wait_or_leave(&mut self, rank: &mut Rank) -> Life {
-        if rank.told.leave.is_some() && matches!(rank.doing, Doing::Join { .. }) {
+        let leaves = rank.told.leave.is_some_and(|leave| !leave.store_checkpoint);
+        if leaves && matches!(rank.doing, Doing::Join { .. }) {
             return Life::Ends(Ending::Exited(LEFT));
         }
         Life::GoesOn
