@@ -67,7 +67,7 @@ pub(super) fn find(reader: &JournalReader, until: Position, live: &State) -> Res
     }
     info!(
         records = candidates.len(),
-        "records of no further effect are dropped from the journal"
+        "records of no further effect lose their text, if their chain hash allows it"
     );
     Ok(Prunable(candidates))
 }

@@ -100,7 +100,9 @@ async fn connections_beyond_the_limit_are_closed_and_a_place_is_free_again_when_
         .list_workers(proto::ListWorkersRequest {})
         .await
         .unwrap_err();
-    assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown), "{refused}");
+    // How the client's transport says so depends on how far it had come when the connection was closed.
+    let words = [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal];
+    assert!(words.contains(&refused.code()), "{refused:?}");
     drop(first);
     // The end of the first one is noticed soon, not at once.
     while server.jobs().list_workers(proto::ListWorkersRequest {}).await.is_err() {
