@@ -292,11 +292,15 @@ impl Shared {
         (response, delivery)
     }
 
-    async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let method = method_of(request.uri()).to_owned();
-        let late = self.take_late(&method);
-        let fault = self.next_fault(&method);
-        if fault.is_none() && late.is_empty() {
+    fn plans_for(&self, method: &str) -> bool {
+        let plan = self.plan();
+        plan.faults.iter().any(|(of, _, _)| of == method) || plan.late.iter().any(|(after, _)| *after == method)
+    }
+
+    /// A call for which something is planned is carried out to its end, also when the caller is gone: a fault is used up only by a call that was
+    /// delivered.
+    async fn forward(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, Status> {
+        if !self.plans_for(method_of(request.uri())) {
             return self.pass(request).await;
         }
         let (parts, body) = request.into_parts();
@@ -305,6 +309,13 @@ impl Shared {
             headers: parts.headers,
             body: body.collect().await?.to_bytes(),
         };
+        let carried = tokio::spawn(async move { self.carry(call).await }).await;
+        carried.unwrap_or_else(|error| Err(Status::unavailable(format!("the proxy: {error}"))))
+    }
+
+    async fn carry(&self, call: Call) -> Result<Response<Body>, Status> {
+        let late = self.take_late(call.method());
+        let fault = self.next_fault(call.method());
         if fault == Some(Fault::LoseCall) {
             return Err(Status::unavailable("the proxy lost the call"));
         }
