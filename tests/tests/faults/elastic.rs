@@ -8,6 +8,8 @@ use firn_tests::{
 };
 use tempfile::TempDir;
 
+use super::waits_for_workers;
+
 /// Ranks that have joined.
 fn joined(status: &wire::JobStatus) -> usize {
     status.ranks.iter().filter(|rank| rank.state == "Joined").count()
@@ -48,11 +50,7 @@ async fn below_its_fewest_workers_a_job_waits_warm_and_says_so_and_goes_on_when_
     let lost = job.worker_of(&mut cluster, 1).await?;
     let survivor = job.rank(&mut cluster, 0).await?;
     cluster.workers()[lost].kill()?;
-    let waits = |status: &wire::JobStatus| {
-        let mut conditions = status.conditions.iter();
-        conditions.any(|condition| condition.r#type == "Running" && condition.reason == "WaitingForWorkers")
-    };
-    let waiting = job.until(&cluster, waits).await?;
+    let waiting = job.until(&cluster, waits_for_workers).await?;
     let running = waiting
         .conditions
         .iter()

@@ -56,16 +56,19 @@ fn job_on(data: &Path, name: &str, epochs: u32) -> anyhow::Result<serde_json::Va
     Ok(spec)
 }
 
-#[tokio::test]
-async fn a_rank_that_hangs_in_a_read_is_named_with_its_step_and_the_collective_that_waits_for_it() -> anyhow::Result<()>
-{
+/// A file that a rank is about to read blocks; the loss that follows says all of `words`, and costs no step.
+async fn hang_in(
+    name: &str,
+    at: u64,
+    file: impl FnOnce(&Path) -> anyhow::Result<PathBuf>,
+    words: &[&str],
+) -> anyhow::Result<()> {
     let folder = TempDir::new()?;
-    let name = "hangs-in-a-read";
     let data = jobs::three_classes(&folder.path().join("data"))?;
     let cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
     let job = Submission::new(&cluster, &job_on(&data, name, 12)?)?;
-    let before = job.reaches_step(&cluster, 4).await?;
-    let image = data.join("train/beech/007.png");
+    let before = job.reaches_step(&cluster, at).await?;
+    let image = file(&data)?;
     let blocked = SystemTime::now();
     let block = Blocked::block(&image)?;
     let after = job
@@ -78,12 +81,7 @@ async fn a_rank_that_hangs_in_a_read_is_named_with_its_step_and_the_collective_t
         .last()
         .and_then(|loss| loss.failure.clone())
         .unwrap_or_default();
-    for word in [
-        "hangs",
-        "collective operations begun",
-        "waits for it in all-reduce #",
-        "of step",
-    ] {
+    for word in words {
         assert!(loss.message.contains(word), "{word:?} is missing in {:?}", loss.message);
     }
     assert!(loss.rank.is_some());
@@ -93,32 +91,33 @@ async fn a_rank_that_hangs_in_a_read_is_named_with_its_step_and_the_collective_t
 }
 
 #[tokio::test]
+async fn a_rank_that_hangs_in_a_read_is_named_with_its_step_and_the_collective_that_waits_for_it() -> anyhow::Result<()>
+{
+    let words = [
+        "hangs",
+        "collective operations begun",
+        "waits for it in all-reduce #",
+        "of step",
+    ];
+    hang_in(
+        "hangs-in-a-read",
+        4,
+        |data| Ok(data.join("train/beech/007.png")),
+        &words,
+    )
+    .await
+}
+
+#[tokio::test]
 async fn a_rank_that_hangs_while_it_scores_is_named_when_the_other_waits_for_its_shards() -> anyhow::Result<()> {
-    let folder = TempDir::new()?;
-    let name = "hangs-while-it-scores";
-    let data = jobs::three_classes(&folder.path().join("data"))?;
-    let cluster = Cluster::start_with(folder.path(), 2, Serving::with_short_times())?;
-    let job = Submission::new(&cluster, &job_on(&data, name, 12)?)?;
-    let before = job.reaches_step(&cluster, 5).await?;
-    let image = first_file(&data.join("validation/beech"))?;
-    let blocked = SystemTime::now();
-    let block = Blocked::block(&image)?;
-    let after = job
-        .until(&cluster, |status| has_lost(status, before.generation))
-        .await?;
-    block.release()?;
-    measured(name, blocked, &after);
-    let loss = after
-        .losses
-        .last()
-        .and_then(|loss| loss.failure.clone())
-        .unwrap_or_default();
-    for word in ["hangs", "while in a pass", "waits for its shards"] {
-        assert!(loss.message.contains(word), "{word:?} is missing in {:?}", loss.message);
-    }
-    let ended = job.ends_as_if_nothing_had_happened(&cluster).await?;
-    assert_eq!(ended.receipt.steps_taken_back(), 0);
-    Ok(())
+    let words = ["hangs", "while in a pass", "waits for its shards"];
+    hang_in(
+        "hangs-while-it-scores",
+        5,
+        |data| first_file(&data.join("validation/beech")),
+        &words,
+    )
+    .await
 }
 
 fn first_file(folder: &Path) -> anyhow::Result<PathBuf> {

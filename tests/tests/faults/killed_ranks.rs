@@ -10,6 +10,8 @@ use firn_tests::{
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::at_most_an_epoch_was_lost;
+
 /// Kills a rank of a gang of two at a random step; the other one goes on alone, and a replacement comes.
 async fn lose_a_rank(name: &str, rank: u32, strict: bool) -> anyhow::Result<()> {
     let folder = TempDir::new()?;
@@ -65,12 +67,7 @@ async fn all_ranks_are_killed_and_the_job_goes_on_from_its_newest_checkpoint() -
     measured(name, killed, &after);
 
     let ended = job.ends_as_if_nothing_had_happened(&cluster).await?;
-    let lost = ended.receipt.steps_taken_back();
-    println!("measured: {name}: {lost} steps taken back");
-    assert!(
-        lost <= 4,
-        "a checkpoint is stored every 4 steps, and {lost} steps were taken back"
-    );
+    at_most_an_epoch_was_lost(name, &ended);
     let origins = ended.receipt.origins();
     assert!(origins.contains(&"checkpoint".to_owned()), "{origins:?}");
     assert!(ended.status.losses.len() <= 2, "{:?}", ended.status.losses);

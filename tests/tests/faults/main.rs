@@ -17,3 +17,22 @@ mod out_of_memory;
 mod preemption;
 mod stopped_processes;
 mod strange_calls;
+
+use firn_proto::v1alpha1::JobStatus;
+use firn_tests::submission::Ended;
+
+/// Where everything was lost at once, the job went on from its newest checkpoint.
+fn at_most_an_epoch_was_lost(name: &str, ended: &Ended) {
+    let lost = ended.receipt.steps_taken_back();
+    println!("measured: {name}: {lost} steps taken back");
+    assert!(
+        lost <= 4,
+        "a checkpoint is stored every 4 steps, and {lost} steps were taken back"
+    );
+}
+
+/// Whether the gang has fewer workers than the spec asks for, and says so.
+fn waits_for_workers(status: &JobStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.r#type == "Running" && condition.reason == "WaitingForWorkers")
+}

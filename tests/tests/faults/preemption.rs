@@ -12,6 +12,8 @@ use firn_tests::{
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::waits_for_workers;
+
 /// Nothing was lost, and nothing counts as a failure.
 fn nothing_was_lost(ended: &Ended) {
     assert_eq!(ended.receipt.steps_taken_back(), 0);
@@ -88,11 +90,7 @@ async fn the_last_worker_of_a_job_that_waits_for_others_stores_its_steps_before_
     job.reaches_step(&cluster, Chance::new(name).between(5, 24)).await?;
     let lost = job.worker_of(&mut cluster, 1).await?;
     cluster.workers()[lost].kill()?;
-    let waits = |status: &wire::JobStatus| {
-        let mut conditions = status.conditions.iter();
-        conditions.any(|condition| condition.r#type == "Running" && condition.reason == "WaitingForWorkers")
-    };
-    let waiting = job.until(&cluster, waits).await?;
+    let waiting = job.until(&cluster, waits_for_workers).await?;
     let left = 1 - lost;
     let told = SystemTime::now();
     cluster.workers()[left].signal(Signal::SIGTERM)?;
