@@ -78,17 +78,15 @@ pub(super) fn store_if_due(session: &mut Session) -> Result<(), Halt> {
     }
     let frozen = session.model.frozen_tensors();
     let proof = in_background(move || Ok(frozen.verify()?));
-    let Some(committer) = &session.committer else {
-        session.storing = Some(session.coordinator.runtime().spawn(async move {
-            proof.await?;
-            Ok(())
-        }));
-        return Ok(());
+    let kept = match &session.committer {
+        Some(committer) => Some((committer.watch(), adopt::encode(session)?, Keeping::of(session))),
+        None => None,
     };
-    let mut committed = committer.watch();
-    let (bytes, keeping) = (adopt::encode(session)?, Keeping::of(session));
     session.storing = Some(session.coordinator.runtime().spawn(async move {
         proof.await?;
+        let Some((mut committed, bytes, keeping)) = kept else {
+            return Ok(());
+        };
         let steps_done = keeping.reference.steps_done;
         // The coordinator takes no checkpoint of steps that it does not know. When the ledger's writer ends, so does the generation.
         let is_known = committed.wait_for(|committed| *committed >= steps_done).await.is_ok();

@@ -46,9 +46,7 @@ fn owner(path: &Path) -> Result<Option<String>, RankFailure> {
 
 /// Writes the name, whole or not at all, unless somebody else has been faster.
 fn take(path: &Path, job: &str, process: &str) -> io::Result<()> {
-    let mine = whole_file::partial(path, process);
-    fs::write(&mine, format!("{job}\n"))?;
-    fs::File::open(&mine)?.sync_all()?;
+    let mine = whole_file::write_partial(path, process, format!("{job}\n").as_bytes())?;
     if fs::metadata(path).is_ok_and(|file| file.len() == 0) {
         return fs::rename(&mine, path);
     }

@@ -22,10 +22,19 @@ pub(super) fn partial(path: &Path, writer: &str) -> PathBuf {
 /// # Errors
 /// Those of the file system; `path` is then what it was.
 pub(super) fn write(path: &Path, writer: &str, bytes: &[u8]) -> io::Result<()> {
+    fs::rename(write_partial(path, writer, bytes)?, path)
+}
+
+/// The first part of that: all of it, under the temporary name, on the disk.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn write_partial(path: &Path, writer: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     let partial = partial(path, writer);
     let mut file = File::create(&partial)?;
     file.write_all(bytes)?;
-    publish(&partial, path)
+    file.sync_all()?;
+    Ok(partial)
 }
 
 /// Gives a file that was written under its temporary name its name.
