@@ -1,6 +1,6 @@
 //! From the journal to a state that can go on, and the files beside it in line with it.
 
-use firn_core::{Record, Settings, State};
+use firn_core::{Record, Settings, State, state::Soft};
 use tracing::{info, warn};
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
 
 /// What the engine begins with.
 pub struct Recovered {
-    /// The fold of the journal.
+    /// The fold of the journal, with no timer in it: the first input must be [`firn_core::Input::CoordinatorStarted`].
     pub state: State,
     pub(super) upkeep: Upkeep,
     /// Whether records before a snapshot were not looked at.
@@ -56,6 +56,8 @@ pub fn recover(
         firn_core::apply(&mut state, &record);
         upkeep.recorded([&record], 0);
     })?;
+    // Nothing is due before the new coordinator has given everybody time to come back: the timers of the old one have run out long ago.
+    state.soft = Soft::default();
     let removed = remove_unnamed(store, &state)?;
     info!(
         records = end.sequence,

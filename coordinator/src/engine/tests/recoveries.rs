@@ -85,6 +85,35 @@ fn a_snapshot_and_the_records_after_it_give_what_all_records_give() {
     }
 }
 
+/// A tick before that would find that everybody has been silent since the last start.
+#[test]
+fn nothing_is_due_before_the_new_coordinator_has_begun() {
+    let mut workload = Workload::new();
+    workload.day("first");
+    let states = workload.states.as_ref().unwrap();
+    let is_running = |(_, state): &&(usize, State)| {
+        let mut jobs = state.jobs.values();
+        jobs.any(|job| matches!(job.phase, firn_core::state::Phase::Running(_)))
+    };
+    let (count, live) = states.iter().find(is_running).expect("a day has a job that runs");
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(folder.path()).unwrap();
+    let encoded: Vec<_> = workload.records[..*count]
+        .iter()
+        .map(|record| Journal::encode(record).unwrap())
+        .collect();
+    journal.append(&encoded).unwrap();
+    for is_from_snapshot in [false, true] {
+        if is_from_snapshot {
+            snapshot(folder.path(), &workload.records, live, *count);
+        }
+        let store = ArtifactStore::new(folder.path().join("jobs"));
+        let recovered = recover(&journal, &store, Settings::default(), &Origins::default()).unwrap();
+        assert_eq!(recovered.is_from_snapshot, is_from_snapshot);
+        assert_eq!(firn_core::deadline(&recovered.state), None);
+    }
+}
+
 #[test]
 fn a_damaged_snapshot_gives_way_to_an_older_one_and_that_to_the_whole_journal() {
     let mut workload = Workload::new();
