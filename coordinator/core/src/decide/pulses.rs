@@ -76,22 +76,32 @@ fn is_of_working_gang(state: &State, identity: &RankIdentity) -> bool {
         .is_some_and(|job| matches!(job.phase, Phase::Running(_)) && job.generation == identity.generation)
 }
 
-/// The loss of a rank that has sent no pulse for too long.
-pub(super) fn lose_silent(draft: &mut Draft<'_>, id: &JobId, process: &ProcessId) {
+/// The loss of ranks that have sent no pulse for too long.
+pub(super) fn lose_silent(draft: &mut Draft<'_>, id: &JobId, processes: &[ProcessId]) {
     let now = draft.now();
     let state = draft.state();
     let settings = &state.settings;
     let is_settled = matches!(state.job(id).map(|job| &job.phase), Some(Phase::Running(_)));
-    let what = match is_settled || state.soft.pulses.contains_key(process) {
-        true => format!("gave no sign of life for {} s", settings.rank_lease as f64 / 1000.0),
-        false => format!("did not call within {} s", settings.start_timeout as f64 / 1000.0),
-    };
-    let Some(member) = member(state, id, process) else {
-        return;
-    };
-    let message = format!("rank {} on {} {what}", member.rank, member.host);
-    let cause = causes::primary(&member, message, now);
-    losses::lose_ranks(draft, id, std::slice::from_ref(process), cause, Formation::AFTER_LOSS);
+    let has_called = |process: &&ProcessId| is_settled || state.soft.pulses.contains_key(*process);
+    let (silent, never_heard): (Vec<&ProcessId>, Vec<&ProcessId>) = processes.iter().partition(has_called);
+    let silence = format!("gave no sign of life for {} s", settings.rank_lease as f64 / 1000.0);
+    let delay = format!("did not call within {} s", settings.start_timeout as f64 / 1000.0);
+    for (lost, what) in [(silent, silence), (never_heard, delay)] {
+        let state = draft.state();
+        let lost: Vec<Member> = lost
+            .into_iter()
+            .filter_map(|process| member(state, id, process))
+            .collect();
+        let Some(first) = lost.first() else { continue };
+        let cause = causes::primary(first, format!("{} {what}", names(&lost)), now);
+        let lost: Vec<ProcessId> = lost.iter().map(|member| member.process.clone()).collect();
+        losses::lose_ranks(draft, id, &lost, cause, Formation::AFTER_LOSS);
+    }
+}
+
+fn names(members: &[Member]) -> String {
+    let name = |member: &Member| format!("rank {} on {}", member.rank, member.host);
+    members.iter().map(name).collect::<Vec<_>>().join(" and ")
 }
 
 fn member(state: &State, id: &JobId, process: &ProcessId) -> Option<Member> {
@@ -204,19 +214,15 @@ fn odd_ones(gang: &Gang, known: &BTreeMap<ProcessId, String>) -> Option<(Vec<Mem
 fn suspect_hardware(draft: &mut Draft<'_>, id: &JobId, step: u64, (lost, named): (Vec<Member>, Vec<Member>)) {
     let now = draft.now();
     let Some(first) = named.first() else { return };
-    let names: Vec<String> = named
-        .iter()
-        .map(|member| format!("rank {} on {}", member.rank, member.host))
-        .collect();
     let message = match lost.is_empty() {
         true => format!(
             "{} have trained different states up to step {step}, and there is no majority to tell which is right; hardware or drivers \
              are suspected",
-            names.join(" and ")
+            names(&named)
         ),
         false => format!(
             "{} has another trained state than the other ranks at step {step}; its hardware or driver is suspected",
-            names.join(" and ")
+            names(&named)
         ),
     };
     let mut cause = causes::primary(first, message, now);

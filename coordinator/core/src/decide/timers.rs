@@ -73,7 +73,7 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
     let due: Vec<(JobId, Due)> = due_jobs(draft.state(), now);
     for (job, due) in due {
         match due {
-            Due::Silent(process) => pulses::lose_silent(draft, &job, &process),
+            Due::Silent(processes) => pulses::lose_silent(draft, &job, &processes),
             Due::Disconnected => pulses::resolve_disconnection(draft, &job),
             Due::Exit(process) => stop_gracefully(draft, &process),
             Due::Restart => draft.note(Note::Retried { job }),
@@ -139,8 +139,8 @@ pub fn deadline(state: &State) -> Option<Now> {
 
 /// What a job waits for.
 enum Due {
-    /// That a rank calls.
-    Silent(ProcessId),
+    /// That these ranks call.
+    Silent(Vec<ProcessId>),
     /// That somebody tells which rank is lost.
     Disconnected,
     /// That a rank that said that it cannot go on ends.
@@ -155,11 +155,20 @@ fn stop_gracefully(draft: &mut Draft<'_>, process: &ProcessId) {
 }
 
 fn due_jobs(state: &State, now: Now) -> Vec<(JobId, Due)> {
-    let jobs = state.soft.timed_jobs.iter().filter_map(|id| state.job(id));
-    let due = jobs.flat_map(|job| job_deadlines(state, job).into_iter().map(|due| (job.id.clone(), due)));
-    due.filter(|(_, (at, _))| *at <= now)
-        .map(|(job, (_, due))| (job, due))
-        .collect()
+    let mut due = Vec::new();
+    for job in state.soft.timed_jobs.iter().filter_map(|id| state.job(id)) {
+        let (mut silent, mut others) = (Vec::new(), Vec::new());
+        for (_, what) in job_deadlines(state, job).into_iter().filter(|(at, _)| *at <= now) {
+            match what {
+                // Lost at the same moment, they cost the gang one generation.
+                Due::Silent(processes) => silent.extend(processes),
+                other => others.push(other),
+            }
+        }
+        let silent = (!silent.is_empty()).then_some(Due::Silent(silent));
+        due.extend(silent.into_iter().chain(others).map(|what| (job.id.clone(), what)));
+    }
+    due
 }
 
 /// The timers of a job. Those that began under an earlier coordinator begin anew with this one.
@@ -174,7 +183,7 @@ fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
                 .get(&member.process)
                 .is_none_or(|process| process.stop.is_some());
             if let Some(end) = pulses::lease_end(state, job, member).filter(|_| !is_stopping) {
-                deadlines.push((end, Due::Silent(member.process.clone())));
+                deadlines.push((end, Due::Silent(vec![member.process.clone()])));
             }
         }
         let left = gang.living().filter_map(|member| match &member.state {

@@ -103,6 +103,32 @@ fn a_rank_that_stores_a_checkpoint_while_others_wait_does_not_hang() {
 }
 
 #[test]
+fn ranks_that_fall_silent_together_are_lost_together() {
+    let (mut coordinator, ranks) = training(2);
+    coordinator.crash();
+    for (number, rank) in ranks.iter().enumerate() {
+        let living = LivingProcess {
+            process: rank.process.clone(),
+            pid: 100 + number as u32,
+        };
+        coordinator.attach_with(description(&format!("w{number}"), &["cpu"]), &[living]);
+    }
+    for _ in 0..5 {
+        assert!(coordinator.job("ants").losses.is_empty());
+        coordinator.pass(2_000);
+        coordinator.heartbeat_all();
+    }
+    let loss = last_loss(&coordinator);
+    assert_eq!(
+        loss.message,
+        "rank 0 on host-w0 and rank 1 on host-w1 gave no sign of life for 10 s"
+    );
+    let job = coordinator.job("ants");
+    assert!(matches!(job.phase, Phase::Restarting(_)), "{:?}", job.phase);
+    assert_eq!(job.losses.len(), 1);
+}
+
+#[test]
 fn where_ranks_were_seen_to_take_long_a_hang_is_three_times_as_long() {
     let (mut coordinator, ranks) = training(2);
     for ticks in 0..4 {
