@@ -47,7 +47,7 @@ pub fn annotate(state: &mut State, note: &Note) {
     let soft = &mut state.soft;
     match note.clone() {
         Note::LeaseRenewed { worker, end } => Arc::make_mut(&mut soft.leases).renew(&worker, end),
-        Note::Woken { at } => soft.started_at = at,
+        Note::Woken { at, slept } => soft.wake(at, slept, at + 2 * state.settings.heartbeat_interval),
         Note::SettlingPutOff { until } => soft.settle_at = until,
         Note::StreamOpened { worker, stream } => soft.open_stream(worker, stream),
         Note::StreamClosed { worker } => {

@@ -53,7 +53,7 @@ fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
     match input {
         Input::CoordinatorStarted => Ok(timers::start(draft)),
         Input::Tick => Ok(timers::tick(draft)),
-        Input::Woken => Ok(timers::wake(draft)),
+        Input::Woken { slept } => Ok(timers::wake(draft, slept)),
         Input::Once { request, mutation } => requests::once(draft, request, *mutation),
         Input::Submit { spec } => submission::submit(draft, spec),
         Input::Cancel { job } => submission::cancel(draft, &job),
@@ -136,7 +136,7 @@ fn answer_work(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         Input::JobFinished { identity } => training::finish(draft, &identity),
         Input::CoordinatorStarted
         | Input::Tick
-        | Input::Woken
+        | Input::Woken { .. }
         | Input::Once { .. }
         | Input::Submit { .. }
         | Input::Cancel { .. }

@@ -18,7 +18,10 @@ pub enum Input {
     Tick,
     /// The shell could not take anything in for a while (the disk was slow, the process was stopped): what agents and ranks have said
     /// meanwhile is still on its way. Give it before the next `Tick`.
-    Woken,
+    Woken {
+        /// For so many milliseconds.
+        slept: u64,
+    },
     /// A mutation that its client has marked, so that it acts once however often it arrives. Answer: that of the mutation, or the
     /// first answer again; refused with `RequestReused` if the mark stands for another call.
     Once {
@@ -259,7 +262,7 @@ impl Input {
     /// Who it comes from.
     pub fn sender(&self) -> Sender {
         match self {
-            Self::CoordinatorStarted | Self::Woken | Self::Tick | Self::PassScored { .. } => Sender::Coordinator,
+            Self::CoordinatorStarted | Self::Woken { .. } | Self::Tick | Self::PassScored { .. } => Sender::Coordinator,
             Self::Once { .. } | Self::Submit { .. } | Self::Cancel { .. } | Self::DrainWorker { .. } => Sender::Person,
             Self::AgentAttached { .. }
             | Self::AgentHeartbeat { .. }
@@ -292,7 +295,7 @@ impl Input {
         match self {
             Self::Once { mutation, .. } => mutation.is_vital(),
             Self::CoordinatorStarted
-            | Self::Woken
+            | Self::Woken { .. }
             | Self::Tick
             | Self::PassScored { .. }
             | Self::Cancel { .. }

@@ -16,10 +16,13 @@ pub enum Note {
         /// Until when it counts as there.
         end: Now,
     },
-    /// The coordinator could not hear anybody until now, so silence counts from now.
+    /// The coordinator could not hear anybody for a while: that time counts against nobody, and what was said meanwhile gets the time of two
+    /// heartbeats to arrive.
     Woken {
         /// When.
         at: Now,
+        /// Milliseconds for which nobody was heard.
+        slept: u64,
     },
     /// What has become possible is looked at then, or has been.
     SettlingPutOff {

@@ -140,9 +140,12 @@ impl Engine {
                     }
                 }
             }
-            if watch.look(self.clock.now()) {
-                warn!("the engine could not take anything in for a while; silence counts from now");
-                letters.insert(0, Letter::from(Input::Woken));
+            if let Some(slept) = watch.look(self.clock.now()) {
+                warn!(
+                    slept,
+                    "the engine could not take anything in for so many milliseconds, which count against nobody"
+                );
+                letters.insert(0, Letter::from(Input::Woken { slept }));
             }
             if letters.iter().any(|letter| matches!(letter, Letter::Close)) {
                 // What is in the mailbox already is still answered; nobody can add to it.

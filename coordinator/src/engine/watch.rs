@@ -32,11 +32,11 @@ impl Watch {
         self.last + self.interval
     }
 
-    /// Looks; `true` if the engine has slept.
-    pub(super) fn look(&mut self, now: Now) -> bool {
+    /// Looks; if the engine has slept, for how many milliseconds.
+    pub(super) fn look(&mut self, now: Now) -> Option<u64> {
         let gap = now.since(self.last);
         self.last = now;
-        gap > LONGEST_GAP * self.interval
+        (gap > LONGEST_GAP * self.interval).then_some(gap)
     }
 }
 
@@ -48,9 +48,9 @@ mod tests {
     fn a_gap_between_two_looks_is_noticed_once() {
         let mut watch = Watch::begin(10_000, Now(500));
         assert_eq!(watch.next_look(), Now(1_500));
-        assert!(!watch.look(Now(1_500)));
-        assert!(!watch.look(Now(3_500)), "a look may be late");
-        assert!(watch.look(Now(5_501)));
-        assert!(!watch.look(Now(5_502)));
+        assert_eq!(watch.look(Now(1_500)), None);
+        assert_eq!(watch.look(Now(3_500)), None, "a look may be late");
+        assert_eq!(watch.look(Now(5_501)), Some(2_001));
+        assert_eq!(watch.look(Now(5_502)), None);
     }
 }

@@ -72,11 +72,16 @@ async fn agents_that_come_back_after_a_kill_keep_their_leases_and_only_the_dead_
 
     let server = Server::start_with(short_leases()).unwrap();
     attach_all(&server, &mut agents).await;
-    // One that falls silent now is cut off when its lease ends. By then all others have lived through a whole one, and so has the dead one.
-    let mut silent = Agent::attach(&server, hello("silent", "i1")).await.unwrap();
-    while silent.next().await.unwrap_or(None).is_some() {}
+    // One that falls silent is cut off when its lease ends. After two of them the time that the dead one had to come back is over, too.
+    let silent = ["silent", "silent-too"];
+    for name in silent {
+        let mut silent = Agent::attach(&server, hello(name, "i1")).await.unwrap();
+        while silent.next().await.unwrap_or(None).is_some() {}
+    }
     let mut after = workers(&server).await;
-    assert_eq!(after.remove("silent").unwrap().0, "Lost");
+    for name in silent {
+        assert_eq!(after.remove(name).unwrap().0, "Lost");
+    }
     assert_eq!(after.remove("dead").unwrap().0, "Lost");
     assert_eq!(after.len(), AGENTS);
     for (name, (state, attached)) in &after {

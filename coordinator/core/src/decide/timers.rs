@@ -12,13 +12,17 @@ use crate::state::{Ending, Gang, Job, LossReason, MemberState, Phase, Process, R
 /// Beyond the grace period, before an agent is reminded of a process that it was told to end.
 const REMINDER: u64 = 1_000;
 
-/// A coordinator has taken over: every worker that was there gets a full lease to attach again.
+/// Leases that a worker has to attach again to a new coordinator: it may be in the longest of its pauses, and the machine may be busy. A gang
+/// does not wait for that; its ranks tell sooner which of them is gone.
+const LEASES_TO_RETURN: u64 = 2;
+
+/// A coordinator has taken over: every worker that was there gets time to attach again.
 pub(super) fn start(draft: &mut Draft<'_>) -> Reply {
     let state = draft.base();
     draft.record(Event::CoordinatorStarted {
         epoch: state.coordinator_epoch + 1,
     });
-    let end = draft.now() + state.settings.lease;
+    let end = draft.now() + LEASES_TO_RETURN * state.settings.lease;
     for (worker, _) in state.workers.iter().filter(|(_, worker)| worker.is_attached()) {
         draft.note(Note::LeaseRenewed {
             worker: worker.clone(),
@@ -32,18 +36,9 @@ pub(super) fn start(draft: &mut Draft<'_>) -> Reply {
     Reply::Done
 }
 
-/// Nobody was heard for a while, for no fault of theirs: what they said meanwhile gets the time of two heartbeats to arrive.
-pub(super) fn wake(draft: &mut Draft<'_>) -> Reply {
-    let now = draft.now();
-    let state = draft.base();
-    let end = now + 2 * state.settings.heartbeat_interval;
-    for worker in state.soft.leases.ended(end) {
-        draft.note(Note::LeaseRenewed {
-            worker: worker.clone(),
-            end: end + 1,
-        });
-    }
-    draft.note(Note::Woken { at: now });
+/// Nobody was heard for a while, for no fault of theirs.
+pub(super) fn wake(draft: &mut Draft<'_>, slept: u64) -> Reply {
+    draft.note(Note::Woken { at: draft.now(), slept });
     Reply::Done
 }
 

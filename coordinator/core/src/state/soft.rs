@@ -1,6 +1,6 @@
 //! What is known only while this coordinator runs: leases, open streams, timers.
 //!
-//! None of it is journaled. All of it can be lost: `CoordinatorStarted` begins it anew, with a full lease for every worker that is known.
+//! None of it is journaled. All of it can be lost: `CoordinatorStarted` begins it anew, with time to come back for every worker that is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,6 +52,16 @@ impl Soft {
             self.returning_until = self.leases.end(&worker).unwrap_or_default();
         }
         Arc::make_mut(&mut self.streams).insert(worker, stream);
+    }
+
+    /// Nobody was heard for `slept` milliseconds until `at`: leases do not run meanwhile, and none ends before `earliest`.
+    pub(crate) fn wake(&mut self, at: Now, slept: u64, earliest: Now) {
+        self.started_at = at;
+        self.returning_until = self.returning_until + slept;
+        Arc::make_mut(&mut self.leases).put_off(slept, earliest);
+        for until in self.missing.values_mut() {
+            *until = (*until + slept).max(earliest);
+        }
     }
 
     /// Whatever the job waited for, it does not any more.
@@ -159,6 +169,14 @@ impl Leases {
         if let Some(end) = self.ends.remove(worker) {
             self.order.remove(&(end, worker.clone()));
         }
+    }
+
+    /// All leases last so many milliseconds longer, and at least until `earliest`.
+    pub fn put_off(&mut self, milliseconds: u64, earliest: Now) {
+        for end in self.ends.values_mut() {
+            *end = (*end + milliseconds).max(earliest);
+        }
+        self.order = self.ends.iter().map(|(worker, end)| (*end, worker.clone())).collect();
     }
 
     /// When this worker's lease ends.

@@ -78,15 +78,21 @@ fn nobody_is_waited_for_without_end() {
 }
 
 #[test]
-fn a_dead_worker_is_lost_after_one_lease_where_all_others_are_back_at_once() {
+fn a_dead_worker_is_lost_after_two_leases_where_all_others_are_back_at_once() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_cpus(&["a", "b"]);
     coordinator.crash();
     coordinator.attach("a", &["cpu"]);
-    coordinator.live(9_999);
+    coordinator.live(19_999);
     assert_eq!(expiries(&coordinator), 0);
     coordinator.live(1);
     assert_eq!(lost(&coordinator), ["b"]);
+}
+
+fn heartbeat(coordinator: &mut Coordinator, worker: &str) {
+    let worker = WorkerName::from(worker);
+    let stream = coordinator.state.soft.streams[&worker];
+    coordinator.accept(Input::AgentHeartbeat { worker, stream });
 }
 
 #[test]
@@ -96,9 +102,10 @@ fn heartbeats_that_came_while_the_coordinator_slept_are_heard_before_a_lease_end
     coordinator.attach_cpus(&["a"]);
     coordinator.live(2_000);
     assert!(!coordinator.state.soft.pulses.is_empty());
-    // Stopped for a minute: no tick came, and what agents and ranks said lies in the sockets.
-    coordinator.now = coordinator.now + 60_000;
-    coordinator.accept(Input::Woken);
+    coordinator.pass(8_000);
+    heartbeat(&mut coordinator, "a");
+    coordinator.pulse_all();
+    coordinator.sleep(60_000);
     coordinator.accept(Input::Tick);
     assert_eq!(expiries(&coordinator), 0);
     assert_eq!(
@@ -106,14 +113,29 @@ fn heartbeats_that_came_while_the_coordinator_slept_are_heard_before_a_lease_end
         ranks[0].generation,
         "no rank counts as silent"
     );
-    let stream = coordinator.state.soft.streams[&WorkerName::from("a")];
-    let worker = WorkerName::from("a");
-    coordinator.accept(Input::AgentHeartbeat { worker, stream });
-    coordinator.pass(4_000);
+    heartbeat(&mut coordinator, "a");
+    coordinator.pass(3_999);
     assert_eq!(expiries(&coordinator), 0);
     coordinator.pass(1);
-    assert_eq!(expiries(&coordinator), 1);
     assert_eq!(lost(&coordinator), ["w0"], "silence after the sleep is silence");
+}
+
+/// A slow disk: agents whose hello was not answered in time hang up, pause, and come back when the coordinator sleeps again.
+#[test]
+fn no_lease_runs_while_the_coordinator_sleeps_again_and_again() {
+    let mut coordinator = Coordinator::new();
+    coordinator.attach_cpus(&["a", "b"]);
+    for _ in 0..2 {
+        coordinator.sleep(12_000);
+        coordinator.accept(Input::Tick);
+        coordinator.pass(4_500);
+        heartbeat(&mut coordinator, "a");
+    }
+    assert_eq!(expiries(&coordinator), 0);
+    coordinator.pass(999);
+    assert_eq!(expiries(&coordinator), 0);
+    coordinator.pass(1);
+    assert_eq!(lost(&coordinator), ["b"], "ten seconds without the sleep");
 }
 
 #[test]

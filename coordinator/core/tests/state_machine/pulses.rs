@@ -154,8 +154,7 @@ fn where_ranks_were_seen_to_take_long_a_hang_is_three_times_as_long() {
 
 /// The coordinator is stopped; then it wakes, and takes the newest pulses in.
 fn stall(coordinator: &mut Coordinator, milliseconds: u64) {
-    coordinator.now = coordinator.now + milliseconds;
-    coordinator.accept(Input::Woken);
+    coordinator.sleep(milliseconds);
     coordinator.heartbeat_all();
 }
 

@@ -186,14 +186,14 @@ fn an_agent_that_leaves_is_lost_at_once() {
 }
 
 #[test]
-fn a_new_coordinator_gives_every_worker_a_full_lease_to_come_back() {
+fn a_new_coordinator_gives_every_worker_two_leases_to_come_back() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_cpus(&["a", "b"]);
     coordinator.pass(9_000);
     coordinator.crash();
     assert_eq!(coordinator.state.coordinator_epoch, 2);
-    assert_eq!(firn_core::deadline(&coordinator.state), Some(coordinator.now + 10_000));
-    coordinator.pass(9_999);
+    assert_eq!(firn_core::deadline(&coordinator.state), Some(coordinator.now + 20_000));
+    coordinator.pass(19_999);
     for worker in ["a", "b"] {
         assert_eq!(presence(&coordinator, worker), Presence::Attached);
     }

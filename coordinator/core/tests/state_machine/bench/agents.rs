@@ -50,6 +50,12 @@ impl Coordinator {
         self.pass(milliseconds % 2_000);
     }
 
+    /// The coordinator is stopped for a while: no tick comes, and what agents and ranks say lies in the sockets. Then it wakes.
+    pub(crate) fn sleep(&mut self, milliseconds: u64) {
+        self.now = self.now + milliseconds;
+        self.accept(Input::Woken { slept: milliseconds });
+    }
+
     pub(crate) fn exited(&mut self, identity: &RankIdentity, ending: Ending) {
         let Some(process) = self.state.processes.get(&identity.process) else {
             return;

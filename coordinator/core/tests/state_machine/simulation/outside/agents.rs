@@ -242,7 +242,7 @@ impl Outside {
     /// The coordinator is suspended: nobody reaches it, and no time passes for it. Then it wakes.
     pub(super) fn sleep(&mut self, milliseconds: u64) {
         self.core.now = self.core.now + milliseconds;
-        self.tell(Input::Woken);
+        self.tell(Input::Woken { slept: milliseconds });
         self.tick_until(self.core.now);
         self.keep_deadlines();
     }
