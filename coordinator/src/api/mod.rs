@@ -5,6 +5,7 @@ mod context;
 mod documents;
 mod job_service;
 mod listing;
+mod log_intake;
 mod log_lines;
 mod pulses;
 mod rank_service;

@@ -16,17 +16,15 @@ use firn_proto::v1alpha1::{
 };
 use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{
     context::Context,
+    log_intake::LogIntake,
     refusal::{invalid, stopping, unexpected},
     wire::worker::{exit_from_wire, hello_from_wire, welcome_to_wire},
 };
-use crate::{
-    engine::{EngineHandle, Outbox, Refusal},
-    logs::StoredLine,
-};
+use crate::engine::{EngineHandle, Outbox, Refusal};
 
 /// An agent that opens a stream and then says nothing is let go after this long.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,9 +88,11 @@ impl WorkerService for Workers {
             let attached = Attached { engine: context.engine.clone(), worker: worker.clone(), stream };
             info!(%worker, stream = stream.0, "an agent has attached");
             yield command(Command::Welcome(welcome));
+            let mut logs = LogIntake::open(context.clone());
             loop {
-                match next_event(&context, &mut outbox, &mut messages).await? {
+                match next_event(&context, &mut outbox, &mut logs, &mut messages).await? {
                     Event::Command(waiting) => yield waiting,
+                    Event::Message(AgentMessage { message: Some(Message::Logs(batch)) }) => logs.take(batch).await,
                     Event::Message(message) => match take(&context, &attached, message).await? {
                         Next::Nothing => {}
                         Next::Send(answer) => yield command(answer),
@@ -101,13 +101,17 @@ impl WorkerService for Workers {
                     Event::End => break,
                 }
             }
+            let mut stored = logs.finish();
+            while let Some(stored) = stored.recv().await {
+                yield command(Command::LogAck(stored?));
+            }
         })))
     }
 }
 
 /// What comes next on a stream.
 enum Event {
-    /// From the outbox, to the agent.
+    /// To the agent.
     Command(AgentCommand),
     /// From the agent.
     Message(AgentMessage),
@@ -118,6 +122,7 @@ enum Event {
 async fn next_event(
     context: &Context,
     outbox: &mut Outbox,
+    logs: &mut LogIntake,
     messages: &mut Streaming<AgentMessage>,
 ) -> Result<Event, Status> {
     tokio::select! {
@@ -126,6 +131,7 @@ async fn next_event(
             let closed = || Status::aborted("the coordinator has closed this stream: attach again");
             waiting.map(Event::Command).ok_or_else(closed)
         }
+        stored = logs.answer() => Ok(Event::Command(command(Command::LogAck(stored?)))),
         message = messages.message() => Ok(message?.map_or(Event::End, Event::Message)),
     }
 }
@@ -166,15 +172,14 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
                 exit: exit_from_wire(exited),
             }
         }
-        Some(Message::Logs(batch)) => return store_lines(context, batch).await.map(Next::Send),
         Some(Message::Draining(_)) => Input::AgentDraining { worker, stream },
         Some(Message::Leaving(_)) => {
             context.engine.tell(Input::AgentLeaving { worker, stream }).await?;
             return Ok(Next::End);
         }
         Some(Message::Hello(_)) => return Err(invalid("hello", "expected AgentHello only as the first message")),
-        // A newer agent may say things that this program does not know.
-        None => return Ok(Next::Nothing),
+        // Lines have a way of their own; and a newer agent may say things that this program does not know.
+        Some(Message::Logs(_)) | None => return Ok(Next::Nothing),
     };
     match context.engine.tell(input).await {
         Ok(_) => Ok(done),
@@ -189,44 +194,4 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
             Ok(done)
         }
     }
-}
-
-async fn store_lines(context: &Context, batch: proto::LogBatch) -> Result<Command, Status> {
-    let Some(end) = batch.first_sequence.checked_add(batch.lines.len() as u64) else {
-        return Err(invalid(
-            "logs.first_sequence",
-            format!("expected a number of a line, found {}", batch.first_sequence),
-        ));
-    };
-    let process_id = batch.process_id;
-    let Some(origin) = context.origins.of(&ProcessId::from(process_id.as_str())) else {
-        warn!(process = %process_id, lines = batch.lines.len(), "lines of a process that no job of this coordinator had are dropped");
-        return Ok(Command::LogAck(proto::LogAck {
-            process_id,
-            next_sequence: end,
-        }));
-    };
-    let lines: Vec<StoredLine> = (batch.first_sequence..end)
-        .zip(batch.lines)
-        .map(|(sequence, line)| {
-            let time = line.time.unwrap_or_default();
-            StoredLine {
-                process: process_id.clone(),
-                rank: origin.rank,
-                generation: origin.generation.0,
-                sequence,
-                stream: line.stream,
-                text: line.text,
-                seconds: time.seconds,
-                nanos: time.nanos,
-            }
-        })
-        .collect();
-    let (logs, process) = (context.logs.clone(), process_id.clone());
-    let stored = tokio::task::spawn_blocking(move || logs.append(origin.job.as_str(), &process, &lines)).await;
-    let next_sequence = stored.expect("storing lines does not panic")?;
-    Ok(Command::LogAck(proto::LogAck {
-        process_id,
-        next_sequence,
-    }))
 }

@@ -136,6 +136,14 @@ impl Agent {
 
     /// Sends lines and gives the number that the coordinator wants next.
     pub(crate) async fn lines(&mut self, process_id: &str, first_sequence: u64, lines: &[&str]) -> u64 {
+        self.send_lines(process_id, first_sequence, lines).await;
+        match self.next().await.unwrap() {
+            Some(Command::LogAck(ack)) if ack.process_id == process_id => ack.next_sequence,
+            other => panic!("expected LogAck, found {other:?}"),
+        }
+    }
+
+    pub(crate) async fn send_lines(&self, process_id: &str, first_sequence: u64, lines: &[&str]) {
         let line = |text: &&str| proto::AgentLogLine {
             stream: "stderr".to_owned(),
             text: (*text).to_owned(),
@@ -147,9 +155,5 @@ impl Agent {
             lines: lines.iter().map(line).collect(),
         };
         self.send(Message::Logs(batch)).await;
-        match self.next().await.unwrap() {
-            Some(Command::LogAck(ack)) if ack.process_id == process_id => ack.next_sequence,
-            other => panic!("expected LogAck, found {other:?}"),
-        }
     }
 }

@@ -1,9 +1,10 @@
 //! For how long anybody waits: callers' deadlines, the coordinator's own, and the end of it.
 
-use std::time::Duration;
+use std::{fs::OpenOptions, time::Duration};
 
 use firn::serve::limits::Limits;
-use firn_proto::v1alpha1::{self as proto, upload_header::Target};
+use firn_proto::v1alpha1::{self as proto, agent_command::Command, upload_header::Target};
+use nix::sys::stat::Mode;
 use sha2::{Digest as _, Sha256};
 use tonic::{Code, Request};
 
@@ -112,4 +113,34 @@ fn waits_are_shorter_than_the_deadlines_around_them() {
     assert!(limits.longest_wait < limits.longest_handling);
     // A rank gives one attempt 90 s.
     assert!(limits.longest_wait < Duration::from_secs(90) && Duration::from_secs(90) < limits.longest_handling);
+}
+
+/// A pipe that nobody writes to stands for the disk: opening it waits, as a sync may.
+#[tokio::test]
+async fn log_lines_that_wait_for_the_disk_hold_up_nothing_else_that_their_agent_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    submit(&server, job("insects")).await;
+    let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
+    let [start, _] = [agent.start_rank().await, agent.start_rank().await];
+    let log = folder.path().join("jobs/insects/logs.jsonl");
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    nix::unistd::mkfifo(&log, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+
+    agent.send_lines(&start.process_id, 0, &["a", "b"]).await;
+    agent.send_lines(&start.process_id, 2, &["c"]).await;
+    agent.exited(&start.process_id, 1).await;
+
+    // The disk has failed: the agent has to send the lines again.
+    let pipe = OpenOptions::new().write(true).open(&log).unwrap();
+    std::fs::remove_file(&log).unwrap();
+    drop(pipe);
+    let ended = loop {
+        match agent.next().await {
+            Ok(Some(Command::StopRank(_) | Command::StartRank(_))) => {}
+            other => break other.unwrap_err(),
+        }
+    };
+    assert!(ended.message().contains("logs.jsonl"), "{ended}");
+    server.kill().await;
 }
