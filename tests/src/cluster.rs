@@ -248,8 +248,16 @@ impl Cluster {
     }
 }
 
+/// Bytes of the coordinator's log that a test leaves when it fails.
+const LOG_TAIL: usize = 30_000;
+
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.coordinator_log().unwrap_or_default();
+            let begin = log.ceil_char_boundary(log.len().saturating_sub(LOG_TAIL));
+            println!("the coordinator's log:\n{}", &log[begin..]);
+        }
         // A process that is stopped is killed like any other, but its children hear of its end only when they go on.
         for number in 0..self.workers.len() {
             for rank in self.ranks_on(number) {
