@@ -7,6 +7,7 @@ use crate::note::Note;
 use crate::now::Now;
 use crate::record::Event;
 use crate::reply::Reply;
+use crate::stage::Stage;
 use crate::state::{Ending, Gang, Job, LossReason, MemberState, Phase, Process, RankExit, State};
 
 /// Beyond the grace period, before an agent is reminded of a process that it was told to end.
@@ -171,7 +172,10 @@ fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
     let begun = |at: Now| at.max(state.soft.started_at);
     let mut deadlines = Vec::new();
     if let Some(gang) = job.gang() {
-        for member in gang.living().chain(&gang.recruits) {
+        // Only rank 0 is still needed; the others end, and the news of that may take its time.
+        let only_rank_0 = matches!(job.phase, Phase::Running(_)) && Stage::of(&job.run) == Stage::Finish;
+        let needed = gang.living().filter(|member| !only_rank_0 || member.rank == 0);
+        for member in needed.chain(&gang.recruits) {
             // One that is being stopped is waited for elsewhere.
             let is_stopping = state
                 .processes

@@ -2,7 +2,7 @@
 
 use firn_core::identifiers::{Generation, RankIdentity};
 use firn_core::state::*;
-use firn_core::{Input, Reply};
+use firn_core::{Directive, Input, Reply};
 
 use crate::bench::*;
 
@@ -100,6 +100,34 @@ fn a_rank_that_stores_a_checkpoint_while_others_wait_does_not_hang() {
     let told = [doing("storing", "", 6, 3), doing("waiting for shards", "", 6, 9)];
     tell(&mut coordinator, &ranks, &told, 60);
     assert!(coordinator.job("ants").losses.is_empty());
+}
+
+#[test]
+fn while_rank_0_writes_the_artifacts_the_silence_of_the_others_is_no_loss() {
+    let (mut coordinator, ranks) = training(2);
+    let epochs = coordinator.job("ants").spec.training.epochs;
+    for epoch in 0..epochs {
+        coordinator.train(&ranks, epoch);
+    }
+    let test = Pass::Evaluate {
+        split: SplitName::Test,
+        epoch: 0,
+    };
+    let told = coordinator.request(&ranks[0], test);
+    assert!(
+        matches!(told, Ok(Reply::Complete(Directive::Finish { .. }))),
+        "{told:?}"
+    );
+    tell(&mut coordinator, &ranks[..1], &[doing("finishing", "", 7, 1)], 40);
+    assert!(coordinator.job("ants").losses.is_empty());
+    for _ in 0..5 {
+        coordinator.pass(2_000);
+        coordinator.heartbeat_all();
+    }
+    assert_eq!(
+        last_loss(&coordinator).message,
+        "rank 0 on host-w0 gave no sign of life for 10 s"
+    );
 }
 
 #[test]
