@@ -9,6 +9,7 @@ use std::{
 
 use firn_proto::v1alpha1::{self as wire, job_service_client::JobServiceClient};
 use nix::{sys::signal::Signal, unistd::Pid};
+use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
@@ -140,6 +141,25 @@ impl Cluster {
         command.args(more);
         command.stdout(log.try_clone()?).stderr(log);
         Process::spawn(&mut command)
+    }
+
+    /// Waits until the coordinator knows all agents, so that a job that is submitted then begins on all that it may have.
+    pub fn all_attached(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let output = self.firn(&["workers", "-o", "json"]).output()?;
+            let known: Value = serde_json::from_slice(&output.stdout)?;
+            let known = known["workers"].as_array().map_or(&[][..], Vec::as_slice);
+            let wanted = self.workers.len();
+            if known.iter().filter(|worker| worker["state"] == "Ready").count() >= wanted {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                began.elapsed() < LIMIT,
+                "expected {wanted} ready workers, found {known:?}"
+            );
+            std::thread::park_timeout(BETWEEN_LOOKS);
+        }
     }
 
     /// The agents, in the order in which they were started: `worker-0`, `worker-1`, …

@@ -34,7 +34,7 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// Submits a spec with `firn submit`.
+    /// Submits a spec with `firn submit`, as soon as all agents of the cluster are attached.
     ///
     /// # Errors
     /// When the coordinator does not take it.
@@ -43,6 +43,7 @@ impl Submission {
         let folder = cluster.folder().join("specs").join(id);
         std::fs::create_dir_all(&folder)?;
         let file = jobs::write_spec(&folder, spec)?;
+        cluster.all_attached()?;
         let output = cluster
             .firn(&["submit", &file.to_string_lossy(), "-o", "json"])
             .output()?;
