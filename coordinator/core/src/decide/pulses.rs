@@ -81,8 +81,12 @@ pub(super) fn lose_silent(draft: &mut Draft<'_>, id: &JobId, processes: &[Proces
     let now = draft.now();
     let state = draft.state();
     let settings = &state.settings;
-    let is_settled = matches!(state.job(id).map(|job| &job.phase), Some(Phase::Running(_)));
-    let has_called = |process: &&ProcessId| is_settled || state.soft.pulses.contains_key(*process);
+    let settled = match state.job(id).map(|job| &job.phase) {
+        Some(Phase::Running(running)) => Some(&running.gang),
+        _ => None,
+    };
+    let is_settled = |process: &ProcessId| settled.is_some_and(|gang| gang.member(process).is_some());
+    let has_called = |process: &&ProcessId| is_settled(process) || state.soft.pulses.contains_key(*process);
     let (silent, never_heard): (Vec<&ProcessId>, Vec<&ProcessId>) = processes.iter().partition(has_called);
     let silence = format!("gave no sign of life for {} s", settings.rank_lease as f64 / 1000.0);
     let delay = format!("did not call within {} s", settings.start_timeout as f64 / 1000.0);
@@ -99,9 +103,16 @@ pub(super) fn lose_silent(draft: &mut Draft<'_>, id: &JobId, processes: &[Proces
     }
 }
 
+/// Members that a message names; of more, the number.
+const NAMED: usize = 8;
+
 fn names(members: &[Member]) -> String {
     let name = |member: &Member| format!("rank {} on {}", member.rank, member.host);
-    members.iter().map(name).collect::<Vec<_>>().join(" and ")
+    let mut names: Vec<String> = members.iter().take(NAMED).map(name).collect();
+    if let more @ 1.. = members.len().saturating_sub(NAMED) {
+        names.push(format!("{more} more"));
+    }
+    names.join(" and ")
 }
 
 fn member(state: &State, id: &JobId, process: &ProcessId) -> Option<Member> {

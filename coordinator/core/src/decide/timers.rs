@@ -173,7 +173,8 @@ fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
     let mut deadlines = Vec::new();
     if let Some(gang) = job.gang() {
         // Only rank 0 is still needed; the others end, and the news of that may take its time.
-        let only_rank_0 = matches!(job.phase, Phase::Running(_)) && Stage::of(&job.run) == Stage::Finish;
+        let is_writing = matches!(job.phase, Phase::Running(_)) && Stage::of(&job.run) == Stage::Finish;
+        let only_rank_0 = is_writing && gang.living().any(|member| member.rank == 0);
         let needed = gang.living().filter(|member| !only_rank_0 || member.rank == 0);
         for member in needed.chain(&gang.recruits) {
             // One that is being stopped is waited for elsewhere.

@@ -7,7 +7,8 @@ pub struct Settings {
     pub heartbeat_interval: u64,
     /// Without a heartbeat for this long a worker counts as lost.
     pub lease: u64,
-    /// After a start of the coordinator, workers that were there are waited for at most this long while others are coming back.
+    /// After a start of the coordinator, workers that were there are waited for at most this long while others are coming back; two leases in
+    /// any case.
     pub return_limit: u64,
     /// A rank process that has not called this long after it was asked for counts as failed.
     pub start_timeout: u64,

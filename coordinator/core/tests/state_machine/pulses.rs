@@ -102,8 +102,8 @@ fn a_rank_that_stores_a_checkpoint_while_others_wait_does_not_hang() {
     assert!(coordinator.job("ants").losses.is_empty());
 }
 
-#[test]
-fn while_rank_0_writes_the_artifacts_the_silence_of_the_others_is_no_loss() {
+/// Two ranks that have trained, of which rank 0 is to write the artifacts.
+fn finishing() -> (Coordinator, Vec<RankIdentity>) {
     let (mut coordinator, ranks) = training(2);
     let epochs = coordinator.job("ants").spec.training.epochs;
     for epoch in 0..epochs {
@@ -118,15 +118,44 @@ fn while_rank_0_writes_the_artifacts_the_silence_of_the_others_is_no_loss() {
         matches!(told, Ok(Reply::Complete(Directive::Finish { .. }))),
         "{told:?}"
     );
-    tell(&mut coordinator, &ranks[..1], &[doing("finishing", "", 7, 1)], 40);
-    assert!(coordinator.job("ants").losses.is_empty());
+    (coordinator, ranks)
+}
+
+/// Agents are heard for ten seconds, and ranks are not.
+fn silence(coordinator: &mut Coordinator) {
     for _ in 0..5 {
         coordinator.pass(2_000);
         coordinator.heartbeat_all();
     }
+}
+
+#[test]
+fn while_rank_0_writes_the_artifacts_the_silence_of_the_others_is_no_loss() {
+    let (mut coordinator, ranks) = finishing();
+    tell(&mut coordinator, &ranks[..1], &[doing("finishing", "", 7, 1)], 40);
+    assert!(coordinator.job("ants").losses.is_empty());
+    silence(&mut coordinator);
     assert_eq!(
         last_loss(&coordinator).message,
         "rank 0 on host-w0 gave no sign of life for 10 s"
+    );
+}
+
+#[test]
+fn where_rank_0_has_left_before_the_artifacts_were_written_the_others_are_needed() {
+    let (mut coordinator, ranks) = finishing();
+    tell(
+        &mut coordinator,
+        &ranks,
+        &[doing("finishing", "", 7, 1), doing("finishing", "", 7, 1)],
+        2,
+    );
+    // 13: it left on purpose.
+    coordinator.exited(&ranks[0], Ending::Exited(13));
+    silence(&mut coordinator);
+    assert_eq!(
+        last_loss(&coordinator).message,
+        "rank 1 on host-w1 gave no sign of life for 10 s"
     );
 }
 
@@ -141,11 +170,8 @@ fn ranks_that_fall_silent_together_are_lost_together() {
         };
         coordinator.attach_with(description(&format!("w{number}"), &["cpu"]), &[living]);
     }
-    for _ in 0..5 {
-        assert!(coordinator.job("ants").losses.is_empty());
-        coordinator.pass(2_000);
-        coordinator.heartbeat_all();
-    }
+    assert!(coordinator.job("ants").losses.is_empty());
+    silence(&mut coordinator);
     let loss = last_loss(&coordinator);
     assert_eq!(
         loss.message,
