@@ -143,7 +143,8 @@ impl Cluster {
         Process::spawn(&mut command)
     }
 
-    /// Waits until the coordinator knows all agents, so that a job that is submitted then begins on all that it may have.
+    /// Waits until the coordinator knows all agents, so that a job that is submitted then begins on all that it may have. All that were
+    /// started must live.
     pub fn all_attached(&self) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {

@@ -1,65 +1,127 @@
-//! The log lines of one agent on their way to the disk, beside its stream: a sync that takes long holds up no heartbeat.
+//! What an agent has said, in order, but for heartbeats: they overtake log lines that wait for the disk, so that a sync that takes longer
+//! than a lease costs no worker.
+
+use std::{collections::VecDeque, pin::Pin};
 
 use firn_core::identifiers::ProcessId;
-use firn_proto::v1alpha1::{LogAck, LogBatch};
-use tokio::sync::mpsc;
-use tonic::Status;
+use firn_proto::v1alpha1::{AgentMessage, LogAck, LogBatch, agent_message::Message};
+use prost::Message as _;
+use tonic::{Status, Streaming};
 use tracing::warn;
 
 use super::{context::Context, refusal::invalid};
 use crate::logs::StoredLine;
 
-/// Batches that wait for the disk. An agent sends no more than a few thousand lines of a rank ahead of their acknowledgement, so one that
-/// fills this has many ranks, and its stream is read on when there is room.
-const WAITING: usize = 1024;
+/// Bytes of messages that wait behind log lines. Beyond that the stream is read on when there is room.
+const MOST_WAITING: usize = 4 << 20;
 
-/// Stores batches in the order in which they came, and answers each when it is on disk.
-pub(super) struct LogIntake {
-    batches: mpsc::Sender<LogBatch>,
-    answers: mpsc::UnboundedReceiver<Result<LogAck, Status>>,
+/// The agent's side of one stream.
+pub(super) struct AgentInbox {
+    messages: Streaming<AgentMessage>,
+    waiting: VecDeque<AgentMessage>,
+    /// Encoded size of `waiting`.
+    bytes: usize,
+    /// How the stream ended.
+    end: Option<Result<(), Status>>,
+    storing: Option<Pin<Box<dyn Future<Output = Result<LogAck, Status>> + Send>>>,
 }
 
-impl LogIntake {
-    /// Begins to store; ends when the intake is dropped and what it took is on disk.
-    pub(super) fn open(context: Context) -> Self {
-        let (batches, mut waiting) = mpsc::channel(WAITING);
-        // No more answers than batches wait.
-        let (answer, answers) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Some(batch) = waiting.recv().await {
-                let stored = store(&context, batch).await;
-                let has_failed = stored.is_err();
-                if answer.send(stored).is_err() || has_failed {
-                    break;
-                }
-            }
-        });
-        Self { batches, answers }
-    }
+/// What comes next from an agent.
+pub(super) enum Said {
+    /// A message other than log lines.
+    Message(AgentMessage),
+    /// Its lines are on disk.
+    Stored(LogAck),
+    /// It has closed its side, and nothing that it said waits.
+    End,
+}
 
-    /// Takes a batch in; waits for the disk only if very many wait already. After a failure nothing more is stored, and the answers tell why.
-    pub(super) async fn take(&self, batch: LogBatch) {
-        let _ = self.batches.send(batch).await;
-    }
-
-    /// The next answer. Can be dropped while it waits.
-    ///
-    /// # Errors
-    /// When the lines could not be stored; the agent has to send them again on another stream.
-    pub(super) async fn answer(&mut self) -> Result<LogAck, Status> {
-        match self.answers.recv().await {
-            Some(answer) => answer,
-            None => std::future::pending().await,
+impl AgentInbox {
+    /// Of a stream whose hello was read.
+    pub(super) fn new(messages: Streaming<AgentMessage>) -> Self {
+        Self {
+            messages,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            end: None,
+            storing: None,
         }
     }
 
-    /// The answers to all that was taken in and is not answered yet, until `None`.
-    pub(super) fn finish(self) -> mpsc::UnboundedReceiver<Result<LogAck, Status>> {
-        self.answers
+    /// Waits for what comes next. Nothing is lost if the wait is dropped.
+    ///
+    /// # Errors
+    /// When lines could not be stored, and when the stream broke; the agent has to say again what was not acknowledged.
+    pub(super) async fn next(&mut self, context: &Context) -> Result<Said, Status> {
+        loop {
+            if self.storing.is_none() {
+                match self.take() {
+                    Some(AgentMessage {
+                        message: Some(Message::Logs(batch)),
+                    }) => self.storing = Some(Box::pin(store(context.clone(), self.joined(batch)))),
+                    Some(message) => return Ok(Said::Message(message)),
+                    None => {
+                        if let Some(end) = self.end.take() {
+                            return end.map(|()| Said::End);
+                        }
+                    }
+                }
+            }
+            let may_read = self.end.is_none() && self.bytes < MOST_WAITING;
+            let storing = self.storing.as_mut();
+            let is_storing = storing.is_some();
+            let stored = async {
+                match storing {
+                    Some(storing) => storing.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                stored = stored, if is_storing => {
+                    self.storing = None;
+                    return stored.map(Said::Stored);
+                }
+                read = self.messages.message(), if may_read => match read {
+                    Ok(Some(message)) if matches!(message.message, Some(Message::Heartbeat(_))) => return Ok(Said::Message(message)),
+                    Ok(Some(message)) => {
+                        self.bytes += message.encoded_len();
+                        self.waiting.push_back(message);
+                    }
+                    Ok(None) => self.end = Some(Ok(())),
+                    Err(status) => self.end = Some(Err(status)),
+                },
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<AgentMessage> {
+        let message = self.waiting.pop_front()?;
+        self.bytes -= message.encoded_len();
+        Some(message)
+    }
+
+    /// The batch and those that go on where it ends: they share one sync.
+    fn joined(&mut self, mut batch: LogBatch) -> LogBatch {
+        while let Some(AgentMessage {
+            message: Some(Message::Logs(next)),
+        }) = self.waiting.front()
+        {
+            let end = batch.first_sequence.checked_add(batch.lines.len() as u64);
+            if next.process_id != batch.process_id || Some(next.first_sequence) != end {
+                break;
+            }
+            if let Some(AgentMessage {
+                message: Some(Message::Logs(next)),
+            }) = self.take()
+            {
+                batch.lines.extend(next.lines);
+            }
+        }
+        batch
     }
 }
 
-async fn store(context: &Context, batch: LogBatch) -> Result<LogAck, Status> {
+async fn store(context: Context, batch: LogBatch) -> Result<LogAck, Status> {
     let Some(end) = batch.first_sequence.checked_add(batch.lines.len() as u64) else {
         return Err(invalid(
             "logs.first_sequence",

@@ -1,11 +1,11 @@
 //! The gRPC services: thin translators between the wire and the engine.
 
+mod agent_inbox;
 mod chunks;
 mod context;
 mod documents;
 mod job_service;
 mod listing;
-mod log_intake;
 mod log_lines;
 mod pulses;
 mod rank_service;

@@ -1,7 +1,7 @@
 //! `WorkerService`: one stream an agent.
 //!
-//! The stream is answered at once and greeted when its first message, the hello, has come. Every message is passed on in order, and
-//! the commands that wait in the stream's outbox go out in between. However the stream ends, the core learns of it.
+//! The stream is answered at once and greeted when its first message, the hello, has come. Every message is passed on in order
+//! (see [`AgentInbox`] for the one exception), and the commands that wait in the stream's outbox go out in between. However the stream ends, the core learns of it.
 
 use std::{pin::Pin, time::Duration};
 
@@ -19,8 +19,8 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
 use super::{
+    agent_inbox::{AgentInbox, Said},
     context::Context,
-    log_intake::LogIntake,
     refusal::{invalid, stopping, unexpected},
     wire::worker::{exit_from_wire, hello_from_wire, welcome_to_wire},
 };
@@ -88,11 +88,10 @@ impl WorkerService for Workers {
             let attached = Attached { engine: context.engine.clone(), worker: worker.clone(), stream };
             info!(%worker, stream = stream.0, "an agent has attached");
             yield command(Command::Welcome(welcome));
-            let mut logs = LogIntake::open(context.clone());
+            let mut inbox = AgentInbox::new(messages);
             loop {
-                match next_event(&context, &mut outbox, &mut logs, &mut messages).await? {
+                match next_event(&context, &mut outbox, &mut inbox).await? {
                     Event::Command(waiting) => yield waiting,
-                    Event::Message(AgentMessage { message: Some(Message::Logs(batch)) }) => logs.take(batch).await,
                     Event::Message(message) => match take(&context, &attached, message).await? {
                         Next::Nothing => {}
                         Next::Send(answer) => yield command(answer),
@@ -100,10 +99,6 @@ impl WorkerService for Workers {
                     },
                     Event::End => break,
                 }
-            }
-            let mut stored = logs.finish();
-            while let Some(stored) = stored.recv().await {
-                yield command(Command::LogAck(stored?));
             }
         })))
     }
@@ -119,20 +114,18 @@ enum Event {
     End,
 }
 
-async fn next_event(
-    context: &Context,
-    outbox: &mut Outbox,
-    logs: &mut LogIntake,
-    messages: &mut Streaming<AgentMessage>,
-) -> Result<Event, Status> {
+async fn next_event(context: &Context, outbox: &mut Outbox, inbox: &mut AgentInbox) -> Result<Event, Status> {
     tokio::select! {
         () = context.ending.streams().cancelled() => Err(stopping()),
         waiting = outbox.next() => {
             let closed = || Status::aborted("the coordinator has closed this stream: attach again");
             waiting.map(Event::Command).ok_or_else(closed)
         }
-        stored = logs.answer() => Ok(Event::Command(command(Command::LogAck(stored?)))),
-        message = messages.message() => Ok(message?.map_or(Event::End, Event::Message)),
+        said = inbox.next(context) => Ok(match said? {
+            Said::Message(message) => Event::Message(message),
+            Said::Stored(ack) => Event::Command(command(Command::LogAck(ack))),
+            Said::End => Event::End,
+        }),
     }
 }
 
@@ -178,7 +171,7 @@ async fn take(context: &Context, attached: &Attached, message: AgentMessage) -> 
             return Ok(Next::End);
         }
         Some(Message::Hello(_)) => return Err(invalid("hello", "expected AgentHello only as the first message")),
-        // Lines have a way of their own; and a newer agent may say things that this program does not know.
+        // The inbox stores lines; and a newer agent may say things that this program does not know.
         Some(Message::Logs(_)) | None => return Ok(Next::Nothing),
     };
     match context.engine.tell(input).await {

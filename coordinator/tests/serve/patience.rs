@@ -3,7 +3,7 @@
 use std::{fs::OpenOptions, time::Duration};
 
 use firn::serve::limits::Limits;
-use firn_proto::v1alpha1::{self as proto, agent_command::Command, upload_header::Target};
+use firn_proto::v1alpha1::{self as proto, agent_command::Command, agent_message::Message, upload_header::Target};
 use nix::sys::stat::Mode;
 use sha2::{Digest as _, Sha256};
 use tonic::{Code, Request};
@@ -117,9 +117,12 @@ fn waits_are_shorter_than_the_deadlines_around_them() {
 
 /// A pipe that nobody writes to stands for the disk: opening it waits, as a sync may.
 #[tokio::test]
-async fn log_lines_that_wait_for_the_disk_hold_up_nothing_else_that_their_agent_says() {
+async fn log_lines_that_wait_for_the_disk_hold_up_no_heartbeat() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let mut settings = settings(folder.path());
+    settings.core.lease = 1_000;
+    settings.core.heartbeat_interval = 200;
+    let server = Server::start_with(settings).unwrap();
     submit(&server, job("insects")).await;
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
     let [start, _] = [agent.start_rank().await, agent.start_rank().await];
@@ -129,18 +132,60 @@ async fn log_lines_that_wait_for_the_disk_hold_up_nothing_else_that_their_agent_
 
     agent.send_lines(&start.process_id, 0, &["a", "b"]).await;
     agent.send_lines(&start.process_id, 2, &["c"]).await;
-    agent.exited(&start.process_id, 1).await;
+    // One that falls silent now is cut off when its lease ends; by then the other has lived through a whole one.
+    let mut silent = Agent::attach(&server, hello("silent", "i1")).await.unwrap();
+    let mut heartbeat = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            ended = silent.next() => if !matches!(ended, Ok(Some(_))) { break },
+            _ = heartbeat.tick() => agent.beat().await,
+        }
+    }
+    let workers = server.jobs().list_workers(proto::ListWorkersRequest {}).await.unwrap();
+    let workers = workers.into_inner().workers;
+    let state = |name: &str| &workers.iter().find(|worker| worker.name == name).unwrap().state;
+    assert_eq!((state("one").as_str(), state("silent").as_str()), ("Ready", "Lost"));
 
     // The disk has failed: the agent has to send the lines again.
     let pipe = OpenOptions::new().write(true).open(&log).unwrap();
     std::fs::remove_file(&log).unwrap();
     drop(pipe);
-    let ended = loop {
-        match agent.next().await {
-            Ok(Some(Command::StopRank(_) | Command::StartRank(_))) => {}
-            other => break other.unwrap_err(),
-        }
-    };
+    let ended = agent.next().await.unwrap_err();
     assert!(ended.message().contains("logs.jsonl"), "{ended}");
     server.kill().await;
+}
+
+/// Whoever follows the log until the last rank has ended has seen what it said before.
+#[tokio::test]
+async fn an_exit_does_not_overtake_the_lines_that_were_sent_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    submit(&server, job("insects")).await;
+    let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
+    let [start, _] = [agent.start_rank().await, agent.start_rank().await];
+    let process_id = start.process_id;
+    for line in 0..20 {
+        agent.send_lines(&process_id, line, &["a"]).await;
+    }
+    let exited = proto::RankExited {
+        process_id: process_id.clone(),
+        exit_code: Some(1),
+        ..Default::default()
+    };
+    agent.send(Message::RankExited(exited)).await;
+    let mut stored = 0;
+    loop {
+        match agent.next().await.unwrap() {
+            Some(Command::LogAck(ack)) => {
+                assert!(ack.next_sequence > stored);
+                stored = ack.next_sequence;
+            }
+            Some(Command::ExitAck(_)) => break,
+            // What follows from the exit.
+            Some(_) => assert_eq!(stored, 20),
+            None => panic!("expected ExitAck, found the end of the stream"),
+        }
+    }
+    assert_eq!(stored, 20);
+    server.stop().await.unwrap();
 }
