@@ -1,10 +1,11 @@
 //! What an agent has said, in order, but for heartbeats: they overtake log lines that wait for the disk, so that a sync that takes longer
 //! than a lease costs no worker.
 
-use std::{collections::VecDeque, pin::Pin};
+use std::collections::VecDeque;
 
 use firn_core::identifiers::ProcessId;
 use firn_proto::v1alpha1::{AgentMessage, LogAck, LogBatch, agent_message::Message};
+use futures::future::BoxFuture;
 use prost::Message as _;
 use tonic::{Status, Streaming};
 use tracing::warn;
@@ -23,7 +24,7 @@ pub(super) struct AgentInbox {
     bytes: usize,
     /// How the stream ended.
     end: Option<Result<(), Status>>,
-    storing: Option<Pin<Box<dyn Future<Output = Result<LogAck, Status>> + Send>>>,
+    storing: Option<BoxFuture<'static, Result<LogAck, Status>>>,
 }
 
 /// What comes next from an agent.
