@@ -56,7 +56,7 @@ impl AgentInbox {
     pub(super) async fn next(&mut self, context: &Context) -> Result<Said, Status> {
         loop {
             if self.storing.is_none() {
-                match self.take() {
+                match self.take_if(|_| true) {
                     Some(AgentMessage {
                         message: Some(Message::Logs(batch)),
                     }) => self.storing = Some(Box::pin(store(context.clone(), self.joined(batch)))),
@@ -95,30 +95,27 @@ impl AgentInbox {
         }
     }
 
-    fn take(&mut self) -> Option<AgentMessage> {
-        let message = self.waiting.pop_front()?;
+    /// The message that waits longest, if it is wanted.
+    fn take_if(&mut self, is_wanted: impl FnOnce(&mut AgentMessage) -> bool) -> Option<AgentMessage> {
+        let message = self.waiting.pop_front_if(is_wanted)?;
         self.bytes -= message.encoded_len();
         Some(message)
     }
 
     /// The batch and those that go on where it ends: they share one sync.
     fn joined(&mut self, mut batch: LogBatch) -> LogBatch {
-        while let Some(AgentMessage {
-            message: Some(Message::Logs(next)),
-        }) = self.waiting.front()
-        {
+        loop {
             let end = batch.first_sequence.checked_add(batch.lines.len() as u64);
-            if next.process_id != batch.process_id || Some(next.first_sequence) != end {
-                break;
-            }
-            if let Some(AgentMessage {
+            let goes_on = |next: &LogBatch| next.process_id == batch.process_id && Some(next.first_sequence) == end;
+            let next = self.take_if(|waiting| matches!(&waiting.message, Some(Message::Logs(next)) if goes_on(next)));
+            let Some(AgentMessage {
                 message: Some(Message::Logs(next)),
-            }) = self.take()
-            {
-                batch.lines.extend(next.lines);
-            }
+            }) = next
+            else {
+                return batch;
+            };
+            batch.lines.extend(next.lines);
         }
-        batch
     }
 }
 

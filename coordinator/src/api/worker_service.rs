@@ -1,7 +1,8 @@
 //! `WorkerService`: one stream an agent.
 //!
 //! The stream is answered at once and greeted when its first message, the hello, has come. Every message is passed on in order
-//! (see [`AgentInbox`] for the one exception), and the commands that wait in the stream's outbox go out in between. However the stream ends, the core learns of it.
+//! (see [`AgentInbox`] for the one exception), and the commands that wait in the stream's outbox go out in between. However the stream
+//! ends, the core learns of it.
 
 use std::{pin::Pin, time::Duration};
 

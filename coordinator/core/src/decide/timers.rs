@@ -1,5 +1,7 @@
 //! Time: what happens at the start of a coordinator, at a deadline, and which deadline is next.
 
+use std::collections::BTreeMap;
+
 use super::draft::Draft;
 use super::{hangs, losses, placing, pulses, settle};
 use crate::identifiers::{JobId, ProcessId, WorkerName};
@@ -67,9 +69,20 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
         expire(draft, &worker);
     }
     let due: Vec<(JobId, Due)> = due_jobs(draft.state(), now);
+    // Lost at the same moment, they cost the gang one generation.
+    let mut silent: BTreeMap<&JobId, Vec<ProcessId>> = BTreeMap::new();
+    for (job, due) in &due {
+        if let Due::Silent(process) = due {
+            silent.entry(job).or_default().push(process.clone());
+        }
+    }
+    for (job, processes) in silent {
+        pulses::lose_silent(draft, job, &processes);
+    }
     for (job, due) in due {
         match due {
-            Due::Silent(processes) => pulses::lose_silent(draft, &job, &processes),
+            // Lost by now.
+            Due::Silent(_) => {}
             Due::Disconnected => pulses::resolve_disconnection(draft, &job),
             Due::Exit(process) => stop_gracefully(draft, &process),
             Due::Restart => draft.note(Note::Retried { job }),
@@ -135,8 +148,8 @@ pub fn deadline(state: &State) -> Option<Now> {
 
 /// What a job waits for.
 enum Due {
-    /// That these ranks call.
-    Silent(Vec<ProcessId>),
+    /// That a rank calls.
+    Silent(ProcessId),
     /// That somebody tells which rank is lost.
     Disconnected,
     /// That a rank that said that it cannot go on ends.
@@ -151,20 +164,11 @@ fn stop_gracefully(draft: &mut Draft<'_>, process: &ProcessId) {
 }
 
 fn due_jobs(state: &State, now: Now) -> Vec<(JobId, Due)> {
-    let mut due = Vec::new();
-    for job in state.soft.timed_jobs.iter().filter_map(|id| state.job(id)) {
-        let (mut silent, mut others) = (Vec::new(), Vec::new());
-        for (_, what) in job_deadlines(state, job).into_iter().filter(|(at, _)| *at <= now) {
-            match what {
-                // Lost at the same moment, they cost the gang one generation.
-                Due::Silent(processes) => silent.extend(processes),
-                other => others.push(other),
-            }
-        }
-        let silent = (!silent.is_empty()).then_some(Due::Silent(silent));
-        due.extend(silent.into_iter().chain(others).map(|what| (job.id.clone(), what)));
-    }
-    due
+    let jobs = state.soft.timed_jobs.iter().filter_map(|id| state.job(id));
+    let due = jobs.flat_map(|job| job_deadlines(state, job).into_iter().map(|due| (job.id.clone(), due)));
+    due.filter(|(_, (at, _))| *at <= now)
+        .map(|(job, (_, due))| (job, due))
+        .collect()
 }
 
 /// The timers of a job. Those that began under an earlier coordinator begin anew with this one.
@@ -183,7 +187,7 @@ fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
                 .get(&member.process)
                 .is_none_or(|process| process.stop.is_some());
             if let Some(end) = pulses::lease_end(state, job, member).filter(|_| !is_stopping) {
-                deadlines.push((end, Due::Silent(vec![member.process.clone()])));
+                deadlines.push((end, Due::Silent(member.process.clone())));
             }
         }
         let left = gang.living().filter_map(|member| match &member.state {
