@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// An indexed dataset. Labels of all splits are positions in `classes`.
+use crate::target::Target;
+
+/// An indexed dataset. The classes of all splits are positions in `classes`.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// In the order of the network's outputs.
@@ -59,7 +61,7 @@ impl fmt::Display for SplitName {
 }
 
 /// Samples in manifest order: the order of their ids (folders) or of their lines (tables).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Split {
     /// Which part of the dataset.
     pub name: SplitName,
@@ -67,13 +69,13 @@ pub struct Split {
     pub samples: Vec<Sample>,
 }
 
-/// One example and its class.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One example and what is expected of the network.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// Path relative to the split's folder, with `/`; or `file:line`, with the file's name and the line, from 1, on which the row starts.
     pub id: String,
-    /// Position in the dataset's classes.
-    pub label: u32,
+    /// What is expected of the network.
+    pub target: Target,
     /// What the network looks at.
     pub content: Content,
 }
@@ -122,7 +124,7 @@ impl Split {
         hasher.update(&self.len().to_le_bytes());
         for sample in &self.samples {
             update_with_length(&mut hasher, sample.id.as_bytes());
-            hasher.update(&sample.label.to_le_bytes());
+            sample.target.update(&mut hasher);
             match &sample.content {
                 Content::File { size, .. } => {
                     hasher.update(&[0]);
@@ -141,7 +143,8 @@ impl Split {
     pub fn class_counts(&self, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; classes];
         for sample in &self.samples {
-            if let Some(count) = counts.get_mut(sample.label as usize) {
+            let Target::Class(class) = sample.target;
+            if let Some(count) = counts.get_mut(class as usize) {
                 *count += 1;
             }
         }

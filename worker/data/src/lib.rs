@@ -16,6 +16,7 @@ mod jpeg;
 mod loader;
 mod preprocess;
 mod scan;
+mod target;
 mod text;
 
 pub use dataset::{Content, CorruptSample, Dataset, Sample, Split, SplitName};
@@ -25,3 +26,4 @@ pub use index::index;
 pub use loader::{Batch, BatchTensors, Loader, LoaderOptions};
 pub use preprocess::Preprocessor;
 pub use scan::{ScanOutcome, scan};
+pub use target::{Target, Targets};

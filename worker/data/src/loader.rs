@@ -16,15 +16,15 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::image::panic_message;
 use crate::preprocess::Prepared;
-use crate::{CorruptSample, Preprocessor, Split};
+use crate::{CorruptSample, Preprocessor, Split, Targets};
 
 /// What the network takes in, and what is expected of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Positions of the good samples in manifest order, in the plan's order.
     pub indices: Vec<u64>,
-    /// Class of each good sample.
-    pub labels: Vec<i64>,
+    /// What is expected for each good sample.
+    pub targets: Targets,
     /// The good samples.
     pub tensors: BatchTensors,
     /// Those that could not be prepared, in the plan's order.
@@ -302,27 +302,27 @@ fn prepare(split: &Split, preprocessor: &Preprocessor, index: u64) -> Outcome {
 
 fn assemble(split: &Split, preprocessor: &Preprocessor, indices: &[u64], outcomes: Vec<Outcome>) -> Batch {
     let mut good = Vec::with_capacity(indices.len());
-    let mut batch = Batch {
-        indices: Vec::with_capacity(indices.len()),
-        labels: Vec::with_capacity(indices.len()),
-        tensors: preprocessor.collate(Vec::new()),
-        corrupt: Vec::new(),
-    };
+    let mut good_indices = Vec::with_capacity(indices.len());
+    let mut corrupt = Vec::new();
     for (&index, outcome) in indices.iter().zip(outcomes) {
         let sample = &split.samples[index as usize];
         match outcome {
             Ok(prepared) => {
-                batch.indices.push(index);
-                batch.labels.push(i64::from(sample.label));
+                good_indices.push(index);
                 good.push(prepared);
             }
-            Err(reason) => batch.corrupt.push(CorruptSample {
+            Err(reason) => corrupt.push(CorruptSample {
                 index,
                 id: sample.id.clone(),
                 reason,
             }),
         }
     }
-    batch.tensors = preprocessor.collate(good);
-    batch
+    let targets = good_indices.iter().map(|&index| &split.samples[index as usize].target);
+    Batch {
+        targets: Targets::collect(targets),
+        indices: good_indices,
+        tensors: preprocessor.collate(good),
+        corrupt,
+    }
 }

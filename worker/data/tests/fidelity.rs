@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use firn_core::spec::Preprocessing;
-use firn_data::{BatchTensors, Content, Loader, LoaderOptions, Preprocessor, Sample, Split, SplitName};
+use firn_data::{BatchTensors, Content, Loader, LoaderOptions, Preprocessor, Sample, Split, SplitName, Target};
 use serde_json::Value;
 
 fn fixtures(name: &str) -> PathBuf {
@@ -82,7 +82,7 @@ fn pixels_are_normalised_as_torchvision_does() {
     let path = fixtures("images/usual.jpg");
     let sample = Sample {
         id: "usual.jpg".to_owned(),
-        label: 1,
+        target: Target::Class(1),
         content: Content::File {
             path: path.clone(),
             size: 0,
@@ -120,7 +120,7 @@ fn token_batches(tokenizer: &Path, expected: &Value) {
     let texts = expected["texts"].as_array().unwrap();
     let sample = |text: &Value| Sample {
         id: String::new(),
-        label: 0,
+        target: Target::Class(0),
         content: Content::Text(text.as_str().unwrap().to_owned()),
     };
     let split = Arc::new(Split {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use firn_core::spec::{DataFormat, DataSpec, Preprocessing, SplitSource};
-use firn_data::{Content, Dataset, Sample, Split, index, scan};
+use firn_data::{Content, Dataset, Sample, Split, Target, index, scan};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
     let path = root.join(name);
@@ -42,7 +42,7 @@ fn ids(split: &Split) -> Vec<&str> {
 fn texts(split: &Split) -> Vec<(&str, u32)> {
     let text = |sample| match sample {
         &Sample {
-            label,
+            target: Target::Class(label),
             content: Content::Text(ref text),
             ..
         } => (text.as_str(), label),

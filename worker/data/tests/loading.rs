@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use firn_core::spec::Preprocessing;
-use firn_data::{Batch, BatchTensors, Content, Loader, LoaderOptions, Preprocessor, Sample, Split, SplitName};
+use firn_data::{
+    Batch, BatchTensors, Content, Loader, LoaderOptions, Preprocessor, Sample, Split, SplitName, Target, Targets,
+};
 use proptest::prelude::*;
 
 fn fixtures(name: &str) -> PathBuf {
@@ -19,7 +21,7 @@ fn texts(count: u32) -> Arc<Split> {
     let text = |i: u32| "film good bad ".repeat(1 + (i as usize * 7) % 5);
     let sample = |i: u32| Sample {
         id: format!("t:{i}"),
-        label: i % 3,
+        target: Target::Class(i % 3),
         content: Content::Text(text(i)),
     };
     Arc::new(Split {
@@ -65,8 +67,8 @@ fn labels_follow_indices_and_an_empty_entry_gives_an_empty_batch() {
     let plan = vec![vec![5, 1, 3], vec![], vec![4]];
     let batches: Vec<Batch> = Loader::start(texts(6), tokens(), plan.into_iter(), options(2, 2)).collect();
     assert_eq!(
-        batches.iter().map(|batch| batch.labels.clone()).collect::<Vec<_>>(),
-        [vec![2, 1, 0], vec![], vec![1]]
+        batches.iter().map(|batch| batch.targets.clone()).collect::<Vec<_>>(),
+        [vec![2, 1, 0], vec![], vec![1]].map(Targets::Classes)
     );
     assert_eq!(
         batches[1].tensors,
@@ -93,7 +95,7 @@ fn partly_corrupt(folder: &Path) -> Arc<Split> {
         fs::write(&path, bytes).unwrap();
         Sample {
             id: name.to_owned(),
-            label: 7,
+            target: Target::Class(7),
             content: Content::File {
                 path,
                 size: bytes.len() as u64,
@@ -119,7 +121,10 @@ fn corrupt_samples_are_listed_and_the_others_delivered() {
             options(threads, 2),
         );
         let batch = loader.next().unwrap();
-        assert_eq!((batch.indices, batch.labels), (vec![0, 4], vec![7, 7]));
+        assert_eq!(
+            (batch.indices, batch.targets),
+            (vec![0, 4], Targets::Classes(vec![7, 7]))
+        );
         let BatchTensors::Images {
             pixels,
             height: 12,

@@ -1,7 +1,7 @@
-//! From decoded samples to what the network takes.
+//! From decoded samples to what the network takes, and to what is expected of it.
 
-use firn_data::{Batch, BatchTensors};
-use firn_models::Input;
+use firn_data::{Batch, BatchTensors, Targets};
+use firn_models::{Expected, Input};
 use tch::Device;
 
 use super::failure::RankFailure;
@@ -12,4 +12,11 @@ pub(super) fn input(batch: &Batch, device: Device) -> Result<Input, RankFailure>
         BatchTensors::Images { pixels, height, width } => Input::images(pixels, *height, *width, device)?,
         BatchTensors::Tokens { ids, mask, length } => Input::tokens(ids, mask, *length, device)?,
     })
+}
+
+/// What the objective compares the network's outputs with.
+pub(super) fn expected(targets: &Targets) -> Expected<'_> {
+    match targets {
+        Targets::Classes(classes) => Expected::Classes(classes),
+    }
 }

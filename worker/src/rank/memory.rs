@@ -58,7 +58,7 @@ fn first(batch: &Batch, samples: usize) -> Batch {
     };
     Batch {
         indices: batch.indices[..samples].to_vec(),
-        labels: batch.labels[..samples].to_vec(),
+        targets: batch.targets.first(samples),
         tensors,
         corrupt: Vec::new(),
     }
@@ -66,6 +66,8 @@ fn first(batch: &Batch, samples: usize) -> Batch {
 
 #[cfg(test)]
 mod tests {
+    use firn_data::Targets;
+
     use super::*;
 
     #[test]
@@ -85,7 +87,7 @@ mod tests {
     fn a_part_of_a_batch_is_its_first_samples() {
         let batch = Batch {
             indices: vec![4, 9, 2],
-            labels: vec![0, 1, 1],
+            targets: Targets::Classes(vec![0, 1, 1]),
             tensors: BatchTensors::Tokens {
                 ids: vec![1, 2, 3, 4, 5, 6],
                 mask: vec![1, 1, 1, 0, 1, 1],
@@ -94,7 +96,7 @@ mod tests {
             corrupt: Vec::new(),
         };
         let part = first(&batch, 2);
-        assert_eq!((part.indices, part.labels), (vec![4, 9], vec![0, 1]));
+        assert_eq!((part.indices, part.targets), (vec![4, 9], Targets::Classes(vec![0, 1])));
         let tensors = BatchTensors::Tokens {
             ids: vec![1, 2, 3, 4],
             mask: vec![1, 1, 1, 0],

@@ -37,6 +37,7 @@ mod records;
 mod session;
 mod settings;
 mod step;
+mod task;
 mod training;
 mod transfers;
 mod units;

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use firn_core::state::rank_activity;
 use firn_data::{Batch, CorruptSample, Loader};
 use firn_proto::v1alpha1::{self as wire, lease_shard_response::Answer};
-use tch::{Device, Kind};
 use tokio::task::JoinHandle;
 
-use super::{coordinator::Coordinator, failure::RankFailure, halt::Halt, inputs, session::Session, training, units};
+use super::{
+    coordinator::Coordinator, failure::RankFailure, halt::Halt, inputs, session::Session, task, training, units,
+};
 
 /// The pass that scores a split after an epoch.
 pub(super) fn evaluation(split: &str, epoch: u32) -> wire::Pass {
@@ -188,36 +189,15 @@ fn score(session: &mut Session, split: &str, batch: &Batch, report: &mut wire::E
     report
         .corrupt
         .extend(batch.corrupt.iter().map(|sample| quarantined(split, sample)));
-    let classes = session.dataset.classes.len();
     if batch.indices.is_empty() {
         return Ok(());
     }
-    let log_probabilities = {
+    let outputs = {
         let _no_grad = tch::no_grad_guard();
         let features = session.model.features(&inputs::input(batch, session.gang.device)?)?;
-        let logits = session.model.logits(&features, None)?;
-        let log_probabilities = logits.f_to_kind(Kind::Double)?.f_log_softmax(-1, Kind::Double)?;
-        Vec::<f64>::try_from(log_probabilities.f_to_device(Device::Cpu)?.f_contiguous()?.f_view(-1)?)?
+        session.model.logits(&features, None)?
     };
-    let dataset = session.split(split)?;
-    for ((&index, &label), row) in batch
-        .indices
-        .iter()
-        .zip(&batch.labels)
-        .zip(log_probabilities.chunks(classes))
-    {
-        let label = usize::try_from(label).expect("classes count from 0");
-        let scores: Vec<f64> = row.iter().map(|value| value.exp()).collect();
-        report.samples += 1;
-        report.loss_sum -= row[label];
-        report.predictions.push(wire::Prediction {
-            index,
-            sample: dataset.samples[index as usize].id.clone(),
-            label: label as u32,
-            scores,
-        });
-    }
-    Ok(())
+    Ok(task::score(&outputs, batch, &*session.split(split)?, report)?)
 }
 
 fn quarantined(split: &str, corrupt: &CorruptSample) -> wire::QuarantinedSample {

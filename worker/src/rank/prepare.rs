@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 
 use firn_core::spec;
 use firn_data::{Dataset, Preprocessor};
-use firn_models::{Loss, Model, ModelOptions, Optimizer};
+use firn_models::{Model, ModelOptions, Optimizer};
 use firn_proto::v1alpha1 as wire;
 use tch::Device;
 use tracing::info;
@@ -22,6 +22,7 @@ use super::{
     records::Records,
     session::Session,
     settings::RankArguments,
+    task,
 };
 
 /// Loads data and model, and agrees with the other ranks on both.
@@ -32,13 +33,12 @@ pub(super) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankA
     let device = gang::parse_device(&arguments.device)?;
     determinism::pin(&spec, device);
     let (dataset, quarantined) = agree_on_dataset(coordinator, &spec)?;
-    let model = agree_on_model(coordinator, &spec, dataset.classes.len(), device)?;
+    let model = agree_on_model(coordinator, &spec, task::outputs(&spec, &dataset), device)?;
 
     let tokenizer = tokenizer_of(&spec.model);
     let tokenizer = tokenizer.as_deref().map(Path::new);
     let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer, model.max_length())?;
-    let weights = class_weights(&spec.training.loss.class_weights, &dataset)?;
-    let loss = Loss::new(weights.as_deref(), spec.training.loss.label_smoothing, device)?;
+    let loss = task::objective(&spec, &dataset, device)?;
     let optimizer = Optimizer::new(&spec.training.optimizer, model.trainable())?;
     let initial = model.trainable_state().into_iter();
     let initial = initial
@@ -94,12 +94,12 @@ fn agree_on_dataset(
 fn agree_on_model(
     coordinator: &Coordinator,
     spec: &spec::JobSpec,
-    classes: usize,
+    outputs: usize,
     device: Device,
 ) -> Result<Model, Halt> {
     let model = Model::load(&ModelOptions {
         spec: &spec.model,
-        classes,
+        classes: outputs,
         seed: spec.training.seed,
         device,
         train_batch_norm: spec.training.train_batch_norm,
@@ -146,35 +146,4 @@ fn tokenizer_of(model: &spec::ModelSpec) -> Option<String> {
         Some(weights.parent()?.join("tokenizer.json").to_string_lossy().into_owned())
     };
     model.tokenizer.clone().or_else(beside)
-}
-
-/// The weight of each class, in the order of the classes; `None` if all are 1.
-fn class_weights(wanted: &spec::ClassWeights, dataset: &Dataset) -> Result<Option<Vec<f64>>, RankFailure> {
-    match wanted {
-        spec::ClassWeights::Uniform => Ok(None),
-        spec::ClassWeights::Balanced => {
-            let counts = dataset.train.class_counts(dataset.classes.len());
-            let samples: u64 = counts.iter().sum();
-            // scikit-learn's `compute_class_weight("balanced")`: n / (classes · n_class).
-            let weights = counts
-                .iter()
-                .map(|&count| samples as f64 / (counts.len() as f64 * count as f64));
-            Ok(Some(weights.collect()))
-        }
-        spec::ClassWeights::Named(named) => {
-            if let Some(unknown) = named.keys().find(|name| !dataset.classes.contains(name)) {
-                let classes = dataset.classes.join(", ");
-                return Err(RankFailure::Spec(format!(
-                    "spec.training.loss.classWeights: the data has no class {unknown:?}; its classes are {classes}"
-                )));
-            }
-            Ok(Some(
-                dataset
-                    .classes
-                    .iter()
-                    .map(|class| named.get(class).copied().unwrap_or(1.0))
-                    .collect(),
-            ))
-        }
-    }
 }

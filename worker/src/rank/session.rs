@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use firn_core::{order, spec, state::rank_activity};
 use firn_data::{Dataset, Preprocessor, Split};
-use firn_models::{Loss, Model, Optimizer, state_digest};
+use firn_models::{Model, Objective, Optimizer, state_digest};
 use firn_proto::v1alpha1::{self as wire, directive::Next};
 use tch::{Device, Tensor};
 use tokio::task::JoinHandle;
@@ -47,7 +47,7 @@ pub(super) struct Session<'a> {
     /// Samples that are set aside: split and position in manifest order.
     pub(super) quarantined: BTreeSet<(String, u64)>,
     pub(super) model: Model,
-    pub(super) loss: Loss,
+    pub(super) loss: Objective,
     pub(super) optimizer: Optimizer,
     /// The model's trainable state before the first step.
     pub(super) initial: Vec<(String, Tensor)>,

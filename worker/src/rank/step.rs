@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use firn_core::spec::{Determinism, TrainingSpec};
 use firn_data::Batch;
-use firn_models::{Loss, Model, Optimizer};
+use firn_models::{Model, Objective, Optimizer};
 use firn_proto::v1alpha1::{Step, StepTiming};
 use tch::{Device, Tensor};
 
@@ -38,7 +38,7 @@ pub(super) struct Position {
 /// What a step needs, and what it changes: the model's trainable tensors and the optimizer.
 pub(super) struct Learner<'a> {
     pub(super) model: &'a Model,
-    pub(super) loss: &'a Loss,
+    pub(super) loss: &'a Objective,
     pub(super) optimizer: &'a mut Optimizer,
     pub(super) training: &'a TrainingSpec,
     pub(super) gang: &'a mut Gang,

@@ -10,7 +10,7 @@ use firn_core::spec::{DataSpec, SplitSource};
 
 use super::names;
 use crate::dataset::update_with_length;
-use crate::{DataError, Sample, Split, SplitName};
+use crate::{DataError, Sample, Split, SplitName, Target};
 
 /// Takes the drawn splits out of `train`. All splits stay in manifest order.
 pub(super) fn draw(
@@ -74,7 +74,8 @@ pub(super) fn draw(
 fn assign(train: &Split, classes: usize, fractions: [(SplitName, f64); 2], seed: u64) -> Vec<SplitName> {
     let mut by_class: Vec<Vec<([u8; 32], usize)>> = vec![Vec::new(); classes];
     for (place, sample) in train.samples.iter().enumerate() {
-        by_class[sample.label as usize].push((key(seed, sample), place));
+        let Target::Class(class) = sample.target;
+        by_class[class as usize].push((key(seed, sample), place));
     }
     let mut goals = vec![SplitName::Train; train.samples.len()];
     for mut members in by_class {
@@ -134,7 +135,7 @@ mod tests {
     fn samples(count: usize) -> Split {
         let sample = |i: usize| Sample {
             id: format!("{i:04}.jpg"),
-            label: u32::from(i.is_multiple_of(5)),
+            target: Target::Class(u32::from(i.is_multiple_of(5))),
             content: Content::Text(String::new()),
         };
         Split {
@@ -155,7 +156,7 @@ mod tests {
                     .samples
                     .iter()
                     .zip(&goals)
-                    .filter(|(s, goal)| s.label == label && **goal == name)
+                    .filter(|(s, goal)| s.target == Target::Class(label) && **goal == name)
                     .count()
             };
             assert_eq!(
@@ -190,7 +191,7 @@ mod tests {
                     .samples
                     .iter()
                     .zip(&goals)
-                    .any(|(s, goal)| s.label == label && *goal == SplitName::Train)
+                    .any(|(s, goal)| s.target == Target::Class(label) && *goal == SplitName::Train)
             );
         }
     }

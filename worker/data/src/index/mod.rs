@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use firn_core::spec::{DataFormat, DataSpec, SplitSource};
 
-use crate::{Content, DataError, Dataset, Sample, Split, SplitName};
+use crate::{Content, DataError, Dataset, Sample, Split, SplitName, Target};
 
 /// Samples of one split before their classes have numbers.
 struct Listing {
@@ -179,9 +179,9 @@ fn number(listing: Listing, classes: &[String], numbers: &BTreeMap<&str, u32>) -
         .samples
         .into_iter()
         .map(|listed| match numbers.get(listed.class.as_str()) {
-            Some(&label) => Ok(Sample {
+            Some(&class) => Ok(Sample {
                 id: listed.id,
-                label,
+                target: Target::Class(class),
                 content: listed.content,
             }),
             None => Err(DataError::UnknownClass {

@@ -1,7 +1,7 @@
 //! Gradients, losses and optimizers equal PyTorch's.
 
 use firn_core::spec::{Architecture, Freeze, OptimizerSpec};
-use firn_models::{Dropout, Loss, Model, Optimizer, state_digest};
+use firn_models::{Dropout, Expected, Model, Objective, Optimizer, state_digest};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -12,8 +12,8 @@ const LIMIT: f64 = 1e-4;
 
 fn objective(logits: &Tensor) -> Tensor {
     let labels: Vec<i64> = (0..logits.size()[0]).map(|i| i % 5).collect();
-    let loss = Loss::new(Some(&[1.0, 0.5, 2.0, 1.5, 0.25]), 0.1, Device::Cpu).unwrap();
-    loss.sums(logits, &labels).unwrap().loss
+    let loss = Objective::cross_entropy(Some(&[1.0, 0.5, 2.0, 1.5, 0.25]), 0.1, Device::Cpu).unwrap();
+    loss.sums(logits, Expected::Classes(&labels)).unwrap().loss
 }
 
 fn gradients(model: &Model, logits: &Tensor) -> Vec<(String, Tensor)> {
@@ -154,12 +154,12 @@ fn losses_equal_cross_entropy_loss_with_weights_and_smoothing() {
         let weights = case["weights"].as_array().map(|_| floats(&case["weights"]));
         let smoothing = case["smoothing"].as_f64().unwrap();
         let logits = tensor(&logits, &[7, 4]).set_requires_grad(true);
-        let loss = Loss::new(weights.as_deref(), smoothing, Device::Cpu).unwrap();
+        let loss = Objective::cross_entropy(weights.as_deref(), smoothing, Device::Cpu).unwrap();
         // In two parts, as two ranks would.
         let parts = [(0, 3), (3, 4)].map(|(start, length)| {
             loss.sums(
                 &logits.narrow(0, start, length),
-                &labels[start as usize..][..length as usize],
+                Expected::Classes(&labels[start as usize..][..length as usize]),
             )
             .unwrap()
         });
@@ -185,9 +185,12 @@ fn losses_equal_cross_entropy_loss_with_weights_and_smoothing() {
 
 #[test]
 fn a_label_outside_the_classes_is_refused() {
-    let loss = Loss::new(None, 0.0, Device::Cpu).unwrap();
+    let loss = Objective::cross_entropy(None, 0.0, Device::Cpu).unwrap();
     let error = loss
-        .sums(&Tensor::zeros([2, 3], (Kind::Float, Device::Cpu)), &[0, 3])
+        .sums(
+            &Tensor::zeros([2, 3], (Kind::Float, Device::Cpu)),
+            Expected::Classes(&[0, 3]),
+        )
         .unwrap_err();
     assert_eq!(error.to_string(), "label 1 of the batch: expected 0 to 2, found 3");
 }

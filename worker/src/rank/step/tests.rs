@@ -10,8 +10,8 @@ use firn_core::{
         Pooling, ScheduleShape, ScheduleSpec, TrainingSpec, Warmup,
     },
 };
-use firn_data::{Batch, BatchTensors};
-use firn_models::{Loss, Model, ModelOptions, Optimizer, state_digest};
+use firn_data::{Batch, BatchTensors, Targets};
+use firn_models::{Model, ModelOptions, Objective, Optimizer, state_digest};
 use tch::{Device, Tensor};
 
 use super::{Learner, Outcome, Position, run};
@@ -153,7 +153,7 @@ struct Disturbance {
 fn batch(samples: &[u64], disturbance: Disturbance) -> Batch {
     Batch {
         indices: samples.to_vec(),
-        labels: samples.iter().map(|sample| *sample as i64 % CLASSES).collect(),
+        targets: Targets::Classes(samples.iter().map(|sample| *sample as i64 % CLASSES).collect()),
         tensors: match disturbance.texts {
             true => tokens(samples),
             false => pixels(samples, disturbance.odd),
@@ -231,7 +231,7 @@ fn train(training: &TrainingSpec, gang: Gang, disturbance: Disturbance) -> Train
         true => text_model(training),
         false => image_model(training),
     };
-    let loss = Loss::new(Some(&[0.5, 1.0, 3.0]), training.loss.label_smoothing, Device::Cpu).unwrap();
+    let loss = Objective::cross_entropy(Some(&[0.5, 1.0, 3.0]), training.loss.label_smoothing, Device::Cpu).unwrap();
     let mut optimizer = Optimizer::new(&training.optimizer, model.trainable()).unwrap();
     let order = SampleOrder::new(training.seed, 0, SAMPLES);
     let mut trained = Trained {

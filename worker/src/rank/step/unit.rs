@@ -49,7 +49,7 @@ fn backward(learner: &Learner<'_>, position: Position, batch: &Batch) -> Result<
         samples: &batch.indices,
     };
     let logits = learner.model.logits(&features, Some(&dropout))?;
-    let sums = learner.loss.sums(&logits, &batch.labels)?;
+    let sums = learner.loss.sums(&logits, inputs::expected(&batch.targets))?;
     sums.loss.f_backward()?;
     Ok(sums)
 }

@@ -1,31 +1,22 @@
-//! Cross-entropy with class weights and label smoothing, in sums.
+//! Cross-entropy with class weights and label smoothing.
 //!
 //! `torch.nn.CrossEntropyLoss(weight=w, label_smoothing=ε)` is Σᵢℓᵢ / Σᵢw\[yᵢ\] with
-//! ℓᵢ = -(1-ε)·w\[yᵢ\]·log pᵢ\[yᵢ\] - ε/C·Σ_c w[c]·log pᵢ[c]. Ranks hand out the two sums; the division happens once, after they were
-//! added over micro-batches and ranks.
+//! ℓᵢ = -(1-ε)·w\[yᵢ\]·log pᵢ\[yᵢ\] - ε/C·Σ_c w[c]·log pᵢ[c].
 
 use tch::{Device, Reduction, Tensor};
 
+use super::{LossSums, mismatch};
 use crate::error::ModelError;
 
-/// The objective.
-pub struct Loss {
+/// Over the logits of exclusive classes.
+pub struct CrossEntropy {
     weights: Option<(Vec<f64>, Tensor)>,
     smoothing: f64,
 }
 
-/// Both sums of a batch.
-#[derive(Debug)]
-pub struct LossSums {
-    /// Σᵢℓᵢ, a scalar that gradients flow from.
-    pub loss: Tensor,
-    /// Σᵢw\[yᵢ\]; the number of samples when all classes weigh 1.
-    pub weight: f64,
-}
-
-impl Loss {
+impl CrossEntropy {
     /// `class_weights`: one for each class, `None` for all 1; `label_smoothing` in [0, 1).
-    pub fn new(class_weights: Option<&[f64]>, label_smoothing: f64, device: Device) -> Result<Self, ModelError> {
+    pub(super) fn new(class_weights: Option<&[f64]>, label_smoothing: f64, device: Device) -> Result<Self, ModelError> {
         let weights = match class_weights {
             None => None,
             Some(weights) => {
@@ -40,7 +31,7 @@ impl Loss {
     }
 
     /// The sums over a batch: logits `(n, classes)`, labels `n`, each in `0..classes`.
-    pub fn sums(&self, logits: &Tensor, labels: &[i64]) -> Result<LossSums, ModelError> {
+    pub(super) fn sums(&self, logits: &Tensor, labels: &[i64]) -> Result<LossSums, ModelError> {
         let (batch, classes) = logits.size2()?;
         if batch as usize != labels.len() {
             return Err(mismatch(
@@ -79,13 +70,5 @@ impl Loss {
         let tensor = self.weights.as_ref().map(|(_, tensor)| tensor);
         let loss = logits.f_cross_entropy_loss(&target, tensor, Reduction::Sum, -100, self.smoothing)?;
         Ok(LossSums { loss, weight })
-    }
-}
-
-fn mismatch(what: &str, expected: String, found: String) -> ModelError {
-    ModelError::Mismatch {
-        what: what.to_owned(),
-        expected,
-        found,
     }
 }

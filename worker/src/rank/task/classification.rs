@@ -1,0 +1,77 @@
+//! One class for each sample: cross-entropy in training, softmax probabilities in evaluation.
+
+use firn_core::spec::{ClassWeights, LossSpec};
+use firn_data::{Dataset, Split};
+use firn_models::Objective;
+use firn_proto::v1alpha1 as wire;
+use tch::{Device, Kind, Tensor};
+
+use crate::rank::failure::RankFailure;
+
+pub(super) fn objective(loss: &LossSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
+    let weights = class_weights(&loss.class_weights, dataset)?;
+    Ok(Objective::cross_entropy(
+        weights.as_deref(),
+        loss.label_smoothing,
+        device,
+    )?)
+}
+
+/// The weight of each class, in the order of the classes; `None` if all are 1.
+fn class_weights(wanted: &ClassWeights, dataset: &Dataset) -> Result<Option<Vec<f64>>, RankFailure> {
+    match wanted {
+        ClassWeights::Uniform => Ok(None),
+        ClassWeights::Balanced => {
+            let counts = dataset.train.class_counts(dataset.classes.len());
+            let samples: u64 = counts.iter().sum();
+            // scikit-learn's `compute_class_weight("balanced")`: n / (classes · n_class).
+            let weights = counts
+                .iter()
+                .map(|&count| samples as f64 / (counts.len() as f64 * count as f64));
+            Ok(Some(weights.collect()))
+        }
+        ClassWeights::Named(named) => {
+            if let Some(unknown) = named.keys().find(|name| !dataset.classes.contains(name)) {
+                let classes = dataset.classes.join(", ");
+                return Err(RankFailure::Spec(format!(
+                    "spec.training.loss.classWeights: the data has no class {unknown:?}; its classes are {classes}"
+                )));
+            }
+            Ok(Some(
+                dataset
+                    .classes
+                    .iter()
+                    .map(|class| named.get(class).copied().unwrap_or(1.0))
+                    .collect(),
+            ))
+        }
+    }
+}
+
+/// Adds the probabilities of all classes for each sample, and the cross-entropy, both in double precision.
+pub(super) fn score(
+    logits: &Tensor,
+    (indices, labels): (&[u64], &[i64]),
+    split: &Split,
+    report: &mut wire::EvaluationReport,
+) -> Result<(), RankFailure> {
+    let classes = logits.size2()?.1 as usize;
+    let log_probabilities = {
+        let _no_grad = tch::no_grad_guard();
+        let log_probabilities = logits.f_to_kind(Kind::Double)?.f_log_softmax(-1, Kind::Double)?;
+        Vec::<f64>::try_from(log_probabilities.f_to_device(Device::Cpu)?.f_contiguous()?.f_view(-1)?)?
+    };
+    for ((&index, &label), row) in indices.iter().zip(labels).zip(log_probabilities.chunks(classes)) {
+        let label = usize::try_from(label).expect("classes count from 0");
+        let scores: Vec<f64> = row.iter().map(|value| value.exp()).collect();
+        report.samples += 1;
+        report.loss_sum -= row[label];
+        report.predictions.push(wire::Prediction {
+            index,
+            sample: split.samples[index as usize].id.clone(),
+            label: label as u32,
+            scores,
+        });
+    }
+    Ok(())
+}
