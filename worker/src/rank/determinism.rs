@@ -14,7 +14,7 @@ use tch::{Cuda, Device};
 use tracing::info;
 
 /// Pins what the job's determinism asks for, in the calling thread, which is the one that computes.
-pub(super) fn pin(spec: &JobSpec, device: Device) {
+pub(crate) fn pin(spec: &JobSpec, device: Device) {
     if spec.training.determinism != Determinism::Strict {
         return;
     }

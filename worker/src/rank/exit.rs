@@ -3,23 +3,23 @@
 use nix::sys::signal::Signal;
 
 /// The user's spec or data is wrong, or memory does not hold the batch.
-pub(super) const USER: u8 = 10;
+pub(crate) const USER: u8 = 10;
 /// The numbers broke.
-pub(super) const NUMERICAL: u8 = 11;
+pub(crate) const NUMERICAL: u8 = 11;
 /// The coordinator told the rank to stop.
-pub(super) const STOPPED: u8 = 12;
+pub(crate) const STOPPED: u8 = 12;
 /// The worker is drained or preempted; nothing is lost.
-pub(super) const LEFT: u8 = 13;
+pub(crate) const LEFT: u8 = 13;
 /// Anything else.
-pub(super) const BROKEN: u8 = 1;
+pub(crate) const BROKEN: u8 = 1;
 
 /// Ends the process from any thread, whatever the others do: no destructor and no exit handler runs.
-pub(super) fn at_once(status: u8) -> ! {
+pub(crate) fn at_once(status: u8) -> ! {
     signal_hook::low_level::exit(i32::from(status))
 }
 
 /// Ends the process as SIGTERM would have.
-pub(super) fn by_signal() -> ! {
+pub(crate) fn by_signal() -> ! {
     let terminate = Signal::SIGTERM as i32;
     // Returns only if the system refuses; the status then says what a shell would.
     let _ = signal_hook::low_level::emulate_default_handler(terminate);

@@ -17,7 +17,7 @@ use super::exit;
 
 /// Why a rank cannot go on.
 #[derive(Debug, Error)]
-pub(super) enum RankFailure {
+pub(crate) enum RankFailure {
     /// The dataset cannot be used as it is.
     #[error("dataset: {0}")]
     Data(#[from] DataError),
@@ -118,7 +118,7 @@ pub(super) enum RankFailure {
 
 impl RankFailure {
     /// Wraps the answer of a call.
-    pub(super) fn call(call: &'static str) -> impl FnOnce(Status) -> Self {
+    pub(crate) fn call(call: &'static str) -> impl FnOnce(Status) -> Self {
         move |status| Self::Call {
             call,
             status: Box::new(status),
@@ -126,13 +126,13 @@ impl RankFailure {
     }
 
     /// Wraps what the system said when `path` was written.
-    pub(super) fn write(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn write(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Write { path, source }
     }
 
     /// The reason in the job's status.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::OutOfMemory { .. } => "OutOfMemory",
             _ if self.is_out_of_memory() => "OutOfMemory",
@@ -151,7 +151,7 @@ impl RankFailure {
     }
 
     /// Whether libtorch found no memory, in the words of its allocators for GPUs and for the host.
-    pub(super) fn is_out_of_memory(&self) -> bool {
+    pub(crate) fn is_out_of_memory(&self) -> bool {
         let (Self::Torch(error) | Self::Model(ModelError::Torch(error))) = self else {
             return false;
         };
@@ -160,7 +160,7 @@ impl RankFailure {
     }
 
     /// Whether a checkpoint is damaged or gone, rather than everything that this machine should see of the job's folder.
-    pub(super) fn is_of_the_checkpoint(&self) -> bool {
+    pub(crate) fn is_of_the_checkpoint(&self) -> bool {
         match self {
             Self::DamagedCheckpoint { .. } | Self::Model(ModelError::NotSafetensors { .. }) => true,
             // A machine that does not share the folder must not have a good checkpoint rejected.
@@ -173,7 +173,7 @@ impl RankFailure {
     }
 
     /// Whether reading the checkpoint once more may help: it is not known to be damaged or gone.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Read { source, .. } => source.kind() != ErrorKind::NotFound,
             Self::Call { call, status } => *call == "FetchCheckpoint" && status.code() == Code::Internal,
@@ -182,7 +182,7 @@ impl RankFailure {
     }
 
     /// Status with which the process exits; see [`super::run`].
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self.reason() {
             "BadData" | "Misconfigured" | "OutOfMemory" => exit::USER,
             "NumericalError" => exit::NUMERICAL,
@@ -191,7 +191,7 @@ impl RankFailure {
     }
 
     /// Whether the coordinator does not know it already.
-    pub(super) fn worth_reporting(&self) -> bool {
+    pub(crate) fn worth_reporting(&self) -> bool {
         match self {
             Self::Call { status, .. } => status.code() != Code::Unavailable,
             _ => true,
@@ -199,7 +199,7 @@ impl RankFailure {
     }
 
     /// The message for the coordinator.
-    pub(super) fn to_wire(&self) -> Failure {
+    pub(crate) fn to_wire(&self) -> Failure {
         Failure {
             reason: self.reason().to_owned(),
             message: self.to_string(),

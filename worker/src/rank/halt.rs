@@ -13,7 +13,7 @@ use super::failure::RankFailure;
 
 /// Why the main thread does not go on with its directive.
 #[derive(Debug, Error)]
-pub(super) enum Halt {
+pub(crate) enum Halt {
     /// The gang has changed: join again.
     #[error(transparent)]
     Interrupted(#[from] Interruption),
@@ -30,7 +30,7 @@ pub(super) enum Halt {
 
 /// Why a rank leaves its generation. The text is what it tells the coordinator when it joins again.
 #[derive(Debug, Error)]
-pub(super) enum Interruption {
+pub(crate) enum Interruption {
     /// Another rank is lost, or the collective was aborted because one is.
     #[error("{0}")]
     Collective(Box<CollectiveError>),

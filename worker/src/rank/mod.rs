@@ -1,55 +1,46 @@
 //! One training process on one slot.
 //!
 //! A rank decides nothing about the job: it prepares, joins its gang, asks the coordinator what to do next, does it, and asks again. When
-//! the gang changes it joins the next one, in the same process and with all that it has loaded. The directives, and what each of them does here:
+//! the gang changes it joins the next one, in the same process and with all that it has loaded.
 //!
-//! | directive | done in |
+//! | room | what it holds |
 //! |---|---|
-//! | run a pass (scan, evaluate) over a split | `passes` |
-//! | train an epoch | `training`, one step in `step` |
-//! | load the best checkpoint | `adopt` |
-//! | finish | `finish` |
+//! | `learner` | what is trained, and how; knows no coordinator, no gang and no file |
+//! | `membership` | the gang of the present generation, the ledger, and how a rank goes from one to the next |
+//! | `coordinator` | the calls, the pulse, and what answers mean |
+//! | `activities` | what the directives ask for |
+//! | `files` | what is written where others see it |
 //!
 //! The main thread computes; a small tokio runtime carries the calls to the coordinator, so that commits travel while the next step is
 //! already running, and the pulse, which tells the coordinator that the rank lives and hears what the gang is to do. The agent owns the process:
 //! it can kill it at any moment, and nothing here needs to be cleaned up.
 
-mod adopt;
+mod activities;
 mod checkpoints;
-mod claim;
-mod client;
-mod committer;
 mod coordinator;
 mod determinism;
 mod exit;
 mod failure;
-mod finish;
-mod gang;
-mod guard;
+mod files;
 mod halt;
-mod inputs;
-mod memory;
-mod model_card;
-mod passes;
+mod job_data;
+mod learner;
+mod life;
+mod membership;
 mod prepare;
-mod pulse;
-mod records;
 mod session;
 mod settings;
-mod step;
 mod task;
-mod training;
-mod transfers;
-mod units;
-mod vitals;
-mod whole_file;
 
 use std::{process::ExitCode, sync::Arc};
 
 use tracing::{error, info};
 
 pub use self::settings::RankArguments;
-use self::{client::Client, coordinator::Coordinator, halt::Halt, session::End, vitals::Vitals};
+use self::{
+    coordinator::{Coordinator, client::Client, pulse, vitals::Vitals},
+    life::End,
+};
 
 /// Runs the rank until its job has ended.
 ///
@@ -79,11 +70,8 @@ pub fn run(arguments: RankArguments) -> anyhow::Result<ExitCode> {
 
 fn take_part(coordinator: &Coordinator, arguments: &RankArguments) -> End {
     match prepare::prepare(coordinator, arguments) {
-        Ok(mut session) => session.live(),
-        Err(Halt::Interrupted(interruption)) => End::Stopped(interruption.to_string()),
-        Err(Halt::Stopped(reason)) => End::Stopped(reason),
-        Err(Halt::Left) => End::Left,
-        Err(Halt::Failed(failure)) => End::Failed(failure),
+        Ok(mut session) => life::live(&mut session),
+        Err(halt) => halt.into(),
     }
 }
 

@@ -2,31 +2,31 @@
 //!
 //! All of it outlives every gang. It is the expensive part of a start, and the reason why a rank stays in its process when others are lost.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
+use std::path::Path;
 
 use firn_core::spec;
 use firn_data::{Dataset, Preprocessor};
-use firn_models::{Model, ModelOptions, Optimizer};
+use firn_models::{Model, ModelOptions};
 use firn_proto::v1alpha1 as wire;
 use tch::Device;
 use tracing::info;
 
 use super::{
-    checkpoints,
+    checkpoints::Checkpoints,
     coordinator::Coordinator,
     determinism,
     failure::RankFailure,
-    gang::{self, Gang},
-    guard::Guard,
     halt::Halt,
-    records::Records,
+    job_data::{JobData, Quarantined},
+    learner::{Learner, computation::Computation},
+    membership::{Membership, gang},
     session::Session,
     settings::RankArguments,
     task,
 };
 
 /// Loads data and model, and agrees with the other ranks on both.
-pub(super) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankArguments) -> Result<Session<'a>, Halt> {
+pub(crate) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankArguments) -> Result<Session<'a>, Halt> {
     let spec_json = coordinator.enrol()?;
     let spec: spec::JobSpec = serde_json::from_str(&spec_json)
         .map_err(|error| RankFailure::Directive(format!("sent a spec that cannot be read: {error}")))?;
@@ -38,44 +38,28 @@ pub(super) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankA
     let tokenizer = tokenizer_of(&spec.model);
     let tokenizer = tokenizer.as_deref().map(Path::new);
     let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer, model.max_length())?;
-    let loss = task::objective(&spec, &dataset, device)?;
-    let optimizer = Optimizer::new(&spec.training.optimizer, model.trainable())?;
-    let initial = model.trainable_state().into_iter();
-    let initial = initial
-        .map(|(name, tensor)| Ok((name, tensor.f_detach()?.copy())))
-        .collect::<Result<_, tch::TchError>>()?;
-
-    let session = Session {
-        coordinator,
-        arguments,
-        spec_digest: blake3::hash(spec_json.as_bytes()).to_hex().to_string(),
-        spec,
-        gang: Gang::apart(device),
-        dataset,
-        preprocessor: Arc::new(preprocessor),
-        quarantined,
+    let computation = Computation {
         model,
-        loss,
-        optimizer,
-        initial,
-        steps_done: 0,
-        state_generation: 0,
-        guard: Guard::default(),
-        records: Records::default(),
-        loaded: None,
-        committer: None,
-        last_checkpoint: Instant::now(),
-        storing: None,
+        objective: task::objective(&spec, &dataset, device)?,
+        training: spec.training.clone(),
+        device,
     };
-    checkpoints::check_place(&session)?;
-    Ok(session)
+    // The stored spec as it came: its digest names the job's settings in checkpoints.
+    let spec_digest = blake3::hash(spec_json.as_bytes()).to_hex().to_string();
+    let learner = Learner::new(computation, spec_digest, dataset.train.samples.len() as u64)?;
+    let checkpoints = Checkpoints::new(&spec, arguments, &learner)?;
+    Ok(Session {
+        arguments,
+        spec,
+        data: JobData::new(dataset, preprocessor, arguments.threads, quarantined),
+        learner,
+        membership: Membership::new(coordinator, arguments, device),
+        checkpoints,
+    })
 }
 
 /// Indexes the dataset and compares it with what the other ranks see. Returns it with the samples that are set aside already.
-fn agree_on_dataset(
-    coordinator: &Coordinator,
-    spec: &spec::JobSpec,
-) -> Result<(Dataset, BTreeSet<(String, u64)>), Halt> {
+fn agree_on_dataset(coordinator: &Coordinator, spec: &spec::JobSpec) -> Result<(Dataset, Quarantined), Halt> {
     let dataset = firn_data::index(&spec.data, spec.training.seed)?;
     let registered = coordinator.register_dataset(summary_of(&dataset))?;
     info!(
@@ -83,11 +67,9 @@ fn agree_on_dataset(
         train = dataset.train.len(),
         "the dataset is indexed"
     );
-    let quarantined = registered.quarantined.into_iter();
-    Ok((
-        dataset,
-        quarantined.map(|sample| (sample.split, sample.index)).collect(),
-    ))
+    let mut quarantined = Quarantined::default();
+    quarantined.extend(registered.quarantined);
+    Ok((dataset, quarantined))
 }
 
 /// Loads the model and compares its frozen part with that of the other ranks.

@@ -13,21 +13,21 @@ use tch::{Device, Tensor};
 use super::failure::RankFailure;
 
 /// Outputs of the network.
-pub(super) fn outputs(spec: &JobSpec, dataset: &Dataset) -> usize {
+pub(crate) fn outputs(spec: &JobSpec, dataset: &Dataset) -> usize {
     match spec.task {
         Task::Classification => dataset.classes.len(),
     }
 }
 
 /// What training makes small.
-pub(super) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
+pub(crate) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
     match spec.task {
         Task::Classification => classification::objective(&spec.training.loss, dataset, device),
     }
 }
 
 /// Adds the predictions for a batch, and their statistics, to the report. `outputs`: `(n, outputs)`, as the network gives them.
-pub(super) fn score(
+pub(crate) fn score(
     outputs: &Tensor,
     batch: &Batch,
     split: &Split,

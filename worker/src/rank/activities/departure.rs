@@ -1,0 +1,51 @@
+//! Between two steps or shards: whether a rank goes on, and what it stores before it leaves on purpose.
+
+use firn_core::state::rank_activity;
+use tracing::{info, warn};
+
+use crate::rank::{
+    coordinator::vitals::Leave,
+    halt::{Halt, Interruption},
+    session::Session,
+};
+
+/// Whether this rank goes on.
+///
+/// # Errors
+/// When another generation takes over, or the process is to leave.
+pub(crate) fn check(session: &mut Session<'_>) -> Result<(), Halt> {
+    let vitals = session.membership.coordinator.vitals();
+    if let Some(leave) = vitals.leave() {
+        let is_stored = hand_over(session, leave)?;
+        if leave.store_checkpoint && !is_stored {
+            // Rank 0 does it, unless it is lost.
+            vitals.check_generation()?;
+        }
+        return Err(Halt::Left);
+    }
+    Ok(vitals.check_generation()?)
+}
+
+/// Rank 0 stores what must not be lost when this process leaves on purpose; whether it has. Failing is no failure: the job goes on from the
+/// checkpoint before.
+///
+/// # Errors
+/// When the generation is over: the next one stores it.
+pub(crate) fn hand_over(session: &mut Session<'_>, leave: Leave) -> Result<bool, Interruption> {
+    let membership = &mut session.membership;
+    if !leave.store_checkpoint || membership.gang.rank != 0 || membership.ledger().is_none() {
+        return Ok(false);
+    }
+    membership.coordinator.vitals().begin(rank_activity::STORING);
+    match session.checkpoints.store(&session.learner, membership) {
+        Ok(()) => {
+            info!(steps = session.learner.steps_done(), "everything is stored; leaving");
+            Ok(true)
+        }
+        Err(Halt::Interrupted(interruption)) => Err(interruption),
+        Err(halt) => {
+            warn!(reason = %halt, "the state could not be stored before leaving");
+            Ok(false)
+        }
+    }
+}

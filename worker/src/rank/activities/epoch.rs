@@ -1,0 +1,171 @@
+//! One epoch: steps in the order of the seed, then a checkpoint.
+
+use std::{ops::Range, sync::Arc, time::Instant};
+
+use firn_core::{order::SampleOrder, state::rank_activity};
+use firn_data::{Batch, Loader};
+use firn_proto::v1alpha1::Step;
+use tonic::Code;
+use tracing::warn;
+
+use super::{departure, step};
+use crate::rank::{
+    coordinator::Coordinator,
+    failure::RankFailure,
+    halt::{Halt, Interruption},
+    job_data::{self, JobData},
+    learner::{
+        guard::Verdict,
+        outcome::{Outcome, Position},
+    },
+    session::Session,
+};
+
+/// Steps between two hashes of the trained state, which the coordinator compares over the ranks. One more is told
+/// whenever a state was taken over.
+const HASH_EVERY: u64 = 100;
+
+/// Trains epoch `epoch` (from 0), from the step that the learner has reached, and stores the checkpoint after it.
+///
+/// # Errors
+/// [`Interruption::RolledBack`] on all ranks alike, when training must go on from an older state.
+pub(crate) fn train(session: &mut Session<'_>, epoch: u32) -> Result<(), Halt> {
+    let steps_per_epoch = session.learner.steps_per_epoch();
+    let first = session
+        .learner
+        .steps_done()
+        .saturating_sub(u64::from(epoch) * steps_per_epoch);
+    let mut loader = start_loader(session, epoch, first..steps_per_epoch);
+
+    session.membership.coordinator.vitals().begin(rank_activity::TRAINING);
+    for step_in_epoch in first..steps_per_epoch {
+        departure::check(session)?;
+        let began = Instant::now();
+        let position = session.learner.position(epoch);
+        let outcome = one_step(session, position, step_in_epoch, &mut loader)?;
+        let global = session.learner.global_batch(step_in_epoch);
+        tell(
+            session,
+            Step {
+                first_position: global.start,
+                end_position: global.end,
+                ..outcome.into_record(position, began.elapsed())
+            },
+        )?;
+        if outcome.skipped {
+            let (quantity, value) = outcome.offender();
+            warn!(step = position.step, "the {quantity} is {value}: the step is skipped");
+        }
+        let verdict = session.learner.guard().observe(outcome.skipped);
+        if verdict != Verdict::Proceed {
+            let (quantity, value) = outcome.offender();
+            return Err(broken(session, verdict, quantity.to_owned(), value));
+        }
+        if step_in_epoch + 1 < steps_per_epoch {
+            session
+                .checkpoints
+                .store_if_due(&session.learner, &session.membership)?;
+        }
+    }
+    drop(loader);
+    departure::check(session)?;
+    store_checkpoint(session)
+}
+
+fn one_step(
+    session: &mut Session<'_>,
+    position: Position,
+    step_in_epoch: u64,
+    loader: &mut Loader,
+) -> Result<Outcome, Halt> {
+    let membership = &mut session.membership;
+    let units = session.learner.units(membership.place(), step_in_epoch);
+    let units: Vec<usize> = units.iter().map(Vec::len).collect();
+    let (coordinator, data) = (membership.coordinator, &mut session.data);
+    let batches = loader.take(units.iter().sum()).map(|batch| {
+        coordinator.vitals().tick();
+        coordinator.vitals().check_urgent()?;
+        set_aside(coordinator, data, "train", &batch)?;
+        Ok(batch)
+    });
+    step::run(&mut session.learner, &mut membership.gang, position, &units, batches)
+}
+
+/// A step was applied: the ledger and, now and then, the comparison of states hear of it.
+fn tell(session: &mut Session<'_>, record: Step) -> Result<(), Halt> {
+    session.membership.record(record)?;
+    let steps_done = session.learner.steps_done();
+    if steps_done.is_multiple_of(HASH_EVERY) {
+        session.membership.show_hash(steps_done, session.learner.hash()?);
+    }
+    Ok(())
+}
+
+/// What follows when the numbers are broken. The ledger shall tell of the steps that led to it, as far as the coordinator still takes them.
+fn broken(session: &mut Session<'_>, verdict: Verdict, quantity: String, value: f64) -> Halt {
+    if let Err(halt) = session.membership.flush_ledger() {
+        warn!("the last steps are not in the ledger: {halt}");
+    }
+    let step = session.learner.steps_done().saturating_sub(1);
+    if verdict != Verdict::Fail {
+        let reason = format!("step {step}: the {quantity} is {value}, and skipping steps does not help");
+        match session.membership.coordinator.request_rollback(&reason) {
+            Ok(()) => return Interruption::RolledBack(reason).into(),
+            // The job has gone back before; this process may not have been there.
+            Err(Halt::Failed(RankFailure::Call { status, .. })) if status.code() == Code::FailedPrecondition => {}
+            Err(halt) => return halt,
+        }
+    }
+    RankFailure::NotFinite { step, quantity, value }.into()
+}
+
+/// Reports the corrupt samples of a batch, and never touches them again.
+fn set_aside(coordinator: &Coordinator<'_>, data: &mut JobData, split: &str, batch: &Batch) -> Result<(), Halt> {
+    for corrupt in &batch.corrupt {
+        if data.quarantined().contains(split, corrupt.index) {
+            continue;
+        }
+        warn!(
+            split,
+            sample = corrupt.id,
+            reason = corrupt.reason,
+            "a corrupt sample is set aside"
+        );
+        let sample = job_data::to_wire(split, corrupt);
+        coordinator.quarantine(sample.clone())?;
+        // Only now: a rank that is interrupted here meets the sample again, and reports it then.
+        data.set_aside([sample]);
+    }
+    Ok(())
+}
+
+fn start_loader(session: &Session<'_>, epoch: u32, steps: Range<u64>) -> Loader {
+    let (data, learner) = (&session.data, &session.learner);
+    let split = &data.dataset.train;
+    let order = Arc::new(SampleOrder::new(
+        session.spec.training.seed,
+        epoch,
+        split.samples.len() as u64,
+    ));
+    let place = session.membership.place();
+    let ranges: Vec<Range<u64>> = steps.flat_map(|step| learner.units(place, step)).flatten().collect();
+    let plan = ranges.into_iter().map(move |range| {
+        let order = Arc::clone(&order);
+        range.map(move |position| order.position(position))
+    });
+    data.load(split, plan)
+}
+
+/// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to.
+fn store_checkpoint(session: &mut Session<'_>) -> Result<(), Halt> {
+    session.membership.coordinator.vitals().begin(rank_activity::STORING);
+    session.learner.model().verify_frozen()?;
+    if let Some((name, value)) = session.learner.model().not_finite()? {
+        let verdict = session.learner.guard().give_up();
+        return Err(broken(session, verdict, format!("trained tensor `{name}`"), value));
+    }
+    match session.membership.ledger() {
+        Some(_) => session.checkpoints.store(&session.learner, &mut session.membership),
+        None => Ok(()),
+    }
+}

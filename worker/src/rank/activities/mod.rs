@@ -1,0 +1,47 @@
+//! What a rank does, one directive after the other. Each activity takes what it needs, and the next directive follows from it.
+//!
+//! | directive | done in |
+//! |---|---|
+//! | run a pass (scan, evaluate) over a split | [`passes`] |
+//! | train an epoch, store its checkpoint and validate it | [`epoch`], one step in [`step`]; the room above has [`checkpoints`](super::checkpoints) |
+//! | load the best checkpoint and score it on test | [`restore`] |
+//! | finish | [`finish`] |
+//!
+//! Between two steps or shards every activity looks whether the rank is to leave ([`departure`]).
+
+pub(crate) mod departure;
+mod epoch;
+mod finish;
+mod model_card;
+mod passes;
+pub(crate) mod restore;
+mod step;
+
+use firn_proto::v1alpha1::{self as wire, directive::Next};
+
+use super::{failure::RankFailure, halt::Halt, session::Session};
+
+/// Does what the directive says; returns the next one, or `None` when the job has ended.
+///
+/// # Errors
+/// Whatever ends the activity before its time; a directive that says nothing, or to stop.
+pub(crate) fn carry_out(
+    session: &mut Session<'_>,
+    directive: Option<wire::Directive>,
+) -> Result<Option<wire::Directive>, Halt> {
+    match directive.and_then(|directive| directive.next) {
+        Some(Next::RunPass(pass)) => passes::run(session, pass).map(Some),
+        Some(Next::TrainEpoch(number)) => {
+            epoch::train(session, number)?;
+            passes::run(session, passes::evaluation("validation", number)).map(Some)
+        }
+        Some(Next::LoadBest(checkpoint)) => {
+            restore::restore(session, &checkpoint)?;
+            let epoch = checkpoint.epochs_done.saturating_sub(1);
+            passes::run(session, passes::evaluation("test", epoch)).map(Some)
+        }
+        Some(Next::Finish(directive)) => finish::leave_artifacts(session, &directive).map(|()| None),
+        Some(Next::Stop(reason)) => Err(Halt::Stopped(reason)),
+        None => Err(RankFailure::Directive("gave no directive".to_owned()).into()),
+    }
+}

@@ -1,0 +1,88 @@
+//! The model card: what the model is, what it was trained on, and how good it is, for whoever finds the folder later.
+//!
+//! It says only what every rank 0 would say that ends this job: one that was taken for dead may still write it.
+
+use std::fmt::Write as _;
+
+use firn_proto::v1alpha1::FinishDirective;
+
+use crate::rank::session::Session;
+
+/// The card as Markdown.
+pub(crate) fn render(session: &Session<'_>, finish: &FinishDirective) -> String {
+    let spec = &session.spec;
+    let (model, dataset) = (session.learner.model(), &session.data.dataset);
+    let summary = model.summary();
+    let architecture = serde_json::to_string(&spec.model.architecture)
+        .unwrap_or_default()
+        .replace('"', "");
+    let weights = spec.model.weights.as_deref().unwrap_or("random, from the seed");
+    let mut card = String::new();
+    // Writing to a string cannot fail.
+    let mut line = |text: String| writeln!(card, "{text}").expect("a string takes every line");
+
+    line(format!("# {}\n", spec.name));
+    line(format!(
+        "A `{architecture}` network, fine-tuned by Firn for classification into {} classes.\n",
+        dataset.classes.len()
+    ));
+    line("| | |\n|---|---|".to_owned());
+    line(format!("| pretrained weights | `{weights}` |"));
+    line(format!(
+        "| frozen | {} parameters, up to `{}` |",
+        summary.frozen_parameters, summary.cut
+    ));
+    line(format!("| frozen part, BLAKE3 | `{}` |", model.frozen_digest()));
+    line(format!("| trained | {} parameters |", summary.trainable_parameters));
+    line(format!(
+        "| best epoch | {} of {} (from 0) |",
+        finish.best_epoch, spec.training.epochs
+    ));
+    line(format!(
+        "| global batch, seed | {}, {} |\n",
+        spec.training.batch_size, spec.training.seed
+    ));
+
+    line("## Classes\n".to_owned());
+    for (index, class) in dataset.classes.iter().enumerate() {
+        line(format!("- {index}: {class}"));
+    }
+    line("\n## Data\n".to_owned());
+    let splits = std::iter::once(&dataset.train)
+        .chain(&dataset.validation)
+        .chain(&dataset.test);
+    for split in splits {
+        line(format!(
+            "- {}: {} samples, BLAKE3 of the manifest `{}`",
+            split.name,
+            split.samples.len(),
+            split.digest()
+        ));
+    }
+    let metrics: serde_json::Value = serde_json::from_str(&finish.metrics_json).unwrap_or_default();
+    let set_aside = metrics.get("quarantined").and_then(|samples| samples.as_array());
+    line(format!("- set aside as corrupt: {}", set_aside.map_or(0, Vec::len)));
+    line("\n## Metrics\n".to_owned());
+    line("Exact, on every sample of each split, after scikit-learn's definitions.\n".to_owned());
+    line(metrics_table(&metrics));
+    card
+}
+
+fn metrics_table(metrics: &serde_json::Value) -> String {
+    let mut table = String::from("| split | metric | value |\n|---|---|---|\n");
+    for split in ["validation", "test"] {
+        let Some(values) = metrics
+            .get(split)
+            .and_then(|split| split.get("metrics"))
+            .and_then(|values| values.as_object())
+        else {
+            continue;
+        };
+        for (name, value) in values {
+            if let Some(value) = value.as_f64() {
+                writeln!(table, "| {split} | {name} | {value:.4} |").expect("a string takes every line");
+            }
+        }
+    }
+    table
+}

@@ -1,0 +1,59 @@
+//! One optimizer update from one global batch: each rank computes its part, and the sums over the gang are what is learned from.
+//!
+//! How the ranks' sums come together is decided by the job: in one all-reduce, or, in strict mode, in the one order of [`strict`].
+
+mod strict;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use firn_core::{slices, spec::Determinism};
+use firn_data::Batch;
+
+use crate::rank::{
+    halt::Halt,
+    learner::{
+        Learner,
+        outcome::{Outcome, Position},
+    },
+    membership::gang::Gang,
+};
+
+/// Computes this rank's part from `batches`, sums over the gang, and updates the model.
+///
+/// `units` has the number of micro-batches of each unit that is this rank's, in order: its whole part of the global batch, or, in strict
+/// mode, each of its slices. `batches` gives them one after the other.
+///
+/// # Errors
+/// Those of `batches` and of the gang; the model is then as it was before the step.
+pub(crate) fn run(
+    learner: &mut Learner,
+    gang: &mut Gang,
+    position: Position,
+    units: &[usize],
+    mut batches: impl Iterator<Item = Result<Batch, Halt>>,
+) -> Result<Outcome, Halt> {
+    learner.step(position, |computation, spent| match computation.training.determinism {
+        Determinism::Default => {
+            let all = batches.by_ref().take(units.iter().sum());
+            let mut summed = computation.sums(position, all, spent)?;
+            let began = Instant::now();
+            gang.all_reduce_sum(&mut summed)?;
+            spent.reduce += began.elapsed();
+            Ok(summed)
+        }
+        Determinism::Strict => {
+            let count = slices::of_job(&computation.training);
+            let mut mine = strict::Slices::new(count, gang, computation.length());
+            for count in units {
+                mine.add(computation.sums(position, batches.by_ref().take(*count), spent)?)?;
+            }
+            let began = Instant::now();
+            let summed = mine.exchange(gang)?;
+            spent.reduce += began.elapsed();
+            Ok(summed)
+        }
+    })
+}

@@ -1,0 +1,258 @@
+//! Calls that survive a restart of the coordinator, and what its refusals mean.
+//!
+//! Every call of `RankService` can be repeated, so a call that finds nobody is tried again until the coordinator is back or patience ends.
+//! Each attempt has a deadline; a call that waits for other ranks is told to ask again well before that. A refusal is final, but three kinds are no failure: the job or the process is over (the rank stops), the generation is over (the rank joins
+//! again), or the coordinator itself is (a newer one has taken over, and is looked for).
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use firn_proto::v1alpha1::{self as wire, rank_service_client::RankServiceClient};
+use tokio::time::timeout;
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt as _;
+use tracing::warn;
+
+use super::vitals::Vitals;
+use crate::{
+    connection::{self, AuthorizedChannel},
+    rank::{
+        failure::RankFailure,
+        halt::{Halt, Interruption},
+        settings::RankArguments,
+    },
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// For one attempt, with a file in it or not: longer than the coordinator keeps a call waiting (30 s), and shorter than it works on one
+/// (120 s), so that one that is stuck does not pass for one that answers.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(90);
+/// Evaluation reports hold predictions and fetched chunks hold weights.
+const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
+
+/// The generated client.
+pub(crate) type Service = RankServiceClient<AuthorizedChannel>;
+
+/// Who a call comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The process, in whatever generation it is. Refused, it is no longer wanted.
+    Process,
+    /// A member of a generation. Refused, that generation is over.
+    Generation,
+}
+
+/// The coordinator, as one generation of this rank sees it; for any thread and task.
+#[derive(Clone)]
+pub(crate) struct Client {
+    service: Service,
+    job: Arc<str>,
+    process_id: Arc<str>,
+    generation: u64,
+    vitals: Arc<Vitals>,
+    patience: Duration,
+}
+
+impl Client {
+    /// Prepares the connection; it is made at the first call. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// If the settings cannot be used.
+    pub(crate) fn connect(arguments: &RankArguments, vitals: Arc<Vitals>) -> anyhow::Result<Self> {
+        let channel = connection::channel(&arguments.connection)?;
+        let service = RankServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT);
+        Ok(Self {
+            service,
+            job: arguments.job.as_str().into(),
+            process_id: arguments.process_id.as_str().into(),
+            generation: 0,
+            vitals,
+            patience: Duration::from_secs(arguments.coordinator_patience),
+        })
+    }
+
+    /// The same for the generation that the rank is in now. A task that outlives its generation keeps the old one, and is refused.
+    pub(crate) fn in_present_generation(&self) -> Self {
+        Self {
+            generation: self.vitals.generation(),
+            ..self.clone()
+        }
+    }
+
+    /// Who calls.
+    pub(crate) fn identity(&self) -> Option<wire::RankIdentity> {
+        Some(wire::RankIdentity {
+            job: self.job.to_string(),
+            process_id: self.process_id.to_string(),
+            generation: self.generation,
+            coordinator_epoch: self.vitals.coordinator_epoch(),
+        })
+    }
+
+    /// One pulse, as the process; its errors are the caller's to judge.
+    pub(crate) async fn pulse(&self, request: wire::PulseRequest) -> Result<wire::PulseResponse, Status> {
+        let request = wire::PulseRequest {
+            identity: self.in_present_generation().identity(),
+            ..request
+        };
+        let answer = self.service.clone().pulse(request).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// Asks for a piece of a pass; waits while others still hold all pieces.
+    pub(crate) async fn lease_shard(
+        &self,
+        pass: wire::Pass,
+        held: Vec<u32>,
+    ) -> Result<wire::lease_shard_response::Answer, Halt> {
+        let request = wire::LeaseShardRequest {
+            identity: self.identity(),
+            pass: Some(pass),
+            held,
+        };
+        let response = self
+            .call(Scope::Generation, "LeaseShard", |mut service| {
+                let request = request.clone();
+                async move { service.lease_shard(request).await }
+            })
+            .await?;
+        let answer = response.answer;
+        answer.ok_or_else(|| RankFailure::Directive("answered LeaseShard with nothing".to_owned()).into())
+    }
+
+    /// Commits steps to the ledger; returns how many it holds.
+    pub(crate) async fn commit_steps(&self, steps: Vec<wire::Step>) -> Result<u64, Halt> {
+        let request = wire::CommitStepsRequest {
+            identity: self.identity(),
+            steps,
+        };
+        let response = self
+            .call(Scope::Generation, "CommitSteps", |mut service| {
+                let request = request.clone();
+                async move { service.commit_steps(request).await }
+            })
+            .await?;
+        Ok(response.steps_committed)
+    }
+
+    /// Calls until there is an answer that means something.
+    pub(crate) async fn call<T, F, C>(&self, scope: Scope, name: &'static str, call: C) -> Result<T, Halt>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+        C: Fn(Service) -> F,
+    {
+        let mut unreachable_since = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let attempt = timeout(LONGEST_ATTEMPT, call(self.service.clone())).await;
+            let status = match attempt {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) if is_nothing_yet(&status) => {
+                    (unreachable_since, pause) = (None, FIRST_PAUSE);
+                    continue;
+                }
+                Ok(Err(status)) if !is_passing(&status) => return Err(meaning(scope, name, status)),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded(format!("no answer within {} s", LONGEST_ATTEMPT.as_secs())),
+            };
+            let since = *unreachable_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > self.patience {
+                return Err(RankFailure::call(name)(status).into());
+            }
+            if pause == FIRST_PAUSE {
+                warn!(call = name, %status, "the coordinator is away; trying again");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// `google.rpc.ErrorInfo.reason` of a refusal.
+pub(crate) fn reason_of(status: &Status) -> String {
+    let details = status.get_details_error_info();
+    details.map(|details| details.reason).unwrap_or_default()
+}
+
+/// Whether the coordinator is there, and what the call waits for is not: DEADLINE_EXCEEDED that it said itself.
+fn is_nothing_yet(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded && std::error::Error::source(status).is_none()
+}
+
+/// Whether the coordinator was not there, or cannot write at the moment, rather than saying no.
+pub(crate) fn is_passing(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable | Code::Cancelled => true,
+        // What tonic makes of a connection that broke in the middle of an answer.
+        Code::Unknown | Code::Internal => std::error::Error::source(status).is_some(),
+        // A full disk; too many of something will not pass.
+        Code::ResourceExhausted => reason_of(status) != "LIMIT_REACHED",
+        _ => reason_of(status) == "STALE_COORDINATOR",
+    }
+}
+
+/// What a refusal means for the caller.
+fn meaning(scope: Scope, call: &'static str, status: Status) -> Halt {
+    let message = || status.message().to_owned();
+    match reason_of(&status).as_str() {
+        "JOB_ENDED" | "JOB_NOT_FOUND" | "UNWANTED" => return Halt::Stopped(message()),
+        _ => {}
+    }
+    match (status.code(), scope) {
+        (Code::Aborted, Scope::Generation) => Interruption::Refused {
+            call,
+            message: message(),
+        }
+        .into(),
+        (Code::Aborted | Code::NotFound, Scope::Process) => Halt::Stopped(message()),
+        _ => RankFailure::call(call)(status).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn refusal(code: Code, reason: &str) -> Status {
+        let details = ErrorDetails::with_error_info(reason, "firn.dev", HashMap::new());
+        Status::with_error_details(code, "the coordinator's words", details)
+    }
+
+    #[test]
+    fn an_absent_coordinator_is_waited_for_and_a_refusal_is_final() {
+        assert!(is_passing(&Status::unavailable("connection refused")));
+        assert!(is_nothing_yet(&Status::deadline_exceeded("ask again")));
+        assert!(!is_nothing_yet(&Status::unavailable("connection refused")));
+        assert!(is_passing(&Status::resource_exhausted("the disk is full")));
+        assert!(is_passing(&refusal(Code::FailedPrecondition, "STALE_COORDINATOR")));
+        assert!(!is_passing(&refusal(Code::ResourceExhausted, "LIMIT_REACHED")));
+        assert!(!is_passing(&Status::aborted("generation 2 is over")));
+        assert!(!is_passing(&Status::failed_precondition("limit reached")));
+        assert!(!is_passing(&Status::internal("a bug")));
+    }
+
+    #[test]
+    fn what_is_over_decides_what_comes_next() {
+        let stale = || refusal(Code::Aborted, "STALE_GENERATION");
+        let halt = meaning(Scope::Generation, "CommitSteps", stale());
+        assert!(matches!(halt, Halt::Interrupted(_)), "{halt:?}");
+        let halt = meaning(Scope::Process, "Join", stale());
+        assert!(matches!(halt, Halt::Stopped(_)), "{halt:?}");
+        let ended = refusal(Code::FailedPrecondition, "JOB_ENDED");
+        let halt = meaning(Scope::Generation, "CompleteShard", ended);
+        assert!(matches!(halt, Halt::Stopped(_)), "{halt:?}");
+        let gap = refusal(Code::FailedPrecondition, "STEP_GAP");
+        let halt = meaning(Scope::Generation, "CommitSteps", gap);
+        assert!(matches!(halt, Halt::Failed(RankFailure::Call { .. })), "{halt:?}");
+    }
+}

@@ -1,0 +1,411 @@
+//! What the main thread and the pulse know of each other.
+//!
+//! The main thread counts what it does here, and looks here at every boundary; the pulse tells the coordinator the counts and leaves the
+//! coordinator's orders. Neither waits for the other: counts are atomics, orders are a watched value, and the mutex is held for a copy.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use firn_collective::AbortHandle;
+use firn_core::state::rank_activity;
+use firn_proto::v1alpha1 as wire;
+use tokio::sync::{Notify, watch};
+
+use crate::rank::halt::Interruption;
+
+/// Hashes that wait for an answer; an older one says nothing that a newer one does not.
+const HASHES: usize = 16;
+
+/// The life of a rank, as others see it.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    /// Of the `World` that the main thread works in; 0 before the first.
+    generation: AtomicU64,
+    /// The highest that any coordinator told.
+    coordinator_epoch: AtomicU64,
+    steps_done: AtomicU64,
+    ticks: AtomicU64,
+    steps_committed: AtomicU64,
+    /// SIGTERM came.
+    leaving: AtomicBool,
+    /// The job's end is being reported, so its being over is no news.
+    finishing: AtomicBool,
+    shown: Mutex<Shown>,
+    /// Something that the coordinator should know at once.
+    news: Notify,
+    orders: watch::Sender<Orders>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    activity: &'static str,
+    /// Of the collective that is connected or is being connected, with its generation.
+    abort: Option<(u64, AbortHandle)>,
+    hashes: VecDeque<wire::StateHash>,
+}
+
+/// What the coordinator wants of this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Orders {
+    /// The newest generation that a pulse was answered with.
+    newest: u64,
+    /// The newest one that does not wait for the end of a step.
+    urgent: u64,
+    leave: Option<Leave>,
+}
+
+/// The worker is drained or preempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leave {
+    /// Nobody stays: rank 0 stores a checkpoint first.
+    pub(crate) store_checkpoint: bool,
+}
+
+impl Vitals {
+    pub(crate) fn new() -> Self {
+        Self {
+            generation: AtomicU64::new(0),
+            coordinator_epoch: AtomicU64::new(0),
+            steps_done: AtomicU64::new(0),
+            ticks: AtomicU64::new(0),
+            steps_committed: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            finishing: AtomicBool::new(false),
+            shown: Mutex::new(Shown {
+                activity: rank_activity::PREPARING,
+                abort: None,
+                hashes: VecDeque::new(),
+            }),
+            news: Notify::new(),
+            orders: watch::Sender::new(Orders::default()),
+        }
+    }
+
+    // What the main thread tells.
+
+    /// One of the words of `PulseRequest.activity`.
+    pub(crate) fn begin(&self, activity: &'static str) {
+        self.shown().activity = activity;
+        self.tick();
+    }
+
+    /// Something has moved.
+    pub(crate) fn tick(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The state in this process has so many steps.
+    pub(crate) fn set_steps_done(&self, steps_done: u64) {
+        self.steps_done.store(steps_done, Ordering::Relaxed);
+    }
+
+    /// The main thread works in this generation from now on, and `abort` ends its collective, also while that is being connected.
+    pub(crate) fn enter(&self, generation: u64, abort: &AbortHandle) {
+        let mut shown = self.shown();
+        self.generation.store(generation, Ordering::SeqCst);
+        // What the ledger held before may have been rolled back.
+        self.steps_committed.store(0, Ordering::Relaxed);
+        shown.abort = Some((generation, abort.clone()));
+        shown.hashes.clear();
+        drop(shown);
+        // The pulse may have heard of a later generation between the coordinator's answer and this line.
+        if self.orders.borrow().urgent > generation {
+            abort.abort();
+        }
+        self.news.notify_one();
+    }
+
+    /// What the trained state hashes to; told until it is answered.
+    pub(crate) fn show_hash(&self, hash: wire::StateHash) {
+        let mut shown = self.shown();
+        if shown.hashes.len() == HASHES {
+            shown.hashes.pop_front();
+        }
+        shown.hashes.push_back(hash);
+        drop(shown);
+        self.news.notify_one();
+    }
+
+    /// Whether the end of the job is being reported from now on.
+    pub(crate) fn finish(&self, is_finishing: bool) {
+        self.finishing.store(is_finishing, Ordering::SeqCst);
+    }
+
+    /// SIGTERM came.
+    pub(crate) fn leave_soon(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+        self.news.notify_one();
+    }
+
+    // What the main thread asks.
+
+    /// Of the `World` that the main thread works in.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// The highest that any coordinator told.
+    pub(crate) fn coordinator_epoch(&self) -> u64 {
+        self.coordinator_epoch.load(Ordering::SeqCst)
+    }
+
+    /// Steps in the ledger, as far as this generation knows.
+    pub(crate) fn steps_committed(&self) -> u64 {
+        self.steps_committed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process is to leave, at the next boundary.
+    pub(crate) fn leave(&self) -> Option<Leave> {
+        self.orders.borrow().leave
+    }
+
+    /// At a step or shard boundary: whether another generation takes over.
+    pub(crate) fn check_generation(&self) -> Result<(), Interruption> {
+        self.check(self.orders.borrow().newest)
+    }
+
+    /// Within a step: whether another generation takes over that does not wait for the step's end.
+    pub(crate) fn check_urgent(&self) -> Result<(), Interruption> {
+        self.check(self.orders.borrow().urgent)
+    }
+
+    fn check(&self, newest: u64) -> Result<(), Interruption> {
+        if newest > self.generation() {
+            return Err(Interruption::NewGeneration(newest));
+        }
+        Ok(())
+    }
+
+    /// Returns when the process is to leave.
+    pub(crate) async fn told_to_leave(&self) {
+        self.ordered(|leave| leave.is_some()).await;
+    }
+
+    /// Returns when the process is to leave and nothing has to be stored first.
+    pub(crate) async fn told_to_leave_at_once(&self) {
+        let at_once = Some(Leave {
+            store_checkpoint: false,
+        });
+        self.ordered(|leave| leave == at_once).await;
+    }
+
+    async fn ordered(&self, is_it: impl Fn(Option<Leave>) -> bool) {
+        let mut orders = self.orders.subscribe();
+        let told = orders.wait_for(|orders| is_it(orders.leave)).await;
+        drop(told.expect("the sender is `self`, which lives"));
+    }
+
+    // What the pulse does.
+
+    /// Returns when something should be told at once.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Everything but who is asking.
+    pub(crate) fn request(&self) -> wire::PulseRequest {
+        let shown = self.shown();
+        let abort = shown.abort.as_ref().map(|(_, abort)| abort);
+        let sequence = abort.map_or(0, AbortHandle::sequence);
+        wire::PulseRequest {
+            identity: None,
+            activity: shown.activity.to_owned(),
+            steps_done: self.steps_done.load(Ordering::Relaxed),
+            sequence,
+            operation: abort
+                .and_then(AbortHandle::running)
+                .map(|operation| operation.to_string())
+                .unwrap_or_default(),
+            ticks: self.ticks.load(Ordering::Relaxed) + sequence,
+            state_hashes: shown.hashes.iter().cloned().collect(),
+            leaving: self.leaving.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Takes an answer in. `told`: the hashes that the request held.
+    pub(crate) fn heed(&self, answer: &wire::PulseResponse, told: &[wire::StateHash]) {
+        self.hear_epoch(answer.coordinator_epoch);
+        let mut shown = self.shown();
+        if answer.generation == self.generation() {
+            self.steps_committed.store(answer.steps_committed, Ordering::Relaxed);
+        }
+        shown.hashes.retain(|hash| !told.contains(hash));
+        let is_urgent = answer.generation > self.generation() && !answer.at_step_boundary;
+        self.orders.send_if_modified(|orders| {
+            let before = *orders;
+            orders.newest = orders.newest.max(answer.generation);
+            if is_urgent {
+                orders.urgent = orders.urgent.max(answer.generation);
+            }
+            if let Some(leave) = answer.leave {
+                orders.leave = Some(Leave {
+                    store_checkpoint: leave.store_checkpoint,
+                });
+            }
+            *orders != before
+        });
+        if let Some((generation, abort)) = &shown.abort
+            && is_urgent
+            && *generation < answer.generation
+        {
+            abort.abort();
+        }
+    }
+
+    /// An order to leave that nobody gave: the coordinator is away.
+    pub(crate) fn leave_unasked(&self) {
+        self.orders.send_if_modified(|orders| {
+            let is_new = orders.leave.is_none();
+            orders.leave.get_or_insert(Leave {
+                store_checkpoint: false,
+            });
+            is_new
+        });
+    }
+
+    /// Notes a coordinator's epoch.
+    pub(crate) fn hear_epoch(&self, epoch: u64) {
+        self.coordinator_epoch.fetch_max(epoch, Ordering::SeqCst);
+    }
+
+    /// Whether the job's end is being reported by this process.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing would be lost if the process ended now: it was in no gang yet, and holds nothing that was trained.
+    pub(crate) fn is_preparing(&self) -> bool {
+        self.generation() == 0
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(generation: u64, at_step_boundary: bool) -> wire::PulseResponse {
+        wire::PulseResponse {
+            generation,
+            at_step_boundary,
+            ..Default::default()
+        }
+    }
+
+    fn working_in(generation: u64) -> (Vitals, AbortHandle) {
+        let vitals = Vitals::new();
+        let abort = AbortHandle::with_wake().unwrap();
+        vitals.enter(generation, &abort);
+        (vitals, abort)
+    }
+
+    #[test]
+    fn a_generation_that_can_wait_is_noticed_at_the_boundary_and_aborts_nothing() {
+        let (vitals, abort) = working_in(3);
+        vitals.heed(&answer(3, false), &[]);
+        assert!(vitals.check_generation().is_ok());
+        vitals.heed(&answer(4, true), &[]);
+        assert!(vitals.check_urgent().is_ok());
+        assert_eq!(
+            vitals.check_generation().unwrap_err().to_string(),
+            "generation 4 takes over"
+        );
+        assert!(!abort.is_aborted());
+    }
+
+    #[test]
+    fn a_generation_that_cannot_wait_aborts_the_collective_at_once() {
+        let (vitals, abort) = working_in(3);
+        vitals.heed(&answer(4, false), &[]);
+        assert!(abort.is_aborted());
+        assert!(vitals.check_urgent().is_err());
+        // The next one is of the generation that was announced, and stays.
+        let next = AbortHandle::with_wake().unwrap();
+        vitals.enter(4, &next);
+        assert!(vitals.check_urgent().is_ok() && vitals.check_generation().is_ok());
+        vitals.heed(&answer(4, false), &[]);
+        assert!(!next.is_aborted());
+    }
+
+    #[test]
+    fn a_collective_that_is_too_late_is_aborted_before_it_connects() {
+        let (vitals, _) = working_in(3);
+        vitals.heed(&answer(5, false), &[]);
+        let late = AbortHandle::with_wake().unwrap();
+        vitals.enter(4, &late);
+        assert!(late.is_aborted());
+    }
+
+    #[test]
+    fn what_an_earlier_generation_committed_does_not_count() {
+        let (vitals, _) = working_in(1);
+        let committed = |generation, steps_committed| wire::PulseResponse {
+            steps_committed,
+            ..answer(generation, true)
+        };
+        vitals.heed(&committed(1, 150), &[]);
+        assert_eq!(vitals.steps_committed(), 150);
+        vitals.enter(2, &AbortHandle::with_wake().unwrap());
+        vitals.heed(&committed(1, 150), &[]);
+        assert_eq!(vitals.steps_committed(), 0);
+        vitals.heed(&committed(2, 100), &[]);
+        assert_eq!(vitals.steps_committed(), 100);
+    }
+
+    #[test]
+    fn hashes_are_told_until_they_are_answered() {
+        let (vitals, _) = working_in(1);
+        let hash = |steps_done| wire::StateHash {
+            steps_done,
+            hash: format!("{steps_done:x}"),
+        };
+        vitals.show_hash(hash(100));
+        let told = vitals.request().state_hashes;
+        assert_eq!(told, [hash(100)]);
+        vitals.show_hash(hash(200));
+        vitals.heed(&answer(1, false), &told);
+        assert_eq!(vitals.request().state_hashes, [hash(200)]);
+        (3..40).for_each(|steps| vitals.show_hash(hash(steps)));
+        let kept = vitals.request().state_hashes;
+        assert_eq!((kept.len(), kept.last()), (HASHES, Some(&hash(39))));
+    }
+
+    #[test]
+    fn what_a_pulse_tells_is_what_happens() {
+        let (vitals, _) = working_in(2);
+        vitals.begin(rank_activity::TRAINING);
+        vitals.set_steps_done(7);
+        let first = vitals.request();
+        assert_eq!((first.activity.as_str(), first.steps_done), ("training", 7));
+        assert_eq!((first.operation.as_str(), first.leaving), ("", false));
+        vitals.tick();
+        vitals.leave_soon();
+        let second = vitals.request();
+        assert_eq!((second.ticks, second.leaving), (first.ticks + 1, true));
+    }
+
+    #[test]
+    fn an_order_to_leave_stays_and_is_not_weakened_by_impatience() {
+        let (vitals, _) = working_in(1);
+        assert_eq!(vitals.leave(), None);
+        let leave = wire::Leave { store_checkpoint: true };
+        vitals.heed(
+            &wire::PulseResponse {
+                leave: Some(leave),
+                ..answer(1, false)
+            },
+            &[],
+        );
+        vitals.leave_unasked();
+        vitals.heed(&answer(1, false), &[]);
+        assert_eq!(vitals.leave(), Some(Leave { store_checkpoint: true }));
+    }
+}

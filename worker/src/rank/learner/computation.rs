@@ -1,0 +1,133 @@
+//! What a learner computes: the network, its objective, and their sums over some samples of a step, micro-batch by micro-batch.
+
+use std::time::Instant;
+
+use firn_core::spec::TrainingSpec;
+use firn_data::Batch;
+use firn_models::{Dropout, LossSums, Model, Objective};
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    inputs, memory,
+    outcome::{Position, Spent},
+};
+use crate::rank::failure::RankFailure;
+
+/// Numbers that travel at the end of the flat gradient: Σwℓ, Σw and the number of samples.
+pub(crate) const SUMS: i64 = 3;
+
+/// The network, its objective, and how both are used in training.
+pub(crate) struct Computation {
+    pub(crate) model: Model,
+    pub(crate) objective: Objective,
+    pub(crate) training: TrainingSpec,
+    /// Where it computes.
+    pub(crate) device: Device,
+}
+
+impl Computation {
+    /// Numbers in what [`Computation::sums`] gives.
+    pub(crate) fn length(&self) -> i64 {
+        let parameters = self.model.trainable().iter();
+        SUMS + parameters.map(|(_, tensor)| tensor.numel() as i64).sum::<i64>()
+    }
+
+    /// Forward and backward over all `batches`. Gives all gradients one after the other, and then Σwℓ, Σw and the number of samples, in
+    /// one flat tensor; the gradients in the model are clear again.
+    ///
+    /// # Errors
+    /// Those of `batches`, of libtorch, and a batch that the memory does not hold.
+    pub(crate) fn sums<E: From<RankFailure>>(
+        &self,
+        position: Position,
+        mut batches: impl Iterator<Item = Result<Batch, E>>,
+        spent: &mut Spent,
+    ) -> Result<Tensor, E> {
+        let (mut loss, mut weight, mut samples) = (0.0, 0.0, 0);
+        loop {
+            let began = Instant::now();
+            let Some(batch) = batches.next().transpose()? else {
+                break;
+            };
+            spent.data += began.elapsed();
+            if batch.indices.is_empty() {
+                continue;
+            }
+            let began = Instant::now();
+            let sums = self.backward(position, &batch).map_err(|failure| {
+                let place = (self.device, self.training.train_batch_norm);
+                memory::explain(place, &batch, failure, |part| self.backward(position, part))
+            })?;
+            loss += f64::try_from(&sums.loss).map_err(RankFailure::from)?;
+            weight += sums.weight;
+            samples += batch.indices.len();
+            spent.compute += began.elapsed();
+        }
+        let began = Instant::now();
+        let flat = self.flatten([loss as f32, weight as f32, samples as f32])?;
+        spent.compute += began.elapsed();
+        Ok(flat)
+    }
+
+    fn backward(&self, position: Position, batch: &Batch) -> Result<LossSums, RankFailure> {
+        let features = self.model.features(&inputs::input(batch, self.device)?)?;
+        let dropout = Dropout {
+            seed: self.training.seed,
+            epoch: position.epoch,
+            samples: &batch.indices,
+        };
+        let logits = self.model.logits(&features, Some(&dropout))?;
+        let sums = self.objective.sums(&logits, inputs::expected(&batch.targets))?;
+        sums.loss.f_backward()?;
+        Ok(sums)
+    }
+
+    fn flatten(&self, sums: [f32; SUMS as usize]) -> Result<Tensor, RankFailure> {
+        let _no_grad = tch::no_grad_guard();
+        let parameters = self.model.trainable();
+        let mut pieces = Vec::with_capacity(parameters.len() + 1);
+        for (_, parameter) in parameters {
+            let gradient = parameter.grad();
+            pieces.push(match gradient.defined() {
+                true => gradient.f_flatten(0, -1)?,
+                false => Tensor::f_zeros([parameter.numel() as i64], (Kind::Float, self.device))?,
+            });
+        }
+        pieces.push(Tensor::f_from_slice(&sums)?.f_to_device(self.device)?);
+        let flat = Tensor::f_cat(&pieces, 0)?;
+        self.clear_gradients();
+        Ok(flat)
+    }
+
+    /// Forgets the gradients that the model has gathered.
+    pub(crate) fn clear_gradients(&self) {
+        for (_, parameter) in self.model.trainable() {
+            parameter.shallow_clone().zero_grad();
+        }
+    }
+
+    /// The running statistics that the forward passes of a step change, where BatchNorm trains: each with its values now.
+    pub(crate) fn statistics(&self) -> Result<Statistics, RankFailure> {
+        let parameters = self.model.trainable().len();
+        let state = self.model.trainable_state().into_iter().skip(parameters);
+        let copied = state.map(|(_, tensor)| {
+            let now = tensor.f_detach_copy()?;
+            Ok::<_, RankFailure>((tensor, now))
+        });
+        Ok(Statistics(copied.collect::<Result<_, _>>()?))
+    }
+}
+
+/// Running statistics as they were before a step.
+pub(crate) struct Statistics(Vec<(Tensor, Tensor)>);
+
+impl Statistics {
+    /// Gives the model back what it had.
+    pub(crate) fn restore(&self) -> Result<(), RankFailure> {
+        let _no_grad = tch::no_grad_guard();
+        for (tensor, before) in &self.0 {
+            tensor.shallow_clone().f_copy_(before)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! What to tell a user whose batch does not fit: the micro-batch that would.
+//!
+//! Memory that runs out on one attempt runs out on the next, so the job fails at once. Before it does, the same samples are tried in halves,
+//! quarters and so on, until a part fits: a number that the user can write into the spec is worth the second that this takes.
+
+use firn_data::{Batch, BatchTensors};
+use tch::Device;
+
+use crate::rank::failure::RankFailure;
+
+/// Turns a failure for want of memory into advice; other failures stay as they are. `trial` computes a part of the batch as the failed
+/// attempt did. `train_batch_norm`: whether a batch's statistics are part of the result.
+pub(crate) fn explain<T>(
+    (device, train_batch_norm): (Device, bool),
+    batch: &Batch,
+    failure: RankFailure,
+    trial: impl Fn(&Batch) -> Result<T, RankFailure>,
+) -> RankFailure {
+    if !failure.is_out_of_memory() {
+        return failure;
+    }
+    let samples = batch.indices.len();
+    RankFailure::OutOfMemory {
+        // Statistics of BatchNorm that trains are those of the whole batch, which is then one micro-batch.
+        field: match train_batch_norm {
+            true => "spec.training.batchSize",
+            false => "spec.training.microBatchSize",
+        },
+        samples,
+        device: match device {
+            Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
+            _ => "this machine".to_owned(),
+        },
+        fits: largest_that_fits(samples, |samples| trial(&first(batch, samples)).is_ok()),
+    }
+}
+
+/// The largest of `failed` / 2, / 4, …, 1 that fits; `None` if none does.
+fn largest_that_fits(failed: usize, mut fits: impl FnMut(usize) -> bool) -> Option<usize> {
+    let halves = std::iter::successors(Some(failed / 2), |samples| Some(samples / 2));
+    halves.take_while(|samples| *samples > 0).find(|samples| fits(*samples))
+}
+
+/// The first samples of a batch.
+fn first(batch: &Batch, samples: usize) -> Batch {
+    let tensors = match &batch.tensors {
+        BatchTensors::Images { pixels, height, width } => BatchTensors::Images {
+            pixels: pixels[..samples * height * width * 3].to_vec(),
+            height: *height,
+            width: *width,
+        },
+        BatchTensors::Tokens { ids, mask, length } => BatchTensors::Tokens {
+            ids: ids[..samples * length].to_vec(),
+            mask: mask[..samples * length].to_vec(),
+            length: *length,
+        },
+    };
+    Batch {
+        indices: batch.indices[..samples].to_vec(),
+        targets: batch.targets.first(samples),
+        tensors,
+        corrupt: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firn_data::Targets;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_half_that_fits_is_named() {
+        let mut tried = Vec::new();
+        let fits = largest_that_fits(256, |samples| {
+            tried.push(samples);
+            samples <= 70
+        });
+        assert_eq!((fits, tried), (Some(64), vec![128, 64]));
+        assert_eq!(largest_that_fits(3, |samples| samples == 1), Some(1));
+        assert_eq!(largest_that_fits(8, |_| false), None);
+        assert_eq!(largest_that_fits(1, |_| true), None);
+    }
+
+    #[test]
+    fn a_part_of_a_batch_is_its_first_samples() {
+        let batch = Batch {
+            indices: vec![4, 9, 2],
+            targets: Targets::Classes(vec![0, 1, 1]),
+            tensors: BatchTensors::Tokens {
+                ids: vec![1, 2, 3, 4, 5, 6],
+                mask: vec![1, 1, 1, 0, 1, 1],
+                length: 2,
+            },
+            corrupt: Vec::new(),
+        };
+        let part = first(&batch, 2);
+        assert_eq!((part.indices, part.targets), (vec![4, 9], Targets::Classes(vec![0, 1])));
+        let tensors = BatchTensors::Tokens {
+            ids: vec![1, 2, 3, 4],
+            mask: vec![1, 1, 1, 0],
+            length: 2,
+        };
+        assert_eq!(part.tensors, tensors);
+    }
+
+    #[test]
+    fn the_advice_names_the_field_and_both_sizes() {
+        let failure = |fits| RankFailure::OutOfMemory {
+            field: "spec.training.microBatchSize",
+            samples: 256,
+            device: "cuda:0".to_owned(),
+            fits,
+        };
+        assert_eq!(
+            failure(Some(64)).to_string(),
+            "spec.training.microBatchSize: 256 does not fit in the memory of cuda:0; 64 does"
+        );
+        assert_eq!(
+            failure(None).to_string(),
+            "spec.training.microBatchSize: 256 does not fit in the memory of cuda:0; no smaller one does"
+        );
+        assert_eq!((failure(None).reason(), failure(None).exit_code()), ("OutOfMemory", 10));
+    }
+}

@@ -1,0 +1,229 @@
+//! What is trained, and how: the model, its objective, the optimizer, the schedule, and what becomes of steps that are not finite.
+//!
+//! A learner knows no coordinator, no other rank and no file. It takes batches and gives sums, takes the sums over the whole global batch
+//! and applies them, and gives and takes its state as bytes. Who computed which samples, and how the sums came together, is decided around it.
+//!
+//! Each rank computes Σ wᵢ∇ℓᵢ and Σ wᵢ over its part; both are summed over the ranks, and divided once. So the update is that of the
+//! whole global batch, whatever its size, the weights of its classes and the number of ranks.
+//!
+//! A loss or gradient that is not finite would destroy what has been learned. The decision to leave such a step out is made from the
+//! sums over all ranks alone. All ranks hold the same sums, so they decide alike, and no further message is needed.
+
+pub(crate) mod computation;
+pub(crate) mod guard;
+pub(crate) mod inputs;
+mod memory;
+mod norm;
+pub(crate) mod outcome;
+mod state;
+pub(crate) mod units;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use firn_core::{order, schedule};
+use firn_models::{Model, Optimizer};
+use tch::{Device, Tensor};
+
+use self::{
+    computation::{Computation, SUMS},
+    guard::Guard,
+    outcome::{Outcome, Position, Spent},
+    units::Unit,
+};
+use super::failure::RankFailure;
+
+/// What learns.
+pub(crate) struct Learner {
+    computation: Computation,
+    optimizer: Optimizer,
+    /// The model's trainable state before the first step.
+    initial: Vec<(String, Tensor)>,
+    /// Names the job's settings in the states that it gives.
+    spec_digest: String,
+    /// Training samples of the job.
+    samples: u64,
+    /// Steps applied to the model, over the whole job.
+    steps_done: u64,
+    /// SHA-256 of the checkpoint that the model holds, until it is trained further.
+    loaded: Option<String>,
+    /// What becomes of steps that are not finite.
+    guard: Guard,
+}
+
+impl Learner {
+    /// Before the first step of a job with that many training samples.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub(crate) fn new(computation: Computation, spec_digest: String, samples: u64) -> Result<Self, RankFailure> {
+        let optimizer = Optimizer::new(&computation.training.optimizer, computation.model.trainable())?;
+        let initial = computation.model.trainable_state().into_iter();
+        let initial = initial
+            .map(|(name, tensor)| Ok((name, tensor.f_detach()?.copy())))
+            .collect::<Result<_, tch::TchError>>()?;
+        Ok(Self {
+            computation,
+            optimizer,
+            initial,
+            spec_digest,
+            samples,
+            steps_done: 0,
+            loaded: None,
+            guard: Guard::default(),
+        })
+    }
+
+    /// The network.
+    pub(crate) fn model(&self) -> &Model {
+        &self.computation.model
+    }
+
+    /// Where it computes.
+    pub(crate) fn device(&self) -> Device {
+        self.computation.device
+    }
+
+    /// Steps applied to the model, over the whole job.
+    pub(crate) fn steps_done(&self) -> u64 {
+        self.steps_done
+    }
+
+    /// Steps of one epoch.
+    pub(crate) fn steps_per_epoch(&self) -> u64 {
+        order::steps_per_epoch(self.samples, self.computation.training.batch_size)
+    }
+
+    /// Epochs that the state has seen completely.
+    pub(crate) fn epochs_done(&self) -> u32 {
+        (self.steps_done / self.steps_per_epoch().max(1)) as u32
+    }
+
+    /// The next step, which is one of `epoch`.
+    pub(crate) fn position(&self, epoch: u32) -> Position {
+        let training = &self.computation.training;
+        Position {
+            epoch,
+            step: self.steps_done,
+            learning_rate: schedule::learning_rate(
+                &training.schedule,
+                training.optimizer.learning_rate(),
+                self.steps_done,
+                u64::from(training.epochs) * self.steps_per_epoch(),
+            ),
+        }
+    }
+
+    /// The samples of a step over all ranks, as places in the epoch's order.
+    pub(crate) fn global_batch(&self, step_in_epoch: u64) -> Range<u64> {
+        order::global_batch(step_in_epoch, self.computation.training.batch_size, self.samples)
+    }
+
+    /// What the rank at `place` (rank, world size) computes in a step of an epoch.
+    pub(crate) fn units(&self, place: (u32, u32), step_in_epoch: u64) -> Vec<Unit> {
+        let global = self.global_batch(step_in_epoch);
+        units::of_rank(&self.computation.training, self.micro_batch(), place, global)
+    }
+
+    /// Samples of a micro-batch: what the spec says, else what keeps a CPU's caches and a GPU's cores busy. Where BatchNorm trains, the
+    /// statistics are those of the whole batch.
+    pub(crate) fn micro_batch(&self) -> usize {
+        let training = &self.computation.training;
+        let chosen = match (training.micro_batch_size, self.computation.device) {
+            _ if training.train_batch_norm => training.batch_size,
+            (Some(size), _) => size,
+            (None, Device::Cpu) => 16,
+            (None, _) => 256,
+        };
+        chosen as usize
+    }
+
+    /// One update. `gather` computes this rank's part and gives the sums over the whole global batch, in the form of [`Computation::sums`].
+    ///
+    /// # Errors
+    /// Those of `gather` and of libtorch; the model is then as it was before the step.
+    pub(crate) fn step<E: From<RankFailure>>(
+        &mut self,
+        position: Position,
+        gather: impl FnOnce(&Computation, &mut Spent) -> Result<Tensor, E>,
+    ) -> Result<Outcome, E> {
+        let statistics = self.computation.statistics()?;
+        let mut spent = Spent::default();
+        let attempt = gather(&self.computation, &mut spent)
+            .and_then(|summed| self.apply(position, &summed, spent).map_err(E::from));
+        match &attempt {
+            Ok(outcome) => {
+                self.steps_done = position.step + 1;
+                self.loaded = None;
+                if outcome.skipped {
+                    statistics.restore()?;
+                }
+            }
+            Err(_) => {
+                // The same process takes the step again, in another gang.
+                statistics.restore()?;
+                self.computation.clear_gradients();
+            }
+        }
+        attempt
+    }
+
+    /// Decides from the sums over the gang, the same on all ranks, and updates the model if they are finite.
+    fn apply(&mut self, position: Position, summed: &Tensor, spent: Spent) -> Result<Outcome, RankFailure> {
+        let _no_grad = tch::no_grad_guard();
+        let parameters = summed.numel() as i64 - SUMS;
+        let sums = summed.f_narrow(0, parameters, SUMS)?.f_to_device(Device::Cpu)?;
+        let sums = Vec::<f32>::try_from(sums)?;
+        let (loss_sum, weight, samples) = (f64::from(sums[0]), f64::from(sums[1]), f64::from(sums[2]));
+        let mut outcome = Outcome {
+            loss: 0.0,
+            gradient_norm: 0.0,
+            samples: samples as u32,
+            skipped: false,
+            spent,
+        };
+        // Every sample of the batch is set aside: nothing can be learned from it.
+        if weight == 0.0 {
+            return Ok(outcome);
+        }
+        let mean = summed.f_narrow(0, 0, parameters)?.f_div_scalar(weight)?;
+        outcome.loss = loss_sum / weight;
+        outcome.gradient_norm = norm::l2(&mean)?;
+        // Optimizers square the gradient in single precision.
+        let squared = (outcome.gradient_norm * outcome.gradient_norm) as f32;
+        outcome.skipped = !outcome.loss.is_finite() || !squared.is_finite();
+        if !outcome.skipped {
+            self.update(position.learning_rate, mean, outcome.gradient_norm)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Limits the norm and updates.
+    fn update(&mut self, learning_rate: f64, mean: Tensor, norm: f64) -> Result<(), RankFailure> {
+        let limited = match self.computation.training.max_gradient_norm {
+            // `torch.nn.utils.clip_grad_norm_`: the 1e-6 keeps the quotient finite.
+            Some(limit) if norm > limit => mean.f_mul_scalar(limit / (norm + 1e-6))?,
+            _ => mean,
+        };
+        let trainable = self.computation.model.trainable();
+        let mut gradients = Vec::with_capacity(trainable.len());
+        let mut offset = 0;
+        for (_, parameter) in trainable {
+            let elements = parameter.numel() as i64;
+            let gradient = limited.f_narrow(0, offset, elements)?;
+            gradients.push(gradient.f_view(parameter.size().as_slice())?);
+            offset += elements;
+        }
+        self.optimizer.step(learning_rate, &gradients)?;
+        Ok(())
+    }
+
+    /// Counts what is not finite, and gives the verdict.
+    pub(crate) fn guard(&mut self) -> &mut Guard {
+        &mut self.guard
+    }
+}

@@ -1,0 +1,79 @@
+//! The state of a learner as bytes, and how it goes back to another one.
+
+use firn_models::{
+    Optimizer,
+    checkpoint::{self, Checkpoint},
+    state_digest,
+};
+
+use super::Learner;
+use crate::rank::failure::RankFailure;
+
+/// Above the tensors of a state's file: names, shapes and the header.
+const HEADER_ALLOWANCE: u64 = 64 * 1024;
+
+impl Learner {
+    /// The state as the file of a checkpoint: the same bytes on every rank that holds the same state.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, RankFailure> {
+        let model = &self.computation.model;
+        Ok(checkpoint::encode(&Checkpoint {
+            step: self.steps_done,
+            epochs: self.epochs_done(),
+            spec_digest: self.spec_digest.clone(),
+            frozen_digest: model.frozen_digest(),
+            model: model.trainable_state(),
+            optimizer: self.optimizer.state(),
+        })?)
+    }
+
+    /// Bytes that [`Learner::encode`] gives, or a few more.
+    pub(crate) fn encoded_size(&self) -> u64 {
+        let tensors = self.computation.model.trainable_state();
+        let optimizer = self.optimizer.state().tensors;
+        let numbers: u64 = tensors
+            .iter()
+            .chain(&optimizer)
+            .map(|(_, tensor)| tensor.numel() as u64)
+            .sum();
+        4 * numbers + HEADER_ALLOWANCE
+    }
+
+    /// Takes the state in a checkpoint's file over; nothing is changed when it does not fit. `stored`: the SHA-256 of a file that was stored,
+    /// for [`Learner::holds`].
+    pub(crate) fn load(&mut self, bytes: &[u8], stored: Option<&str>) -> Result<(), RankFailure> {
+        let checkpoint = checkpoint::decode(bytes)?;
+        let model = &self.computation.model;
+        checkpoint.belongs_to(&self.spec_digest, &model.frozen_digest())?;
+        model.load_state(&checkpoint.model)?;
+        self.optimizer.load_state(&checkpoint.optimizer)?;
+        self.steps_done = checkpoint.step;
+        self.loaded = stored.map(str::to_owned);
+        Ok(())
+    }
+
+    /// Goes back to the state before the first step.
+    pub(crate) fn start_over(&mut self) -> Result<(), RankFailure> {
+        let model = &self.computation.model;
+        model.load_state(&self.initial)?;
+        self.optimizer = Optimizer::new(&self.computation.training.optimizer, model.trainable())?;
+        self.guard.begin_anew();
+        self.loaded = None;
+        self.steps_done = 0;
+        Ok(())
+    }
+
+    /// Whether this is the state before the first step, and was nothing else.
+    pub(crate) fn is_at_the_beginning(&self) -> bool {
+        self.steps_done == 0 && self.loaded.is_none()
+    }
+
+    /// Whether the model holds the stored checkpoint of that SHA-256.
+    pub(crate) fn holds(&self, stored: &str) -> bool {
+        self.loaded.as_deref() == Some(stored)
+    }
+
+    /// What the trained state and the optimizer hash to.
+    pub(crate) fn hash(&self) -> Result<String, RankFailure> {
+        Ok(state_digest(&self.computation.model, &self.optimizer)?)
+    }
+}

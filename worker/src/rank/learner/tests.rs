@@ -1,0 +1,136 @@
+//! The learner by itself: no gang, no coordinator, no thread.
+
+use firn_core::spec::Determinism;
+use tch::Tensor;
+
+use super::{
+    Learner,
+    computation::Computation,
+    fixtures::{Disturbance, batch, learner, training},
+    guard::Verdict,
+    outcome::{Outcome, Position, Spent},
+};
+use crate::rank::failure::RankFailure;
+
+const SAMPLES: u64 = 40;
+
+fn odd(sample: u64, value: f32) -> Disturbance {
+    Disturbance {
+        odd: Some((sample, value)),
+        ..Disturbance::default()
+    }
+}
+
+/// The sums over some samples, in two micro-batches.
+fn sums(computation: &Computation, position: Position, samples: &[u64], disturbance: Disturbance) -> Tensor {
+    let batches = samples.chunks(samples.len().div_ceil(2));
+    let batches = batches.map(|samples| Ok::<_, RankFailure>(batch(samples, disturbance)));
+    computation.sums(position, batches, &mut Spent::default()).unwrap()
+}
+
+fn step(learner: &mut Learner, samples: &[u64], disturbance: Disturbance) -> Outcome {
+    let position = learner.position(0);
+    let taken = learner.step(position, |computation, _| {
+        Ok::<_, RankFailure>(sums(computation, position, samples, disturbance))
+    });
+    taken.unwrap()
+}
+
+fn state(learner: &Learner) -> Vec<(String, Tensor)> {
+    learner.model().trainable_state()
+}
+
+#[test]
+fn two_learners_with_half_the_batch_each_learn_what_one_learns_from_all_of_it() {
+    tch::set_num_threads(1);
+    for texts in [false, true] {
+        let kind = Disturbance {
+            texts,
+            ..Disturbance::default()
+        };
+        let new = || learner(&training(Determinism::Default), SAMPLES, kind);
+        let (mut one, mut two) = (new(), [new(), new()]);
+        for begin in [0, 16] {
+            let samples: Vec<u64> = (begin..begin + 16).collect();
+            let whole = step(&mut one, &samples, kind);
+            let position = two[0].position(0);
+            // Halves of different size: what counts is the sum, not the share.
+            let halves = [&samples[..5], &samples[5..]];
+            let parts: Vec<Tensor> = two
+                .iter_mut()
+                .zip(halves)
+                .map(|(learner, half)| sums(&learner.computation, position, half, kind))
+                .collect();
+            let summed = &parts[0] + &parts[1];
+            for half in &mut two {
+                let gather = |_: &Computation, _: &mut Spent| Ok::<_, RankFailure>(summed.copy());
+                let outcome = half.step(position, gather).unwrap();
+                assert_eq!(outcome.samples, whole.samples);
+                assert!((outcome.loss - whole.loss).abs() < 1e-5 * whole.loss);
+                assert!((outcome.gradient_norm - whole.gradient_norm).abs() < 1e-4 * whole.gradient_norm);
+            }
+        }
+        assert_eq!(two[0].hash().unwrap(), two[1].hash().unwrap());
+        assert_eq!((one.steps_done(), two[0].steps_done()), (2, 2));
+        for ((name, whole), (_, half)) in state(&one).iter().zip(&state(&two[0])) {
+            let difference = f64::try_from((whole - half).abs().max()).unwrap();
+            // AdamW divides the gradient by its own size, which makes much of the last bits of a small one.
+            assert!(difference < 2e-5, "{name}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn a_state_goes_on_in_another_learner_as_in_its_own() {
+    tch::set_num_threads(1);
+    let usual = Disturbance::default();
+    let new = || learner(&training(Determinism::Strict), SAMPLES, usual);
+    let (mut one, mut other) = (new(), new());
+    let samples: Vec<u64> = (0..16).collect();
+    step(&mut one, &samples, usual);
+    let bytes = one.encode().unwrap();
+    assert!(bytes.len() as u64 <= one.encoded_size());
+    other.load(&bytes, Some("digest")).unwrap();
+    assert_eq!(other.encode().unwrap(), bytes);
+    assert!(other.holds("digest") && !one.holds("digest"));
+    step(&mut one, &samples, usual);
+    step(&mut other, &samples, usual);
+    assert!(!other.holds("digest"), "it has learned since");
+    assert_eq!(one.hash().unwrap(), other.hash().unwrap());
+    assert_eq!((other.steps_done(), other.epochs_done()), (2, 0));
+
+    let untouched = new();
+    one.start_over().unwrap();
+    assert!(one.is_at_the_beginning() && untouched.is_at_the_beginning());
+    assert_eq!(one.hash().unwrap(), untouched.hash().unwrap());
+}
+
+#[test]
+fn a_step_that_is_not_finite_changes_nothing_but_the_count() {
+    tch::set_num_threads(1);
+    let mut one = learner(&training(Determinism::Default), SAMPLES, Disturbance::default());
+    let samples: Vec<u64> = (0..16).collect();
+    let before = one.hash().unwrap();
+    for (number, verdict) in [(1, Verdict::Proceed), (2, Verdict::Proceed), (3, Verdict::RollBack)] {
+        let outcome = step(&mut one, &samples, odd(3, f32::NAN));
+        assert!(outcome.skipped);
+        assert_eq!(
+            (one.steps_done(), one.guard().observe(outcome.skipped)),
+            (number, verdict)
+        );
+    }
+    assert_eq!(one.hash().unwrap(), before);
+    assert!(!step(&mut one, &samples, odd(3, 0.5)).skipped);
+    assert_ne!(one.hash().unwrap(), before);
+}
+
+#[test]
+fn the_batch_of_a_step_does_not_depend_on_who_computes_which_part() {
+    let one = learner(&training(Determinism::Default), SAMPLES, Disturbance::default());
+    assert_eq!(one.steps_per_epoch(), 3);
+    assert_eq!(one.global_batch(2), 32..40);
+    for world in [1, 2, 3] {
+        let places = (0..world).flat_map(|rank| one.units((rank, world), 1)).flatten();
+        assert_eq!(places.flatten().collect::<Vec<_>>(), (16..32).collect::<Vec<_>>());
+    }
+}
