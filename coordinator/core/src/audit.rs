@@ -154,6 +154,8 @@ impl Auditor {
             coordinator_epoch: self.coordinator_epoch,
             epochs_wanted: self.spec.as_ref().map_or(0, |spec| spec.training.epochs),
             train_samples: self.train_samples(),
+            task: self.spec.as_ref().map(|spec| spec.task),
+            dataset: self.dataset.as_ref().map(|known| known.dataset.clone()),
             epochs,
             passes: self.pass_receipts(),
             rollbacks,

@@ -122,8 +122,8 @@ fn answer_work(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
             job,
             generation,
             pass,
-            roc_auc,
-        } => scores::score(draft, &job, (generation, pass), roc_auc),
+            from_predictions,
+        } => scores::score(draft, &job, (generation, pass), &from_predictions),
         Input::StepsCommitted { identity, steps } => training::commit_steps(draft, &identity, &steps),
         Input::CheckpointStored { identity, checkpoint } => training::store_checkpoint(draft, &identity, checkpoint),
         Input::CheckpointRejected {

@@ -1,5 +1,6 @@
 //! Inputs: everything that can reach the coordinator, as the shell has already parsed it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, StreamId, WorkerName};
@@ -8,6 +9,7 @@ use crate::state::{
     Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, Progress, QuarantinedSample, RankExit,
     Request, StateHash, Step, WorkerDescription,
 };
+use crate::task::Statistics;
 
 /// Something that happened outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,8 +188,8 @@ pub enum Input {
         generation: Generation,
         /// Which pass, as in the effect.
         pass: Pass,
-        /// [`crate::metrics::roc_auc`] over all predictions of the pass; `None` where it is undefined.
-        roc_auc: Option<f64>,
+        /// The metrics that need single predictions, by name; undefined ones are left out.
+        from_predictions: BTreeMap<String, f64>,
     },
     /// Rank 0 commits steps; repeats are without effect. Answer: `StepsCommitted`.
     StepsCommitted {
@@ -342,12 +344,8 @@ pub enum ShardReport {
     },
     /// Of an evaluation.
     Evaluated {
-        /// Samples that were scored.
-        samples: u64,
-        /// Σ of the unweighted cross-entropy.
-        loss_sum: f64,
-        /// Row: true class; column: predicted class; row-major, classes × classes.
-        confusion: Vec<u64>,
+        /// What its predictions say.
+        statistics: Statistics,
         /// Samples that could not be decoded.
         corrupt: Vec<QuarantinedSample>,
     },

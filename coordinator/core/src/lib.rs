@@ -36,6 +36,7 @@ pub mod slices;
 pub mod spec;
 mod stage;
 pub mod state;
+pub mod task;
 
 pub use apply::{annotate, apply, enact};
 pub use decide::{deadline, decide};

@@ -1,15 +1,20 @@
 //! Exact metrics of a split, from statistics that add up.
 //!
-//! Ranks send counts, sums and (score, label) pairs; the coordinator adds them and evaluates once. A mean of the ranks' own metrics would
+//! Ranks send counts, sums and predictions; the coordinator adds them and evaluates once. A mean of the ranks' own metrics would
 //! be wrong as soon as parts differ in size or in classes, which is how most distributed validation numbers come to be wrong.
+//!
+//! [`METRICS`] is the one table: a row has the name, which value is better, and the formula, whose kind says what it is computed from and
+//! so which tasks have it. The spec's words, the records, `metrics.json`, the views and the reference read it.
 //!
 //! The definitions are scikit-learn's with `labels=range(classes)` and `zero_division=0`: the label set is that of the training schema,
 //! so a class that a split does not hold still counts in every macro average.
 
-mod classification;
-mod evaluation;
+mod counts;
 mod roc;
+mod scores;
+mod table;
 
-pub use classification::{ClassificationStatistics, StatisticsError};
-pub use evaluation::{Averages, ClassMetrics, ClassificationMetrics};
-pub use roc::{roc_auc, roc_auc_binary, roc_auc_one_vs_rest};
+pub use counts::{ClassCounts, Counts};
+pub use roc::area_under_roc;
+pub use scores::ScoreMetrics;
+pub use table::{Better, Formula, METRICS, Metric, MetricName, NAMES};

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::identifiers::{Generation, JobId, ProcessId, RequestId, WorkerName};
-use crate::metrics::ClassificationMetrics;
 use crate::now::Now;
 use crate::spec::JobSpec;
 use crate::state::{
@@ -17,6 +16,7 @@ use crate::state::{
     ModelSummary, Origin, Outcome, Pass, QuarantinedSample, RankExit, Request, ShardOutcome, ShardTable, SplitName,
     Step, StopRequest, TrainingEnd, WorkerDescription,
 };
+use crate::task::Metrics;
 
 /// One journaled fact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -254,7 +254,7 @@ pub enum JobEvent {
         /// After which the model was evaluated.
         epoch: u32,
         /// Merged over all shards.
-        metrics: Box<ClassificationMetrics>,
+        metrics: Box<Metrics>,
     },
     /// An epoch is over.
     EpochConcluded {

@@ -9,6 +9,8 @@ mod words;
 
 use std::collections::BTreeMap;
 
+pub use crate::metrics::MetricName;
+pub use crate::task::Task;
 pub use nearest::nearest;
 pub use validate::{Violation, validate};
 pub use words::Word;
@@ -36,13 +38,6 @@ pub struct JobSpec {
     pub max_restarts: u32,
     /// What is left behind, and where.
     pub artifacts: ArtifactsSpec,
-}
-
-/// What is learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Task {
-    /// One class for each sample.
-    Classification,
 }
 
 /// The network, its weights and its cut.
@@ -337,28 +332,6 @@ pub struct EarlyStopping {
     pub patience: u32,
     /// Smallest change that counts.
     pub min_delta: f64,
-}
-
-/// A metric of the validation split that can choose a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MetricName {
-    /// Mean unweighted cross-entropy; lower is better. All others: higher is better.
-    Loss,
-    /// Fraction of samples whose class is right.
-    Accuracy,
-    /// Mean over classes.
-    PrecisionMacro,
-    /// Mean over classes.
-    RecallMacro,
-    /// Mean of the per-class F1.
-    F1Macro,
-    /// Weighted by support.
-    F1Weighted,
-    /// From pooled counts.
-    F1Micro,
-    /// Area under the ROC curve; one-versus-rest mean for more than two classes.
-    RocAuc,
 }
 
 /// Where a job runs.

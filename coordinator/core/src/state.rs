@@ -30,7 +30,7 @@ pub use job::{
     Restored, Run, TrainingEnd,
 };
 pub use ledger::{CommittedStep, Ledger, RolledBack, Step, StepTiming};
-pub use pass::{CompletedShard, ConfusionCell, Pass, PassProgress, ShardOutcome, ShardStatistics};
+pub use pass::{CompletedShard, Pass, PassProgress, ShardOutcome};
 pub use request::{Answer, Request, Requests};
 pub use settings::Settings;
 pub use soft::{Leases, Progress, Pulse, Soft, StateHash};

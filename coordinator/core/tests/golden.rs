@@ -5,10 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use firn_core::{
-    metrics::{ClassificationMetrics, ClassificationStatistics, roc_auc},
+    metrics::ScoreMetrics,
     order::SampleOrder,
     schedule::learning_rate,
     spec::{ScheduleShape, ScheduleSpec, Warmup, Word},
+    task::{
+        ClassificationStatistics, Metrics, Schema, Statistics,
+        classification::{matrix_of_cells, per_class},
+    },
 };
 use serde_json::Value;
 
@@ -53,8 +57,7 @@ fn learning_rates_equal_those_of_transformers() {
     }
 }
 
-fn evaluated(case: &Value) -> ClassificationMetrics {
-    let classes = unsigned(&case["classes"]) as u32;
+fn evaluated(case: &Value, classes: &[String]) -> Metrics {
     let labels: Vec<u32> = case["labels"]
         .as_array()
         .unwrap()
@@ -67,28 +70,27 @@ fn evaluated(case: &Value) -> ClassificationMetrics {
         .iter()
         .map(|score| score.as_f64().unwrap())
         .collect();
+    let rows: Vec<&[f64]> = scores.chunks_exact(classes.len()).collect();
+    let predicted = |row: &[f64]| (0..row.len()).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32;
     // Two parts, as two ranks would send them.
-    let mut parts = [
-        ClassificationStatistics::new(classes),
-        ClassificationStatistics::new(classes),
-    ];
-    for (i, (&label, row)) in labels.iter().zip(scores.chunks_exact(classes as usize)).enumerate() {
-        let first_of_the_largest = (0..row.len()).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
-        parts[i % 2]
-            .record(label, first_of_the_largest as u32, -row[label as usize].ln())
-            .unwrap();
-    }
-    let [mut all, second] = parts;
-    all.merge(&second).unwrap();
-    all.evaluate(roc_auc(&labels, &scores, classes)).unwrap()
+    let part = |odd: usize| {
+        let samples: Vec<_> = labels.iter().zip(&rows).skip(odd).step_by(2).collect();
+        let loss = samples.iter().map(|(label, row)| -row[**label as usize].ln()).sum();
+        let pairs = samples.iter().map(|(label, row)| (**label, predicted(row)));
+        Statistics::Classification(ClassificationStatistics::of_samples(pairs, loss))
+    };
+    let all = Statistics::merged(&[part(0), part(1)]).unwrap();
+    let from_scores = ScoreMetrics::of_matrix(&labels, &scores, classes.len() as u32);
+    all.evaluate(Schema { classes }, &from_scores).unwrap()
 }
 
 #[test]
 fn metrics_equal_those_of_scikit_learn() {
     for case in cases(include_str!("golden/metrics.json")) {
         let name = case["name"].as_str().unwrap();
-        let metrics = evaluated(&case);
-        let named = metrics.named();
+        let classes: Vec<String> = (0..unsigned(&case["classes"])).map(|class| class.to_string()).collect();
+        let metrics = evaluated(&case, &classes);
+        let named = &metrics.values;
         for (metric, expected) in case["expected"].as_object().unwrap() {
             match expected.as_f64() {
                 None => assert!(!named.contains_key(metric), "{name}: {metric} should be undefined"),
@@ -109,13 +111,14 @@ fn metrics_equal_those_of_scikit_learn() {
             .count();
         assert_eq!(named.len(), defined, "{name}: every metric has its reference");
 
-        for (class, expected) in metrics.per_class.iter().zip(case["per_class"].as_array().unwrap()) {
-            let found = [class.precision, class.recall, class.f1, class.support as f64];
+        let per_class = per_class(classes.len(), metrics.confusion());
+        for (class, expected) in per_class.iter().zip(case["per_class"].as_array().unwrap()) {
+            let found = [class.precision(), class.recall(), class.f1(), class.labelled as f64];
             for (found, expected) in found.iter().zip(expected.as_array().unwrap()) {
                 assert!((found - expected.as_f64().unwrap()).abs() < 1e-12, "{name}: {class:?}");
             }
         }
         let confusion: Vec<u64> = case["confusion"].as_array().unwrap().iter().map(unsigned).collect();
-        assert_eq!(metrics.confusion, confusion, "{name}");
+        assert_eq!(matrix_of_cells(classes.len(), metrics.confusion()), confusion, "{name}");
     }
 }

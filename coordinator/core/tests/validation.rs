@@ -50,7 +50,7 @@ fn images() -> JobSpec {
                 class_weights: ClassWeights::Uniform,
             },
             early_stopping: None,
-            best_metric: MetricName::F1Macro,
+            best_metric: MetricName::named("f1_macro"),
             train_batch_norm: false,
             max_gradient_norm: None,
             determinism: Determinism::Default,
@@ -303,7 +303,7 @@ fn what_ends_training_is_checked() {
     assert_eq!(
         said(images(), |spec| {
             spec.training.early_stopping = Some(EarlyStopping {
-                metric: MetricName::Loss,
+                metric: MetricName::LOSS,
                 patience: 0,
                 min_delta: -1.0,
             });

@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 
 use firn_core::{
-    metrics::ClassificationMetrics,
     spec::Word as _,
     state::{Artifact, CommittedStep, Evaluation, Job, Pass, QuarantinedSample, SplitName, TrainingEnd},
+    task::{
+        Detail,
+        classification::{MOST_MATRIX_CLASSES, matrix_of_cells, per_class},
+    },
 };
 use serde::Serialize;
 
@@ -45,9 +48,24 @@ struct EvaluationDocument<'a> {
     samples: u64,
     /// By scikit-learn's names; undefined ones are left out.
     metrics: BTreeMap<String, f64>,
-    /// Row: true class; column: predicted class.
-    confusion: Vec<&'a [u64]>,
-    per_class: Vec<ClassDocument<'a>>,
+    #[serde(flatten)]
+    detail: Option<DetailDocument<'a>>,
+}
+
+/// What a task tells beyond its metrics.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum DetailDocument<'a> {
+    #[serde(rename_all = "camelCase")]
+    Classification {
+        /// Row: true class; column: predicted class. Of at most 256 classes.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        confusion: Vec<Vec<u64>>,
+        /// Of more: true class, predicted class and samples of each cell that is not 0.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        confusion_cells: Vec<(u32, u32, u64)>,
+        per_class: Vec<ClassDocument<'a>>,
+    },
 }
 
 #[derive(Serialize)]
@@ -99,14 +117,29 @@ struct StepDocument {
 
 /// All that is known of the quality of a job, as JSON with two spaces of indentation and a line end.
 pub(crate) fn metrics_json(job: &Job) -> String {
-    let classes = classes(job);
+    let mut json = serde_json::to_string_pretty(&document(job, classes(job))).expect("names and numbers are JSON");
+    json.push('\n');
+    json
+}
+
+/// The same without classes and epochs: it does not grow with them, nor with the samples.
+pub(crate) fn metrics_summary_json(job: &Job) -> String {
+    let mut document = document(job, &[]);
+    for evaluation in document.validation.iter_mut().chain(&mut document.test) {
+        evaluation.detail = None;
+    }
+    document.epochs.clear();
+    serde_json::to_string(&document).expect("names and numbers are JSON")
+}
+
+fn document<'a>(job: &'a Job, classes: &'a [String]) -> MetricsDocument<'a> {
     let run = &job.run;
     let of = |split| run.best_epoch.and_then(|epoch| run.evaluation(split, epoch));
     let validations = run
         .evaluations
         .iter()
         .filter(|evaluation| evaluation.split == SplitName::Validation);
-    let document = MetricsDocument {
+    MetricsDocument {
         job: job_name(&job.id),
         classes,
         best_metric: format!("validation/{}", job.spec.training.best_metric.word()),
@@ -124,13 +157,10 @@ pub(crate) fn metrics_json(job: &Job) -> String {
             .map(|evaluation| EpochDocument {
                 epoch: evaluation.epoch,
                 training_loss: training_loss(job, evaluation.epoch),
-                metrics: evaluation.metrics.named(),
+                metrics: evaluation.metrics.values.clone(),
             })
             .collect(),
-    };
-    let mut json = serde_json::to_string_pretty(&document).expect("names and numbers are JSON");
-    json.push('\n');
-    json
+    }
 }
 
 fn classes(job: &Job) -> &[String] {
@@ -141,20 +171,43 @@ fn classes(job: &Job) -> &[String] {
 }
 
 fn evaluation_document<'a>(evaluation: &'a Evaluation, classes: &'a [String]) -> EvaluationDocument<'a> {
-    let metrics: &ClassificationMetrics = &evaluation.metrics;
-    let per_class = classes.iter().zip(&metrics.per_class).map(|(class, of)| ClassDocument {
-        class,
-        precision: of.precision,
-        recall: of.recall,
-        f1: of.f1,
-        support: of.support,
-    });
+    let metrics = &evaluation.metrics;
     EvaluationDocument {
         epoch: evaluation.epoch,
         samples: metrics.samples,
-        metrics: metrics.named(),
-        confusion: metrics.confusion.chunks(classes.len().max(1)).collect(),
-        per_class: per_class.collect(),
+        metrics: metrics.values.clone(),
+        detail: Some(detail_document(&metrics.detail, classes)),
+    }
+}
+
+fn detail_document<'a>(detail: &Detail, classes: &'a [String]) -> DetailDocument<'a> {
+    match detail {
+        Detail::Classification { confusion } => {
+            let count = classes.len();
+            let counts = classes.iter().zip(per_class(count, confusion));
+            let class_document = |(class, counts): (&'a String, firn_core::metrics::ClassCounts)| ClassDocument {
+                class,
+                precision: counts.precision(),
+                recall: counts.recall(),
+                f1: counts.f1(),
+                support: counts.labelled,
+            };
+            let is_small = count <= MOST_MATRIX_CLASSES;
+            let matrix = if is_small {
+                matrix_of_cells(count, confusion)
+            } else {
+                Vec::new()
+            };
+            let cells = if is_small { &[] } else { confusion.as_slice() };
+            DetailDocument::Classification {
+                confusion: matrix.chunks(count.max(1)).map(<[u64]>::to_vec).collect(),
+                confusion_cells: cells
+                    .iter()
+                    .map(|cell| (cell.truth, cell.predicted, cell.count))
+                    .collect(),
+                per_class: counts.map(class_document).collect(),
+            }
+        }
     }
 }
 

@@ -61,7 +61,7 @@ impl Jobs {
         let glance = glance.ok_or_else(|| rejected(&Reject::JobNotFound { job }))?;
         Ok(job_status::job_to_wire(
             &glance,
-            Detail::Whole,
+            Detail::Snapshot,
             self.context.clock.now(),
         ))
     }
@@ -112,8 +112,14 @@ impl JobService for Jobs {
     }
 
     async fn get_job(&self, request: Request<proto::GetJobRequest>) -> Result<Response<proto::FineTuneJob>, Status> {
-        let job = job_id("name", &request.into_inner().name)?;
-        self.show(&job, Detail::Whole).await.map(Response::new)
+        let request = request.into_inner();
+        let job = job_id("name", &request.name)?;
+        let detail = match request.view.as_str() {
+            "" => Detail::Whole,
+            "full" => Detail::Full,
+            other => return Err(invalid("view", format!("expected nothing or `full`, found `{other}`"))),
+        };
+        self.show(&job, detail).await.map(Response::new)
     }
 
     async fn list_jobs(
@@ -135,7 +141,7 @@ impl JobService for Jobs {
         let context = self.context.clone();
         let mut changes = context.engine.changes(&job);
         // So that a job that does not exist is refused, not streamed.
-        let (mut has_ended, mut shown) = show(&context, &job, Detail::Whole).await?;
+        let (mut has_ended, mut shown) = show(&context, &job, Detail::Snapshot).await?;
         Ok(Response::new(Box::pin(try_stream! {
             loop {
                 let sent = Instant::now();
@@ -150,7 +156,7 @@ impl JobService for Jobs {
                     Ok(())
                 };
                 context.unless_ending(next).await?;
-                (has_ended, shown) = show(&context, &job, Detail::Whole).await?;
+                (has_ended, shown) = show(&context, &job, Detail::Snapshot).await?;
             }
         })))
     }

@@ -133,7 +133,10 @@ impl From<ArtifactError> for Status {
                 let details = ErrorDetails::with_error_info("DISK_FULL", DOMAIN, HashMap::new());
                 Self::with_error_details(Code::Unavailable, failure.to_string(), details)
             }
-            ArtifactError::Report { .. } | ArtifactError::Predictions(_) | ArtifactError::Io { .. } => {
+            ArtifactError::Report { .. }
+            | ArtifactError::PredictionsFile(_)
+            | ArtifactError::Predictions { .. }
+            | ArtifactError::Io { .. } => {
                 error!(%failure, "a file of a job cannot be used");
                 Self::internal(failure.to_string())
             }

@@ -1,10 +1,13 @@
 //! What ranks deliver in bulk: predictions of a shard, checkpoints, artifact files. First the disk, then the core.
 
+use std::sync::Arc;
+
 use firn_core::{
     Input, Reply,
     identifiers::RankIdentity,
     queries,
-    state::{Artifact, Checkpoint, Pass},
+    state::{Artifact, Checkpoint, Dataset, Pass},
+    task::{Schema, Task},
 };
 use firn_proto::v1alpha1::{self as proto, upload_header::Target, upload_request::Content};
 use tonic::{Status, Streaming};
@@ -34,7 +37,8 @@ pub(super) async fn complete_shard(context: &Context, request: proto::CompleteSh
         (Pass::Evaluate { .. }, None, Some(evaluation)) => {
             let Some(sender) = sender(context, &identity, pass).await? else {
                 // The core says why this rank may deliver nothing.
-                let report = evaluation_from_wire(&proto::EvaluationReport::default(), 1)?;
+                let empty = Schema { classes: &[] };
+                let report = evaluation_from_wire(&proto::EvaluationReport::default(), Task::Classification, empty)?;
                 return counted(
                     context,
                     Input::ShardCompleted {
@@ -46,7 +50,7 @@ pub(super) async fn complete_shard(context: &Context, request: proto::CompleteSh
                 )
                 .await;
             };
-            let report = evaluation_from_wire(&evaluation, sender.classes)?;
+            let report = evaluation_from_wire(&evaluation, sender.task, sender.dataset.schema())?;
             let key = ReportKey {
                 shard: request.shard,
                 generation: identity.generation,
@@ -87,7 +91,8 @@ async fn counted(context: &Context, input: Input) -> Result<(), Status> {
 /// Who delivers predictions, and of what.
 struct Sender {
     rank: u32,
-    classes: usize,
+    task: Task,
+    dataset: Arc<Dataset>,
     /// With the epoch that the core counts it under: for test the wire's does not matter.
     pass: Pass,
 }
@@ -99,7 +104,7 @@ async fn sender(context: &Context, identity: &RankIdentity, pass: Pass) -> Resul
         let job = state.job(&identity.job)?;
         let gang = job.gang().filter(|gang| gang.generation == identity.generation)?;
         let rank = gang.member(&identity.process)?.rank;
-        let classes = job.run.dataset.as_ref()?.dataset.classes.len();
+        let (task, dataset) = (job.spec.task, Arc::clone(&job.run.dataset.as_ref()?.dataset));
         let pass = match pass {
             Pass::Evaluate {
                 split: split @ firn_core::state::SplitName::Test,
@@ -110,7 +115,12 @@ async fn sender(context: &Context, identity: &RankIdentity, pass: Pass) -> Resul
             },
             other => other,
         };
-        Some(Sender { rank, classes, pass })
+        Some(Sender {
+            rank,
+            task,
+            dataset,
+            pass,
+        })
     });
     Ok(found.await?)
 }

@@ -61,9 +61,15 @@ pub enum ArtifactError {
         /// What is wrong.
         reason: String,
     },
-    /// The predictions cannot be written out.
-    #[error("cannot write the predictions: {0}")]
-    Predictions(#[from] csv::Error),
+    /// The predictions cannot be written out, or read back.
+    #[error("the predictions: {0}")]
+    PredictionsFile(#[from] csv::Error),
+    /// A line that is not one of a prediction of this job.
+    #[error("line {line} of the predictions: expected a prediction over the classes of the job, found another line")]
+    Predictions {
+        /// From 1.
+        line: u64,
+    },
     /// The disk refused.
     #[error("cannot use {}: {source}", path.display())]
     Io {

@@ -2,6 +2,7 @@
 
 use std::io::BufWriter;
 
+use firn_core::task::{Schema, Task};
 use firn_core::{identifiers::Generation, state::Pass};
 use firn_proto::v1alpha1::{EvaluationReport, Prediction};
 
@@ -141,6 +142,7 @@ fn prediction(index: u64, sample: &str, label: u32, scores: [f64; 2]) -> Predict
         sample: sample.to_owned(),
         label,
         scores: scores.to_vec(),
+        ..Prediction::default()
     }
 }
 
@@ -177,7 +179,7 @@ fn predictions_are_quoted_as_csv_and_round_trip() {
         ..EvaluationReport::default()
     };
     let mut out = Vec::new();
-    let mut writer = PredictionsWriter::new(&mut out, &classes).unwrap();
+    let mut writer = PredictionsWriter::new(&mut out, Task::Classification, Schema { classes: &classes }).unwrap();
     writer.write(&report).unwrap();
     writer.finish().unwrap();
     let expected = "index,sample,label,predicted,probability_ant,\"probability_bee, honey\"\n\

@@ -106,12 +106,20 @@ impl Connection {
 
     /// One job with its status. `job` is an id or a resource name.
     pub(crate) async fn job(&self, job: &str) -> Result<FineTuneJob, CommandError> {
-        let answer = self
-            .jobs()
-            .get_job(unary(GetJobRequest {
-                name: resource_name(job),
-            }))
-            .await;
+        self.job_viewed(job, "").await
+    }
+
+    /// The same with all that is known of single classes, however many there are.
+    pub(crate) async fn whole_job(&self, job: &str) -> Result<FineTuneJob, CommandError> {
+        self.job_viewed(job, "full").await
+    }
+
+    async fn job_viewed(&self, job: &str, view: &str) -> Result<FineTuneJob, CommandError> {
+        let request = GetJobRequest {
+            name: resource_name(job),
+            view: view.to_owned(),
+        };
+        let answer = self.jobs().get_job(unary(request)).await;
         self.answer(answer)
     }
 

@@ -26,10 +26,11 @@ pub struct GetArgs {
 
 pub(crate) async fn run(args: GetArgs, console: &mut Console) -> Result<Outcome, CommandError> {
     let connection = Connection::open(&args.connection)?;
-    let found = connection.job(&args.job).await?;
     let text = if args.output.is_human() {
+        let found = connection.job(&args.job).await?;
         job::describe(&found, args.output, console.paint, clock::now())?
     } else {
+        let found = connection.whole_job(&args.job).await?;
         document::render(&document::job(&found), args.output)?
     };
     console.data(&text)?;

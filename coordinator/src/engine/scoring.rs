@@ -1,24 +1,29 @@
-//! What only the predictions can tell: the area under the ROC curve, and the predictions file.
+//! What only the predictions can tell: some of the metrics, and the predictions file.
 //!
-//! When all shards of an evaluation are in, their spooled reports are read in order, written out as one CSV file, and scored. The file
+//! When all shards of an evaluation are in, their spooled reports are read in order, written out as one CSV file, and scored. They are
+//! read one at a time, so that memory does not grow with the split. The file
 //! is on disk before the core learns of it, the spool is removed after; so either can be interrupted and done again.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use firn_core::{
     Input, Reply, State,
     identifiers::{Generation, JobId, RankIdentity},
-    metrics::roc_auc,
-    state::{CompletedShard, Failure, FailureReason, Pass, SplitName},
+    state::{CompletedShard, Dataset, Failure, FailureReason, Pass, SplitName},
+    task::Task,
 };
 use tracing::{debug, error};
 
 use super::{EngineHandle, Refusal};
-use crate::artifacts::{ArtifactError, ArtifactStore, ReportKey, predictions::PredictionsWriter};
+use crate::artifacts::{
+    ArtifactError, ArtifactStore, ReportKey,
+    predictions::{self, PredictionsWriter},
+};
 
 /// All that is needed to score a pass.
 struct Work {
-    classes: Vec<String>,
+    task: Task,
+    dataset: Arc<Dataset>,
     shards: BTreeMap<u32, CompletedShard>,
     /// Epochs whose validation predictions may still be wanted.
     kept_epochs: Vec<u32>,
@@ -42,13 +47,13 @@ pub(super) async fn score_pass(
     let (worker_store, worker_job) = (store.clone(), job.clone());
     let scored = tokio::task::spawn_blocking(move || score(&worker_store, &worker_job, pass, &work)).await;
     let told = match scored.expect("scoring does not panic") {
-        Ok(roc_auc) => {
+        Ok(from_predictions) => {
             engine
                 .tell(Input::PassScored {
                     job: job.clone(),
                     generation,
                     pass,
-                    roc_auc,
+                    from_predictions,
                 })
                 .await
         }
@@ -70,7 +75,8 @@ pub(super) async fn score_pass(
 }
 
 fn work(state: &State, job: &JobId, pass: Pass) -> Option<Work> {
-    let run = &state.job(job)?.run;
+    let job = state.job(job)?;
+    let run = &job.run;
     let progress = run.passes.get(&pass).filter(|progress| progress.is_complete())?;
     let this_epoch = match pass {
         Pass::Evaluate {
@@ -80,39 +86,41 @@ fn work(state: &State, job: &JobId, pass: Pass) -> Option<Work> {
         _ => None,
     };
     Some(Work {
-        classes: run.dataset.as_ref()?.dataset.classes.clone(),
+        task: job.spec.task,
+        dataset: Arc::clone(&run.dataset.as_ref()?.dataset),
         shards: progress.complete.clone(),
         kept_epochs: this_epoch.into_iter().chain(run.best_epoch).collect(),
     })
 }
 
-/// Writes the predictions and computes the area. Blocks.
-fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<Option<f64>, ArtifactError> {
+/// Writes the predictions and computes what they tell. Blocks.
+fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<BTreeMap<String, f64>, ArtifactError> {
     let spool = store.spool(job.as_str(), pass)?;
-    let mut labels = Vec::new();
-    let mut scores = Vec::new();
+    let report = |shard: u32, complete: &CompletedShard| {
+        spool.read(ReportKey {
+            shard,
+            generation: complete.generation,
+            rank: complete.rank,
+        })
+    };
+    let schema = work.dataset.schema();
     store.write_predictions(job.as_str(), pass, |file| {
-        let mut writer = PredictionsWriter::new(file, &work.classes)?;
+        let mut writer = PredictionsWriter::new(file, work.task, schema)?;
         for (&shard, complete) in &work.shards {
-            let key = ReportKey {
-                shard,
-                generation: complete.generation,
-                rank: complete.rank,
-            };
-            let report = spool.read(key)?;
-            writer.write(&report)?;
-            for prediction in &report.predictions {
-                labels.push(prediction.label);
-                scores.extend_from_slice(&prediction.scores);
-            }
+            writer.write(&report(shard, complete)?)?;
         }
         writer.finish()
     })?;
     if pass.split() == SplitName::Validation {
         store.keep_predictions(job.as_str(), &work.kept_epochs)?;
     }
-    let classes = u32::try_from(work.classes.len()).unwrap_or(u32::MAX);
-    Ok(roc_auc(&labels, &scores, classes))
+    let samples = work.dataset.split(pass.split()).map_or(0, |split| split.samples);
+    predictions::metrics(work.task, schema, samples, &|each| {
+        for (&shard, complete) in &work.shards {
+            report(shard, complete)?.predictions.iter().for_each(&mut *each);
+        }
+        Ok(())
+    })
 }
 
 /// Without its predictions a pass has no metrics: the job ends with what went wrong.

@@ -1,10 +1,12 @@
 //! `firn verify`: a job's records, as the journal's chain proves them, laid beside what they must be, and the files beside their records.
 //!
 //! The chain shows that the records are those that were written, and that those without text concern no job; the audit of `firn-core` shows that they are those of a job that used every
-//! sample once; the digests show that the files are those that were recorded. What cannot be looked at from here is said to be so: it
+//! sample once; the digests show that the files are those that were recorded; metrics that need
+//! single predictions are computed again from their file. What cannot be looked at from here is said to be so: it
 //! counts neither as proven nor as wrong.
 
 mod files;
+mod metrics;
 mod weights;
 
 use firn_core::{
@@ -109,6 +111,8 @@ fn look(noted: Option<ChainHash>, reader: &JournalReader, store: &ArtifactStore,
     };
     let files = files::check(store, &audit.receipt);
     audit.findings.extend(files.iter().filter_map(CheckedFile::finding));
+    let differing = metrics::check(store, &mut audit.receipt, &files);
+    audit.findings.extend(differing);
     let weights = weights::check(store, &audit.receipt, &files);
     audit.findings.extend(weights.as_ref().and_then(WeightState::finding));
     Verification {

@@ -135,7 +135,12 @@ async fn what_does_not_exist_is_not_found_and_what_is_no_name_is_invalid() {
     let mut jobs = server.jobs();
     let absent = "jobs/absent".to_owned();
     let found = [
-        jobs.get_job(proto::GetJobRequest { name: absent.clone() }).await.err(),
+        jobs.get_job(proto::GetJobRequest {
+            name: absent.clone(),
+            ..Default::default()
+        })
+        .await
+        .err(),
         jobs.watch_job(proto::WatchJobRequest { name: absent.clone() })
             .await
             .err(),
@@ -177,6 +182,7 @@ async fn what_does_not_exist_is_not_found_and_what_is_no_name_is_invalid() {
     let refused = jobs
         .get_job(proto::GetJobRequest {
             name: "absent".to_owned(),
+            ..Default::default()
         })
         .await
         .unwrap_err();

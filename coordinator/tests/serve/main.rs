@@ -11,6 +11,7 @@ mod agent;
 mod crowd;
 mod jobs;
 mod limits;
+mod many_classes;
 mod patience;
 mod rank;
 mod restart;

@@ -18,6 +18,13 @@ pub(crate) struct Rank {
     pub(crate) identity: proto::RankIdentity,
     pub(crate) rank: u32,
     steps: u64,
+    pub(crate) data: Data,
+}
+
+/// What a rank says of its data.
+pub(crate) struct Data {
+    pub(crate) dataset: fn() -> proto::DatasetSummary,
+    pub(crate) evaluation: fn(&str, u32, &proto::Shard) -> proto::EvaluationReport,
 }
 
 /// What a rank says to probabilities of a sample: fixed, and better in later epochs.
@@ -32,6 +39,7 @@ pub(crate) fn prediction(split: &str, epoch: u32, index: u64) -> proto::Predicti
         sample: format!("{split}/{index:03}.png"),
         label,
         scores,
+        ..Default::default()
     }
 }
 
@@ -69,6 +77,7 @@ pub(crate) fn dataset() -> proto::DatasetSummary {
         classes: CLASSES.map(str::to_owned).to_vec(),
         splits: SAMPLES.map(split).to_vec(),
         warnings: Vec::new(),
+        class_count: 3,
     }
 }
 
@@ -94,6 +103,7 @@ impl Rank {
             identity,
             rank: start.rank,
             steps: 0,
+            data: Data { dataset, evaluation },
         }
     }
 
@@ -140,10 +150,10 @@ impl Rank {
         self.steps = world.steps_done;
         let registered = proto::RegisterDatasetRequest {
             identity: self.me(),
-            dataset: Some(dataset()),
+            dataset: Some((self.data.dataset)()),
         };
         let registered = self.service.register_dataset(registered).await.unwrap().into_inner();
-        assert_eq!(registered.dataset, Some(dataset()));
+        assert_eq!(registered.dataset, Some((self.data.dataset)()));
         let model = proto::ModelSummary {
             frozen_parameters: 11_176_512,
             trainable_parameters: 1539,
@@ -185,7 +195,7 @@ impl Rank {
                 corrupt: Vec::new(),
             });
         } else {
-            request.evaluation = Some(evaluation(&pass.split, pass.epoch, shard));
+            request.evaluation = Some((self.data.evaluation)(&pass.split, pass.epoch, shard));
         }
         self.service.complete_shard(request).await.map(drop)
     }

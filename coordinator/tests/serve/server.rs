@@ -175,7 +175,10 @@ pub(crate) async fn submit(server: &Server, job: proto::FineTuneJob) -> proto::F
 pub(crate) async fn get(server: &Server, name: &str) -> proto::FineTuneJob {
     server
         .jobs()
-        .get_job(proto::GetJobRequest { name: name.to_owned() })
+        .get_job(proto::GetJobRequest {
+            name: name.to_owned(),
+            ..Default::default()
+        })
         .await
         .unwrap()
         .into_inner()

@@ -11,6 +11,7 @@ use firn::journal::{FolderLock, Journal, RecordDigest};
 use firn_core::{
     Event, JobEvent, Record,
     state::{Pass, ShardOutcome},
+    task::Statistics,
 };
 use firn_proto::v1alpha1::{self as proto, directive::Next};
 use redb::{ReadableTable as _, TableDefinition};
@@ -22,7 +23,7 @@ use crate::{
     server::{Server, job, submit},
 };
 
-async fn verify(server: &Server, name: &str) -> Result<proto::VerificationReceipt, Status> {
+pub(crate) async fn verify(server: &Server, name: &str) -> Result<proto::VerificationReceipt, Status> {
     let request = proto::VerifyJobRequest { name: name.to_owned() };
     Ok(server.jobs().verify_job(request).await?.into_inner())
 }
@@ -181,9 +182,9 @@ async fn a_journal_that_was_rewritten_with_a_whole_chain_is_not_proven() {
                 JobEvent::StepsCommitted { steps, .. } if steps[0].step == 3 => steps[1].samples -= 1,
                 JobEvent::ShardCompleted {
                     pass: Pass::Evaluate { .. },
-                    outcome: ShardOutcome::Evaluated(statistics),
+                    outcome: ShardOutcome::Evaluated(Statistics::Classification(counts)),
                     ..
-                } => statistics.loss_sum /= 2.0,
+                } => counts.loss_sum /= 2.0,
                 _ => {}
             }
         }

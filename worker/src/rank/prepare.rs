@@ -118,6 +118,7 @@ fn summary_of(dataset: &Dataset) -> wire::DatasetSummary {
             })
             .collect(),
         warnings: dataset.warnings.clone(),
+        class_count: classes as u32,
     }
 }
 

@@ -150,7 +150,7 @@ fn training(checkpoint_interval_ms: u64) -> spec::TrainingSpec {
             class_weights: spec::ClassWeights::Uniform,
         },
         early_stopping: None,
-        best_metric: spec::MetricName::Loss,
+        best_metric: spec::MetricName::LOSS,
         train_batch_norm: false,
         max_gradient_norm: None,
         checkpoint_interval_ms,

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::receipt::PassReceipt;
 use super::{Auditor, Finding, Flaw};
 use crate::identifiers::Generation;
-use crate::metrics::{ClassificationMetrics, ClassificationStatistics};
 use crate::spec::MetricName;
-use crate::state::{Pass, Shard, ShardOutcome, ShardStatistics, ShardTable, SplitName};
+use crate::state::{Pass, Shard, ShardOutcome, ShardTable, SplitName};
+use crate::task::{Metrics, Statistics};
 
 /// Largest relative difference between a metric and what follows from the counts. The counts themselves have to be equal.
 const TOLERANCE: f64 = 1e-9;
@@ -21,7 +21,9 @@ pub(super) struct Passes {
 struct Walked {
     table: ShardTable,
     shards: BTreeMap<u32, Counted>,
-    metrics: Option<ClassificationMetrics>,
+    metrics: Option<Metrics>,
+    /// Names of recorded metrics that do not follow from the shards.
+    unchecked: Vec<String>,
 }
 
 struct Counted {
@@ -95,6 +97,7 @@ impl Auditor {
             table: delivery.table,
             shards: BTreeMap::new(),
             metrics: None,
+            unchecked: Vec::new(),
         });
         if walked.metrics.is_some() || walked.shards.contains_key(&shard) {
             self.find(place(Flaw::Shard, format!("{what} counts a second time")));
@@ -134,14 +137,15 @@ impl Auditor {
             (ShardOutcome::Evaluated(statistics), Pass::Evaluate { .. }) => {
                 let fewest = size - counted.set_aside;
                 // A rank that does not know yet that a sample was set aside may have scored it.
-                if !(fewest..=size).contains(&statistics.samples) {
+                if !(fewest..=size).contains(&statistics.samples()) {
                     let message = format!(
                         "expected {fewest} of {size} samples to be scored with {} set aside, found {}",
-                        counted.set_aside, statistics.samples,
+                        counted.set_aside,
+                        statistics.samples(),
                     );
                     self.find(place(Flaw::ShardSamples, message));
                 }
-                if let Err(message) = self.statistics([statistics].into_iter()) {
+                if let Err(message) = self.merged([statistics].into_iter()) {
                     self.find(place(Flaw::ShardSamples, message));
                 }
             }
@@ -152,30 +156,23 @@ impl Auditor {
         }
     }
 
-    fn statistics<'a>(
-        &self,
-        parts: impl Iterator<Item = &'a ShardStatistics>,
-    ) -> Result<ClassificationStatistics, String> {
-        let classes = self.dataset.as_ref().map_or(0, |known| known.dataset.classes.len());
-        let (mut samples, mut loss_sum) = (0u64, 0.0);
-        let mut confusion = vec![0u64; classes.pow(2)];
-        for part in parts {
-            samples = samples.saturating_add(part.samples);
-            loss_sum += part.loss_sum;
-            for cell in &part.confusion {
-                let at = (cell.truth as usize) * classes + cell.predicted as usize;
-                let is_known = (cell.truth as usize) < classes && (cell.predicted as usize) < classes;
-                match confusion.get_mut(at).filter(|_| is_known) {
-                    Some(count) => *count = count.saturating_add(cell.count),
-                    None => return Err(format!("expected classes below {classes}, found {cell:?}")),
-                }
-            }
+    /// The sum of parts, if it can be one of this dataset.
+    fn merged<'a>(&self, parts: impl Iterator<Item = &'a Statistics>) -> Result<Option<Statistics>, String> {
+        let merged = Statistics::merged(parts);
+        if let (Some(known), Some(merged)) = (&self.dataset, &merged) {
+            let checked = merged.check(known.dataset.schema());
+            checked.map_err(|error| error.to_string())?;
         }
-        let classes = u32::try_from(classes).unwrap_or(u32::MAX);
-        ClassificationStatistics::from_parts(classes, samples, loss_sum, confusion).map_err(|error| error.to_string())
+        Ok(merged)
     }
 
-    pub(super) fn conclude_evaluation(&mut self, split: SplitName, epoch: u32, metrics: &ClassificationMetrics) {
+    /// The metrics that follow from the shards.
+    fn expected_metrics(&self, merged: Option<&Statistics>) -> Option<Metrics> {
+        let schema = self.dataset.as_ref()?.dataset.schema();
+        merged?.evaluate(schema, &BTreeMap::new())
+    }
+
+    pub(super) fn conclude_evaluation(&mut self, split: SplitName, epoch: u32, metrics: &Metrics) {
         let pass = Pass::Evaluate { split, epoch };
         let (missing, merged, repeated) = match self.passes.walked.get(&pass) {
             None => (vec![0], Err("no shard of it was delivered".to_owned()), false),
@@ -187,7 +184,7 @@ impl Auditor {
                     ShardOutcome::Evaluated(statistics) => Some(statistics),
                     ShardOutcome::Scanned { .. } => None,
                 });
-                (missing, self.statistics(parts), walked.metrics.is_some())
+                (missing, self.merged(parts), walked.metrics.is_some())
             }
         };
         if repeated {
@@ -202,15 +199,19 @@ impl Auditor {
             let message = format!("pass {pass} was concluded without {} of its shards", missing.len());
             self.find(place(pass, Flaw::Shard, message, Some(*first)));
         }
-        let differs = match merged.map(|merged| merged.evaluate(metrics.roc_auc)) {
-            Ok(Some(expected)) => difference(&expected, metrics),
+        let expected = merged.map(|merged| self.expected_metrics(merged.as_ref()));
+        let differs = match &expected {
+            Ok(Some(expected)) => difference(expected, metrics),
             Ok(None) => Some("no sample of it was scored".to_owned()),
-            Err(message) => Some(message),
+            Err(message) => Some(message.clone()),
         };
         if let Some(message) = differs {
             self.find(place(pass, Flaw::Metrics, message, None));
         }
         if let Some(walked) = self.passes.walked.get_mut(&pass) {
+            let follows = |name: &str| matches!(&expected, Ok(Some(expected)) if expected.values.contains_key(name));
+            let unchecked = metrics.values.keys().filter(|name| !follows(name));
+            walked.unchecked = unchecked.cloned().collect();
             walked.metrics = Some(metrics.clone());
         }
     }
@@ -260,13 +261,15 @@ impl Auditor {
                 generations: BTreeMap::new(),
                 is_complete: walked.shards.len() == walked.table.count() as usize
                     && (walked.metrics.is_some() || matches!(pass, Pass::Scan(_))),
+                metrics: walked.metrics.clone(),
+                unchecked_metrics: walked.unchecked.clone(),
             };
             for (index, counted) in &walked.shards {
                 let size = walked.table.shard(*index).map_or(0, |shard| shard.end - shard.begin);
                 *receipt.generations.entry(counted.generation).or_default() += 1;
                 receipt.set_aside += counted.set_aside;
                 receipt.samples += match &counted.outcome {
-                    ShardOutcome::Evaluated(statistics) => statistics.samples,
+                    ShardOutcome::Evaluated(statistics) => statistics.samples(),
                     ShardOutcome::Scanned { .. } => size - counted.set_aside.min(size),
                 };
             }
@@ -285,32 +288,26 @@ fn place(pass: Pass, flaw: Flaw, message: String, shard: Option<u32>) -> Finding
 }
 
 /// What differs between the metrics that follow from the shards and those that are recorded.
-fn difference(expected: &ClassificationMetrics, found: &ClassificationMetrics) -> Option<String> {
+///
+/// Only names that both have are compared: the record may be of a program that did not compute a metric yet, or of one that computes more.
+fn difference(expected: &Metrics, found: &Metrics) -> Option<String> {
     if expected.samples != found.samples {
         return Some(format!(
             "expected metrics of {} samples, as its shards scored, found {}",
             expected.samples, found.samples
         ));
     }
-    if expected.confusion != found.confusion {
+    if expected.detail != found.detail {
         return Some("the confusion matrix is not the sum of those of its shards".to_owned());
     }
-    let (expected, found) = (expected.named(), found.named());
     let near = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).max(1.0);
-    let names = expected.keys().chain(found.keys());
-    names
-        .filter_map(|name| match (expected.get(name), found.get(name)) {
-            (Some(a), Some(b)) if near(*a, *b) => None,
-            (a, b) => {
-                let (expected, found) = (shown(a), shown(b));
-                Some(format!(
-                    "expected {name} {expected} from the counts of its shards, found {found}"
-                ))
-            }
-        })
-        .next()
-}
-
-fn shown(value: Option<&f64>) -> String {
-    value.map_or_else(|| "none".to_owned(), f64::to_string)
+    let both = expected
+        .values
+        .iter()
+        .filter_map(|(name, expected)| Some((name, *expected, *found.values.get(name)?)));
+    let mut wrong = both.filter(|(_, expected, found)| !near(*expected, *found));
+    let (name, expected, found) = wrong.next()?;
+    Some(format!(
+        "expected {name} {expected} from the counts of its shards, found {found}"
+    ))
 }

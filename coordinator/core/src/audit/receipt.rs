@@ -1,10 +1,12 @@
 //! The receipt: what a job's records say was used for what.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::identifiers::{Generation, JobId, ProcessId, WorkerName};
 use crate::now::Now;
-use crate::state::{Artifact, Checkpoint, Failure, ModelSummary, Origin, Outcome, Pass, QuarantinedSample};
+use crate::state::{Artifact, Checkpoint, Dataset, Failure, ModelSummary, Origin, Outcome, Pass, QuarantinedSample};
+use crate::task::{Metrics, Task};
 
 /// What was found in the records of one job.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,10 @@ pub struct Receipt {
     pub epochs_wanted: u32,
     /// Samples of the training split; 0 before it is known.
     pub train_samples: u64,
+    /// What it learns, once its submission was seen.
+    pub task: Option<Task>,
+    /// The manifest, once it is known.
+    pub dataset: Option<Arc<Dataset>>,
     /// What was loaded, with the digest of the frozen part.
     pub model: Option<ModelSummary>,
     /// Formations, in order.
@@ -112,6 +118,10 @@ pub struct PassReceipt {
     pub generations: BTreeMap<Generation, u32>,
     /// It is over: every shard is there, and for an evaluation its metrics are.
     pub is_complete: bool,
+    /// Of an evaluation that is over, as recorded.
+    pub metrics: Option<Metrics>,
+    /// Names of those that do not follow from what the shards delivered: they need the single predictions, or this build does not know them.
+    pub unchecked_metrics: Vec<String>,
 }
 
 /// Steps `[from, to)` that were committed and taken back.

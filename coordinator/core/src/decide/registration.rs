@@ -11,13 +11,15 @@ use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::state::{Dataset, Failure, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
+use crate::task::Task;
 
 pub(super) fn dataset(draft: &mut Draft<'_>, identity: &RankIdentity, found: &Arc<Dataset>) -> Result<Reply, Reject> {
     let caller = wanted(draft.base(), identity)?;
-    validate(found)?;
+    validate(caller.job.spec.task, found)?;
     let run = &caller.job.run;
     let Some(registered) = &run.dataset else {
-        let cut = |split: &SplitManifest| (split.split, ShardTable::cut(split.samples, found.classes.len()));
+        let numbers = caller.job.spec.task.numbers_per_prediction(found.schema());
+        let cut = |split: &SplitManifest| (split.split, ShardTable::cut(split.samples, numbers));
         let shards: BTreeMap<SplitName, ShardTable> =
             found.splits.iter().filter(|split| split.samples > 0).map(cut).collect();
         let (rank, host) = (caller.member.rank, caller.member.host.clone());
@@ -63,16 +65,15 @@ fn fail(draft: &mut Draft<'_>, caller: &Caller<'_>, reason: FailureReason, messa
     Reply::JobFailed(failure)
 }
 
-fn validate(dataset: &Dataset) -> Result<(), Reject> {
+fn validate(task: Task, dataset: &Dataset) -> Result<(), Reject> {
     let invalid = |reason: String| {
         Err(Reject::Invalid {
             field: "dataset",
             reason,
         })
     };
-    let classes = dataset.classes.len();
-    if classes == 0 {
-        return invalid("expected at least one class, found none".to_owned());
+    if let Err(reason) = task.check_schema(dataset.schema()) {
+        return invalid(reason);
     }
     let names: BTreeSet<SplitName> = dataset.splits.iter().map(|split| split.split).collect();
     if names.len() != dataset.splits.len() {
@@ -82,15 +83,8 @@ fn validate(dataset: &Dataset) -> Result<(), Reject> {
         return invalid("expected samples in split train, found none".to_owned());
     }
     for split in &dataset.splits {
-        let counted = split
-            .class_counts
-            .iter()
-            .try_fold(0u64, |sum, count| sum.checked_add(*count));
-        if split.class_counts.len() != classes || counted != Some(split.samples) {
-            return invalid(format!(
-                "expected {classes} class counts of split {} that add up to {}, found {:?}",
-                split.split, split.samples, split.class_counts,
-            ));
+        if let Err(reason) = task.check_split(dataset.schema(), split.samples, &split.class_counts) {
+            return invalid(format!("split {}: {reason}", split.split));
         }
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! What a rank reports for a shard: taken apart, and checked against the shard and the schema.
 
 use crate::input::ShardReport;
-use crate::metrics::ClassificationStatistics;
 use crate::reject::Reject;
-use crate::state::{ConfusionCell, Job, Pass, QuarantinedSample, Shard, ShardOutcome, ShardStatistics};
+use crate::state::{Job, Pass, QuarantinedSample, Shard, ShardOutcome};
+use crate::task::Statistics;
 
 /// What a report holds.
 pub(super) enum Examined {
@@ -32,18 +32,13 @@ pub(super) fn examine(job: &Job, pass: Pass, shard: Shard, report: ShardReport) 
                 corrupt,
             ));
         }
-        ShardReport::Evaluated {
-            samples,
-            loss_sum,
-            confusion,
-            corrupt,
-        } if matches!(pass, Pass::Evaluate { .. }) => {
+        ShardReport::Evaluated { statistics, corrupt } if matches!(pass, Pass::Evaluate { .. }) => {
             check_samples(pass, shard, &corrupt)?;
-            check_count(job, (pass, shard), samples, &corrupt)?;
-            if !loss_sum.is_finite() {
+            check_count(job, (pass, shard), statistics.samples(), &corrupt)?;
+            if !statistics.loss_sum().is_finite() {
                 return Ok(Examined::NotFinite);
             }
-            let statistics = statistics(job, samples, loss_sum, confusion)?;
+            check_statistics(job, &statistics)?;
             return Ok(Examined::Good(ShardOutcome::Evaluated(statistics), corrupt));
         }
         ShardReport::Scanned { .. } => "a scan",
@@ -80,17 +75,15 @@ fn check_count(
     })
 }
 
-fn statistics(job: &Job, samples: u64, loss_sum: f64, confusion: Vec<u64>) -> Result<ShardStatistics, Reject> {
-    let classes = classes(job);
-    let cells = sparse(&confusion, classes);
-    ClassificationStatistics::from_parts(classes, samples, loss_sum, confusion).map_err(|error| Reject::Invalid {
-        field: "evaluation.confusion",
+fn check_statistics(job: &Job, statistics: &Statistics) -> Result<(), Reject> {
+    let checked = job
+        .run
+        .dataset
+        .as_ref()
+        .map(|known| statistics.check(known.dataset.schema()));
+    checked.unwrap_or(Ok(())).map_err(|error| Reject::Invalid {
+        field: "evaluation.statistics",
         reason: error.to_string(),
-    })?;
-    Ok(ShardStatistics {
-        samples,
-        loss_sum,
-        confusion: cells,
     })
 }
 
@@ -114,23 +107,4 @@ fn check_samples(pass: Pass, shard: Shard, corrupt: &[QuarantinedSample]) -> Res
         }
     }
     Ok(())
-}
-
-pub(super) fn classes(job: &Job) -> u32 {
-    let classes = job
-        .run
-        .dataset
-        .as_ref()
-        .map_or(0, |registered| registered.dataset.classes.len());
-    u32::try_from(classes).unwrap_or(u32::MAX)
-}
-
-fn sparse(confusion: &[u64], classes: u32) -> Vec<ConfusionCell> {
-    let cells = (0u64..).zip(confusion).filter(|(_, count)| **count > 0);
-    let cells = cells.map(|(cell, &count)| ConfusionCell {
-        truth: u32::try_from(cell / u64::from(classes.max(1))).unwrap_or(u32::MAX),
-        predicted: u32::try_from(cell % u64::from(classes.max(1))).unwrap_or(u32::MAX),
-        count,
-    });
-    cells.collect()
 }

@@ -1,22 +1,23 @@
 //! The sums of an evaluation become metrics, once the shell has computed what only the predictions can tell.
 
+use std::collections::BTreeMap;
+
 use super::draft::Draft;
 use super::members::describe;
-use super::reports::classes;
 use super::{losses, passes, settle, training};
 use crate::identifiers::{Generation, JobId};
-use crate::metrics::ClassificationStatistics;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::state::{Failure, FailureReason, Pass, PassProgress, ShardOutcome};
+use crate::task::Statistics;
 
 /// The metrics of an evaluation whose shards are all in.
 pub(super) fn score(
     draft: &mut Draft<'_>,
     id: &JobId,
     (generation, pass): (Generation, Pass),
-    roc_auc: Option<f64>,
+    from_predictions: &BTreeMap<String, f64>,
 ) -> Result<Reply, Reject> {
     let job = draft
         .base()
@@ -50,8 +51,9 @@ pub(super) fn score(
             found: format!("pass {pass}"),
         });
     };
-    let roc_auc = roc_auc.filter(|value| value.is_finite());
-    match merge(progress, classes(job)).evaluate(roc_auc) {
+    let schema = job.run.dataset.as_ref().map(|known| known.dataset.schema());
+    let metrics = merge(progress).zip(schema);
+    match metrics.and_then(|(sum, schema)| sum.evaluate(schema, from_predictions)) {
         Some(metrics) => {
             draft.record_job(
                 id,
@@ -79,19 +81,10 @@ pub(super) fn score(
 }
 
 /// Adds up in shard order, so that the sums do not depend on who was faster.
-fn merge(progress: &PassProgress, classes: u32) -> ClassificationStatistics {
-    let (mut samples, mut loss_sum) = (0, 0.0);
-    let mut confusion = vec![0; (classes as usize).pow(2)];
-    for shard in progress.complete.values() {
-        let ShardOutcome::Evaluated(statistics) = &shard.outcome else {
-            continue;
-        };
-        samples += statistics.samples;
-        loss_sum += statistics.loss_sum;
-        for cell in &statistics.confusion {
-            confusion[cell.truth as usize * classes as usize + cell.predicted as usize] += cell.count;
-        }
-    }
-    ClassificationStatistics::from_parts(classes, samples, loss_sum, confusion)
-        .expect("each shard's counts were checked against its samples when it was taken")
+fn merge(progress: &PassProgress) -> Option<Statistics> {
+    let parts = progress.complete.values().filter_map(|shard| match &shard.outcome {
+        ShardOutcome::Evaluated(statistics) => Some(statistics),
+        ShardOutcome::Scanned { .. } => None,
+    });
+    Statistics::merged(parts)
 }

@@ -5,60 +5,20 @@
 
 use std::cmp::Ordering;
 
-/// The area for the scores of a model with `classes` outputs: for two classes that of the second class's score; for more, the
-/// unweighted mean over classes of one class against the rest (`multi_class="ovr", average="macro"`).
-///
-/// `labels`: the true class of each sample; `scores`: samples × classes, row-major. `None` where it is undefined: a class without
-/// a true sample or one that all samples belong to (scikit-learn answers NaN there), or a score that is not a number.
-///
-/// # Panics
-/// If `scores` does not hold `classes` numbers for each label.
-pub fn roc_auc(labels: &[u32], scores: &[f64], classes: u32) -> Option<f64> {
-    match classes {
-        0 | 1 => None,
-        2 => class_against_rest(labels, scores, 2, 1),
-        _ => roc_auc_one_vs_rest(labels, scores, classes),
-    }
-}
-
-/// The unweighted mean over all classes of the area of one class against the rest; `None` if any of them is undefined.
-///
-/// # Panics
-/// If `scores` does not hold `classes` numbers for each label.
-pub fn roc_auc_one_vs_rest(labels: &[u32], scores: &[f64], classes: u32) -> Option<f64> {
-    if classes == 0 {
-        return None;
-    }
-    let mut sum = 0.0;
-    for class in 0..classes {
-        sum += class_against_rest(labels, scores, classes, class)?;
-    }
-    Some(sum / f64::from(classes))
-}
-
-fn class_against_rest(labels: &[u32], scores: &[f64], classes: u32, class: u32) -> Option<f64> {
-    let width = classes as usize;
-    assert_eq!(
-        scores.len(),
-        labels.len() * width,
-        "one score for each class of each sample"
-    );
-    let pairs = labels
-        .iter()
-        .zip(scores.chunks_exact(width))
-        .map(|(&label, row)| (row[class as usize], label == class));
-    roc_auc_binary(pairs)
-}
-
-/// The area of (score, is positive) pairs: (Σ over positives of 2·negatives below + negatives equal) / (2·positives·negatives), which is
-/// the Mann–Whitney statistic. `None` without a positive, without a negative, or if a score is not a number.
-pub fn roc_auc_binary(samples: impl IntoIterator<Item = (f64, bool)>) -> Option<f64> {
+/// The area of (score, is positive) pairs in any order: (Σ over positives of 2·negatives below + negatives equal) /
+/// (2·positives·negatives), which is the Mann–Whitney statistic. `None` without a positive, without a negative, or if a score is not a
+/// number: scikit-learn answers NaN there.
+pub fn area_under_roc(samples: impl IntoIterator<Item = (f64, bool)>) -> Option<f64> {
     let mut samples: Vec<(f64, bool)> = samples.into_iter().collect();
     if samples.iter().any(|(score, _)| score.is_nan()) {
         return None;
     }
     samples.sort_unstable_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal));
+    area_of_ordered(&samples)
+}
 
+/// The same of pairs in rising order of the score.
+pub(super) fn area_of_ordered(samples: &[(f64, bool)]) -> Option<f64> {
     let (mut positives, mut negatives, mut doubled_pairs) = (0u128, 0u128, 0u128);
     for tied in samples.chunk_by(|a, b| a.0 == b.0) {
         let tied_positives = tied.iter().filter(|(_, positive)| *positive).count() as u128;
@@ -76,29 +36,29 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::metrics::ScoreMetrics;
 
     #[test]
     fn ties_count_half() {
-        assert_eq!(roc_auc_binary([(0.5, true), (0.5, false)]), Some(0.5));
+        assert_eq!(area_under_roc([(0.5, true), (0.5, false)]), Some(0.5));
         assert_eq!(
-            roc_auc_binary([(0.1, false), (0.4, false), (0.35, true), (0.8, true)]),
+            area_under_roc([(0.1, false), (0.4, false), (0.35, true), (0.8, true)]),
             Some(0.75)
         );
         // Zero has two bit patterns and one value.
-        assert_eq!(roc_auc_binary([(0.0, true), (-0.0, false)]), Some(0.5));
+        assert_eq!(area_under_roc([(0.0, true), (-0.0, false)]), Some(0.5));
     }
 
     #[test]
     fn it_is_undefined_where_one_side_is_missing_or_a_score_is_not_a_number() {
-        assert_eq!(roc_auc_binary([]), None);
-        assert_eq!(roc_auc_binary([(0.3, true)]), None);
-        assert_eq!(roc_auc_binary([(0.3, false), (0.1, false)]), None);
-        assert_eq!(roc_auc_binary([(f64::NAN, false), (0.1, true)]), None);
-        assert_eq!(
-            roc_auc(&[0, 1, 0], &[0.5, 0.2, 0.3, 0.1, 0.8, 0.1, 0.7, 0.2, 0.1], 3),
-            None
-        );
-        assert_eq!(roc_auc(&[0, 0], &[1.0, 1.0], 1), None);
+        assert_eq!(area_under_roc([]), None);
+        assert_eq!(area_under_roc([(0.3, true)]), None);
+        assert_eq!(area_under_roc([(0.3, false), (0.1, false)]), None);
+        assert_eq!(area_under_roc([(f64::NAN, false), (0.1, true)]), None);
+        let three = ScoreMetrics::of_matrix(&[0, 1, 0], &[0.5, 0.2, 0.3, 0.1, 0.8, 0.1, 0.7, 0.2, 0.1], 3);
+        assert_eq!(three.get("roc_auc"), None);
+        let one = ScoreMetrics::of_matrix(&[0, 0], &[1.0, 1.0], 1);
+        assert_eq!(one.get("roc_auc"), None);
     }
 
     proptest! {
@@ -115,16 +75,16 @@ mod tests {
                 }
             }
             let expected = (pairs > 0.0).then_some(right / pairs);
-            prop_assert_eq!(roc_auc_binary(samples), expected);
+            prop_assert_eq!(area_under_roc(samples), expected);
         }
 
         #[test]
         fn the_order_of_delivery_does_not_change_a_digit(
             mut samples in prop::collection::vec((any::<f64>().prop_filter("a number", |x| !x.is_nan()), any::<bool>()), 0..60),
         ) {
-            let forwards = roc_auc_binary(samples.clone());
+            let forwards = area_under_roc(samples.clone());
             samples.reverse();
-            prop_assert_eq!(forwards, roc_auc_binary(samples));
+            prop_assert_eq!(forwards, area_under_roc(samples));
         }
     }
 }

@@ -9,7 +9,7 @@ pub use violations::Violation;
 
 use super::{
     Architecture, ClassWeights, DataFormat, Determinism, EarlyStopping, Freeze, JobSpec, MetricName, Modality,
-    OptimizerSpec, Preprocessing, ResourcesSpec, SplitSource, Task, TrainingSpec, Warmup, Word, nearest,
+    OptimizerSpec, Preprocessing, ResourcesSpec, SplitSource, TrainingSpec, Warmup, Word, nearest,
 };
 use crate::slices;
 use violations::{Violations, number};
@@ -18,13 +18,35 @@ use violations::{Violations, number};
 pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     let mut violations = Violations::default();
     metadata(spec, &mut violations);
-    let Task::Classification = spec.task;
+    metrics(spec, &mut violations);
     model(spec, &mut violations);
     data(spec, &mut violations);
     training(&spec.training, &mut violations);
     validation_rules(spec, &mut violations);
     resources(spec, &mut violations);
     violations.found
+}
+
+/// What is watched has to be something that the task has.
+fn metrics(spec: &JobSpec, violations: &mut Violations) {
+    let stopping = spec.training.early_stopping.as_ref().map(|stopping| stopping.metric);
+    let watched = [
+        ("spec.training.earlyStopping.metric", stopping),
+        ("spec.training.bestMetric", Some(spec.training.best_metric)),
+    ];
+    for (field, metric) in watched {
+        let Some(metric) = metric.filter(|metric| !spec.task.has(metric.metric())) else {
+            continue;
+        };
+        let known: Vec<&str> = spec.task.metrics().map(|metric| metric.name).collect();
+        let message = format!(
+            "must be a metric of {} ({}), found `validation/{}`",
+            spec.task.word(),
+            known.join(", "),
+            metric.name(),
+        );
+        violations.add(field, message);
+    }
 }
 
 const MOST_LABELS: usize = 64;
@@ -261,7 +283,7 @@ fn validation_rules(spec: &JobSpec, violations: &mut Violations) {
         let needs = |metric: MetricName| format!("`validation/{}` needs spec.data.validation", metric.word());
         if let Some(stopping) = &training.early_stopping {
             violations.add("spec.training.earlyStopping.metric", needs(stopping.metric));
-        } else if training.best_metric != MetricName::Loss {
+        } else if training.best_metric != MetricName::LOSS {
             violations.add("spec.training.bestMetric", needs(training.best_metric));
         }
     }

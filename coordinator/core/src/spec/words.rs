@@ -6,6 +6,7 @@ use super::{
     Architecture, DataFormat, Determinism, DeviceRequest, MetricName, Modality, Pooling, Preprocessing, ScheduleShape,
     Task,
 };
+use crate::metrics::NAMES;
 
 /// A choice that is written as one word.
 pub trait Word: Sized + Copy + PartialEq + 'static {
@@ -64,32 +65,7 @@ impl Word for DeviceRequest {
 }
 
 impl Word for MetricName {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("loss", Self::Loss),
-        ("accuracy", Self::Accuracy),
-        ("precision_macro", Self::PrecisionMacro),
-        ("recall_macro", Self::RecallMacro),
-        ("f1_macro", Self::F1Macro),
-        ("f1_weighted", Self::F1Weighted),
-        ("f1_micro", Self::F1Micro),
-        ("roc_auc", Self::RocAuc),
-    ];
-}
-
-impl MetricName {
-    /// Whether a larger value is the better one.
-    pub fn higher_is_better(self) -> bool {
-        self != Self::Loss
-    }
-
-    /// Whether `value` is better than `best` by more than `min_delta`.
-    pub fn improves(self, value: f64, best: f64, min_delta: f64) -> bool {
-        if self.higher_is_better() {
-            value > best + min_delta
-        } else {
-            value < best - min_delta
-        }
-    }
+    const WORDS: &'static [(&'static str, Self)] = NAMES;
 }
 
 impl Architecture {
@@ -194,14 +170,5 @@ mod tests {
         for &(word, device) in DeviceRequest::WORDS {
             assert_eq!(serde_json::to_value(device).unwrap(), word);
         }
-    }
-
-    #[test]
-    fn a_lower_loss_and_a_higher_score_are_better() {
-        assert!(MetricName::Loss.improves(0.3, 0.4, 0.05));
-        assert!(!MetricName::Loss.improves(0.3, 0.34, 0.05));
-        assert!(MetricName::F1Macro.improves(0.8, 0.7, 0.0));
-        assert!(!MetricName::F1Macro.improves(0.7, 0.7, 0.0));
-        assert!(!MetricName::F1Macro.improves(f64::NAN, 0.7, 0.0));
     }
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::Schema;
+
 /// A part of the dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,6 +77,11 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// What its labels are.
+    pub fn schema(&self) -> Schema<'_> {
+        Schema { classes: &self.classes }
+    }
+
     /// The manifest of a split, if the dataset has it and it holds any sample.
     pub fn split(&self, name: SplitName) -> Option<&SplitManifest> {
         self.splits
@@ -122,11 +129,11 @@ const LARGEST_REPORT: u64 = 2 << 20;
 const PREDICTION_OVERHEAD: u64 = 64;
 
 impl ShardTable {
-    /// Cuts `samples` samples with `classes` scores each: about 64 shards, in multiples of 16 samples, small enough that the report of one
-    /// fits a message.
-    pub fn cut(samples: u64, classes: usize) -> Self {
+    /// Cuts `samples` samples, of whose predictions so many numbers are kept: about 64 shards, in multiples of 16 samples, small enough that
+    /// the report of one fits a message.
+    pub fn cut(samples: u64, numbers: usize) -> Self {
         let wanted = samples.div_ceil(64).next_multiple_of(16).clamp(16, 4096);
-        let fitting = LARGEST_REPORT / (PREDICTION_OVERHEAD + 8 * classes as u64);
+        let fitting = LARGEST_REPORT / (PREDICTION_OVERHEAD + 8 * numbers as u64);
         let largest = if fitting >= 16 {
             fitting / 16 * 16
         } else {
@@ -186,7 +193,7 @@ mod tests {
 
     #[test]
     fn shards_are_cut_by_sample_count_alone_and_cover_the_split_once() {
-        // samples, classes, shard size, shards
+        // samples, numbers of a prediction, shard size, shards
         let table = [
             (1, 2, 16, 1),
             (16, 2, 16, 1),
@@ -199,12 +206,12 @@ mod tests {
             (100, 40_000, 6, 17),
             (3, 10_000_000, 1, 3),
         ];
-        for (samples, classes, shard_size, count) in table {
-            let cut = ShardTable::cut(samples, classes);
+        for (samples, numbers, shard_size, count) in table {
+            let cut = ShardTable::cut(samples, numbers);
             assert_eq!(
                 (cut.shard_size, cut.count()),
                 (shard_size, count),
-                "{samples} samples of {classes} classes"
+                "{samples} samples of {numbers} numbers"
             );
             let mut next = 0;
             for index in 0..cut.count() {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::identifiers::{Generation, JobId, WorkerName};
-use crate::metrics::ClassificationMetrics;
 use crate::now::Now;
 use crate::spec::{JobSpec, MetricName};
 use crate::state::dataset::{Dataset, ModelSummary, QuarantinedSample, ShardTable, SplitName};
@@ -15,6 +14,7 @@ use crate::state::gang::{Gang, Member, Restart, RunningGang};
 use crate::state::ledger::Ledger;
 use crate::state::pass::{Pass, PassProgress};
 use crate::state::status::Condition;
+use crate::task::Metrics;
 
 /// One fine-tuning run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -243,7 +243,7 @@ pub struct Evaluation {
     /// The epoch after which the model was evaluated, from 0.
     pub epoch: u32,
     /// Merged over all shards.
-    pub metrics: ClassificationMetrics,
+    pub metrics: Metrics,
     /// When it was complete.
     pub at: Now,
 }

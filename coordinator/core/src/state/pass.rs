@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifiers::Generation;
 use crate::state::dataset::{ShardTable, SplitName, UnknownName};
+use crate::task::Statistics;
 
 /// Which walk. Written `scan/train` or `evaluate/validation/3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -131,30 +132,8 @@ pub enum ShardOutcome {
         /// BLAKE3, hex, of the contents in order.
         content_digest: String,
     },
-    /// All samples were scored.
-    Evaluated(ShardStatistics),
-}
-
-/// Additive statistics of one shard. They are kept by shard and summed in shard order, so that the sums do not depend on who was faster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ShardStatistics {
-    /// Samples that were scored.
-    pub samples: u64,
-    /// Σ of the unweighted cross-entropy.
-    pub loss_sum: f64,
-    /// Cells of the confusion matrix that are not 0.
-    pub confusion: Vec<ConfusionCell>,
-}
-
-/// One cell of a confusion matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfusionCell {
-    /// True class.
-    pub truth: u32,
-    /// Predicted class.
-    pub predicted: u32,
-    /// Samples.
-    pub count: u64,
+    /// All samples were scored. Kept by shard and summed in shard order, so that the sums do not depend on who was faster.
+    Evaluated(Statistics),
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ fn a_manifest_that_cannot_be_is_refused() {
             dataset.splits[1].split = SplitName::Train
         }),
         (
-            "dataset: expected 2 class counts of split train that add up to 35, found [1, 2]",
+            "dataset: split train: expected 2 class counts that add up to 35, found 2 that add up to 3",
             |dataset| dataset.splits[0].class_counts = vec![1, 2],
         ),
     ];

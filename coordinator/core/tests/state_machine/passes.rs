@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use firn_core::identifiers::RankIdentity;
+use firn_core::metrics::MetricName;
 use firn_core::state::*;
-use firn_core::{Directive, Effect, Input, Reply, ShardReport};
+use firn_core::task::classification::matrix_of_cells;
+use firn_core::{Directive, Effect, Input, Reply};
 
 use crate::bench::*;
 
@@ -157,12 +159,7 @@ fn an_evaluation_counts_each_sample_once_whoever_scored_it() {
     let pass = Pass::validation(0);
     coordinator.commit(&ranks[0], 0, 0..4).unwrap();
     coordinator.store(&ranks[0], 1, 4).unwrap();
-    let report = |samples, loss_sum, confusion: [u64; 4], corrupt| ShardReport::Evaluated {
-        samples,
-        loss_sum,
-        confusion: confusion.to_vec(),
-        corrupt,
-    };
+    let report = |samples, loss_sum, matrix, corrupt| evaluated((samples, loss_sum), matrix, corrupt);
     let complete = |rank: &RankIdentity, shard, report| Input::ShardCompleted {
         identity: rank.clone(),
         pass,
@@ -186,10 +183,11 @@ fn an_evaluation_counts_each_sample_once_whoever_scored_it() {
     let evaluation = &coordinator.job("ants").run.evaluations[0];
     assert_eq!((evaluation.split, evaluation.epoch), (SplitName::Validation, 0));
     assert_eq!(evaluation.metrics.samples, 19);
-    assert_eq!(evaluation.metrics.confusion, [8, 2, 1, 8]);
-    assert_eq!(evaluation.metrics.loss, 11.0 / 19.0);
-    assert_eq!(evaluation.metrics.accuracy, 16.0 / 19.0);
-    assert_eq!(evaluation.metrics.roc_auc, Some(1.0));
+    assert_eq!(matrix_of_cells(2, evaluation.metrics.confusion()), [8, 2, 1, 8]);
+    let value = |name| evaluation.metrics.value(MetricName::named(name));
+    assert_eq!(value("loss"), Some(11.0 / 19.0));
+    assert_eq!(value("accuracy"), Some(16.0 / 19.0));
+    assert_eq!(value("roc_auc"), Some(1.0));
     assert!(
         coordinator
             .job("ants")
@@ -210,12 +208,7 @@ fn sums_do_not_depend_on_the_order_of_delivery() {
         let rank = coordinator.training_job(spec("ants"), &TRAIN_AND_VALIDATION).remove(0);
         for shard in order {
             let (samples, loss_sum) = if shard == 0 { (16, 0.1) } else { (4, 1e16) };
-            let report = ShardReport::Evaluated {
-                samples,
-                loss_sum,
-                confusion: vec![samples, 0, 0, 0],
-                corrupt: Vec::new(),
-            };
+            let report = evaluated((samples, loss_sum), [samples, 0, 0, 0], Vec::new());
             coordinator.accept(Input::ShardCompleted {
                 identity: rank.clone(),
                 pass: Pass::validation(0),
@@ -224,7 +217,8 @@ fn sums_do_not_depend_on_the_order_of_delivery() {
             });
         }
         coordinator.score();
-        seen.insert(coordinator.job("ants").run.evaluations[0].metrics.loss.to_bits());
+        let metrics = &coordinator.job("ants").run.evaluations[0].metrics;
+        seen.insert(metrics.values["loss"].to_bits());
     }
     assert_eq!(seen.len(), 1);
 }
@@ -251,7 +245,7 @@ fn a_late_score_of_an_older_formation_is_refused_and_the_new_one_is_asked_for() 
         job: job("ants"),
         generation: rank.generation,
         pass,
-        roc_auc: Some(0.1),
+        from_predictions: [("roc_auc".to_owned(), 0.1)].into(),
     };
     assert_eq!(coordinator.refuse(late), "expected generation 2 of jobs/ants, found 1");
     let asked = coordinator.take_effects();
@@ -263,7 +257,10 @@ fn a_late_score_of_an_older_formation_is_refused_and_the_new_one_is_asked_for() 
     );
     coordinator.crash();
     assert!(coordinator.score(), "and so does a new coordinator");
-    assert_eq!(coordinator.job("ants").run.evaluations[0].metrics.roc_auc, Some(1.0));
+    assert_eq!(
+        coordinator.job("ants").run.evaluations[0].metrics.values["roc_auc"],
+        1.0
+    );
 }
 
 #[test]
@@ -273,12 +270,8 @@ fn a_split_of_which_no_sample_can_be_read_fails_the_job() {
     wanted.data.max_quarantined = 100;
     let rank = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION).remove(0);
     for (shard, samples) in [(0u32, 0..16), (1, 16..20)] {
-        let report = ShardReport::Evaluated {
-            samples: 0,
-            loss_sum: 0.0,
-            confusion: vec![0; 4],
-            corrupt: samples.map(|index| corrupt(SplitName::Validation, index)).collect(),
-        };
+        let bad = samples.map(|index| corrupt(SplitName::Validation, index)).collect();
+        let report = evaluated((0, 0.0), [0; 4], bad);
         coordinator.accept(Input::ShardCompleted {
             identity: rank.clone(),
             pass: Pass::validation(0),

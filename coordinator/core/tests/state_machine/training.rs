@@ -296,7 +296,7 @@ fn training_stops_early_when_nothing_improves() {
     for (losses, patience, min_delta, trained, best) in table {
         let mut wanted = spec_of(6);
         wanted.training.early_stopping = Some(EarlyStopping {
-            metric: MetricName::Loss,
+            metric: MetricName::LOSS,
             patience,
             min_delta,
         });
@@ -327,7 +327,7 @@ fn training_stops_early_when_nothing_improves() {
 #[test]
 fn the_best_checkpoint_follows_the_metric_of_the_spec() {
     let mut wanted = spec_of(2);
-    wanted.training.best_metric = MetricName::Accuracy;
+    wanted.training.best_metric = MetricName::named("accuracy");
     let mut coordinator = Coordinator::new();
     let rank = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION).remove(0);
     // equal accuracy, lower loss: the first one stays

@@ -8,7 +8,7 @@ use firn_core::{
 use firn_proto::v1alpha1::{self as proto, directive::Next};
 
 use super::pass::pass_to_wire;
-use crate::api::documents::metrics_json;
+use crate::api::documents::metrics_summary_json;
 
 /// `Artifact.location` of what the coordinator keeps.
 pub(crate) const COORDINATOR: &str = "coordinator";
@@ -53,7 +53,7 @@ pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Dire
         Directive::Finish { best, best_epoch } => Next::Finish(proto::FinishDirective {
             best: Some(checkpoint_to_wire(best)),
             best_epoch: *best_epoch,
-            metrics_json: metrics_json(job),
+            metrics_json: metrics_summary_json(job),
         }),
         Directive::Stop { reason } => Next::Stop(reason.clone()),
     };

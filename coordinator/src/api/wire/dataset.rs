@@ -26,16 +26,9 @@ fn short(field: &str, text: String) -> Result<String, Status> {
 
 pub(crate) fn dataset_from_wire(summary: proto::DatasetSummary) -> Result<Dataset, Status> {
     let classes = summary.classes;
-    if classes.is_empty() {
-        return Err(invalid("dataset.classes", "expected at least one class, found none"));
-    }
     let mut splits = Vec::with_capacity(summary.splits.len());
     for (index, split) in summary.splits.into_iter().enumerate() {
-        splits.push(split_from_wire(
-            &format!("dataset.splits[{index}]"),
-            split,
-            classes.len(),
-        )?);
+        splits.push(split_from_wire(&format!("dataset.splits[{index}]"), split)?);
     }
     let is_ordered = splits.windows(2).all(|pair| pair[0].split < pair[1].split);
     if !is_ordered {
@@ -51,26 +44,8 @@ pub(crate) fn dataset_from_wire(summary: proto::DatasetSummary) -> Result<Datase
     })
 }
 
-fn split_from_wire(field: &str, manifest: proto::SplitManifest, classes: usize) -> Result<SplitManifest, Status> {
+fn split_from_wire(field: &str, manifest: proto::SplitManifest) -> Result<SplitManifest, Status> {
     let split = split_name(&format!("{field}.split"), &manifest.split)?;
-    if manifest.class_counts.len() != classes {
-        let found = manifest.class_counts.len();
-        return Err(invalid(
-            format!("{field}.class_counts"),
-            format!("expected {classes} counts, one a class, found {found}"),
-        ));
-    }
-    let counted = manifest
-        .class_counts
-        .iter()
-        .try_fold(0u64, |sum, count| sum.checked_add(*count));
-    if counted != Some(manifest.samples) {
-        let samples = manifest.samples;
-        return Err(invalid(
-            format!("{field}.class_counts"),
-            format!("expected counts that add up to the {samples} samples"),
-        ));
-    }
     Ok(SplitManifest {
         split,
         samples: manifest.samples,
@@ -93,6 +68,7 @@ pub(crate) fn dataset_to_wire(dataset: &Dataset) -> proto::DatasetSummary {
             })
             .collect(),
         warnings: dataset.warnings.clone(),
+        class_count: u32::try_from(dataset.classes.len()).unwrap_or(u32::MAX),
     }
 }
 

@@ -5,10 +5,16 @@ use std::sync::Arc;
 use firn_core::{
     Now, State,
     identifiers::JobId,
+    metrics::ClassCounts,
     queries,
-    state::{Condition, Evaluation, Job, Loss, Member, Outcome, SplitName},
+    state::{Condition, Dataset, Evaluation, Job, Loss, Member, Outcome, SplitManifest, SplitName},
+    task::{
+        self, ConfusionCell,
+        classification::{MOST_MATRIX_CLASSES, matrix_of_cells, per_class},
+    },
 };
 use firn_proto::v1alpha1 as proto;
+use prost::Message;
 
 use super::{
     checkpoint::artifact_to_wire,
@@ -21,6 +27,12 @@ use super::{
 
 /// Confusion matrices of up to so many classes are shown for every epoch; larger ones only for the best epoch and for test.
 const SMALL_MATRIX: usize = 32;
+/// In a snapshot: class names and their counts, of more classes.
+const FIRST_CLASSES: usize = SMALL_MATRIX;
+/// In a snapshot: bytes of names, warnings and samples in each of its lists.
+const MOST_LIST_BYTES: usize = 4096;
+/// In a snapshot: the newest evaluations, beside the best one and that of test.
+const NEWEST_EVALUATIONS: usize = 40;
 
 /// What the status of a job is made of; cheap to take out of the state.
 pub(crate) struct Glance {
@@ -31,10 +43,27 @@ pub(crate) struct Glance {
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// All of it.
+    /// All of it, of any number of classes.
+    Full,
+    /// All of it, if there are not too many classes; else as in a snapshot.
     Whole,
+    /// For those who watch: a bounded size, whatever the job. Single classes where there are few.
+    Snapshot,
     /// For lists: without confusion matrices, per-class metrics and quarantined samples.
     Overview,
+}
+
+impl Detail {
+    fn for_classes(self, classes: usize) -> Self {
+        match self {
+            Self::Whole if classes > MOST_MATRIX_CLASSES => Self::Snapshot,
+            detail => detail,
+        }
+    }
+
+    fn is_bounded(self) -> bool {
+        matches!(self, Self::Snapshot | Self::Overview)
+    }
 }
 
 /// Takes what is needed of a job; `None` if there is no such job.
@@ -60,17 +89,18 @@ pub(crate) fn job_to_wire(glance: &Glance, detail: Detail, now: Now) -> proto::F
 fn status(glance: &Glance, detail: Detail, now: Now) -> proto::JobStatus {
     let job = &*glance.job;
     let run = &job.run;
+    let detail = detail.for_classes(classes(job).len());
+    let quarantined = run.quarantined.iter().map(quarantined_to_wire);
     let quarantined = match detail {
-        Detail::Whole => run.quarantined.iter().map(quarantined_to_wire).collect(),
+        Detail::Full | Detail::Whole => quarantined.collect(),
+        Detail::Snapshot => within(quarantined),
         Detail::Overview => Vec::new(),
     };
     proto::JobStatus {
         conditions: glance.conditions.iter().map(condition_to_wire).collect(),
         summary: queries::summary(job).as_str().to_owned(),
         progress: Some(progress(job, now)),
-        evaluations: run
-            .evaluations
-            .iter()
+        evaluations: shown_evaluations(job, detail)
             .map(|evaluation| evaluation_to_wire(job, evaluation, detail))
             .collect(),
         best_epoch: run.best_epoch,
@@ -79,10 +109,8 @@ fn status(glance: &Glance, detail: Detail, now: Now) -> proto::JobStatus {
         restarts: job.restarts,
         failure: failure(job),
         quarantined,
-        dataset: run
-            .dataset
-            .as_ref()
-            .map(|registered| dataset_to_wire(&registered.dataset)),
+        quarantined_count: run.quarantined.len() as u64,
+        dataset: run.dataset.as_ref().map(|known| dataset_shown(&known.dataset, detail)),
         artifacts: run.artifacts.iter().map(artifact_to_wire).collect(),
         model: run.model.as_ref().map(|registered| model_to_wire(&registered.model)),
         losses: job.losses.iter().map(loss_to_wire).collect(),
@@ -122,36 +150,120 @@ fn progress(job: &Job, now: Now) -> proto::Progress {
     }
 }
 
-fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> proto::Evaluation {
-    let classes: &[String] = job
-        .run
+fn classes(job: &Job) -> &[String] {
+    job.run
         .dataset
         .as_ref()
-        .map_or(&[], |registered| &registered.dataset.classes);
+        .map_or(&[], |registered| &registered.dataset.classes)
+}
+
+/// The beginning of a list, as much of it as a snapshot holds.
+fn within<M: Message>(entries: impl Iterator<Item = M>) -> Vec<M> {
+    let mut left = MOST_LIST_BYTES;
+    let fits = |entry: &M| {
+        let size = entry.encoded_len();
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    };
+    entries.take_while(fits).collect()
+}
+
+fn dataset_shown(dataset: &Dataset, detail: Detail) -> proto::DatasetSummary {
+    if !detail.is_bounded() {
+        return dataset_to_wire(dataset);
+    }
+    let most = match dataset.classes.len() {
+        classes @ ..=SMALL_MATRIX => classes,
+        _ => FIRST_CLASSES,
+    };
+    let names = within(dataset.classes.iter().take(most).cloned());
+    let mut shown = dataset_to_wire(&Dataset {
+        classes: Vec::new(),
+        splits: dataset
+            .splits
+            .iter()
+            .map(|split| first_classes(split, names.len()))
+            .collect(),
+        warnings: within(dataset.warnings.iter().cloned()),
+    });
+    shown.class_count = u32::try_from(dataset.classes.len()).unwrap_or(u32::MAX);
+    shown.classes = names;
+    shown
+}
+
+fn first_classes(split: &SplitManifest, classes: usize) -> SplitManifest {
+    SplitManifest {
+        class_counts: split.class_counts.iter().take(classes).copied().collect(),
+        digest: split.digest.clone(),
+        ..*split
+    }
+}
+
+fn is_chosen(job: &Job, evaluation: &Evaluation) -> bool {
+    evaluation.split == SplitName::Test || Some(evaluation.epoch) == job.run.best_epoch
+}
+
+fn shown_evaluations(job: &Job, detail: Detail) -> impl Iterator<Item = &Evaluation> {
+    let all = &job.run.evaluations;
+    let newest = match detail.is_bounded() {
+        true => all.len().saturating_sub(NEWEST_EVALUATIONS),
+        false => 0,
+    };
+    let shown = all.iter().enumerate();
+    shown
+        .filter(move |(place, evaluation)| *place >= newest || is_chosen(job, evaluation))
+        .map(|(_, evaluation)| evaluation)
+}
+
+fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> proto::Evaluation {
+    let classes = classes(job);
+    let is_small = classes.len() <= SMALL_MATRIX;
+    let is_detailed = match detail {
+        Detail::Full | Detail::Whole => is_chosen(job, evaluation) || is_small,
+        Detail::Snapshot => is_chosen(job, evaluation) && is_small,
+        Detail::Overview => false,
+    };
     let metrics = &evaluation.metrics;
-    let is_chosen = evaluation.split == SplitName::Test || Some(evaluation.epoch) == job.run.best_epoch;
-    let is_detailed = detail == Detail::Whole && (is_chosen || classes.len() <= SMALL_MATRIX);
-    let per_class = classes
-        .iter()
-        .zip(&metrics.per_class)
-        .map(|(class, of)| proto::ClassMetrics {
-            class: class.clone(),
-            precision: of.precision,
-            recall: of.recall,
-            f1: of.f1,
-            support: of.support,
-        });
-    proto::Evaluation {
+    let mut shown = proto::Evaluation {
         split: evaluation.split.as_str().to_owned(),
         epoch: evaluation.epoch,
         samples: metrics.samples,
-        metrics: metrics.named(),
-        confusion: if is_detailed {
-            metrics.confusion.clone()
-        } else {
-            Vec::new()
-        },
-        per_class: if is_detailed { per_class.collect() } else { Vec::new() },
+        metrics: metrics.values.clone(),
+        ..proto::Evaluation::default()
+    };
+    if is_detailed {
+        add_detail(&mut shown, &metrics.detail, classes);
+    }
+    shown
+}
+
+/// What the task tells beyond the metrics.
+fn add_detail(shown: &mut proto::Evaluation, detail: &task::Detail, classes: &[String]) {
+    match detail {
+        task::Detail::Classification { confusion } => {
+            let count = classes.len();
+            match count <= MOST_MATRIX_CLASSES {
+                true => shown.confusion = matrix_of_cells(count, confusion),
+                false => shown.cells = confusion.iter().map(cell_to_wire).collect(),
+            }
+            let of_class = |(class, counts): (&String, ClassCounts)| proto::ClassMetrics {
+                class: class.clone(),
+                precision: counts.precision(),
+                recall: counts.recall(),
+                f1: counts.f1(),
+                support: counts.labelled,
+            };
+            shown.per_class = classes.iter().zip(per_class(count, confusion)).map(of_class).collect();
+        }
+    }
+}
+
+fn cell_to_wire(cell: &ConfusionCell) -> proto::ConfusionCell {
+    proto::ConfusionCell {
+        truth: cell.truth,
+        predicted: cell.predicted,
+        count: cell.count,
     }
 }
 

@@ -14,6 +14,7 @@ mod job_spec;
 pub(crate) mod job_status;
 pub(crate) mod names;
 pub(crate) mod pass;
+mod predictions;
 mod refusal;
 pub(crate) mod step;
 mod stored_job;

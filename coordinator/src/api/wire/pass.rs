@@ -3,6 +3,7 @@
 use firn_core::{
     ShardReport,
     state::{Pass, Shard, SplitName},
+    task::{Schema, Task},
 };
 use firn_proto::v1alpha1 as proto;
 use tonic::Status;
@@ -10,8 +11,9 @@ use tonic::Status;
 use super::{
     dataset::{quarantined_from_wire, split_name},
     names::present,
+    predictions,
 };
-use crate::{api::refusal::invalid, artifacts::predictions::predicted_class};
+use crate::api::refusal::invalid;
 
 pub(crate) fn pass_from_wire(pass: Option<proto::Pass>) -> Result<Pass, Status> {
     let pass = present("pass", pass)?;
@@ -58,9 +60,13 @@ pub(crate) fn scan_from_wire(report: proto::ScanReport) -> Result<ShardReport, S
     })
 }
 
-/// The counts are made from the predictions, so that the metrics are exactly those of the predictions file. What the rank counted itself
+/// The statistics are made from the predictions, so that the metrics are exactly those of the predictions file. What the rank counted itself
 /// must agree in number.
-pub(crate) fn evaluation_from_wire(report: &proto::EvaluationReport, classes: usize) -> Result<ShardReport, Status> {
+pub(crate) fn evaluation_from_wire(
+    report: &proto::EvaluationReport,
+    task: Task,
+    schema: Schema<'_>,
+) -> Result<ShardReport, Status> {
     let found = report.predictions.len() as u64;
     if found != report.samples {
         let samples = report.samples;
@@ -69,32 +75,13 @@ pub(crate) fn evaluation_from_wire(report: &proto::EvaluationReport, classes: us
             format!("expected {samples}, one a sample, found {found}"),
         ));
     }
-    let mut confusion = vec![0u64; classes * classes];
-    for (position, prediction) in report.predictions.iter().enumerate() {
-        let field = |name: &str| format!("evaluation.predictions[{position}].{name}");
-        let label = usize::try_from(prediction.label).ok().filter(|label| *label < classes);
-        let Some(label) = label else {
-            return Err(invalid(
-                field("label"),
-                format!("expected a class below {classes}, found {}", prediction.label),
-            ));
-        };
-        if prediction.scores.len() != classes {
-            let found = prediction.scores.len();
-            return Err(invalid(
-                field("scores"),
-                format!("expected {classes}, one a class, found {found}"),
-            ));
-        }
-        if let Some(score) = prediction.scores.iter().find(|score| !score.is_finite()) {
-            return Err(invalid(
-                field("scores"),
-                format!("expected finite probabilities, found {score}"),
-            ));
-        }
-        let predicted = predicted_class(&prediction.scores).expect("there is a score for each of the classes");
-        confusion[label * classes + predicted] += 1;
+    if !report.loss_sum.is_finite() {
+        return Err(invalid(
+            "evaluation.loss_sum",
+            format!("expected a finite number, found {}", report.loss_sum),
+        ));
     }
+    let statistics = predictions::statistics(report, task, schema)?;
     let is_ordered = report.predictions.windows(2).all(|pair| pair[0].index < pair[1].index);
     if !is_ordered {
         return Err(invalid(
@@ -102,16 +89,8 @@ pub(crate) fn evaluation_from_wire(report: &proto::EvaluationReport, classes: us
             "expected manifest order, each sample once",
         ));
     }
-    if !report.loss_sum.is_finite() {
-        return Err(invalid(
-            "evaluation.loss_sum",
-            format!("expected a finite number, found {}", report.loss_sum),
-        ));
-    }
     Ok(ShardReport::Evaluated {
-        samples: report.samples,
-        loss_sum: report.loss_sum,
-        confusion,
+        statistics,
         corrupt: corrupt("evaluation.corrupt", report.corrupt.clone())?,
     })
 }
@@ -129,7 +108,14 @@ fn corrupt(
 
 #[cfg(test)]
 mod tests {
+    use firn_core::task::{Statistics, classification::matrix_of_cells};
+
     use super::*;
+
+    fn from_wire(report: &proto::EvaluationReport) -> Result<ShardReport, Status> {
+        let classes = ["ants", "bees"].map(str::to_owned);
+        evaluation_from_wire(report, Task::Classification, Schema { classes: &classes })
+    }
 
     fn report(predictions: &[(u64, u32, &[f64])]) -> proto::EvaluationReport {
         let predictions: Vec<_> = predictions
@@ -138,7 +124,7 @@ mod tests {
                 index,
                 label,
                 scores: scores.to_vec(),
-                sample: String::new(),
+                ..Default::default()
             })
             .collect();
         proto::EvaluationReport {
@@ -151,10 +137,15 @@ mod tests {
     #[test]
     fn the_counts_are_those_of_the_predictions() {
         let report = report(&[(0, 0, &[0.9, 0.1]), (1, 1, &[0.6, 0.4]), (5, 1, &[0.2, 0.8])]);
-        let ShardReport::Evaluated { samples, confusion, .. } = evaluation_from_wire(&report, 2).unwrap() else {
+        let ShardReport::Evaluated {
+            statistics: Statistics::Classification(counts),
+            ..
+        } = from_wire(&report).unwrap()
+        else {
             panic!()
         };
-        assert_eq!((samples, confusion), (3, vec![1, 0, 1, 1]));
+        assert_eq!(counts.samples, 3);
+        assert_eq!(matrix_of_cells(2, &counts.confusion), [1, 0, 1, 1]);
     }
 
     #[test]
@@ -178,11 +169,11 @@ mod tests {
             ),
         ];
         for (report, message) in cases {
-            assert_eq!(evaluation_from_wire(&report, 2).unwrap_err().message(), message);
+            assert_eq!(from_wire(&report).unwrap_err().message(), message);
         }
         let mut short = report(&[(0, 1, &[0.1, 0.9])]);
         short.samples = 2;
-        assert!(evaluation_from_wire(&short, 2).is_err());
+        assert!(from_wire(&short).is_err());
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn every_default_is_the_documented_one() {
     );
     assert_eq!(
         (training.early_stopping.clone(), training.best_metric),
-        (None, MetricName::Loss)
+        (None, MetricName::LOSS)
     );
     let resources = ResourcesSpec {
         min_workers: 1,
@@ -161,7 +161,7 @@ fn defaults_follow_other_choices() {
         ..Default::default()
     });
     let spec = job_spec(&job).unwrap();
-    assert_eq!(spec.training.best_metric, MetricName::F1Macro);
+    assert_eq!(spec.training.best_metric, MetricName::named("f1_macro"));
     assert_eq!(spec.training.early_stopping.map(|stopping| stopping.patience), Some(3));
     let sgd = OptimizerSpec::Sgd {
         learning_rate: 1e-3,

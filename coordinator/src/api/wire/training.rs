@@ -144,7 +144,7 @@ fn loss(fields: &mut Fields, written: &wire::LossSpec) -> LossSpec {
 
 fn early_stopping(fields: &mut Fields, written: &wire::EarlyStoppingSpec) -> EarlyStopping {
     EarlyStopping {
-        metric: metric(fields, "spec.training.earlyStopping.metric", &written.metric).unwrap_or(MetricName::Loss),
+        metric: metric(fields, "spec.training.earlyStopping.metric", &written.metric).unwrap_or(MetricName::LOSS),
         patience: written.patience.unwrap_or(3),
         min_delta: written.min_delta.unwrap_or(0.0),
     }
@@ -157,12 +157,12 @@ fn best_metric(
     has_validation: bool,
 ) -> MetricName {
     const FIELD: &str = "spec.training.bestMetric";
-    let default = early_stopping.map_or(MetricName::Loss, |stopping| stopping.metric);
+    let default = early_stopping.map_or(MetricName::LOSS, |stopping| stopping.metric);
     if written.best_metric.is_empty() {
         return default;
     }
     let chosen = metric(fields, FIELD, &written.best_metric);
-    if chosen == Some(MetricName::Loss) && !has_validation {
+    if chosen == Some(MetricName::LOSS) && !has_validation {
         // The rules of a spec cannot tell this one from the default.
         fields.violation(FIELD, "`validation/loss` needs spec.data.validation");
     }

@@ -104,6 +104,7 @@ fn pass(pass: &PassReceipt) -> proto::VerifiedPass {
         set_aside: pass.set_aside,
         generations: pass.generations.iter().map(shards).collect(),
         complete: pass.is_complete,
+        unchecked_metrics: pass.unchecked_metrics.clone(),
     }
 }
 

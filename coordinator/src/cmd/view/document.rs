@@ -15,6 +15,7 @@ use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Format;
+use super::milestones::class_count;
 use crate::cmd::error::CommandError;
 
 /// Prints `value` in `format`; [`Format::Json`] as one indented document, [`Format::Yaml`] as YAML.
@@ -157,6 +158,7 @@ fn evaluation(evaluation: &Evaluation) -> Value {
         "metrics": evaluation.metrics,
         "perClass": evaluation.per_class.iter().map(class_metrics).collect::<Vec<_>>(),
         "confusion": evaluation.confusion.chunks(classes).collect::<Vec<_>>(),
+        "confusionCells": evaluation.cells.iter().map(|cell| json!([cell.truth, cell.predicted, cell.count])).collect::<Vec<_>>(),
     })
 }
 
@@ -207,7 +209,7 @@ fn dataset(dataset: &DatasetSummary) -> Value {
     let splits = dataset.splits.iter().map(|split| {
         json!({"split": split.split, "samples": split.samples, "classCounts": split.class_counts, "digest": split.digest})
     });
-    json!({"classes": dataset.classes, "splits": splits.collect::<Vec<_>>(), "warnings": dataset.warnings})
+    json!({"classCount": class_count(dataset), "classes": dataset.classes, "splits": splits.collect::<Vec<_>>(), "warnings": dataset.warnings})
 }
 
 fn slot(slot: &Slot) -> Value {

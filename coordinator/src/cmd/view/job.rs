@@ -8,8 +8,8 @@ use super::{
     failure::{failure, name},
     humanise::{age, bytes, count, metric},
     losses::losses,
-    milestones::{dataset_line, training_line},
-    report::quarantine,
+    milestones::{class_count, dataset_line, training_line},
+    report::{CLASSES_LISTED, quarantine},
     table::{indent, table, text_table},
 };
 use crate::cmd::{console::Paint, error::CommandError, outcome::Outcome};
@@ -201,13 +201,22 @@ fn dataset(status: &JobStatus, wide: bool) -> String {
             .get(class)
             .map_or_else(|| "-".to_owned(), u64::to_string)
     };
-    let rows = dataset.classes.iter().enumerate().map(|(index, class)| {
-        std::iter::once(class.clone())
-            .chain(dataset.splits.iter().map(|split| per_class(split, index)))
-            .collect()
-    });
+    let rows = dataset
+        .classes
+        .iter()
+        .take(CLASSES_LISTED)
+        .enumerate()
+        .map(|(index, class)| {
+            std::iter::once(class.clone())
+                .chain(dataset.splits.iter().map(|split| per_class(split, index)))
+                .collect()
+        });
     let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
     let mut text = format!("{}\n{}", dataset_line(dataset), table(&headers, rows.collect(), 1));
+    let more = class_count(dataset).saturating_sub(dataset.classes.len().min(CLASSES_LISTED));
+    if more > 0 {
+        text.push_str(&format!("and {more} more classes (-o json lists all)\n"));
+    }
     for warning in &dataset.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }

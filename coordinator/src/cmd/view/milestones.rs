@@ -3,7 +3,7 @@
 //! Snapshots arrive at any rate and may be skipped, so a milestone is a difference between the snapshot now and what
 //! was told already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firn_proto::v1alpha1::{DatasetSummary, Evaluation, FineTuneJob, JobStatus, Loss, Progress};
 use prost_types::Timestamp;
@@ -23,7 +23,8 @@ pub(crate) struct Milestones {
     dataset_told: bool,
     model_told: bool,
     activity: String,
-    evaluations: usize,
+    /// Split, epoch and metrics of those that were told. Of many a snapshot has only the newest, so a place in its list means nothing.
+    evaluations: Vec<(String, u32, BTreeMap<String, f64>)>,
 }
 
 impl Milestones {
@@ -35,11 +36,20 @@ impl Milestones {
         lines.extend(self.losses_and_gang(status));
         lines.extend(self.model(status));
         lines.extend(self.dataset(status));
-        for evaluation in status.evaluations.iter().skip(self.evaluations) {
-            lines.push(evaluation_line(status, evaluation));
-        }
-        self.evaluations = status.evaluations.len();
+        lines.extend(self.evaluations(status));
         lines.extend(self.activity(status));
+        lines
+    }
+
+    fn evaluations(&mut self, status: &JobStatus) -> Vec<String> {
+        let key = |evaluation: &Evaluation| (evaluation.split.clone(), evaluation.epoch, evaluation.metrics.clone());
+        let is_new = |evaluation: &&Evaluation| !self.evaluations.contains(&key(evaluation));
+        let new: Vec<&Evaluation> = status.evaluations.iter().filter(is_new).collect();
+        let lines = new
+            .iter()
+            .map(|evaluation| evaluation_line(status, evaluation))
+            .collect();
+        self.evaluations = status.evaluations.iter().map(key).collect();
         lines
     }
 
@@ -187,6 +197,11 @@ fn ranks_on_workers(status: &JobStatus) -> String {
     format!("{} on {named}", counted(status.ranks.len() as u64, "rank"))
 }
 
+/// How many classes there are: not all of many are listed.
+pub(crate) fn class_count(dataset: &DatasetSummary) -> usize {
+    dataset.classes.len().max(dataset.class_count as usize)
+}
+
 /// `train 450, validation 60, test 60 samples; 3 classes`.
 pub(crate) fn dataset_line(dataset: &DatasetSummary) -> String {
     let splits: Vec<String> = dataset
@@ -194,7 +209,7 @@ pub(crate) fn dataset_line(dataset: &DatasetSummary) -> String {
         .iter()
         .map(|split| format!("{} {}", split.split, humanise::count(split.samples)))
         .collect();
-    let classes = dataset.classes.len();
+    let classes = class_count(dataset);
     let noun = if classes == 1 { "class" } else { "classes" };
     format!("{} samples; {classes} {noun}", splits.join(", "))
 }

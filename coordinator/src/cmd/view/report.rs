@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use firn_core::metrics::{METRICS, MetricName};
 use firn_proto::v1alpha1::{Evaluation, FineTuneJob, JobStatus};
 
 use super::{
@@ -16,25 +17,8 @@ use crate::cmd::{console::Paint, outcome::Outcome};
 const LARGEST_CONFUSION_MATRIX: usize = 12;
 /// Quarantined samples that are listed one by one.
 const SAMPLES_LISTED: usize = 20;
-/// The metrics in the order in which people look for them; any other follows by name.
-const METRIC_ORDER: [&str; 16] = [
-    "loss",
-    "accuracy",
-    "balanced_accuracy",
-    "precision_macro",
-    "recall_macro",
-    "f1_macro",
-    "precision_micro",
-    "recall_micro",
-    "f1_micro",
-    "precision_weighted",
-    "recall_weighted",
-    "f1_weighted",
-    "roc_auc",
-    "average_precision",
-    "matthews_correlation",
-    "cohen_kappa",
-];
+/// Classes that are listed one by one.
+pub(super) const CLASSES_LISTED: usize = 64;
 
 /// How a job ended, in one line.
 pub(crate) fn headline(job: &FineTuneJob, paint: Paint) -> String {
@@ -116,8 +100,11 @@ fn metrics_table(validation: Option<&Evaluation>, test: Option<&Evaluation>) -> 
         .iter()
         .flat_map(|evaluation| evaluation.metrics.keys().map(String::as_str))
         .collect();
-    let known = METRIC_ORDER.into_iter().filter(|known| names.contains(known));
-    let others = names.iter().copied().filter(|name| !METRIC_ORDER.contains(name));
+    let known = METRICS
+        .iter()
+        .map(|known| known.name)
+        .filter(|known| names.contains(known));
+    let others = names.iter().copied().filter(|name| MetricName::find(name).is_none());
     let mut rows: Vec<Vec<String>> = known
         .chain(others)
         .map(|name| {
@@ -140,7 +127,7 @@ fn metrics_table(validation: Option<&Evaluation>, test: Option<&Evaluation>) -> 
 }
 
 fn class_table(evaluation: &Evaluation) -> String {
-    let rows = evaluation.per_class.iter().map(|class| {
+    let rows = evaluation.per_class.iter().take(CLASSES_LISTED).map(|class| {
         vec![
             class.class.clone(),
             metric(class.precision),
@@ -150,7 +137,12 @@ fn class_table(evaluation: &Evaluation) -> String {
         ]
     });
     let title = format!("CLASS ({})", evaluation.split.to_uppercase());
-    table(&[&title, "PRECISION", "RECALL", "F1", "SUPPORT"], rows.collect(), 1)
+    let mut text = table(&[&title, "PRECISION", "RECALL", "F1", "SUPPORT"], rows.collect(), 1);
+    if evaluation.per_class.len() > CLASSES_LISTED {
+        let more = evaluation.per_class.len() - CLASSES_LISTED;
+        text.push_str(&format!("and {more} more classes (-o json lists all)\n"));
+    }
+    text
 }
 
 fn confusion_table(status: &JobStatus, evaluation: &Evaluation) -> Option<String> {
@@ -176,13 +168,17 @@ pub(crate) fn quarantine(status: &JobStatus) -> Option<String> {
     if status.quarantined.is_empty() {
         return None;
     }
-    let total = status.quarantined.len();
+    let total = status
+        .quarantined
+        .len()
+        .max(usize::try_from(status.quarantined_count).unwrap_or_default());
     let mut text = format!("{} set aside:\n", counted(total as u64, "sample"));
-    for sample in status.quarantined.iter().take(SAMPLES_LISTED) {
+    let listed = status.quarantined.len().min(SAMPLES_LISTED);
+    for sample in &status.quarantined[..listed] {
         text.push_str(&format!("  {} {}: {}\n", sample.split, sample.sample, sample.reason));
     }
-    if total > SAMPLES_LISTED {
-        text.push_str(&format!("  and {} more (-o json lists all)\n", total - SAMPLES_LISTED));
+    if total > listed {
+        text.push_str(&format!("  and {} more (-o json lists all)\n", total - listed));
     }
     Some(text)
 }

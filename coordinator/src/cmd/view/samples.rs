@@ -89,6 +89,7 @@ pub(crate) fn running() -> FineTuneJob {
         classes: vec!["negative".into(), "positive".into()],
         splits: vec![split("train", 450), split("validation", 60), split("test", 60)],
         warnings: vec!["class `neutral` has no validation sample".into()],
+        class_count: 2,
     });
     status.model = Some(ModelSummary {
         frozen_parameters: 22_565_376,
@@ -241,6 +242,7 @@ fn evaluation(split: &str, epoch: u32, loss: f64, accuracy: f64) -> Evaluation {
             class("negative", 0.9032, 0.9333, 0.9180),
             class("positive", 0.9310, 0.9, 0.9153),
         ],
+        ..Evaluation::default()
     }
 }
 

@@ -4,6 +4,7 @@ use firn_core::{
     Decision, Now, Record, ShardReport, State,
     identifiers::{Generation, RankIdentity, StreamId, WorkerName},
     state::{Checkpoint, Ending, Pass, RankExit, Soft, SplitName, Step, WorkerDescription},
+    task::{ClassificationStatistics, Statistics},
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -172,12 +173,14 @@ impl Workload {
                     content_digest: format!("content of {}", shard.index),
                     corrupt: Vec::new(),
                 },
-                Pass::Evaluate { .. } => ShardReport::Evaluated {
-                    samples,
-                    loss_sum: samples as f64 / 3.0,
-                    confusion: vec![samples - samples / 2, 0, 0, samples / 2],
-                    corrupt: Vec::new(),
-                },
+                Pass::Evaluate { .. } => {
+                    let matrix = [samples - samples / 2, 0, 0, samples / 2];
+                    let counts = ClassificationStatistics::of_matrix(2, samples as f64 / 3.0, &matrix);
+                    ShardReport::Evaluated {
+                        statistics: Statistics::Classification(counts),
+                        corrupt: Vec::new(),
+                    }
+                }
             };
             self.give(Input::ShardCompleted {
                 identity: identity.clone(),
@@ -191,7 +194,7 @@ impl Workload {
                 job: identity.job.clone(),
                 generation: identity.generation,
                 pass,
-                roc_auc: Some(1.0 / 3.0),
+                from_predictions: [("roc_auc".to_owned(), 1.0 / 3.0)].into(),
             });
         }
     }

@@ -50,7 +50,7 @@ pub(crate) fn training(determinism: Determinism) -> TrainingSpec {
             class_weights: ClassWeights::Uniform,
         },
         early_stopping: None,
-        best_metric: MetricName::Loss,
+        best_metric: MetricName::LOSS,
         train_batch_norm: false,
         max_gradient_norm: Some(0.5),
         checkpoint_interval_ms: 0,

@@ -1,6 +1,9 @@
 //! One class for each sample: cross-entropy in training, softmax probabilities in evaluation.
 
-use firn_core::spec::{ClassWeights, LossSpec};
+use firn_core::{
+    spec::{ClassWeights, LossSpec},
+    task::classification::{LIKELIEST_CLASSES, MOST_SCORED_CLASSES},
+};
 use firn_data::{Dataset, Split};
 use firn_models::Objective;
 use firn_proto::v1alpha1 as wire;
@@ -63,7 +66,7 @@ pub(super) fn score(
     };
     for ((&index, &label), row) in indices.iter().zip(labels).zip(log_probabilities.chunks(classes)) {
         let label = usize::try_from(label).expect("classes count from 0");
-        let scores: Vec<f64> = row.iter().map(|value| value.exp()).collect();
+        let (classes, scores) = kept(row, label);
         report.samples += 1;
         report.loss_sum -= row[label];
         report.predictions.push(wire::Prediction {
@@ -71,7 +74,50 @@ pub(super) fn score(
             sample: split.samples[index as usize].id.clone(),
             label: label as u32,
             scores,
+            classes,
         });
     }
     Ok(())
+}
+
+/// What is kept of a row of log-probabilities: all probabilities; or, of many classes, those of the likeliest ones and of the true one, with
+/// their classes.
+fn kept(row: &[f64], label: usize) -> (Vec<u32>, Vec<f64>) {
+    if row.len() <= MOST_SCORED_CLASSES {
+        return (Vec::new(), row.iter().map(|value| value.exp()).collect());
+    }
+    let likelier = |a: &usize, b: &usize| row[*b].total_cmp(&row[*a]).then(a.cmp(b));
+    let mut places: Vec<usize> = (0..row.len()).collect();
+    places.select_nth_unstable_by(LIKELIEST_CLASSES, likelier);
+    places.truncate(LIKELIEST_CLASSES);
+    places.sort_unstable_by(likelier);
+    if !places.contains(&label) {
+        places.push(label);
+    }
+    let scores = places.iter().map(|place| row[*place].exp()).collect();
+    (places.into_iter().map(|place| place as u32).collect(), scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_classes_the_likeliest_are_kept_in_order_and_the_true_one() {
+        let row: Vec<f64> = (0..2000).map(|class| -f64::from((class * 7) % 2000)).collect();
+        let (classes, scores) = kept(&row, 1);
+        let likeliest: Vec<u32> = (0..10u32)
+            .map(|rank| (0..2000).find(|class| class * 7 % 2000 == rank).unwrap())
+            .collect();
+        assert_eq!(classes[..10], likeliest);
+        assert_eq!((classes[10], classes.len(), scores.len()), (1, 11, 11));
+        assert_eq!(scores[10], (-7.0f64).exp());
+        assert_eq!(
+            kept(&row, likeliest[4] as usize).0.len(),
+            10,
+            "the true class is among them"
+        );
+        let (classes, scores) = kept(&row[..5], 1);
+        assert_eq!((classes.len(), scores.len()), (0, 5));
+    }
 }

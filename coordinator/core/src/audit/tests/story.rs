@@ -3,17 +3,18 @@
 
 mod values;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::audit::{Audit, Auditor};
 use crate::identifiers::{Generation, ProcessId, RequestId};
-use crate::metrics::ClassificationStatistics;
 use crate::now::Now;
 use crate::order::{self, SampleOrder};
 use crate::record::{Event, JobEvent, Record, Source};
 use crate::state::*;
-use values::{dataset, member, spec};
+use crate::task::{ClassificationStatistics, Statistics};
+use values::{member, spec};
 
 pub(super) use values::*;
 
@@ -186,32 +187,30 @@ impl Story {
     pub(super) fn evaluate(&mut self, split: SplitName, epoch: u32, generation: u64, right: u64) {
         let pass = Pass::Evaluate { split, epoch };
         let shards = table(split);
-        let mut all = ClassificationStatistics::new(2);
+        let mut parts = Vec::new();
         for index in 0..shards.count() {
             let shard = shards.shard(index).unwrap();
             let set_aside = |sample: &u64| self.quarantined.contains(&(split, *sample));
             let samples = (shard.begin..shard.end).filter(|sample| !set_aside(sample)).count() as u64;
             let right = samples * right / 10;
-            let counts = vec![right, samples - right, 0, 0];
-            let part = ClassificationStatistics::from_parts(2, samples, samples as f64 * 0.3, counts.clone()).unwrap();
-            all.merge(&part).unwrap();
-            let cells = (0..).zip(counts).filter(|(_, count)| *count > 0);
-            let cell = |(predicted, count)| ConfusionCell {
-                truth: 0,
-                predicted,
-                count,
-            };
-            let statistics = ShardStatistics {
-                samples,
-                loss_sum: samples as f64 * 0.3,
-                confusion: cells.map(cell).collect(),
-            };
-            self.shard(pass, index, generation, ShardOutcome::Evaluated(statistics));
+            let counts = [right, samples - right, 0, 0];
+            let part = ClassificationStatistics::of_matrix(2, samples as f64 * 0.3, &counts);
+            parts.push(Statistics::Classification(part));
+            self.shard(
+                pass,
+                index,
+                generation,
+                ShardOutcome::Evaluated(parts[parts.len() - 1].clone()),
+            );
         }
+        let from_predictions = BTreeMap::from([("roc_auc".to_owned(), 0.75)]);
+        let metrics = Statistics::merged(&parts)
+            .unwrap()
+            .evaluate(dataset().schema(), &from_predictions);
         self.tell(JobEvent::EvaluationCompleted {
             split,
             epoch,
-            metrics: Box::new(all.evaluate(Some(0.75)).unwrap()),
+            metrics: Box::new(metrics.unwrap()),
         });
     }
 

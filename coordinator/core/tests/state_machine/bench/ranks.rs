@@ -1,5 +1,6 @@
 //! Plays the ranks of a gang, and the part of the shell that computes scores.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use firn_core::identifiers::{Generation, RankIdentity};
@@ -7,7 +8,7 @@ use firn_core::spec::JobSpec;
 use firn_core::state::*;
 use firn_core::{Directive, Effect, Input, News, Reject, Reply, ShardReport, StartRank, World};
 
-use super::{Coordinator, dataset, sha256};
+use super::{Coordinator, dataset, evaluated, sha256};
 
 impl Coordinator {
     /// Starts every rank that was asked for, without joining.
@@ -202,12 +203,14 @@ impl Coordinator {
                 content_digest: format!("content of {}", shard.index),
                 corrupt: Vec::new(),
             },
-            Pass::Evaluate { epoch, .. } => ShardReport::Evaluated {
-                samples,
-                loss_sum: samples as f64 * self.losses.get(epoch as usize).copied().unwrap_or(0.5),
-                confusion: vec![samples - samples / 2, 0, 0, samples / 2],
-                corrupt: Vec::new(),
-            },
+            Pass::Evaluate { epoch, .. } => {
+                let loss_sum = samples as f64 * self.losses.get(epoch as usize).copied().unwrap_or(0.5);
+                evaluated(
+                    (samples, loss_sum),
+                    [samples - samples / 2, 0, 0, samples / 2],
+                    Vec::new(),
+                )
+            }
         }
     }
 
@@ -241,7 +244,7 @@ impl Coordinator {
                         job,
                         generation,
                         pass,
-                        roc_auc: Some(1.0),
+                        from_predictions: BTreeMap::from([("roc_auc".to_owned(), 1.0)]),
                     });
                     any = true;
                 }

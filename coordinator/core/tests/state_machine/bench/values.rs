@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use firn_core::identifiers::{InstanceId, JobId, WorkerName};
 use firn_core::spec::*;
 use firn_core::state::*;
-use firn_core::{Reject, Reply};
+use firn_core::task::classification::cells_of_matrix;
+use firn_core::task::{ClassificationStatistics, Statistics};
+use firn_core::{Reject, Reply, ShardReport};
 
 /// A spec that is valid: one worker, one epoch, batches of 10.
 pub(crate) fn spec(name: &str) -> JobSpec {
@@ -49,7 +51,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
                 class_weights: ClassWeights::Uniform,
             },
             early_stopping: None,
-            best_metric: MetricName::Loss,
+            best_metric: MetricName::LOSS,
             train_batch_norm: false,
             max_gradient_norm: None,
             determinism: Determinism::Default,
@@ -164,5 +166,22 @@ pub(crate) fn shard(reply: Result<Reply, Reject>) -> Shard {
     match reply {
         Ok(Reply::Shard(shard)) => shard,
         other => panic!("expected a shard, found {other:?}"),
+    }
+}
+
+/// The report of an evaluation over two classes. Row of the matrix: true class; column: predicted class.
+pub(crate) fn evaluated(
+    (samples, loss_sum): (u64, f64),
+    matrix: [u64; 4],
+    corrupt: Vec<QuarantinedSample>,
+) -> ShardReport {
+    let statistics = ClassificationStatistics {
+        samples,
+        loss_sum,
+        confusion: cells_of_matrix(2, &matrix),
+    };
+    ShardReport::Evaluated {
+        statistics: Statistics::Classification(statistics),
+        corrupt,
     }
 }

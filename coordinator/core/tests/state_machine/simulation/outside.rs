@@ -282,7 +282,7 @@ impl Outside {
                 job,
                 generation,
                 pass,
-                roc_auc: Some(0.5),
+                from_predictions: [("roc_auc".to_owned(), 0.5)].into(),
             });
         }
     }

@@ -159,7 +159,7 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
                 schedule,
                 loss,
                 early_stopping: early_stopping.filter(|_| has_validation),
-                best_metric: if has_validation { best_metric } else { MetricName::Loss },
+                best_metric: if has_validation { best_metric } else { MetricName::LOSS },
                 train_batch_norm: batch_norm && may_train_batch_norm,
                 max_gradient_norm,
                 determinism,

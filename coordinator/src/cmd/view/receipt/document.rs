@@ -98,6 +98,7 @@ fn pass(pass: &VerifiedPass) -> Value {
         "setAside": pass.set_aside,
         "generations": pass.generations,
         "complete": pass.complete,
+        "uncheckedMetrics": pass.unchecked_metrics,
     })
 }
 

@@ -30,6 +30,7 @@ fn pass(kind: &str, split: &str, epoch: Option<u32>, generations: &[(u64, u32)])
         set_aside: u64::from(is_scan),
         generations: generations.iter().copied().collect(),
         complete: true,
+        ..Default::default()
     }
 }
 

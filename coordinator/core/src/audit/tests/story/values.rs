@@ -73,7 +73,7 @@ pub(super) fn spec() -> JobSpec {
                 class_weights: ClassWeights::Uniform,
             },
             early_stopping: None,
-            best_metric: MetricName::Accuracy,
+            best_metric: MetricName::named("accuracy"),
             train_batch_norm: false,
             max_gradient_norm: None,
             determinism: Determinism::Default,
@@ -100,7 +100,7 @@ pub(in crate::audit::tests) fn table(split: SplitName) -> ShardTable {
     ShardTable::cut(samples, 2)
 }
 
-pub(super) fn dataset() -> Dataset {
+pub(in crate::audit::tests) fn dataset() -> Dataset {
     let split = |split| {
         let samples = table(split).samples;
         SplitManifest {

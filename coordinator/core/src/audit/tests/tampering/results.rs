@@ -1,9 +1,11 @@
 //! Passes, epochs, checkpoints, and what is left.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
 use crate::spec::{EarlyStopping, MetricName, TrainingSpec};
+use crate::task::{ClassificationStatistics, Statistics};
 
 #[test]
 fn a_shard_that_is_missing_or_counts_twice_is_found() {
@@ -71,11 +73,11 @@ fn shards_of_another_cut_or_beyond_the_last_are_found() {
 
 #[test]
 fn other_counts_of_scored_samples_are_found() {
-    let change = |change: fn(&mut ShardStatistics)| {
+    let change = |change: fn(&mut ClassificationStatistics)| {
         tampered(|journal| {
             let position = find(journal, 0, is_shard_of(Pass::validation(0)));
             if let Some(JobEvent::ShardCompleted {
-                outcome: ShardOutcome::Evaluated(statistics),
+                outcome: ShardOutcome::Evaluated(Statistics::Classification(statistics)),
                 ..
             }) = event_mut(&mut journal[position])
             {
@@ -116,7 +118,7 @@ fn prettier_metrics_are_found() {
             matches!(event, JobEvent::EvaluationCompleted { .. })
         });
         if let Some(JobEvent::EvaluationCompleted { metrics, .. }) = event_mut(&mut journal[position]) {
-            metrics.accuracy = 1.0;
+            metrics.values.insert("accuracy".to_owned(), 1.0);
         }
     });
     let finding = assert_has(
@@ -125,6 +127,46 @@ fn prettier_metrics_are_found() {
         "expected accuracy 0.9 from the counts of its shards, found 1",
     );
     assert_eq!((finding.split, finding.epoch), (Some(SplitName::Test), Some(0)));
+}
+
+/// Changes the metrics of the test, and gives the findings and what was not checked.
+fn with_metrics(change: impl FnOnce(&mut BTreeMap<String, f64>)) -> (Vec<Finding>, Vec<String>) {
+    let mut journal = Story::eventful().journal;
+    let position = find(&journal, 2, |event| {
+        matches!(event, JobEvent::EvaluationCompleted { .. })
+    });
+    if let Some(JobEvent::EvaluationCompleted { metrics, .. }) = event_mut(&mut journal[position]) {
+        change(&mut metrics.values);
+    }
+    let audit = audit(&journal);
+    let mut passes = audit.receipt.passes.into_iter();
+    let test = passes.find(|receipt| {
+        matches!(
+            receipt.pass,
+            Pass::Evaluate {
+                split: SplitName::Test,
+                ..
+            }
+        )
+    });
+    (audit.findings, test.unwrap().unchecked_metrics)
+}
+
+#[test]
+fn a_record_from_before_a_metric_was_added_is_no_flaw() {
+    let (findings, unchecked) = with_metrics(|values| {
+        values.remove("balanced_accuracy");
+    });
+    assert_eq!((findings, unchecked), (Vec::new(), vec!["roc_auc".to_owned()]));
+}
+
+#[test]
+fn a_metric_that_does_not_follow_from_the_counts_is_said_to_be_unchecked() {
+    let (findings, unchecked) = with_metrics(|values| {
+        values.insert("area_under_tomorrow".to_owned(), 0.25);
+    });
+    assert_eq!(findings, Vec::new());
+    assert_eq!(unchecked, ["area_under_tomorrow", "roc_auc"]);
 }
 
 #[test]
@@ -280,7 +322,7 @@ fn ended(change: impl FnOnce(&mut TrainingSpec), found: TrainingEnd) -> Vec<Find
 #[test]
 fn training_that_was_stopped_early_against_the_rule_is_found() {
     let stopped = |patience, best| TrainingEnd::EarlyStopped {
-        metric: MetricName::Accuracy,
+        metric: MetricName::named("accuracy"),
         patience,
         best: Some(best),
     };
@@ -288,7 +330,7 @@ fn training_that_was_stopped_early_against_the_rule_is_found() {
         move |training: &mut TrainingSpec| {
             training.epochs = 10;
             training.early_stopping = rule.map(|(patience, min_delta)| EarlyStopping {
-                metric: MetricName::Accuracy,
+                metric: MetricName::named("accuracy"),
                 patience,
                 min_delta,
             });

@@ -102,7 +102,7 @@ impl Witness {
     fn learn_shard(&mut self, job: &JobId, pass: Pass, (shard, outcome): (u32, &ShardOutcome)) -> Verdict {
         let state = match outcome {
             ShardOutcome::Scanned { .. } => 0,
-            ShardOutcome::Evaluated(statistics) => statistics.loss_sum as u64,
+            ShardOutcome::Evaluated(statistics) => statistics.loss_sum() as u64,
         };
         let counted = self.counted.entry((job.clone(), pass)).or_default();
         hold(

@@ -8,6 +8,7 @@ use firn_core::{Directive, Input, Reply, ShardReport};
 use super::Outside;
 use super::network::Task;
 use super::ranks::{Doing, Life, Rank};
+use crate::bench::evaluated;
 
 /// How far a rank is in a pass.
 #[derive(Debug, Clone)]
@@ -114,11 +115,10 @@ fn report(pass: Pass, shard: Shard, state: u64) -> ShardReport {
             content_digest: format!("content of {}", shard.index),
             corrupt: Vec::new(),
         },
-        Pass::Evaluate { .. } => ShardReport::Evaluated {
-            samples,
-            loss_sum: state as f64,
-            confusion: vec![samples - samples / 2, 0, 0, samples / 2],
-            corrupt: Vec::new(),
-        },
+        Pass::Evaluate { .. } => evaluated(
+            (samples, state as f64),
+            [samples - samples / 2, 0, 0, samples / 2],
+            Vec::new(),
+        ),
     }
 }

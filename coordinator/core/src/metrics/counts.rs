@@ -1,0 +1,125 @@
+//! Metrics that follow from how often each class was true, predicted, and both: scikit-learn's definitions, each in a few lines.
+
+/// Samples of one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClassCounts {
+    /// True and predicted.
+    pub right: u64,
+    /// True.
+    pub labelled: u64,
+    /// Predicted.
+    pub predicted: u64,
+}
+
+impl ClassCounts {
+    /// Of what was predicted as the class, the fraction that is of it; 0 if it was never predicted.
+    pub fn precision(&self) -> f64 {
+        ratio(self.right, self.predicted)
+    }
+
+    /// Of what is of the class, the fraction that was predicted as it; 0 if the split has no sample of it.
+    pub fn recall(&self) -> f64 {
+        ratio(self.right, self.labelled)
+    }
+
+    /// The harmonic mean of the two; 0 if neither.
+    pub fn f1(&self) -> f64 {
+        ratio(2 * self.right, self.labelled + self.predicted)
+    }
+}
+
+/// Of all classes of the training schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts {
+    /// Samples scored, at least 1.
+    pub samples: u64,
+    /// In the order of the classes.
+    pub classes: Vec<ClassCounts>,
+}
+
+impl Counts {
+    fn right(&self) -> u64 {
+        self.classes.iter().map(|class| class.right).sum()
+    }
+
+    /// Every class counts the same, also one without samples.
+    fn macro_average(&self, of: fn(&ClassCounts) -> f64) -> f64 {
+        self.classes.iter().map(of).sum::<f64>() / self.classes.len() as f64
+    }
+
+    /// Every class counts as its true samples.
+    fn weighted_average(&self, of: fn(&ClassCounts) -> f64) -> f64 {
+        let weighted = self.classes.iter().map(|class| of(class) * class.labelled as f64);
+        weighted.sum::<f64>() / self.samples as f64
+    }
+}
+
+/// With scikit-learn's `zero_division=0`.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// Also precision, recall and F1 of pooled counts: each sample has one label and one prediction, so that pooled false positives equal
+/// pooled false negatives.
+pub(super) fn accuracy(counts: &Counts) -> Option<f64> {
+    Some(counts.right() as f64 / counts.samples as f64)
+}
+
+pub(super) fn precision_macro(counts: &Counts) -> Option<f64> {
+    Some(counts.macro_average(ClassCounts::precision))
+}
+
+pub(super) fn recall_macro(counts: &Counts) -> Option<f64> {
+    Some(counts.macro_average(ClassCounts::recall))
+}
+
+pub(super) fn f1_macro(counts: &Counts) -> Option<f64> {
+    Some(counts.macro_average(ClassCounts::f1))
+}
+
+pub(super) fn precision_weighted(counts: &Counts) -> Option<f64> {
+    Some(counts.weighted_average(ClassCounts::precision))
+}
+
+pub(super) fn recall_weighted(counts: &Counts) -> Option<f64> {
+    Some(counts.weighted_average(ClassCounts::recall))
+}
+
+pub(super) fn f1_weighted(counts: &Counts) -> Option<f64> {
+    Some(counts.weighted_average(ClassCounts::f1))
+}
+
+/// Mean recall of the classes that have true samples (`sklearn.metrics.balanced_accuracy_score`).
+pub(super) fn balanced_accuracy(counts: &Counts) -> Option<f64> {
+    let present = || counts.classes.iter().filter(|class| class.labelled > 0);
+    Some(present().map(ClassCounts::recall).sum::<f64>() / present().count() as f64)
+}
+
+/// Gorodkin's R_K (`sklearn.metrics.matthews_corrcoef`); 0 where a single class was true or predicted.
+pub(super) fn matthews_correlation(counts: &Counts) -> Option<f64> {
+    let samples = i128::from(counts.samples);
+    let products = |of: fn(&ClassCounts) -> (u64, u64)| -> i128 {
+        let pairs = counts.classes.iter().map(of);
+        pairs.map(|(a, b)| i128::from(a) * i128::from(b)).sum()
+    };
+    let covariance = i128::from(counts.right()) * samples - products(|class| (class.labelled, class.predicted));
+    let predicted = samples * samples - products(|class| (class.predicted, class.predicted));
+    let labelled = samples * samples - products(|class| (class.labelled, class.labelled));
+    if predicted == 0 || labelled == 0 {
+        return Some(0.0);
+    }
+    Some(covariance as f64 / (predicted as f64 * labelled as f64).sqrt())
+}
+
+/// Cohen 1960 (`sklearn.metrics.cohen_kappa_score`); undefined where all labels and all predictions are one and the same class.
+pub(super) fn cohen_kappa(counts: &Counts) -> Option<f64> {
+    let samples = i128::from(counts.samples);
+    let right = i128::from(counts.right());
+    let by_chance: i128 = counts
+        .classes
+        .iter()
+        .map(|class| i128::from(class.labelled) * i128::from(class.predicted))
+        .sum();
+    let wrong_by_chance = samples * samples - by_chance;
+    (wrong_by_chance > 0).then(|| 1.0 - ((samples - right) * samples) as f64 / wrong_by_chance as f64)
+}

@@ -1,0 +1,198 @@
+//! What a job learns, and all that follows from it: the schema of its labels, the statistics of a shard and their sum, the metrics, and
+//! what is kept of a prediction.
+//!
+//! One file a task; the choices between tasks stand here. They are made by matching, not by trait objects: records are replayed, so every
+//! form that one can have must be known.
+
+pub mod classification;
+mod versions;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::metrics::{Formula, METRICS, Metric, MetricName};
+
+pub use classification::{ClassificationStatistics, ConfusionCell};
+
+/// What is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// One class for each sample.
+    Classification,
+}
+
+/// The labels of a dataset, as its training split fixes them.
+#[derive(Debug, Clone, Copy)]
+pub struct Schema<'a> {
+    /// Class names in the order of the model's outputs.
+    pub classes: &'a [String],
+}
+
+/// What a part of a split says about a model; parts add up. Stored without a tag: the fields tell the tasks apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Statistics {
+    /// One class for each sample.
+    Classification(ClassificationStatistics),
+}
+
+/// What a split says about a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "versions::StoredMetrics")]
+pub struct Metrics {
+    /// Samples scored.
+    pub samples: u64,
+    /// By the names of [`METRICS`]; undefined ones are left out. A record may hold names that this build does not know, and lack others.
+    pub values: BTreeMap<String, f64>,
+    /// What the task tells beyond that.
+    pub detail: Detail,
+}
+
+/// What a task tells of a split beyond its metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Detail {
+    /// One class for each sample. Precision and recall of a class follow from it.
+    Classification {
+        /// Cells that are not 0, by true and then by predicted class.
+        confusion: Vec<ConfusionCell>,
+    },
+}
+
+/// Statistics that cannot be those of a part of this split.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum StatisticsError {
+    /// Counts that say something else than the sample count.
+    #[error("expected confusion counts of {samples} samples, found {counted}")]
+    Samples {
+        /// Samples that the part says it scored.
+        samples: u64,
+        /// Sum of its counts.
+        counted: u128,
+    },
+    /// A class that the schema does not have.
+    #[error("expected classes below {classes}, found {cell:?}")]
+    Class {
+        /// Classes of the training schema.
+        classes: usize,
+        /// The cell that came.
+        cell: ConfusionCell,
+    },
+    /// Cells that are not in order, or twice there.
+    #[error("expected each cell once, by true and then by predicted class, found {cell:?} out of order")]
+    Order {
+        /// The first cell that does not come after the one before it.
+        cell: ConfusionCell,
+    },
+}
+
+impl Task {
+    /// Whether the task can learn from this schema.
+    ///
+    /// # Errors
+    /// What was expected and what was found.
+    pub fn check_schema(self, schema: Schema<'_>) -> Result<(), String> {
+        match self {
+            Self::Classification => classification::check_schema(schema),
+        }
+    }
+
+    /// Whether a split of so many samples, of which so many are of each class, fits the schema.
+    ///
+    /// # Errors
+    /// What was expected and what was found.
+    pub fn check_split(self, schema: Schema<'_>, samples: u64, class_counts: &[u64]) -> Result<(), String> {
+        match self {
+            Self::Classification => classification::check_split(schema, samples, class_counts),
+        }
+    }
+
+    /// Numbers that are kept of one prediction: what the size of shards is chosen by.
+    pub fn numbers_per_prediction(self, schema: Schema<'_>) -> usize {
+        match self {
+            Self::Classification => classification::numbers_per_prediction(schema.classes.len()),
+        }
+    }
+
+    /// Whether it gives what a metric is computed from.
+    pub fn has(self, metric: &Metric) -> bool {
+        match (metric.formula, self) {
+            (Formula::Loss, _) => true,
+            (Formula::Counts(_) | Formula::Scores(_), Self::Classification) => true,
+        }
+    }
+
+    /// The metrics that it has, in the order of the table.
+    pub fn metrics(self) -> impl Iterator<Item = &'static Metric> {
+        METRICS.iter().filter(move |metric| self.has(metric))
+    }
+}
+
+impl Statistics {
+    /// Samples that were scored.
+    pub fn samples(&self) -> u64 {
+        match self {
+            Self::Classification(statistics) => statistics.samples,
+        }
+    }
+
+    /// Σ of the unweighted loss.
+    pub fn loss_sum(&self) -> f64 {
+        match self {
+            Self::Classification(statistics) => statistics.loss_sum,
+        }
+    }
+
+    /// Whether they can be those of a part of a split of this schema.
+    ///
+    /// # Errors
+    /// If the numbers cannot belong together.
+    pub fn check(&self, schema: Schema<'_>) -> Result<(), StatisticsError> {
+        match self {
+            Self::Classification(statistics) => statistics.check(schema.classes.len()),
+        }
+    }
+
+    /// Whether they are what the detail of metrics was made of, as far as it says.
+    pub fn agrees(&self, detail: &Detail) -> bool {
+        match (self, detail) {
+            (Self::Classification(counts), Detail::Classification { confusion }) => counts.confusion == *confusion,
+        }
+    }
+
+    /// The sum of parts of one split, in the order given: floats are added in it. `None` without a part.
+    pub fn merged<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut parts = parts.into_iter().peekable();
+        match parts.peek()? {
+            Self::Classification(_) => {
+                let parts = parts.map(|Self::Classification(part)| part);
+                Some(Self::Classification(ClassificationStatistics::merged(parts)))
+            }
+        }
+    }
+
+    /// The metrics of all that was added; `None` if that is nothing. `from_predictions` has those that only single predictions can tell.
+    pub fn evaluate(&self, schema: Schema<'_>, from_predictions: &BTreeMap<String, f64>) -> Option<Metrics> {
+        let mut metrics = match self {
+            Self::Classification(statistics) => statistics.evaluate(schema.classes.len()),
+        }?;
+        let more = from_predictions.iter().map(|(name, value)| (name.clone(), *value));
+        metrics.values.extend(more.filter(|(_, value)| value.is_finite()));
+        Some(metrics)
+    }
+}
+
+impl Metrics {
+    /// The metric that chooses checkpoints; `None` if it is undefined for this split.
+    pub fn value(&self, name: MetricName) -> Option<f64> {
+        self.values.get(name.name()).copied()
+    }
+
+    /// Cells of the confusion matrix that are not 0; empty for a task without classes.
+    pub fn confusion(&self) -> &[ConfusionCell] {
+        match &self.detail {
+            Detail::Classification { confusion } => confusion,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The predictions file: one line a sample, so that anyone can recompute the metrics; and those metrics that need it.
+//!
+//! Header `index,sample,label,predicted`, then what the task keeps of a prediction. Numbers are written with the fewest digits that read
+//! back to the same double. A task has its own file here.
+
+pub mod classification;
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+};
+
+use firn_core::task::{Schema, Statistics, Task};
+use firn_proto::v1alpha1::{EvaluationReport, Prediction};
+
+use super::ArtifactError;
+
+/// Writes predictions as CSV, report by report.
+pub struct PredictionsWriter<'a, W: Write> {
+    task: Task,
+    schema: Schema<'a>,
+    csv: csv::Writer<W>,
+}
+
+impl<'a, W: Write> PredictionsWriter<'a, W> {
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
+    pub fn new(out: W, task: Task, schema: Schema<'a>) -> Result<Self, ArtifactError> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(match task {
+            Task::Classification => classification::header(schema.classes),
+        })?;
+        Ok(Self { task, schema, csv })
+    }
+
+    /// Writes the predictions of one shard, which have been checked against the schema.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn write(&mut self, report: &EvaluationReport) -> Result<(), ArtifactError> {
+        for prediction in &report.predictions {
+            self.csv.write_record(match self.task {
+                Task::Classification => classification::row(prediction, self.schema.classes),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Flushes what is buffered.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn finish(mut self) -> Result<(), ArtifactError> {
+        Ok(self.csv.flush().map_err(csv::Error::from)?)
+    }
+}
+
+/// Gives all predictions of a pass, in manifest order, each time that it is called: they need not fit in memory.
+pub type Walk<'a> = dyn Fn(&mut dyn FnMut(&Prediction)) -> Result<(), ArtifactError> + 'a;
+
+/// The metrics that need single predictions, by name; undefined ones are left out.
+///
+/// # Errors
+/// When the predictions cannot be read.
+pub fn metrics(
+    task: Task,
+    schema: Schema<'_>,
+    samples: u64,
+    walk: &Walk<'_>,
+) -> Result<BTreeMap<String, f64>, ArtifactError> {
+    match task {
+        Task::Classification => classification::metrics(schema.classes.len(), samples, walk),
+    }
+}
+
+/// What the predictions say, without the loss, which no file holds.
+///
+/// # Errors
+/// When the predictions cannot be read.
+pub fn statistics(task: Task, walk: &Walk<'_>) -> Result<Statistics, ArtifactError> {
+    match task {
+        Task::Classification => classification::statistics(walk).map(Statistics::Classification),
+    }
+}
+
+/// Reads a predictions file back.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(
+    task: Task,
+    schema: Schema<'_>,
+    file: impl Read,
+    each: &mut dyn FnMut(&Prediction),
+) -> Result<(), ArtifactError> {
+    let mut csv = csv::Reader::from_reader(std::io::BufReader::new(file));
+    let parser = match task {
+        Task::Classification => classification::Parser::new(schema.classes),
+    };
+    let mut row = csv::StringRecord::new();
+    while csv.read_record(&mut row)? {
+        let prediction = parser.parse(&row).ok_or_else(|| ArtifactError::Predictions {
+            line: row.position().map_or(0, csv::Position::line),
+        })?;
+        each(&prediction);
+    }
+    Ok(())
+}
