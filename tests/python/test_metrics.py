@@ -79,6 +79,16 @@ def test_the_case_has_a_class_without_true_and_one_without_predicted_samples(fin
     assert not any(row["predicted"] == "rowan" for row in finished.predictions("validation"))
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_average_precision_is_scikit_learns_also_where_a_class_is_missing(finished, split):
+    rows = finished.predictions(split)
+    classes = finished.metrics["classes"]
+    truth = np.array([[row["label"] == name for name in classes] for row in rows])
+    scores = np.array([[float(row[name]) for name in list(row)[4:]] for row in rows])
+    expected = sk.average_precision_score(truth, scores, average="macro")
+    assert finished.metrics[split]["metrics"]["average_precision"] == pytest.approx(expected, abs=1e-9)
+
+
 def test_roc_auc_on_the_test_split_is_scikit_learns(finished):
     rows = finished.predictions("test")
     classes = finished.metrics["classes"]

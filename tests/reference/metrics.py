@@ -15,6 +15,7 @@ import warnings
 import numpy
 import sklearn
 from sklearn import metrics
+from sklearn.preprocessing import label_binarize
 
 warnings.filterwarnings("ignore")
 
@@ -34,6 +35,13 @@ def area(labels, scores, classes):
         return None
 
 
+def average_precision(labels, scores, classes):
+    if classes == 2:
+        return defined(metrics.average_precision_score(labels, scores[:, 1]))
+    truth = label_binarize(labels, classes=range(classes))
+    return defined(metrics.average_precision_score(truth, scores, average="macro"))
+
+
 def case(name, labels, scores):
     labels = numpy.asarray(labels)
     scores = numpy.asarray(scores, dtype=numpy.float64).round(8)
@@ -47,6 +55,7 @@ def case(name, labels, scores):
         "matthews_correlation": metrics.matthews_corrcoef(labels, predicted),
         "cohen_kappa": metrics.cohen_kappa_score(labels, predicted, labels=every_class),
         "roc_auc": area(labels, scores, classes),
+        "average_precision": average_precision(labels, scores, classes),
     }
     expected = {key: None if value is None else defined(value) for key, value in expected.items()}
     settings = {"labels": every_class, "zero_division": 0}

@@ -9,6 +9,7 @@
 //! The definitions are scikit-learn's with `labels=range(classes)` and `zero_division=0`: the label set is that of the training schema,
 //! so a class that a split does not hold still counts in every macro average.
 
+mod average_precision;
 mod counts;
 mod roc;
 mod scores;

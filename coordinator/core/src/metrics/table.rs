@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::counts::{self, Counts};
-use super::roc;
+use super::{average_precision, roc};
 
 /// A quantity that says how good a model is.
 #[derive(Debug)]
@@ -125,6 +125,11 @@ pub const METRICS: &[Metric] = &[
         "roc_auc",
         Formula::Scores(roc::area_of_ordered),
         "area under the ROC curve; of more than two classes one against the rest, mean",
+    ),
+    higher(
+        "average_precision",
+        Formula::Scores(average_precision::of_ordered),
+        "area under the steps of precision over recall; of more than two classes one against the rest, mean",
     ),
     higher(
         "matthews_correlation",
