@@ -80,13 +80,23 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// Four digits after the point; what is not a number is `-`.
+/// A metric from here on is written with an exponent: nobody counts thirty digits.
+const HUGE: f64 = 1e6;
+
+/// Four digits after the point; a huge number with an exponent, `5.8247e29`; what is not a number is `-`.
 pub(crate) fn metric(value: f64) -> String {
-    if value.is_finite() {
+    if !value.is_finite() {
+        "-".to_owned()
+    } else if value.abs() < HUGE {
         format!("{value:.4}")
     } else {
-        "-".to_owned()
+        format!("{value:.4e}")
     }
+}
+
+/// Whether a loss tells of a training that has diverged: cross-entropy and standardised errors of a model that knows nothing are near 1.
+pub(crate) fn has_diverged(loss: f64) -> bool {
+    loss >= HUGE
 }
 
 /// Samples a second: `812`, `8.1`.
@@ -103,6 +113,14 @@ pub(crate) fn rate(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_huge_metric_has_an_exponent() {
+        assert_eq!(metric(0.43104), "0.4310");
+        assert_eq!(metric(999_999.5), "999999.5000");
+        assert_eq!(metric(582_471_336_444_811_695_814_040_616_960.0), "5.8247e29");
+        assert_eq!(metric(f64::NAN), "-");
+    }
 
     #[test]
     fn durations_keep_two_units_at_most() {

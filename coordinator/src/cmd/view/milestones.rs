@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use firn_proto::v1alpha1::{DatasetSummary, Evaluation, FineTuneJob, JobStatus, Loss, Progress};
 use prost_types::Timestamp;
 
-use super::humanise::{self, counted, metric, rate};
+use super::humanise::{self, counted, has_diverged, metric, rate};
 
 /// Metrics of an evaluation's line.
 const SHOWN: [&str; 3] = ["loss", "accuracy", "f1_macro"];
@@ -240,7 +240,10 @@ fn evaluation_line(status: &JobStatus, evaluation: &Evaluation) -> String {
         })
         .collect();
     let epochs = status.progress.as_ref().map_or(0, |progress| progress.epochs);
-    let metrics = metrics.join(", ");
+    let mut metrics = metrics.join(", ");
+    if evaluation.metrics.get("loss").is_some_and(|loss| has_diverged(*loss)) {
+        metrics.push_str("; the training has diverged: a lower learningRate or a maxGradientNorm may help");
+    }
     if evaluation.split == "validation" {
         let best = if status.best_epoch == Some(evaluation.epoch) {
             " (best so far)"
