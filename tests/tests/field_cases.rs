@@ -1,0 +1,67 @@
+//! What people really bring: inputs that stand beside the project, in `../shared/field-cases`. Skipped visibly where they are absent.
+
+use std::{fs, path::PathBuf};
+
+use firn_tests::{
+    binaries::{firn, repository},
+    skip::skipped,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The folder of a case; none, and a line that says so, where it is not there.
+fn case(name: &str) -> Option<PathBuf> {
+    let folder = repository().join("../shared/field-cases").join(name);
+    if !folder.is_dir() {
+        skipped(&format!("{} is not there", folder.display()));
+        return None;
+    }
+    Some(folder)
+}
+
+#[test]
+fn a_job_of_a_thousand_classes_with_validation_and_test_leaves_its_artifacts_and_is_proven() -> anyhow::Result<()> {
+    let Some(case) = case("classes-1000-val-test") else {
+        return Ok(());
+    };
+    let folder = TempDir::new()?;
+    let run = firn()
+        .arg("run")
+        .arg(case.join("job.yaml"))
+        .args(["--keep-data", "kept"])
+        .current_dir(folder.path())
+        .output()?;
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr)
+    );
+    assert!(run.status.success(), "{said}");
+    let data = folder.path().join("kept/coordinator").to_string_lossy().into_owned();
+    let proof = firn()
+        .args(["verify", "many-1000-e1-t1", "--data-dir", &data, "-o", "json"])
+        .output()?;
+    let receipt: Value = serde_json::from_slice(&proof.stdout)?;
+    assert_eq!(receipt["proven"], true, "{receipt:#}");
+    let evaluations = receipt["passes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|pass| pass["kind"] == "evaluate");
+    let unchecked: Vec<&Value> = evaluations.map(|pass| &pass["uncheckedMetrics"]).collect();
+    assert_eq!(
+        unchecked,
+        [&Value::Array(Vec::new()); 2],
+        "all metrics follow from what is left"
+    );
+    let artifacts: Vec<String> = fs::read_dir(folder.path().join("firn-artifacts/many-1000-e1-t1"))?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<anyhow::Result<_>>()?;
+    for name in ["head.safetensors", "metrics.json", "predictions_test.csv"] {
+        assert!(
+            artifacts.iter().any(|found| found == name),
+            "{name} is missing in {artifacts:?}"
+        );
+    }
+    Ok(())
+}
