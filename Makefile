@@ -9,7 +9,7 @@ CARGO ?= cargo
 # The whole workspace every time, so that each dependency is compiled once, with one set of features.
 BUILD := $(CARGO) build --release --workspace --bins
 
-.PHONY: help demo build test faults bench bench-load bench-faults lint format doctor libtorch minilm python tools clean
+.PHONY: help demo build test faults bench bench-load bench-history bench-faults lint format doctor libtorch minilm python tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ bench: build python ## Measure Firn beside torchrun and plain sockets, and print
 bench-load: build ## Put ten thousand agents and a thousand jobs on one coordinator (four minutes)
 	@$(CARGO) bench --quiet -p firn-tests --bench load -- queue
 	@$(CARGO) bench --quiet -p firn-tests --bench load -- agents
+
+bench-history: ## Measure start, memory and proof with ten, a thousand and ten thousand ended jobs (a minute)
+	@$(CARGO) test --quiet --release -p firn --lib engine::tests::figures::a_history_of_ten_thousand_jobs -- --ignored --nocapture
 
 bench-faults: build python ## Kill ranks and the coordinator at random, beside torchrun, and measure how long it takes and what is lost
 	@missed=0; for part in recovery coordinator_kill strict_kills; do python3 tests/benches/$$part.py || missed=1; echo; done; exit $$missed

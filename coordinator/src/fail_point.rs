@@ -62,6 +62,12 @@ fail_points! {
     SnapshotAfterRename = "snapshot-after-rename",
     /// Records were found that need not be kept; the journal still has them.
     CompactionBeforeCommit = "compaction-before-commit",
+    /// The deletion of a job is on disk; its files are there, or some of them.
+    EraseBeforeFiles = "erase-before-files",
+    /// The files of a deleted job are gone; the record that says so was not asked for.
+    EraseAfterFiles = "erase-after-files",
+    /// A deleted job is gone but for the texts of its records.
+    RemovalBeforeCommit = "removal-before-commit",
     /// A checkpoint, artifact or report of a rank lies in its place; the record that makes it exist was not asked for.
     UploadBeforeRecord = "upload-before-record",
 }

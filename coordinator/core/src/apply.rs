@@ -49,6 +49,7 @@ pub fn annotate(state: &mut State, note: &Note) {
         Note::LeaseRenewed { worker, end } => Arc::make_mut(&mut soft.leases).renew(&worker, end),
         Note::Woken { at, slept } => soft.wake(at, slept, at + 2 * state.settings.heartbeat_interval),
         Note::SettlingPutOff { until } => soft.settle_at = until,
+        Note::RetentionDue { until } => soft.retention_at = until,
         Note::StreamOpened { worker, stream } => soft.open_stream(worker, stream),
         Note::StreamClosed { worker } => {
             Arc::make_mut(&mut soft.streams).remove(&worker);
@@ -99,6 +100,11 @@ pub fn annotate(state: &mut State, note: &Note) {
             soft.no_longer_waits(&job);
         }
     }
+}
+
+/// Stands for the records of a job that was deleted, at the place of its submission: its number in the order of submission stays taken.
+pub fn pass_over_job(state: &mut State) {
+    state.jobs_submitted += 1;
 }
 
 /// Applies a whole decision, after its records were journaled.
@@ -181,8 +187,5 @@ fn forget(state: &mut State, name: &WorkerName) {
     Arc::make_mut(&mut state.workers).remove(name);
     let State { processes, soft, .. } = state;
     processes.retain(|_, process| process.worker != *name);
-    soft.ending.retain(|id| processes.contains_key(id));
-    soft.stop_sent.retain(|id, _| processes.contains_key(id));
-    soft.missing.retain(|id, _| processes.contains_key(id));
-    soft.pulses.retain(|id, _| processes.contains_key(id));
+    soft.keep_processes(processes);
 }

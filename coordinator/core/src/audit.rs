@@ -119,8 +119,18 @@ impl Auditor {
         }
     }
 
-    /// Takes the next record of the journal in, with its number. Records of other jobs are to be given too: they tell what the program that
-    /// wrote the journal recorded.
+    /// What the rest of the journal would have told, for a walk over the records of this job alone: the newest start of the coordinator, and
+    /// whether the program that began the job names who something was taken from.
+    pub fn knowing(mut self, coordinator_epoch: u64, names_sources: bool) -> Self {
+        self.coordinator_epoch = coordinator_epoch;
+        if names_sources {
+            self.gangs.name_sources();
+        }
+        self
+    }
+
+    /// Takes the next record of the journal in, with its number. Records of others are to be given too, unless what they tell
+    /// [is known](Self::knowing).
     pub fn see(&mut self, sequence: u64, record: &Record) {
         (self.record, self.now) = (sequence, record.at);
         match &record.event {
@@ -202,9 +212,20 @@ impl Auditor {
             self.find(Finding::new(Flaw::End, message));
             return;
         }
+        if matches!(event, JobEvent::Erased { .. }) {
+            self.forget();
+            return;
+        }
         self.see_gang(event);
         self.see_data(event);
         self.see_progress(event);
+    }
+
+    /// The job is gone: what comes after is of another one that got its name.
+    fn forget(&mut self) {
+        let names_sources = self.gangs.names_sources();
+        let fresh = Self::new(self.job.clone()).knowing(self.coordinator_epoch, names_sources);
+        *self = fresh;
     }
 
     fn submit(&mut self, spec: &Arc<JobSpec>) {
@@ -325,7 +346,7 @@ impl Auditor {
     }
 }
 
-/// What may still be recorded of a job that has ended: its processes go.
+/// What may still be recorded of a job that has ended: its processes go, its files are fetched.
 fn is_aftermath(event: &JobEvent) -> bool {
     matches!(
         event,
@@ -334,6 +355,9 @@ fn is_aftermath(event: &JobEvent) -> bool {
             | JobEvent::RankExited { .. }
             | JobEvent::RankReleased { .. }
             | JobEvent::RankLeaving { .. }
+            | JobEvent::ArtifactFetched { .. }
+            | JobEvent::Deleted { .. }
+            | JobEvent::Erased { .. }
     )
 }
 

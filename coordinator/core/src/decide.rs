@@ -5,6 +5,7 @@
 //! two decisions left open.
 
 mod causes;
+mod deletion;
 mod draft;
 mod draining;
 pub(crate) mod gangs;
@@ -46,6 +47,12 @@ use draft::Draft;
 pub fn decide(state: &State, now: Now, input: Input) -> Result<Decision, Reject> {
     let mut draft = Draft::new(state, now.max(state.latest));
     let reply = answer(&mut draft, input)?;
+    if draft.ends_a_job() {
+        deletion::settle(&mut draft);
+    }
+    if !state.erasing.is_empty() && draft.ends_a_process() {
+        deletion::resume(&mut draft);
+    }
     Ok(draft.finish(reply))
 }
 
@@ -57,6 +64,9 @@ fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         Input::Once { request, mutation } => requests::once(draft, request, *mutation),
         Input::Submit { spec } => submission::submit(draft, spec),
         Input::Cancel { job } => submission::cancel(draft, &job),
+        Input::Delete { job } => deletion::delete(draft, &job),
+        Input::ArtifactFetched { job, artifact } => Ok(deletion::fetch(draft, &job, artifact)),
+        Input::JobErased { job, bytes } => Ok(deletion::conclude(draft, &job, bytes)),
         Input::DrainWorker { worker, undo } => draining::drain(draft, &worker, undo),
         Input::AgentDraining { worker, stream } => draining::preempt(draft, &worker, stream),
         Input::AgentAttached {
@@ -140,6 +150,9 @@ fn answer_work(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
         | Input::Once { .. }
         | Input::Submit { .. }
         | Input::Cancel { .. }
+        | Input::Delete { .. }
+        | Input::ArtifactFetched { .. }
+        | Input::JobErased { .. }
         | Input::DrainWorker { .. }
         | Input::AgentDraining { .. }
         | Input::AgentAttached { .. }

@@ -33,6 +33,11 @@ pub enum Effect {
         /// Which.
         pass: Pass,
     },
+    /// Remove all files of a job, then give `Input::JobErased`.
+    EraseJob {
+        /// Which.
+        job: JobId,
+    },
     /// Delete a checkpoint's file; nothing refers to its digest any more.
     DeleteCheckpoint {
         /// Of this job.

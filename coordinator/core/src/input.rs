@@ -42,6 +42,25 @@ pub enum Input {
         /// Which.
         job: JobId,
     },
+    /// A person wants a job that is over to be gone, with all that it left. Answer: `Done`.
+    Delete {
+        /// Which.
+        job: JobId,
+    },
+    /// A copy of a file that a job left was taken completely. Answer: `Done`.
+    ArtifactFetched {
+        /// Which job.
+        job: JobId,
+        /// File name.
+        artifact: String,
+    },
+    /// The files of a job that was deleted are gone. Answer: `Done`.
+    JobErased {
+        /// Which.
+        job: JobId,
+        /// Bytes of its files.
+        bytes: u64,
+    },
     /// A person takes a worker out of use, or back into it. Answer: `Done`.
     DrainWorker {
         /// Which.
@@ -264,8 +283,17 @@ impl Input {
     /// Who it comes from.
     pub fn sender(&self) -> Sender {
         match self {
-            Self::CoordinatorStarted | Self::Woken { .. } | Self::Tick | Self::PassScored { .. } => Sender::Coordinator,
-            Self::Once { .. } | Self::Submit { .. } | Self::Cancel { .. } | Self::DrainWorker { .. } => Sender::Person,
+            Self::CoordinatorStarted
+            | Self::Woken { .. }
+            | Self::Tick
+            | Self::PassScored { .. }
+            | Self::JobErased { .. } => Sender::Coordinator,
+            Self::Once { .. }
+            | Self::Submit { .. }
+            | Self::Cancel { .. }
+            | Self::Delete { .. }
+            | Self::ArtifactFetched { .. }
+            | Self::DrainWorker { .. } => Sender::Person,
             Self::AgentAttached { .. }
             | Self::AgentHeartbeat { .. }
             | Self::AgentDetached { .. }
@@ -301,6 +329,9 @@ impl Input {
             | Self::Tick
             | Self::PassScored { .. }
             | Self::Cancel { .. }
+            | Self::Delete { .. }
+            | Self::ArtifactFetched { .. }
+            | Self::JobErased { .. }
             | Self::DrainWorker { .. }
             | Self::AgentAttached { .. }
             | Self::AgentHeartbeat { .. }

@@ -38,7 +38,7 @@ mod stage;
 pub mod state;
 pub mod task;
 
-pub use apply::{annotate, apply, enact};
+pub use apply::{annotate, apply, enact, pass_over_job};
 pub use decide::{deadline, decide};
 pub use decision::Decision;
 pub use effect::{Effect, StartRank};

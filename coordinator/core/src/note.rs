@@ -29,6 +29,11 @@ pub enum Note {
         /// Until when; `None`: it is done.
         until: Option<Now>,
     },
+    /// When the next ended job will have been kept for long enough.
+    RetentionDue {
+        /// `None`: nothing is deleted by its age.
+        until: Option<Now>,
+    },
     /// An agent's stream is open.
     StreamOpened {
         /// Whose.

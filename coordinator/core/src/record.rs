@@ -12,7 +12,7 @@ use crate::identifiers::{Generation, JobId, ProcessId, RequestId, WorkerName};
 use crate::now::Now;
 use crate::spec::JobSpec;
 use crate::state::{
-    Answer, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Failure, LossReason, Member,
+    Answer, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Deletion, Failure, LossReason, Member,
     ModelSummary, Origin, Outcome, Pass, QuarantinedSample, RankExit, Request, ShardOutcome, ShardTable, SplitName,
     Step, StopRequest, TrainingEnd, WorkerDescription,
 };
@@ -321,6 +321,21 @@ pub enum JobEvent {
     Ended {
         /// How.
         outcome: Outcome,
+    },
+    /// Somebody has taken a copy of a file that it left, for the first time.
+    ArtifactFetched {
+        /// Its file name.
+        name: String,
+    },
+    /// It is to be deleted with all that it left, and nobody sees it any more.
+    Deleted {
+        /// Why.
+        reason: Deletion,
+    },
+    /// Its files are gone: its name is free. The journal ends its strand with this record.
+    Erased {
+        /// Bytes of its files.
+        bytes: u64,
     },
 }
 

@@ -22,6 +22,12 @@ pub enum Reject {
         /// `succeeded`, `cancelled` or the failure.
         outcome: String,
     },
+    /// The job is not over, so it cannot be deleted.
+    #[error("job jobs/{job} has not ended, and only ended jobs are deleted: end it with `firn cancel {job}` first")]
+    JobNotEnded {
+        /// Which.
+        job: JobId,
+    },
     /// The caller belongs to another formation.
     #[error("expected generation {expected} of jobs/{job}, found {found}")]
     StaleGeneration {

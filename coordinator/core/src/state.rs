@@ -7,6 +7,7 @@
 pub mod dataset;
 pub mod failure;
 pub mod gang;
+pub mod history;
 pub mod job;
 pub mod ledger;
 pub mod pass;
@@ -17,7 +18,7 @@ pub mod soft;
 pub mod status;
 pub mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use dataset::{Dataset, ModelSummary, QuarantinedSample, Shard, ShardTable, SplitManifest, SplitName, UnknownName};
 pub use failure::{Cause, Ending, Failure, FailureReason, Loss, Outcome, RankExit, RankReport, Standing};
 pub use gang::{CollectiveKind, Gang, Member, MemberState, Origin, Restart, RunningGang};
+pub use history::{Deletion, PastJob};
 pub use job::{
     Artifact, Checkpoint, Ended, Evaluation, Job, Phase, RegisteredDataset, RegisteredModel, RejectedCheckpoint,
     Restored, Run, TrainingEnd,
@@ -32,7 +34,7 @@ pub use job::{
 pub use ledger::{CommittedStep, Ledger, RolledBack, Step, StepTiming};
 pub use pass::{CompletedShard, Pass, PassProgress, ShardOutcome};
 pub use request::{Answer, Request, Requests};
-pub use settings::Settings;
+pub use settings::{Retention, Settings};
 pub use soft::{Leases, Progress, Pulse, Soft, StateHash};
 pub use status::{Condition, ConditionKind, ConditionStatus, Summary};
 pub use worker::{
@@ -52,8 +54,14 @@ pub struct State {
     pub latest: Now,
     /// Jobs submitted so far.
     pub jobs_submitted: u64,
-    /// All jobs.
+    /// Jobs that go on, and the newest of those that are over.
     pub jobs: BTreeMap<JobId, Arc<Job>>,
+    /// Jobs that have been over for longer.
+    #[serde(default)]
+    pub past: Arc<BTreeMap<JobId, PastJob>>,
+    /// Jobs that are being deleted: nobody sees them, but their names are taken until their files are gone.
+    #[serde(default)]
+    pub erasing: BTreeSet<JobId>,
     /// All workers that ever attached and were not forgotten.
     pub workers: Arc<BTreeMap<WorkerName, Arc<Worker>>>,
     /// Rank processes that may be alive.

@@ -3,9 +3,9 @@
 use std::pin::Pin;
 
 use async_stream::try_stream;
-use firn_core::{Reject, identifiers::RankIdentity};
+use firn_core::{Input, Reject, identifiers::RankIdentity};
 use firn_proto::v1alpha1::DownloadChunk;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use tokio::io::AsyncReadExt as _;
 use tonic::Status;
 
@@ -55,13 +55,20 @@ pub(super) async fn artifact(context: &Context, job: &str, name: &str) -> Result
             "the coordinator does not keep `{name}`: it lies at {location}"
         )));
     }
-    read(
-        context,
-        job.id.to_string(),
-        FileKind::Artifact(artifact.name.clone()),
-        artifact.sha256.clone(),
-    )
-    .await
+    let kind = FileKind::Artifact(artifact.name.clone());
+    let mut chunks = read(context, job.id.to_string(), kind, artifact.sha256.clone()).await?;
+    let fetched = Input::ArtifactFetched {
+        job: job.id.clone(),
+        artifact: artifact.name.clone(),
+    };
+    let engine = context.engine.clone();
+    Ok(Box::pin(try_stream! {
+        while let Some(chunk) = chunks.next().await {
+            yield chunk?;
+        }
+        // The caller has taken every chunk. One who asks again is not refused because this could not be noted.
+        let _ = engine.tell(fetched).await;
+    }))
 }
 
 async fn read(context: &Context, job: String, kind: FileKind, sha256: String) -> Result<ChunkStream, Status> {

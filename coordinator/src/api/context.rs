@@ -13,7 +13,10 @@ use firn_core::{identifiers::JobId, state::Job};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::refusal::{nothing_yet, rejected, stopping};
+use super::{
+    past_jobs,
+    refusal::{nothing_yet, stopping},
+};
 use crate::{
     artifacts::{ArtifactError, ArtifactStore},
     engine::{Clock, EngineHandle, Outboxes},
@@ -94,12 +97,7 @@ impl Context {
 
     /// A job as it is now.
     pub(super) async fn job(&self, job: &JobId) -> Result<Arc<Job>, Status> {
-        let asked = job.clone();
-        let found = self
-            .engine
-            .ask(move |state| state.jobs.get(&asked).map(Arc::clone))
-            .await?;
-        found.ok_or_else(|| rejected(&firn_core::Reject::JobNotFound { job: job.clone() }))
+        past_jobs::job(self, job).await
     }
 
     /// Work on files, off the threads that serve calls.

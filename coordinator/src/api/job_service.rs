@@ -18,6 +18,7 @@ use super::{
     context::Context,
     listing,
     log_lines::{self, LogStream},
+    past_jobs,
     refusal::{invalid, rejected, stopping, unexpected},
     requests::mark,
     wire::{
@@ -30,10 +31,12 @@ use super::{
         worker::workers_to_wire,
     },
 };
-use crate::verification;
+use crate::verification::{self, Scope};
 
 /// A watcher gets at most ten snapshots a second, and always the last.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// Processes may take their time to end; the deletion of their job is answered by then, well within the deadline of a call.
+const LONGEST_ERASURE: Duration = Duration::from_secs(15);
 const DEFAULT_STEPS: usize = 1_000;
 const MOST_STEPS: usize = 10_000;
 
@@ -58,7 +61,10 @@ impl Jobs {
         let look = |reply, state: &State| named(reply).map(|job| (job_status::glance(state, &job), job));
         let looked = self.context.engine.tell_and_look(mutation, look).await?;
         let (glance, job) = looked.map_err(|other| unexpected(&other))?;
-        let glance = glance.ok_or_else(|| rejected(&Reject::JobNotFound { job }))?;
+        let glance = match glance {
+            Some(glance) => glance,
+            None => past_jobs::glance(&self.context, &job).await?,
+        };
         Ok(job_status::job_to_wire(
             &glance,
             Detail::Snapshot,
@@ -75,12 +81,7 @@ impl Jobs {
 /// Whether a job has ended, and how it is shown. It is rendered off the engine, where only cheap copies are made; nothing of the state is
 /// held on to, so that the next change need not copy it.
 async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(bool, proto::FineTuneJob), Status> {
-    let asked = job.clone();
-    let found = context
-        .engine
-        .ask(move |state| job_status::glance(state, &asked))
-        .await?;
-    let glance = found.ok_or_else(|| rejected(&Reject::JobNotFound { job: job.clone() }))?;
+    let glance = past_jobs::glance(context, job).await?;
     let shown = job_status::job_to_wire(&glance, detail, context.clock.now());
     Ok((glance.job.outcome().is_some(), shown))
 }
@@ -178,6 +179,36 @@ impl JobService for Jobs {
         Ok(Response::new(cancelled))
     }
 
+    async fn delete_job(
+        &self,
+        request: Request<proto::DeleteJobRequest>,
+    ) -> Result<Response<proto::DeleteJobResponse>, Status> {
+        let mut request = request.into_inner();
+        let mark = mark("DeleteJob", mem::take(&mut request.request_id), &request)?;
+        let job = job_id("name", &request.name)?;
+        let mut changes = self.context.engine.changes(&job);
+        let told = self.context.engine.tell(mark.on(Input::Delete { job: job.clone() }));
+        match told.await? {
+            Reply::Done => {}
+            other => return Err(unexpected(&other)),
+        }
+        let engine = &self.context.engine;
+        let erased = async {
+            loop {
+                changes.borrow_and_update();
+                let asked = job.clone();
+                if !engine.ask(move |state| state.erasing.contains(&asked)).await? {
+                    return Ok(());
+                }
+                changes.changed().await.map_err(|_| stopping())?;
+            }
+        };
+        let waited = tokio::time::timeout(LONGEST_ERASURE, self.context.unless_ending(erased)).await;
+        // What is recorded will be done.
+        waited.unwrap_or(Ok(()))?;
+        Ok(Response::new(proto::DeleteJobResponse {}))
+    }
+
     type StreamLogsStream = LogStream;
 
     async fn stream_logs(
@@ -235,7 +266,9 @@ impl JobService for Jobs {
         // So that a job that does not exist is refused, not proven.
         self.context.job(&job).await?;
         let Context { journal, store, .. } = self.context.clone();
-        let verified = tokio::task::spawn_blocking(move || verification::verify(&journal, &store, &job))
+        let coordinator_epoch = self.context.engine.ask(|state| state.coordinator_epoch).await?;
+        let scope = Scope::Job { coordinator_epoch };
+        let verified = tokio::task::spawn_blocking(move || verification::verify(scope, &journal, &store, &job))
             .await
             .expect("verifying does not panic");
         Ok(Response::new(verification_to_wire(&verified)))

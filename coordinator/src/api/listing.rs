@@ -2,14 +2,15 @@
 //!
 //! A page token holds the submission number below which the next page begins, so jobs that come in meanwhile neither repeat nor hide any.
 
-use firn_core::state::Job;
+use firn_core::{State, identifiers::JobId, state::PastJob};
 use firn_proto::v1alpha1 as proto;
 use tonic::Status;
 
 use super::{
     context::Context,
+    past_jobs,
     refusal::invalid,
-    wire::job_status::{self, Detail},
+    wire::job_status::{self, Detail, Glance},
 };
 
 const DEFAULT_PAGE: usize = 100;
@@ -24,23 +25,8 @@ pub(super) async fn list(
         size => size.min(LARGEST_PAGE),
     };
     let below = parse_token(&request.page_token)?;
-    let (glances, is_last) = context
-        .engine
-        .ask(move |state| {
-            let mut jobs: Vec<&Job> = state
-                .jobs
-                .values()
-                .map(AsRef::as_ref)
-                .filter(|job| job.sequence < below)
-                .collect();
-            jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.sequence));
-            let page = jobs
-                .iter()
-                .take(size)
-                .filter_map(|job| job_status::glance(state, &job.id));
-            (page.collect::<Vec<_>>(), jobs.len() <= size)
-        })
-        .await?;
+    let (rows, is_last) = context.engine.ask(move |state| page(state, below, size)).await?;
+    let glances = shown(context, rows).await?;
     let next_page_token = match glances.last() {
         Some(last) if !is_last => token(last.job.sequence),
         _ => String::new(),
@@ -51,6 +37,41 @@ pub(super) async fn list(
         .map(|glance| job_status::job_to_wire(glance, Detail::Overview, now))
         .collect();
     Ok(proto::ListJobsResponse { jobs, next_page_token })
+}
+
+/// A job of a page: its place in the order of submission, and what the state has of it.
+type Row = (u64, JobId, Result<Glance, PastJob>);
+
+/// The rows of a page, and whether it is the last one.
+fn page(state: &State, below: u64, size: usize) -> (Vec<Row>, bool) {
+    let at_hand = state.jobs.values().map(|job| (job.sequence, &job.id));
+    let past = state.past.iter().map(|(id, past)| (past.sequence, id));
+    let is_listed = |(sequence, id): &(u64, &JobId)| *sequence < below && !state.erasing.contains(*id);
+    let mut jobs: Vec<(u64, &JobId)> = at_hand.chain(past).filter(is_listed).collect();
+    jobs.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
+    let is_last = jobs.len() <= size;
+    let rows = jobs.into_iter().take(size).filter_map(|(sequence, id)| {
+        let found = match job_status::glance(state, id) {
+            Some(glance) => Ok(glance),
+            None => Err(state.past.get(id)?.clone()),
+        };
+        Some((sequence, id.clone(), found))
+    });
+    (rows.collect(), is_last)
+}
+
+/// How the jobs of a page are shown; those of which the state has but a row are folded from their records.
+async fn shown(context: &Context, rows: Vec<Row>) -> Result<Vec<Glance>, Status> {
+    let (mut shown, mut past) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (_, id, found) in rows {
+        match found {
+            Ok(glance) => shown.push(glance),
+            Err(row) => past.push((id, row)),
+        }
+    }
+    shown.extend(past_jobs::fold_all(context, past, job_status::glance).await?);
+    shown.sort_unstable_by_key(|glance| std::cmp::Reverse(glance.job.sequence));
+    Ok(shown)
 }
 
 fn token(sequence: u64) -> String {

@@ -7,6 +7,7 @@ mod documents;
 mod job_service;
 mod listing;
 mod log_lines;
+mod past_jobs;
 mod pulses;
 mod rank_service;
 mod refusal;

@@ -14,6 +14,7 @@ use tracing::{error, warn};
 use crate::{
     artifacts::ArtifactError,
     engine::{NotWritten, Refusal, Stopped},
+    journal::JournalError,
     logs::LogError,
 };
 
@@ -26,6 +27,12 @@ pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) 
     let message = format!("{field}: {description}");
     let details = ErrorDetails::with_bad_request_violation(field, description);
     Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// Records of a job cannot be read, or are not those that were chained.
+pub(crate) fn unreadable(failure: &JournalError) -> Status {
+    error!(%failure, "records of a job cannot be used");
+    Status::data_loss(failure.to_string())
 }
 
 /// The coordinator goes away; the caller repeats the call until it is back.
@@ -75,6 +82,7 @@ pub(crate) fn rejected(reject: &Reject) -> Status {
     let (code, reason) = match reject {
         Reject::JobNotFound { .. } => (Code::NotFound, "JOB_NOT_FOUND"),
         Reject::JobEnded { .. } => (Code::FailedPrecondition, "JOB_ENDED"),
+        Reject::JobNotEnded { .. } => (Code::FailedPrecondition, "JOB_NOT_ENDED"),
         Reject::StaleGeneration { .. } => (Code::Aborted, "STALE_GENERATION"),
         Reject::NotAMember { .. } => (Code::Aborted, "NOT_A_MEMBER"),
         Reject::Unwanted { .. } => (Code::FailedPrecondition, "UNWANTED"),

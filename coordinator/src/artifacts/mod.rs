@@ -12,6 +12,7 @@
 //! jobs/{job}/logs.jsonl
 //! ```
 
+mod erasure;
 mod error;
 mod passes;
 pub mod predictions;
@@ -157,24 +158,27 @@ impl ArtifactStore {
         Ok(removed)
     }
 
-    /// Removes what a crash left half written. To be called before anything is uploaded.
+    /// Removes what a crash left half written, but not of jobs that `is_settled` names: nothing is uploaded to them any more. To be called
+    /// before anything is uploaded.
     ///
     /// # Errors
     /// When a folder cannot be read or a file not removed.
-    pub fn sweep_partial(&self) -> Result<usize, ArtifactError> {
+    pub fn sweep_partial(&self, is_settled: impl Fn(&str) -> bool) -> Result<usize, ArtifactError> {
+        let is_swept = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            !name.is_some_and(&is_settled)
+        };
         let mut removed = 0;
-        let mut folders = vec![self.root.clone()];
-        while let Some(folder) = folders.pop() {
-            for path in files_in(&folder)? {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path
-                    .file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY))
-                {
-                    fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
-                    removed += 1;
-                }
+        let mut waiting: Vec<PathBuf> = files_in(&self.root)?.into_iter().filter(is_swept).collect();
+        while let Some(path) = waiting.pop() {
+            if path.is_dir() {
+                waiting.extend(files_in(&path)?);
+            } else if path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY))
+            {
+                fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
+                removed += 1;
             }
         }
         Ok(removed)

@@ -9,6 +9,7 @@ mod cancel;
 mod clock;
 mod connection;
 mod console;
+mod delete;
 mod download;
 mod drain;
 mod error;
@@ -22,7 +23,7 @@ mod serve;
 mod settings;
 mod submit;
 pub mod tether;
-mod time_span;
+pub(crate) mod time_span;
 mod validate;
 mod verify;
 mod view;
@@ -75,6 +76,8 @@ pub enum Verb {
     Wait(wait::WaitArgs),
     /// Ends jobs
     Cancel(cancel::CancelArgs),
+    /// Removes jobs that have ended
+    Delete(delete::DeleteArgs),
     /// Lists the workers and their slots
     Workers(workers::WorkersArgs),
     /// Takes workers out of use, or back into it
@@ -111,6 +114,7 @@ pub async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Logs(args) => logs::run(args, console).await,
         Verb::Wait(args) => wait::run(args, console).await,
         Verb::Cancel(args) => cancel::run(args, console).await,
+        Verb::Delete(args) => delete::run(args, console).await,
         Verb::Workers(args) => workers::run(args, console).await,
         Verb::Drain(args) => drain::run(args, console).await,
         Verb::Download(args) => download::run(args, console).await,

@@ -21,7 +21,7 @@ use crate::{
     api::wire::verification_to_wire,
     artifacts::ArtifactStore,
     journal::{ChainHash, FolderLock, Journal, JournalError},
-    verification,
+    verification::{self, Scope},
 };
 
 /// Proves from the journal that a job used and scored every sample once, and that its files are those it left
@@ -80,7 +80,7 @@ fn read(folder: &Path, job: &str, noted: Option<ChainHash>) -> Result<Verificati
     let journal = Journal::open(folder).map_err(local)?;
     let store = ArtifactStore::new(folder.join("jobs"));
     let id = JobId::from(job_id(job));
-    let verified = verification::verify_since(noted, &journal.reader(), &store, &id);
+    let verified = verification::verify(Scope::Chain { noted }, &journal.reader(), &store, &id);
     if !verified.knows_the_job() {
         return Err(CommandError::Usage(format!("the journal knows no job `{id}`")));
     }

@@ -75,6 +75,7 @@ impl Batch {
                 | Note::RankPulsed { .. }
                 | Note::StateHashed { .. }
                 | Note::StatesCompared { .. }
+                | Note::RetentionDue { .. }
                 | Note::Retried { .. } => {}
             }
         }

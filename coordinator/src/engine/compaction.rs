@@ -7,7 +7,10 @@
 //!
 //! No record of a job is ever a candidate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use firn_core::{
     Event, JobEvent, Record, State,
@@ -16,7 +19,7 @@ use firn_core::{
 };
 use tracing::{error, info};
 
-use crate::journal::{JournalError, JournalReader, Position};
+use crate::journal::{JournalError, JournalReader, Position, Replayed};
 
 /// Records of one commit of a compaction: few enough that nobody waits long for it.
 const PART: usize = 1_000;
@@ -80,19 +83,30 @@ fn fold(
     mut keep: impl FnMut(u64, &Record, &State) -> bool,
 ) -> Result<State, JournalError> {
     let mut state = State::new(live.settings.clone());
-    reader.replay(None, |sequence, record: Record| {
-        if sequence < until.sequence && keep(sequence, &record, &state) {
-            firn_core::apply(&mut state, &record);
-        }
+    reader.replay_all(None, |sequence, replayed| match replayed {
+        _ if sequence >= until.sequence => {}
+        Replayed::Record(record) if keep(sequence, &record, &state) => firn_core::apply(&mut state, &record),
+        Replayed::Record(_) => {}
+        Replayed::RemovedJob => firn_core::pass_over_job(&mut state),
     })?;
     Ok(state)
 }
 
-/// Whether all that is journaled is the same.
+/// Whether all that is journaled is the same. Records of jobs that were deleted may be gone from one of the two: with them went which of the
+/// other ended jobs were still at hand, and what was held against workers.
 fn is_same(left: &State, right: &State) -> bool {
-    let durable = |state: &State| State {
-        soft: Soft::default(),
-        ..state.clone()
+    let durable = |state: &State| {
+        let mut state = State {
+            soft: Soft::default(),
+            ..state.clone()
+        }
+        .shelved();
+        for worker in Arc::make_mut(&mut state.workers).values_mut() {
+            if !worker.failures.is_empty() {
+                Arc::make_mut(worker).failures.clear();
+            }
+        }
+        state
     };
     durable(left) == durable(right)
 }

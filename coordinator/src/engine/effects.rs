@@ -6,18 +6,19 @@
 use std::sync::Arc;
 
 use firn_core::{
-    Effect, Record, StartRank, State,
-    identifiers::{StreamId, WorkerName},
+    Effect, Event, Input, JobEvent, Record, StartRank, State,
+    identifiers::{JobId, StreamId, WorkerName},
 };
 use firn_proto::v1alpha1::{self as proto, AgentCommand, agent_command::Command};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{EngineHandle, Outboxes, scoring};
 use crate::{
     artifacts::{ArtifactStore, FileKind},
-    logs::Origins,
+    fail_point::{self, FailPoint},
+    logs::{LogStore, Origins},
 };
 
 /// Carries out effects.
@@ -25,6 +26,7 @@ pub struct Hands {
     engine: EngineHandle,
     outboxes: Outboxes,
     store: ArtifactStore,
+    logs: Arc<LogStore>,
     origins: Origins,
     tasks: TaskTracker,
     /// One pass is scored at a time: it takes all the memory that its predictions need, and a later walk over a pass comes after an
@@ -33,12 +35,18 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// Hands that reach the agents through `outboxes` and the files of the jobs in `store`, and tell `origins` of new processes.
-    pub fn new(engine: EngineHandle, outboxes: Outboxes, store: ArtifactStore, origins: Origins) -> Self {
+    /// Hands that reach the agents through `outboxes` and the files of the jobs in `store` and `logs`, and tell `origins` of new processes.
+    pub fn new(
+        engine: EngineHandle,
+        outboxes: Outboxes,
+        (store, logs): (ArtifactStore, Arc<LogStore>),
+        origins: Origins,
+    ) -> Self {
         Self {
             engine,
             outboxes,
             store,
+            logs,
             origins,
             tasks: TaskTracker::new(),
             scoring: Arc::default(),
@@ -48,6 +56,14 @@ impl Hands {
     /// Notes what is needed of a record that is durable, before its effects are carried out.
     pub(super) fn recorded(&self, record: &Record) {
         self.origins.learn(record);
+        let Event::Job { job, event } = &record.event else {
+            return;
+        };
+        match event {
+            JobEvent::Deleted { reason } => info!(%job, %reason, "a job is deleted"),
+            JobEvent::Erased { bytes } => info!(%job, bytes, "the files of a deleted job are gone"),
+            _ => {}
+        }
     }
 
     /// Which rank each process was.
@@ -86,6 +102,7 @@ impl Hands {
                     scored.await;
                 });
             }
+            Effect::EraseJob { job } => self.erase(job),
             Effect::DeleteCheckpoint { job, sha256 } => {
                 let store = self.store.clone();
                 self.tasks.spawn_blocking(move || {
@@ -95,6 +112,29 @@ impl Hands {
                 });
             }
         }
+    }
+
+    /// Another try comes with the next start, if the disk refuses.
+    fn erase(&self, job: JobId) {
+        let (store, logs, engine) = (self.store.clone(), Arc::clone(&self.logs), self.engine.clone());
+        self.tasks.spawn(async move {
+            fail_point::pass(FailPoint::EraseBeforeFiles);
+            let named = job.clone();
+            let erased = tokio::task::spawn_blocking(move || {
+                logs.forget(named.as_str());
+                store.erase(named.as_str())
+            });
+            match erased.await.expect("removing files does not panic") {
+                Ok(bytes) => {
+                    fail_point::pass(FailPoint::EraseAfterFiles);
+                    // An engine that has ended hears it from the next start.
+                    let _ = engine.tell(Input::JobErased { job, bytes }).await;
+                }
+                Err(error) => {
+                    warn!(%job, %error, "files of a deleted job could not be removed; the next start tries again");
+                }
+            }
+        });
     }
 
     fn command(&self, worker: &WorkerName, state: &State, command: Command) {

@@ -24,7 +24,7 @@ mod tests;
 mod upkeep;
 mod watch;
 
-use firn_core::{Input, Now, State};
+use firn_core::{Event, Input, JobEvent, Now, Record, State};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
@@ -78,6 +78,8 @@ pub struct Engine {
     failure: Option<JournalError>,
     /// Whether records before a snapshot have not been looked at yet.
     unread: bool,
+    /// Whether the journal may hold texts of jobs that are gone.
+    has_remains: bool,
     upkeep: Upkeep,
     clock: Clock,
     mailbox: mpsc::Receiver<Letter>,
@@ -102,6 +104,7 @@ impl Engine {
             durable: recovered.state.clone(),
             ahead: recovered.state,
             unread: recovered.is_from_snapshot,
+            has_remains: journal.has_remains().unwrap_or(true),
             upkeep: recovered.upkeep,
             journal: Some(journal),
             standing,
@@ -125,6 +128,9 @@ impl Engine {
             upkeep::read_everything(journal.reader());
         }
         loop {
+            if self.mailbox.is_empty() {
+                self.remove_texts().await;
+            }
             // What is due when nothing can be written is due after the restart.
             let due = firn_core::deadline(&self.durable).filter(|_| self.failure.is_none());
             let look = watch.next_look();
@@ -233,6 +239,7 @@ impl Engine {
             }
             fail_point::pass(FailPoint::CommitBeforeEffects);
             batch.records.iter().for_each(|record| self.hands.recorded(record));
+            self.has_remains |= batch.records.iter().any(|record| ends_strand(record));
             self.upkeep.recorded(&batch.records, bytes);
         }
         batch.enact(&mut self.durable);
@@ -271,11 +278,22 @@ impl Engine {
         }
     }
 
+    /// Removes texts of jobs that are gone, a part at a time: in between, whoever waits is heard.
+    async fn remove_texts(&mut self) {
+        let is_writing = *self.standing.borrow() == Standing::Writing;
+        while self.has_remains && is_writing && self.mailbox.is_empty() {
+            match self.write(Journal::remove_texts).await {
+                Ok(has_more) => self.has_remains = has_more,
+                Err(failure) => return self.fall_back(failure),
+            }
+        }
+    }
+
     /// fsync blocks, so it runs beside the other tasks.
-    async fn write(
+    async fn write<T: Send + 'static>(
         &mut self,
-        write: impl FnOnce(&mut Journal) -> Result<(), JournalError> + Send + 'static,
-    ) -> Result<(), JournalError> {
+        write: impl FnOnce(&mut Journal) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
         let mut journal = self
             .journal
             .take()
@@ -300,4 +318,15 @@ impl Engine {
         // Ranks that wait for something ask again, and are told to wait for another coordinator.
         self.changes.notify_all();
     }
+}
+
+/// Whether it is the last record of a job that was deleted.
+fn ends_strand(record: &Record) -> bool {
+    matches!(
+        &record.event,
+        Event::Job {
+            event: JobEvent::Erased { .. },
+            ..
+        }
+    )
 }

@@ -1,6 +1,6 @@
 //! From the journal to a state that can go on, and the files beside it in line with it.
 
-use firn_core::{Record, Settings, State, state::Soft};
+use firn_core::{Settings, State, identifiers::JobId, state::Soft};
 use tracing::{info, warn};
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     artifacts::{ArtifactStore, FileKind},
-    journal::{Journal, JournalError, Position, Snapshot, SnapshotStore},
+    journal::{Journal, JournalError, Position, Replayed, Snapshot, SnapshotStore},
     logs::Origins,
 };
 
@@ -51,10 +51,13 @@ pub fn recover(
             ..image.state
         };
     }
-    let end = journal.reader().replay(from, |_, record: Record| {
-        origins.learn(&record);
-        firn_core::apply(&mut state, &record);
-        upkeep.recorded([&record], 0);
+    let end = journal.reader().replay_all(from, |_, replayed| match replayed {
+        Replayed::Record(record) => {
+            origins.learn(&record);
+            firn_core::apply(&mut state, &record);
+            upkeep.recorded([&record], 0);
+        }
+        Replayed::RemovedJob => firn_core::pass_over_job(&mut state),
     })?;
     // Nothing is due before the new coordinator has given everybody time to come back: the timers of the old one have run out long ago.
     state.soft = Soft::default();
@@ -62,9 +65,9 @@ pub fn recover(
     info!(
         records = end.sequence,
         from_snapshot = from.map(|place: Position| place.sequence),
-        jobs = state.jobs.len(),
+        jobs = state.jobs.len() + state.past.len(),
         removed_files = removed,
-        head = %end.hash,
+        head = %journal.head(),
         "the state has been recovered"
     );
     Ok(Recovered {
@@ -89,7 +92,7 @@ fn load(journal: &Journal, snapshots: &SnapshotStore) -> Result<Option<Snapshot<
 }
 
 fn remove_unnamed(store: &ArtifactStore, state: &State) -> Result<usize, EngineError> {
-    let mut removed = store.sweep_partial()?;
+    let mut removed = store.sweep_partial(|job| state.past.contains_key(&JobId::from(job)))?;
     for (id, job) in &state.jobs {
         let checkpoints = job
             .run

@@ -17,7 +17,7 @@ use crate::{
     api::wire,
     artifacts::ArtifactStore,
     journal::tests::disk::{Mood, MoodSwitch},
-    logs::Origins,
+    logs::{LogStore, Origins},
 };
 
 fn spec(name: &str) -> JobSpec {
@@ -73,7 +73,8 @@ fn engine_over(journal: Journal) -> (Engine, EngineHandle) {
     let store = ArtifactStore::new(journal.folder().join("jobs"));
     let origins = Origins::default();
     let recovered = recover(&journal, &store, Settings::default(), &origins).unwrap();
-    let hands = |handle: &EngineHandle| Hands::new(handle.clone(), Outboxes::default(), store, origins.clone());
+    let logs = Arc::new(LogStore::new(journal.folder().join("jobs")));
+    let hands = |handle: &EngineHandle| Hands::new(handle.clone(), Outboxes::default(), (store, logs), origins.clone());
     Engine::new(recovered, journal, Clock::start(), hands)
 }
 

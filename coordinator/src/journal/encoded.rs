@@ -3,7 +3,7 @@
 use firn_core::{Event, Record};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::RecordDigest;
+use super::{RecordDigest, membership::Membership};
 
 /// What a journal can hold.
 pub trait Recordable: Serialize + DeserializeOwned {
@@ -28,6 +28,7 @@ impl Recordable for Record {
 pub struct Encoded {
     json: Vec<u8>,
     is_compactable: bool,
+    membership: Option<Membership>,
 }
 
 impl Encoded {
@@ -35,6 +36,7 @@ impl Encoded {
         let json = serde_json::to_vec(record)?;
         serde_json::from_slice::<R>(&json)?;
         Ok(Self {
+            membership: Membership::of(&json),
             json,
             is_compactable: record.may_be_compacted(),
         })
@@ -44,6 +46,7 @@ impl Encoded {
     #[cfg(test)]
     pub(crate) fn raw(json: &[u8]) -> Self {
         Self {
+            membership: Membership::of(json),
             json: json.to_vec(),
             is_compactable: false,
         }
@@ -56,6 +59,11 @@ impl Encoded {
 
     pub(super) fn json(&self) -> &[u8] {
         &self.json
+    }
+
+    /// Whose record it is.
+    pub(super) fn membership(&self) -> Option<&Membership> {
+        self.membership.as_ref()
     }
 
     pub(super) fn digest(&self) -> RecordDigest {

@@ -7,6 +7,10 @@
 //! a whole chain: only who has noted a later head can tell. A commit is `Durability::Immediate` in two phases:
 //! redb's own checksums tell a torn write from a whole one, and the god byte only flips once the data is on disk.
 //!
+//! **One job costs what it is.** The records of each job are chained on their own, too ([`strands`]), under one root over all jobs
+//! ([`directory`]), and the head that is shown stands for the chain and for that root. So a job is read and [proven](proof) from its own
+//! records, however many others there are.
+//!
 //! JSON rather than a compact form: a journal outlives the program that wrote it, and a person can read it.
 //!
 //! **A failed write is final.** After a failed sync the kernel may have dropped the pages and forgotten the failure, so a second try would
@@ -16,19 +20,26 @@
 //! **It does not grow without bound, nor does a start.** A snapshot of the state stands for all records before it, so that a start replays
 //! only those after it; snapshots are files beside the journal and can be thrown away at any time. Records without which the replay comes
 //! to the same state lose their text in a compaction: their digest stays, so that the chain can be followed, and where nothing else is left
-//! at the beginning, one anchor stands for it. The records of jobs are never compacted: what `firn verify` proves, it proves from them. The
+//! at the beginning, one anchor stands for it. The records of jobs are never compacted: what `firn verify` proves, it proves from them. They
+//! go with their job, when that is deleted; its [tombstone](removal) stays. The
 //! digest of a record that may be compacted enters the chain in another way, so that no record of a job can be made to look like one.
 
 mod chain;
+mod directory;
 mod encoded;
 mod error;
 mod file;
 mod folder;
 mod guard;
+mod membership;
+mod proof;
 mod reader;
+mod removal;
 mod schema;
 mod snapshot;
 mod space;
+mod strands;
+mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -47,14 +58,16 @@ pub use chain::{ChainHash, NoHash, Position, RecordDigest};
 pub use encoded::{Encoded, Recordable};
 pub use error::JournalError;
 pub use folder::FolderLock;
-pub use reader::{JobRecords, JournalReader, Kept, NumberedRecord, VerifiedChain};
+pub use proof::{JobRecords, NumberedRecord};
+pub use reader::{JournalReader, Kept, Passed, Replayed, VerifiedChain};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotStore};
 pub use space::Room;
 
 use crate::fail_point::{self, FailPoint};
+use directory::Root;
 use file::JournalFile;
 use guard::Pages;
-use schema::{COMPACTED, HEAD, RECORDS, begin_durable};
+use schema::{COMPACTED, HEAD, RECORDS, REMOVED, begin_durable};
 use space::Space;
 
 /// Pages that redb may keep in memory, bytes.
@@ -67,6 +80,8 @@ pub struct Journal {
     database: Arc<Pages>,
     /// After the newest record.
     end: Position,
+    /// Over the records of each job.
+    root: Root,
     /// A write has failed: what is on disk is unknown, so nothing more is written.
     is_broken: bool,
     /// `None`: the journal is in memory.
@@ -91,12 +106,17 @@ impl Journal {
     }
 
     fn with_database(path: PathBuf, database: Database, space: Option<Space>) -> Result<Self, JournalError> {
-        let database = Pages::from(database);
-        let end = guard::unpanicked(&path, || schema::prepare(&database, &path))?;
+        let database = Arc::new(Pages::from(database));
+        let schema::Prepared { end, root } = guard::unpanicked(&path, || schema::prepare(&database, &path))?;
+        let root = match root {
+            Some(root) => root,
+            None => make_strands(&JournalReader::new(&path, Arc::clone(&database)))?,
+        };
         Ok(Self {
             path,
-            database: Arc::new(database),
+            database,
             end,
+            root,
             is_broken: false,
             space,
         })
@@ -134,11 +154,11 @@ impl Journal {
             space.make_room(encoded.iter().map(Encoded::bytes).sum());
         }
         fail_point::pass(FailPoint::JournalBeforeWrite);
-        self.end = self.fenced(|journal| journal.write(encoded))?;
+        (self.end, self.root) = self.fenced(|journal| journal.write(encoded))?;
         Ok(())
     }
 
-    fn write(&self, encoded: &[Encoded]) -> Result<Position, redb::Error> {
+    fn write(&self, encoded: &[Encoded]) -> Result<(Position, Root), redb::Error> {
         let transaction = begin_durable(&self.database)?;
         let mut end = self.end;
         {
@@ -151,8 +171,9 @@ impl Journal {
             let mut heads = transaction.open_table(HEAD)?;
             heads.insert("head", (end.sequence, end.hash.as_bytes()))?;
         }
+        let root = strands::extend(&transaction, self.end.sequence, encoded, self.root)?;
         transaction.commit()?;
-        Ok(end)
+        Ok((end, root))
     }
 
     /// Drops the text of records, all in one commit. Their digests stay, except at the very beginning, where the anchor moves past them.
@@ -171,10 +192,11 @@ impl Journal {
         {
             let mut records = transaction.open_table(RECORDS)?;
             let mut compacted = transaction.open_table(COMPACTED)?;
+            let removed = transaction.open_table(REMOVED)?;
             let mut heads = transaction.open_table(HEAD)?;
             let mut anchor = schema::anchor(&heads)?;
             for &sequence in sequences.range(anchor.sequence..) {
-                let hash = schema::hash_before(sequence, anchor, (&records, &compacted))?;
+                let hash = schema::hash_before(sequence, anchor, (&records, &compacted, &removed))?;
                 let before = hash.map(|hash| Position { sequence, hash });
                 let found = records.get(sequence)?.and_then(|guard| {
                     let (hash, json) = guard.value();
@@ -224,9 +246,9 @@ impl Journal {
         self.end.sequence == 0
     }
 
-    /// Hash of the newest record: it stands for the whole history.
+    /// Stands for the whole history, and for the records of each job.
     pub fn head(&self) -> ChainHash {
-        self.end.hash
+        self.root.seal(self.end)
     }
 
     fn check_whole(&self) -> Result<(), JournalError> {
@@ -246,6 +268,14 @@ impl Journal {
         self.is_broken = written.is_err();
         written
     }
+}
+
+/// Of a file of an older schema. The whole chain is followed for it, once.
+fn make_strands(reader: &JournalReader) -> Result<Root, JournalError> {
+    let (walked, bare_before) = reader.make_strands()?;
+    let adopted = schema::adopt(&reader.database, &walked.tally, walked.end, bare_before);
+    adopted.map_err(|source| JournalError::from_storage(&reader.path, source))?;
+    Ok(walked.tally.root)
 }
 
 fn open_file(file: &Path, path: &Path) -> Result<Database, JournalError> {

@@ -2,34 +2,29 @@
 
 use std::{path::Path, sync::Arc};
 
-use firn_core::{Record, identifiers::JobId};
-use redb::{AccessGuard, ReadOnlyTable, ReadableDatabase, ReadableTable};
+use firn_core::Record;
+use redb::{ReadTransaction, ReadableDatabase as _};
 use serde::de::DeserializeOwned;
 
 use super::{
     JournalError,
-    chain::{ChainHash, Position, RecordDigest},
+    chain::{ChainHash, Position},
     guard::{self, Pages},
-    schema::{self, COMPACTED, HEAD, RECORDS, bounds},
+    schema::{self, Bounds},
+    strands::Tally,
+    tables::{Feeds, Tables},
 };
 
+/// What the strands of the jobs are found to be where the chain ends.
+const ANOTHER_STRAND: &str = "the records of its job are not those that were chained";
 const ANOTHER: &str = "it is not the record that was expected there";
-const CHANGED: &str = "its content does not match its hash: it was changed after it was written";
+pub(super) const CHANGED: &str = "its content does not match its hash: it was changed after it was written";
 
 /// Reads the journal while somebody else may be appending. Cheap to clone. Its calls block on the disk.
 #[derive(Debug, Clone)]
 pub struct JournalReader {
-    path: Arc<Path>,
-    database: Arc<Pages>,
-}
-
-/// A record and its number.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NumberedRecord {
-    /// Position in the journal, from 0 over all jobs.
-    pub sequence: u64,
-    /// What was recorded, and when.
-    pub record: Record,
+    pub(super) path: Arc<Path>,
+    pub(super) database: Arc<Pages>,
 }
 
 /// What is proven of the journal when its whole chain has been followed.
@@ -37,21 +32,22 @@ pub struct NumberedRecord {
 pub struct VerifiedChain {
     /// Records of the whole history.
     pub records: u64,
-    /// Of these, how many are kept by their digest alone, or are before the anchor. A coordinator compacts none that names a job.
+    /// Of these, how many are kept by their digest alone, or are before the anchor. A coordinator compacts none that names a job, but for
+    /// jobs that were deleted.
     pub compacted: u64,
     /// Number of the first record of which anything is kept; 0: the chain was followed from its origin.
     pub anchor: u64,
-    /// Hash of the newest record: it stands for the whole history.
+    /// Stands for the whole history, and for the records of each job.
     pub head: ChainHash,
 }
 
-/// All records of one job, and the chain in which they were found.
+/// A record, or what is left of one, for whoever folds them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct JobRecords {
-    /// In order.
-    pub records: Vec<NumberedRecord>,
-    /// The chain that holds them.
-    pub chain: VerifiedChain,
+pub enum Replayed<R> {
+    /// It is there.
+    Record(R),
+    /// A job was submitted that has been deleted since: its records are gone, and its number in the order of submission stays taken.
+    RemovedJob,
 }
 
 /// What is kept of a record.
@@ -63,6 +59,17 @@ pub enum Kept {
     Digest,
     /// Its digest, which could be that of anything: it was compacted under an older schema, or was made to look so.
     BareDigest,
+    /// Its digest, which is in the strand of a job that was deleted.
+    Removed,
+}
+
+/// A place that the walk has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// After the record.
+    pub place: Position,
+    /// The head that the journal had there.
+    pub head: ChainHash,
 }
 
 /// What is kept of one record.
@@ -70,17 +77,25 @@ struct Entry<'a> {
     sequence: u64,
     /// The place after it.
     end: Position,
-    /// `None`: compacted.
+    /// The head of the journal there; the hash of the place alone where the walk does not begin at the anchor.
+    head: ChainHash,
+    /// `None`: compacted or removed.
     json: Option<&'a [u8]>,
     /// Whether the chain says that it may be compacted.
     is_compactable: bool,
+    /// The text went with its job; whether it was the first one of it.
+    removed: Option<IsFirst>,
 }
 
+type IsFirst = bool;
+
 /// Where following the chain has led.
-struct Walked {
-    end: Position,
+pub(super) struct Walked {
+    pub(super) end: Position,
     anchor: Position,
     texts: u64,
+    /// Of a walk from the anchor.
+    pub(super) tally: Tally,
 }
 
 impl JournalReader {
@@ -108,42 +123,12 @@ impl JournalReader {
     }
 
     fn find(&self, place: Position) -> Result<bool, JournalError> {
-        let failed = |source: redb::Error| JournalError::from_storage(&self.path, source);
-        let transaction = self.database.begin_read().map_err(|source| failed(source.into()))?;
-        let open = |source: redb::TableError| failed(source.into());
-        let heads = transaction.open_table(HEAD).map_err(open)?;
-        let records = transaction.open_table(RECORDS).map_err(open)?;
-        let compacted = transaction.open_table(COMPACTED).map_err(open)?;
-        let bounds = bounds(&heads, &self.path)?;
-        if place.sequence > bounds.head.sequence {
+        let transaction = self.begin()?;
+        let tables = Tables::open(&transaction, &self.path)?;
+        if place.sequence > tables.bounds.head.sequence {
             return Ok(false);
         }
-        let found = self.hash_before(place.sequence, bounds.anchor, (&records, &compacted))?;
-        Ok(found == Some(place.hash))
-    }
-
-    /// All records of one job, found while following the whole chain. None, if there is no such job.
-    ///
-    /// # Errors
-    /// When any record is missing, was changed, or cannot be understood: the message names its number.
-    pub fn records_of(&self, job: &JobId) -> Result<JobRecords, JournalError> {
-        let mut records = Vec::new();
-        let walked = self.walk(None, |entry| {
-            if let Some(json) = entry.json {
-                let record: Record = self.understand(entry.sequence, json)?;
-                if record.job() == Some(job) {
-                    records.push(NumberedRecord {
-                        sequence: entry.sequence,
-                        record,
-                    });
-                }
-            }
-            Ok(())
-        })?;
-        Ok(JobRecords {
-            records,
-            chain: walked.chain(),
-        })
+        Ok(self.hash_before(place.sequence, &tables)? == Some(place.hash))
     }
 
     /// Gives the records from `from` on (from the first, if `None`) to `visit`, with their numbers, following the chain. Compacted records
@@ -156,9 +141,26 @@ impl JournalReader {
         from: Option<Position>,
         mut visit: impl FnMut(u64, R),
     ) -> Result<Position, JournalError> {
+        self.replay_all(from, |sequence, replayed| match replayed {
+            Replayed::Record(record) => visit(sequence, record),
+            Replayed::RemovedJob => {}
+        })
+    }
+
+    /// Like [`Self::replay`], and tells of submissions whose records are gone too.
+    ///
+    /// # Errors
+    /// As of [`Self::replay`].
+    pub fn replay_all<R: DeserializeOwned>(
+        &self,
+        from: Option<Position>,
+        mut visit: impl FnMut(u64, Replayed<R>),
+    ) -> Result<Position, JournalError> {
         let walked = self.walk(from, |entry| {
-            if let Some(json) = entry.json {
-                visit(entry.sequence, self.understand(entry.sequence, json)?);
+            match (entry.json, entry.removed) {
+                (Some(json), _) => visit(entry.sequence, Replayed::Record(self.understand(entry.sequence, json)?)),
+                (None, Some(true)) => visit(entry.sequence, Replayed::RemovedJob),
+                (None, _) => {}
             }
             Ok(())
         })?;
@@ -169,20 +171,39 @@ impl JournalReader {
     ///
     /// # Errors
     /// When a record is missing, was changed, or cannot be understood: the message names its number.
-    pub fn examine(&self, mut visit: impl FnMut(Position, Kept)) -> Result<VerifiedChain, JournalError> {
+    pub fn examine(&self, mut visit: impl FnMut(Passed, Kept)) -> Result<VerifiedChain, JournalError> {
         let walked = self.walk(None, |entry| {
             let kept = match entry.json {
                 Some(json) => Kept::Whole(self.understand(entry.sequence, json)?),
+                None if entry.removed.is_some() => Kept::Removed,
                 None if entry.is_compactable => Kept::Digest,
                 None => Kept::BareDigest,
             };
-            visit(entry.end, kept);
+            let (place, head) = (entry.end, entry.head);
+            visit(Passed { place, head }, kept);
             Ok(())
         })?;
         Ok(walked.chain())
     }
 
-    fn understand<R: DeserializeOwned>(&self, sequence: u64, json: &[u8]) -> Result<R, JournalError> {
+    /// Follows the whole chain of a file that has no strands yet, and makes them. With it, the number after the last record that is kept by a
+    /// digest that could be that of anything.
+    pub(super) fn make_strands(&self) -> Result<(Walked, u64), JournalError> {
+        let mut bare_before = 0;
+        let visit = |entry: Entry<'_>| {
+            if entry.json.is_none() && !entry.is_compactable {
+                bare_before = entry.sequence + 1;
+            }
+            Ok(())
+        };
+        let mut reading = 0;
+        let walked = guard::unpanicked_at(&self.path, &mut reading, |reading| {
+            self.follow(None, Tally::with_members(), reading, visit)
+        })?;
+        Ok((walked, bare_before))
+    }
+
+    pub(super) fn understand<R: DeserializeOwned>(&self, sequence: u64, json: &[u8]) -> Result<R, JournalError> {
         serde_json::from_slice(json).map_err(|source| JournalError::Record {
             path: self.path.to_path_buf(),
             sequence,
@@ -197,133 +218,118 @@ impl JournalReader {
         visit: impl FnMut(Entry<'_>) -> Result<(), JournalError>,
     ) -> Result<Walked, JournalError> {
         let mut reading = from.map_or(0, |from| from.sequence);
-        guard::unpanicked_at(&self.path, &mut reading, |reading| self.follow(from, reading, visit))
+        guard::unpanicked_at(&self.path, &mut reading, |reading| {
+            self.follow(from, Tally::new(), reading, visit)
+        })
     }
 
+    pub(super) fn begin(&self) -> Result<ReadTransaction, JournalError> {
+        let begun = self.database.begin_read();
+        begun.map_err(|source| JournalError::from_storage(&self.path, source.into()))
+    }
+
+    /// A walk from the anchor makes the strands anew, and those of the file must be the same; with a tally of members they are not there yet.
     fn follow(
         &self,
         from: Option<Position>,
+        mut tally: Tally,
         reading: &mut u64,
         mut visit: impl FnMut(Entry<'_>) -> Result<(), JournalError>,
     ) -> Result<Walked, JournalError> {
-        let failed = |source: redb::Error| JournalError::from_storage(&self.path, source);
-        let transaction = self.database.begin_read().map_err(|source| failed(source.into()))?;
-        let open = |source: redb::TableError| failed(source.into());
-        let heads = transaction.open_table(HEAD).map_err(open)?;
-        let records = transaction.open_table(RECORDS).map_err(open)?;
-        let compacted = transaction.open_table(COMPACTED).map_err(open)?;
-        let bounds = bounds(&heads, &self.path)?;
+        let transaction = self.begin()?;
+        let tables = Tables::open(&transaction, &self.path)?;
+        let Bounds { anchor, head } = tables.bounds;
         if let Some(from) = from {
-            let found = self.hash_before(from.sequence, bounds.anchor, (&records, &compacted))?;
+            let found = self.hash_before(from.sequence, &tables)?;
             if found != Some(from.hash) {
                 return Err(self.damaged(from.sequence.saturating_sub(1), ANOTHER));
             }
         }
-        let mut place = from.unwrap_or(bounds.anchor);
-        let mut texts = Feed::new(&self.path, &records, place.sequence)?;
-        let mut digests = Feed::new(&self.path, &compacted, place.sequence)?;
-        let mut count = 0;
-        while place.sequence < bounds.head.sequence {
+        let mut place = from.unwrap_or(anchor);
+        let mut feeds = Feeds::new(&self.path, &tables, place.sequence)?;
+        let mut texts = 0;
+        while place.sequence < head.sequence {
             let sequence = place.sequence;
             *reading = sequence;
-            let (compacted, text) = match digests.take(sequence)? {
-                None => (None, texts.take(sequence)?),
-                found => (found, None),
-            };
-            let (stored, digest, json) = match (&compacted, &text) {
-                (Some(guard), _) => {
-                    let (stored, digest) = guard.value();
-                    (stored, RecordDigest::from_bytes(*digest), None)
-                }
-                (None, Some(guard)) => {
-                    let (stored, json) = guard.value();
-                    (stored, RecordDigest::of(json), Some(json))
-                }
-                (None, None) => return Err(self.damaged(sequence, "it is missing")),
-            };
+            let row = feeds.take(sequence)?;
+            let row = row.ok_or_else(|| self.damaged(sequence, "it is missing"))?;
+            let (stored, digest, json) = row.parts();
             let followed = place.followed(digest, stored);
             let (end, is_compactable) = followed.ok_or_else(|| self.damaged(sequence, CHANGED))?;
             place = end;
-            count += u64::from(json.is_some());
+            texts += u64::from(json.is_some());
+            let removed = match row.strand() {
+                None => None,
+                Some(number) => {
+                    let strand = tables.strand(number, &self.path)?;
+                    if from.is_none() {
+                        tally.see_removed(sequence, &digest, number, strand.as_ref());
+                    }
+                    Some(strand.is_some_and(|strand| strand.first == sequence))
+                }
+            };
+            if let Some(json) = json.filter(|_| from.is_none()) {
+                tally.see(sequence, json);
+            }
             visit(Entry {
                 sequence,
                 end,
+                head: if from.is_none() { tally.root.seal(end) } else { end.hash },
                 json,
                 is_compactable,
+                removed,
             })?;
         }
-        if place != bounds.head || texts.next.is_some() || digests.next.is_some() {
+        if place != head || feeds.has_more() {
             return Err(self.damaged(
                 place.sequence,
                 "the newest records are missing or do not match the head of the chain",
             ));
         }
+        if from.is_none() && !tally.is_made_anew() {
+            self.compare(&tally, &tables)?;
+        }
         Ok(Walked {
             end: place,
-            anchor: bounds.anchor,
-            texts: count,
+            anchor,
+            texts,
+            tally,
         })
     }
 
-    /// The hash of the last record before a place; `None`: there is no such record, or nothing is kept of it.
-    fn hash_before(
-        &self,
-        sequence: u64,
-        anchor: Position,
-        tables: Tables<'_>,
-    ) -> Result<Option<ChainHash>, JournalError> {
-        let failed = |source| JournalError::from_reading(&self.path, sequence.saturating_sub(1), source);
-        schema::hash_before(sequence, anchor, tables).map_err(failed)
+    /// Whether the strands of the file are those of its records.
+    fn compare(&self, tally: &Tally, tables: &Tables) -> Result<(), JournalError> {
+        for (number, expected) in (0..).zip(&tally.strands) {
+            if tables.strand(number, &self.path)?.as_ref() != Some(expected) {
+                return Err(self.damaged(expected.last, ANOTHER_STRAND));
+            }
+        }
+        for (job, number) in &tally.names {
+            if tables.number_of(job, &self.path)? != Some(*number) {
+                let first = tally.strands.get(*number as usize).map_or(0, |strand| strand.first);
+                return Err(self.damaged(first, "its job is not found by its name"));
+            }
+        }
+        if tables.root != tally.root {
+            return Err(self.damaged(
+                tables.bounds.head.sequence,
+                "the root over the jobs is not that of their records",
+            ));
+        }
+        Ok(())
     }
 
-    fn damaged(&self, sequence: u64, reason: &str) -> JournalError {
+    /// The hash of the last record before a place; `None`: there is no such record, or nothing is kept of it.
+    pub(super) fn hash_before(&self, sequence: u64, tables: &Tables) -> Result<Option<ChainHash>, JournalError> {
+        let failed = |source| JournalError::from_reading(&self.path, sequence.saturating_sub(1), source);
+        let all = (&tables.texts, &tables.digests, &tables.removed);
+        schema::hash_before(sequence, tables.bounds.anchor, all).map_err(failed)
+    }
+
+    pub(super) fn damaged(&self, sequence: u64, reason: &str) -> JournalError {
         JournalError::damaged(&self.path, sequence, reason)
     }
 }
-
-/// The entries of one table in order, for a walk over two of them at once.
-struct Feed<'a, V: redb::Value + 'static> {
-    path: &'a Path,
-    entries: redb::Range<'a, u64, V>,
-    /// The entry that comes next.
-    next: Option<(u64, AccessGuard<'a, V>)>,
-}
-
-impl<'a, V: redb::Value + 'static> Feed<'a, V> {
-    fn new(path: &'a Path, table: &'a ReadOnlyTable<u64, V>, first: u64) -> Result<Self, JournalError> {
-        let entries = ReadableTable::range(table, first..);
-        let entries = entries.map_err(|source| JournalError::from_reading(path, first, source))?;
-        let mut feed = Self {
-            path,
-            entries,
-            next: None,
-        };
-        feed.advance(first)?;
-        Ok(feed)
-    }
-
-    /// The entry with this number, if it is the one that comes next.
-    fn take(&mut self, sequence: u64) -> Result<Option<AccessGuard<'a, V>>, JournalError> {
-        match self.next.take_if(|(next, _)| *next == sequence) {
-            None => Ok(None),
-            Some((_, value)) => {
-                self.advance(sequence + 1)?;
-                Ok(Some(value))
-            }
-        }
-    }
-
-    fn advance(&mut self, sequence: u64) -> Result<(), JournalError> {
-        let next = self.entries.next().transpose();
-        let next = next.map_err(|source| JournalError::from_reading(self.path, sequence, source))?;
-        self.next = next.map(|(key, value)| (key.value(), value));
-        Ok(())
-    }
-}
-
-type Texts = ReadOnlyTable<u64, (&'static [u8; 32], &'static [u8])>;
-type Digests = ReadOnlyTable<u64, (&'static [u8; 32], &'static [u8; 32])>;
-type Tables<'a> = (&'a Texts, &'a Digests);
 
 impl Walked {
     fn chain(&self) -> VerifiedChain {
@@ -331,7 +337,7 @@ impl Walked {
             records: self.end.sequence,
             compacted: self.end.sequence - self.texts,
             anchor: self.anchor.sequence,
-            head: self.end.hash,
+            head: self.tally.root.seal(self.end),
         }
     }
 }

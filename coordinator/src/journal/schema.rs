@@ -5,6 +5,9 @@
 //!
 //! Schema 3 derives the digests of records that may be compacted, so that the chain tells which these are. What a file of schema 2 holds
 //! stays as it is; of its records, those that have no text any more are not proven to be of such a kind.
+//!
+//! Schema 4 adds the [strands](super::strands) of the jobs, which are made of the records once, when an older file is opened. The chain
+//! itself stays as it is, and so do the heads of it that were noted.
 
 use std::path::Path;
 
@@ -13,19 +16,34 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 use super::{
     JournalError,
     chain::{ChainHash, Position, RecordDigest},
+    directory::Root,
+    strands::Tally,
 };
 
 /// Layout of the file. Raised when an older program could not read what a newer one writes.
-pub(super) const SCHEMA_VERSION: u64 = 3;
+pub(super) const SCHEMA_VERSION: u64 = 4;
 
 /// Sequence number -> (hash, record as JSON).
 pub(super) const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");
 /// Sequence number -> (hash, digest) of records whose text was compacted away.
 pub(super) const COMPACTED: TableDefinition<'_, u64, (&[u8; 32], &[u8; 32])> = TableDefinition::new("compacted");
-/// Numbers that are not records: `schema`.
+/// Sequence number -> (hash, digest, strand) of records whose text went with their job.
+pub(super) const REMOVED: TableDefinition<'_, u64, (&[u8; 32], &[u8; 32], u64)> = TableDefinition::new("removed");
+/// Job -> number of its strand; none of a job that is gone.
+pub(super) const NAMES: TableDefinition<'_, &str, u64> = TableDefinition::new("names");
+/// Number of a strand -> (first record, last record, records, hash, job).
+pub(super) const STRANDS: TableDefinition<'_, u64, (u64, u64, u64, &[u8; 32], &str)> = TableDefinition::new("strands");
+/// (Number of a strand, sequence number): the records of a strand of which a text is kept.
+pub(super) const MEMBERS: TableDefinition<'_, (u64, u64), ()> = TableDefinition::new("members");
+/// (Level, number) -> node of the [directory](super::directory).
+pub(super) const DIRECTORY: TableDefinition<'_, (u8, u64), &[u8; 32]> = TableDefinition::new("directory");
+/// Number of a strand whose texts are to be removed -> the first record that was not looked at yet.
+pub(super) const CLOSED: TableDefinition<'_, u64, u64> = TableDefinition::new("closed");
+/// Numbers that are not records. `schema`. `strands since`: records before this one were there before there were strands. `bare before`: no
+/// record from this one on was compacted under a schema whose chain does not tell which records may be.
 pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Positions in the chain. `head`: after the newest record. `anchor`: before the oldest one of which anything is kept. `schema 1`: the head
-/// that a file of schema 1 had when it was rewritten.
+/// that a file of schema 1 had when it was rewritten. `directory`: strands, and the root over them.
 pub(super) const HEAD: TableDefinition<'_, &str, (u64, &[u8; 32])> = TableDefinition::new("head");
 
 /// The table [`HEAD`], for reading or writing.
@@ -43,6 +61,11 @@ pub(super) trait Digests: ReadableTable<u64, (&'static [u8; 32], &'static [u8; 3
 
 impl<T: ReadableTable<u64, (&'static [u8; 32], &'static [u8; 32])>> Digests for T {}
 
+/// The table [`REMOVED`], for reading or writing.
+pub(super) trait Removed: ReadableTable<u64, (&'static [u8; 32], &'static [u8; 32], u64)> {}
+
+impl<T: ReadableTable<u64, (&'static [u8; 32], &'static [u8; 32], u64)>> Removed for T {}
+
 /// Where the chain begins and ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -50,36 +73,103 @@ pub(super) struct Bounds {
     pub(super) head: Position,
 }
 
-/// Creates the tables of a new file, or checks the schema of an old one; returns where its chain ends.
-pub(super) fn prepare(database: &Database, path: &Path) -> Result<Position, JournalError> {
-    let failed = |source: redb::Error| JournalError::from_storage(path, source);
-    match schema(database).map_err(failed)? {
-        None => create(database).map_err(failed),
-        Some(1) => migrate(database, path),
-        Some(2) => {
-            adopt(database).map_err(failed)?;
-            end(database, path)
-        }
-        Some(SCHEMA_VERSION) => end(database, path),
-        Some(found) => Err(JournalError::Schema {
-            path: path.to_owned(),
-            found,
-            expected: SCHEMA_VERSION,
-        }),
-    }
+/// A file that can be read.
+pub(super) struct Prepared {
+    /// Where its chain ends.
+    pub(super) end: Position,
+    /// Over its strands; `None`: they are not made yet.
+    pub(super) root: Option<Root>,
 }
 
-fn end(database: &Database, path: &Path) -> Result<Position, JournalError> {
+/// Creates the tables of a new file, or checks the schema of an old one.
+pub(super) fn prepare(database: &Database, path: &Path) -> Result<Prepared, JournalError> {
+    let failed = |source: redb::Error| JournalError::from_storage(path, source);
+    match schema(database).map_err(failed)? {
+        None => {
+            let end = create(database).map_err(failed)?;
+            let root = Some(Root::EMPTY);
+            return Ok(Prepared { end, root });
+        }
+        Some(1) => migrate(database, path)?,
+        Some(2) => set_schema(database, 3).map_err(failed)?,
+        Some(3) => {}
+        Some(SCHEMA_VERSION) => {
+            let (end, root) = end(database, path)?;
+            return Ok(Prepared { end, root: Some(root) });
+        }
+        Some(found) => {
+            return Err(JournalError::Schema {
+                path: path.to_owned(),
+                found,
+                expected: SCHEMA_VERSION,
+            });
+        }
+    }
+    prepare_strands(database).map_err(failed)?;
+    let (end, _) = end(database, path)?;
+    Ok(Prepared { end, root: None })
+}
+
+/// The tables that schema 4 adds, empty. A crash before they are filled leaves a file of schema 3.
+fn prepare_strands(database: &Database) -> Result<(), redb::Error> {
+    let transaction = begin_durable(database)?;
+    transaction.open_table(COMPACTED)?;
+    create_strands(&transaction)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn create_strands(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(REMOVED)?;
+    transaction.open_table(NAMES)?;
+    transaction.open_table(STRANDS)?;
+    transaction.open_table(MEMBERS)?;
+    transaction.open_table(DIRECTORY)?;
+    transaction.open_table(CLOSED)?;
+    let empty = (Root::EMPTY.leaves, &Root::EMPTY.node);
+    transaction.open_table(HEAD)?.insert("directory", empty)?;
+    Ok(())
+}
+
+/// Fills the tables of the strands: the file is one of schema 4 from now on. No record from `bare_before` on is kept by a digest that
+/// could be that of anything.
+pub(super) fn adopt(database: &Database, tally: &Tally, end: Position, bare_before: u64) -> Result<(), redb::Error> {
+    let transaction = begin_durable(database)?;
+    tally.write(&transaction)?;
+    {
+        let mut numbers = transaction.open_table(NUMBERS)?;
+        numbers.insert("schema", SCHEMA_VERSION)?;
+        numbers.insert("strands since", end.sequence)?;
+        numbers.insert("bare before", bare_before)?;
+    }
+    transaction.commit()?;
+    tracing::info!(
+        records = end.sequence,
+        jobs = tally.strands.len(),
+        "the records of each job of an older journal were chained on their own"
+    );
+    Ok(())
+}
+
+fn end(database: &Database, path: &Path) -> Result<(Position, Root), JournalError> {
     let failed = |source: redb::Error| JournalError::from_storage(path, source);
     let transaction = database.begin_read().map_err(|source| failed(source.into()))?;
     let heads = transaction.open_table(HEAD).map_err(|source| failed(source.into()))?;
-    Ok(bounds(&heads, path)?.head)
+    Ok((bounds(&heads, path)?.head, root(&heads, path)?))
 }
 
-/// From now on a program that knows no derived digests is told that it cannot read the file.
-fn adopt(database: &Database) -> Result<(), redb::Error> {
+/// The root over the strands.
+pub(super) fn root(heads: &impl Heads, path: &Path) -> Result<Root, JournalError> {
+    let failed = |source: redb::StorageError| JournalError::from_storage(path, source.into());
+    let found = heads.get("directory").map_err(failed)?;
+    let found = found.ok_or_else(|| JournalError::damaged(path, 0, "the root over the jobs is missing"))?;
+    let (leaves, node) = found.value();
+    Ok(Root { leaves, node: *node })
+}
+
+fn set_schema(database: &Database, version: u64) -> Result<(), redb::Error> {
     let transaction = begin_durable(database)?;
-    transaction.open_table(NUMBERS)?.insert("schema", SCHEMA_VERSION)?;
+    transaction.open_table(NUMBERS)?.insert("schema", version)?;
     transaction.commit()?;
     Ok(())
 }
@@ -88,14 +178,15 @@ fn adopt(database: &Database) -> Result<(), redb::Error> {
 pub(super) fn hash_before(
     sequence: u64,
     anchor: Position,
-    (texts, digests): (&impl Texts, &impl Digests),
+    (texts, digests, removed): (&impl Texts, &impl Digests, &impl Removed),
 ) -> Result<Option<ChainHash>, redb::StorageError> {
     if sequence <= anchor.sequence {
         return Ok((sequence == anchor.sequence).then_some(anchor.hash));
     }
     let text = texts.get(sequence - 1)?.map(|guard| *guard.value().0);
     let digest = digests.get(sequence - 1)?.map(|guard| *guard.value().0);
-    Ok(text.or(digest).map(ChainHash::from_bytes))
+    let removed = removed.get(sequence - 1)?.map(|guard| *guard.value().0);
+    Ok(text.or(digest).or(removed).map(ChainHash::from_bytes))
 }
 
 /// Reads where the chain begins and ends.
@@ -146,13 +237,14 @@ fn create(database: &Database) -> Result<Position, redb::Error> {
     transaction.open_table(NUMBERS)?.insert("schema", SCHEMA_VERSION)?;
     transaction.open_table(RECORDS)?;
     transaction.open_table(COMPACTED)?;
+    create_strands(&transaction)?;
     let origin = (0, ChainHash::ORIGIN.as_bytes());
     transaction.open_table(HEAD)?.insert("head", origin)?;
     transaction.commit()?;
     Ok(Position::ORIGIN)
 }
 
-fn migrate(database: &Database, path: &Path) -> Result<Position, JournalError> {
+fn migrate(database: &Database, path: &Path) -> Result<(), JournalError> {
     let failed = |source: redb::Error| JournalError::from_storage(path, source);
     let transaction = begin_durable(database).map_err(failed)?;
     let new = {
@@ -198,7 +290,7 @@ fn migrate(database: &Database, path: &Path) -> Result<Position, JournalError> {
             .insert("head", (new.sequence, new.hash.as_bytes()))
             .map_err(storage)?;
         let mut numbers = transaction.open_table(NUMBERS).map_err(open)?;
-        numbers.insert("schema", SCHEMA_VERSION).map_err(storage)?;
+        numbers.insert("schema", 3).map_err(storage)?;
         new
     };
     transaction.commit().map_err(|source| failed(source.into()))?;
@@ -206,5 +298,5 @@ fn migrate(database: &Database, path: &Path) -> Result<Position, JournalError> {
         records = new.sequence,
         "the journal was rewritten from schema 1 to schema 3"
     );
-    Ok(new)
+    Ok(())
 }

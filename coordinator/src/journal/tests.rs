@@ -6,6 +6,7 @@ mod integrity;
 mod older_schema;
 mod reserve;
 mod snapshots;
+mod strands;
 
 use redb::WriteTransaction;
 

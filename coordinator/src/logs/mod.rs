@@ -112,6 +112,11 @@ impl LogStore {
         Ok(LogReader::new(log.path.clone(), log.length.subscribe()))
     }
 
+    /// Forgets what is known of a job's log, whose file is removed by somebody else.
+    pub fn forget(&self, job: &str) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(job);
+    }
+
     fn job(&self, job: &str) -> Result<Arc<JobLog>, LogError> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = jobs.get(job) {

@@ -32,7 +32,7 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// Remembers the processes that a record names.
+    /// Remembers the processes that a record names; forgets those of a job that is deleted, so that no line of them is stored any more.
     pub fn learn(&self, record: &Record) {
         let Event::Job { job, event } = &record.event else {
             return;
@@ -42,6 +42,11 @@ impl Origins {
                 generation, members, ..
             } => (generation, members),
             JobEvent::RanksRecruited { generation, recruits } => (generation, recruits),
+            JobEvent::Deleted { .. } => {
+                let mut processes = self.processes.write().unwrap_or_else(PoisonError::into_inner);
+                processes.retain(|_, origin| origin.job != *job);
+                return;
+            }
             _ => return,
         };
         let mut processes = self.processes.write().unwrap_or_else(PoisonError::into_inner);

@@ -16,6 +16,7 @@ mod incoming;
 pub mod limits;
 mod listener;
 mod ready;
+mod retention;
 pub mod security;
 pub mod settings;
 
@@ -100,14 +101,21 @@ impl Coordinator {
 
         let clock = Clock::start();
         let outboxes = Outboxes::default();
-        let hands =
-            |engine: &EngineHandle| Hands::new(engine.clone(), outboxes.clone(), store.clone(), origins.clone());
+        let logs = Arc::new(LogStore::new(jobs));
+        let hands = |engine: &EngineHandle| {
+            Hands::new(
+                engine.clone(),
+                outboxes.clone(),
+                (store.clone(), Arc::clone(&logs)),
+                origins.clone(),
+            )
+        };
         let (engine, handle) = Engine::new(recovered, journal, clock, hands);
         let context = Context {
             engine: handle,
             journal: reader,
             store,
-            logs: Arc::new(LogStore::new(jobs)),
+            logs,
             origins,
             outboxes,
             clock,
@@ -186,6 +194,7 @@ impl Coordinator {
                 .map_err(|error| ServeError::Server { reason: chain(&error) })
         });
 
+        retention::announce(settings.core.retention);
         ready::announce(address, &settings)?;
         tokio::select! {
             () = stop.cancelled() => info!("told to stop"),

@@ -6,6 +6,7 @@
 //! tls-cert = "/etc/firn/cert.pem"
 //! tls-key = "/etc/firn/key.pem"
 //! token-file = "/etc/firn/token"
+//! retention-age = "30d"
 //! ```
 
 use std::{
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 use super::{
     limits::Limits,
+    retention::RetentionArgs,
     security::{Security, SecurityError, SecurityPaths},
 };
 
@@ -63,6 +65,9 @@ pub struct ServeArgs {
     /// Seconds without movement after which a rank for which others wait counts as hanging [default: 20]
     #[arg(long, env = "FIRN_HANG_SECONDS", value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub hang_seconds: Option<u64>,
+    /// How much of the history is kept.
+    #[command(flatten)]
+    pub retention: RetentionArgs,
     /// TOML file with these settings, named as the flags
     #[arg(long = "settings", env = "FIRN_SERVE_SETTINGS", value_name = "FILE")]
     pub settings_file: Option<PathBuf>,
@@ -83,6 +88,10 @@ struct SettingsFile {
     lease_seconds: Option<u64>,
     rank_lease_seconds: Option<u64>,
     hang_seconds: Option<u64>,
+    retention_age: Option<String>,
+    retention_jobs: Option<u64>,
+    retention_size: Option<String>,
+    retention_unfetched: Option<bool>,
 }
 
 /// Why the settings cannot be used.
@@ -113,6 +122,14 @@ pub enum SettingsError {
     /// There is no home folder to put the data into.
     #[error("no --data-dir is given and HOME is not set: name a folder for the journal, artifacts and logs")]
     NoDataFolder,
+    /// A limit of the retention cannot be understood.
+    #[error("invalid --{setting}: {reason}")]
+    Retention {
+        /// Which.
+        setting: &'static str,
+        /// What was expected and found.
+        reason: String,
+    },
     /// See there.
     #[error(transparent)]
     Security(#[from] SecurityError),
@@ -183,6 +200,15 @@ impl ServeSettings {
         if let Some(seconds) = args.hang_seconds.or(file.hang_seconds) {
             core.hang_timeout = seconds.saturating_mul(1000);
         }
+        core.retention = args
+            .retention
+            .or(RetentionArgs {
+                retention_age: file.retention_age,
+                retention_jobs: file.retention_jobs,
+                retention_size: file.retention_size,
+                retention_unfetched: file.retention_unfetched,
+            })
+            .decide()?;
         let grace = args
             .shutdown_seconds
             .or(file.shutdown_seconds)
@@ -219,6 +245,8 @@ fn socket_address(text: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use firn_core::state::Retention;
+
     use super::*;
 
     fn resolve(args: ServeArgs) -> Result<ServeSettings, SettingsError> {
@@ -265,6 +293,39 @@ mod tests {
         assert_eq!((core.lease, core.heartbeat_interval), (4_000, 800));
         assert_eq!((core.rank_lease, core.hang_timeout), (5_000, 6_000));
         assert_eq!(core.start_timeout, firn_core::Settings::default().start_timeout);
+    }
+
+    #[test]
+    fn what_is_kept_is_unlimited_until_it_is_limited_by_a_flag_or_the_file() {
+        assert_eq!(
+            resolve(ServeArgs::default()).unwrap().core.retention,
+            Retention::default()
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("serve.toml");
+        fs::write(
+            &path,
+            "retention-age = \"30d\"\nretention-jobs = 100\nretention-size = \"2GiB\"\nretention-unfetched = true\n",
+        )
+        .unwrap();
+        let mut args = ServeArgs {
+            settings_file: Some(path),
+            ..ServeArgs::default()
+        };
+        args.retention.retention_age = Some("12h".to_owned());
+        let expected = Retention {
+            age: Some(12 * 3_600_000),
+            jobs: Some(100),
+            bytes: Some(2 << 30),
+            unfetched: true,
+        };
+        assert_eq!(resolve(args).unwrap().core.retention, expected);
+        let mut args = ServeArgs::default();
+        args.retention.retention_size = Some("20".to_owned());
+        assert_eq!(
+            resolve(args).unwrap_err().to_string(),
+            "invalid --retention-size: expected a size with its unit, such as 500MB or 20GiB, found `20`"
+        );
     }
 
     #[test]

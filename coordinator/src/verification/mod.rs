@@ -1,8 +1,8 @@
 //! `firn verify`: a job's records, as the journal's chain proves them, laid beside what they must be, and the files beside their records.
 //!
-//! The chain shows that the records are those that were written, and that those without text concern no job; the audit of `firn-core` shows that they are those of a job that used every
-//! sample once; the digests show that the files are those that were recorded; metrics that need
-//! single predictions are computed again from their file. What cannot be looked at from here is said to be so: it
+//! The chain, or the strand of the job, shows that the records are those that were written, and that those without text concern no job; the
+//! audit of `firn-core` shows that they are those of a job that used every sample once; the digests show that the files are those that were
+//! recorded; metrics that need single predictions are computed again from their file. What cannot be looked at from here is said to be so: it
 //! counts neither as proven nor as wrong.
 
 mod files;
@@ -56,59 +56,104 @@ impl Verification {
 /// Times that a job is looked at that drops its checkpoints meanwhile.
 const MOST_LOOKS: u32 = 5;
 
-/// Verifies one job. Blocks on the disk: the whole journal is read, and every file of the job that can be reached.
-pub fn verify(reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
-    verify_since(None, reader, store, job)
+/// What of the journal is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The records of the job, and that the head of the journal stands for them: what a coordinator is asked, which has followed the chain
+    /// when it started. Takes as long as the job is, whatever else there is.
+    Job {
+        /// The newest start of the coordinator.
+        coordinator_epoch: u64,
+    },
+    /// The whole chain, which nobody else follows.
+    Chain {
+        /// A head that was noted earlier, and must still be on the chain: without one, records that were cut off its end are not missed.
+        noted: Option<ChainHash>,
+    },
 }
 
-/// Verifies one job, and that the chain still holds the head that was noted of it earlier: without one, records that were cut off its end are
-/// not missed.
-pub fn verify_since(
-    noted: Option<ChainHash>,
-    reader: &JournalReader,
-    store: &ArtifactStore,
-    job: &JobId,
-) -> Verification {
-    let mut verification = look(noted, reader, store, job);
+/// Verifies one job. Blocks on the disk: what the scope says is read, and every file of the job that can be reached.
+pub fn verify(scope: Scope, reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
+    let mut verification = look(scope, reader, store, job);
     for _ in 1..MOST_LOOKS {
         if !verification.may_be_outrun() {
             break;
         }
-        verification = look(noted, reader, store, job);
+        verification = look(scope, reader, store, job);
     }
     verification
 }
 
-fn look(noted: Option<ChainHash>, reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
+fn look(scope: Scope, reader: &JournalReader, store: &ArtifactStore, job: &JobId) -> Verification {
+    let (audit, chain) = match scope {
+        Scope::Job { coordinator_epoch } => look_at_job(coordinator_epoch, reader, job),
+        Scope::Chain { noted } => look_at_chain(noted, reader, job),
+    };
+    with_files(store, audit, chain)
+}
+
+type Chain = Option<(Position, u64)>;
+
+fn look_at_job(coordinator_epoch: u64, reader: &JournalReader, job: &JobId) -> (Audit, Chain) {
+    match reader.records_of(job) {
+        Ok(proven) if proven.needs_chain => look_at_chain(None, reader, job),
+        Ok(proven) => {
+            let mut auditor = Auditor::new(job.clone()).knowing(coordinator_epoch, proven.is_recent);
+            for found in &proven.records {
+                auditor.see(found.sequence, &found.record);
+            }
+            (auditor.finish(), Some(end(proven.chain)))
+        }
+        // What the walk over all of it can still tell is more than nothing.
+        Err(error) => {
+            let (mut audit, _) = look_at_chain(None, reader, job);
+            let finding = broken_chain(&error);
+            if !audit.findings.contains(&finding) {
+                audit.findings.insert(0, finding);
+            }
+            (audit, None)
+        }
+    }
+}
+
+fn look_at_chain(noted: Option<ChainHash>, reader: &JournalReader, job: &JobId) -> (Audit, Chain) {
     let mut auditor = Auditor::new(job.clone());
     let mut bare = Vec::new();
     let mut lost = noted;
-    let walked = reader.examine(|place, kept| {
-        let sequence = place.sequence - 1;
-        lost = lost.filter(|noted| *noted != place.hash);
+    let walked = reader.examine(|passed, kept| {
+        let sequence = passed.place.sequence - 1;
+        // Programs before this one showed the hash of the chain alone.
+        lost = lost.filter(|noted| *noted != passed.head && *noted != passed.place.hash);
         match kept {
             Kept::Whole(record) => auditor.see(sequence, &record),
-            Kept::Digest => {}
+            Kept::Digest | Kept::Removed => {}
             Kept::BareDigest => bare.push(sequence),
         }
     });
     let mut audit = auditor.finish();
     audit.findings.extend(hidden_records(&audit, &bare));
-    let chain = match walked {
+    match walked {
         Ok(chain) => {
             audit.findings.extend(lost.map(|noted| lost_head(noted, chain)));
-            let end = Position {
-                sequence: chain.records,
-                hash: chain.head,
-            };
-            Some((end, chain.compacted))
+            (audit, Some(end(chain)))
         }
         Err(error) => {
             // What was read before it is honest as far as it goes; this comes first.
             audit.findings.insert(0, broken_chain(&error));
-            None
+            (audit, None)
         }
+    }
+}
+
+fn end(chain: VerifiedChain) -> (Position, u64) {
+    let end = Position {
+        sequence: chain.records,
+        hash: chain.head,
     };
+    (end, chain.compacted)
+}
+
+fn with_files(store: &ArtifactStore, mut audit: Audit, chain: Chain) -> Verification {
     let files = files::check(store, &audit.receipt);
     audit.findings.extend(files.iter().filter_map(CheckedFile::finding));
     let differing = metrics::check(store, &mut audit.receipt, &files);

@@ -35,6 +35,7 @@ pub(crate) struct Books {
     /// Mutations whose answers get lost: they act, and then the coordinator goes away.
     pub(crate) lost_answers: usize,
     pub(crate) cancelled: Vec<CancelJobRequest>,
+    pub(crate) deleted: Vec<DeleteJobRequest>,
     /// Of every job.
     pub(crate) receipt: VerificationReceipt,
     pub(crate) downloads: usize,
@@ -216,6 +217,14 @@ impl JobService for Service {
         let snapshots =
             WatchStream::new(receiver).take_while(move |job| !std::mem::replace(&mut ended, has_ended(job)));
         Ok(Response::new(Box::pin(snapshots.map(Ok))))
+    }
+
+    async fn delete_job(&self, request: Request<DeleteJobRequest>) -> Result<Response<DeleteJobResponse>, Status> {
+        let request = request.into_inner();
+        assert!(!request.request_id.is_empty());
+        self.job(&request.name)?;
+        self.books().deleted.push(request);
+        Ok(Response::new(DeleteJobResponse {}))
     }
 
     async fn cancel_job(&self, request: Request<CancelJobRequest>) -> Result<Response<FineTuneJob>, Status> {

@@ -131,9 +131,27 @@ fn cancel_can_wait_for_the_end() {
 }
 
 #[test]
+fn delete_removes_each_job_and_says_so() {
+    let fake = FakeCoordinator::start();
+    fake.put(named("a", "Succeeded"));
+    fake.put(named("b", "Cancelled"));
+    let left = firn(&fake.url(), &["delete", "a", "jobs/b"]);
+    assert_eq!(
+        (left.code, left.data.as_str()),
+        (0, "a Deleted\nb Deleted\n"),
+        "{left:?}"
+    );
+    let left = firn(&fake.url(), &["delete", "a", "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&left.data).unwrap();
+    assert_eq!(document, serde_json::json!({ "name": "jobs/a", "deleted": true }));
+    let names: Vec<String> = fake.books().deleted.iter().map(|request| request.name.clone()).collect();
+    assert_eq!(names, ["jobs/a", "jobs/b", "jobs/a"]);
+}
+
+#[test]
 fn a_job_that_does_not_exist_is_a_usage_error() {
     let fake = FakeCoordinator::start();
-    for verb in ["get", "watch", "wait", "cancel", "logs", "download"] {
+    for verb in ["get", "watch", "wait", "cancel", "delete", "logs", "download"] {
         let left = firn(&fake.url(), &[verb, "nobody"]);
         assert_eq!(
             (left.code, left.talk.as_str()),

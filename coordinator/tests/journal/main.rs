@@ -5,6 +5,7 @@
     reason = "a test says what went wrong by failing there, and tells one story"
 )]
 
+mod deletion;
 mod fail_points;
 mod full_disk;
 mod process;

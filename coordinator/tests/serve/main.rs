@@ -9,6 +9,7 @@
 mod access;
 mod agent;
 mod crowd;
+mod history;
 mod jobs;
 mod limits;
 mod many_classes;

@@ -19,6 +19,9 @@ pub(super) fn apply(state: &mut State, id: &JobId, event: &JobEvent, at: Now) {
         submit(state, id, spec, request.as_ref(), at);
         return;
     }
+    if change_history(state, id, event) {
+        return;
+    }
     let State {
         jobs,
         processes,
@@ -35,6 +38,37 @@ pub(super) fn apply(state: &mut State, id: &JobId, event: &JobEvent, at: Now) {
     change_ledger(job, event, at);
     conditions::change(job, event, at);
     change_soft((soft, processes), job, event, at);
+    if matches!(job.phase, Phase::Ended(_)) {
+        state.shelve();
+    }
+}
+
+/// What may happen to a job when it is over. Returns whether that is all that the event does.
+fn change_history(state: &mut State, id: &JobId, event: &JobEvent) -> bool {
+    match event {
+        JobEvent::ArtifactFetched { name } => {
+            if let Some(job) = state.jobs.get_mut(id) {
+                Arc::make_mut(job).run.fetched.insert(name.clone());
+            } else if let Some(past) = Arc::make_mut(&mut state.past).get_mut(id) {
+                past.unfetched.retain(|other| other != name);
+            }
+        }
+        JobEvent::Deleted { .. } if state.knows(id) => {
+            state.erasing.insert(id.clone());
+        }
+        JobEvent::Deleted { .. } => {}
+        JobEvent::Erased { .. } => {
+            state.jobs.remove(id);
+            if state.past.contains_key(id) {
+                Arc::make_mut(&mut state.past).remove(id);
+            }
+            state.erasing.remove(id);
+            state.processes.retain(|_, process| process.job != *id);
+            state.soft.keep_processes(&state.processes);
+        }
+        _ => return false,
+    }
+    true
 }
 
 fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, request: Option<&RequestId>, at: Now) {

@@ -48,6 +48,16 @@ impl Gangs {
             _ => {}
         }
     }
+
+    /// Whether the program that wrote the records is known to do so.
+    pub(super) fn names_sources(&self) -> bool {
+        self.names_sources
+    }
+
+    /// The program that wrote the records does so.
+    pub(super) fn name_sources(&mut self) {
+        (self.names_sources, self.names_committers) = (true, true);
+    }
 }
 
 impl Auditor {

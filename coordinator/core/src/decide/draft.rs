@@ -68,6 +68,29 @@ impl<'a> Draft<'a> {
         self.records.iter().any(|record| record.job().is_some())
     }
 
+    /// Whether a job is over by what was decided.
+    pub(super) fn ends_a_job(&self) -> bool {
+        let ends = |record: &Record| {
+            matches!(
+                &record.event,
+                Event::Job {
+                    event: JobEvent::Ended { .. },
+                    ..
+                }
+            )
+        };
+        self.records.iter().any(ends)
+    }
+
+    /// Whether a process is gone, or not waited for any more, by what was decided.
+    pub(super) fn ends_a_process(&self) -> bool {
+        self.records.iter().any(|record| match &record.event {
+            Event::WorkerLost { .. } => true,
+            Event::Job { event, .. } => matches!(event, JobEvent::RankExited { .. }),
+            _ => false,
+        })
+    }
+
     pub(super) fn record(&mut self, event: Event) {
         self.records.push(Record { at: self.now, event });
     }

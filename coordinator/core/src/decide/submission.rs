@@ -34,13 +34,13 @@ pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>) -> Result<Reply,
 /// The name itself, or with the first of `-2`, `-3`, … that no job has.
 fn free_id(state: &State, name: &str) -> JobId {
     let plain = JobId::from(name);
-    if !state.jobs.contains_key(&plain) {
+    if !state.knows(&plain) {
         return plain;
     }
     let mut number = 2u64;
     loop {
         let id = JobId::from(format!("{name}-{number}"));
-        if !state.jobs.contains_key(&id) {
+        if !state.knows(&id) {
             return id;
         }
         number += 1;
@@ -49,6 +49,9 @@ fn free_id(state: &State, name: &str) -> JobId {
 
 pub(super) fn cancel(draft: &mut Draft<'_>, id: &JobId) -> Result<Reply, Reject> {
     let Some(job) = draft.base().job(id) else {
+        if draft.base().past.contains_key(id) {
+            return Ok(Reply::Done);
+        }
         return Err(Reject::JobNotFound { job: id.clone() });
     };
     if job.outcome().is_none() {

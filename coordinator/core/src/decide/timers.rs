@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::{hangs, losses, placing, pulses, settle};
+use super::{deletion, hangs, losses, placing, pulses, settle};
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::note::Note;
 use crate::now::Now;
@@ -36,6 +36,8 @@ pub(super) fn start(draft: &mut Draft<'_>) -> Reply {
         placing::request_scores(draft, id);
     }
     settle(draft);
+    deletion::resume(draft);
+    deletion::settle(draft);
     Reply::Done
 }
 
@@ -121,7 +123,16 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
         }
     }
     settle(draft);
+    if keeps_too_long(draft) {
+        deletion::settle(draft);
+    }
     Reply::Done
+}
+
+/// Whether a job has been kept for long enough.
+fn keeps_too_long(draft: &Draft<'_>) -> bool {
+    let due = draft.base().soft.retention_at;
+    due.is_some_and(|due| due <= draft.now())
 }
 
 /// When [`crate::Input::Tick`] is due next; `None`: only an input can change anything.
@@ -140,6 +151,7 @@ pub fn deadline(state: &State) -> Option<Now> {
         .first_end()
         .into_iter()
         .chain(state.soft.settle_at)
+        .chain(state.soft.retention_at)
         .chain(jobs)
         .chain(processes)
         .chain(missing)

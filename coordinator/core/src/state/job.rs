@@ -136,6 +136,9 @@ pub struct Run {
     pub quarantined: Vec<QuarantinedSample>,
     /// Files that the job left.
     pub artifacts: Vec<Artifact>,
+    /// Names of those that somebody has taken a copy of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub fetched: BTreeSet<String>,
     /// When ranks began from a checkpoint, or from the beginning, last.
     #[serde(default)]
     pub restored: Option<Restored>,

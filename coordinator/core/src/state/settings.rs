@@ -43,6 +43,28 @@ pub struct Settings {
     pub remembered_workers: usize,
     /// Jobs that may wait or run at once; further submits are refused.
     pub unfinished_jobs: usize,
+    /// How much of the history is kept.
+    pub retention: Retention,
+}
+
+/// How long, how many and how large ended jobs are kept; `None`: without limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Milliseconds after their end.
+    pub age: Option<u64>,
+    /// How many.
+    pub jobs: Option<u64>,
+    /// Bytes of the files that the coordinator keeps of all of them.
+    pub bytes: Option<u64>,
+    /// Whether jobs go that left files which nobody has taken a copy of.
+    pub unfetched: bool,
+}
+
+impl Retention {
+    /// Whether there is any limit.
+    pub fn is_limited(&self) -> bool {
+        self.age.is_some() || self.jobs.is_some() || self.bytes.is_some()
+    }
 }
 
 impl Default for Settings {
@@ -67,6 +89,7 @@ impl Default for Settings {
             restart_backoff_limit: 60_000,
             remembered_workers: 1_000,
             unfinished_jobs: 10_000,
+            retention: Retention::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::identifiers::{Generation, JobId, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
 use crate::state::pass::Pass;
-use crate::state::rank_activity;
+use crate::state::{Process, rank_activity};
 
 /// Everything that is not journaled.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -33,6 +33,8 @@ pub struct Soft {
     pub returning_until: Now,
     /// When what has become possible is looked at, for all that happened until then; `None`: nothing is put off.
     pub settle_at: Option<Now>,
+    /// When the next ended job will have been kept for long enough; `None`: nothing is deleted by its age.
+    pub retention_at: Option<Now>,
     /// Jobs for which a timer runs: those that have a gang or wait for a restart.
     pub timed_jobs: BTreeSet<JobId>,
     /// When a process may be started in place of a lost one, for each job that waits for it.
@@ -46,6 +48,14 @@ pub struct Soft {
 }
 
 impl Soft {
+    /// Forgets what is known of processes that are no longer there.
+    pub(crate) fn keep_processes(&mut self, processes: &BTreeMap<ProcessId, Process>) {
+        self.ending.retain(|id| processes.contains_key(id));
+        self.stop_sent.retain(|id, _| processes.contains_key(id));
+        self.missing.retain(|id, _| processes.contains_key(id));
+        self.pulses.retain(|id, _| processes.contains_key(id));
+    }
+
     /// The worker's agent is there; if it was awaited, others may still be on their way.
     pub(crate) fn open_stream(&mut self, worker: WorkerName, stream: StreamId) {
         if self.awaited.remove(&worker) {

@@ -7,6 +7,7 @@ mod causes;
 mod corners;
 mod crowds;
 mod data;
+mod deletion;
 mod draining;
 mod losses;
 mod passes;

@@ -116,7 +116,7 @@ fn marks_of_journals_that_kept_no_answers_still_count() {
     assert_eq!(coordinator.state.jobs.len(), 1);
 }
 
-fn marked(id: &str, body: &str, mutation: Input) -> Input {
+pub(crate) fn marked(id: &str, body: &str, mutation: Input) -> Input {
     let request = Request {
         id: RequestId::from(id),
         body: Some(body.into()),

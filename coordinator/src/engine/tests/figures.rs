@@ -7,11 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use firn_core::Record;
+
 use super::{
     workload::{STEPS, Workload},
     *,
 };
-use crate::{engine::upkeep::Image, journal::SnapshotStore};
+use crate::{
+    engine::upkeep::Image,
+    journal::SnapshotStore,
+    verification::{self, Scope},
+};
 
 const RECORDS: usize = 100_000;
 
@@ -157,4 +163,135 @@ async fn submits_of_a_thousand_jobs_that_stay_queued() {
         println!("{clients} clients");
         submit_many(clients).await;
     }
+}
+
+/// A job of a hundred steps, from its submission to its end, and what comes before it.
+fn one_job() -> (Vec<Record>, Vec<Record>) {
+    const EPOCHS: u32 = 25;
+    let mut workload = Workload::without_states();
+    workload.attach("steady");
+    let job = workload.submit("template", EPOCHS + 1);
+    let rank = workload.prepare(&job);
+    for epoch in 0..EPOCHS {
+        workload.train(&rank, epoch);
+    }
+    workload.give(Input::Cancel { job });
+    workload.kill(&rank);
+    let records = workload.records.into_iter();
+    let (of_job, before): (Vec<Record>, Vec<Record>) = records.partition(|record| record.job().is_some());
+    (before, of_job)
+}
+
+/// The same under another name.
+fn renamed(template: &[Record], name: &str) -> Vec<Record> {
+    let text = serde_json::to_string(template).unwrap();
+    serde_json::from_str(&text.replace("template", name)).unwrap()
+}
+
+/// A folder with so many ended jobs, and the snapshot that a coordinator has taken of them.
+fn history(folder: &Path, jobs: usize) {
+    let (before, template) = one_job();
+    let mut journal = Journal::open(folder).unwrap();
+    let origins = Origins::default();
+    let mut state = State::new(Settings::default());
+    let mut add = |records: &[Record]| {
+        let encoded: Vec<_> = records.iter().map(|record| Journal::encode(record).unwrap()).collect();
+        journal.append(&encoded).unwrap();
+        for record in records {
+            origins.learn(record);
+            firn_core::apply(&mut state, record);
+        }
+    };
+    add(&before);
+    let names: Vec<String> = (0..jobs).map(|number| format!("job-{number}")).collect();
+    for names in names.chunks(100) {
+        let records: Vec<Record> = names.iter().flat_map(|name| renamed(&template, name)).collect();
+        add(&records);
+    }
+    let image = Image {
+        state,
+        processes: origins.all(),
+    };
+    let bytes = SnapshotStore::new(folder).write(journal.end(), &image).unwrap();
+    println!("{jobs} jobs: {} records, a snapshot of {bytes} bytes", journal.len());
+}
+
+/// Names the folder for the process that measures a start.
+const FOLDER: &str = "FIRN_FIGURES_FOLDER";
+
+fn median(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+/// In a process of its own, whose memory is that of a coordinator.
+#[test]
+#[ignore = "started by a_history_of_ten_thousand_jobs"]
+fn a_start_in_a_process_of_its_own() {
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        println!("nothing to measure: {FOLDER} names no folder");
+        return;
+    };
+    let folder = Path::new(&folder);
+    let begin = Instant::now();
+    let journal = Journal::open(folder).unwrap();
+    let store = ArtifactStore::new(folder.join("jobs"));
+    let recovered = recover(&journal, &store, Settings::default(), &Origins::default()).unwrap();
+    let started = begin.elapsed();
+    let jobs = recovered.state.jobs.len() + recovered.state.past.len();
+    let scope = Scope::Job { coordinator_epoch: 1 };
+    let job = JobId::from(format!("job-{}", jobs / 2));
+    let verify = || {
+        let begin = Instant::now();
+        let verified = verification::verify(scope, &journal.reader(), &store, &job);
+        let took = begin.elapsed();
+        assert!(verified.chain.is_some() && verified.audit.receipt.records > 100);
+        took
+    };
+    let verified = median((0..201).map(|_| verify()).collect());
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let memory = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    println!("{jobs} ended jobs: start {started:?}, verify of one {verified:?} (median of 201), {memory}");
+}
+
+#[test]
+#[ignore = "prints figures; see the module's first lines"]
+fn a_history_of_ten_thousand_jobs() {
+    const MEASURING: &str = "engine::tests::figures::a_start_in_a_process_of_its_own";
+    for jobs in [10, 1_000, 10_000] {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        history(folder.path(), jobs);
+        for _ in 0..3 {
+            let measured = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--ignored", "--nocapture", MEASURING])
+                .env(FOLDER, folder.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8(measured.stdout).unwrap();
+            assert!(measured.status.success(), "{said}");
+            let figures = said.lines().find(|line| line.contains("ended jobs: start"));
+            println!("{}", figures.unwrap());
+        }
+    }
+}
+
+/// What holds the figures without a clock: what a start reads of an ended job is a row.
+#[test]
+fn a_snapshot_grows_by_a_row_for_each_ended_job() {
+    let sizes = [30, 60].map(|jobs| {
+        let folder = tempfile::tempdir().unwrap();
+        history(folder.path(), jobs);
+        let journal = Journal::open(folder.path()).unwrap();
+        let store = ArtifactStore::new(folder.path().join("jobs"));
+        let recovered = recover(&journal, &store, Settings::default(), &Origins::default()).unwrap();
+        assert!(recovered.is_from_snapshot);
+        let State {
+            jobs: at_hand, past, ..
+        } = &recovered.state;
+        assert_eq!((at_hand.len(), past.len()), (16, jobs - 16));
+        let snapshot = SnapshotStore::new(folder.path()).newest_path().unwrap();
+        std::fs::metadata(snapshot).unwrap().len()
+    });
+    let row = (sizes[1] - sizes[0]) / 30;
+    assert!(row < 300, "{row} bytes a job");
 }

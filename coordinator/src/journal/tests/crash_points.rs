@@ -12,6 +12,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use firn_core::identifiers::JobId;
 use redb::StorageBackend;
 
 use super::*;
@@ -352,4 +353,100 @@ fn no_acknowledged_record_is_missing_after_a_crash_at_any_write_nor_after_a_seco
         run.operations.len()
     );
     assert!(images > 10 * commits && second_images > 5 * commits);
+}
+
+/// A record of a job, as far as the journal looks at it.
+fn of_job(job: &str, event: &str) -> Encoded {
+    let json = format!(r#"{{"at":1,"event":{{"Job":{{"job":"{job}","event":{event}}}}}}}"#);
+    Encoded::raw(json.as_bytes())
+}
+
+/// Two jobs, one of which is deleted: its last record is number `.1` of all.
+fn with_a_deletion() -> (Vec<Vec<Encoded>>, usize) {
+    let step = |number: u32| format!(r#"{{"EpochConcluded":{{"epoch":{number},"best_epoch":0}}}}"#);
+    let mut commits: Vec<Vec<Encoded>> = (0..6)
+        .map(|number| vec![of_job("stays", &step(number)), of_job("gone", &step(number))])
+        .collect();
+    commits.push(vec![of_job("gone", r#"{"Deleted":{"reason":"Asked"}}"#)]);
+    commits.push(vec![of_job("gone", r#"{"Erased":{"bytes":1}}"#)]);
+    commits.push(vec![of_job("stays", &step(6)), of_job("gone", &step(0))]);
+    (commits, 13)
+}
+
+/// Opens an image; each job has the records that were acknowledged, and what is left of the deletion is taken up.
+fn check_jobs(bytes: Vec<u8>, records: &[Encoded], (least, most): (usize, usize), erased: usize) -> Vec<Operation> {
+    let disk = Recorder::holding(bytes);
+    let mut journal = disk.open().expect("an image of a crash opens");
+    let chain = journal
+        .reader()
+        .verify_chain()
+        .expect("its chain holds, and so do its strands");
+    let count = chain.records as usize;
+    assert!(
+        (least..=most).contains(&count),
+        "{count} records, expected {least} to {most}"
+    );
+    let members = |journal: &Journal, job: &str| -> Vec<u64> {
+        let proven = journal.reader().records_of(&JobId::from(job)).expect("it is proven");
+        proven.records.iter().map(|found| found.sequence).collect()
+    };
+    let expected = |job: &str, first: usize| -> Vec<u64> {
+        let of_job = |number: &usize| records[*number].membership().is_some_and(|found| found.job == job);
+        (first..count).filter(of_job).map(|number| number as u64).collect()
+    };
+    let first = if count > erased { erased + 1 } else { 0 };
+    for _ in 0..2 {
+        assert_eq!(members(&journal, "stays"), expected("stays", 0));
+        assert_eq!(members(&journal, "gone"), expected("gone", first));
+        while journal.remove_texts().expect("it goes on") {}
+    }
+    assert_eq!(journal.reader().verify_chain().unwrap().head, chain.head);
+    disk.operations()
+}
+
+#[test]
+fn a_deletion_is_whole_or_taken_up_after_a_crash_at_any_write_and_a_second_one_during_the_repair() {
+    let (commits, erased) = with_a_deletion();
+    let records: Vec<Encoded> = commits.concat();
+    let disk = Recorder::default();
+    drop(disk.open().unwrap());
+    let initial = disk.with(|recording| recording.bytes.clone());
+    let disk = Recorder::holding(initial.clone());
+    let mut journal = disk.open().unwrap();
+    let mut marks = vec![(0, 0, 0)];
+    let mut acknowledged = 0;
+    for commit in &commits {
+        marks.push((disk.count(), acknowledged + commit.len(), acknowledged));
+        journal.append(commit).unwrap();
+        acknowledged += commit.len();
+        marks.push((disk.count(), acknowledged, acknowledged));
+    }
+    while journal.remove_texts().unwrap() {}
+    drop(journal);
+    let mut images = 0;
+    each_crash(initial, &disk.operations(), |crash, synced, pending| {
+        let passed = marks.partition_point(|(count, ..)| *count <= crash);
+        let (_, most, least) = marks[passed - 1];
+        for variant in 0..2 + VARIANTS {
+            if pending.is_empty() && variant > 0 {
+                break;
+            }
+            let number = crash as u64;
+            let bytes = image(synced, pending, variant, &mut Random::of([number, variant, 3, 0]));
+            images += 1;
+            let name = format!("crash at operation {crash}, variant {variant}");
+            let repair = case(&name, || check_jobs(bytes.clone(), &records, (least, most), erased));
+            let at = Random::of([number, variant, 4, 0]).below(repair.len().max(1));
+            each_crash(bytes, &repair, |second, synced, pending| {
+                if second == at {
+                    let again = 2 + second as u64 % VARIANTS;
+                    let bytes = image(synced, pending, again, &mut Random::of([number, variant, 5, again]));
+                    case(&format!("{name}, then at operation {second} of the repair"), || {
+                        check_jobs(bytes, &records, (least, most), erased)
+                    });
+                }
+            });
+        }
+    });
+    assert!(images > 10 * commits.len(), "{images}");
 }

@@ -2,7 +2,10 @@
 
 use redb::{ReadableTable as _, TableHandle as _};
 
-use super::{super::schema::NUMBERS, *};
+use super::{
+    super::schema::{NUMBERS, SCHEMA_VERSION},
+    *,
+};
 
 #[track_caller]
 fn assert_damaged(folder: &Path, expected: u64) {
@@ -118,7 +121,7 @@ fn a_newer_schema_is_refused() {
             error,
             JournalError::Schema {
                 found: 99,
-                expected: 3,
+                expected: SCHEMA_VERSION,
                 ..
             }
         ),

@@ -251,6 +251,14 @@ impl Outside {
                 self.scores.push(effect);
                 return;
             }
+            Effect::EraseJob { job } => {
+                self.files.retain(|(other, _), _| *other != *job);
+                self.tell(Input::JobErased {
+                    job: job.clone(),
+                    bytes: 0,
+                });
+                return;
+            }
             Effect::DeleteCheckpoint { job, sha256 } => {
                 self.files.remove(&(job.clone(), sha256.clone()));
                 return;
