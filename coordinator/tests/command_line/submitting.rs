@@ -144,7 +144,12 @@ fn delete_removes_each_job_and_says_so() {
     let left = firn(&fake.url(), &["delete", "a", "-o", "json"]);
     let document: serde_json::Value = serde_json::from_str(&left.data).unwrap();
     assert_eq!(document, serde_json::json!({ "name": "jobs/a", "deleted": true }));
-    let names: Vec<String> = fake.books().deleted.iter().map(|request| request.name.clone()).collect();
+    let names: Vec<String> = fake
+        .books()
+        .deleted
+        .iter()
+        .map(|request| request.name.clone())
+        .collect();
     assert_eq!(names, ["jobs/a", "jobs/b", "jobs/a"]);
 }
 

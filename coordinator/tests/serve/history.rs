@@ -175,6 +175,10 @@ async fn beyond_a_number_ended_jobs_go_but_not_one_whose_files_nobody_has_downlo
         .into_inner()
         .artifacts
     {
+        // One lies elsewhere, which is nothing that the coordinator could delete.
+        if artifact.location != "coordinator" {
+            continue;
+        }
         let request = proto::DownloadArtifactRequest {
             name: name("insects"),
             artifact: artifact.name,
