@@ -9,7 +9,9 @@ use firn_core::{
     state::{Artifact, Checkpoint, Dataset, Pass},
     task::{Schema, Task},
 };
-use firn_proto::v1alpha1::{self as proto, upload_header::Target, upload_request::Content};
+use firn_proto::v1alpha1::{
+    self as proto, complete_shard_request::Report, upload_header::Target, upload_request::Content,
+};
 use tonic::{Status, Streaming};
 
 use super::{
@@ -32,9 +34,9 @@ const LARGEST_CHUNK: usize = 1024 * 1024;
 pub(super) async fn complete_shard(context: &Context, request: proto::CompleteShardRequest) -> Result<(), Status> {
     let identity = identity(request.identity)?;
     let pass = pass_from_wire(request.pass)?;
-    let report = match (pass, request.scan, request.evaluation) {
-        (Pass::Scan(_), Some(scan), None) => scan_from_wire(scan)?,
-        (Pass::Evaluate { .. }, None, Some(evaluation)) => {
+    let report = match (pass, request.report) {
+        (Pass::Scan(_), Some(Report::Scan(scan))) => scan_from_wire(scan)?,
+        (Pass::Evaluate { .. }, Some(Report::Evaluation(evaluation))) => {
             let Some(sender) = sender(context, &identity, pass).await? else {
                 // The core says why this rank may deliver nothing.
                 let empty = Schema { classes: &[] };
@@ -64,8 +66,8 @@ pub(super) async fn complete_shard(context: &Context, request: proto::CompleteSh
         }
         _ => {
             return Err(invalid(
-                "scan",
-                "expected `scan` for a pass that scans, or `evaluation` for one that evaluates, and nothing else",
+                "report",
+                "expected `scan` for a pass that scans, or `evaluation` for one that evaluates",
             ));
         }
     };

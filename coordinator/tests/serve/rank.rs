@@ -1,8 +1,8 @@
 //! A rank, played by the test: it follows directives with made-up data whose every number the test knows.
 
 use firn_proto::v1alpha1::{
-    self as proto, directive::Next, lease_shard_response::Answer, rank_service_client::RankServiceClient,
-    upload_header::Target, upload_request::Content,
+    self as proto, complete_shard_request::Report, directive::Next, lease_shard_response::Answer,
+    rank_service_client::RankServiceClient, upload_header::Target, upload_request::Content,
 };
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
@@ -180,23 +180,22 @@ impl Rank {
     }
 
     pub(crate) async fn complete(&mut self, pass: &proto::Pass, shard: &proto::Shard) -> Result<(), Status> {
-        let mut request = proto::CompleteShardRequest {
-            identity: self.me(),
-            pass: Some(pass.clone()),
-            shard: shard.index,
-            scan: None,
-            evaluation: None,
-        };
-        if pass.kind == "scan" {
+        let report = if pass.kind == "scan" {
             let content_digest = format!("{}-{}", pass.split, shard.index);
-            request.scan = Some(proto::ScanReport {
+            Report::Scan(proto::ScanReport {
                 bytes_read: 100,
                 content_digest,
                 corrupt: Vec::new(),
-            });
+            })
         } else {
-            request.evaluation = Some((self.data.evaluation)(&pass.split, pass.epoch, shard));
-        }
+            Report::Evaluation((self.data.evaluation)(&pass.split, pass.epoch, shard))
+        };
+        let request = proto::CompleteShardRequest {
+            identity: self.me(),
+            pass: Some(pass.clone()),
+            shard: shard.index,
+            report: Some(report),
+        };
         self.service.complete_shard(request).await.map(drop)
     }
 
@@ -274,6 +273,7 @@ impl Rank {
                     }
                     return proto::Directive {
                         next: Some(Next::Finish(finish)),
+                        ..proto::Directive::default()
                     };
                 }
                 Next::Stop(reason) => panic!("told to stop: {reason}"),

@@ -1,7 +1,9 @@
 //! A coordinator that is killed, and the next one on the same folder.
 
 use firn::{journal::JournalError, serve::ServeError};
-use firn_proto::v1alpha1::{self as proto, directive::Next, lease_shard_response::Answer};
+use firn_proto::v1alpha1::{
+    self as proto, complete_shard_request::Report, directive::Next, lease_shard_response::Answer,
+};
 use tonic_types::StatusExt as _;
 
 use crate::{
@@ -71,8 +73,7 @@ async fn a_running_job_goes_on_after_the_coordinator_was_killed_in_the_middle_of
         identity: zero.me(),
         pass: Some(pass.clone()),
         shard: shard.index,
-        scan: None,
-        evaluation: Some(repeated),
+        report: Some(Report::Evaluation(repeated)),
     };
     zero.service.complete_shard(request).await.unwrap();
     let (last, _) = tokio::join!(

@@ -1,6 +1,8 @@
 //! Agents and ranks that do not do as they should.
 
-use firn_proto::v1alpha1::{self as proto, agent_message::Message, upload_header::Target};
+use firn_proto::v1alpha1::{
+    self as proto, agent_message::Message, complete_shard_request::Report, upload_header::Target,
+};
 use sha2::{Digest as _, Sha256};
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -184,15 +186,14 @@ async fn reports_that_cannot_be_are_refused_by_field() {
         .unwrap_err();
     assert_eq!(refused.message(), "steps[0].loss: expected a finite number, found NaN");
 
-    let both = proto::CompleteShardRequest {
+    let of_another_kind = proto::CompleteShardRequest {
         identity: zero.me(),
         pass: Some(evaluate("validation", 0)),
         shard: 0,
-        scan: Some(proto::ScanReport::default()),
-        evaluation: Some(proto::EvaluationReport::default()),
+        report: Some(Report::Scan(proto::ScanReport::default())),
     };
     assert_eq!(
-        zero.service.complete_shard(both).await.unwrap_err().code(),
+        zero.service.complete_shard(of_another_kind).await.unwrap_err().code(),
         Code::InvalidArgument
     );
 

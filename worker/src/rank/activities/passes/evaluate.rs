@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use firn_data::{Batch, Loader, Split};
-use firn_proto::v1alpha1 as wire;
+use firn_proto::v1alpha1::{self as wire, complete_shard_request::Report};
 
 use super::{Found, Means, OpenShard};
 use crate::rank::{
@@ -41,10 +41,7 @@ impl OpenShard for Shard {
             between()?;
         }
         Ok(Found {
-            report: wire::CompleteShardRequest {
-                evaluation: Some(report),
-                ..Default::default()
-            },
+            report: Report::Evaluation(report),
             set_aside: Vec::new(),
         })
     }

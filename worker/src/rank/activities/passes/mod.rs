@@ -11,7 +11,7 @@ mod leases;
 mod scan;
 
 use firn_core::state::rank_activity;
-use firn_proto::v1alpha1::{self as wire, lease_shard_response::Answer};
+use firn_proto::v1alpha1::{self as wire, complete_shard_request::Report, lease_shard_response::Answer};
 
 use self::leases::Leases;
 use super::departure;
@@ -19,15 +19,6 @@ use crate::rank::{
     coordinator::vitals::Vitals, failure::RankFailure, halt::Halt, job_data::JobData, learner::Learner,
     session::Session,
 };
-
-/// The pass that scores a split after an epoch.
-pub(crate) fn evaluation(split: &str, epoch: u32) -> wire::Pass {
-    wire::Pass {
-        kind: "evaluate".to_owned(),
-        split: split.to_owned(),
-        epoch,
-    }
-}
 
 /// What a kind of pass works with.
 #[derive(Clone, Copy)]
@@ -46,7 +37,7 @@ trait OpenShard {
 /// What was found in a shard.
 struct Found {
     /// For the coordinator.
-    report: wire::CompleteShardRequest,
+    report: Report,
     /// Samples that this rank shall not touch again.
     set_aside: Vec<wire::QuarantinedSample>,
 }
@@ -96,7 +87,8 @@ pub(crate) fn run(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::D
         coordinator.complete_shard(wire::CompleteShardRequest {
             pass: Some(pass.clone()),
             shard,
-            ..found.report
+            report: Some(found.report),
+            ..wire::CompleteShardRequest::default()
         })?;
         leases.complete(shard);
     }

@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use firn_data::Split;
-use firn_proto::v1alpha1 as wire;
+use firn_proto::v1alpha1::{self as wire, complete_shard_request::Report};
 
 use super::{Found, Means, OpenShard};
 use crate::rank::{halt::Halt, job_data};
@@ -35,10 +35,7 @@ impl OpenShard for Shard {
             corrupt: corrupt.clone(),
         };
         Ok(Found {
-            report: wire::CompleteShardRequest {
-                scan: Some(report),
-                ..Default::default()
-            },
+            report: Report::Scan(report),
             set_aside: corrupt,
         })
     }
