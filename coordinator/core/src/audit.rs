@@ -6,7 +6,7 @@
 //!
 //! - formations follow each other, and whatever counts comes from the one that was at work, from the moment when all had joined until the
 //!   next was formed;
-//! - committed steps are contiguous, use the positions of their global batch, and each epoch uses every sample of the permutation once, less
+//! - committed steps are contiguous, use the positions of their global batch and the learning rate of the schedule, and each epoch uses every sample of the permutation once, less
 //!   those that were set aside;
 //! - steps that were taken back were computed again, and nobody went on from an older state than the newest there was;
 //! - every shard of a pass counts once, with every sample of it scored once or set aside, and the metrics are those of the shards;

@@ -38,7 +38,6 @@ pub fn world(state: &State, identity: &RankIdentity) -> Result<Option<World>, Re
     if running.gang.member(&identity.process).is_none() {
         return Ok(None);
     }
-    let run = &caller.job.run;
     Ok(Some(World {
         generation: caller.job.generation,
         rank: caller.member.rank,
@@ -47,7 +46,7 @@ pub fn world(state: &State, identity: &RankIdentity) -> Result<Option<World>, Re
         origin: running.origin.clone(),
         steps_done: running.steps_done,
         collective: running.collective,
-        next: stage::directive(run, None),
+        next: stage::directive(caller.job, None),
         coordinator_epoch: state.coordinator_epoch,
     }))
 }
@@ -109,7 +108,7 @@ pub fn collective_id(state: &State, identity: &RankIdentity) -> Result<Option<Ve
 
 /// What a gang that is formed now does first.
 pub fn next_directive(job: &Job) -> Directive {
-    stage::directive(&job.run, None)
+    stage::directive(job, None)
 }
 
 /// Where the job is on its way.

@@ -112,12 +112,17 @@ pub struct Leave {
 }
 
 /// What the gang does next. All ranks get the same one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Directive {
     /// Walk over a split.
     RunPass(Pass),
-    /// Train this epoch (from 0); rank 0 stores the checkpoint; all run the validation pass of the epoch.
-    TrainEpoch(u32),
+    /// Train this epoch; rank 0 stores the checkpoint; all run the validation pass of the epoch.
+    TrainEpoch {
+        /// From 0.
+        epoch: u32,
+        /// What the schedule is a curve below, in this epoch.
+        peak_learning_rate: f64,
+    },
     /// Load the best checkpoint, then run the test pass (complete at once without a test split).
     LoadBest {
         /// Which.
@@ -137,4 +142,15 @@ pub enum Directive {
         /// Why.
         reason: String,
     },
+}
+
+impl Directive {
+    /// The pass that all ranks run when they have done what this says; its end gives the next directive.
+    pub fn then(&self) -> Option<Pass> {
+        match self {
+            Self::TrainEpoch { epoch, .. } => Some(Pass::validation(*epoch)),
+            Self::LoadBest { epoch, .. } => Some(Pass::test(*epoch)),
+            Self::RunPass(_) | Self::Finish { .. } | Self::Stop { .. } => None,
+        }
+    }
 }

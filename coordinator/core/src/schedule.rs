@@ -1,10 +1,18 @@
-//! The learning rate at a step, as a pure function of the step's number.
+//! The learning rate at a step: a curve over the steps, below a peak.
+//!
+//! The curve is a pure function of the step's number, and each rank computes it. The peak of an epoch is decided by the coordinator, and comes with
+//! the directive to train the epoch.
 //!
 //! The formulas are those of `transformers.get_constant_schedule_with_warmup`, `get_linear_schedule_with_warmup` and
 //! `get_cosine_schedule_with_warmup` (half a cycle), so that a job can be compared with its twin there. With a warm-up the first step
 //! has the rate 0, and the last step has not quite reached 0: it is the step after the last that would.
 
-use crate::spec::{ScheduleShape, ScheduleSpec, Warmup};
+use crate::spec::{ScheduleShape, ScheduleSpec, TrainingSpec, Warmup};
+
+/// The peak of an epoch.
+pub fn peak(training: &TrainingSpec) -> f64 {
+    training.optimizer.learning_rate()
+}
 
 /// The learning rate of step `step` (over the whole job, from 0) of `total_steps`.
 ///

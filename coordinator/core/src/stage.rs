@@ -5,6 +5,7 @@
 
 use crate::order;
 use crate::reply::Directive;
+use crate::schedule;
 use crate::state::{Job, Pass, Run, SplitName};
 
 /// The next thing that has to be achieved.
@@ -113,11 +114,15 @@ pub(crate) fn is_complete(run: &Run, pass: Pass) -> bool {
 ///
 /// Once training has ended, a rank first loads the best checkpoint, also where nothing is left but the artifacts: a rank that has just
 /// started holds the newest one.
-pub(crate) fn directive(run: &Run, after: Option<Pass>) -> Directive {
+pub(crate) fn directive(job: &Job, after: Option<Pass>) -> Directive {
+    let run = &job.run;
     match Stage::of(run) {
         Stage::Index => Directive::RunPass(Pass::Scan(SplitName::Train)),
         Stage::Scan(split) => Directive::RunPass(Pass::Scan(split)),
-        Stage::Train { epoch } => Directive::TrainEpoch(epoch),
+        Stage::Train { epoch } => Directive::TrainEpoch {
+            epoch,
+            peak_learning_rate: schedule::peak(&job.spec.training),
+        },
         Stage::Validate { epoch } => Directive::RunPass(Pass::validation(epoch)),
         Stage::Test { .. } | Stage::Finish => {
             let epoch = run.best_epoch.unwrap_or_default();

@@ -182,7 +182,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What to do next.
 pub(crate) fn directive(next: Next) -> Option<wire::Directive> {
-    Some(wire::Directive { next: Some(next) })
+    Some(wire::Directive {
+        next: Some(next),
+        ..wire::Directive::default()
+    })
 }
 
 impl Book {
@@ -280,9 +283,9 @@ impl RankService for Book {
         let request = request.into_inner();
         self.wait(request.identity.as_ref(), |state| state.passes_end).await?;
         let epoch = request.pass.map_or(0, |pass| pass.epoch);
-        let next = Some(Next::TrainEpoch(epoch + 1));
+        let next = Next::TrainEpoch(epoch + 1);
         Ok(Response::new(wire::LeaseShardResponse {
-            answer: Some(Answer::Complete(wire::Directive { next })),
+            answer: directive(next).map(Answer::Complete),
         }))
     }
 

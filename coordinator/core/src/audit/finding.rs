@@ -47,6 +47,8 @@ pub enum Flaw {
     StepPositions,
     /// A step used more or fewer samples than its positions hold.
     StepSamples,
+    /// A step was taken at another learning rate than the schedule's.
+    LearningRate,
     /// An epoch used a sample twice, or not at all.
     Coverage,
     /// Steps were taken back and not computed again.
@@ -87,6 +89,7 @@ impl Flaw {
             Self::StepOrder => "StepOrder",
             Self::StepPositions => "StepPositions",
             Self::StepSamples => "StepSamples",
+            Self::LearningRate => "LearningRate",
             Self::Coverage => "Coverage",
             Self::NotRecomputed => "NotRecomputed",
             Self::Dataset => "Dataset",

@@ -7,7 +7,11 @@ use super::receipt::{EpochReceipt, RollbackReceipt};
 use super::{Auditor, Finding, Flaw};
 use crate::identifiers::{Generation, ProcessId};
 use crate::order::{self, SampleOrder};
+use crate::schedule;
 use crate::state::{SplitName, Step};
+
+/// How far a step's learning rate may be from the schedule's, as a part of it.
+const RATE_TOLERANCE: f64 = 1e-9;
 
 /// Steps that count.
 #[derive(Default)]
@@ -100,6 +104,7 @@ impl Auditor {
             self.find(place(Flaw::StepOrder, message));
         }
         let set_aside = self.check_positions(step);
+        self.check_rate(step);
         self.steps.next = step.step + 1;
         self.steps.counted.push(Counted {
             step: *step,
@@ -138,6 +143,21 @@ impl Auditor {
             self.find(place(Flaw::StepSamples, message).of_samples(SplitName::Train, &aside));
         }
         aside.len() as u64
+    }
+
+    /// The rate is that of the schedule, below the peak that the coordinator decided for the epoch.
+    fn check_rate(&mut self, step: &Step) {
+        let Some(spec) = self.spec.clone() else { return };
+        let training = &spec.training;
+        let steps = u64::from(training.epochs) * self.steps_per_epoch();
+        let expected = schedule::learning_rate(&training.schedule, schedule::peak(training), step.step, steps);
+        // Ranks may run on other machines, whose cosines differ in the last digits.
+        let is_same = (step.learning_rate - expected).abs() <= RATE_TOLERANCE * expected.abs();
+        if !is_same {
+            let message = format!("expected the learning rate {expected}, found {}", step.learning_rate);
+            let finding = Finding::new(Flaw::LearningRate, message);
+            self.find(finding.in_epoch(step.epoch).at_step(step.step));
+        }
     }
 
     /// The samples at a step's positions; none beyond the end of the split.

@@ -27,7 +27,7 @@ pub(super) fn request_shard(
     };
     let pass = named(job, pass);
     if stage::is_complete(&job.run, pass) {
-        return Ok(Reply::Complete(stage::directive(&job.run, Some(pass))));
+        return Ok(Reply::Complete(stage::directive(job, Some(pass))));
     }
     if is_evaluated(job, pass) {
         // Only the checkpoint is missing.

@@ -34,6 +34,14 @@ impl Pass {
         }
     }
 
+    /// The test of the best epoch.
+    pub fn test(epoch: u32) -> Self {
+        Self::Evaluate {
+            split: SplitName::Test,
+            epoch,
+        }
+    }
+
     /// The split that is walked.
     pub fn split(self) -> SplitName {
         match self {

@@ -108,7 +108,7 @@ fn a_gang_takes_in_workers_that_come_later_up_to_the_most_of_the_spec() {
 #[test]
 fn when_nobody_is_left_the_job_goes_on_from_the_newest_checkpoint() {
     let (mut coordinator, ranks) = training(1, 3);
-    assert_eq!(coordinator.train(&ranks, 0), Directive::TrainEpoch(1));
+    assert_eq!(coordinator.train(&ranks, 0), train_epoch(1));
     coordinator.commit(&ranks[0], 1, 4..7).unwrap();
     coordinator.store(&ranks[0], 1, 6).unwrap();
     coordinator.exited(&ranks[0], Ending::Killed(9));
@@ -116,7 +116,7 @@ fn when_nobody_is_left_the_job_goes_on_from_the_newest_checkpoint() {
     let world = coordinator.world(&again[0]);
     let newest = Coordinator::checkpoint(1, 6, ranks[0].generation);
     assert_eq!((world.origin, world.steps_done), (Origin::Checkpoint(newest), 6));
-    assert_eq!(world.next, Directive::TrainEpoch(1));
+    assert_eq!(world.next, train_epoch(1));
     let ledger = &coordinator.job("ants").run.ledger;
     assert_eq!(
         (ledger.committed, ledger.rolled_back[0].from, ledger.rolled_back[0].to),
@@ -178,7 +178,7 @@ fn an_evaluation_of_steps_that_are_taken_back_is_taken_back_too() {
     let ranks = coordinator.bring_up();
     let run = &coordinator.job("ants").run;
     assert_eq!((run.evaluations.len(), run.ledger.committed), (0, 0));
-    assert_eq!(coordinator.world(&ranks[0]).next, Directive::TrainEpoch(0));
+    assert_eq!(coordinator.world(&ranks[0]).next, train_epoch(0));
     coordinator.train(&ranks, 0);
     assert_eq!(coordinator.job("ants").run.evaluations.len(), 1);
 }

@@ -124,12 +124,12 @@ fn passes_run_in_their_order() {
     );
     assert_eq!(
         coordinator.walk(&ranks, Pass::Scan(SplitName::Validation)),
-        Directive::TrainEpoch(0)
+        train_epoch(0)
     );
     // there is no test split
     assert_eq!(
         coordinator.request(&ranks[0], Pass::Scan(SplitName::Test)),
-        Ok(Reply::Complete(Directive::TrainEpoch(0)))
+        Ok(Reply::Complete(train_epoch(0)))
     );
     let refusal = coordinator.request(&ranks[0], Pass::validation(1)).unwrap_err();
     assert_eq!(

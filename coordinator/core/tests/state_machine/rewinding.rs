@@ -41,7 +41,7 @@ fn broken_numbers_go_back_to_the_newest_checkpoint_once_and_then_fail_the_job() 
     );
     let ranks = coordinator.rejoin(&ranks, 7);
     let world = coordinator.world(&ranks[0]);
-    assert_eq!((world.steps_done, world.next), (4, Directive::TrainEpoch(1)));
+    assert_eq!((world.steps_done, world.next), (4, train_epoch(1)));
     assert!(matches!(world.origin, Origin::Checkpoint(_)));
     assert_eq!(coordinator.job("ants").run.ledger.committed, 4);
     assert_eq!(coordinator.job("ants").losses, []);
@@ -76,14 +76,14 @@ fn an_unreadable_checkpoint_makes_the_one_before_count() {
     coordinator.accept(rejected(&ranks[0], &newest));
     let ranks = coordinator.rejoin(&ranks, 0);
     let world = coordinator.world(&ranks[0]);
-    assert_eq!((world.steps_done, world.next), (4, Directive::TrainEpoch(1)));
+    assert_eq!((world.steps_done, world.next), (4, train_epoch(1)));
     let run = &coordinator.job("ants").run;
     assert_eq!(
         (run.ledger.committed, run.epochs_concluded, run.best_epoch),
         (4, 1, Some(0))
     );
     assert_eq!(run.rejected_checkpoints.len(), 1);
-    assert_eq!(coordinator.train(&ranks, 1), Directive::TrainEpoch(2));
+    assert_eq!(coordinator.train(&ranks, 1), train_epoch(2));
 }
 
 #[test]

@@ -141,10 +141,7 @@ fn an_epoch_is_over_when_it_is_evaluated_and_its_checkpoint_exists() {
     assert!(coordinator.score());
     assert_eq!(coordinator.request(&rank, pass), Ok(Reply::Wait));
     coordinator.store(&rank, 1, 4).unwrap();
-    assert_eq!(
-        coordinator.request(&rank, pass),
-        Ok(Reply::Complete(Directive::TrainEpoch(1)))
-    );
+    assert_eq!(coordinator.request(&rank, pass), Ok(Reply::Complete(train_epoch(1))));
     assert_eq!(coordinator.store(&rank, 1, 4), Ok(Reply::Done), "a repeat is accepted");
     assert_eq!(coordinator.job("ants").run.checkpoints.len(), 1);
 }
@@ -157,7 +154,7 @@ fn without_validation_an_epoch_is_over_with_its_checkpoint_and_the_last_is_best(
     coordinator.store(&rank, 1, 4).unwrap();
     assert_eq!(
         coordinator.request(&rank, Pass::validation(0)),
-        Ok(Reply::Complete(Directive::TrainEpoch(1)))
+        Ok(Reply::Complete(train_epoch(1)))
     );
     let best = Coordinator::checkpoint(2, 8, rank.generation);
     assert_eq!(
@@ -222,8 +219,8 @@ fn checkpoints_hold_committed_steps_and_go_forward() {
 fn the_best_checkpoint_is_scored_on_test_and_becomes_the_artifact() {
     let (mut coordinator, rank) = training(3, &EVERY_SPLIT);
     coordinator.losses = vec![0.5, 0.3, 0.3];
-    assert_eq!(coordinator.train(one(&rank), 0), Directive::TrainEpoch(1));
-    assert_eq!(coordinator.train(one(&rank), 1), Directive::TrainEpoch(2));
+    assert_eq!(coordinator.train(one(&rank), 0), train_epoch(1));
+    assert_eq!(coordinator.train(one(&rank), 1), train_epoch(2));
     let best = Coordinator::checkpoint(2, 8, rank.generation);
     assert_eq!(
         coordinator.train(one(&rank), 2),
@@ -307,7 +304,7 @@ fn training_stops_early_when_nothing_improves() {
         let next = loop {
             let next = coordinator.train(one(&rank), epoch);
             epoch += 1;
-            if next != Directive::TrainEpoch(epoch) {
+            if next != train_epoch(epoch) {
                 break next;
             }
         };

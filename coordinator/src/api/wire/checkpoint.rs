@@ -48,7 +48,7 @@ pub(crate) fn artifact_to_wire(artifact: &Artifact) -> proto::Artifact {
 pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Directive {
     let next = match directive {
         Directive::RunPass(pass) => Next::RunPass(pass_to_wire(*pass)),
-        Directive::TrainEpoch(epoch) => Next::TrainEpoch(*epoch),
+        Directive::TrainEpoch { epoch, .. } => Next::TrainEpoch(*epoch),
         Directive::LoadBest { checkpoint, .. } => Next::LoadBest(checkpoint_to_wire(checkpoint)),
         Directive::Finish { best, best_epoch } => Next::Finish(proto::FinishDirective {
             best: Some(checkpoint_to_wire(best)),
@@ -57,7 +57,17 @@ pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Dire
         }),
         Directive::Stop { reason } => Next::Stop(reason.clone()),
     };
-    proto::Directive { next: Some(next) }
+    let terms = match directive {
+        Directive::TrainEpoch { peak_learning_rate, .. } => Some(proto::EpochTerms {
+            peak_learning_rate: Some(*peak_learning_rate),
+        }),
+        _ => None,
+    };
+    proto::Directive {
+        next: Some(next),
+        terms,
+        then: directive.then().map(pass_to_wire),
+    }
 }
 
 /// As ranks read it.

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc, time::Instant};
 
 use firn_core::{order::SampleOrder, state::rank_activity};
 use firn_data::{Batch, Loader};
-use firn_proto::v1alpha1::Step;
+use firn_proto::v1alpha1::{EpochTerms, Step};
 use tonic::Code;
 use tracing::warn;
 
@@ -25,11 +25,12 @@ use crate::rank::{
 /// whenever a state was taken over.
 const HASH_EVERY: u64 = 100;
 
-/// Trains epoch `epoch` (from 0), from the step that the learner has reached, and stores the checkpoint after it.
+/// Trains epoch `epoch` (from 0), from the step that the learner has reached, and stores the checkpoint after it. `terms`: what the
+/// coordinator has decided for it.
 ///
 /// # Errors
 /// [`Interruption::RolledBack`] on all ranks alike, when training must go on from an older state.
-pub(crate) fn train(session: &mut Session<'_>, epoch: u32) -> Result<(), Halt> {
+pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -> Result<(), Halt> {
     let steps_per_epoch = session.learner.steps_per_epoch();
     let first = session
         .learner
@@ -41,7 +42,7 @@ pub(crate) fn train(session: &mut Session<'_>, epoch: u32) -> Result<(), Halt> {
     for step_in_epoch in first..steps_per_epoch {
         departure::check(session)?;
         let began = Instant::now();
-        let position = session.learner.position(epoch);
+        let position = session.learner.position(epoch, terms.peak_learning_rate);
         let outcome = one_step(session, position, step_in_epoch, &mut loader)?;
         let global = session.learner.global_batch(step_in_epoch);
         tell(

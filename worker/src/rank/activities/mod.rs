@@ -29,19 +29,29 @@ pub(crate) fn carry_out(
     session: &mut Session<'_>,
     directive: Option<wire::Directive>,
 ) -> Result<Option<wire::Directive>, Halt> {
-    match directive.and_then(|directive| directive.next) {
+    let wire::Directive { next, terms, then } = directive.unwrap_or_default();
+    match next {
         Some(Next::RunPass(pass)) => passes::run(session, pass).map(Some),
         Some(Next::TrainEpoch(number)) => {
-            epoch::train(session, number)?;
-            passes::run(session, passes::evaluation("validation", number)).map(Some)
+            epoch::train(session, number, &terms.unwrap_or_default())?;
+            passes::run(session, then.unwrap_or_else(|| evaluation("validation", number))).map(Some)
         }
         Some(Next::LoadBest(checkpoint)) => {
             restore::restore(session, &checkpoint)?;
             let epoch = checkpoint.epochs_done.saturating_sub(1);
-            passes::run(session, passes::evaluation("test", epoch)).map(Some)
+            passes::run(session, then.unwrap_or_else(|| evaluation("test", epoch))).map(Some)
         }
         Some(Next::Finish(directive)) => finish::leave_artifacts(session, &directive).map(|()| None),
         Some(Next::Stop(reason)) => Err(Halt::Stopped(reason)),
         None => Err(RankFailure::Directive("gave no directive".to_owned()).into()),
+    }
+}
+
+/// The evaluation that followed before directives named it.
+fn evaluation(split: &str, epoch: u32) -> wire::Pass {
+    wire::Pass {
+        kind: "evaluate".to_owned(),
+        split: split.to_owned(),
+        epoch,
     }
 }

@@ -103,15 +103,15 @@ impl Learner {
         (self.steps_done / self.steps_per_epoch().max(1)) as u32
     }
 
-    /// The next step, which is one of `epoch`.
-    pub(crate) fn position(&self, epoch: u32) -> Position {
+    /// The next step, which is one of `epoch`. `peak`: of the schedule, where it is not that of the spec.
+    pub(crate) fn position(&self, epoch: u32, peak: Option<f64>) -> Position {
         let training = &self.computation.training;
         Position {
             epoch,
             step: self.steps_done,
             learning_rate: schedule::learning_rate(
                 &training.schedule,
-                training.optimizer.learning_rate(),
+                peak.unwrap_or(training.optimizer.learning_rate()),
                 self.steps_done,
                 u64::from(training.epochs) * self.steps_per_epoch(),
             ),

@@ -29,7 +29,7 @@ fn sums(computation: &Computation, position: Position, samples: &[u64], disturba
 }
 
 fn step(learner: &mut Learner, samples: &[u64], disturbance: Disturbance) -> Outcome {
-    let position = learner.position(0);
+    let position = learner.position(0, None);
     let taken = learner.step(position, |computation, _| {
         Ok::<_, RankFailure>(sums(computation, position, samples, disturbance))
     });
@@ -53,7 +53,7 @@ fn two_learners_with_half_the_batch_each_learn_what_one_learns_from_all_of_it() 
         for begin in [0, 16] {
             let samples: Vec<u64> = (begin..begin + 16).collect();
             let whole = step(&mut one, &samples, kind);
-            let position = two[0].position(0);
+            let position = two[0].position(0, None);
             // Halves of different size: what counts is the sum, not the share.
             let halves = [&samples[..5], &samples[5..]];
             let parts: Vec<Tensor> = two

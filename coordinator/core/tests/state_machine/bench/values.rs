@@ -7,7 +7,7 @@ use firn_core::spec::*;
 use firn_core::state::*;
 use firn_core::task::classification::cells_of_matrix;
 use firn_core::task::{ClassificationStatistics, Statistics};
-use firn_core::{Reject, Reply, ShardReport};
+use firn_core::{Directive, Reject, Reply, ShardReport};
 
 /// A spec that is valid: one worker, one epoch, batches of 10.
 pub(crate) fn spec(name: &str) -> JobSpec {
@@ -183,5 +183,13 @@ pub(crate) fn evaluated(
     ShardReport::Evaluated {
         statistics: Statistics::Classification(statistics),
         corrupt,
+    }
+}
+
+/// The directive to train an epoch, of a job whose peak is never lowered.
+pub(crate) fn train_epoch(epoch: u32) -> Directive {
+    Directive::TrainEpoch {
+        epoch,
+        peak_learning_rate: 0.1,
     }
 }

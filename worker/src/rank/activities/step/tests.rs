@@ -100,7 +100,7 @@ fn train(training: &TrainingSpec, gang: Gang, disturbance: Disturbance) -> Train
             let good: Vec<u64> = samples.filter(|sample| Some(*sample) != disturbance.missing).collect();
             Ok::<_, Halt>(batch(&good, disturbance))
         });
-        let position = learner.position(0);
+        let position = learner.position(0, None);
         assert_eq!(position.step, step);
         if disturbance.interrupted == Some(step) {
             let cut = std::iter::once_with(|| Err(Interruption::NewGeneration(2).into()));

@@ -45,6 +45,18 @@ fn another_number_of_samples_is_found() {
 }
 
 #[test]
+fn a_step_at_another_learning_rate_than_the_schedules_is_found() {
+    let findings = change_step(1, |step| step.learning_rate *= 0.5);
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    let finding = assert_has(
+        &findings,
+        Flaw::LearningRate,
+        "expected the learning rate 0.1, found 0.05",
+    );
+    assert_eq!((finding.epoch, finding.step), (Some(0), Some(1)));
+}
+
+#[test]
 fn a_step_with_the_positions_of_another_is_found_with_the_samples_that_it_repeats() {
     let findings = change_step(1, |step| (step.first_position, step.end_position) = (0, 4));
     assert_has(

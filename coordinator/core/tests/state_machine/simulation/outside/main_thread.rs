@@ -215,7 +215,7 @@ impl Outside {
     pub(super) fn follow(&mut self, rank: &mut Rank, directive: Directive) -> Life {
         match directive {
             Directive::RunPass(pass) => self.begin_walk(rank, pass),
-            Directive::TrainEpoch(epoch) => rank.doing = Doing::Train { epoch },
+            Directive::TrainEpoch { epoch, .. } => rank.doing = Doing::Train { epoch },
             Directive::LoadBest { checkpoint, epoch } => rank.doing = Doing::LoadBest { checkpoint, epoch },
             Directive::Finish { best, .. } if rank.rank == 0 => rank.doing = Doing::Finish { best },
             Directive::Finish { .. } => return Life::Ends(Ending::Exited(0)),
