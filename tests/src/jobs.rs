@@ -126,7 +126,19 @@ pub fn strict_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow:
     Ok(spec)
 }
 
-/// The same with 14 steps an epoch and 168 in all: time for workers to come back while it trains.
+/// The same, but the learning rate is halved after every epoch but the first, since none improves by as much as is asked for.
+///
+/// # Errors
+/// When the data cannot be written.
+pub fn plateau_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
+    let mut spec = strict_fault_job(name, epochs, workers)?;
+    spec["spec"]["training"]["schedule"] = json!({
+        "type": "plateau", "warmupSteps": 3, "factor": 0.5, "patience": 0, "threshold": 10.0, "thresholdMode": "abs"
+    });
+    Ok(spec)
+}
+
+/// [`strict_fault_job`] with 14 steps an epoch and 168 in all: time for workers to come back while it trains.
 ///
 /// # Errors
 /// When the data cannot be written.

@@ -60,6 +60,26 @@ fn trained_stages_and_micro_batches_train_the_same_on_1_2_and_3_ranks() -> anyho
 }
 
 #[test]
+fn a_rate_that_is_reduced_on_a_plateau_is_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    let mut spec = jobs::image_job("plateau", &data);
+    spec["spec"]["training"] = json!({
+        "epochs": 6, "batchSize": 16, "seed": 11,
+        "optimizer": {"type": "sgd", "learningRate": 0.2},
+        "schedule": {"type": "plateau", "factor": 0.3, "patience": 0, "threshold": 0.1}
+    });
+    let outcome = outcome::run_to_success(&spec, &folder.path().join("reductions"), 2)?;
+    let rates: Vec<f64> = outcome
+        .steps
+        .iter()
+        .filter_map(|step| step["learningRate"].as_f64())
+        .collect();
+    assert!(rates.last() < rates.first(), "it was never reduced: {rates:?}");
+    same_on_one_two_and_three_ranks(&spec, &["validation"], &folder)
+}
+
+#[test]
 fn a_strict_job_leaves_the_same_bytes_on_1_2_3_and_4_ranks() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let data = jobs::three_classes(&folder.path().join("data"))?;

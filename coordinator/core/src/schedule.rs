@@ -7,18 +7,27 @@
 //! `get_cosine_schedule_with_warmup` (half a cycle), so that a job can be compared with its twin there. With a warm-up the first step
 //! has the rate 0, and the last step has not quite reached 0: it is the step after the last that would.
 
-use crate::spec::{ScheduleShape, ScheduleSpec, TrainingSpec, Warmup};
+mod plateau;
 
-/// The peak of an epoch.
-pub fn peak(training: &TrainingSpec) -> f64 {
-    training.optimizer.learning_rate()
+use crate::spec::{MetricName, ScheduleShape, ScheduleSpec, TrainingSpec, Warmup};
+
+/// The peak of an epoch (from 0). `value` gives a metric of the validation after an earlier epoch; `None` where it is undefined.
+pub fn peak(training: &TrainingSpec, epoch: u32, value: impl Fn(MetricName, u32) -> Option<f64>) -> f64 {
+    let initial = training.optimizer.learning_rate();
+    match &training.schedule.shape {
+        ScheduleShape::Constant | ScheduleShape::Linear | ScheduleShape::Cosine => initial,
+        ScheduleShape::Plateau(rule) => {
+            let values = (0..epoch).map(|epoch| value(rule.metric, epoch));
+            plateau::peak(rule, initial, values)
+        }
+    }
 }
 
 /// The learning rate of step `step` (over the whole job, from 0) of `total_steps`.
 ///
 /// With w warm-up steps, T total steps and peak p:
 /// * s < w: p · s / w
-/// * constant: p
+/// * constant, plateau: p
 /// * linear: p · max(0, (T − s) / max(1, T − w))
 /// * cosine: p · max(0, ½ (1 + cos(π (s − w) / max(1, T − w))))
 pub fn learning_rate(spec: &ScheduleSpec, peak: f64, step: u64, total_steps: u64) -> f64 {
@@ -28,7 +37,7 @@ pub fn learning_rate(spec: &ScheduleSpec, peak: f64, step: u64, total_steps: u64
     }
     let falling_steps = total_steps.saturating_sub(warmup).max(1) as f64;
     let factor = match spec.shape {
-        ScheduleShape::Constant => 1.0,
+        ScheduleShape::Constant | ScheduleShape::Plateau(_) => 1.0,
         ScheduleShape::Linear => total_steps.saturating_sub(step) as f64 / falling_steps,
         ScheduleShape::Cosine => {
             let progress = (step - warmup) as f64 / falling_steps;

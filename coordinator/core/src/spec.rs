@@ -283,7 +283,7 @@ pub struct ScheduleSpec {
 }
 
 /// The learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleShape {
     /// Stays at the peak.
@@ -292,6 +292,51 @@ pub enum ScheduleShape {
     Linear,
     /// Falls as half a cosine to 0 at the end.
     Cosine,
+    /// Falls when a metric of the validation no longer improves.
+    Plateau(PlateauSpec),
+}
+
+/// When the learning rate falls, and how far: the arguments of `torch.optim.lr_scheduler.ReduceLROnPlateau`, with its defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PlateauSpec {
+    /// What must improve.
+    pub metric: MetricName,
+    /// What the rate is multiplied with, above 0 and below 1.
+    pub factor: f64,
+    /// Evaluations without improvement after which one more reduces.
+    pub patience: u32,
+    /// Smallest change that counts.
+    pub threshold: f64,
+    /// What the threshold is measured in.
+    pub threshold_mode: ThresholdMode,
+    /// Evaluations after a reduction that do not count.
+    pub cooldown: u32,
+    /// The rate falls no further.
+    pub min_learning_rate: f64,
+}
+
+impl PlateauSpec {
+    /// What a spec means that says nothing else.
+    pub const DEFAULT: Self = Self {
+        metric: MetricName::LOSS,
+        factor: 0.1,
+        patience: 10,
+        threshold: 1e-4,
+        threshold_mode: ThresholdMode::Relative,
+        cooldown: 0,
+        min_learning_rate: 0.0,
+    };
+}
+
+/// What the threshold of a plateau is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ThresholdMode {
+    /// A part of the best value.
+    #[serde(rename = "rel")]
+    Relative,
+    /// The metric's own unit.
+    #[serde(rename = "abs")]
+    Absolute,
 }
 
 /// Length of the linear rise.

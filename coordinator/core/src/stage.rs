@@ -6,6 +6,7 @@
 use crate::order;
 use crate::reply::Directive;
 use crate::schedule;
+use crate::selection;
 use crate::state::{Job, Pass, Run, SplitName};
 
 /// The next thing that has to be achieved.
@@ -121,7 +122,9 @@ pub(crate) fn directive(job: &Job, after: Option<Pass>) -> Directive {
         Stage::Scan(split) => Directive::RunPass(Pass::Scan(split)),
         Stage::Train { epoch } => Directive::TrainEpoch {
             epoch,
-            peak_learning_rate: schedule::peak(&job.spec.training),
+            peak_learning_rate: schedule::peak(&job.spec.training, epoch, |metric, epoch| {
+                selection::value(run, metric, epoch)
+            }),
         },
         Stage::Validate { epoch } => Directive::RunPass(Pass::validation(epoch)),
         Stage::Test { .. } | Stage::Finish => {

@@ -7,20 +7,32 @@
 use firn_core::{
     metrics::ScoreMetrics,
     order::SampleOrder,
-    schedule::learning_rate,
-    spec::{ScheduleShape, ScheduleSpec, Warmup, Word},
+    schedule::{learning_rate, peak},
+    spec::{MetricName, PlateauSpec, ScheduleShape, ScheduleSpec, ThresholdMode, TrainingSpec, Warmup, Word},
     task::{
         ClassificationStatistics, Metrics, Schema, Statistics,
         classification::{matrix_of_cells, per_class},
     },
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn cases(file: &str) -> Vec<Value> {
     let golden: Value = serde_json::from_str(file).unwrap();
     let cases = golden["cases"].as_array().unwrap().clone();
     assert!(!cases.is_empty());
     cases
+}
+
+/// With a peak of 1e-3.
+fn training() -> TrainingSpec {
+    serde_json::from_value(json!({
+        "epochs": 100, "batch_size": 32, "micro_batch_size": null, "seed": 0,
+        "optimizer": {"Sgd": {"learning_rate": 1e-3, "weight_decay": 0.0, "momentum": 0.9, "nesterov": false}},
+        "schedule": {"shape": "constant", "warmup": {"Steps": 0}},
+        "loss": {"label_smoothing": 0.0, "class_weights": "Uniform"},
+        "early_stopping": null, "best_metric": "loss", "train_batch_norm": false, "max_gradient_norm": null,
+    }))
+    .unwrap()
 }
 
 fn unsigned(value: &Value) -> u64 {
@@ -82,6 +94,46 @@ fn evaluated(case: &Value, classes: &[String]) -> Metrics {
     let all = Statistics::merged(&[part(0), part(1)]).unwrap();
     let from_scores = ScoreMetrics::of_matrix(&labels, &scores, classes.len() as u32);
     all.evaluate(Schema { classes }, &from_scores).unwrap()
+}
+
+fn plateau(case: &Value) -> PlateauSpec {
+    let settings = &case["settings"];
+    let (default, number) = (PlateauSpec::DEFAULT, |name: &str| settings[name].as_f64());
+    PlateauSpec {
+        metric: MetricName::from_word(case["metric"].as_str().unwrap()).unwrap(),
+        factor: number("factor").unwrap_or(default.factor),
+        patience: settings["patience"].as_u64().map_or(default.patience, |it| it as u32),
+        threshold: number("threshold").unwrap_or(default.threshold),
+        threshold_mode: settings["threshold_mode"]
+            .as_str()
+            .map_or(default.threshold_mode, |word| ThresholdMode::from_word(word).unwrap()),
+        cooldown: settings["cooldown"].as_u64().map_or(default.cooldown, |it| it as u32),
+        min_learning_rate: number("min_lr").unwrap_or(default.min_learning_rate),
+    }
+}
+
+#[test]
+fn rates_reduced_on_a_plateau_equal_those_of_pytorch() {
+    let mut reductions = 0;
+    for case in cases(include_str!("golden/plateau.json")) {
+        let mut training = training();
+        training.schedule.shape = ScheduleShape::Plateau(plateau(&case));
+        let values: Vec<Option<f64>> = case["values"].as_array().unwrap().iter().map(Value::as_f64).collect();
+        let rates: Vec<f64> = case["rates"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_f64)
+            .collect();
+        assert_eq!(rates.len(), values.len() + 1);
+        for (epoch, expected) in (0..).zip(&rates) {
+            // Nobody asks for what is not known yet.
+            let value = |_, earlier: u32| (earlier < epoch).then(|| values[earlier as usize]).unwrap();
+            assert_eq!(peak(&training, epoch, value), *expected, "epoch {epoch} of {case}");
+        }
+        reductions += rates.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    }
+    assert!(reductions > 50, "the cases would not show a difference");
 }
 
 #[test]

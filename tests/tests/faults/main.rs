@@ -15,6 +15,7 @@ mod killed_ranks;
 mod network;
 mod out_of_memory;
 mod preemption;
+mod reduced_rates;
 mod stopped_processes;
 mod strange_calls;
 

@@ -23,6 +23,8 @@ pub(super) struct Steps {
     rollbacks: Vec<RollbackReceipt>,
     /// The permutation of the epoch that was looked at last.
     order: Option<(u32, SampleOrder)>,
+    /// The schedule's peak in that epoch.
+    peak: Option<(u32, f64)>,
 }
 
 struct Counted {
@@ -150,7 +152,7 @@ impl Auditor {
         let Some(spec) = self.spec.clone() else { return };
         let training = &spec.training;
         let steps = u64::from(training.epochs) * self.steps_per_epoch();
-        let expected = schedule::learning_rate(&training.schedule, schedule::peak(training), step.step, steps);
+        let expected = schedule::learning_rate(&training.schedule, self.peak_of(step.epoch), step.step, steps);
         // Ranks may run on other machines, whose cosines differ in the last digits.
         let is_same = (step.learning_rate - expected).abs() <= RATE_TOLERANCE * expected.abs();
         if !is_same {
@@ -158,6 +160,18 @@ impl Auditor {
             let finding = Finding::new(Flaw::LearningRate, message);
             self.find(finding.in_epoch(step.epoch).at_step(step.step));
         }
+    }
+
+    /// Decided by the validations before the epoch.
+    fn peak_of(&mut self, epoch: u32) -> f64 {
+        if let Some((_, peak)) = self.steps.peak.filter(|(known, _)| *known == epoch) {
+            return peak;
+        }
+        let value = |metric, epoch| self.validation_value(metric, epoch);
+        let training = self.spec.as_ref().map(|spec| &spec.training);
+        let peak = training.map_or(0.0, |training| schedule::peak(training, epoch, value));
+        self.steps.peak = Some((epoch, peak));
+        peak
     }
 
     /// The samples at a step's positions; none beyond the end of the split.
@@ -192,6 +206,7 @@ impl Auditor {
             self.steps.next = kept;
         }
         self.take_back_passes(epochs_kept);
+        self.steps.peak = None;
         self.epochs_concluded = self.epochs_concluded.min(epochs_kept);
     }
 

@@ -9,7 +9,8 @@ pub use violations::Violation;
 
 use super::{
     Architecture, ClassWeights, DataFormat, Determinism, EarlyStopping, Freeze, JobSpec, MetricName, Modality,
-    OptimizerSpec, Preprocessing, ResourcesSpec, SplitSource, TrainingSpec, Warmup, Word, nearest,
+    OptimizerSpec, PlateauSpec, Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, Warmup, Word,
+    nearest,
 };
 use crate::slices;
 use violations::{Violations, number};
@@ -30,9 +31,14 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
 /// What is watched has to be something that the task has.
 fn metrics(spec: &JobSpec, violations: &mut Violations) {
     let stopping = spec.training.early_stopping.as_ref().map(|stopping| stopping.metric);
+    let plateau = match &spec.training.schedule.shape {
+        ScheduleShape::Plateau(plateau) => Some(plateau.metric),
+        _ => None,
+    };
     let watched = [
         ("spec.training.earlyStopping.metric", stopping),
         ("spec.training.bestMetric", Some(spec.training.best_metric)),
+        ("spec.training.schedule.metric", plateau),
     ];
     for (field, metric) in watched {
         let Some(metric) = metric.filter(|metric| !spec.task.has(metric.metric())) else {
@@ -228,6 +234,9 @@ fn training(training: &TrainingSpec, violations: &mut Violations) {
     if let Warmup::Ratio(ratio) = training.schedule.warmup {
         violations.fraction(&format!("{FIELD}.schedule.warmupRatio"), ratio);
     }
+    if let ScheduleShape::Plateau(plateau) = &training.schedule.shape {
+        reduction(plateau, violations);
+    }
     violations.fraction(&format!("{FIELD}.loss.labelSmoothing"), training.loss.label_smoothing);
     if let ClassWeights::Named(weights) = &training.loss.class_weights {
         for (class, &weight) in weights {
@@ -251,6 +260,25 @@ fn training(training: &TrainingSpec, violations: &mut Violations) {
             "at least 0",
         );
     }
+}
+
+fn reduction(plateau: &PlateauSpec, violations: &mut Violations) {
+    let field = |name: &str| format!("spec.training.schedule.{name}");
+    let PlateauSpec {
+        factor,
+        threshold,
+        min_learning_rate,
+        ..
+    } = *plateau;
+    let is_reduction = factor > 0.0 && factor < 1.0;
+    violations.number(&field("factor"), factor, is_reduction, "above 0 and below 1");
+    violations.number(&field("threshold"), threshold, threshold >= 0.0, "at least 0");
+    violations.number(
+        &field("minLearningRate"),
+        min_learning_rate,
+        min_learning_rate >= 0.0,
+        "at least 0",
+    );
 }
 
 fn optimizer(optimizer: &OptimizerSpec, violations: &mut Violations) {
@@ -285,6 +313,9 @@ fn validation_rules(spec: &JobSpec, violations: &mut Violations) {
             violations.add("spec.training.earlyStopping.metric", needs(stopping.metric));
         } else if training.best_metric != MetricName::LOSS {
             violations.add("spec.training.bestMetric", needs(training.best_metric));
+        }
+        if let ScheduleShape::Plateau(plateau) = &training.schedule.shape {
+            violations.add("spec.training.schedule.metric", needs(plateau.metric));
         }
     }
     if training.train_batch_norm {

@@ -3,8 +3,8 @@
 //! One table for each choice serves reading, writing and the list of valid words in an error, so that the three cannot disagree.
 
 use super::{
-    Architecture, DataFormat, Determinism, DeviceRequest, MetricName, Modality, Pooling, Preprocessing, ScheduleShape,
-    Task,
+    Architecture, DataFormat, Determinism, DeviceRequest, MetricName, Modality, PlateauSpec, Pooling, Preprocessing,
+    ScheduleShape, Task, ThresholdMode,
 };
 use crate::metrics::NAMES;
 
@@ -53,7 +53,18 @@ impl Word for ScheduleShape {
         ("constant", Self::Constant),
         ("linear", Self::Linear),
         ("cosine", Self::Cosine),
+        ("plateau", Self::Plateau(PlateauSpec::DEFAULT)),
     ];
+
+    fn word(self) -> &'static str {
+        let is_of_kind = |choice: &Self| std::mem::discriminant(choice) == std::mem::discriminant(&self);
+        let entry = Self::WORDS.iter().find(|(_, choice)| is_of_kind(choice));
+        entry.expect("every choice stands in the table of its words").0
+    }
+}
+
+impl Word for ThresholdMode {
+    const WORDS: &'static [(&'static str, Self)] = &[("rel", Self::Relative), ("abs", Self::Absolute)];
 }
 
 impl Word for Determinism {
@@ -158,6 +169,7 @@ mod tests {
         words_and_choices_are_one_to_one::<Architecture>();
         words_and_choices_are_one_to_one::<Pooling>();
         words_and_choices_are_one_to_one::<ScheduleShape>();
+        words_and_choices_are_one_to_one::<ThresholdMode>();
         words_and_choices_are_one_to_one::<DeviceRequest>();
         words_and_choices_are_one_to_one::<MetricName>();
     }

@@ -11,6 +11,7 @@ mod deletion;
 mod draining;
 mod losses;
 mod passes;
+mod plateau;
 mod pulses;
 mod queue;
 mod rendezvous;

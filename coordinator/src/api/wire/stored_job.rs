@@ -4,7 +4,7 @@
 
 use firn_core::spec::{
     ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, JobSpec, MetricName, Modality, ModelSpec, OptimizerSpec,
-    Preprocessing, ScheduleSpec, SplitSource, TrainingSpec, Warmup, Word,
+    Preprocessing, ScheduleShape, ScheduleSpec, SplitSource, TrainingSpec, Warmup, Word,
 };
 use firn_proto::v1alpha1 as wire;
 
@@ -148,7 +148,6 @@ fn preprocessing(preprocessing: &Preprocessing) -> wire::PreprocessingSpec {
 }
 
 fn training(training: &TrainingSpec, has_validation: bool) -> wire::TrainingSpec {
-    let metric = |name: MetricName| format!("validation/{}", name.word());
     let early_stopping = training.early_stopping.as_ref().map(|stopping| {
         let EarlyStopping {
             metric: name,
@@ -156,7 +155,7 @@ fn training(training: &TrainingSpec, has_validation: bool) -> wire::TrainingSpec
             min_delta,
         } = *stopping;
         wire::EarlyStoppingSpec {
-            metric: metric(name),
+            metric: validation_metric(name),
             patience: Some(patience),
             min_delta: Some(min_delta),
         }
@@ -180,7 +179,7 @@ fn training(training: &TrainingSpec, has_validation: bool) -> wire::TrainingSpec
         }),
         early_stopping,
         best_metric: if has_validation {
-            metric(training.best_metric)
+            validation_metric(training.best_metric)
         } else {
             String::new()
         },
@@ -189,6 +188,11 @@ fn training(training: &TrainingSpec, has_validation: bool) -> wire::TrainingSpec
         determinism: training.determinism.word().to_owned(),
         checkpoint_interval: duration::write(training.checkpoint_interval_ms),
     }
+}
+
+/// As people write a metric of the validation split.
+fn validation_metric(name: MetricName) -> String {
+    format!("validation/{}", name.word())
 }
 
 fn optimizer(optimizer: &OptimizerSpec) -> wire::OptimizerSpec {
@@ -229,9 +233,20 @@ fn schedule(schedule: &ScheduleSpec) -> wire::ScheduleSpec {
         Warmup::Ratio(ratio) => (Some(ratio), None),
         Warmup::Steps(steps) => (None, Some(steps)),
     };
+    let plateau = match &schedule.shape {
+        ScheduleShape::Plateau(plateau) => Some(plateau),
+        _ => None,
+    };
     wire::ScheduleSpec {
         r#type: schedule.shape.word().to_owned(),
         warmup_ratio,
         warmup_steps,
+        factor: plateau.map(|plateau| plateau.factor),
+        patience: plateau.map(|plateau| plateau.patience),
+        threshold: plateau.map(|plateau| plateau.threshold),
+        threshold_mode: plateau.map_or("", |plateau| plateau.threshold_mode.word()).to_owned(),
+        cooldown: plateau.map(|plateau| plateau.cooldown),
+        min_learning_rate: plateau.map(|plateau| plateau.min_learning_rate),
+        metric: plateau.map_or_else(String::new, |plateau| validation_metric(plateau.metric)),
     }
 }

@@ -1,8 +1,8 @@
 //! How the head is trained.
 
 use firn_core::spec::{
-    ClassWeights, Determinism, EarlyStopping, LossSpec, MetricName, OptimizerSpec, ScheduleShape, ScheduleSpec,
-    TrainingSpec, Warmup, Word, default_checkpoint_interval_ms,
+    ClassWeights, Determinism, EarlyStopping, LossSpec, MetricName, OptimizerSpec, PlateauSpec, ScheduleShape,
+    ScheduleSpec, TrainingSpec, Warmup, Word, default_checkpoint_interval_ms,
 };
 use firn_proto::v1alpha1 as wire;
 
@@ -108,12 +108,46 @@ fn schedule(fields: &mut Fields, written: &wire::ScheduleSpec) -> ScheduleSpec {
         "must have `warmupRatio` or `warmupSteps`, found both".to_owned()
     });
     ScheduleSpec {
-        shape: fields.word_or("spec.training.schedule.type", &written.r#type, ScheduleShape::Constant),
+        shape: shape(fields, written),
         warmup: match written.warmup_steps {
             Some(steps) => Warmup::Steps(steps),
             None => Warmup::Ratio(written.warmup_ratio.unwrap_or(0.0)),
         },
     }
+}
+
+fn shape(fields: &mut Fields, written: &wire::ScheduleSpec) -> ScheduleShape {
+    const FIELD: &str = "spec.training.schedule";
+    let chosen = fields.word_or(&format!("{FIELD}.type"), &written.r#type, ScheduleShape::Constant);
+    let ScheduleShape::Plateau(default) = chosen else {
+        let only_for_plateau = [
+            ("factor", written.factor.is_some()),
+            ("patience", written.patience.is_some()),
+            ("threshold", written.threshold.is_some()),
+            ("thresholdMode", !written.threshold_mode.is_empty()),
+            ("cooldown", written.cooldown.is_some()),
+            ("minLearningRate", written.min_learning_rate.is_some()),
+            ("metric", !written.metric.is_empty()),
+        ];
+        for (name, is_set) in only_for_plateau {
+            fields.absent(is_set, &format!("{FIELD}.{name}"), "it belongs to `plateau`");
+        }
+        return chosen;
+    };
+    let mode = &written.threshold_mode;
+    let watched = match written.metric.as_str() {
+        "" => None,
+        written => metric(fields, &format!("{FIELD}.metric"), written),
+    };
+    ScheduleShape::Plateau(PlateauSpec {
+        metric: watched.unwrap_or(default.metric),
+        factor: written.factor.unwrap_or(default.factor),
+        patience: written.patience.unwrap_or(default.patience),
+        threshold: written.threshold.unwrap_or(default.threshold),
+        threshold_mode: fields.word_or(&format!("{FIELD}.thresholdMode"), mode, default.threshold_mode),
+        cooldown: written.cooldown.unwrap_or(default.cooldown),
+        min_learning_rate: written.min_learning_rate.unwrap_or(default.min_learning_rate),
+    })
 }
 
 fn loss(fields: &mut Fields, written: &wire::LossSpec) -> LossSpec {

@@ -12,6 +12,7 @@ use crate::identifiers::{Generation, ProcessId, RequestId};
 use crate::now::Now;
 use crate::order::{self, SampleOrder};
 use crate::record::{Event, JobEvent, Record, Source};
+use crate::spec::{JobSpec, MetricName, PlateauSpec, ScheduleShape};
 use crate::state::*;
 use crate::task::{ClassificationStatistics, Statistics};
 use values::{member, spec};
@@ -25,6 +26,8 @@ pub(super) struct Story {
     generation: Generation,
     /// Of it.
     rank_zero: Option<ProcessId>,
+    /// Of the next steps.
+    learning_rate: f64,
 }
 
 /// The audit of a journal whose records are numbered from 0.
@@ -38,15 +41,20 @@ pub(super) fn audit(journal: &[Record]) -> Audit {
 
 impl Story {
     pub(super) fn new() -> Self {
+        Self::of(spec())
+    }
+
+    fn of(spec: JobSpec) -> Self {
         let mut story = Self {
             journal: Vec::new(),
             quarantined: Vec::new(),
             generation: Generation::default(),
             rank_zero: None,
+            learning_rate: 0.1,
         };
         story.record(Event::CoordinatorStarted { epoch: 1 });
         story.tell(JobEvent::Submitted {
-            spec: Arc::new(spec()),
+            spec: Arc::new(spec),
             request: Some(RequestId::from("r1")),
         });
         story
@@ -163,7 +171,7 @@ impl Story {
             step,
             epoch,
             loss: 1.0,
-            learning_rate: 0.1,
+            learning_rate: self.learning_rate,
             samples: used.count() as u32,
             gradient_norm: 1.0,
             skipped: false,
@@ -273,6 +281,47 @@ impl Story {
             counts: true,
             retry_at: Now(0),
         });
+    }
+
+    /// Three epochs on one rank, whose rate is halved after each epoch that brings no improvement; two steps into the third they go back to the
+    /// checkpoint after the second.
+    pub(super) fn on_a_plateau() -> Self {
+        let mut spec = spec();
+        spec.training.epochs = 3;
+        spec.training.schedule.shape = ScheduleShape::Plateau(PlateauSpec {
+            metric: MetricName::named("accuracy"),
+            factor: 0.5,
+            patience: 0,
+            ..PlateauSpec::DEFAULT
+        });
+        let mut story = Self::of(spec);
+        story.form(1, &[("a", 0)], Origin::Initial, (0, 0));
+        story.register();
+        story.scan(1);
+        for (epoch, right) in [(0, 8), (1, 7)] {
+            story.commit(1, 3 * epoch..3 * epoch + 3);
+            story.store(3 * epoch + 3);
+            story.evaluate(SplitName::Validation, epoch as u32, 1, right);
+            story.conclude(epoch as u32, 0);
+        }
+        story.learning_rate = 0.05;
+        story.commit(1, 6..8);
+        story.lose("a");
+        story.tell(JobEvent::RestartScheduled {
+            cause: None,
+            not_before: Now(0),
+        });
+        story.form(2, &[("b", 0)], Origin::Checkpoint(checkpoint(6)), (6, 6));
+        story.commit(2, 6..9);
+        story.store(9);
+        story.evaluate(SplitName::Validation, 2, 2, 9);
+        story.conclude(2, 2);
+        story.tell(JobEvent::TrainingEnded {
+            end: TrainingEnd::AllEpochs,
+        });
+        story.evaluate(SplitName::Test, 2, 2, 9);
+        story.finish();
+        story
     }
 
     /// A whole job on two ranks: one is lost in epoch 0, and in epoch 1 all, before the second checkpoint.

@@ -3,8 +3,8 @@
 use firn_core::slices;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
-    HeadSpec, JobSpec, LossSpec, MetricName, Modality, ModelSpec, OptimizerSpec, Pooling, Preprocessing, ResourcesSpec,
-    ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, Word,
+    HeadSpec, JobSpec, LossSpec, MetricName, Modality, ModelSpec, OptimizerSpec, PlateauSpec, Pooling, Preprocessing,
+    ResourcesSpec, ScheduleShape, ScheduleSpec, SplitSource, Task, ThresholdMode, TrainingSpec, Warmup, Word,
 };
 use proptest::prelude::*;
 
@@ -120,9 +120,35 @@ fn loss() -> impl Strategy<Value = LossSpec> {
     })
 }
 
+/// A plateau needs a validation split.
+fn shape(has_validation: bool) -> impl Strategy<Value = ScheduleShape> {
+    let plateau = (
+        word::<MetricName>(),
+        (0.01..0.99, 0u32..50, 0.0..0.1),
+        word::<ThresholdMode>(),
+        (0u32..50, 0.0..0.01),
+    )
+        .prop_map(
+            |(metric, (factor, patience, threshold), threshold_mode, (cooldown, min_learning_rate))| PlateauSpec {
+                metric,
+                factor,
+                patience,
+                threshold,
+                threshold_mode,
+                cooldown,
+                min_learning_rate,
+            },
+        );
+    (word::<ScheduleShape>(), plateau).prop_map(move |(shape, plateau)| match shape {
+        ScheduleShape::Plateau(_) if has_validation => ScheduleShape::Plateau(plateau),
+        ScheduleShape::Plateau(_) => ScheduleShape::Constant,
+        shape => shape,
+    })
+}
+
 fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<Value = TrainingSpec> {
     let schedule = (
-        word::<ScheduleShape>(),
+        shape(has_validation),
         prop_oneof![
             (0.0..0.99).prop_map(Warmup::Ratio),
             any::<u32>().prop_map(Warmup::Steps)

@@ -57,6 +57,26 @@ fn a_step_at_another_learning_rate_than_the_schedules_is_found() {
 }
 
 #[test]
+fn a_rate_that_the_coordinator_reduced_is_proven_and_another_one_is_found() {
+    // The second epoch brings no improvement by more than 1, so the third has half the rate, until the checkpoint before is gone back to.
+    let honest = Story::on_a_plateau();
+    assert_eq!(audit(&honest.journal).findings, []);
+    for (step, wrong) in [(0, 0.05), (3, 0.05), (6, 0.1), (7, 0.025)] {
+        let mut journal = Story::on_a_plateau().journal;
+        let is_meant =
+            |event: &JobEvent| matches!(event, JobEvent::StepsCommitted { steps, .. } if steps[0].step == step);
+        let position = find(&journal, 0, is_meant);
+        if let Some(JobEvent::StepsCommitted { steps, .. }) = event_mut(&mut journal[position]) {
+            assert_ne!(steps[0].learning_rate, wrong);
+            steps[0].learning_rate = wrong;
+        }
+        let findings = audit(&journal).findings;
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert_eq!((findings[0].flaw, findings[0].step), (Flaw::LearningRate, Some(step)));
+    }
+}
+
+#[test]
 fn a_step_with_the_positions_of_another_is_found_with_the_samples_that_it_repeats() {
     let findings = change_step(1, |step| (step.first_position, step.end_position) = (0, 4));
     assert_has(
