@@ -1,7 +1,7 @@
 //! Where a job is on its way: a function of what it has achieved, so that a gang that is formed again goes on by itself.
 //!
-//! Scan train, validation, test; then, for each epoch, train, store the checkpoint, evaluate; then the best checkpoint on test; then the
-//! artifacts.
+//! The plan of every job, in order: the passes before the first step ([`preparation`]); then, for each epoch, train, store the checkpoint,
+//! evaluate; then the best checkpoint on test; then the artifacts. The stage is the first of these that has not been achieved.
 
 use crate::order;
 use crate::reply::Directive;
@@ -14,8 +14,8 @@ use crate::state::{Job, Pass, Run, SplitName};
 pub enum Stage {
     /// A rank has to index the data.
     Index,
-    /// This split has to be scanned.
-    Scan(SplitName),
+    /// This pass has to be complete before the first step.
+    Prepare(Pass),
     /// This epoch has to be trained and its checkpoint stored.
     Train {
         /// From 0.
@@ -41,8 +41,8 @@ impl Stage {
         if run.dataset.is_none() {
             return Self::Index;
         }
-        if let Some(split) = SplitName::ALL.into_iter().find(|split| !is_scanned(run, *split)) {
-            return Self::Scan(split);
+        if let Some(pass) = preparation(run).find(|pass| !is_walked(run, *pass)) {
+            return Self::Prepare(pass);
         }
         if run.training_end.is_none() {
             let epoch = run.epochs_concluded;
@@ -57,31 +57,39 @@ impl Stage {
         }
     }
 
+    /// The pass that ranks may work on. An epoch's validation may begin while rank 0 still stores the checkpoint: all ranks hold the same
+    /// weights.
+    pub(crate) fn open_pass(self) -> Option<Pass> {
+        match self {
+            Self::Prepare(pass) => Some(pass),
+            Self::Train { epoch } | Self::Validate { epoch } => Some(Pass::validation(epoch)),
+            Self::Test { epoch } => Some(Pass::test(epoch)),
+            Self::Index | Self::Finish => None,
+        }
+    }
+
     /// What the stage asks for, for people.
     pub fn describe(self) -> String {
         match self {
             Self::Index => "the registration of the dataset".to_owned(),
-            Self::Scan(split) => format!("pass {}", Pass::Scan(split)),
+            Self::Prepare(pass) => format!("pass {pass}"),
             Self::Train { epoch } => format!("the steps and the checkpoint of epoch {epoch}"),
             Self::Validate { epoch } => format!("pass {}", Pass::validation(epoch)),
-            Self::Test { epoch } => format!(
-                "pass {}",
-                Pass::Evaluate {
-                    split: SplitName::Test,
-                    epoch
-                }
-            ),
+            Self::Test { epoch } => format!("pass {}", Pass::test(epoch)),
             Self::Finish => "the artifacts".to_owned(),
         }
     }
 }
 
-fn is_scanned(run: &Run, split: SplitName) -> bool {
-    has_split(run, split).is_none_or(|()| {
-        run.passes
-            .get(&Pass::Scan(split))
-            .is_some_and(|pass| pass.is_complete())
-    })
+/// The passes before the first step, in order: each over every split that the dataset has.
+fn preparation(run: &Run) -> impl Iterator<Item = Pass> {
+    let kinds: [fn(SplitName) -> Pass; 1] = [Pass::Scan];
+    let passes = kinds.into_iter().flat_map(|kind| SplitName::ALL.map(kind));
+    passes.filter(|pass| has_split(run, pass.split()).is_some())
+}
+
+fn is_walked(run: &Run, pass: Pass) -> bool {
+    run.passes.get(&pass).is_some_and(|progress| progress.is_complete())
 }
 
 fn has_split(run: &Run, split: SplitName) -> Option<()> {
@@ -102,12 +110,11 @@ pub(crate) fn test_epoch(run: &Run) -> Option<u32> {
 
 /// Whether all that a pass is for has been achieved.
 pub(crate) fn is_complete(run: &Run, pass: Pass) -> bool {
-    match pass {
-        Pass::Scan(split) => run.dataset.is_some() && is_scanned(run, split),
-        Pass::Evaluate {
-            split: SplitName::Test, ..
-        } => Stage::of(run) == Stage::Finish,
-        Pass::Evaluate { epoch, .. } => run.epochs_concluded > epoch,
+    match (pass.round(), pass.split()) {
+        // Over a split that the dataset does not have there is nothing to do.
+        (None, split) => run.dataset.is_some() && has_split(run, split).is_none_or(|()| is_walked(run, pass)),
+        (Some(_), SplitName::Test) => Stage::of(run) == Stage::Finish,
+        (Some(epoch), _) => run.epochs_concluded > epoch,
     }
 }
 
@@ -119,7 +126,7 @@ pub(crate) fn directive(job: &Job, after: Option<Pass>) -> Directive {
     let run = &job.run;
     match Stage::of(run) {
         Stage::Index => Directive::RunPass(Pass::Scan(SplitName::Train)),
-        Stage::Scan(split) => Directive::RunPass(Pass::Scan(split)),
+        Stage::Prepare(pass) => Directive::RunPass(pass),
         Stage::Train { epoch } => Directive::TrainEpoch {
             epoch,
             peak_learning_rate: schedule::peak(&job.spec.training, epoch, |metric, epoch| {

@@ -113,10 +113,7 @@ impl ArtifactStore {
 
     fn predictions_path(&self, job: &str, pass: Pass) -> Result<PathBuf, ArtifactError> {
         check_name(job)?;
-        let epoch = match pass {
-            Pass::Evaluate { epoch, .. } => epoch,
-            Pass::Scan(_) => 0,
-        };
+        let epoch = pass.round().unwrap_or_default();
         Ok(self
             .root
             .join(job)

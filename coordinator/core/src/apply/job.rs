@@ -180,10 +180,7 @@ fn change_ledger(job: &mut Job, event: &JobEvent, at: Now) {
                 });
             }
             run.ledger.roll_back(*steps_kept, generation, at);
-            run.passes.retain(|pass, _| match pass {
-                Pass::Evaluate { epoch, .. } => epoch < epochs_kept,
-                Pass::Scan(_) => true,
-            });
+            run.passes.retain(|pass, _| pass.is_kept(*epochs_kept));
             run.evaluations.retain(|evaluation| evaluation.epoch < *epochs_kept);
             run.epochs_concluded = run.epochs_concluded.min(*epochs_kept);
         }

@@ -243,10 +243,7 @@ impl Auditor {
 
     /// What was evaluated with steps that were taken back does not count.
     pub(super) fn take_back_passes(&mut self, epochs_kept: u32) {
-        self.passes.walked.retain(|pass, _| match pass {
-            Pass::Evaluate { epoch, .. } => *epoch < epochs_kept,
-            Pass::Scan(_) => true,
-        });
+        self.passes.walked.retain(|pass, _| pass.is_kept(epochs_kept));
     }
 
     pub(super) fn pass_receipts(&self) -> Vec<PassReceipt> {
@@ -281,9 +278,9 @@ impl Auditor {
 
 fn place(pass: Pass, flaw: Flaw, message: String, shard: Option<u32>) -> Finding {
     let finding = Finding::new(flaw, message).of_shard(pass.split(), shard);
-    match pass {
-        Pass::Evaluate { epoch, .. } => finding.in_epoch(epoch),
-        Pass::Scan(_) => finding,
+    match pass.round() {
+        Some(epoch) => finding.in_epoch(epoch),
+        None => finding,
     }
 }
 

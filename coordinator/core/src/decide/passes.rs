@@ -51,41 +51,21 @@ pub(super) fn request_shard(
 
 /// The pass that is meant: of test there is only one, that of the best epoch.
 fn named(job: &Job, pass: Pass) -> Pass {
-    match pass {
-        Pass::Evaluate {
-            split: SplitName::Test,
-            epoch,
-        } => Pass::Evaluate {
-            split: SplitName::Test,
-            epoch: job.run.best_epoch.unwrap_or(epoch),
-        },
-        other => other,
+    match (pass, job.run.best_epoch) {
+        (
+            Pass::Evaluate {
+                split: SplitName::Test, ..
+            },
+            Some(best),
+        ) => Pass::test(best),
+        (pass, _) => pass,
     }
 }
 
 /// The shards of a pass that may be worked on now; `None` if it has none.
-///
-/// An epoch's validation may begin while rank 0 still stores the checkpoint: all ranks hold the same weights.
 fn open_shards(job: &Job, pass: Pass) -> Result<Option<ShardTable>, Reject> {
     let stage = Stage::of(&job.run);
-    let is_open = match (stage, pass) {
-        (Stage::Scan(current), Pass::Scan(split)) => current == split,
-        (
-            Stage::Train { epoch: current } | Stage::Validate { epoch: current },
-            Pass::Evaluate {
-                split: SplitName::Validation,
-                epoch,
-            },
-        ) => current == epoch,
-        (
-            Stage::Test { .. },
-            Pass::Evaluate {
-                split: SplitName::Test, ..
-            },
-        ) => true,
-        _ => false,
-    };
-    if !is_open {
+    if stage.open_pass() != Some(pass) {
         return Err(Reject::OutOfOrder {
             expected: stage.describe(),
             found: format!("pass {pass}"),

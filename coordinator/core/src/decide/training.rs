@@ -57,7 +57,7 @@ fn check_step(job: &Job, step: &Step, next: u64) -> Result<(), Reject> {
     let epoch = match Stage::of(&job.run) {
         Stage::Train { epoch } | Stage::Validate { epoch } => epoch,
         Stage::Test { .. } | Stage::Finish => job.run.epochs_concluded.saturating_sub(1),
-        stage @ (Stage::Index | Stage::Scan(_)) => {
+        stage @ (Stage::Index | Stage::Prepare(_)) => {
             return Err(Reject::OutOfOrder {
                 expected: stage.describe(),
                 found: format!("step {}", step.step),

@@ -98,7 +98,7 @@ fn activity(job: &Job) -> Activity {
     }
     match Stage::of(&job.run) {
         Stage::Index => Activity::Indexing,
-        Stage::Scan(_) => Activity::Scanning,
+        Stage::Prepare(_) => Activity::Scanning,
         Stage::Train { epoch } => {
             let steps = stage::steps_per_epoch(job) * (u64::from(epoch) + 1);
             let is_validating = job.run.dataset.as_ref().is_some_and(|registered| {

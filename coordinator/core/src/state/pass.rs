@@ -48,14 +48,54 @@ impl Pass {
             Self::Scan(split) | Self::Evaluate { split, .. } => split,
         }
     }
+
+    /// The word for what is done with each sample.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Scan(_) => "scan",
+            Self::Evaluate { .. } => "evaluate",
+        }
+    }
+
+    /// The epoch after which it is, from 0; `None`: it is done once, before the first step.
+    pub fn round(self) -> Option<u32> {
+        match self {
+            Self::Scan(_) => None,
+            Self::Evaluate { epoch, .. } => Some(epoch),
+        }
+    }
+
+    /// The pass of that kind, split and round.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn of(kind: &str, split: SplitName, round: Option<u32>) -> Result<Self, UnknownName> {
+        match (kind, split, round) {
+            ("scan", split, None) => Ok(Self::Scan(split)),
+            ("evaluate", SplitName::Validation | SplitName::Test, Some(epoch)) => Ok(Self::Evaluate { split, epoch }),
+            _ => Err(UnknownName {
+                expected: "scan/SPLIT, evaluate/validation/EPOCH or evaluate/test/EPOCH",
+                found: written(kind, split, round),
+            }),
+        }
+    }
+
+    /// Whether it still counts when a job goes back to a state with so many complete epochs.
+    pub fn is_kept(self, epochs: u32) -> bool {
+        self.round().is_none_or(|epoch| epoch < epochs)
+    }
+}
+
+fn written(kind: &str, split: SplitName, round: Option<u32>) -> String {
+    match round {
+        None => format!("{kind}/{split}"),
+        Some(round) => format!("{kind}/{split}/{round}"),
+    }
 }
 
 impl fmt::Display for Pass {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Scan(split) => write!(formatter, "scan/{split}"),
-            Self::Evaluate { split, epoch } => write!(formatter, "evaluate/{split}/{epoch}"),
-        }
+        formatter.write_str(&written(self.kind(), self.split(), self.round()))
     }
 }
 
@@ -70,18 +110,13 @@ impl FromStr for Pass {
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
         let unknown = || UnknownName {
-            expected: "scan/SPLIT or evaluate/SPLIT/EPOCH",
+            expected: "KIND/SPLIT or KIND/SPLIT/EPOCH",
             found: text.to_owned(),
         };
-        let mut parts = text.split('/');
-        let (kind, split, epoch) = (parts.next(), parts.next(), parts.next());
-        let split: SplitName = split.ok_or_else(unknown)?.parse()?;
-        match (kind, epoch, parts.next()) {
-            (Some("scan"), None, None) => Ok(Self::Scan(split)),
-            (Some("evaluate"), Some(epoch), None) => Ok(Self::Evaluate {
-                split,
-                epoch: epoch.parse().map_err(|_| unknown())?,
-            }),
+        let parts: Vec<&str> = text.split('/').collect();
+        match parts[..] {
+            [kind, split] => Self::of(kind, split.parse()?, None),
+            [kind, split, round] => Self::of(kind, split.parse()?, Some(round.parse().map_err(|_| unknown())?)),
             _ => Err(unknown()),
         }
     }
@@ -168,6 +203,7 @@ mod tests {
             "evaluate/test/x",
             "evaluate/all/1",
             "evaluate/test/1/2",
+            "evaluate/train/0",
         ] {
             assert!(text.parse::<Pass>().is_err(), "{text}");
         }

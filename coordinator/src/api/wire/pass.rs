@@ -2,7 +2,7 @@
 
 use firn_core::{
     ShardReport,
-    state::{Pass, Shard, SplitName},
+    state::{Pass, Shard},
     task::{Schema, Task},
 };
 use firn_proto::v1alpha1 as proto;
@@ -18,29 +18,22 @@ use crate::api::refusal::invalid;
 pub(crate) fn pass_from_wire(pass: Option<proto::Pass>) -> Result<Pass, Status> {
     let pass = present("pass", pass)?;
     let split = split_name("pass.split", &pass.split)?;
-    match (pass.kind.as_str(), split) {
-        ("scan", split) => Ok(Pass::Scan(split)),
-        ("evaluate", SplitName::Train) => Err(invalid("pass.split", "expected validation or test, found `train`")),
-        ("evaluate", split) => Ok(Pass::Evaluate {
-            split,
-            epoch: pass.epoch,
-        }),
-        (kind, _) => Err(invalid(
-            "pass.kind",
-            format!("expected `scan` or `evaluate`, found `{kind}`"),
-        )),
-    }
+    // The wire does not tell epoch 0 from none; a pass has one or has not, by its kind.
+    let rounds = [None, Some(pass.epoch)];
+    let known = rounds
+        .into_iter()
+        .find_map(|round| Pass::of(&pass.kind, split, round).ok());
+    known.ok_or_else(|| {
+        let found = format!("expected a pass that there is, found `{}` over {split}", pass.kind);
+        invalid("pass", found)
+    })
 }
 
 pub(crate) fn pass_to_wire(pass: Pass) -> proto::Pass {
-    let (kind, epoch) = match pass {
-        Pass::Scan(_) => ("scan", 0),
-        Pass::Evaluate { epoch, .. } => ("evaluate", epoch),
-    };
     proto::Pass {
-        kind: kind.to_owned(),
+        kind: pass.kind().to_owned(),
         split: pass.split().as_str().to_owned(),
-        epoch,
+        epoch: pass.round().unwrap_or_default(),
     }
 }
 
@@ -108,7 +101,10 @@ fn corrupt(
 
 #[cfg(test)]
 mod tests {
-    use firn_core::task::{Statistics, classification::matrix_of_cells};
+    use firn_core::{
+        state::SplitName,
+        task::{Statistics, classification::matrix_of_cells},
+    };
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use firn_core::{
     audit::{CheckpointReceipt, EpochReceipt, Fate, Finding, GenerationReceipt, LossReceipt, PassReceipt, Receipt},
     identifiers::Generation,
-    state::{Origin, Outcome, Pass},
+    state::{Origin, Outcome},
 };
 use firn_proto::v1alpha1 as proto;
 
@@ -89,14 +89,10 @@ fn epoch(epoch: &EpochReceipt) -> proto::VerifiedEpoch {
 
 fn pass(pass: &PassReceipt) -> proto::VerifiedPass {
     let shards = |(generation, shards): (&Generation, &u32)| (generation.0, *shards);
-    let (kind, epoch) = match pass.pass {
-        Pass::Scan(_) => ("scan", None),
-        Pass::Evaluate { epoch, .. } => ("evaluate", Some(epoch)),
-    };
     proto::VerifiedPass {
-        kind: kind.to_owned(),
+        kind: pass.pass.kind().to_owned(),
         split: pass.pass.split().as_str().to_owned(),
-        epoch,
+        epoch: pass.pass.round(),
         split_samples: pass.split_samples,
         shards: pass.shards,
         shards_complete: pass.shards_complete,

@@ -50,10 +50,8 @@ impl Witness {
                 if self.next_step.insert(job.clone(), *steps_kept) > Some(*steps_kept) {
                     *self.tally.entry("steps are taken back").or_default() += 1;
                 }
-                self.counted.retain(|(counted, pass), _| match pass {
-                    Pass::Evaluate { epoch, .. } => counted != job || epoch < epochs_kept,
-                    Pass::Scan(_) => true,
-                });
+                self.counted
+                    .retain(|(counted, pass), _| counted != job || pass.is_kept(*epochs_kept));
                 Ok(())
             }
             JobEvent::ShardCompleted {
