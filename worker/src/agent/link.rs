@@ -7,7 +7,6 @@
 use std::{
     fmt,
     future::{Future, pending},
-    path::PathBuf,
     pin::Pin,
     time::Duration,
 };
@@ -21,10 +20,10 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::Streaming;
 
-use super::epochs::Epochs;
-use crate::connection::{self, ConnectionArguments, ConnectionError, MESSAGE_LIMIT};
+use super::{attach_error::AttachError, epochs::Epochs};
+use crate::connection::{self, ConnectionArguments, MESSAGE_LIMIT};
 
 /// Messages on their way to the transport; each is at most a batch of lines.
 const OUTGOING: usize = 8;
@@ -48,78 +47,6 @@ pub(crate) enum LinkEvent {
     Down(String),
     /// Trying again cannot help.
     Refused(AttachError),
-}
-
-/// Why no stream could be made.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// The settings are wrong, or nobody answers.
-    #[error(transparent)]
-    Connection(#[from] ConnectionError),
-    /// The coordinator said no.
-    #[error("the coordinator refused this worker: {message} ({code:?})")]
-    Refused {
-        /// Its status code.
-        code: Code,
-        /// Its words.
-        message: String,
-    },
-    /// Another coordinator has taken over from this one.
-    #[error(
-        "the coordinator has epoch {found}, but this agent has met epoch {newest}: another one has taken over. If its data folder was \
-         replaced on purpose, delete {} and start the agent again", file.display()
-    )]
-    Outdated {
-        /// What it said.
-        found: u64,
-        /// The highest that was met.
-        newest: u64,
-        /// Where the agent remembers that.
-        file: PathBuf,
-    },
-    /// The coordinator does not follow the protocol.
-    #[error("the coordinator should open with a welcome, found {found}")]
-    Protocol {
-        /// What came.
-        found: &'static str,
-    },
-}
-
-impl AttachError {
-    fn from_status(status: &Status) -> Self {
-        Self::Refused {
-            code: status.code(),
-            message: status.message().to_owned(),
-        }
-    }
-
-    /// True if a person has to change something first.
-    fn is_final(&self) -> bool {
-        match self {
-            Self::Connection(ConnectionError::Unreachable { .. }) | Self::Protocol { .. } | Self::Outdated { .. } => {
-                false
-            }
-            Self::Connection(_) => true,
-            Self::Refused { code, .. } => matches!(
-                code,
-                Code::Unauthenticated
-                    | Code::PermissionDenied
-                    | Code::InvalidArgument
-                    | Code::Unimplemented
-                    | Code::FailedPrecondition
-            ),
-        }
-    }
-
-    fn is_name_taken(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                code: Code::AlreadyExists,
-                ..
-            }
-        )
-    }
 }
 
 type Attaching = Pin<Box<dyn Future<Output = Result<Attached, AttachError>> + Send>>;
@@ -383,24 +310,5 @@ mod tests {
             .max()
             .unwrap();
         assert!(longest > LONGEST_PAUSE / 2);
-    }
-
-    #[test]
-    fn only_what_a_person_must_change_is_final() {
-        let refused = |code| AttachError::Refused {
-            code,
-            message: String::new(),
-        };
-        assert!(refused(Code::Unauthenticated).is_final());
-        assert!(!refused(Code::Unavailable).is_final());
-        assert!(!refused(Code::AlreadyExists).is_final());
-        assert!(
-            !AttachError::from(ConnectionError::Unreachable {
-                url: String::new(),
-                reason: String::new()
-            })
-            .is_final()
-        );
-        assert!(AttachError::from(ConnectionError::Token).is_final());
     }
 }

@@ -5,6 +5,7 @@
 //! away changes nothing: the ranks go on, what they print and how they end waits on disk (`spool`, `state_folder`), and the next stream begins
 //! with the list of those alive. An agent that dies takes its ranks along ([`lifeline`]); one that is told to stop sees them off (`departure`).
 
+mod attach_error;
 mod departure;
 mod epochs;
 mod launch;
@@ -33,6 +34,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+pub use self::{
+    attach_error::AttachError,
+    lifeline::LaunchArguments,
+    settings::{AgentArguments, SettingsError},
+    state_folder::StateFolderError,
+};
 use self::{
     departure::Departure,
     launch::Launcher,
@@ -41,12 +48,6 @@ use self::{
     ranks::Ranks,
     settings::Settings,
     state_folder::StateFolder,
-};
-pub use self::{
-    lifeline::LaunchArguments,
-    link::AttachError,
-    settings::{AgentArguments, SettingsError},
-    state_folder::StateFolderError,
 };
 use crate::machine;
 

@@ -4,7 +4,7 @@ use firn_core::state::rank_activity;
 use tracing::{info, warn};
 
 use crate::rank::{
-    coordinator::vitals::Leave,
+    coordinator::orders::Leave,
     halt::{Halt, Interruption},
     session::Session,
 };

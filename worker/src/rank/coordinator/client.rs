@@ -117,10 +117,12 @@ impl Client {
             held,
         };
         let response = self
-            .call(Scope::Generation, "LeaseShard", |mut service| {
-                let request = request.clone();
-                async move { service.lease_shard(request).await }
-            })
+            .call(
+                Scope::Generation,
+                "LeaseShard",
+                request,
+                |mut service, request| async move { service.lease_shard(request).await },
+            )
             .await?;
         let answer = response.answer;
         answer.ok_or_else(|| RankFailure::Directive("answered LeaseShard with nothing".to_owned()).into())
@@ -133,24 +135,32 @@ impl Client {
             steps,
         };
         let response = self
-            .call(Scope::Generation, "CommitSteps", |mut service| {
-                let request = request.clone();
-                async move { service.commit_steps(request).await }
-            })
+            .call(
+                Scope::Generation,
+                "CommitSteps",
+                request,
+                |mut service, request| async move { service.commit_steps(request).await },
+            )
             .await?;
         Ok(response.steps_committed)
     }
 
-    /// Calls until there is an answer that means something.
-    pub(crate) async fn call<T, F, C>(&self, scope: Scope, name: &'static str, call: C) -> Result<T, Halt>
+    /// Calls with a request until there is an answer that means something.
+    pub(crate) async fn call<R, T, F>(
+        &self,
+        scope: Scope,
+        name: &'static str,
+        request: R,
+        call: impl Fn(Service, R) -> F,
+    ) -> Result<T, Halt>
     where
+        R: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
-        C: Fn(Service) -> F,
     {
         let mut unreachable_since = None;
         let mut pause = FIRST_PAUSE;
         loop {
-            let attempt = timeout(LONGEST_ATTEMPT, call(self.service.clone())).await;
+            let attempt = timeout(LONGEST_ATTEMPT, call(self.service.clone(), request.clone())).await;
             let status = match attempt {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) if is_nothing_yet(&status) => {

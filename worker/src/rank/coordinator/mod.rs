@@ -4,6 +4,7 @@
 //! in [`client`].
 
 pub(crate) mod client;
+pub(crate) mod orders;
 pub(crate) mod pulse;
 mod transfers;
 pub(crate) mod vitals;
@@ -61,9 +62,8 @@ impl<'a> Coordinator<'a> {
         let request = wire::EnrolRequest {
             identity: self.identity(),
         };
-        let response = self.process_call("Enrol", |mut service| {
-            let request = request.clone();
-            async move { service.enrol(request).await }
+        let response = self.process_call("Enrol", request, |mut service, request| async move {
+            service.enrol(request).await
         })?;
         self.vitals.hear_epoch(response.coordinator_epoch);
         Ok(response.spec_json)
@@ -77,10 +77,11 @@ impl<'a> Coordinator<'a> {
             identity: client.identity(),
             ..request
         };
-        let world = self.wait(client.call(Scope::Process, "Join", |mut service| {
-            let request = request.clone();
-            async move { service.join(request).await }
-        }))?;
+        let world = self.wait(
+            client.call(Scope::Process, "Join", request, |mut service, request| async move {
+                service.join(request).await
+            }),
+        )?;
         self.vitals.hear_epoch(world.coordinator_epoch);
         Ok(world)
     }
@@ -92,10 +93,12 @@ impl<'a> Coordinator<'a> {
             identity: client.identity(),
             collective_id,
         };
-        let call = client.call(Scope::Generation, "ShareCollectiveId", |mut service| {
-            let request = request.clone();
-            async move { service.share_collective_id(request).await }
-        });
+        let call = client.call(
+            Scope::Generation,
+            "ShareCollectiveId",
+            request,
+            |mut service, request| async move { service.share_collective_id(request).await },
+        );
         Ok(self.wait(call)?.collective_id)
     }
 
@@ -106,9 +109,8 @@ impl<'a> Coordinator<'a> {
             sha256: sha256.to_owned(),
             reason: reason.to_owned(),
         };
-        self.member_call("RejectCheckpoint", |mut service| {
-            let request = request.clone();
-            async move { service.reject_checkpoint(request).await }
+        self.member_call("RejectCheckpoint", request, |mut service, request| async move {
+            service.reject_checkpoint(request).await
         })?;
         Ok(())
     }
@@ -119,9 +121,8 @@ impl<'a> Coordinator<'a> {
             identity: self.identity(),
             reason: reason.to_owned(),
         };
-        self.member_call("RequestRollback", |mut service| {
-            let request = request.clone();
-            async move { service.request_rollback(request).await }
+        self.member_call("RequestRollback", request, |mut service, request| async move {
+            service.request_rollback(request).await
         })?;
         Ok(())
     }
@@ -135,9 +136,8 @@ impl<'a> Coordinator<'a> {
             identity: self.identity(),
             dataset: Some(dataset),
         };
-        self.process_call("RegisterDataset", |mut service| {
-            let request = request.clone();
-            async move { service.register_dataset(request).await }
+        self.process_call("RegisterDataset", request, |mut service, request| async move {
+            service.register_dataset(request).await
         })
     }
 
@@ -147,9 +147,8 @@ impl<'a> Coordinator<'a> {
             identity: self.identity(),
             model: Some(model),
         };
-        self.process_call("RegisterModel", |mut service| {
-            let request = request.clone();
-            async move { service.register_model(request).await }
+        self.process_call("RegisterModel", request, |mut service, request| async move {
+            service.register_model(request).await
         })?;
         Ok(())
     }
@@ -160,9 +159,8 @@ impl<'a> Coordinator<'a> {
             identity: self.identity(),
             ..report
         };
-        self.member_call("CompleteShard", |mut service| {
-            let request = request.clone();
-            async move { service.complete_shard(request).await }
+        self.member_call("CompleteShard", request, |mut service, request| async move {
+            service.complete_shard(request).await
         })?;
         Ok(())
     }
@@ -173,9 +171,8 @@ impl<'a> Coordinator<'a> {
             identity: self.identity(),
             sample: Some(sample.clone()),
         };
-        let answer = self.member_call("QuarantineSample", |mut service| {
-            let request = request.clone();
-            async move { service.quarantine_sample(request).await }
+        let answer = self.member_call("QuarantineSample", request, |mut service, request| async move {
+            service.quarantine_sample(request).await
         });
         match answer {
             Err(Halt::Failed(RankFailure::Call { status, .. })) if reason_of(&status) == "JOB_FAILED" => {
@@ -198,9 +195,8 @@ impl<'a> Coordinator<'a> {
             identity: self.identity(),
             artifact: Some(artifact),
         };
-        self.member_call("RecordArtifact", |mut service| {
-            let request = request.clone();
-            async move { service.record_artifact(request).await }
+        self.member_call("RecordArtifact", request, |mut service, request| async move {
+            service.record_artifact(request).await
         })?;
         Ok(())
     }
@@ -212,11 +208,12 @@ impl<'a> Coordinator<'a> {
             identity: client.identity(),
         };
         // Whoever leaves now leaves a job behind that may have ended, so the answer is waited for.
-        self.runtime
-            .block_on(client.call(Scope::Generation, "FinishJob", |mut service| {
-                let request = request.clone();
-                async move { service.finish_job(request).await }
-            }))?;
+        self.runtime.block_on(client.call(
+            Scope::Generation,
+            "FinishJob",
+            request,
+            |mut service, request| async move { service.finish_job(request).await },
+        ))?;
         Ok(())
     }
 
@@ -227,10 +224,12 @@ impl<'a> Coordinator<'a> {
             failure: Some(failure.to_wire()),
         };
         let client = self.client();
-        let call = client.call(Scope::Process, "ReportFailure", |mut service| {
-            let request = request.clone();
-            async move { service.report_failure(request).await }
-        });
+        let call = client.call(
+            Scope::Process,
+            "ReportFailure",
+            request,
+            |mut service, request| async move { service.report_failure(request).await },
+        );
         match self.runtime.block_on(async { timeout(REPORT_WITHIN, call).await }) {
             Ok(Ok(_)) => {}
             Ok(Err(refusal)) => warn!(%refusal, "the failure could not be reported"),
@@ -243,21 +242,21 @@ impl<'a> Coordinator<'a> {
     }
 
     /// A call of this process, in whatever generation.
-    fn process_call<T, F, C>(&self, name: &'static str, call: C) -> Result<T, Halt>
+    fn process_call<R, T, F>(&self, name: &'static str, request: R, call: impl Fn(Service, R) -> F) -> Result<T, Halt>
     where
+        R: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
-        C: Fn(Service) -> F,
     {
-        self.wait(self.process.call(Scope::Process, name, call))
+        self.wait(self.process.call(Scope::Process, name, request, call))
     }
 
     /// A call of a member of the present generation.
-    fn member_call<T, F, C>(&self, name: &'static str, call: C) -> Result<T, Halt>
+    fn member_call<R, T, F>(&self, name: &'static str, request: R, call: impl Fn(Service, R) -> F) -> Result<T, Halt>
     where
+        R: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
-        C: Fn(Service) -> F,
     {
-        self.wait(self.process.call(Scope::Generation, name, call))
+        self.wait(self.process.call(Scope::Generation, name, request, call))
     }
 
     /// Waits for what the coordinator alone decides; an order to leave at once ends the wait, which may be long when it is away.

@@ -23,10 +23,12 @@ impl Client {
         messages.extend(bytes.chunks(CHUNK).map(|chunk| wire::UploadRequest {
             content: Some(Content::Data(chunk.to_vec())),
         }));
-        self.call(Scope::Generation, "Upload", |mut service| {
-            let messages = messages.clone();
-            async move { service.upload(tokio_stream::iter(messages)).await }
-        })
+        self.call(
+            Scope::Generation,
+            "Upload",
+            messages,
+            |mut service, messages| async move { service.upload(tokio_stream::iter(messages)).await },
+        )
         .await?;
         Ok(())
     }
@@ -37,17 +39,19 @@ impl Client {
             identity: self.identity(),
             sha256: checkpoint.sha256.clone(),
         };
-        self.call(Scope::Generation, "FetchCheckpoint", |mut service| {
-            let request = request.clone();
-            async move {
+        self.call(
+            Scope::Generation,
+            "FetchCheckpoint",
+            request,
+            |mut service, request| async move {
                 let mut stream = service.fetch_checkpoint(request).await?.into_inner();
                 let mut bytes = Vec::new();
                 while let Some(chunk) = stream.message().await? {
                     bytes.extend_from_slice(&chunk.data);
                 }
                 Ok(Response::new(bytes))
-            }
-        })
+            },
+        )
         .await
     }
 
@@ -58,10 +62,12 @@ impl Client {
             checkpoint: Some(checkpoint),
         };
         let response = self
-            .call(Scope::Generation, "CommitCheckpoint", |mut service| {
-                let request = request.clone();
-                async move { service.commit_checkpoint(request).await }
-            })
+            .call(
+                Scope::Generation,
+                "CommitCheckpoint",
+                request,
+                |mut service, request| async move { service.commit_checkpoint(request).await },
+            )
             .await?;
         Ok(response.kept)
     }

@@ -14,8 +14,9 @@ use std::{
 use firn_collective::AbortHandle;
 use firn_core::state::rank_activity;
 use firn_proto::v1alpha1 as wire;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
+use super::orders::{Leave, Orders};
 use crate::rank::halt::Interruption;
 
 /// Hashes that wait for an answer; an older one says nothing that a newer one does not.
@@ -38,7 +39,7 @@ pub(crate) struct Vitals {
     shown: Mutex<Shown>,
     /// Something that the coordinator should know at once.
     news: Notify,
-    orders: watch::Sender<Orders>,
+    orders: Orders,
 }
 
 #[derive(Debug)]
@@ -47,23 +48,6 @@ struct Shown {
     /// Of the collective that is connected or is being connected, with its generation.
     abort: Option<(u64, AbortHandle)>,
     hashes: VecDeque<wire::StateHash>,
-}
-
-/// What the coordinator wants of this process.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Orders {
-    /// The newest generation that a pulse was answered with.
-    newest: u64,
-    /// The newest one that does not wait for the end of a step.
-    urgent: u64,
-    leave: Option<Leave>,
-}
-
-/// The worker is drained or preempted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Leave {
-    /// Nobody stays: rank 0 stores a checkpoint first.
-    pub(crate) store_checkpoint: bool,
 }
 
 impl Vitals {
@@ -82,7 +66,7 @@ impl Vitals {
                 hashes: VecDeque::new(),
             }),
             news: Notify::new(),
-            orders: watch::Sender::new(Orders::default()),
+            orders: Orders::default(),
         }
     }
 
@@ -114,7 +98,7 @@ impl Vitals {
         shown.hashes.clear();
         drop(shown);
         // The pulse may have heard of a later generation between the coordinator's answer and this line.
-        if self.orders.borrow().urgent > generation {
+        if self.orders.urgent() > generation {
             abort.abort();
         }
         self.news.notify_one();
@@ -161,17 +145,17 @@ impl Vitals {
 
     /// Whether the process is to leave, at the next boundary.
     pub(crate) fn leave(&self) -> Option<Leave> {
-        self.orders.borrow().leave
+        self.orders.leave()
     }
 
     /// At a step or shard boundary: whether another generation takes over.
     pub(crate) fn check_generation(&self) -> Result<(), Interruption> {
-        self.check(self.orders.borrow().newest)
+        self.check(self.orders.newest())
     }
 
     /// Within a step: whether another generation takes over that does not wait for the step's end.
     pub(crate) fn check_urgent(&self) -> Result<(), Interruption> {
-        self.check(self.orders.borrow().urgent)
+        self.check(self.orders.urgent())
     }
 
     fn check(&self, newest: u64) -> Result<(), Interruption> {
@@ -183,7 +167,7 @@ impl Vitals {
 
     /// Returns when the process is to leave.
     pub(crate) async fn told_to_leave(&self) {
-        self.ordered(|leave| leave.is_some()).await;
+        self.orders.wait_for(|leave| leave.is_some()).await;
     }
 
     /// Returns when the process is to leave and nothing has to be stored first.
@@ -191,13 +175,7 @@ impl Vitals {
         let at_once = Some(Leave {
             store_checkpoint: false,
         });
-        self.ordered(|leave| leave == at_once).await;
-    }
-
-    async fn ordered(&self, is_it: impl Fn(Option<Leave>) -> bool) {
-        let mut orders = self.orders.subscribe();
-        let told = orders.wait_for(|orders| is_it(orders.leave)).await;
-        drop(told.expect("the sender is `self`, which lives"));
+        self.orders.wait_for(|leave| leave == at_once).await;
     }
 
     // What the pulse does.
@@ -236,19 +214,7 @@ impl Vitals {
         }
         shown.hashes.retain(|hash| !told.contains(hash));
         let is_urgent = answer.generation > self.generation() && !answer.at_step_boundary;
-        self.orders.send_if_modified(|orders| {
-            let before = *orders;
-            orders.newest = orders.newest.max(answer.generation);
-            if is_urgent {
-                orders.urgent = orders.urgent.max(answer.generation);
-            }
-            if let Some(leave) = answer.leave {
-                orders.leave = Some(Leave {
-                    store_checkpoint: leave.store_checkpoint,
-                });
-            }
-            *orders != before
-        });
+        self.orders.hear(answer, is_urgent);
         if let Some((generation, abort)) = &shown.abort
             && is_urgent
             && *generation < answer.generation
@@ -259,13 +225,7 @@ impl Vitals {
 
     /// An order to leave that nobody gave: the coordinator is away.
     pub(crate) fn leave_unasked(&self) {
-        self.orders.send_if_modified(|orders| {
-            let is_new = orders.leave.is_none();
-            orders.leave.get_or_insert(Leave {
-                store_checkpoint: false,
-            });
-            is_new
-        });
+        self.orders.leave_unasked();
     }
 
     /// Notes a coordinator's epoch.

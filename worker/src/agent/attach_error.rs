@@ -1,0 +1,103 @@
+//! Why an agent has no stream to its coordinator, and whether trying again can help.
+
+use std::path::PathBuf;
+
+use tonic::{Code, Status};
+
+use crate::connection::ConnectionError;
+
+/// Why no stream could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The settings are wrong, or nobody answers.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The coordinator said no.
+    #[error("the coordinator refused this worker: {message} ({code:?})")]
+    Refused {
+        /// Its status code.
+        code: Code,
+        /// Its words.
+        message: String,
+    },
+    /// Another coordinator has taken over from this one.
+    #[error(
+        "the coordinator has epoch {found}, but this agent has met epoch {newest}: another one has taken over. If its data folder was \
+         replaced on purpose, delete {} and start the agent again", file.display()
+    )]
+    Outdated {
+        /// What it said.
+        found: u64,
+        /// The highest that was met.
+        newest: u64,
+        /// Where the agent remembers that.
+        file: PathBuf,
+    },
+    /// The coordinator does not follow the protocol.
+    #[error("the coordinator should open with a welcome, found {found}")]
+    Protocol {
+        /// What came.
+        found: &'static str,
+    },
+}
+
+impl AttachError {
+    pub(super) fn from_status(status: &Status) -> Self {
+        Self::Refused {
+            code: status.code(),
+            message: status.message().to_owned(),
+        }
+    }
+
+    /// True if a person has to change something first.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Connection(ConnectionError::Unreachable { .. }) | Self::Protocol { .. } | Self::Outdated { .. } => {
+                false
+            }
+            Self::Connection(_) => true,
+            Self::Refused { code, .. } => matches!(
+                code,
+                Code::Unauthenticated
+                    | Code::PermissionDenied
+                    | Code::InvalidArgument
+                    | Code::Unimplemented
+                    | Code::FailedPrecondition
+            ),
+        }
+    }
+
+    pub(super) fn is_name_taken(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                code: Code::AlreadyExists,
+                ..
+            }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_person_must_change_is_final() {
+        let refused = |code| AttachError::Refused {
+            code,
+            message: String::new(),
+        };
+        assert!(refused(Code::Unauthenticated).is_final());
+        assert!(!refused(Code::Unavailable).is_final());
+        assert!(!refused(Code::AlreadyExists).is_final());
+        assert!(
+            !AttachError::from(ConnectionError::Unreachable {
+                url: String::new(),
+                reason: String::new()
+            })
+            .is_final()
+        );
+        assert!(AttachError::from(ConnectionError::Token).is_final());
+    }
+}
