@@ -3,6 +3,7 @@
 //! Wire messages become these types in one place (`api/wire` of the coordinator); a `JobSpec` that exists is one that can be run as
 //! far as can be known without seeing the data. It is stored with every default written out, and travels to the ranks as JSON.
 
+mod architecture;
 mod nearest;
 mod validate;
 mod words;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 
 pub use crate::metrics::MetricName;
 pub use crate::task::Task;
+pub use architecture::Architecture;
 pub use nearest::nearest;
 pub use validate::{Violation, validate};
 pub use words::Word;
@@ -55,26 +57,6 @@ pub struct ModelSpec {
     pub head: HeadSpec,
     /// Text models: how token states become one vector.
     pub pooling: Pooling,
-}
-
-/// The architectures that Firn builds itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Architecture {
-    /// He et al. 2015, basic blocks 2-2-2-2.
-    Resnet18,
-    /// Basic blocks 3-4-6-3.
-    Resnet34,
-    /// Bottlenecks 3-4-6-3.
-    Resnet50,
-    /// Bottlenecks 3-4-23-3.
-    Resnet101,
-    /// Bottlenecks 3-8-36-3.
-    Resnet152,
-    /// Sandler et al. 2018, width 1.0.
-    MobilenetV2,
-    /// Devlin et al. 2018; sizes from the `config.json` beside the weights.
-    Bert,
 }
 
 /// What a model takes in.

@@ -49,6 +49,9 @@ pub(crate) enum Source<'a> {
     Seed(u64),
     /// Tensors that an assembly gave before.
     Entries(&'a [Entry]),
+    /// Nowhere: stand-ins without memory, for those who ask what a network is made of.
+    #[cfg(test)]
+    Shapes,
 }
 
 /// Collects the tensors of a model while its layers are made.
@@ -56,20 +59,17 @@ pub(crate) struct Assembly<'a> {
     source: Source<'a>,
     naming: &'a Naming,
     device: Device,
-    /// Stages below this index are frozen.
-    cut: usize,
     stage: usize,
     entries: Vec<Entry>,
     problems: Vec<TensorProblem>,
 }
 
 impl<'a> Assembly<'a> {
-    pub(crate) fn new(source: Source<'a>, naming: &'a Naming, device: Device, cut: usize) -> Self {
+    pub(crate) fn new(source: Source<'a>, naming: &'a Naming, device: Device) -> Self {
         Self {
             source,
             naming,
             device,
-            cut,
             stage: 0,
             entries: Vec::new(),
             problems: Vec::new(),
@@ -81,7 +81,7 @@ impl<'a> Assembly<'a> {
         self.stage = stage;
     }
 
-    /// The tensor of this name: on the device, requiring a gradient where it trains. A tensor that the file lacks becomes a
+    /// The tensor of this name, on the device. A tensor that the file lacks becomes a
     /// problem that `finish` reports, and a stand-in of the right shape.
     pub(crate) fn tensor(
         &mut self,
@@ -101,10 +101,14 @@ impl<'a> Assembly<'a> {
                 let entry = entry.expect("an architecture asks for the same tensors every time");
                 (entry.key.clone(), entry.tensor.shallow_clone())
             }
+            #[cfg(test)]
+            Source::Shapes => (self.naming.candidates(name).remove(0), stand_in(shape)?),
         };
-        let tensor = tensor.f_to_device(self.device)?.f_contiguous()?;
-        let trains = role == Role::Parameter && self.stage >= self.cut;
-        let tensor = tensor.f_set_requires_grad(trains)?;
+        let tensor = match self.source {
+            #[cfg(test)]
+            Source::Shapes => tensor,
+            _ => tensor.f_to_device(self.device)?.f_contiguous()?,
+        };
         let kept = tensor.shallow_clone();
         self.entries.push(Entry {
             name: name.to_owned(),

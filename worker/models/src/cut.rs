@@ -1,57 +1,48 @@
 //! Where the cut stands: the spec's word for it, resolved against the stages of the architecture.
 
-use std::path::Path;
-
 use firn_core::spec::{Architecture, Freeze, ModelSpec, Word};
 
 use crate::{
-    architecture::{Plan, bert::BertConfig, resnet::Depth},
+    architecture,
+    assembly::{Entry, Role},
     error::ModelError,
-    stage::Stage,
+    stage::Stages,
 };
 
 /// Names of the stages of the spec's architecture, input side first.
 pub fn stages(spec: &ModelSpec) -> Result<Vec<String>, ModelError> {
-    Ok(plan(spec)?.stage_names())
+    Ok(spec.architecture.stages(architecture::of(spec)?.layers()))
 }
 
-/// The spec's architecture with all its sizes.
-pub(crate) fn plan(spec: &ModelSpec) -> Result<Plan, ModelError> {
-    Ok(match spec.architecture {
-        Architecture::Resnet18 => Plan::Resnet(Depth::RESNET18),
-        Architecture::Resnet34 => Plan::Resnet(Depth::RESNET34),
-        Architecture::Resnet50 => Plan::Resnet(Depth::RESNET50),
-        Architecture::Resnet101 => Plan::Resnet(Depth::RESNET101),
-        Architecture::Resnet152 => Plan::Resnet(Depth::RESNET152),
-        Architecture::MobilenetV2 => Plan::MobilenetV2,
-        Architecture::Bert => Plan::Bert(bert_config(spec)?, spec.pooling),
-    })
-}
-
-fn bert_config(spec: &ModelSpec) -> Result<BertConfig, ModelError> {
-    let beside = |path: &String| Path::new(path).with_file_name("config.json");
-    if let Some(weights) = &spec.weights {
-        return BertConfig::read(&beside(weights));
-    }
-    match spec.tokenizer.as_ref().map(beside).filter(|path| path.exists()) {
-        Some(path) => BertConfig::read(&path),
-        None => Ok(BertConfig::default()),
+/// The number of stages up to the one that the spec names.
+pub(crate) fn named_cut(spec: &ModelSpec, names: &[String]) -> Result<usize, ModelError> {
+    match &spec.freeze {
+        Freeze::All => Ok(names.len()),
+        Freeze::Nothing => Ok(0),
+        Freeze::Through(stage) => match names.iter().position(|name| name == stage) {
+            Some(position) => Ok(position + 1),
+            None => Err(unknown_stage(spec.architecture, stage, names)),
+        },
     }
 }
 
 /// The number of frozen stages. Stages without parameters just above the named one have nothing to train, so they are computed
-/// below the cut: the result is the same and the features are smaller.
-pub(crate) fn cut(spec: &ModelSpec, names: &[String]) -> Result<usize, ModelError> {
-    let named = match &spec.freeze {
-        Freeze::All => names.len(),
-        Freeze::Nothing => 0,
-        Freeze::Through(stage) => match names.iter().position(|name| name == stage) {
-            Some(position) => position + 1,
-            None => return Err(unknown_stage(spec.architecture, stage, names)),
-        },
+/// below the cut: the result is the same, and pooled features are smaller.
+pub(crate) fn cut(named: usize, stages: usize, entries: &[Entry]) -> usize {
+    let trains = |stage| {
+        let mut of_stage = entries.iter().filter(|entry| entry.stage == stage);
+        of_stage.any(|entry| entry.role == Role::Parameter)
     };
-    // In every architecture here the only stage without parameters is the last, the pool.
-    Ok(if named + 1 == names.len() { names.len() } else { named })
+    (named..stages).find(|&stage| trains(stage)).unwrap_or(stages)
+}
+
+/// Lets gradients flow to the parameters above the cut, and to nothing else.
+pub(crate) fn mark_trained(entries: &[Entry], cut: usize) -> Result<(), ModelError> {
+    for entry in entries {
+        let trains = entry.role == Role::Parameter && entry.stage >= cut;
+        let _ = entry.tensor.f_set_requires_grad(trains)?;
+    }
+    Ok(())
 }
 
 fn unknown_stage(architecture: Architecture, stage: &str, names: &[String]) -> ModelError {
@@ -69,15 +60,9 @@ fn unknown_stage(architecture: Architecture, stage: &str, names: &[String]) -> M
 }
 
 /// Stages below the cut in the form that computes fastest, and stages above it.
-pub(crate) fn split(stages: Vec<Stage>, cut: usize) -> Result<(Vec<Stage>, Vec<Stage>), ModelError> {
-    let mut frozen = Vec::with_capacity(cut);
-    let mut trained = Vec::new();
-    for (index, stage) in stages.into_iter().enumerate() {
-        if index < cut {
-            frozen.push(stage.folded()?)
-        } else {
-            trained.push(stage)
-        }
-    }
+pub(crate) fn split(mut stages: Stages, cut: usize) -> Result<(Stages, Stages), ModelError> {
+    let trained = stages.split_off(cut);
+    let fastest = |stage: Box<dyn crate::stage::Stage>| Ok(stage.folded()?.unwrap_or(stage));
+    let frozen = stages.into_iter().map(fastest).collect::<Result<_, ModelError>>()?;
     Ok((frozen, trained))
 }

@@ -15,7 +15,6 @@ use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use crate::{
-    architecture::{Plan, bert::BertConfig},
     assembly::Role,
     error::ModelError,
     model::Model,
@@ -60,7 +59,7 @@ pub fn merged(model: &Model, path: &Path) -> Result<(), ModelError> {
         }
         None => {
             for entry in untrained(model) {
-                entries.push(Entry::of(&entry.key, &entry.tensor)?);
+                entries.push(Entry::of(model.naming.exported(&entry.key), &entry.tensor)?);
             }
         }
     }
@@ -92,31 +91,9 @@ pub fn config(model: &Model, classes: &[String]) -> Value {
         "id2label": names,
         "label2id": ids,
     });
-    if let Plan::Bert(sizes, pooling) = &model.plan {
-        config["pooling"] = serde_json::to_value(pooling).expect("a pooling is a plain word");
-        describe_bert(&mut config, sizes);
-    }
+    let own = model.family.configuration();
+    config.as_object_mut().expect("it was made as an object").extend(own);
     config
-}
-
-fn describe_bert(config: &mut Value, sizes: &BertConfig) {
-    let fields = json!({
-        "model_type": "bert",
-        "hidden_act": "gelu",
-        "position_embedding_type": "absolute",
-        "vocab_size": sizes.vocab_size,
-        "hidden_size": sizes.hidden_size,
-        "num_hidden_layers": sizes.num_hidden_layers,
-        "num_attention_heads": sizes.num_attention_heads,
-        "intermediate_size": sizes.intermediate_size,
-        "max_position_embeddings": sizes.max_position_embeddings,
-        "type_vocab_size": sizes.type_vocab_size,
-        "layer_norm_eps": sizes.layer_norm_eps,
-        "initializer_range": sizes.initializer_range,
-    });
-    if let (Value::Object(config), Value::Object(fields)) = (config, fields) {
-        config.extend(fields);
-    }
 }
 
 /// The state that trained and the head, under the file's names.
@@ -125,10 +102,8 @@ fn trained_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
         Some(tail) => format!("{}.{tail}", model.naming.head()),
         None => {
             let entry = model.entries.iter().find(|entry| entry.name == name);
-            entry
-                .expect("every trained tensor is an entry of the backbone or of the head")
-                .key
-                .clone()
+            let entry = entry.expect("every trained tensor is an entry of the backbone or of the head");
+            model.naming.exported(&entry.key)
         }
     };
     model
@@ -144,24 +119,23 @@ fn untrained(model: &Model) -> impl Iterator<Item = &crate::assembly::Entry> {
     model.entries.iter().filter(move |entry| !trains.contains(&entry.name))
 }
 
-/// Backbone tensors that did not train, and for text models all that the file holds besides (poolers, position ids), as torchvision
-/// accepts nothing that it does not know while `transformers` would miss them.
+/// Backbone tensors that did not train, and what the file holds besides where its dialect keeps that.
 fn copy_untrained(model: &Model, file: &WeightFile, entries: &mut Vec<Entry>) {
     let known: std::collections::BTreeSet<&str> = model.entries.iter().map(|entry| entry.key.as_str()).collect();
     let mut copied: Vec<String> = untrained(model).map(|entry| entry.key.clone()).collect();
     let head = format!("{}.", model.naming.head());
-    let text = matches!(model.plan, Plan::Bert(..));
+    let keeps_extras = model.naming.dialect.keeps_extras;
     copied.extend(
         file.keys()
             .filter(|key| !known.contains(key) && !key.starts_with(&head))
-            .filter(|key| text || is_counter_of_known(key, &known))
+            .filter(|key| keeps_extras || is_counter_of_known(key, &known))
             .map(str::to_owned),
     );
     for key in copied {
         if let Some(entry) = file.entry(&key) {
             let (dtype, shape, bytes) = (entry.dtype, entry.shape.clone(), file.bytes(entry).to_vec());
             entries.push(Entry {
-                name: key,
+                name: model.naming.exported(&key),
                 dtype,
                 shape,
                 bytes,
@@ -181,9 +155,9 @@ fn is_counter_of_known(key: &str, known: &std::collections::BTreeSet<&str>) -> b
 fn add_counters(model: &Model, entries: &mut Vec<Entry>) {
     let present: std::collections::BTreeSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
     let statistics = model.entries.iter().filter(|entry| entry.role == Role::Statistic);
-    let norms = statistics.filter_map(|entry| entry.key.strip_suffix("running_mean"));
-    let missing = norms
-        .map(|norm| format!("{norm}{COUNTER}"))
+    let names = statistics.map(|entry| model.naming.exported(&entry.key));
+    let missing = names
+        .filter_map(|name| Some(format!("{}{COUNTER}", name.strip_suffix("running_mean")?)))
         .filter(|name| !present.contains(name));
     entries.extend(missing.map(|name| Entry {
         name,

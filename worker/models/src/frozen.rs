@@ -104,8 +104,8 @@ impl Model {
     /// Digest of copies that are folded from the original tensors now.
     fn derived_afresh(&self) -> Result<String, ModelError> {
         let source = Source::Entries(&self.entries);
-        let mut assembly = Assembly::new(source, &self.naming, self.head.weight.device(), self.cut);
-        let (frozen, _) = split(self.plan.build(&mut assembly)?, self.cut)?;
+        let mut assembly = Assembly::new(source, &self.naming, self.head.weight.device());
+        let (frozen, _) = split(self.family.build(&mut assembly)?, self.cut)?;
         let mut derived = Vec::new();
         frozen.iter().for_each(|stage| stage.derived(&mut derived));
         digest_of(CONTEXT, derived)

@@ -9,14 +9,15 @@ use firn_core::spec::{Architecture, Modality, ModelSpec, Word};
 use tch::{Device, Tensor};
 
 use crate::{
-    architecture::Plan,
+    architecture::{self, Family},
     assembly::{Assembly, Entry, Role, Source},
-    cut::{cut, plan, split},
+    cut::{cut, mark_trained, named_cut, split},
     error::ModelError,
     frozen::FrozenProof,
-    head::{Dropout, Head},
+    head::Head,
     input::Input,
-    stage::{Features, Stage},
+    layers::dropout::Dropout,
+    stage::{Features, Pass, Stages},
     weights::{file::WeightFile, naming::Naming},
 };
 
@@ -60,15 +61,15 @@ pub struct Model {
     pub(crate) architecture: Architecture,
     pub(crate) naming: Naming,
     pub(crate) origin: Option<Origin>,
-    pub(crate) plan: Plan,
+    pub(crate) family: Box<dyn Family>,
     pub(crate) classes: usize,
     /// Every tensor of the backbone as loaded or trained.
     pub(crate) entries: Vec<Entry>,
     /// Number of frozen stages.
     pub(crate) cut: usize,
     stage_names: Vec<String>,
-    pub(crate) frozen: Vec<Stage>,
-    trained: Vec<Stage>,
+    pub(crate) frozen: Stages,
+    trained: Stages,
     pub(crate) head: Head,
     trainable: Vec<(String, Tensor)>,
     train_batch_norm: bool,
@@ -95,22 +96,26 @@ impl Model {
             .as_deref()
             .map(|path| WeightFile::open(Path::new(path)))
             .transpose()?;
-        let plan = plan(spec)?;
-        let stage_names = plan.stage_names();
+        let family = architecture::of(spec)?;
+        let stage_names = spec.architecture.stages(family.layers());
+        let named = named_cut(spec, &stage_names)?;
         let naming = match &file {
-            Some(file) => Naming::detect(spec.architecture, file.keys()),
-            None => Naming::own(spec.architecture),
+            Some(file) => Naming::detect(family.dialects(), |key| file.entry(key).is_some()),
+            None => Naming::own(family.dialects()),
         };
-        let cut = cut(spec, &stage_names)?;
         let source = file.as_ref().map_or(Source::Seed(seed), Source::File);
-        let mut assembly = Assembly::new(source, &naming, device, cut);
-        let stages = plan.build(&mut assembly)?;
+        let mut assembly = Assembly::new(source, &naming, device);
+        let stages = family.build(&mut assembly)?;
         let entries = assembly.finish(spec.architecture.word())?;
+        assert_eq!(stages.len(), stage_names.len(), "one stage is built for each name");
         if let Some(file) = &file {
             report_unused(file, &entries);
         }
+        let cut = cut(named, stages.len(), &entries);
+        mark_trained(&entries, cut)?;
         let (frozen, trained) = split(stages, cut)?;
-        let head = Head::new(seed, [classes as i64, plan.feature_width()], spec.head.dropout, device)?;
+        let shape = [classes as i64, family.feature_width()];
+        let head = Head::new(seed, shape, family.head_has_bias(), spec.head.dropout, device)?;
         let trainable = trainable(&entries, cut, &head);
         let origin = file.map(|file| Origin {
             path: file.path,
@@ -125,7 +130,7 @@ impl Model {
             architecture,
             naming,
             origin,
-            plan,
+            family,
             classes,
             entries,
             cut,
@@ -150,10 +155,10 @@ impl Model {
                 .filter(|e| e.role == Role::Parameter && (e.stage < self.cut) == frozen);
             chosen.map(|entry| entry.tensor.numel() as u64).sum::<u64>()
         };
-        let head = (self.head.weight.numel() + self.head.bias.numel()) as u64;
+        let head: usize = self.head.tensors().iter().map(|(_, tensor)| tensor.numel()).sum();
         ModelSummary {
             frozen_parameters: parameters(true),
-            trainable_parameters: parameters(false) + head,
+            trainable_parameters: parameters(false) + head as u64,
             cut: self
                 .cut
                 .checked_sub(1)
@@ -169,10 +174,7 @@ impl Model {
 
     /// Text models: the most tokens of one sample, special ones included.
     pub fn max_length(&self) -> Option<u32> {
-        match &self.plan {
-            Plan::Bert(config, _) => u32::try_from(config.max_position_embeddings).ok(),
-            _ => None,
-        }
+        self.family.longest_text()
     }
 
     /// Outputs of the head.
@@ -201,36 +203,28 @@ impl Model {
     }
 
     fn below(&self, input: Features) -> Result<Features, ModelError> {
+        let pass = Pass::default();
         self.frozen
             .iter()
-            .try_fold(input, |state, stage| stage.forward(state, false))
+            .try_fold(input, |state, stage| stage.forward(state, &pass))
     }
 
-    /// On a CPU the early activations of a whole batch of images overflow the caches and are given back to the system after every
-    /// layer; a few samples a thread at a time are faster (measured with `examples/speed.rs`: MobileNetV2 60 → 110 images/s, ResNet-18
-    /// 28 → 31 at batch 32).
+    /// Images that a CPU computes fastest at once.
     fn cache_friendly_samples(&self, device: Device) -> Option<i64> {
-        let samples = match self.plan {
-            Plan::Resnet(_) => 8,
-            Plan::MobilenetV2 => 4,
-            Plan::Bert(..) => return None,
-        };
-        (device == Device::Cpu).then(|| samples * i64::from(tch::get_num_threads()).max(1))
+        let samples = self.family.samples_a_thread().filter(|_| device == Device::Cpu)?;
+        Some(samples * i64::from(tch::get_num_threads()).max(1))
     }
 
     /// Everything above the cut and the head: logits `(n, classes)`. `dropout` marks a training pass: the head drops units, and
     /// BatchNorm above the cut uses the batch where the model was told to train it. Gradients flow to [`Model::trainable`].
     pub fn logits(&self, features: &Features, dropout: Option<&Dropout<'_>>) -> Result<Tensor, ModelError> {
-        let batch_statistics = self.train_batch_norm && dropout.is_some();
-        let mask = features.mask.as_ref().map(Tensor::shallow_clone);
-        let start = Features {
-            tensor: features.tensor.shallow_clone(),
-            mask,
+        let pass = Pass {
+            batch_statistics: self.train_batch_norm && dropout.is_some(),
         };
         let pooled = self
             .trained
             .iter()
-            .try_fold(start, |state, stage| stage.forward(state, batch_statistics))?;
+            .try_fold(features.shallow_clone(), |state, stage| stage.forward(state, &pass))?;
         self.head.forward(&pooled.tensor, dropout)
     }
 
@@ -314,8 +308,7 @@ fn trainable(entries: &[Entry], cut: usize, head: &Head) -> Vec<(String, Tensor)
     let mut trainable: Vec<_> = above
         .map(|entry| (entry.name.clone(), entry.tensor.shallow_clone()))
         .collect();
-    trainable.push(("head.weight".to_owned(), head.weight.shallow_clone()));
-    trainable.push(("head.bias".to_owned(), head.bias.shallow_clone()));
+    trainable.extend(head.tensors());
     trainable
 }
 

@@ -107,27 +107,25 @@ fn model(spec: &JobSpec, violations: &mut Violations) {
     if let Freeze::Through(stage) = &model.freeze {
         freeze_stage(model.architecture, stage, violations);
     }
+    let poolings = model.architecture.poolings();
+    violations.require(poolings.contains(&model.pooling), "spec.model.pooling", || {
+        let words: Vec<_> = poolings.iter().map(|pooling| format!("`{}`", pooling.word())).collect();
+        let found = model.pooling.word();
+        format!("must be {} for `{architecture}`, found `{found}`", words.join(" or "))
+    });
     violations.fraction("spec.model.head.dropout", model.head.dropout);
 }
 
 fn freeze_stage(architecture: Architecture, stage: &str, violations: &mut Violations) {
-    let stages = architecture.stages();
-    let numbered_layer = architecture == Architecture::Bert
-        && stage
-            .strip_prefix("layer.")
-            .is_some_and(|layer| layer.parse::<u16>().is_ok());
-    if numbered_layer || stages.iter().any(|known| known == stage) {
+    if architecture.may_have_stage(stage) {
         return;
     }
+    let stages = architecture.stages(0);
     let known = stages.iter().map(String::as_str).chain(["all", "none"]);
     let suggestion = nearest(stage, known)
         .map(|word| format!("; did you mean `{word}`?"))
         .unwrap_or_default();
-    let list = match architecture {
-        Architecture::Bert => "embeddings, layer.0, layer.1, … and pool".to_owned(),
-        Architecture::MobilenetV2 => "features.0 to features.18 and pool".to_owned(),
-        _ => stages.join(", "),
-    };
+    let list = architecture.stages_in_words();
     violations.add(
         "spec.model.freeze.through",
         format!(
@@ -179,6 +177,15 @@ fn data(spec: &JobSpec, violations: &mut Violations) {
         });
     }
     preprocessing(&data.preprocessing, violations);
+    let smallest = architecture.smallest_crop();
+    if let Preprocessing::Image { crop, .. } = data.preprocessing {
+        violations.require(crop >= smallest || crop == 0, "spec.data.preprocessing.crop", || {
+            format!(
+                "must be at least {smallest} for `{}`, found {crop}",
+                architecture.word()
+            )
+        });
+    }
 }
 
 fn preprocessing(preprocessing: &Preprocessing, violations: &mut Violations) {

@@ -1,10 +1,10 @@
-//! The words that people write for the choices of a spec, and what each architecture is.
+//! The words that people write for the choices of a spec.
 //!
 //! One table for each choice serves reading, writing and the list of valid words in an error, so that the three cannot disagree.
 
 use super::{
-    Architecture, DataFormat, Determinism, DeviceRequest, MetricName, Modality, PlateauSpec, Pooling, Preprocessing,
-    ScheduleShape, Task, ThresholdMode,
+    DataFormat, Determinism, DeviceRequest, MetricName, Modality, PlateauSpec, Pooling, ScheduleShape, Task,
+    ThresholdMode,
 };
 use crate::metrics::NAMES;
 
@@ -30,18 +30,6 @@ pub trait Word: Sized + Copy + PartialEq + 'static {
 
 impl Word for Task {
     const WORDS: &'static [(&'static str, Self)] = &[("classification", Self::Classification)];
-}
-
-impl Word for Architecture {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("resnet18", Self::Resnet18),
-        ("resnet34", Self::Resnet34),
-        ("resnet50", Self::Resnet50),
-        ("resnet101", Self::Resnet101),
-        ("resnet152", Self::Resnet152),
-        ("mobilenet_v2", Self::MobilenetV2),
-        ("bert", Self::Bert),
-    ];
 }
 
 impl Word for Pooling {
@@ -77,57 +65,6 @@ impl Word for DeviceRequest {
 
 impl Word for MetricName {
     const WORDS: &'static [(&'static str, Self)] = NAMES;
-}
-
-impl Architecture {
-    /// What it takes in.
-    pub fn modality(self) -> Modality {
-        match self {
-            Self::Bert => Modality::Text,
-            Self::Resnet18
-            | Self::Resnet34
-            | Self::Resnet50
-            | Self::Resnet101
-            | Self::Resnet152
-            | Self::MobilenetV2 => Modality::Image,
-        }
-    }
-
-    /// The preprocessing its published weights were trained with: torchvision's `IMAGENET1K_V1` presets, or the model's own maximum of
-    /// tokens.
-    pub fn default_preprocessing(self) -> Preprocessing {
-        match self.modality() {
-            Modality::Image => Preprocessing::Image {
-                resize: 256,
-                crop: 224,
-                mean: [0.485, 0.456, 0.406],
-                std: [0.229, 0.224, 0.225],
-            },
-            Modality::Text => Preprocessing::Text { max_length: None },
-        }
-    }
-
-    /// The stages that the cut can stand after, input side first. `bert` has a `layer.N` for each of its layers between the two that are
-    /// named here; how many, only its `config.json` says.
-    pub fn stages(self) -> Vec<String> {
-        match self {
-            Self::Resnet18 | Self::Resnet34 | Self::Resnet50 | Self::Resnet101 | Self::Resnet152 => {
-                ["stem", "layer1", "layer2", "layer3", "layer4", "pool"]
-                    .map(str::to_owned)
-                    .to_vec()
-            }
-            Self::MobilenetV2 => (0..19)
-                .map(|i| format!("features.{i}"))
-                .chain(["pool".to_owned()])
-                .collect(),
-            Self::Bert => ["embeddings", "pool"].map(str::to_owned).to_vec(),
-        }
-    }
-
-    /// Whether the network has BatchNorm layers.
-    pub fn has_batch_norm(self) -> bool {
-        self.modality() == Modality::Image
-    }
 }
 
 impl DataFormat {
@@ -166,7 +103,7 @@ mod tests {
     #[test]
     fn every_word_has_one_choice_and_every_choice_one_word() {
         words_and_choices_are_one_to_one::<Task>();
-        words_and_choices_are_one_to_one::<Architecture>();
+        words_and_choices_are_one_to_one::<crate::spec::Architecture>();
         words_and_choices_are_one_to_one::<Pooling>();
         words_and_choices_are_one_to_one::<ScheduleShape>();
         words_and_choices_are_one_to_one::<ThresholdMode>();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, DataFormat, DeviceRequest, Freeze, HeadSpec, JobSpec, Modality, ModelSpec, Pooling,
+    Architecture, ArtifactsSpec, DataFormat, DeviceRequest, Freeze, HeadSpec, JobSpec, Modality, ModelSpec,
     ResourcesSpec, Task, Word, validate,
 };
 use firn_proto::v1alpha1 as wire;
@@ -194,7 +194,11 @@ fn model(fields: &mut Fields, written: &wire::ModelSpec, chosen: &Chosen) -> Mod
         head: HeadSpec {
             dropout: head.dropout.unwrap_or(0.0),
         },
-        pooling: fields.word_or("spec.model.pooling", &written.pooling, Pooling::Mean),
+        pooling: fields.word_or(
+            "spec.model.pooling",
+            &written.pooling,
+            chosen.architecture.poolings()[0],
+        ),
     }
 }
 

@@ -3,36 +3,37 @@
 //! There is no dropout inside the encoder, not even above the cut: a mask for every attention weight of every sample would have to
 //! be independent of the rank, and with a short fine-tuning the head's dropout regularises enough.
 
-use std::path::Path;
-
-use firn_core::spec::Pooling;
-use serde::Deserialize;
-use serde_json::Value;
+use firn_core::spec::{Architecture, ModelSpec, Pooling};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
+use super::{Family, configuration::Configuration};
 use crate::{
     assembly::{Assembly, Initial, Role},
     error::ModelError,
-    stage::Stage,
+    layers::{attention::attention, linear::Linear, norm::LayerNorm, pooling::TokenPool},
+    stage::{Features, Pass, Stage, Stages},
+    weights::naming::Dialect,
 };
 
 /// Sizes of an encoder: the fields of Hugging Face's `config.json` that it is built from; BERT-base's where one is left out, as
-/// `transformers.BertConfig` does.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// `transformers.Sizes` does.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
-pub(crate) struct BertConfig {
-    pub(crate) vocab_size: i64,
-    pub(crate) hidden_size: i64,
-    pub(crate) num_hidden_layers: usize,
-    pub(crate) num_attention_heads: i64,
-    pub(crate) intermediate_size: i64,
-    pub(crate) max_position_embeddings: i64,
-    pub(crate) type_vocab_size: i64,
-    pub(crate) layer_norm_eps: f64,
-    pub(crate) initializer_range: f64,
+struct Sizes {
+    vocab_size: i64,
+    hidden_size: i64,
+    num_hidden_layers: usize,
+    num_attention_heads: i64,
+    intermediate_size: i64,
+    max_position_embeddings: i64,
+    type_vocab_size: i64,
+    layer_norm_eps: f64,
+    initializer_range: f64,
 }
 
-impl Default for BertConfig {
+impl Default for Sizes {
     fn default() -> Self {
         Self {
             vocab_size: 30_522,
@@ -48,83 +49,129 @@ impl Default for BertConfig {
     }
 }
 
-impl BertConfig {
+impl Sizes {
     /// Reads and checks a `config.json`; anything that would make another model than ours is an error.
-    pub(crate) fn read(path: &Path) -> Result<Self, ModelError> {
-        let fail = |field: &str, expected: &str, found: String| ModelError::Config {
-            path: path.to_path_buf(),
-            field: field.to_owned(),
-            expected: expected.to_owned(),
-            found,
-        };
-        let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        let value: Value = serde_json::from_str(&text).map_err(|error| fail("", "a JSON object", error.to_string()))?;
+    fn read(configuration: &Configuration) -> Result<Self, ModelError> {
         for (field, accepted) in [
             ("model_type", "bert"),
             ("hidden_act", "gelu"),
             ("position_embedding_type", "absolute"),
         ] {
-            if let Some(found) = value.get(field).filter(|found| found.as_str() != Some(accepted)) {
-                return Err(fail(field, &format!("`{accepted}`"), found.to_string()));
-            }
+            configuration.require(field, &accepted.into())?;
         }
-        let config: Self = serde_json::from_value(value)
-            .map_err(|error| fail("", "the sizes of a BERT encoder", error.to_string()))?;
-        let sizes = [
-            ("vocab_size", config.vocab_size),
-            ("hidden_size", config.hidden_size),
-            ("num_hidden_layers", config.num_hidden_layers as i64),
-            ("num_attention_heads", config.num_attention_heads),
-            ("intermediate_size", config.intermediate_size),
-            ("max_position_embeddings", config.max_position_embeddings),
-            ("type_vocab_size", config.type_vocab_size),
-        ];
-        for (field, size) in sizes {
-            if !(1..1 << 24).contains(&size) {
-                return Err(fail(field, "a whole number from 1 to 16777215", size.to_string()));
-            }
-        }
-        if config.hidden_size % config.num_attention_heads != 0 {
-            let found = format!("{} with {} heads", config.hidden_size, config.num_attention_heads);
-            return Err(fail("hidden_size", "a multiple of num_attention_heads", found));
-        }
-        Ok(config)
+        let sizes: Self = configuration.parse("the sizes of a BERT encoder")?;
+        configuration.check_sizes(&[
+            ("vocab_size", sizes.vocab_size),
+            ("hidden_size", sizes.hidden_size),
+            ("num_hidden_layers", sizes.num_hidden_layers as i64),
+            ("num_attention_heads", sizes.num_attention_heads),
+            ("intermediate_size", sizes.intermediate_size),
+            ("max_position_embeddings", sizes.max_position_embeddings),
+            ("type_vocab_size", sizes.type_vocab_size),
+        ])?;
+        let heads = ("num_attention_heads", sizes.num_attention_heads);
+        configuration.check_heads(("hidden_size", sizes.hidden_size), heads)?;
+        Ok(sizes)
     }
 }
 
-/// `embeddings`, `layer.0` … , `pool`.
-pub(crate) fn stage_names(config: &BertConfig) -> Vec<String> {
-    let layers = (0..config.num_hidden_layers).map(|layer| format!("layer.{layer}"));
-    std::iter::once("embeddings".to_owned())
-        .chain(layers)
-        .chain(std::iter::once("pool".to_owned()))
-        .collect()
-}
-
-pub(crate) fn build(
-    config: &BertConfig,
+/// An encoder with its pooling.
+struct Bert {
+    sizes: Sizes,
     pooling: Pooling,
-    assembly: &mut Assembly<'_>,
-) -> Result<Vec<Stage>, ModelError> {
-    assembly.enter(0);
-    let mut stages = vec![Stage::Embeddings(Embeddings::new(config, assembly)?)];
-    for layer in 0..config.num_hidden_layers {
-        assembly.enter(layer + 1);
-        stages.push(Stage::Encoder(EncoderLayer::new(
-            config,
-            &format!("encoder.layer.{layer}"),
-            assembly,
-        )?));
+}
+
+pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError> {
+    if spec.architecture != Architecture::Bert {
+        return Ok(None);
     }
-    stages.push(Stage::TokenPool(pooling));
-    Ok(stages)
+    let sizes = Configuration::of(spec)?.as_ref().map(Sizes::read).transpose()?;
+    Ok(Some(Box::new(Bert {
+        sizes: sizes.unwrap_or_default(),
+        pooling: spec.pooling,
+    })))
+}
+
+/// The prefix `bert.` is missing in files of sentence encoders; old files say `gamma` and `beta` in `LayerNorm`.
+const DIALECTS: &[Dialect] = &[
+    Dialect {
+        anchor: "bert.embeddings.word_embeddings.weight",
+        prefix: "bert.",
+        exported_prefix: "bert.",
+        ..OWN
+    },
+    OWN,
+];
+
+const OWN: Dialect = Dialect {
+    anchor: "embeddings.word_embeddings.weight",
+    prefix: "",
+    exported_prefix: "",
+    names: |name| {
+        let old = name
+            .replace("LayerNorm.weight", "LayerNorm.gamma")
+            .replace("LayerNorm.bias", "LayerNorm.beta");
+        if old == name {
+            vec![old]
+        } else {
+            vec![name.to_owned(), old]
+        }
+    },
+    head: "classifier",
+    keeps_extras: true,
+};
+
+impl Family for Bert {
+    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
+        let sizes = &self.sizes;
+        assembly.enter(0);
+        let mut stages: Stages = vec![Box::new(Embeddings::new(sizes, assembly)?)];
+        for layer in 0..sizes.num_hidden_layers {
+            assembly.enter(layer + 1);
+            stages.push(Box::new(EncoderLayer::new(
+                sizes,
+                &format!("encoder.layer.{layer}"),
+                assembly,
+            )?));
+        }
+        stages.push(Box::new(TokenPool(self.pooling)));
+        Ok(stages)
+    }
+
+    fn feature_width(&self) -> i64 {
+        self.sizes.hidden_size
+    }
+
+    fn dialects(&self) -> &'static [Dialect] {
+        DIALECTS
+    }
+
+    fn layers(&self) -> usize {
+        self.sizes.num_hidden_layers
+    }
+
+    fn longest_text(&self) -> Option<u32> {
+        u32::try_from(self.sizes.max_position_embeddings).ok()
+    }
+
+    fn configuration(&self) -> Map<String, Value> {
+        let mut fields = json!({
+            "model_type": "bert",
+            "hidden_act": "gelu",
+            "position_embedding_type": "absolute",
+            "pooling": self.pooling,
+        });
+        let sizes = serde_json::to_value(&self.sizes).expect("sizes are plain numbers");
+        let (Some(fields), Value::Object(sizes)) = (fields.as_object_mut(), sizes) else {
+            unreachable!("both are objects")
+        };
+        fields.extend(sizes);
+        std::mem::take(fields)
+    }
 }
 
 /// Word, position and token-type embeddings, summed and normalised. Every token is of type 0: Firn feeds single texts.
-pub(crate) struct Embeddings {
+struct Embeddings {
     words: Tensor,
     positions: Tensor,
     types: Tensor,
@@ -132,7 +179,7 @@ pub(crate) struct Embeddings {
 }
 
 impl Embeddings {
-    fn new(config: &BertConfig, assembly: &mut Assembly<'_>) -> Result<Self, ModelError> {
+    fn new(config: &Sizes, assembly: &mut Assembly<'_>) -> Result<Self, ModelError> {
         let mut table = |name: &str, rows| {
             let initial = Initial::Normal(config.initializer_range);
             assembly.tensor(
@@ -146,22 +193,26 @@ impl Embeddings {
             words: table("word_embeddings", config.vocab_size)?,
             positions: table("position_embeddings", config.max_position_embeddings)?,
             types: table("token_type_embeddings", config.type_vocab_size)?,
-            norm: LayerNorm::new(config, "embeddings.LayerNorm", assembly)?,
+            norm: layer_norm(config, "embeddings.LayerNorm", assembly)?,
         })
     }
+}
 
+impl Stage for Embeddings {
     /// Token ids `(n, tokens)` to states `(n, tokens, hidden)`.
-    pub(crate) fn forward(&self, ids: &Tensor) -> Result<Tensor, ModelError> {
-        let (_, tokens) = ids.size2()?;
-        let words = Tensor::f_embedding(&self.words, ids, -1, false, false)?;
-        let positions = self.positions.f_narrow(0, 0, tokens)?;
-        self.norm
-            .forward(&words.f_add(&self.types.f_select(0, 0)?)?.f_add(&positions)?)
+    fn forward(&self, input: Features, _: &Pass) -> Result<Features, ModelError> {
+        input.map(|ids| {
+            let (_, tokens) = ids.size2()?;
+            let words = Tensor::f_embedding(&self.words, &ids, -1, false, false)?;
+            let positions = self.positions.f_narrow(0, 0, tokens)?;
+            self.norm
+                .forward(&words.f_add(&self.types.f_select(0, 0)?)?.f_add(&positions)?)
+        })
     }
 }
 
 /// One layer: self-attention and a feed-forward part, each added to its input and normalised.
-pub(crate) struct EncoderLayer {
+struct EncoderLayer {
     query: Linear,
     key: Linear,
     value: Linear,
@@ -174,7 +225,7 @@ pub(crate) struct EncoderLayer {
 }
 
 impl EncoderLayer {
-    fn new(config: &BertConfig, prefix: &str, assembly: &mut Assembly<'_>) -> Result<Self, ModelError> {
+    fn new(config: &Sizes, prefix: &str, assembly: &mut Assembly<'_>) -> Result<Self, ModelError> {
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
         let mut linear = |name: &str, inputs, outputs| {
             Linear::new(
@@ -190,8 +241,8 @@ impl EncoderLayer {
         let attention_output = linear("attention.output.dense", hidden, hidden)?;
         let intermediate = linear("intermediate.dense", hidden, wide)?;
         let output = linear("output.dense", wide, hidden)?;
-        let attention_norm = LayerNorm::new(config, &format!("{prefix}.attention.output.LayerNorm"), assembly)?;
-        let output_norm = LayerNorm::new(config, &format!("{prefix}.output.LayerNorm"), assembly)?;
+        let attention_norm = layer_norm(config, &format!("{prefix}.attention.output.LayerNorm"), assembly)?;
+        let output_norm = layer_norm(config, &format!("{prefix}.output.LayerNorm"), assembly)?;
         let heads = config.num_attention_heads;
         Ok(Self {
             query,
@@ -205,69 +256,31 @@ impl EncoderLayer {
             heads,
         })
     }
+}
 
+impl Stage for EncoderLayer {
     /// States `(n, tokens, hidden)`, mask `(n, tokens)`; padding is attended to by nobody.
-    pub(crate) fn forward(&self, states: &Tensor, mask: &Tensor) -> Result<Tensor, ModelError> {
-        let (batch, tokens, hidden) = states.size3()?;
-        let split = |tensor: Tensor| {
-            tensor
-                .f_view([batch, tokens, self.heads, hidden / self.heads])?
-                .f_transpose(1, 2)
-        };
-        let query = split(self.query.forward(states)?)?;
-        let key = split(self.key.forward(states)?)?;
-        let value = split(self.value.forward(states)?)?;
-        let mask = mask.f_to_kind(Kind::Bool)?.f_view([batch, 1, 1, tokens])?;
-        let context =
-            Tensor::f_scaled_dot_product_attention(&query, &key, &value, Some(&mask), 0.0, false, None::<f64>, false)?;
-        let context = context.f_transpose(1, 2)?.f_reshape([batch, tokens, hidden])?;
-        let attention = self
+    fn forward(&self, input: Features, _: &Pass) -> Result<Features, ModelError> {
+        let states = &input.tensor;
+        let (batch, tokens, _) = states.size3()?;
+        let query = self.query.forward(states)?;
+        let key = self.key.forward(states)?;
+        let value = self.value.forward(states)?;
+        let mask = input
+            .needed_mask()?
+            .f_to_kind(Kind::Bool)?
+            .f_view([batch, 1, 1, tokens])?;
+        let context = attention([&query, &key, &value], &mask, self.heads)?;
+        let attended = self
             .attention_norm
             .forward(&self.attention_output.forward(&context)?.f_add(states)?)?;
-        let wide = self.intermediate.forward(&attention)?.f_gelu("none")?;
-        self.output_norm
-            .forward(&self.output.forward(&wide)?.f_add(&attention)?)
+        let wide = self.intermediate.forward(&attended)?.f_gelu("none")?;
+        let output = self.output.forward(&wide)?.f_add(&attended)?;
+        let output = self.output_norm.forward(&output)?;
+        input.map(|_| Ok(output))
     }
 }
 
-struct Linear {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Linear {
-    /// `shape`: outputs, inputs.
-    fn new(assembly: &mut Assembly<'_>, name: &str, shape: [i64; 2], deviation: f64) -> Result<Self, ModelError> {
-        let initial = Initial::Normal(deviation);
-        Ok(Self {
-            weight: assembly.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
-            bias: assembly.tensor(&format!("{name}.bias"), &shape[..1], Role::Parameter, Initial::Zeros)?,
-        })
-    }
-
-    fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(input.f_linear(&self.weight, Some(&self.bias))?)
-    }
-}
-
-struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-    epsilon: f64,
-}
-
-impl LayerNorm {
-    fn new(config: &BertConfig, name: &str, assembly: &mut Assembly<'_>) -> Result<Self, ModelError> {
-        let shape = [config.hidden_size];
-        Ok(Self {
-            weight: assembly.tensor(&format!("{name}.weight"), &shape, Role::Parameter, Initial::Ones)?,
-            bias: assembly.tensor(&format!("{name}.bias"), &shape, Role::Parameter, Initial::Zeros)?,
-            epsilon: config.layer_norm_eps,
-        })
-    }
-
-    fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        let shape = self.weight.size();
-        Ok(input.f_layer_norm(&shape, Some(&self.weight), Some(&self.bias), self.epsilon, true)?)
-    }
+fn layer_norm(config: &Sizes, name: &str, assembly: &mut Assembly<'_>) -> Result<LayerNorm, ModelError> {
+    LayerNorm::new(assembly, name, config.hidden_size, config.layer_norm_eps)
 }

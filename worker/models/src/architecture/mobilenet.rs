@@ -1,14 +1,22 @@
 //! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>) of width 1.0, as in torchvision.
 
+use firn_core::spec::{Architecture, ModelSpec};
+
+use super::Family;
 use crate::{
     assembly::Assembly,
-    convolution::{Activation, Geometry, Names, Unit},
     error::ModelError,
-    stage::{Block, Shortcut, Stage},
+    layers::{
+        block::{Block, Blocks, Shortcut},
+        convolution::{Activation, EPSILON, Geometry, Names, Unit},
+        pooling::PixelMean,
+    },
+    stage::{Stage, Stages},
+    weights::naming::Dialect,
 };
 
 /// Channels after the last convolution.
-pub(crate) const FEATURE_WIDTH: i64 = 1280;
+const FEATURE_WIDTH: i64 = 1280;
 
 /// The paper's table 2: expansion, output channels, repetitions, stride of the first.
 const BOTTLENECKS: [(i64, i64, usize, i64); 7] = [
@@ -21,55 +29,54 @@ const BOTTLENECKS: [(i64, i64, usize, i64); 7] = [
     (6, 320, 1, 1),
 ];
 
-/// `features.0` … `features.18`, `pool`.
-pub(crate) fn stage_names() -> Vec<String> {
-    (0..19)
-        .map(|index| format!("features.{index}"))
-        .chain(std::iter::once("pool".to_owned()))
-        .collect()
+struct MobilenetV2;
+
+pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError> {
+    let is_ours = spec.architecture == Architecture::MobilenetV2;
+    Ok(is_ours.then(|| Box::new(MobilenetV2) as Box<dyn Family>))
 }
 
-pub(crate) fn build(assembly: &mut Assembly<'_>) -> Result<Vec<Stage>, ModelError> {
-    assembly.enter(0);
-    let first = Geometry {
-        inputs: 3,
-        outputs: 32,
-        kernel: 3,
-        stride: 2,
-        groups: 1,
-    };
-    let mut stages = vec![single(unit(assembly, "features.0", first)?)];
-    let mut inputs = 32;
-    for (expansion, outputs, count, first_stride) in BOTTLENECKS {
-        for index in 0..count {
-            let stage = stages.len();
-            assembly.enter(stage);
-            let stride = if index == 0 { first_stride } else { 1 };
-            let block = inverted_residual(
-                assembly,
-                stage,
-                expansion,
-                Size {
+const DIALECTS: &[Dialect] = &[Dialect::torchvision("features.0.0.weight", "classifier.1")];
+
+impl Family for MobilenetV2 {
+    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
+        assembly.enter(0);
+        let first = Geometry::square(3, 32, 3, 2);
+        let mut stages = vec![single(unit(assembly, "features.0", first)?)];
+        let mut inputs = 32;
+        for (expansion, outputs, count, first_stride) in BOTTLENECKS {
+            for index in 0..count {
+                let stage = stages.len();
+                assembly.enter(stage);
+                let stride = if index == 0 { first_stride } else { 1 };
+                let size = Size {
                     inputs,
                     outputs,
                     stride,
-                },
-            )?;
-            stages.push(Stage::Blocks(vec![block]));
-            inputs = outputs;
+                };
+                let block = inverted_residual(assembly, stage, expansion, size)?;
+                stages.push(Box::new(Blocks(vec![block])));
+                inputs = outputs;
+            }
         }
+        assembly.enter(stages.len());
+        let last = Geometry::square(inputs, FEATURE_WIDTH, 1, 1);
+        stages.push(single(unit(assembly, "features.18", last)?));
+        stages.push(Box::new(PixelMean));
+        Ok(stages)
     }
-    assembly.enter(stages.len());
-    let last = Geometry {
-        inputs,
-        outputs: FEATURE_WIDTH,
-        kernel: 1,
-        stride: 1,
-        groups: 1,
-    };
-    stages.push(single(unit(assembly, "features.18", last)?));
-    stages.push(Stage::PixelMean);
-    Ok(stages)
+
+    fn feature_width(&self) -> i64 {
+        FEATURE_WIDTH
+    }
+
+    fn dialects(&self) -> &'static [Dialect] {
+        DIALECTS
+    }
+
+    fn samples_a_thread(&self) -> Option<i64> {
+        Some(4)
+    }
 }
 
 /// Size of one block.
@@ -96,30 +103,12 @@ fn inverted_residual(
     let prefix = format!("features.{stage}.conv");
     let mut units = Vec::with_capacity(3);
     if expansion != 1 {
-        let widen = Geometry {
-            inputs,
-            outputs: hidden,
-            kernel: 1,
-            stride: 1,
-            groups: 1,
-        };
+        let widen = Geometry::square(inputs, hidden, 1, 1);
         units.push(unit(assembly, &format!("{prefix}.0"), widen)?);
     }
-    let depthwise = Geometry {
-        inputs: hidden,
-        outputs: hidden,
-        kernel: 3,
-        stride,
-        groups: hidden,
-    };
+    let depthwise = Geometry::depthwise(hidden, 3, stride);
     units.push(unit(assembly, &format!("{prefix}.{}", units.len()), depthwise)?);
-    let narrow = Geometry {
-        inputs: hidden,
-        outputs,
-        kernel: 1,
-        stride: 1,
-        groups: 1,
-    };
+    let narrow = Geometry::square(hidden, outputs, 1, 1);
     let (convolution, norm) = (
         format!("{prefix}.{}", units.len()),
         format!("{prefix}.{}", units.len() + 1),
@@ -128,7 +117,7 @@ fn inverted_residual(
         convolution: &convolution,
         norm: &norm,
     };
-    units.push(Unit::new(assembly, &names, narrow, Activation::None)?);
+    units.push(Unit::normalised(assembly, &names, narrow, Activation::None, EPSILON)?);
     let shortcut = if stride == 1 && inputs == outputs {
         Shortcut::Identity
     } else {
@@ -144,21 +133,17 @@ fn inverted_residual(
 /// torchvision's `Conv2dNormActivation`: `.0` convolves, `.1` normalises.
 fn unit(assembly: &mut Assembly<'_>, prefix: &str, geometry: Geometry) -> Result<Unit, ModelError> {
     let (convolution, norm) = (format!("{prefix}.0"), format!("{prefix}.1"));
-    Unit::new(
-        assembly,
-        &Names {
-            convolution: &convolution,
-            norm: &norm,
-        },
-        geometry,
-        Activation::Relu6,
-    )
+    let names = Names {
+        convolution: &convolution,
+        norm: &norm,
+    };
+    Unit::normalised(assembly, &names, geometry, Activation::Relu6, EPSILON)
 }
 
-fn single(unit: Unit) -> Stage {
-    Stage::Blocks(vec![Block {
+fn single(unit: Unit) -> Box<dyn Stage> {
+    Box::new(Blocks(vec![Block {
         units: vec![unit],
         shortcut: Shortcut::None,
         relu: false,
-    }])
+    }]))
 }

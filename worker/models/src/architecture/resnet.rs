@@ -1,84 +1,178 @@
 //! ResNet (He et al. 2015, <https://arxiv.org/abs/1512.03385>) as in torchvision: the stride of a bottleneck is on its 3×3
 //! convolution ("v1.5"), not on the first 1×1 of the paper.
 
+use firn_core::spec::{Architecture, ModelSpec};
+use tch::Tensor;
+
+use super::Family;
 use crate::{
     assembly::Assembly,
-    convolution::{Activation, Geometry, Names, Unit},
     error::ModelError,
-    stage::{Block, Shortcut, Stage},
+    layers::{
+        block::{Block, Blocks, Shortcut},
+        convolution::{Activation, EPSILON, Geometry, Names, Unit},
+        pooling::PixelMean,
+    },
+    stage::{Features, Pass, Stage, Stages},
+    weights::naming::Dialect,
 };
 
-/// Stages, input side first.
-pub(crate) const STAGES: [&str; 6] = ["stem", "layer1", "layer2", "layer3", "layer4", "pool"];
+/// The variants: blocks of each layer, and whether they are bottlenecks.
+const VARIANTS: [(Architecture, Resnet); 5] = [
+    (Architecture::Resnet18, Resnet::basic([2, 2, 2, 2])),
+    (Architecture::Resnet34, Resnet::basic([3, 4, 6, 3])),
+    (Architecture::Resnet50, Resnet::bottlenecks([3, 4, 6, 3])),
+    (Architecture::Resnet101, Resnet::bottlenecks([3, 4, 23, 3])),
+    (Architecture::Resnet152, Resnet::bottlenecks([3, 8, 36, 3])),
+];
 
-/// Blocks of each layer, and their kind.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Depth {
+struct Resnet {
     blocks: [usize; 4],
     bottleneck: bool,
 }
 
-impl Depth {
-    pub(crate) const RESNET18: Self = Self {
-        blocks: [2, 2, 2, 2],
-        bottleneck: false,
-    };
-    pub(crate) const RESNET34: Self = Self {
-        blocks: [3, 4, 6, 3],
-        bottleneck: false,
-    };
-    pub(crate) const RESNET50: Self = Self {
-        blocks: [3, 4, 6, 3],
-        bottleneck: true,
-    };
-    pub(crate) const RESNET101: Self = Self {
-        blocks: [3, 4, 23, 3],
-        bottleneck: true,
-    };
-    pub(crate) const RESNET152: Self = Self {
-        blocks: [3, 8, 36, 3],
-        bottleneck: true,
-    };
+impl Resnet {
+    const fn basic(blocks: [usize; 4]) -> Self {
+        Self {
+            blocks,
+            bottleneck: false,
+        }
+    }
+
+    const fn bottlenecks(blocks: [usize; 4]) -> Self {
+        Self {
+            blocks,
+            bottleneck: true,
+        }
+    }
 
     /// A bottleneck widens its result four times.
     fn expansion(self) -> i64 {
         if self.bottleneck { 4 } else { 1 }
     }
+}
 
-    pub(crate) fn feature_width(self) -> i64 {
-        512 * self.expansion()
+pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError> {
+    let variant = VARIANTS.iter().find(|(variant, _)| *variant == spec.architecture);
+    Ok(variant.map(|&(_, sizes)| Box::new(sizes) as Box<dyn Family>))
+}
+
+const DIALECTS: &[Dialect] = &[
+    Dialect {
+        anchor: "resnet.embedder.embedder.convolution.weight",
+        prefix: "resnet.",
+        exported_prefix: "resnet.",
+        ..HUGGING_FACE
+    },
+    HUGGING_FACE,
+    Dialect::torchvision("conv1.weight", "fc"),
+];
+
+/// `encoder.stages.0.layers.0.layer.0.convolution.weight`, the prefix `resnet.` being optional.
+const HUGGING_FACE: Dialect = Dialect {
+    anchor: "embedder.embedder.convolution.weight",
+    prefix: "",
+    exported_prefix: "",
+    names: |name| vec![hugging_face(name)],
+    head: "classifier.1",
+    keeps_extras: false,
+};
+
+/// torchvision's name of a tensor in Hugging Face's words.
+fn hugging_face(name: &str) -> String {
+    let parts: Vec<&str> = name.split('.').collect();
+    let unit = |part: &str| {
+        if part.starts_with("bn") {
+            "normalization"
+        } else {
+            "convolution"
+        }
+    };
+    match parts.as_slice() {
+        [stem, tail] => format!("embedder.embedder.{}.{tail}", unit(stem)),
+        [layer, block, "downsample", index, tail] => {
+            let unit = if *index == "1" { "normalization" } else { "convolution" };
+            format!("encoder.stages.{}.layers.{block}.shortcut.{unit}.{tail}", before(layer))
+        }
+        [layer, block, part, tail] => {
+            format!(
+                "encoder.stages.{}.layers.{block}.layer.{}.{}.{tail}",
+                before(layer),
+                before(part),
+                unit(part)
+            )
+        }
+        _ => name.to_owned(),
     }
 }
 
-pub(crate) fn build(depth: Depth, assembly: &mut Assembly<'_>) -> Result<Vec<Stage>, ModelError> {
-    assembly.enter(0);
-    let geometry = Geometry {
-        inputs: 3,
-        outputs: 64,
-        kernel: 7,
-        stride: 2,
-        groups: 1,
-    };
-    let names = Names {
-        convolution: "conv1",
-        norm: "bn1",
-    };
-    let mut stages = vec![Stage::Stem(Unit::new(assembly, &names, geometry, Activation::Relu)?)];
-    let mut inputs = 64;
-    for (layer, count) in depth.blocks.into_iter().enumerate() {
-        assembly.enter(layer + 1);
-        let width = 64 << layer;
-        let mut blocks = Vec::with_capacity(count);
-        for block in 0..count {
-            let stride = if layer > 0 && block == 0 { 2 } else { 1 };
-            let name = format!("layer{}.{block}", layer + 1);
-            blocks.push(residual(depth, assembly, &name, Size { inputs, width, stride })?);
-            inputs = width * depth.expansion();
+/// The digit at the end of a name that counts from 1, counted from 0.
+fn before(name: &str) -> u32 {
+    name.chars()
+        .last()
+        .and_then(|digit| digit.to_digit(10))
+        .map_or(0, |digit| digit.saturating_sub(1))
+}
+
+impl Family for Resnet {
+    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
+        assembly.enter(0);
+        let stem = Geometry::square(3, 64, 7, 2);
+        let mut stages: Stages = vec![Box::new(Stem(unit(
+            assembly,
+            ["conv1", "bn1"],
+            stem,
+            Activation::Relu,
+        )?))];
+        let mut inputs = 64;
+        for (layer, count) in self.blocks.into_iter().enumerate() {
+            assembly.enter(layer + 1);
+            let width = 64 << layer;
+            let mut blocks = Vec::with_capacity(count);
+            for block in 0..count {
+                let stride = if layer > 0 && block == 0 { 2 } else { 1 };
+                let name = format!("layer{}.{block}", layer + 1);
+                blocks.push(residual(*self, assembly, &name, Size { inputs, width, stride })?);
+                inputs = width * self.expansion();
+            }
+            stages.push(Box::new(Blocks(blocks)));
         }
-        stages.push(Stage::Blocks(blocks));
+        stages.push(Box::new(PixelMean));
+        Ok(stages)
     }
-    stages.push(Stage::PixelMean);
-    Ok(stages)
+
+    fn feature_width(&self) -> i64 {
+        512 * self.expansion()
+    }
+
+    fn dialects(&self) -> &'static [Dialect] {
+        DIALECTS
+    }
+
+    fn samples_a_thread(&self) -> Option<i64> {
+        Some(8)
+    }
+}
+
+/// The first convolution and its 3×3 maximum at stride 2.
+struct Stem(Unit);
+
+impl Stage for Stem {
+    fn forward(&self, input: Features, pass: &Pass) -> Result<Features, ModelError> {
+        input.map(|tensor| {
+            let output = self.0.forward(&tensor, pass.batch_statistics)?;
+            Ok(output.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?)
+        })
+    }
+
+    fn folded(&self) -> Result<Option<Box<dyn Stage>>, ModelError> {
+        Ok(Some(Box::new(Self(self.0.folded()?))))
+    }
+
+    fn derived(&self, into: &mut Vec<(String, Tensor)>) {
+        self.0.derived(into);
+    }
 }
 
 /// Size of one block.
@@ -89,24 +183,20 @@ struct Size {
     stride: i64,
 }
 
-fn residual(depth: Depth, assembly: &mut Assembly<'_>, block: &str, size: Size) -> Result<Block, ModelError> {
+fn residual(sizes: Resnet, assembly: &mut Assembly<'_>, block: &str, size: Size) -> Result<Block, ModelError> {
     let Size { inputs, width, stride } = size;
-    let outputs = width * depth.expansion();
-    let geometry = |inputs, outputs, kernel, stride| Geometry {
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        groups: 1,
-    };
-    let geometries = if depth.bottleneck {
+    let outputs = width * sizes.expansion();
+    let geometries = if sizes.bottleneck {
         vec![
-            geometry(inputs, width, 1, 1),
-            geometry(width, width, 3, stride),
-            geometry(width, outputs, 1, 1),
+            Geometry::square(inputs, width, 1, 1),
+            Geometry::square(width, width, 3, stride),
+            Geometry::square(width, outputs, 1, 1),
         ]
     } else {
-        vec![geometry(inputs, width, 3, stride), geometry(width, outputs, 3, 1)]
+        vec![
+            Geometry::square(inputs, width, 3, stride),
+            Geometry::square(width, outputs, 3, 1),
+        ]
     };
     let last = geometries.len() - 1;
     let mut units = Vec::with_capacity(geometries.len());
@@ -117,34 +207,58 @@ fn residual(depth: Depth, assembly: &mut Assembly<'_>, block: &str, size: Size) 
         } else {
             Activation::Relu
         };
-        units.push(Unit::new(
-            assembly,
-            &Names {
-                convolution: &convolution,
-                norm: &norm,
-            },
-            geometry,
-            activation,
-        )?);
+        units.push(unit(assembly, [&convolution, &norm], geometry, activation)?);
     }
     let shortcut = if stride == 1 && inputs == outputs {
         Shortcut::Identity
     } else {
         let (convolution, norm) = (format!("{block}.downsample.0"), format!("{block}.downsample.1"));
-        let names = Names {
-            convolution: &convolution,
-            norm: &norm,
-        };
-        Shortcut::Projection(Unit::new(
-            assembly,
-            &names,
-            geometry(inputs, outputs, 1, stride),
-            Activation::None,
-        )?)
+        let geometry = Geometry::square(inputs, outputs, 1, stride);
+        Shortcut::Projection(unit(assembly, [&convolution, &norm], geometry, Activation::None)?)
     };
     Ok(Block {
         units,
         shortcut,
         relu: true,
     })
+}
+
+fn unit(
+    assembly: &mut Assembly<'_>,
+    [convolution, norm]: [&str; 2],
+    geometry: Geometry,
+    activation: Activation,
+) -> Result<Unit, ModelError> {
+    Unit::normalised(assembly, &Names { convolution, norm }, geometry, activation, EPSILON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_translate_to_hugging_faces() {
+        for (ours, theirs) in [
+            ("conv1.weight", "embedder.embedder.convolution.weight"),
+            ("bn1.running_var", "embedder.embedder.normalization.running_var"),
+            (
+                "layer2.1.conv3.weight",
+                "encoder.stages.1.layers.1.layer.2.convolution.weight",
+            ),
+            (
+                "layer4.0.bn1.bias",
+                "encoder.stages.3.layers.0.layer.0.normalization.bias",
+            ),
+            (
+                "layer3.0.downsample.0.weight",
+                "encoder.stages.2.layers.0.shortcut.convolution.weight",
+            ),
+            (
+                "layer3.0.downsample.1.running_mean",
+                "encoder.stages.2.layers.0.shortcut.normalization.running_mean",
+            ),
+        ] {
+            assert_eq!(hugging_face(ours), theirs);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use firn_core::slices;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
-    HeadSpec, JobSpec, LossSpec, MetricName, Modality, ModelSpec, OptimizerSpec, PlateauSpec, Pooling, Preprocessing,
+    HeadSpec, JobSpec, LossSpec, MetricName, Modality, ModelSpec, OptimizerSpec, PlateauSpec, Preprocessing,
     ResourcesSpec, ScheduleShape, ScheduleSpec, SplitSource, Task, ThresholdMode, TrainingSpec, Warmup, Word,
 };
 use proptest::prelude::*;
@@ -64,26 +64,28 @@ fn data(modality: Modality) -> BoxedStrategy<(DataFormat, Preprocessing)> {
 }
 
 fn model(architecture: Architecture) -> impl Strategy<Value = ModelSpec> {
-    let mut stages = architecture.stages();
-    if architecture == Architecture::Bert {
-        stages.push("layer.4".to_owned());
-    }
+    let stages = architecture.stages(5);
     let freeze = prop_oneof![
         Just(Freeze::All),
         Just(Freeze::Nothing),
         prop::sample::select(stages).prop_map(Freeze::Through),
     ];
     let is_text = architecture.modality() == Modality::Text;
-    (prop::option::of(path()), path(), freeze, 0.0..0.99, word::<Pooling>()).prop_map(
-        move |(weights, tokenizer, freeze, dropout, pooling)| ModelSpec {
+    (
+        prop::option::of(path()),
+        path(),
+        freeze,
+        0.0..0.99,
+        prop::sample::select(architecture.poolings()),
+    )
+        .prop_map(move |(weights, tokenizer, freeze, dropout, pooling)| ModelSpec {
             architecture,
             weights: weights.map(|path| format!("{path}.safetensors")),
             tokenizer: is_text.then_some(tokenizer),
             freeze,
             head: HeadSpec { dropout },
-            pooling: if is_text { pooling } else { Pooling::Mean },
-        },
-    )
+            pooling,
+        })
 }
 
 fn optimizer() -> impl Strategy<Value = OptimizerSpec> {

@@ -10,8 +10,8 @@ use crate::{
     error::ModelError,
 };
 
-/// torchvision's and Hugging Face's ε in every BatchNorm of the architectures here.
-const EPSILON: f64 = 1e-5;
+/// PyTorch's default ε of BatchNorm.
+pub(crate) const EPSILON: f64 = 1e-5;
 /// PyTorch's default momentum of the running statistics.
 const MOMENTUM: f64 = 0.1;
 
@@ -43,20 +43,53 @@ impl Activation {
     }
 }
 
-/// Size and movement of a square kernel without bias.
+/// Size and movement of a kernel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Geometry {
     pub(crate) inputs: i64,
     pub(crate) outputs: i64,
-    pub(crate) kernel: i64,
+    /// Rows, columns.
+    pub(crate) kernel: [i64; 2],
     pub(crate) stride: i64,
+    /// Rows, columns of zeros on each side.
+    pub(crate) padding: [i64; 2],
     pub(crate) groups: i64,
 }
 
 impl Geometry {
-    /// Keeps the size at stride 1.
-    fn padding(self) -> i64 {
-        (self.kernel - 1) / 2
+    /// A square kernel whose padding keeps the size at stride 1.
+    pub(crate) fn square(inputs: i64, outputs: i64, kernel: i64, stride: i64) -> Self {
+        Self {
+            inputs,
+            outputs,
+            kernel: [kernel; 2],
+            stride,
+            padding: [(kernel - 1) / 2; 2],
+            groups: 1,
+        }
+    }
+
+    /// Each channel by itself.
+    pub(crate) fn depthwise(channels: i64, kernel: i64, stride: i64) -> Self {
+        Self {
+            groups: channels,
+            ..Self::square(channels, channels, kernel, stride)
+        }
+    }
+
+    fn weight_shape(self) -> [i64; 4] {
+        let [rows, columns] = self.kernel;
+        [self.outputs, self.inputs / self.groups, rows, columns]
+    }
+
+    /// He's standard deviation over the outputs, as torchvision initialises convolutions.
+    fn deviation(self) -> f64 {
+        let [rows, columns] = self.kernel;
+        (2.0 / (self.outputs * rows * columns / self.groups) as f64).sqrt()
+    }
+
+    fn convolve(self, input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, ModelError> {
+        Ok(input.f_conv2d(weight, bias, [self.stride; 2], self.padding, [1, 1], self.groups)?)
     }
 }
 
@@ -68,32 +101,27 @@ pub(crate) struct Names<'a> {
 
 /// Convolution → BatchNorm → activation.
 pub(crate) enum Unit {
-    AsTrained(AsTrained),
+    Normalised(Normalised),
     Folded(Folded),
 }
 
 impl Unit {
-    /// A unit with its tensors from `assembly`; initialised as in torchvision: normal, He's variance over the outputs.
-    pub(crate) fn new(
+    /// A unit with BatchNorm, with its tensors from `assembly`; initialised as in torchvision: normal, He's variance over the outputs.
+    /// `epsilon` is added to the variance.
+    pub(crate) fn normalised(
         assembly: &mut Assembly<'_>,
         names: &Names<'_>,
         geometry: Geometry,
         activation: Activation,
+        epsilon: f64,
     ) -> Result<Self, ModelError> {
-        let Geometry {
-            inputs,
-            outputs,
-            kernel,
-            groups,
-            ..
-        } = geometry;
-        let deviation = (2.0 / (outputs * kernel * kernel / groups) as f64).sqrt();
-        let shape = [outputs, inputs / groups, kernel, kernel];
         let name = format!("{}.weight", names.convolution);
-        let weight = assembly.tensor(&name, &shape, Role::Parameter, Initial::Normal(deviation))?;
-        let mut norm =
-            |tail: &str, role, initial| assembly.tensor(&format!("{}.{tail}", names.norm), &[outputs], role, initial);
-        Ok(Self::AsTrained(AsTrained {
+        let initial = Initial::Normal(geometry.deviation());
+        let weight = assembly.tensor(&name, &geometry.weight_shape(), Role::Parameter, initial)?;
+        let mut norm = |tail: &str, role, initial| {
+            assembly.tensor(&format!("{}.{tail}", names.norm), &[geometry.outputs], role, initial)
+        };
+        Ok(Self::Normalised(Normalised {
             name: names.convolution.to_owned(),
             weight,
             scale: norm("weight", Role::Parameter, Initial::Ones)?,
@@ -102,23 +130,24 @@ impl Unit {
             variance: norm("running_var", Role::Statistic, Initial::Ones)?,
             geometry,
             activation,
+            epsilon,
         }))
     }
 
     /// `batch_statistics`: normalise by the batch and update the running statistics.
     pub(crate) fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
         match self {
-            Self::AsTrained(unit) => unit.forward(input, batch_statistics),
+            Self::Normalised(unit) => unit.forward(input, batch_statistics),
             Self::Folded(unit) => unit.forward(input),
         }
     }
 
     /// The folded copy.
     pub(crate) fn folded(&self) -> Result<Self, ModelError> {
-        match self {
-            Self::AsTrained(unit) => Ok(Self::Folded(unit.fold()?)),
-            Self::Folded(unit) => Ok(Self::Folded(unit.shallow_clone())),
-        }
+        Ok(Self::Folded(match self {
+            Self::Normalised(unit) => unit.fold()?,
+            Self::Folded(unit) => unit.shallow_clone(),
+        }))
     }
 
     /// Tensors of a folded unit with their names.
@@ -136,7 +165,7 @@ impl Unit {
 }
 
 /// The three layers with their own tensors.
-pub(crate) struct AsTrained {
+pub(crate) struct Normalised {
     name: String,
     weight: Tensor,
     scale: Tensor,
@@ -145,13 +174,12 @@ pub(crate) struct AsTrained {
     variance: Tensor,
     geometry: Geometry,
     activation: Activation,
+    epsilon: f64,
 }
 
-impl AsTrained {
+impl Normalised {
     fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
-        let Geometry { stride, groups, .. } = self.geometry;
-        let (stride, padding) = ([stride; 2], [self.geometry.padding(); 2]);
-        let output = input.f_conv2d(&self.weight, None::<&Tensor>, stride, padding, [1, 1], groups)?;
+        let output = self.geometry.convolve(input, &self.weight, None)?;
         let output = output.f_batch_norm(
             Some(&self.scale),
             Some(&self.shift),
@@ -159,7 +187,7 @@ impl AsTrained {
             Some(&self.variance),
             batch_statistics,
             MOMENTUM,
-            EPSILON,
+            self.epsilon,
             true,
         )?;
         self.activation.apply(output)
@@ -173,7 +201,7 @@ impl AsTrained {
                 .f_to_device(Device::Cpu)?
                 .f_to_kind(tch::Kind::Double)
         };
-        let deviation = double(&self.variance)?.f_add_scalar(EPSILON)?.f_sqrt()?;
+        let deviation = double(&self.variance)?.f_add_scalar(self.epsilon)?.f_sqrt()?;
         let factor = double(&self.scale)?.f_div(&deviation)?;
         let weight = double(&self.weight)?.f_mul(&factor.f_view([-1, 1, 1, 1])?)?;
         let bias = double(&self.shift)?.f_sub(&double(&self.mean)?.f_mul(&factor)?)?;
@@ -200,9 +228,7 @@ pub(crate) struct Folded {
 
 impl Folded {
     fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        let Geometry { stride, groups, .. } = self.geometry;
-        let (stride, padding) = ([stride; 2], [self.geometry.padding(); 2]);
-        let output = input.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], groups)?;
+        let output = self.geometry.convolve(input, &self.weight, Some(&self.bias))?;
         self.activation.apply_in_place(output)
     }
 

@@ -1,0 +1,87 @@
+//! The `config.json` that Hugging Face keeps beside weights: the sizes of a text network.
+
+use std::path::{Path, PathBuf};
+
+use firn_core::spec::ModelSpec;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::ModelError;
+
+/// A configuration that was read.
+pub(crate) struct Configuration {
+    path: PathBuf,
+    value: Value,
+}
+
+impl Configuration {
+    /// The one beside the weights, which must be there; without weights the one beside the tokenizer, if there is one.
+    pub(crate) fn of(spec: &ModelSpec) -> Result<Option<Self>, ModelError> {
+        let beside = |path: &String| Path::new(path).with_file_name("config.json");
+        if let Some(weights) = &spec.weights {
+            return Self::read(beside(weights)).map(Some);
+        }
+        let path = spec.tokenizer.as_ref().map(beside).filter(|path| path.exists());
+        path.map(Self::read).transpose()
+    }
+
+    fn read(path: PathBuf) -> Result<Self, ModelError> {
+        let text = std::fs::read_to_string(&path).map_err(|source| ModelError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        match serde_json::from_str(&text) {
+            Ok(value) => Ok(Self { path, value }),
+            Err(error) => Err(refused(path, "", "a JSON object", error.to_string())),
+        }
+    }
+
+    /// Refuses a field that is there and says anything else.
+    pub(crate) fn require(&self, field: &str, accepted: &Value) -> Result<(), ModelError> {
+        match self.value.get(field).filter(|found| *found != accepted) {
+            Some(found) => {
+                let expected = match accepted {
+                    Value::String(word) => format!("`{word}`"),
+                    other => other.to_string(),
+                };
+                Err(self.refuse(field, &expected, found.to_string()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The fields as a type; `what` names them in the error.
+    pub(crate) fn parse<T: DeserializeOwned>(&self, what: &str) -> Result<T, ModelError> {
+        serde_json::from_value(self.value.clone()).map_err(|error| self.refuse("", what, error.to_string()))
+    }
+
+    /// Refuses sizes that no network has.
+    pub(crate) fn check_sizes(&self, sizes: &[(&str, i64)]) -> Result<(), ModelError> {
+        match sizes.iter().find(|(_, size)| !(1..1 << 24).contains(size)) {
+            Some((field, size)) => Err(self.refuse(field, "a whole number from 1 to 16777215", size.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a width that cannot be divided among the heads.
+    pub(crate) fn check_heads(&self, width: (&str, i64), heads: (&str, i64)) -> Result<(), ModelError> {
+        if width.1 % heads.1 == 0 {
+            return Ok(());
+        }
+        let found = format!("{} with {} heads", width.1, heads.1);
+        Err(self.refuse(width.0, &format!("a multiple of {}", heads.0), found))
+    }
+
+    fn refuse(&self, field: &str, expected: &str, found: String) -> ModelError {
+        refused(self.path.clone(), field, expected, found)
+    }
+}
+
+fn refused(path: PathBuf, field: &str, expected: &str, found: String) -> ModelError {
+    ModelError::Config {
+        path,
+        field: field.to_owned(),
+        expected: expected.to_owned(),
+        found,
+    }
+}

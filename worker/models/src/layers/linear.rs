@@ -1,0 +1,33 @@
+//! A linear layer with bias.
+
+use tch::Tensor;
+
+use crate::{
+    assembly::{Assembly, Initial, Role},
+    error::ModelError,
+};
+
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    /// `shape`: outputs, inputs. The weight starts normal with this standard deviation, the bias at 0.
+    pub(crate) fn new(
+        assembly: &mut Assembly<'_>,
+        name: &str,
+        shape: [i64; 2],
+        deviation: f64,
+    ) -> Result<Self, ModelError> {
+        let initial = Initial::Normal(deviation);
+        Ok(Self {
+            weight: assembly.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
+            bias: assembly.tensor(&format!("{name}.bias"), &shape[..1], Role::Parameter, Initial::Zeros)?,
+        })
+    }
+
+    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(input.f_linear(&self.weight, Some(&self.bias))?)
+    }
+}

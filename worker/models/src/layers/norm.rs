@@ -1,0 +1,30 @@
+//! LayerNorm.
+
+use tch::Tensor;
+
+use crate::{
+    assembly::{Assembly, Initial, Role},
+    error::ModelError,
+};
+
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// Over the last dimension, of length `width`; `epsilon` is added to the variance.
+    pub(crate) fn new(assembly: &mut Assembly<'_>, name: &str, width: i64, epsilon: f64) -> Result<Self, ModelError> {
+        Ok(Self {
+            weight: assembly.tensor(&format!("{name}.weight"), &[width], Role::Parameter, Initial::Ones)?,
+            bias: assembly.tensor(&format!("{name}.bias"), &[width], Role::Parameter, Initial::Zeros)?,
+            epsilon,
+        })
+    }
+
+    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
+        let shape = self.weight.size();
+        Ok(input.f_layer_norm(&shape, Some(&self.weight), Some(&self.bias), self.epsilon, true)?)
+    }
+}

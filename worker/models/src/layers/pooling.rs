@@ -1,0 +1,42 @@
+//! From what the last layers say of pixels or tokens to one vector a sample.
+
+use firn_core::spec::Pooling;
+use tch::{Kind, Tensor};
+
+use crate::{
+    error::ModelError,
+    stage::{Features, Pass, Stage},
+};
+
+/// Mean over the pixels: `(n, c, h, w)` to `(n, c)`.
+pub(crate) struct PixelMean;
+
+impl Stage for PixelMean {
+    fn forward(&self, input: Features, _: &Pass) -> Result<Features, ModelError> {
+        input.map(|tensor| Ok(tensor.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float)?))
+    }
+}
+
+/// Token states `(n, tokens, hidden)` to `(n, hidden)`.
+pub(crate) struct TokenPool(pub(crate) Pooling);
+
+impl Stage for TokenPool {
+    fn forward(&self, input: Features, _: &Pass) -> Result<Features, ModelError> {
+        Ok(Features::unmasked(pool(self.0, &input.tensor, input.needed_mask()?)?))
+    }
+}
+
+/// Mean over the tokens that are not padding (as sentence-transformers' `Pooling`: the divisor at least 1e-9), or the first state.
+fn pool(pooling: Pooling, states: &Tensor, mask: &Tensor) -> Result<Tensor, ModelError> {
+    match pooling {
+        Pooling::Cls => Ok(states.f_select(1, 0)?),
+        Pooling::Mean => {
+            let weight = mask.f_to_kind(Kind::Float)?.f_unsqueeze(-1)?;
+            let sum = states
+                .f_mul(&weight)?
+                .f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?;
+            let count = weight.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?;
+            Ok(sum.f_div(&count.f_clamp_min(1e-9)?)?)
+        }
+    }
+}
