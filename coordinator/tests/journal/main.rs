@@ -10,3 +10,4 @@ mod fail_points;
 mod full_disk;
 mod process;
 mod refused_starts;
+mod stored_builds;

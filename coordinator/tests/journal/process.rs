@@ -92,10 +92,15 @@ impl Served {
 
     /// A channel to it, once it is ready; `None` if it ends before.
     pub(crate) fn ready(&mut self) -> Option<Channel> {
+        let endpoint = Endpoint::from_shared(self.ready_at()?).unwrap();
+        Some(endpoint.timeout(PATIENCE).connect_lazy())
+    }
+
+    /// Its URL, once it is ready; `None` if it ends before.
+    pub(crate) fn ready_at(&mut self) -> Option<String> {
         let line = self.hear("ready: listening on")?;
         let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap();
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        Some(endpoint.timeout(PATIENCE).connect_lazy())
+        Some(format!("http://{address}"))
     }
 
     /// Waits until it ends.
