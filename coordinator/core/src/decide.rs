@@ -134,6 +134,12 @@ fn answer_work(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
             pass,
             from_predictions,
         } => scores::score(draft, &job, (generation, pass), &from_predictions),
+        Input::ScoringFailed {
+            job,
+            generation,
+            pass,
+            reason,
+        } => scores::give_up(draft, &job, (generation, pass), &reason),
         Input::StepsCommitted { identity, steps } => training::commit_steps(draft, &identity, &steps),
         Input::CheckpointStored { identity, checkpoint } => training::store_checkpoint(draft, &identity, checkpoint),
         Input::CheckpointRejected {

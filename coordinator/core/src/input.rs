@@ -210,6 +210,17 @@ pub enum Input {
         /// The metrics that need single predictions, by name; undefined ones are left out.
         from_predictions: BTreeMap<String, f64>,
     },
+    /// A pass cannot be scored, and no other attempt would change that: the job ends. Answer: `Done`.
+    ScoringFailed {
+        /// Which job.
+        job: JobId,
+        /// As in the effect.
+        generation: Generation,
+        /// Which pass, as in the effect.
+        pass: Pass,
+        /// What went wrong.
+        reason: String,
+    },
     /// Rank 0 commits steps; repeats are without effect. Answer: `StepsCommitted`.
     StepsCommitted {
         /// Who.
@@ -287,6 +298,7 @@ impl Input {
             | Self::Woken { .. }
             | Self::Tick
             | Self::PassScored { .. }
+            | Self::ScoringFailed { .. }
             | Self::JobErased { .. } => Sender::Coordinator,
             Self::Once { .. }
             | Self::Submit { .. }
@@ -328,6 +340,7 @@ impl Input {
             | Self::Woken { .. }
             | Self::Tick
             | Self::PassScored { .. }
+            | Self::ScoringFailed { .. }
             | Self::Cancel { .. }
             | Self::Delete { .. }
             | Self::ArtifactFetched { .. }

@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use firn_core::{
     Input, Reply, State,
-    identifiers::{Generation, JobId, RankIdentity},
-    state::{CompletedShard, Dataset, Failure, FailureReason, Pass, SplitName},
+    identifiers::{Generation, JobId},
+    state::{CompletedShard, Dataset, Pass, SplitName},
     task::Task,
 };
 use tracing::{debug, error};
 
-use super::{EngineHandle, Refusal};
+use super::EngineHandle;
 use crate::artifacts::{
     ArtifactError, ArtifactStore, ReportKey,
     predictions::{self, PredictionsWriter},
@@ -58,8 +58,16 @@ pub(super) async fn score_pass(
                 .await
         }
         Err(error) => {
-            error!(%job, %pass, %error, "a pass cannot be scored");
-            give_up(&engine, &job, pass, &error).await
+            error!(%job, %pass, %error, "a pass cannot be scored, and its job ends");
+            // The files are as they are: whoever tried again would find the same.
+            engine
+                .tell(Input::ScoringFailed {
+                    job: job.clone(),
+                    generation,
+                    pass,
+                    reason: error.to_string(),
+                })
+                .await
         }
     };
     match told {
@@ -120,36 +128,5 @@ fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<
             report(shard, complete)?.predictions.iter().for_each(&mut *each);
         }
         Ok(())
-    })
-}
-
-/// Without its predictions a pass has no metrics: the job ends with what went wrong.
-async fn give_up(engine: &EngineHandle, job: &JobId, pass: Pass, error: &ArtifactError) -> Result<Reply, Refusal> {
-    let asked = job.clone();
-    let identity = engine.ask(move |state| rank_zero(state, &asked)).await?;
-    let Some(identity) = identity else {
-        return Ok(Reply::Wait);
-    };
-    let failure = Failure {
-        reason: FailureReason::InternalError,
-        message: format!("the coordinator cannot score the pass {pass}: {error}"),
-        rank: None,
-        host: String::new(),
-        last_log_lines: Vec::new(),
-    };
-    engine
-        .tell(Input::RankFailed { identity, failure })
-        .await
-        .map(|_| Reply::Wait)
-}
-
-fn rank_zero(state: &State, job: &JobId) -> Option<RankIdentity> {
-    let gang = state.job(job)?.gang()?;
-    let process = gang.members.first()?.process.clone();
-    Some(RankIdentity {
-        job: job.clone(),
-        process,
-        generation: gang.generation,
-        coordinator_epoch: state.coordinator_epoch,
     })
 }

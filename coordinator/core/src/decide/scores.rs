@@ -9,7 +9,7 @@ use crate::identifiers::{Generation, JobId};
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::state::{Failure, FailureReason, Pass, PassProgress, ShardOutcome};
+use crate::state::{Failure, FailureReason, Job, Pass, PassProgress, ShardOutcome, State};
 use crate::task::Statistics;
 
 /// The metrics of an evaluation whose shards are all in.
@@ -19,23 +19,7 @@ pub(super) fn score(
     (generation, pass): (Generation, Pass),
     from_predictions: &BTreeMap<String, f64>,
 ) -> Result<Reply, Reject> {
-    let job = draft
-        .base()
-        .job(id)
-        .ok_or_else(|| Reject::JobNotFound { job: id.clone() })?;
-    if let Some(outcome) = job.outcome() {
-        return Err(Reject::JobEnded {
-            job: id.clone(),
-            outcome: describe(outcome),
-        });
-    }
-    if job.generation != generation {
-        return Err(Reject::StaleGeneration {
-            job: id.clone(),
-            expected: job.generation,
-            found: generation,
-        });
-    }
+    let job = open_job(draft.base(), id, generation)?;
     let Pass::Evaluate { split, epoch } = pass else {
         return Err(Reject::OutOfOrder {
             expected: "an evaluation".to_owned(),
@@ -66,18 +50,57 @@ pub(super) fn score(
             training::conclude_epoch(draft, id);
         }
         None => {
-            let failure = Failure {
-                reason: FailureReason::BadData,
-                message: format!("split {split} has no sample that can be read"),
-                rank: None,
-                host: String::new(),
-                last_log_lines: Vec::new(),
-            };
-            losses::fail_job(draft, id, failure);
-            settle(draft);
+            let message = format!("split {split} has no sample that can be read");
+            fail(draft, id, FailureReason::BadData, message);
         }
     }
     Ok(Reply::Done)
+}
+
+/// Without its scores an evaluation has no metrics, and computing them again would fail again: the job ends. No rank is to blame.
+pub(super) fn give_up(
+    draft: &mut Draft<'_>,
+    id: &JobId,
+    (generation, pass): (Generation, Pass),
+    reason: &str,
+) -> Result<Reply, Reject> {
+    let job = open_job(draft.base(), id, generation)?;
+    if !passes::is_evaluated(job, pass) {
+        let message = format!("the coordinator cannot score the pass {pass}: {reason}");
+        fail(draft, id, FailureReason::InternalError, message);
+    }
+    Ok(Reply::Done)
+}
+
+/// The job, if it goes on in the formation whose pass is scored.
+fn open_job<'a>(state: &'a State, id: &JobId, generation: Generation) -> Result<&'a Job, Reject> {
+    let job = state.job(id).ok_or_else(|| Reject::JobNotFound { job: id.clone() })?;
+    if let Some(outcome) = job.outcome() {
+        return Err(Reject::JobEnded {
+            job: id.clone(),
+            outcome: describe(outcome),
+        });
+    }
+    if job.generation != generation {
+        return Err(Reject::StaleGeneration {
+            job: id.clone(),
+            expected: job.generation,
+            found: generation,
+        });
+    }
+    Ok(job)
+}
+
+fn fail(draft: &mut Draft<'_>, id: &JobId, reason: FailureReason, message: String) {
+    let failure = Failure {
+        reason,
+        message,
+        rank: None,
+        host: String::new(),
+        last_log_lines: Vec::new(),
+    };
+    losses::fail_job(draft, id, failure);
+    settle(draft);
 }
 
 /// Adds up in shard order, so that the sums do not depend on who was faster.

@@ -264,6 +264,35 @@ fn a_late_score_of_an_older_formation_is_refused_and_the_new_one_is_asked_for() 
 }
 
 #[test]
+fn a_pass_that_cannot_be_scored_ends_the_job_once_and_blames_no_rank() {
+    let mut coordinator = Coordinator::new();
+    coordinator.attach_cpus(&["a", "b"]);
+    coordinator.submit(spec_on("ants", 2));
+    let ranks = coordinator.bring_up();
+    coordinator.prepare(&ranks, &TRAIN_AND_VALIDATION);
+    let pass = Pass::validation(0);
+    let failed = |generation| Input::ScoringFailed {
+        job: job("ants"),
+        generation,
+        pass,
+        reason: "report 3 is damaged".to_owned(),
+    };
+    coordinator.accept(failed(ranks[0].generation));
+    let failure = coordinator.failure("ants").clone();
+    assert_eq!(failure.reason, FailureReason::InternalError);
+    assert_eq!(
+        failure.message,
+        format!("the coordinator cannot score the pass {pass}: report 3 is damaged")
+    );
+    assert_eq!((failure.rank, failure.host.as_str()), (None, ""));
+    assert_eq!(coordinator.stops().len(), 2, "both ranks are stopped");
+    let ended = coordinator.job("ants");
+    assert_eq!((ended.losses.len(), ended.restarts, ended.generation.0), (0, 0, 1));
+    let again = coordinator.refuse(failed(ranks[0].generation));
+    assert!(again.starts_with("job jobs/ants has ended"), "{again}");
+}
+
+#[test]
 fn a_split_of_which_no_sample_can_be_read_fails_the_job() {
     let mut coordinator = Coordinator::new();
     let mut wanted = spec("ants");
