@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-/// The user's spec or data is wrong, or memory does not hold the batch.
+/// The user's spec or data is wrong, memory does not hold the batch, or the coordinator refused what it would refuse again.
 pub(crate) const USER: u8 = 10;
 /// The numbers broke.
 pub(crate) const NUMERICAL: u8 = 11;

@@ -13,7 +13,7 @@ use firn_proto::v1alpha1::{Failure, QuarantinedSample};
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use super::exit;
+use super::{coordinator::client::reason_of, exit};
 
 /// Why a rank cannot go on.
 #[derive(Debug, Error)]
@@ -145,6 +145,7 @@ impl RankFailure {
             Self::DamagedCheckpoint { .. } => "InternalError",
             Self::Call { status, .. } if status.code() == Code::InvalidArgument => "Misconfigured",
             Self::NotFinite { .. } => "NumericalError",
+            Self::Call { .. } if self.would_come_again() => "InternalError",
             Self::Collective(_) | Self::Call { .. } => "NodeFailures",
             Self::Torch(_) | Self::StateOutOfStep { .. } | Self::Directive(_) | Self::Internal(_) => "InternalError",
         }
@@ -186,7 +187,23 @@ impl RankFailure {
         match self.reason() {
             "BadData" | "Misconfigured" | "OutOfMemory" => exit::USER,
             "NumericalError" => exit::NUMERICAL,
+            _ if self.would_come_again() => exit::USER,
             _ => exit::BROKEN,
+        }
+    }
+
+    /// Whether the coordinator has refused what any other process would say as well: another attempt would be refused in the same way.
+    fn would_come_again(&self) -> bool {
+        let Self::Call { status, .. } = self else {
+            return matches!(self, Self::Directive(_));
+        };
+        match status.code() {
+            // A message that is too large, or of which no more is taken.
+            Code::OutOfRange => true,
+            Code::ResourceExhausted => reason_of(status) == "LIMIT_REACHED",
+            // A call that the coordinator does not know, or that comes at a time at which it cannot be.
+            Code::Unimplemented | Code::FailedPrecondition | Code::AlreadyExists => true,
+            _ => false,
         }
     }
 
@@ -241,6 +258,26 @@ mod tests {
         assert_eq!(reason(&removed, ErrorKind::NotFound), "NodeFailures");
         assert_eq!(reason(&removed, ErrorKind::PermissionDenied), "Misconfigured");
         assert_eq!(reason(&removed, ErrorKind::StorageFull), "NodeFailures");
+    }
+
+    #[test]
+    fn a_refusal_that_would_come_again_is_no_loss_of_a_machine() {
+        let end = |code| {
+            let failure = RankFailure::call("CompleteShard")(Status::new(code, "too large"));
+            (failure.reason(), failure.exit_code())
+        };
+        for code in [Code::OutOfRange, Code::FailedPrecondition, Code::Unimplemented] {
+            assert_eq!(end(code), ("InternalError", exit::USER), "{code:?}");
+        }
+        assert_eq!(end(Code::InvalidArgument), ("Misconfigured", exit::USER));
+        for code in [
+            Code::Unavailable,
+            Code::PermissionDenied,
+            Code::Internal,
+            Code::DeadlineExceeded,
+        ] {
+            assert_eq!(end(code), ("NodeFailures", exit::BROKEN), "{code:?}");
+        }
     }
 
     #[test]

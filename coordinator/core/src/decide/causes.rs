@@ -3,7 +3,7 @@
 use crate::now::Now;
 use crate::state::{Cause, Ending, Failure, FailureReason, Member, RankExit, Standing, StopRequest};
 
-/// Exit status of a rank that met a user error or bad data.
+/// Exit status of a rank that met a user error, bad data, or a refusal that another attempt would meet again.
 const USER_ERROR: i32 = 10;
 /// Exit status of a rank that met NaN or infinity.
 const NUMERICAL_ERROR: i32 = 11;
