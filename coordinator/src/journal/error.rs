@@ -30,12 +30,17 @@ pub enum JournalError {
         source: std::io::Error,
     },
     /// The file was written by a program with another layout.
-    #[error("{}: the journal has schema version {found}, this program reads {expected}", path.display())]
+    #[error(
+        "{}: the journal has schema version {found}, written by firn {}; this is firn {}, which reads up to schema version {expected}",
+        path.display(), build.as_deref().unwrap_or("of an unknown build"), env!("CARGO_PKG_VERSION")
+    )]
     Schema {
         /// The journal file.
         path: PathBuf,
         /// Version in the file.
         found: u64,
+        /// The build that wrote it, if the file says so.
+        build: Option<String>,
         /// Version this program knows.
         expected: u64,
     },

@@ -7,7 +7,8 @@
 //! stays as it is; of its records, those that have no text any more are not proven to be of such a kind.
 //!
 //! Schema 4 adds the [strands](super::strands) of the jobs, which are made of the records once, when an older file is opened. The chain
-//! itself stays as it is, and so do the heads of it that were noted.
+//! itself stays as it is, and so do the heads of it that were noted. From then on records may have forms that builds of schema 3 cannot read
+//! (metrics by name, sparse confusion counts). The file says which build gave it its schema, so that an older program can name it.
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use super::{
     strands::Tally,
 };
 
-/// Layout of the file. Raised when an older program could not read what a newer one writes.
+/// Layout of the file and form of its records. Raised when an older program could not read what a newer one writes.
 pub(super) const SCHEMA_VERSION: u64 = 4;
 
 /// Sequence number -> (hash, record as JSON).
@@ -39,6 +40,8 @@ pub(super) const MEMBERS: TableDefinition<'_, (u64, u64), ()> = TableDefinition:
 pub(super) const DIRECTORY: TableDefinition<'_, (u8, u64), &[u8; 32]> = TableDefinition::new("directory");
 /// Number of a strand whose texts are to be removed -> the first record that was not looked at yet.
 pub(super) const CLOSED: TableDefinition<'_, u64, u64> = TableDefinition::new("closed");
+/// Builds of the program. `schema`: the one that gave the file its schema; files before schema 4 have no such table.
+pub(super) const BUILDS: TableDefinition<'_, &str, &str> = TableDefinition::new("builds");
 /// Numbers that are not records. `schema`. `strands since`: records before this one were there before there were strands. `bare before`: no
 /// record from this one on was compacted under a schema whose chain does not tell which records may be.
 pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
@@ -101,6 +104,7 @@ pub(super) fn prepare(database: &Database, path: &Path) -> Result<Prepared, Jour
             return Err(JournalError::Schema {
                 path: path.to_owned(),
                 found,
+                build: build(database).map_err(failed)?,
                 expected: SCHEMA_VERSION,
             });
         }
@@ -136,9 +140,9 @@ fn create_strands(transaction: &WriteTransaction) -> Result<(), redb::Error> {
 pub(super) fn adopt(database: &Database, tally: &Tally, end: Position, bare_before: u64) -> Result<(), redb::Error> {
     let transaction = begin_durable(database)?;
     tally.write(&transaction)?;
+    sign(&transaction)?;
     {
         let mut numbers = transaction.open_table(NUMBERS)?;
-        numbers.insert("schema", SCHEMA_VERSION)?;
         numbers.insert("strands since", end.sequence)?;
         numbers.insert("bare before", bare_before)?;
     }
@@ -172,6 +176,25 @@ fn set_schema(database: &Database, version: u64) -> Result<(), redb::Error> {
     transaction.open_table(NUMBERS)?.insert("schema", version)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Gives the file the schema of this program, in its name.
+fn sign(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(NUMBERS)?.insert("schema", SCHEMA_VERSION)?;
+    transaction
+        .open_table(BUILDS)?
+        .insert("schema", env!("CARGO_PKG_VERSION"))?;
+    Ok(())
+}
+
+/// The build that gave the file its schema.
+fn build(database: &Database) -> Result<Option<String>, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(BUILDS) {
+        Ok(builds) => Ok(builds.get("schema")?.map(|guard| guard.value().to_owned())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// The hash of the last record before a place; `None`: there is no such record, or nothing is kept of it.
@@ -234,7 +257,7 @@ fn schema(database: &Database) -> Result<Option<u64>, redb::Error> {
 
 fn create(database: &Database) -> Result<Position, redb::Error> {
     let transaction = begin_durable(database)?;
-    transaction.open_table(NUMBERS)?.insert("schema", SCHEMA_VERSION)?;
+    sign(&transaction)?;
     transaction.open_table(RECORDS)?;
     transaction.open_table(COMPACTED)?;
     create_strands(&transaction)?;

@@ -3,7 +3,7 @@
 use redb::{ReadableTable as _, TableHandle as _};
 
 use super::{
-    super::schema::{NUMBERS, SCHEMA_VERSION},
+    super::schema::{BUILDS, NUMBERS, SCHEMA_VERSION},
     *,
 };
 
@@ -109,24 +109,32 @@ fn a_file_that_is_no_journal_is_refused_with_its_path() {
 }
 
 #[test]
-fn a_newer_schema_is_refused() {
+fn a_newer_schema_is_refused_with_the_build_that_wrote_it_and_the_file_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     drop(filled(folder.path()));
     tamper(folder.path(), |transaction| {
         transaction.open_table(NUMBERS).unwrap().insert("schema", 99).unwrap();
+        let mut builds = transaction.open_table(BUILDS).unwrap();
+        builds.insert("schema", "9.9.9").unwrap();
     });
-    let error = Journal::open(folder.path()).unwrap_err();
-    assert!(
-        matches!(
+    for _ in 0..2 {
+        let error = Journal::open(folder.path()).unwrap_err();
+        let said = error.to_string();
+        let is_named = matches!(
             error,
             JournalError::Schema {
                 found: 99,
                 expected: SCHEMA_VERSION,
                 ..
             }
-        ),
-        "{error}"
-    );
+        );
+        assert!(is_named, "{said}");
+        assert!(
+            said.contains("schema version 99, written by firn 9.9.9; this is firn")
+                && said.ends_with("up to schema version 4"),
+            "{said}"
+        );
+    }
 }
 
 /// Every bit of a record's text, hash or number that is flipped in the file is found, and the record is named. Bits elsewhere (free
