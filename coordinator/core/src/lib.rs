@@ -15,6 +15,7 @@
 
 mod apply;
 pub mod audit;
+pub mod compatibility;
 mod decide;
 mod decision;
 mod effect;

@@ -56,6 +56,23 @@ pub struct Blocked {
     pub reason: String,
 }
 
+/// Refusals of single workers that a sentence holds.
+const MOST_NAMED: usize = 3;
+
+impl Blocked {
+    /// The same, with why some workers do not count.
+    #[must_use]
+    pub fn because(mut self, refusals: &[String]) -> Self {
+        for refusal in refusals.iter().take(MOST_NAMED) {
+            self.reason = format!("{}; {refusal}", self.reason);
+        }
+        if let Some(more) = refusals.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+            self.reason = format!("{}; and {more} more like this", self.reason);
+        }
+        self
+    }
+}
+
 impl WorkerSlots {
     fn count(&self, kind: DeviceKind, only_free: bool) -> usize {
         self.slots

@@ -16,6 +16,7 @@ use tonic::Status;
 use super::{
     past_jobs,
     refusal::{nothing_yet, stopping},
+    refused_agents::RefusedAgents,
 };
 use crate::{
     artifacts::{ArtifactError, ArtifactStore},
@@ -37,6 +38,8 @@ pub struct Context {
     pub logs: Arc<LogStore>,
     /// Which rank a process was.
     pub origins: Origins,
+    /// Agents that this coordinator cannot serve.
+    pub refused: RefusedAgents,
     /// Streams of the agents.
     pub outboxes: Outboxes,
     /// The engine's clock.

@@ -278,7 +278,8 @@ impl JobService for Jobs {
         &self,
         _: Request<proto::ListWorkersRequest>,
     ) -> Result<Response<proto::ListWorkersResponse>, Status> {
-        let workers = self.context.engine.ask(workers_to_wire).await?;
+        let mut workers = self.context.engine.ask(workers_to_wire).await?;
+        workers.extend(self.context.refused.beside(&workers));
         Ok(Response::new(proto::ListWorkersResponse { workers }))
     }
 

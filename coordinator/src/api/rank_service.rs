@@ -1,8 +1,14 @@
 //! `RankService`: what rank processes call.
 
-use firn_core::{Input, Reply, Stage, identifiers::Generation, queries};
+use firn_core::{
+    Input, Reply, Stage,
+    compatibility::{Need, Revision},
+    identifiers::{Generation, ProcessId},
+    queries,
+};
 use firn_proto::v1alpha1::{self as proto, lease_shard_response::Answer, rank_service_server::RankService};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
 
 use super::{
     chunks::{self, ChunkStream},
@@ -35,6 +41,21 @@ impl Ranks {
         Self { context }
     }
 
+    /// Says so if a rank is of another build than the agent that started it.
+    async fn compare_with_agent(&self, process: ProcessId, build: String) {
+        let asked = process.clone();
+        let agent = self.context.engine.ask(move |state| {
+            let worker = &state.processes.get(&asked)?.worker;
+            Some((worker.clone(), state.workers.get(worker)?.description.version.clone()))
+        });
+        match agent.await {
+            Ok(Some((worker, version))) if version != build && build != UNNAMED => {
+                warn!(%process, %worker, rank = build, agent = version, "a rank is of another build than its agent");
+            }
+            _ => {}
+        }
+    }
+
     async fn done(&self, input: Input) -> Result<(), Status> {
         match self.context.engine.tell(input).await? {
             Reply::Done => Ok(()),
@@ -43,18 +64,38 @@ impl Ranks {
     }
 }
 
+/// What is said of ranks that do not name their build.
+const UNNAMED: &str = "unnamed";
+
+fn named(build: String) -> String {
+    match build.is_empty() {
+        true => UNNAMED.to_owned(),
+        false => build,
+    }
+}
+
 #[tonic::async_trait]
 impl RankService for Ranks {
     async fn enrol(&self, request: Request<proto::EnrolRequest>) -> Result<Response<proto::EnrolResponse>, Status> {
-        let identity = identity(request.into_inner().identity)?;
+        let request = request.into_inner();
+        let identity = identity(request.identity)?;
+        let (process, revision) = (identity.process.clone(), Revision::announced(request.protocol));
         match self.context.engine.tell(Input::RankEnrolled { identity }).await? {
             Reply::Enrolled {
                 spec,
                 coordinator_epoch,
-            } => Ok(Response::new(proto::EnrolResponse {
-                spec_json: spec_json(&spec),
-                coordinator_epoch,
-            })),
+            } => {
+                let build = named(request.version);
+                let who = format!("process {process}");
+                if let Some(reason) = Need::of(&spec).refuses(&who, revision, &build) {
+                    return Err(Status::failed_precondition(reason));
+                }
+                self.compare_with_agent(process, build).await;
+                Ok(Response::new(proto::EnrolResponse {
+                    spec_json: spec_json(&spec),
+                    coordinator_epoch,
+                }))
+            }
             other => Err(unexpected(&other)),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// `google.rpc.ErrorInfo.domain` of all refusals.
-const DOMAIN: &str = "firn.dev";
+pub(super) const DOMAIN: &str = "firn.dev";
 
 /// One field is wrong.
 pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Status {

@@ -78,6 +78,7 @@ impl WorkerService for Workers {
         Ok(Response::new(Box::pin(try_stream! {
             let hello = hello(&mut messages).await?;
             let (description, processes) = hello_from_wire(hello)?;
+            context.refused.check(&description)?;
             let worker = description.name.clone();
             let mut outbox = context.outboxes.open();
             let stream = outbox.stream();

@@ -32,6 +32,9 @@ pub(crate) async fn run(args: WorkersArgs, console: &mut Console) -> Result<Outc
         console.say("no workers; start one with: firn-worker agent --coordinator URL");
     } else {
         console.data(&lists::workers(&workers, args.output, clock::now()))?;
+        for worker in workers.iter().filter(|worker| !worker.reason.is_empty()) {
+            console.say(&format!("{}: {}", worker.name, worker.reason));
+        }
     }
     Ok(Outcome::Success)
 }

@@ -33,7 +33,7 @@ use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::{
-    api::{Context, Ending},
+    api::{Context, Ending, RefusedAgents},
     artifacts::ArtifactStore,
     engine::{Clock, Engine, EngineError, EngineHandle, Hands, Outboxes, Refusal, Standing, recover},
     journal::{FolderLock, Journal, JournalError},
@@ -117,6 +117,7 @@ impl Coordinator {
             store,
             logs,
             origins,
+            refused: RefusedAgents::default(),
             outboxes,
             clock,
             ending: Ending::default(),

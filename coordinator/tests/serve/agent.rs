@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use firn_core::compatibility::Revision;
 use firn_proto::v1alpha1::{
     self as proto, AgentCommand, AgentMessage, agent_command::Command, agent_message::Message,
     worker_service_client::WorkerServiceClient,
@@ -35,6 +36,7 @@ pub(crate) fn hello(worker: &str, instance: &str) -> proto::AgentHello {
         slots: vec![slot(0), slot(1)],
         version: "test".to_owned(),
         processes: Vec::new(),
+        protocol: Revision::CURRENT.0,
         instance_id: instance.to_owned(),
     }
 }

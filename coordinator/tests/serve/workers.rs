@@ -54,6 +54,75 @@ async fn a_second_agent_under_a_living_name_is_refused_and_the_same_agent_takes_
 }
 
 #[tokio::test]
+async fn an_agent_newer_than_the_coordinator_is_refused_by_name_and_listed_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let newer = proto::AgentHello {
+        protocol: 99,
+        version: "9.0.0".to_owned(),
+        ..hello("new", "i1")
+    };
+    let refused = Agent::attach(&server, newer).await.err().unwrap();
+    let reason = "this coordinator serves workers of revision 1 to 2, found revision 99 (build 9.0.0): upgrade the coordinator first";
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::FailedPrecondition, format!("worker new: {reason}").as_str())
+    );
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "UNKNOWN_REVISION");
+    assert_eq!(
+        listed(&server).await,
+        [("new".to_owned(), "Refused".to_owned(), reason.to_owned())]
+    );
+
+    // Its older self is welcome, and no longer listed as refused.
+    let _agent = Agent::attach(&server, hello("new", "i2")).await.unwrap();
+    assert_eq!(
+        listed(&server).await,
+        [("new".to_owned(), "Ready".to_owned(), String::new())]
+    );
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_announces_no_revision_is_served_and_listed_with_what_it_does_not_get() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let older = proto::AgentHello {
+        protocol: 0,
+        version: "0.1.0".to_owned(),
+        ..hello("old", "i1")
+    };
+    submit(&server, job("insects")).await;
+    let mut agent = Agent::attach(&server, older).await.unwrap();
+    // A job that needs nothing new is placed on it, and its rank, which announces none either, is told what to do.
+    let start = agent.start_rank().await;
+    let request = proto::EnrolRequest {
+        identity: Some(proto::RankIdentity {
+            job: start.job.clone(),
+            process_id: start.process_id.clone(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let told = server.ranks().enrol(request).await.unwrap().into_inner();
+    assert!(told.spec_json.contains("insects"), "{}", told.spec_json);
+    let reason = "speaks revision 1 (build 0.1.0), the coordinator 2: it gets no jobs that need more";
+    assert_eq!(
+        listed(&server).await,
+        [("old".to_owned(), "Ready".to_owned(), reason.to_owned())]
+    );
+    server.stop().await.unwrap();
+}
+
+async fn listed(server: &Server) -> Vec<(String, String, String)> {
+    let listed = server.jobs().list_workers(proto::ListWorkersRequest {}).await;
+    let workers = listed.unwrap().into_inner().workers.into_iter();
+    workers
+        .map(|worker| (worker.name, worker.state, worker.reason))
+        .collect()
+}
+
+#[tokio::test]
 async fn a_stream_that_does_not_open_with_a_hello_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());

@@ -26,6 +26,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use firn_core::compatibility::Revision;
 use firn_proto::v1alpha1::{AgentHello, Slot, Welcome, agent_command::Command};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -94,6 +95,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         address,
         slots: slots.slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: Revision::CURRENT.0,
         processes: Vec::new(),
         instance_id: uuid::Uuid::new_v4().to_string(),
     };

@@ -5,10 +5,12 @@
 //! fewer workers than they need are served in the same order; gangs that could merely use more come last. When one that waits for workers holds
 //! what an earlier job waits for, it gives way in the end ([`super::yielding`]).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
 use super::{gangs, growth, yielding};
+use crate::compatibility::{Need, Revision};
 use crate::effect::{Effect, StartRank};
 use crate::identifiers::{JobId, ProcessId};
 use crate::note::Note;
@@ -62,7 +64,7 @@ struct Queue {
     /// The job of each kind that waits for slots that others hold, and why.
     ahead: BTreeMap<DeviceKind, (JobId, String)>,
     /// Equal requests have equal answers until a gang is formed.
-    refusals: Vec<(ResourcesSpec, Blocked)>,
+    refusals: Vec<((ResourcesSpec, Revision), Blocked)>,
 }
 
 impl Queue {
@@ -88,20 +90,19 @@ impl Queue {
         if self.is_behind(draft, job) {
             return;
         }
-        let request = job.spec.resources;
-        let known = self.refusals.iter().find(|(refused, _)| *refused == request);
+        let need = Need::of(&job.spec);
+        let asked = (job.spec.resources, need.revision);
+        let known = self.refusals.iter().find(|(refused, _)| *refused == asked);
         let answer = match known {
             Some((_, blocked)) => Err(blocked.clone()),
             None => {
-                let workers = std::mem::take(&mut self.workers);
+                let (workers, too_old) = able(draft.state(), &self.workers, need);
                 let problem = Problem {
-                    request,
-                    workers,
+                    request: job.spec.resources,
+                    workers: workers.into_owned(),
                     in_addition: false,
                 };
-                let answer = placement::solve(&problem, previous(job).as_ref());
-                self.workers = problem.workers;
-                answer
+                placement::solve(&problem, previous(job).as_ref()).map_err(|blocked| blocked.because(&too_old))
             }
         };
         match answer {
@@ -111,7 +112,7 @@ impl Queue {
             }
             Err(blocked) => {
                 self.refuse(draft, job, &blocked);
-                self.refusals.push((request, blocked));
+                self.refusals.push((asked, blocked));
             }
         }
     }
@@ -121,9 +122,10 @@ impl Queue {
         if self.is_behind(draft, job) {
             return;
         }
-        match growth::recruit(draft, job, &self.workers) {
+        let (workers, too_old) = able(draft.state(), &self.workers, Need::of(&job.spec));
+        match growth::recruit(draft, job, &workers) {
             Ok(placement) => self.take(&placement),
-            Err(blocked) => self.refuse(draft, job, &blocked),
+            Err(blocked) => self.refuse(draft, job, &blocked.because(&too_old)),
         }
     }
 
@@ -135,7 +137,8 @@ impl Queue {
         {
             return;
         }
-        if let Ok(placement) = growth::recruit(draft, job, &self.workers) {
+        let (workers, _) = able(draft.state(), &self.workers, Need::of(&job.spec));
+        if let Ok(placement) = growth::recruit(draft, job, &workers) {
             self.take(&placement);
         }
     }
@@ -200,6 +203,28 @@ pub(super) fn connected_workers(state: &State) -> Vec<WorkerSlots> {
             }
         })
         .collect()
+}
+
+/// The workers that know everything that a job needs, and why the others will not do.
+pub(super) fn able<'a>(state: &State, workers: &'a [WorkerSlots], need: Need) -> (Cow<'a, [WorkerSlots]>, Vec<String>) {
+    if need == Need::NOTHING {
+        return (Cow::Borrowed(workers), Vec::new());
+    }
+    let mut too_old = Vec::new();
+    let mut able = Vec::new();
+    for slots in workers {
+        let worker = state.workers.get(&slots.name);
+        let refusal = worker.and_then(|worker| {
+            let description = &worker.description;
+            let who = format!("worker {}", description.name);
+            need.refuses(&who, description.protocol, &description.version)
+        });
+        match refusal {
+            Some(refusal) => too_old.push(refusal),
+            None => able.push(slots.clone()),
+        }
+    }
+    (Cow::Owned(able), too_old)
 }
 
 fn take(workers: &mut [WorkerSlots], placement: &Placement) {

@@ -7,6 +7,7 @@
 
 use super::draft::Draft;
 use super::{growth, losses, placing};
+use crate::compatibility::Need;
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Problem, WorkerSlots};
@@ -44,7 +45,7 @@ pub(super) fn make_room(draft: &mut Draft<'_>, ahead: &[JobId]) -> bool {
 fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
     let mut workers = placing::connected_workers(state);
     free_what_ends(state, &mut workers);
-    if fits(job, &workers) {
+    if fits(state, job, &workers) {
         return None;
     }
     let mut yielding = Vec::new();
@@ -53,7 +54,7 @@ fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
             free(&mut workers, process);
         }
         yielding.push(other.id.clone());
-        if fits(job, &workers) {
+        if fits(state, job, &workers) {
             return Some(yielding);
         }
     }
@@ -66,7 +67,10 @@ fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
         .flat_map(|worker| &mut worker.slots)
         .for_each(|slot| slot.free = true);
     let kind = placement::kind(job.spec.resources.device, &all);
-    let has_hope = |other: &Job| growth::could_be_completed(other, &all);
+    let has_hope = |other: &Job| {
+        let (workers, _) = placing::able(state, &all, Need::of(&other.spec));
+        growth::could_be_completed(other, &workers)
+    };
     let mut candidates: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
     candidates.retain(|other| {
         let gang = waiting_gang(other).filter(|gang| growth::kind_of(gang) == kind);
@@ -77,13 +81,14 @@ fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
     candidates
 }
 
-fn fits(job: &Job, workers: &[WorkerSlots]) -> bool {
+fn fits(state: &State, job: &Job, workers: &[WorkerSlots]) -> bool {
+    let (workers, _) = placing::able(state, workers, Need::of(&job.spec));
     if job.gang().is_some() {
-        return growth::could_be_completed(job, workers);
+        return growth::could_be_completed(job, &workers);
     }
     let problem = Problem {
         request: job.spec.resources,
-        workers: workers.to_vec(),
+        workers: workers.into_owned(),
         in_addition: false,
     };
     placement::solve(&problem, None).is_ok()

@@ -141,6 +141,31 @@ const PLACEMENTS: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
+fn workers_that_do_not_count_are_named_with_the_reason_three_of_them_at_most() {
+    let blocked = Blocked {
+        kind: DeviceKind::Cpu,
+        enough_in_all: false,
+        reason: "needs 1 worker with 1 free cpu slot; no worker is attached".to_owned(),
+    };
+    let too_old = |number: u32| {
+        format!("worker w{number} speaks revision 1 (build 0.1.0); the job needs 2 because of spec.task.type")
+    };
+    assert_eq!(blocked.clone().because(&[]), blocked);
+    assert_eq!(
+        blocked.clone().because(&[too_old(1)]).reason,
+        "needs 1 worker with 1 free cpu slot; no worker is attached; worker w1 speaks revision 1 (build 0.1.0); the job needs 2 \
+         because of spec.task.type"
+    );
+    let many: Vec<String> = (1..=5).map(too_old).collect();
+    let reason = blocked.because(&many).reason;
+    assert!(
+        reason.contains("worker w3") && !reason.contains("worker w4"),
+        "{reason}"
+    );
+    assert!(reason.ends_with("; and 2 more like this"), "{reason}");
+}
+
+#[test]
 fn gangs_are_placed_whole_or_the_reason_says_what_is_missing() {
     for &(asked, there, expected) in PLACEMENTS {
         let problem = Problem {

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compatibility::Revision;
 use crate::identifiers::{Generation, InstanceId, JobId, ProcessId, WorkerName};
 use crate::now::Now;
 
@@ -61,6 +62,9 @@ pub struct WorkerDescription {
     pub slots: Vec<Slot>,
     /// Of the agent's program.
     pub version: String,
+    /// Of the protocol that it speaks; not recorded by earlier programs, whose agents spoke the oldest.
+    #[serde(default)]
+    pub protocol: Revision,
     /// New at every start of the agent.
     pub instance: InstanceId,
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use firn_core::compatibility::Revision;
 use firn_core::identifiers::RequestId;
-use firn_core::spec::DeviceRequest;
+use firn_core::spec::{DeviceRequest, PlateauSpec, ScheduleShape};
 use firn_core::state::*;
 use firn_core::{Event, Input, JobEvent, Reply};
 
@@ -234,4 +235,28 @@ fn a_cancelled_job_frees_its_slots_only_when_its_ranks_are_gone() {
     coordinator.obey();
     assert!(matches!(coordinator.job("bees").phase, Phase::Starting(_)));
     assert_eq!(coordinator.job("ants").outcome(), Some(&Outcome::Cancelled));
+}
+
+#[test]
+fn a_worker_that_does_not_know_what_a_job_asks_for_is_not_chosen_and_is_named_with_the_field() {
+    let mut coordinator = Coordinator::new();
+    let older = WorkerDescription {
+        protocol: Revision::OLDEST,
+        ..description("w1", &["cpu"])
+    };
+    coordinator.attach_with(older, &[]);
+    let mut wanted = spec("ants");
+    wanted.training.schedule.shape = ScheduleShape::Plateau(PlateauSpec::DEFAULT);
+    coordinator.submit(wanted);
+    assert_eq!(
+        coordinator.why_queued("ants"),
+        "needs 1 worker with 1 free cpu slot; no worker is attached; worker w1 speaks revision 1 (build 0.1.0); the job needs 2 \
+         because of spec.training.schedule.type"
+    );
+    // One that asks for nothing new is not kept waiting behind it.
+    coordinator.submit(spec("bees"));
+    assert_eq!(coordinator.starts()[0].worker.as_str(), "w1");
+    coordinator.attach("w2", &["cpu"]);
+    assert_eq!(coordinator.starts()[0].worker.as_str(), "w2");
+    assert!(matches!(coordinator.job("ants").phase, Phase::Starting(_)));
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firn_core::{
     State, Welcome,
+    compatibility::Revision,
     identifiers::WorkerName,
     state::{Availability, Ending, LivingProcess, RankExit, Slot, Worker, WorkerDescription},
 };
@@ -52,6 +53,7 @@ pub(crate) fn hello_from_wire(hello: proto::AgentHello) -> Result<(WorkerDescrip
         slots: slots.collect(),
         version: hello.version,
         instance: hello.instance_id.into(),
+        protocol: Revision::announced(hello.protocol),
     };
     let processes = hello.processes.into_iter().map(|process| LivingProcess {
         process: process.process_id.into(),
@@ -122,5 +124,18 @@ fn worker_to_wire(worker: &Worker, job_of: impl Fn(u32) -> Option<String>) -> pr
         slots: slots.collect(),
         attach_time: Some(timestamp(worker.attached_at)),
         version: description.version.clone(),
+        reason: reason_of(description),
+    }
+}
+
+/// What a worker of an older program is not asked to do.
+fn reason_of(description: &WorkerDescription) -> String {
+    let (found, current) = (description.protocol, Revision::CURRENT);
+    match found < current {
+        true => format!(
+            "speaks revision {} (build {}), the coordinator {}: it gets no jobs that need more",
+            found.0, description.version, current.0
+        ),
+        false => String::new(),
     }
 }

@@ -73,6 +73,7 @@ pub(crate) fn workers(workers: &[Worker]) -> Value {
             "state": worker.state,
             "attachTime": time(worker.attach_time.as_ref()),
             "version": worker.version,
+            "reason": worker.reason,
             "slots": worker.slots.iter().map(slot).collect::<Vec<_>>(),
         })
     };

@@ -262,5 +262,6 @@ pub(crate) fn worker() -> Worker {
         slots: vec![slot(0, "jobs/reviews"), slot(1, "")],
         attach_time: Some(after(0)),
         version: "0.1.0".into(),
+        reason: String::new(),
     }
 }

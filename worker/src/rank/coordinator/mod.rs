@@ -11,6 +11,7 @@ pub(crate) mod vitals;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use firn_core::compatibility::Revision;
 use firn_proto::v1alpha1 as wire;
 use tokio::{runtime::Runtime, time::timeout};
 use tonic::{Response, Status};
@@ -61,6 +62,8 @@ impl<'a> Coordinator<'a> {
     pub(crate) fn enrol(&self) -> Result<String, Halt> {
         let request = wire::EnrolRequest {
             identity: self.identity(),
+            protocol: Revision::CURRENT.0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let response = self.process_call("Enrol", request, |mut service, request| async move {
             service.enrol(request).await

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use firn_core::compatibility::Revision;
 use firn_core::identifiers::{InstanceId, JobId, WorkerName};
 use firn_core::spec::*;
 use firn_core::state::*;
@@ -134,6 +135,7 @@ pub(crate) fn description(name: &str, devices: &[&str]) -> WorkerDescription {
         address: "127.0.0.1".to_owned(),
         slots: (0..).zip(devices).map(slot).collect(),
         version: "0.1.0".to_owned(),
+        protocol: Revision::CURRENT,
         instance: InstanceId::from("first"),
     }
 }

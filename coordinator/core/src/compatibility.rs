@@ -1,0 +1,174 @@
+//! Which revision of the protocol a job needs of the workers that train it, and because of which field.
+//!
+//! A worker that does not know a field would ignore it and learn something else. So agents and ranks say which revision they speak, and
+//! a job is placed only on those that know everything its spec asks for. One table holds what each revision has brought; a job that uses
+//! none of it runs on the oldest workers there are, which is what lets a fleet be upgraded one machine at a time while jobs run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{JobSpec, Word as _};
+
+/// Revision of what agents, ranks and the coordinator say to each other. Raised when a worker of the revision before would ignore, or not
+/// understand, something that changes what is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Revision(pub u32);
+
+impl Revision {
+    /// Of builds that announce none: 0.1.0 at `da01602` and before.
+    pub const OLDEST: Self = Self(1);
+    /// Of this build.
+    pub const CURRENT: Self = Self(2);
+
+    /// As announced on the wire; 0 is what is said by those that know no revisions.
+    pub fn announced(number: u32) -> Self {
+        Self(number.max(Self::OLDEST.0))
+    }
+}
+
+impl Default for Revision {
+    fn default() -> Self {
+        Self::OLDEST
+    }
+}
+
+/// What one revision added to one field.
+struct Addition {
+    revision: Revision,
+    field: &'static str,
+    /// The word that a spec has there.
+    word: fn(&JobSpec) -> &'static str,
+    /// The words that came with the revision.
+    words: &'static [&'static str],
+}
+
+/// Everything that workers of revision 1 do not know. One line an addition.
+const ADDITIONS: &[Addition] = &[
+    Addition {
+        revision: Revision(2),
+        field: "spec.task.type",
+        word: |spec| spec.task.word(),
+        words: &["regression"],
+    },
+    Addition {
+        revision: Revision(2),
+        field: "spec.model.architecture",
+        word: |spec| spec.model.architecture.word(),
+        words: &[
+            "vgg11",
+            "vgg13",
+            "vgg16",
+            "vgg19",
+            "vgg11_bn",
+            "vgg13_bn",
+            "vgg16_bn",
+            "vgg19_bn",
+            "inception_v3",
+            "gpt2",
+        ],
+    },
+    Addition {
+        revision: Revision(2),
+        field: "spec.data.format",
+        word: |spec| spec.data.format.word(),
+        words: &["imagetable"],
+    },
+    Addition {
+        revision: Revision(2),
+        field: "spec.training.schedule.type",
+        word: |spec| spec.training.schedule.shape.word(),
+        words: &["plateau", "reduceOnPlateau", "reduce_on_plateau"],
+    },
+];
+
+/// What a job asks of its workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// The oldest revision that will do.
+    pub revision: Revision,
+    /// The field that asks for it; `None`: every worker will do.
+    pub because: Option<&'static str>,
+}
+
+impl Need {
+    /// Of a spec.
+    pub fn of(spec: &JobSpec) -> Self {
+        let asked = ADDITIONS
+            .iter()
+            .filter(|addition| addition.words.contains(&(addition.word)(spec)));
+        let most = asked.max_by_key(|addition| addition.revision);
+        most.map_or(Self::NOTHING, |addition| Self {
+            revision: addition.revision,
+            because: Some(addition.field),
+        })
+    }
+
+    /// What every worker has.
+    pub const NOTHING: Self = Self {
+        revision: Revision::OLDEST,
+        because: None,
+    };
+
+    /// Why somebody who speaks `revision` will not do; `None`: they will.
+    pub fn refuses(&self, who: &str, revision: Revision, build: &str) -> Option<String> {
+        if revision >= self.revision {
+            return None;
+        }
+        let (found, wanted) = (revision.0, self.revision.0);
+        let field = self.because.unwrap_or("its spec");
+        Some(format!(
+            "{who} speaks revision {found} (build {build}); the job needs {wanted} because of {field}"
+        ))
+    }
+}
+
+/// Why an agent is not taken, whatever the jobs need; `None`: it is.
+pub fn refuses_agent(revision: Revision, build: &str) -> Option<String> {
+    if (Revision::OLDEST..=Revision::CURRENT).contains(&revision) {
+        return None;
+    }
+    let (oldest, newest, found) = (Revision::OLDEST.0, Revision::CURRENT.0, revision.0);
+    let advice = match revision > Revision::CURRENT {
+        true => "upgrade the coordinator first",
+        false => "upgrade the worker",
+    };
+    Some(format!(
+        "this coordinator serves workers of revision {oldest} to {newest}, found revision {found} (build {build}): {advice}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_announces_nothing_is_of_the_oldest_revision() {
+        assert_eq!(Revision::announced(0), Revision::OLDEST);
+        assert_eq!(Revision::announced(2), Revision(2));
+        assert_eq!(Revision::default(), Revision::OLDEST);
+    }
+
+    #[test]
+    fn a_worker_that_is_too_old_is_told_so_with_the_field() {
+        let need = Need {
+            revision: Revision(2),
+            because: Some("spec.task.type"),
+        };
+        assert_eq!(need.refuses("worker w1", Revision(2), "0.2.0"), None);
+        assert_eq!(
+            need.refuses("worker w1", Revision(1), "0.1.0").unwrap(),
+            "worker w1 speaks revision 1 (build 0.1.0); the job needs 2 because of spec.task.type"
+        );
+        assert_eq!(Need::NOTHING.refuses("worker w1", Revision(1), "0.1.0"), None);
+    }
+
+    #[test]
+    fn an_agent_that_is_newer_than_the_coordinator_is_refused() {
+        assert_eq!(refuses_agent(Revision::OLDEST, "0.1.0"), None);
+        assert_eq!(refuses_agent(Revision::CURRENT, "0.1.0"), None);
+        let refusal = refuses_agent(Revision(99), "9.0.0").unwrap();
+        assert_eq!(
+            refusal,
+            "this coordinator serves workers of revision 1 to 2, found revision 99 (build 9.0.0): upgrade the coordinator first"
+        );
+    }
+}
