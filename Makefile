@@ -9,7 +9,7 @@ CARGO ?= cargo
 # The whole workspace every time, so that each dependency is compiled once, with one set of features.
 BUILD := $(CARGO) build --release --workspace --bins
 
-.PHONY: help demo build test faults bench bench-load bench-history bench-faults lint format doctor libtorch minilm python tools clean
+.PHONY: help demo build test faults upgrade bench bench-load bench-history bench-faults lint format doctor libtorch minilm python tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,10 @@ test: build minilm python ## Run all tests (Rust and Python) and print how many 
 
 faults: build ## Break running jobs in every way of tests/FAULTS.md, and nothing else of `make test` (five minutes)
 	@$(CARGO) test --release --workspace --test faults -- --nocapture --test-threads 2
+
+upgrade: build ## Build the oldest supported version from history, and upgrade running jobs from it
+	@tests/older_build.sh da01602
+	@$(CARGO) test --release -p firn-tests --test upgrade -- --nocapture --test-threads 1
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh

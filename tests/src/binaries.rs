@@ -29,9 +29,33 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// The build that upgrades begin with.
+pub const OLDER_BUILD: &str = "da01602";
+
+/// Folder with `firn` and `firn-worker` of an older build: that of `FIRN_OLDER_BUILD`, or the one that `make upgrade` has built. `None`:
+/// there is neither.
+pub fn older_build() -> Option<PathBuf> {
+    let named = std::env::var_os("FIRN_OLDER_BUILD").map(PathBuf::from);
+    let folder = named.unwrap_or_else(|| repository().join(".cache/builds").join(OLDER_BUILD));
+    ["firn", "firn-worker"]
+        .iter()
+        .all(|name| folder.join(name).is_file())
+        .then_some(folder)
+}
+
+/// A program of an older build in `folder`, or of the one under test.
+pub fn binary_of(build: Option<&Path>, name: &str) -> PathBuf {
+    build.map_or_else(|| binary(name), |folder| folder.join(name))
+}
+
 /// `firn` with the worker under test and nothing of the user's own settings.
 pub fn firn() -> Command {
-    let mut command = Command::new(binary("firn"));
+    firn_of(None)
+}
+
+/// The same, of an older build in a folder.
+pub fn firn_of(build: Option<&Path>) -> Command {
+    let mut command = Command::new(binary_of(build, "firn"));
     command
         .env("FIRN_WORKER", binary("firn-worker"))
         .env_remove("FIRN_COORDINATOR")

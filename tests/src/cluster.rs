@@ -13,7 +13,7 @@ use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    binaries::{Process, binary, firn, processes_with},
+    binaries::{Process, binary_of, firn_of, processes_with},
     network::Host,
 };
 
@@ -30,6 +30,7 @@ pub struct Serving {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     data: Option<PathBuf>,
+    build: Option<PathBuf>,
 }
 
 impl Serving {
@@ -54,6 +55,12 @@ impl Serving {
     /// With a variable in its environment.
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// As another build, whose programs lie in this folder.
+    pub fn with_build(mut self, folder: &Path) -> Self {
+        self.build = Some(folder.to_owned());
         self
     }
 
@@ -106,7 +113,15 @@ impl Cluster {
     /// `more` arguments. Its ranks use the same address.
     pub fn add_worker_through(&mut self, coordinator: &str, host: Option<&Host>, more: &[&str]) -> anyhow::Result<()> {
         let number = self.workers.len();
-        let worker = self.start_agent(number, coordinator, host, more)?;
+        let worker = self.start_agent(number, None, coordinator, host, more)?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    /// Starts one more agent, of an older build in a folder.
+    pub fn add_worker_of(&mut self, build: &Path) -> anyhow::Result<()> {
+        let (number, address) = (self.workers.len(), self.address.clone());
+        let worker = self.start_agent(number, Some(build), &address, None, &[])?;
         self.workers.push(worker);
         Ok(())
     }
@@ -114,13 +129,14 @@ impl Cluster {
     /// Starts an agent anew that has ended, under its name and on its folder.
     pub fn restart_worker(&mut self, number: usize) -> anyhow::Result<()> {
         let address = self.address.clone();
-        self.workers[number] = self.start_agent(number, &address, None, &[])?;
+        self.workers[number] = self.start_agent(number, None, &address, None, &[])?;
         Ok(())
     }
 
     fn start_agent(
         &self,
         number: usize,
+        build: Option<&Path>,
         coordinator: &str,
         host: Option<&Host>,
         more: &[&str],
@@ -130,7 +146,7 @@ impl Cluster {
             .create(true)
             .append(true)
             .open(self.folder.join(format!("{name}.log")))?;
-        let program = binary("firn-worker");
+        let program = binary_of(build, "firn-worker");
         let mut command = host.map_or_else(|| Command::new(&program), |host| host.command(&program));
         command.args(["agent", "--cpu-slots", "1", "--threads-per-slot", "1", "--name", &name]);
         command.args(["--coordinator", &format!("http://{coordinator}")]);
@@ -220,9 +236,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// `firn VERB …` against this coordinator.
+    /// `firn VERB …` of the coordinator's build against it.
     pub fn firn(&self, arguments: &[&str]) -> Command {
-        let mut command = firn();
+        let mut command = firn_of(self.serving.build.as_deref());
         command
             .args(arguments)
             .env("FIRN_COORDINATOR", format!("http://{}", self.address));
@@ -303,7 +319,7 @@ fn serve(folder: &Path, listen: &str, serving: &Serving) -> anyhow::Result<Proce
         .append(true)
         .open(folder.join("serve.log"))?;
     let ready = folder.join("address");
-    let mut command = firn();
+    let mut command = firn_of(serving.build.as_deref());
     command.args(["serve", "--listen", listen]);
     command
         .arg("--data-dir")

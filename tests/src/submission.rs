@@ -56,6 +56,14 @@ impl Submission {
         })
     }
 
+    /// One that the cluster's coordinator has already.
+    pub fn known(id: &str) -> Self {
+        Self {
+            name: format!("jobs/{id}"),
+            spec: Value::Null,
+        }
+    }
+
     /// The name without `jobs/`.
     pub fn id(&self) -> &str {
         self.name.trim_start_matches("jobs/")
