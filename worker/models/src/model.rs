@@ -220,6 +220,7 @@ impl Model {
     pub fn logits(&self, features: &Features, dropout: Option<&Dropout<'_>>) -> Result<Tensor, ModelError> {
         let pass = Pass {
             batch_statistics: self.train_batch_norm && dropout.is_some(),
+            dropout,
         };
         let pooled = self
             .trained

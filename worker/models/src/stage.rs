@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::error::ModelError;
+use crate::{error::ModelError, layers::dropout::Dropout};
 
 /// What flows from one stage to the next; at the cut: the features of a batch.
 #[derive(Debug)]
@@ -47,15 +47,17 @@ impl Features {
 
 /// How a batch goes through the stages.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Pass {
+pub(crate) struct Pass<'a> {
     /// BatchNorm normalises by the batch and updates its running statistics.
     pub(crate) batch_statistics: bool,
+    /// Layers with dropout drop units.
+    pub(crate) dropout: Option<&'a Dropout<'a>>,
 }
 
 /// One stage of a network. Which tensors it has, what they are for and where they start is told to the assembly while it is made; so
 /// nobody is asked whether a stage has parameters or BatchNorm.
 pub(crate) trait Stage: Send {
-    fn forward(&self, input: Features, pass: &Pass) -> Result<Features, ModelError>;
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError>;
 
     /// The form that computes below the cut, where it is another one; else the stage computes with its own tensors.
     fn folded(&self) -> Result<Option<Box<dyn Stage>>, ModelError> {

@@ -200,7 +200,7 @@ impl Embeddings {
 
 impl Stage for Embeddings {
     /// Token ids `(n, tokens)` to states `(n, tokens, hidden)`.
-    fn forward(&self, input: Features, _: &Pass) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|ids| {
             let (_, tokens) = ids.size2()?;
             let words = Tensor::f_embedding(&self.words, &ids, -1, false, false)?;
@@ -260,7 +260,7 @@ impl EncoderLayer {
 
 impl Stage for EncoderLayer {
     /// States `(n, tokens, hidden)`, mask `(n, tokens)`; padding is attended to by nobody.
-    fn forward(&self, input: Features, _: &Pass) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
         let states = &input.tensor;
         let (batch, tokens, _) = states.size3()?;
         let query = self.query.forward(states)?;

@@ -12,7 +12,7 @@ use crate::{
 pub(crate) struct Blocks(pub(crate) Vec<Block>);
 
 impl Stage for Blocks {
-    fn forward(&self, input: Features, pass: &Pass) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
             let mut blocks = self.0.iter();
             blocks.try_fold(tensor, |tensor, block| block.forward(tensor, pass.batch_statistics))

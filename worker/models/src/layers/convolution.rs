@@ -54,6 +54,8 @@ pub(crate) struct Geometry {
     /// Rows, columns of zeros on each side.
     pub(crate) padding: [i64; 2],
     pub(crate) groups: i64,
+    /// Whether the convolution adds a number to each channel.
+    pub(crate) bias: bool,
 }
 
 impl Geometry {
@@ -66,7 +68,12 @@ impl Geometry {
             stride,
             padding: [(kernel - 1) / 2; 2],
             groups: 1,
+            bias: false,
         }
+    }
+
+    pub(crate) fn with_bias(self) -> Self {
+        Self { bias: true, ..self }
     }
 
     /// Each channel by itself.
@@ -99,9 +106,10 @@ pub(crate) struct Names<'a> {
     pub(crate) norm: &'a str,
 }
 
-/// Convolution → BatchNorm → activation.
+/// Convolution → BatchNorm → activation, or convolution → activation.
 pub(crate) enum Unit {
     Normalised(Normalised),
+    Plain(Plain),
     Folded(Folded),
 }
 
@@ -115,15 +123,14 @@ impl Unit {
         activation: Activation,
         epsilon: f64,
     ) -> Result<Self, ModelError> {
-        let name = format!("{}.weight", names.convolution);
-        let initial = Initial::Normal(geometry.deviation());
-        let weight = assembly.tensor(&name, &geometry.weight_shape(), Role::Parameter, initial)?;
+        let (weight, bias) = kernel(assembly, names.convolution, geometry)?;
         let mut norm = |tail: &str, role, initial| {
             assembly.tensor(&format!("{}.{tail}", names.norm), &[geometry.outputs], role, initial)
         };
         Ok(Self::Normalised(Normalised {
             name: names.convolution.to_owned(),
             weight,
+            bias,
             scale: norm("weight", Role::Parameter, Initial::Ones)?,
             shift: norm("bias", Role::Parameter, Initial::Zeros)?,
             mean: norm("running_mean", Role::Statistic, Initial::Zeros)?,
@@ -134,10 +141,28 @@ impl Unit {
         }))
     }
 
+    /// A unit without BatchNorm.
+    pub(crate) fn plain(
+        assembly: &mut Assembly<'_>,
+        name: &str,
+        geometry: Geometry,
+        activation: Activation,
+    ) -> Result<Self, ModelError> {
+        let (weight, bias) = kernel(assembly, name, geometry)?;
+        Ok(Self::Plain(Plain {
+            name: name.to_owned(),
+            weight,
+            bias,
+            geometry,
+            activation,
+        }))
+    }
+
     /// `batch_statistics`: normalise by the batch and update the running statistics.
     pub(crate) fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
         match self {
             Self::Normalised(unit) => unit.forward(input, batch_statistics),
+            Self::Plain(unit) => unit.forward(input),
             Self::Folded(unit) => unit.forward(input),
         }
     }
@@ -146,6 +171,7 @@ impl Unit {
     pub(crate) fn folded(&self) -> Result<Self, ModelError> {
         Ok(Self::Folded(match self {
             Self::Normalised(unit) => unit.fold()?,
+            Self::Plain(unit) => unit.fold()?,
             Self::Folded(unit) => unit.shallow_clone(),
         }))
     }
@@ -154,7 +180,11 @@ impl Unit {
     pub(crate) fn derived(&self, into: &mut Vec<(String, Tensor)>) {
         if let Self::Folded(unit) = self {
             into.push((format!("{}.folded.weight", unit.name), unit.weight.shallow_clone()));
-            into.push((format!("{}.folded.bias", unit.name), unit.bias.shallow_clone()));
+            let bias = unit
+                .bias
+                .iter()
+                .map(|bias| (format!("{}.folded.bias", unit.name), bias.shallow_clone()));
+            into.extend(bias);
         }
     }
 
@@ -164,10 +194,22 @@ impl Unit {
     }
 }
 
+/// The tensors of a convolution, named as the assembly is asked for them.
+fn kernel(assembly: &mut Assembly<'_>, name: &str, geometry: Geometry) -> Result<(Tensor, Option<Tensor>), ModelError> {
+    let initial = Initial::Normal(geometry.deviation());
+    let shape = geometry.weight_shape();
+    let weight = assembly.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?;
+    let bias = geometry
+        .bias
+        .then(|| assembly.tensor(&format!("{name}.bias"), &shape[..1], Role::Parameter, Initial::Zeros));
+    Ok((weight, bias.transpose()?))
+}
+
 /// The three layers with their own tensors.
 pub(crate) struct Normalised {
     name: String,
     weight: Tensor,
+    bias: Option<Tensor>,
     scale: Tensor,
     shift: Tensor,
     mean: Tensor,
@@ -179,7 +221,7 @@ pub(crate) struct Normalised {
 
 impl Normalised {
     fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
-        let output = self.geometry.convolve(input, &self.weight, None)?;
+        let output = self.geometry.convolve(input, &self.weight, self.bias.as_ref())?;
         let output = output.f_batch_norm(
             Some(&self.scale),
             Some(&self.shift),
@@ -204,13 +246,44 @@ impl Normalised {
         let deviation = double(&self.variance)?.f_add_scalar(self.epsilon)?.f_sqrt()?;
         let factor = double(&self.scale)?.f_div(&deviation)?;
         let weight = double(&self.weight)?.f_mul(&factor.f_view([-1, 1, 1, 1])?)?;
-        let bias = double(&self.shift)?.f_sub(&double(&self.mean)?.f_mul(&factor)?)?;
+        let mean = match &self.bias {
+            Some(bias) => double(&self.mean)?.f_sub(&double(bias)?)?,
+            None => double(&self.mean)?,
+        };
+        let bias = double(&self.shift)?.f_sub(&mean.f_mul(&factor)?)?;
         let device = self.weight.device();
         let single = |tensor: Tensor| tensor.f_to_kind(tch::Kind::Float)?.f_to_device(device);
         Ok(Folded {
             name: self.name.clone(),
             weight: channels_last(&single(weight)?)?,
-            bias: single(bias)?,
+            bias: Some(single(bias)?),
+            geometry: self.geometry,
+            activation: self.activation,
+        })
+    }
+}
+
+/// A convolution without normalisation, with its own tensors.
+pub(crate) struct Plain {
+    name: String,
+    weight: Tensor,
+    bias: Option<Tensor>,
+    geometry: Geometry,
+    activation: Activation,
+}
+
+impl Plain {
+    fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
+        self.activation
+            .apply(self.geometry.convolve(input, &self.weight, self.bias.as_ref())?)
+    }
+
+    /// The same values in the memory order that computes fastest.
+    fn fold(&self) -> Result<Folded, ModelError> {
+        Ok(Folded {
+            name: self.name.clone(),
+            weight: channels_last(&self.weight.f_detach()?)?,
+            bias: self.bias.as_ref().map(Tensor::f_detach).transpose()?,
             geometry: self.geometry,
             activation: self.activation,
         })
@@ -221,14 +294,14 @@ impl Normalised {
 pub(crate) struct Folded {
     name: String,
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     geometry: Geometry,
     activation: Activation,
 }
 
 impl Folded {
     fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        let output = self.geometry.convolve(input, &self.weight, Some(&self.bias))?;
+        let output = self.geometry.convolve(input, &self.weight, self.bias.as_ref())?;
         self.activation.apply_in_place(output)
     }
 
@@ -236,7 +309,7 @@ impl Folded {
         Self {
             name: self.name.clone(),
             weight: self.weight.shallow_clone(),
-            bias: self.bias.shallow_clone(),
+            bias: self.bias.as_ref().map(Tensor::shallow_clone),
             geometry: self.geometry,
             activation: self.activation,
         }

@@ -12,7 +12,7 @@ use crate::{
 pub(crate) struct PixelMean;
 
 impl Stage for PixelMean {
-    fn forward(&self, input: Features, _: &Pass) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| Ok(tensor.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float)?))
     }
 }
@@ -21,7 +21,7 @@ impl Stage for PixelMean {
 pub(crate) struct TokenPool(pub(crate) Pooling);
 
 impl Stage for TokenPool {
-    fn forward(&self, input: Features, _: &Pass) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
         Ok(Features::unmasked(pool(self.0, &input.tensor, input.needed_mask()?)?))
     }
 }
