@@ -23,6 +23,22 @@ pub enum Architecture {
     Resnet152,
     /// Sandler et al. 2018, width 1.0.
     MobilenetV2,
+    /// Simonyan & Zisserman 2014, 11 layers with weights.
+    Vgg11,
+    /// 13 layers.
+    Vgg13,
+    /// 16 layers.
+    Vgg16,
+    /// 19 layers.
+    Vgg19,
+    /// 11 layers, with BatchNorm.
+    Vgg11Bn,
+    /// 13 layers, with BatchNorm.
+    Vgg13Bn,
+    /// 16 layers, with BatchNorm.
+    Vgg16Bn,
+    /// 19 layers, with BatchNorm.
+    Vgg19Bn,
     /// Devlin et al. 2018; sizes from the `config.json` beside the weights.
     Bert,
 }
@@ -77,6 +93,28 @@ const fn resnet(architecture: Architecture, word: &'static str) -> Descriptor {
     }
 }
 
+/// Five times halved, an image of fewer than 32 pixels has none left.
+const fn vgg(architecture: Architecture, word: &'static str, has_batch_norm: bool) -> Descriptor {
+    Descriptor {
+        architecture,
+        word,
+        stages: &[Named(&[
+            "block1",
+            "block2",
+            "block3",
+            "block4",
+            "block5",
+            "pool",
+            "classifier.0",
+            "classifier.3",
+        ])],
+        preprocessing: IMAGENET,
+        smallest_crop: 32,
+        has_batch_norm,
+        poolings: &[Pooling::Mean],
+    }
+}
+
 const ROWS: &[Descriptor] = &[
     resnet(Architecture::Resnet18, "resnet18"),
     resnet(Architecture::Resnet34, "resnet34"),
@@ -92,6 +130,14 @@ const ROWS: &[Descriptor] = &[
         has_batch_norm: true,
         poolings: &[Pooling::Mean],
     },
+    vgg(Architecture::Vgg11, "vgg11", false),
+    vgg(Architecture::Vgg13, "vgg13", false),
+    vgg(Architecture::Vgg16, "vgg16", false),
+    vgg(Architecture::Vgg19, "vgg19", false),
+    vgg(Architecture::Vgg11Bn, "vgg11_bn", true),
+    vgg(Architecture::Vgg13Bn, "vgg13_bn", true),
+    vgg(Architecture::Vgg16Bn, "vgg16_bn", true),
+    vgg(Architecture::Vgg19Bn, "vgg19_bn", true),
     Descriptor {
         architecture: Architecture::Bert,
         word: "bert",

@@ -5,6 +5,7 @@ mod bert;
 mod configuration;
 mod mobilenet;
 mod resnet;
+mod vgg;
 
 use firn_core::spec::{ModelSpec, Word};
 use serde_json::{Map, Value};
@@ -53,7 +54,7 @@ pub(crate) trait Family: Send {
 /// Makes the network of a spec; `None` when it is of another family.
 type Maker = fn(&ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError>;
 
-const FAMILIES: [Maker; 3] = [resnet::of, mobilenet::of, bert::of];
+const FAMILIES: [Maker; 4] = [resnet::of, mobilenet::of, vgg::of, bert::of];
 
 /// The network of the spec, with all its sizes.
 pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {

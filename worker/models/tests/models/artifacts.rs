@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use firn_core::spec::{Architecture, Freeze, ModelSpec, OptimizerSpec};
+use firn_core::spec::{Architecture, Freeze, Modality, ModelSpec, OptimizerSpec};
 use firn_models::{
     Model, Optimizer,
     checkpoint::{self, Checkpoint},
@@ -30,7 +30,8 @@ fn trained(spec: &ModelSpec, train_batch_norm: bool) -> (Model, Optimizer) {
         Architecture::Bert => tokens(200, &[17, 5, 1, 11]),
         _ => images(64, 64),
     };
-    let samples: Vec<u64> = (0..if spec.architecture == Architecture::Bert { 4 } else { 2 }).collect();
+    let is_text = spec.architecture.modality() == Modality::Text;
+    let samples: Vec<u64> = (0..if is_text { 4 } else { 2 }).collect();
     for epoch in 0..3 {
         let dropout = firn_models::Dropout {
             seed: 1,
@@ -337,6 +338,17 @@ fn an_exported_bert_loads_strictly_in_transformers() {
     let folder = tempfile::tempdir().unwrap();
     let logits = export_case(
         &spec(Architecture::Bert, Some(file.weights()), through("layer.1")),
+        folder.path(),
+    );
+    same_in_python(folder.path(), &logits);
+}
+
+#[test]
+fn an_exported_vgg_whose_last_wide_layer_trained_loads_strictly_in_torchvision() {
+    let file = WeightsFolder::new(&filled(&golden("vggs")["vgg11"]["tensors"]));
+    let folder = tempfile::tempdir().unwrap();
+    let logits = export_case(
+        &spec(Architecture::Vgg11, Some(file.weights()), through("classifier.0")),
         folder.path(),
     );
     same_in_python(folder.path(), &logits);

@@ -101,6 +101,39 @@ fn a_resnet_under_hugging_faces_names_equals_transformers() {
     );
 }
 
+/// The first values of each sample after every stage at which the cut can stand, and the logits.
+fn vgg_case(name: &str, architecture: Architecture, cuts: &[&str]) {
+    let case = &golden("vggs")[name];
+    let file = WeightsFolder::new(&filled(&case["tensors"]));
+    let input = images(64, 64);
+    for cut in cuts {
+        let loaded = load(&spec(architecture, Some(file.weights()), through(cut))).unwrap();
+        let model = with_head(loaded, "classifier.6");
+        let features = model.features(&input).unwrap();
+        let stage = model.summary().cut;
+        let first = features.tensor.flatten(1, -1).narrow(1, 0, 64);
+        let expected = floats(&case["stages"][stage.as_str()]);
+        close(&format!("{name}: features after {stage}"), &first, &expected, LIMIT);
+        let logits = model.logits(&features, None).unwrap();
+        let expected = floats(&case["logits"]);
+        close(
+            &format!("{name}, frozen through {stage}: logits"),
+            &logits,
+            &expected,
+            LIMIT,
+        );
+    }
+}
+
+#[test]
+fn vgg_equals_torchvisions_after_every_stage() {
+    // One after the other: each needs 500 MB for the first wide layer alone.
+    let blocks = ["block1", "block2", "block3", "block4"];
+    let above = ["pool", "classifier.0", "classifier.3"];
+    vgg_case("vgg11", Architecture::Vgg11, &[&blocks[..], &above].concat());
+    vgg_case("vgg16_bn", Architecture::Vgg16Bn, &[&blocks[..], &above].concat());
+}
+
 fn bert_case(name: &str, cuts: &[Freeze], rename: impl Fn(String) -> String) {
     let case = &golden("berts")[name];
     let tensors: Vec<_> = filled(&case["tensors"])

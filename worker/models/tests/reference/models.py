@@ -113,6 +113,22 @@ def images():
     return out
 
 
+@torch.no_grad()
+def vggs():
+    """Logits, and the first values of each sample after every stage."""
+    out = {}
+    for name in ("vgg11", "vgg16_bn"):
+        model = filled(getattr(torchvision.models, name)(num_classes=5))
+        after = [module for module in model.features if isinstance(module, torch.nn.MaxPool2d)]
+        after += [model.avgpool, model.classifier[1], model.classifier[4]]
+        stages = {}
+        for stage, module in zip(["block1", "block2", "block3", "block4", "block5", "pool", "classifier.0", "classifier.3"], after, strict=True):
+            module.register_forward_hook(lambda _, __, output, stage=stage: stages.update({stage: numbers(output.flatten(1)[:, :64])}))
+        logits = numbers(model(pixels(64, 64)))
+        out[name] = {"height": 64, "width": 64, "tensors": names_and_shapes(model), "logits": logits, "stages": stages}
+    return out
+
+
 def cut_resnet():
     """ResNet-18 frozen through layer3, trained above: gradients, with BatchNorm in eval mode and by the batch."""
     out = {}
@@ -269,7 +285,7 @@ def main():
     if sys.argv[1:2] == ["check"]:
         return check(sys.argv[2])
     GOLDEN.mkdir(exist_ok=True)
-    parts = {"images": images(), "cut_resnet": cut_resnet(), "berts": berts(), "losses": losses(), "optimizers": optimizers()}
+    parts = {"images": images(), "vggs": vggs(), "cut_resnet": cut_resnet(), "berts": berts(), "losses": losses(), "optimizers": optimizers()}
     if len(sys.argv) > 1:  # the folder of a real MiniLM
         parts["sentences"] = sentences(sys.argv[1])
     for name, value in parts.items():
