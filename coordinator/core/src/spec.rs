@@ -94,6 +94,8 @@ pub enum Pooling {
     Mean,
     /// State of the first token.
     Cls,
+    /// State of the last token that is not padding.
+    Last,
 }
 
 /// Where the samples are and how they are read.

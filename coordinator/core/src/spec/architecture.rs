@@ -41,6 +41,8 @@ pub enum Architecture {
     Vgg19Bn,
     /// Devlin et al. 2018; sizes from the `config.json` beside the weights.
     Bert,
+    /// Radford et al. 2019; sizes from the `config.json` beside the weights.
+    Gpt2,
 }
 
 /// One row: what a spec is read and checked against.
@@ -146,6 +148,16 @@ const ROWS: &[Descriptor] = &[
         smallest_crop: 0,
         has_batch_norm: false,
         poolings: &[Pooling::Mean, Pooling::Cls],
+    },
+    Descriptor {
+        architecture: Architecture::Gpt2,
+        word: "gpt2",
+        stages: &[Named(&["embeddings"]), Layers("layer."), Named(&["norm", "pool"])],
+        preprocessing: TEXT,
+        smallest_crop: 0,
+        has_batch_norm: false,
+        // Its first token has seen nothing but itself.
+        poolings: &[Pooling::Last, Pooling::Mean],
     },
 ];
 

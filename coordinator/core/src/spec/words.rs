@@ -33,7 +33,7 @@ impl Word for Task {
 }
 
 impl Word for Pooling {
-    const WORDS: &'static [(&'static str, Self)] = &[("mean", Self::Mean), ("cls", Self::Cls)];
+    const WORDS: &'static [(&'static str, Self)] = &[("mean", Self::Mean), ("cls", Self::Cls), ("last", Self::Last)];
 }
 
 impl Word for ScheduleShape {

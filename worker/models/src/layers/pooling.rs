@@ -26,10 +26,18 @@ impl Stage for TokenPool {
     }
 }
 
-/// Mean over the tokens that are not padding (as sentence-transformers' `Pooling`: the divisor at least 1e-9), or the first state.
+/// Mean over the tokens that are not padding (as sentence-transformers' `Pooling`: the divisor at least 1e-9), or the state of
+/// the first token, or of the last one that is not padding.
 fn pool(pooling: Pooling, states: &Tensor, mask: &Tensor) -> Result<Tensor, ModelError> {
     match pooling {
         Pooling::Cls => Ok(states.f_select(1, 0)?),
+        Pooling::Last => {
+            let (_, tokens, hidden) = states.size3()?;
+            let places = Tensor::f_arange(tokens, (Kind::Int64, mask.device()))?;
+            let last = mask.f_mul(&places)?.f_argmax(1, false)?;
+            let last = last.f_view([-1, 1, 1])?.f_expand([-1, 1, hidden], false)?;
+            Ok(states.f_gather(1, &last, false)?.f_select(1, 0)?)
+        }
         Pooling::Mean => {
             let weight = mask.f_to_kind(Kind::Float)?.f_unsqueeze(-1)?;
             let sum = states

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use firn_core::spec::{Architecture, Freeze, Modality, ModelSpec, OptimizerSpec};
+use firn_core::spec::{Architecture, Freeze, Modality, ModelSpec, OptimizerSpec, Pooling};
 use firn_models::{
     Model, Optimizer,
     checkpoint::{self, Checkpoint},
@@ -27,7 +27,7 @@ fn trained(spec: &ModelSpec, train_batch_norm: bool) -> (Model, Optimizer) {
     let model = load_with(spec, train_batch_norm).unwrap();
     let mut optimizer = Optimizer::new(&RULE, model.trainable()).unwrap();
     let input = match spec.architecture {
-        Architecture::Bert => tokens(200, &[17, 5, 1, 11]),
+        Architecture::Bert | Architecture::Gpt2 => tokens(200, &[17, 5, 1, 11]),
         _ => images(64, 64),
     };
     let is_text = spec.architecture.modality() == Modality::Text;
@@ -223,7 +223,7 @@ fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
     }
     assert_eq!(head.len(), model.trainable_state().len());
     let input = match spec.architecture {
-        Architecture::Bert => tokens(200, &[17, 5, 1, 11]),
+        Architecture::Bert | Architecture::Gpt2 => tokens(200, &[17, 5, 1, 11]),
         _ if source.keys().any(|key| key.contains("embedder")) => images(64, 96),
         _ => images(96, 80),
     };
@@ -351,6 +351,19 @@ fn an_exported_vgg_whose_last_wide_layer_trained_loads_strictly_in_torchvision()
         &spec(Architecture::Vgg11, Some(file.weights()), through("classifier.0")),
         folder.path(),
     );
+    same_in_python(folder.path(), &logits);
+}
+
+#[test]
+fn an_exported_gpt2_loads_strictly_in_transformers() {
+    let case = &golden("gpt2");
+    let mut config = case["config"].clone();
+    config["pad_token_id"] = 199.into();
+    let file = WeightsFolder::with_config(&filled(&case["tensors"]), &config);
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec(Architecture::Gpt2, Some(file.weights()), through("layer.1"));
+    spec.pooling = Pooling::Last;
+    let logits = export_case(&spec, folder.path());
     same_in_python(folder.path(), &logits);
 }
 

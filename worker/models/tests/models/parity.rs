@@ -207,6 +207,90 @@ fn old_names_of_layer_norms_are_understood() {
     bert_case("small", &[Freeze::All], old);
 }
 
+/// Under the names of a language model, or with `trim` of the first published files.
+fn gpt2_weights(case: &Value, trim: &str) -> WeightsFolder {
+    let tensors: Vec<_> = filled(&case["tensors"])
+        .into_iter()
+        .map(|(name, tensor)| (name.trim_start_matches(trim).to_owned(), tensor))
+        .collect();
+    WeightsFolder::with_config(&tensors, &case["config"])
+}
+
+fn gpt2_spec(file: &WeightsFolder, freeze: Freeze) -> firn_core::spec::ModelSpec {
+    let mut spec = spec(Architecture::Gpt2, Some(file.weights()), freeze);
+    spec.pooling = Pooling::Last;
+    spec
+}
+
+#[test]
+fn a_small_gpt2_equals_transformers_after_every_stage() {
+    let case = &golden("gpt2");
+    let lengths: Vec<usize> = serde_json::from_value(case["lengths"].clone()).unwrap();
+    let input = tokens(200, &lengths);
+    for trim in ["", "transformer."] {
+        let file = gpt2_weights(case, trim);
+        for stage in ["embeddings", "layer.0", "layer.1", "layer.2"] {
+            let model = load(&gpt2_spec(&file, through(stage))).unwrap();
+            let features = model.features(&input).unwrap();
+            let first = features.tensor.select(1, 0);
+            close(
+                &format!("gpt2: {stage}"),
+                &first,
+                &floats(&case["stages"][stage]),
+                LIMIT,
+            );
+            let score = fill("score.weight", &[5, 64]);
+            let logits = model.logits(&features, None).unwrap();
+            assert_eq!(logits.size(), [4, 5]);
+            let state: Vec<_> = model.trainable_state();
+            assert!(
+                state.iter().all(|(name, _)| name != "head.bias"),
+                "the head has no bias"
+            );
+            let with_score: Vec<_> = state
+                .into_iter()
+                .map(|(name, tensor)| match name.as_str() {
+                    "head.weight" => (name, score.shallow_clone()),
+                    _ => (name, tensor),
+                })
+                .collect();
+            model.load_state(&with_score).unwrap();
+            let logits = model.logits(&features, None).unwrap();
+            close(
+                &format!("gpt2, frozen through {stage}: logits"),
+                &logits,
+                &floats(&case["logits"]),
+                LIMIT,
+            );
+        }
+        let last = load(&gpt2_spec(&file, Freeze::All)).unwrap().features(&input).unwrap();
+        close("gpt2: last token", &last.tensor, &floats(&case["last"]), LIMIT);
+        let mut mean = gpt2_spec(&file, Freeze::All);
+        mean.pooling = Pooling::Mean;
+        let mean = load(&mean).unwrap().features(&input).unwrap();
+        close("gpt2: mean", &mean.tensor, &floats(&case["mean"]), LIMIT);
+    }
+}
+
+#[test]
+fn a_gpt2_reads_the_same_with_padding_on_the_left_and_on_the_right() {
+    let case = &golden("gpt2");
+    let file = gpt2_weights(case, "");
+    let model = load(&gpt2_spec(&file, Freeze::All)).unwrap();
+    let features = |ids: &[i64], mask: &[i64]| {
+        let input = Input::tokens(ids, mask, ids.len(), Device::Cpu).unwrap();
+        model.features(&input).unwrap().tensor
+    };
+    let alone = features(&[5, 6, 7], &[1, 1, 1]);
+    let right = features(&[5, 6, 7, 9, 9], &[1, 1, 1, 0, 0]);
+    let left = features(&[9, 9, 5, 6, 7], &[0, 0, 1, 1, 1]);
+    for (side, padded) in [("right", right), ("left", left)] {
+        let difference = (&alone - padded).abs().max().double_value(&[]);
+        println!("gpt2, padding on the {side}: largest difference {difference:.2e}");
+        assert!(difference < 1e-5, "{side}: {difference}");
+    }
+}
+
 #[test]
 fn padding_does_not_change_a_sentence() {
     let case = &golden("berts")["small"];

@@ -193,6 +193,35 @@ def berts():
     return out
 
 
+GPT2 = dict(vocab_size=200, n_positions=40, n_embd=64, n_layer=3, n_head=4, n_inner=160, layer_norm_epsilon=1e-5)
+
+
+@torch.no_grad()
+def gpt2():
+    """Logits, and the first values of every stage: right padding, as `tokens` makes it, is seen by nobody before it."""
+    config = transformers.GPT2Config(num_labels=5, pad_token_id=None, **GPT2)
+    model = filled(transformers.GPT2ForSequenceClassification(config))
+    lengths = [17, 5, 1, 11]
+    ids, mask = tokens(GPT2["vocab_size"], lengths)
+    stages = {}
+    modules = {"embeddings": model.transformer.drop, "norm": model.transformer.ln_f}
+    modules |= {f"layer.{n}": layer for n, layer in enumerate(model.transformer.h)}
+    first = lambda output: (output[0] if isinstance(output, tuple) else output)[:, 0, :]
+    for stage, module in modules.items():
+        module.register_forward_hook(lambda _, __, output, stage=stage: stages.update({stage: numbers(first(output))}))
+    states = model.transformer(ids, attention_mask=mask).last_hidden_state
+    last = states[torch.arange(len(lengths)), torch.tensor(lengths) - 1]
+    return {
+        "config": dict(model_type="gpt2", activation_function="gelu_new", **GPT2),
+        "lengths": lengths,
+        "tensors": names_and_shapes(model),
+        "stages": stages,
+        "last": numbers(last),
+        "mean": numbers(mean(states, mask)),
+        "logits": numbers(model.score(last)),
+    }
+
+
 def losses():
     logits = torch.from_numpy(uniform("logits", 7 * 4).astype(np.float32)).reshape(7, 4) * 3.0
     labels = torch.tensor([0, 1, 2, 3, 1, 1, 0])
@@ -268,6 +297,12 @@ def check(folder):
         states = model(ids, attention_mask=mask).last_hidden_state
         pooled = mean(states, mask) if config["pooling"] == "mean" else states[:, 0]
         logits = torch.nn.functional.linear(pooled, head["weight"], head["bias"])
+    elif architecture == "gpt2":
+        model = transformers.GPT2ForSequenceClassification(transformers.GPT2Config.from_pretrained(folder)).eval()
+        model.load_state_dict(state, strict=True)
+        ids, mask = tokens(config["vocab_size"], [17, 5, 1, 11])
+        ids = torch.where(mask.bool(), ids, config["pad_token_id"])
+        logits = model(ids, attention_mask=mask).logits
     elif any("embedder" in key for key in state):
         config = transformers.ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", embedding_size=64, num_labels=classes)
         model = transformers.ResNetForImageClassification(config).eval()
@@ -285,7 +320,7 @@ def main():
     if sys.argv[1:2] == ["check"]:
         return check(sys.argv[2])
     GOLDEN.mkdir(exist_ok=True)
-    parts = {"images": images(), "vggs": vggs(), "cut_resnet": cut_resnet(), "berts": berts(), "losses": losses(), "optimizers": optimizers()}
+    parts = {"images": images(), "vggs": vggs(), "cut_resnet": cut_resnet(), "berts": berts(), "gpt2": gpt2(), "losses": losses(), "optimizers": optimizers()}
     if len(sys.argv) > 1:  # the folder of a real MiniLM
         parts["sentences"] = sentences(sys.argv[1])
     for name, value in parts.items():
