@@ -50,7 +50,6 @@ pub(crate) enum Source<'a> {
     /// Tensors that an assembly gave before.
     Entries(&'a [Entry]),
     /// Nowhere: stand-ins without memory, for those who ask what a network is made of.
-    #[cfg(test)]
     Shapes,
 }
 
@@ -101,11 +100,9 @@ impl<'a> Assembly<'a> {
                 let entry = entry.expect("an architecture asks for the same tensors every time");
                 (entry.key.clone(), entry.tensor.shallow_clone())
             }
-            #[cfg(test)]
             Source::Shapes => (self.naming.candidates(name).remove(0), stand_in(shape)?),
         };
         let tensor = match self.source {
-            #[cfg(test)]
             Source::Shapes => tensor,
             _ => tensor.f_to_device(self.device)?.f_contiguous()?,
         };
@@ -143,6 +140,13 @@ impl<'a> Assembly<'a> {
             return Ok((key, stand_in(shape)?));
         }
         if let Some(tensor) = file.tensor(entry)? {
+            let broken = tensor.numel() as i64 - tensor.f_isfinite()?.f_sum(Kind::Int64)?.int64_value(&[]);
+            if broken > 0 {
+                self.problems.push(TensorProblem::NotFinite {
+                    key: key.clone(),
+                    broken,
+                });
+            }
             return Ok((key, tensor));
         }
         self.problems.push(TensorProblem::Kind {

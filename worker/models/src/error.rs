@@ -62,6 +62,21 @@ pub enum ModelError {
         /// All that is wrong.
         problems: Vec<TensorProblem>,
     },
+    /// Weights of a larger network: what is left over would have been dropped, and the rest computes something else.
+    #[error(
+        "{} holds more layers than {architecture} has{looks_like}: {} would not be used",
+        .path.display(), first_of(.surplus)
+    )]
+    SurplusWeights {
+        /// The weights file.
+        path: PathBuf,
+        /// Architecture as in the spec.
+        architecture: String,
+        /// What the file seems to be, with the words around it; empty where nothing is known.
+        looks_like: String,
+        /// The names that the network has no use for.
+        surplus: Vec<String>,
+    },
     /// A `config.json` that does not describe a BERT encoder that Firn builds.
     #[error("{}: field `{field}`: expected {expected}, found {found}", .path.display())]
     Config {
@@ -128,6 +143,13 @@ pub enum TensorProblem {
         /// Shape in the file.
         found: Vec<i64>,
     },
+    /// Values that no computation can go on from.
+    NotFinite {
+        /// The name in the file.
+        key: String,
+        /// How many of its values are NaN or infinite.
+        broken: i64,
+    },
     /// A type that holds no real numbers.
     Kind {
         /// The name in the file.
@@ -144,6 +166,12 @@ impl fmt::Display for TensorProblem {
             Self::Shape { key, expected, found } => {
                 write!(formatter, "`{key}`: expected shape {expected:?}, found {found:?}")
             }
+            Self::NotFinite { key, broken } => {
+                write!(
+                    formatter,
+                    "`{key}`: expected finite numbers, found {broken} that are NaN or infinite"
+                )
+            }
             Self::Kind { key, found } => write!(formatter, "`{key}`: expected F32, F16, BF16 or F64, found {found}"),
         }
     }
@@ -151,6 +179,14 @@ impl fmt::Display for TensorProblem {
 
 /// More than this many problems are counted, not spelled out; the error value still holds all of them.
 const SPELLED_OUT: usize = 12;
+
+fn first_of(names: &[String]) -> String {
+    let mut shown: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
+    if names.len() > 3 {
+        shown.push(format!("and {} more", names.len() - 3));
+    }
+    shown.join(", ")
+}
 
 fn list(problems: &[TensorProblem]) -> String {
     let mut sentences: Vec<String> = problems.iter().take(SPELLED_OUT).map(ToString::to_string).collect();

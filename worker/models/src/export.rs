@@ -127,7 +127,7 @@ fn copy_untrained(model: &Model, file: &WeightFile, entries: &mut Vec<Entry>) {
     let keeps_extras = model.naming.dialect.keeps_extras;
     copied.extend(
         file.keys()
-            .filter(|key| !known.contains(key) && !key.starts_with(&head))
+            .filter(|key| !known.contains(key) && !model.naming.exported(key).starts_with(&head))
             .filter(|key| keeps_extras || is_counter_of_known(key, &known))
             .map(str::to_owned),
     );

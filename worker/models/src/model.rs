@@ -1,9 +1,6 @@
 //! A network with its cut: loaded once, frozen below, training above.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use firn_core::spec::{Architecture, Modality, ModelSpec, Word};
 use tch::{Device, Tensor};
@@ -18,7 +15,7 @@ use crate::{
     input::Input,
     layers::dropout::Dropout,
     stage::{Features, Pass, Stages},
-    weights::{file::WeightFile, naming::Naming},
+    weights::{file::WeightFile, naming::Naming, surplus},
 };
 
 /// What a model is made from.
@@ -100,7 +97,7 @@ impl Model {
         let stage_names = spec.architecture.stages(family.layers());
         let named = named_cut(spec, &stage_names)?;
         let naming = match &file {
-            Some(file) => Naming::detect(family.dialects(), |key| file.entry(key).is_some()),
+            Some(file) => Naming::detect(family.dialects(), file.keys()),
             None => Naming::own(family.dialects()),
         };
         let source = file.as_ref().map_or(Source::Seed(seed), Source::File);
@@ -109,7 +106,10 @@ impl Model {
         let entries = assembly.finish(spec.architecture.word())?;
         assert_eq!(stages.len(), stage_names.len(), "one stage is built for each name");
         if let Some(file) = &file {
-            report_unused(file, &entries);
+            surplus::refuse(file, &naming, (spec, family.as_ref()), &entries)?;
+            if !naming.wrapper.is_empty() {
+                tracing::warn!(file = %file.path.display(), prefix = naming.wrapper, "the prefix of the names is left out");
+            }
         }
         let cut = cut(named, stages.len(), &entries);
         mark_trained(&entries, cut)?;
@@ -311,14 +311,4 @@ fn trainable(entries: &[Entry], cut: usize, head: &Head) -> Vec<(String, Tensor)
         .collect();
     trainable.extend(head.tensors());
     trainable
-}
-
-/// One line for all tensors of the file that the backbone has no use for: old heads, poolers, counters.
-fn report_unused(file: &WeightFile, entries: &[Entry]) {
-    let used: BTreeSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-    let counted = |key: &&str| !used.contains(key) && !key.ends_with(".num_batches_tracked");
-    let unused: Vec<&str> = file.keys().filter(counted).collect();
-    if !unused.is_empty() {
-        tracing::info!(file = %file.path.display(), keys = unused.join(", "), "tensors of the weights file that are not used");
-    }
 }

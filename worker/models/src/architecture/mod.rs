@@ -10,8 +10,14 @@ mod vgg;
 
 use firn_core::spec::{ModelSpec, Word};
 use serde_json::{Map, Value};
+use tch::Device;
 
-use crate::{assembly::Assembly, error::ModelError, stage::Stages, weights::naming::Dialect};
+use crate::{
+    assembly::{Assembly, Entry, Source},
+    error::ModelError,
+    stage::Stages,
+    weights::naming::{Dialect, Naming},
+};
 
 /// A network with all its sizes known.
 pub(crate) trait Family: Send {
@@ -67,24 +73,19 @@ pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
     unreachable!("`{}` belongs to no family", spec.architecture.word())
 }
 
+/// What a network is made of, under the names of `naming`, without the memory for it.
+pub(crate) fn inventory(family: &dyn Family, naming: &Naming) -> Result<(Stages, Vec<Entry>), ModelError> {
+    let mut assembly = Assembly::new(Source::Shapes, naming, Device::Cpu);
+    let stages = family.build(&mut assembly)?;
+    Ok((stages, assembly.finish("")?))
+}
+
 #[cfg(test)]
 mod tests {
     use firn_core::spec::{Architecture, Freeze, HeadSpec};
 
-    use tch::Device;
-
     use super::*;
-    use crate::{
-        assembly::{Entry, Role, Source},
-        weights::naming::Naming,
-    };
-
-    /// What a network is made of, under the names of `naming`, without the memory for it.
-    fn inventory(family: &dyn Family, naming: &Naming) -> Result<(Stages, Vec<Entry>), ModelError> {
-        let mut assembly = Assembly::new(Source::Shapes, naming, Device::Cpu);
-        let stages = family.build(&mut assembly)?;
-        Ok((stages, assembly.finish("")?))
-    }
+    use crate::assembly::Role;
 
     /// Holds the rows of `firn-core` and what is built here together.
     #[test]

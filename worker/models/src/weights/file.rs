@@ -12,6 +12,7 @@ use std::{
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
+use super::recognise::accident;
 use crate::error::ModelError;
 
 /// A safetensors file in memory.
@@ -52,10 +53,12 @@ impl WeightFile {
         if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
             return Err(ModelError::PickleRefused { path });
         }
-        let entries = index(&bytes).map_err(|reason| ModelError::NotSafetensors {
-            file: path.display().to_string(),
-            reason,
-        })?;
+        let entries = index(&bytes)
+            .map_err(|reason| accident(&bytes).unwrap_or(reason))
+            .map_err(|reason| ModelError::NotSafetensors {
+                file: path.display().to_string(),
+                reason,
+            })?;
         Ok(Self {
             path,
             digest: blake3::hash(&bytes),
@@ -64,7 +67,7 @@ impl WeightFile {
         })
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> + Clone {
         self.entries.keys().map(String::as_str)
     }
 

@@ -2,4 +2,6 @@
 
 pub(crate) mod file;
 pub(crate) mod naming;
+pub(crate) mod recognise;
+pub(crate) mod surplus;
 pub(crate) mod write;

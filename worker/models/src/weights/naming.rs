@@ -39,31 +39,53 @@ impl Dialect {
 #[derive(Debug, Clone)]
 pub(crate) struct Naming {
     pub(crate) dialect: &'static Dialect,
+    /// What a training program wrapped around the network before it was saved: a prefix of every name, left out of what is exported.
+    pub(crate) wrapper: String,
+}
+
+/// The attributes under which wrappers of PyTorch and its trainers keep a network.
+const WRAPPERS: [&str; 4] = ["module", "model", "backbone", "_orig_mod"];
+
+/// What stands before the anchor in this key, if it is nothing but wrappers.
+fn wrapper_of<'a>(key: &'a str, anchor: &str) -> Option<&'a str> {
+    let wrapper = key.strip_suffix(anchor)?;
+    let mut parts = wrapper.split_terminator('.');
+    let is_wrapper = wrapper.is_empty() || wrapper.ends_with('.');
+    (is_wrapper && parts.all(|part| WRAPPERS.contains(&part))).then_some(wrapper)
 }
 
 impl Naming {
     /// The naming of Firn's own tensors, used when there is no file.
     pub(crate) fn own(dialects: &'static [Dialect]) -> Self {
         let dialect = dialects.last().expect("every family has its own names");
-        Self { dialect }
+        Self {
+            dialect,
+            wrapper: String::new(),
+        }
     }
 
     /// The naming of a file with these keys; Firn's own where nothing speaks for another.
-    pub(crate) fn detect(dialects: &'static [Dialect], has: impl Fn(&str) -> bool) -> Self {
-        match dialects.iter().find(|dialect| has(dialect.anchor)) {
-            Some(dialect) => Self { dialect },
-            None => Self::own(dialects),
-        }
+    pub(crate) fn detect<'a>(dialects: &'static [Dialect], keys: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let named = dialects.iter().find_map(|dialect| {
+            let wrapper = keys.clone().find_map(|key| wrapper_of(key, dialect.anchor))?;
+            Some(Self {
+                dialect,
+                wrapper: wrapper.to_owned(),
+            })
+        });
+        named.unwrap_or_else(|| Self::own(dialects))
     }
 
     /// The names under which the file may keep a tensor, the usual one first.
     pub(crate) fn candidates(&self, name: &str) -> Vec<String> {
         let names = (self.dialect.names)(name).into_iter();
-        names.map(|name| format!("{}{name}", self.dialect.prefix)).collect()
+        let prefix = format!("{}{}", self.wrapper, self.dialect.prefix);
+        names.map(|name| format!("{prefix}{name}")).collect()
     }
 
     /// The name under which a tensor of the file is exported.
     pub(crate) fn exported(&self, key: &str) -> String {
+        let key = key.strip_prefix(&self.wrapper).unwrap_or(key);
         match key.strip_prefix(self.dialect.prefix) {
             Some(name) => format!("{}{name}", self.dialect.exported_prefix),
             None => key.to_owned(),
@@ -73,5 +95,28 @@ impl Naming {
     /// The name of the output layer in models of this naming, without `.weight`.
     pub(crate) fn head(&self) -> &'static str {
         self.dialect.head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrappers_are_seen_and_left_out_of_what_is_exported() {
+        static DIALECTS: &[Dialect] = &[Dialect::torchvision("conv1.weight", "fc")];
+        for (key, wrapper) in [
+            ("conv1.weight", ""),
+            ("module.conv1.weight", "module."),
+            ("module.backbone.conv1.weight", "module.backbone."),
+            ("layer1.0.conv1.weight", ""),
+            ("submodel.conv1.weight", ""),
+        ] {
+            let naming = Naming::detect(DIALECTS, std::iter::once(key));
+            assert_eq!(naming.wrapper, wrapper, "{key}");
+        }
+        let naming = Naming::detect(DIALECTS, std::iter::once("module.conv1.weight"));
+        assert_eq!(naming.candidates("bn1.bias"), ["module.bn1.bias"]);
+        assert_eq!(naming.exported("module.bn1.bias"), "bn1.bias");
     }
 }

@@ -114,6 +114,100 @@ fn a_truncated_file_is_refused() {
 }
 
 #[test]
+fn the_accidents_of_a_download_are_named() {
+    let file = WeightsFolder::new(&resnet18());
+    let whole = std::fs::read(file.weights()).unwrap();
+    let cases: [(&[u8], &str); 5] = [
+        (b"", "it is empty"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 46827520\n",
+            "it is a Git LFS pointer, not the file that it points to; `git lfs pull` fetches that",
+        ),
+        (
+            b"\n<!DOCTYPE html><html></html>",
+            "it is an HTML page, perhaps the answer of a server that wants a login",
+        ),
+        (
+            &whole[..whole.len() - 1000],
+            "it is cut short: 1000 bytes less than its header says",
+        ),
+        (
+            b"\xff\0\0\0\0\0\0\0{\"conv1.weight\"",
+            "it is cut short: its header alone has 255 bytes, the file 23",
+        ),
+    ];
+    for (bytes, reason) in cases {
+        std::fs::write(file.weights(), bytes).unwrap();
+        let error = refusal(Architecture::Resnet18, &file.weights(), Freeze::All).to_string();
+        let expected = format!("{} is not a readable safetensors file: {reason}", file.weights());
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn the_weights_of_a_deeper_network_are_refused() {
+    let file = WeightsFolder::new(&filled(&golden("images")["resnet34"]["tensors"]));
+    let error = refusal(Architecture::Resnet18, &file.weights(), Freeze::All).to_string();
+    let expected = format!(
+        "{} holds more layers than resnet18 has (it looks like resnet34): \
+         `layer1.2.bn1.bias`, `layer1.2.bn1.running_mean`, `layer1.2.bn1.running_var`, and 77 more would not be used",
+        file.weights()
+    );
+    assert_eq!(error, expected);
+
+    let case = &golden("berts")["small"];
+    let mut config = case["config"].clone();
+    config["num_hidden_layers"] = 2.into();
+    let file = WeightsFolder::with_config(&filled(&case["tensors"]), &config);
+    let error = refusal(Architecture::Bert, &file.weights(), Freeze::All).to_string();
+    assert!(
+        error.contains("holds more layers than bert has (it looks like 3 layers, the `config.json` beside it says 2)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn prefixes_of_wrappers_are_taken_and_left_out_of_the_export() {
+    let plain = WeightsFolder::new(&resnet18());
+    let model = load(&spec(Architecture::Resnet18, Some(plain.weights()), Freeze::All)).unwrap();
+    for prefix in ["module.", "model.", "backbone.", "module.model."] {
+        let wrapped: Vec<_> = resnet18()
+            .into_iter()
+            .map(|(name, tensor)| (format!("{prefix}{name}"), tensor))
+            .collect();
+        let file = WeightsFolder::new(&wrapped);
+        let wrapped = load(&spec(Architecture::Resnet18, Some(file.weights()), Freeze::All)).unwrap();
+        assert_eq!(wrapped.frozen_digest(), model.frozen_digest(), "{prefix}");
+        let path = file.folder.path().join("merged.safetensors");
+        firn_models::export::merged(&wrapped, &path).unwrap();
+        let names = |path: &std::path::Path| {
+            let tensors = Tensor::read_safetensors(path).unwrap();
+            let names = tensors.into_iter().map(|(name, _)| name);
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(names(&path), resnet18().into_iter().map(|(name, _)| name).collect());
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_name() {
+    let mut tensors = resnet18();
+    for (name, tensor) in &mut tensors {
+        if name == "layer1.0.bn1.weight" {
+            let _ = tensor.get(3).fill_(f64::NAN);
+            let _ = tensor.get(5).fill_(f64::INFINITY);
+        }
+    }
+    let file = WeightsFolder::new(&tensors);
+    let error = refusal(Architecture::Resnet18, &file.weights(), Freeze::All).to_string();
+    let expected = format!(
+        "{} does not fit resnet18: `layer1.0.bn1.weight`: expected finite numbers, found 2 that are NaN or infinite",
+        file.weights()
+    );
+    assert_eq!(error, expected);
+}
+
+#[test]
 fn an_unknown_stage_lists_the_stages_and_the_nearest() {
     let error = refusal(
         Architecture::Resnet18,

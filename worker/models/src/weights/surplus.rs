@@ -1,0 +1,110 @@
+//! What a file holds besides the network: heads and counters are passed over, whole layers are refused.
+//!
+//! The weights of a deeper network have all the names and shapes of a shallower one. Taken in silence, the rest of its layers would be
+//! dropped, and the network would compute something that nobody trained.
+
+use std::collections::BTreeSet;
+
+use firn_core::spec::{Architecture, ModelSpec, Word};
+
+use super::{file::WeightFile, naming::Naming};
+use crate::{
+    architecture::{self, Family},
+    assembly::Entry,
+    error::ModelError,
+};
+
+/// First parts of names that belong to outputs of other tasks, and to poolers.
+const HEADS: [&str; 13] = [
+    "fc",
+    "classifier",
+    "head",
+    "heads",
+    "score",
+    "pooler",
+    "cls",
+    "lm_head",
+    "qa_outputs",
+    "last_linear",
+    "classification_head",
+    "multiple_choice_head",
+    "AuxLogits",
+];
+
+/// Ends of names of buffers that no computation here reads: counters, position ids, causal masks.
+const BUFFERS: [&str; 4] = ["num_batches_tracked", "position_ids", ".attn.bias", ".attn.masked_bias"];
+
+fn is_harmless(name: &str) -> bool {
+    let first = name.split('.').next().unwrap_or_default();
+    HEADS.contains(&first) || BUFFERS.iter().any(|end| name.ends_with(end))
+}
+
+/// Names of the file that are neither used nor harmless.
+fn surplus(file: &WeightFile, naming: &Naming, entries: &[Entry]) -> Vec<String> {
+    let used: BTreeSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    let plain = |key: &str| {
+        let key = key.strip_prefix(&naming.wrapper).unwrap_or(key);
+        is_harmless(key.strip_prefix(naming.dialect.prefix).unwrap_or(key))
+    };
+    let left = file.keys().filter(|key| !used.contains(key) && !plain(key));
+    left.map(str::to_owned).collect()
+}
+
+/// Refuses a file that holds layers which the network has not.
+pub(crate) fn refuse(
+    file: &WeightFile,
+    naming: &Naming,
+    (spec, family): (&ModelSpec, &dyn Family),
+    entries: &[Entry],
+) -> Result<(), ModelError> {
+    let surplus = surplus(file, naming, entries);
+    if surplus.is_empty() {
+        return Ok(());
+    }
+    Err(ModelError::SurplusWeights {
+        path: file.path.clone(),
+        architecture: spec.architecture.word().to_owned(),
+        looks_like: looks_like(file, spec, family)?,
+        surplus,
+    })
+}
+
+/// What the file seems to be: another architecture that it fits, or the number of its layers.
+fn looks_like(file: &WeightFile, spec: &ModelSpec, family: &dyn Family) -> Result<String, ModelError> {
+    if family.layers() > 0 {
+        let layers = file.keys().filter_map(layer_number).max().map_or(0, |last| last + 1);
+        let asked = family.layers();
+        return Ok(match layers > asked {
+            true => format!(" (it looks like {layers} layers, the `config.json` beside it says {asked})"),
+            false => String::new(),
+        });
+    }
+    for &(word, architecture) in Architecture::WORDS {
+        if architecture.modality() == spec.architecture.modality() && fits(file, architecture, spec)? {
+            return Ok(format!(" (it looks like {word})"));
+        }
+    }
+    Ok(String::new())
+}
+
+/// The number after `layer` or `h` in a name.
+fn layer_number(key: &str) -> Option<usize> {
+    let mut parts = key.split('.').skip_while(|part| !matches!(*part, "layer" | "h"));
+    parts.nth(1)?.parse().ok()
+}
+
+/// Whether the file is that of this architecture: every tensor in its shape, and no layer more.
+fn fits(file: &WeightFile, architecture: Architecture, spec: &ModelSpec) -> Result<bool, ModelError> {
+    let other = ModelSpec {
+        architecture,
+        ..spec.clone()
+    };
+    let family = architecture::of(&other)?;
+    let naming = Naming::detect(family.dialects(), file.keys());
+    let (_, entries) = architecture::inventory(family.as_ref(), &naming)?;
+    let has = |entry: &Entry| {
+        file.entry(&entry.key)
+            .is_some_and(|found| found.shape == entry.tensor.size())
+    };
+    Ok(entries.iter().all(has) && surplus(file, &naming, &entries).is_empty())
+}
