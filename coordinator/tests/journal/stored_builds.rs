@@ -208,7 +208,7 @@ fn a_coordinator_starts_on_what_an_earlier_build_left_and_says_the_same_of_every
         // What the start wrote is read by the next one.
         assert_eq!(served.stop().status.code(), Some(0));
         let mut again = Served::spawn(&mut command(&build.data()));
-        again.ready().unwrap();
+        again.ready_at().unwrap();
     }
 }
 
