@@ -134,6 +134,7 @@ impl Chosen {
                 let unreliable = &[
                     "spec.model.freeze",
                     "spec.model.tokenizer",
+                    "spec.model.pooling",
                     "spec.data.format",
                     "spec.data.preprocessing",
                     "spec.training.batchNorm",

@@ -24,17 +24,18 @@ fn split() -> impl Strategy<Value = Option<SplitSource>> {
     ]
 }
 
-fn data(modality: Modality) -> BoxedStrategy<(DataFormat, Preprocessing)> {
+fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)> {
     let columns = ("[a-m]{1,8}", "[n-z]{1,8}");
-    match modality {
+    let smallest = architecture.smallest_crop();
+    match architecture.modality() {
         Modality::Image => (
-            1u32..2048,
+            smallest.max(1)..2048,
             0.1f64..1.0,
             [0.0..1.0, 0.0..1.0, 0.0..1.0],
             [0.1..3.0, 0.1..3.0, 0.1..3.0],
         )
-            .prop_map(|(resize, part, mean, std)| {
-                let crop = (f64::from(resize) * part).ceil() as u32;
+            .prop_map(move |(resize, part, mean, std)| {
+                let crop = ((f64::from(resize) * part).ceil() as u32).max(smallest);
                 (
                     DataFormat::ImageFolder,
                     Preprocessing::Image {
@@ -214,7 +215,7 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
         .prop_flat_map(|architecture| {
             (
                 model(architecture),
-                data(architecture.modality()),
+                data(architecture),
                 path(),
                 split(),
                 split(),
