@@ -212,15 +212,7 @@ fn resources(one_rank: bool) -> impl Strategy<Value = ResourcesSpec> {
 /// Any spec that keeps to every rule.
 pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
     word::<Architecture>()
-        .prop_flat_map(|architecture| {
-            (
-                model(architecture),
-                data(architecture),
-                path(),
-                split(),
-                split(),
-            )
-        })
+        .prop_flat_map(|architecture| (model(architecture), data(architecture), path(), split(), split()))
         .prop_flat_map(|(model, (format, preprocessing), train, validation, test)| {
             let batch_norm = model.architecture.has_batch_norm() && model.freeze != Freeze::All;
             let data = (any::<u32>()).prop_map(move |max_quarantined| DataSpec {
