@@ -105,13 +105,13 @@ mod tests {
     #[test]
     fn of_many_classes_the_likeliest_are_kept_in_order_and_the_true_one() {
         let row: Vec<f64> = (0..2000).map(|class| -f64::from((class * 7) % 2000)).collect();
-        let (classes, scores) = kept(&row, 1);
+        let (classes, scores) = kept(&row, 2);
         let likeliest: Vec<u32> = (0..10u32)
             .map(|rank| (0..2000).find(|class| class * 7 % 2000 == rank).unwrap())
             .collect();
         assert_eq!(classes[..10], likeliest);
-        assert_eq!((classes[10], classes.len(), scores.len()), (1, 11, 11));
-        assert_eq!(scores[10], (-7.0f64).exp());
+        assert_eq!((classes[10], classes.len(), scores.len()), (2, 11, 11));
+        assert_eq!(scores[10], (-14.0f64).exp());
         assert_eq!(
             kept(&row, likeliest[4] as usize).0.len(),
             10,
