@@ -77,6 +77,26 @@ impl Outcome {
         close("outcome", &self.promised()?, &expected.promised()?, 0.0)
     }
 
+    /// This outcome without the metrics that an epoch or the best one has not in `older`: a build that had no such metric scored it.
+    #[must_use]
+    pub fn but_for_later_metrics(&self, older: &Self) -> Self {
+        let mut metrics = self.metrics.clone();
+        let epochs = self.metrics["epochs"].as_array().map_or(0, Vec::len);
+        let places = (0..epochs).map(|epoch| format!("/epochs/{epoch}/metrics"));
+        for place in places.chain(["/validation/metrics".to_owned()]) {
+            let known = older.metrics.pointer(&place).and_then(Value::as_object);
+            let scores = metrics.pointer_mut(&place).and_then(Value::as_object_mut);
+            if let (Some(known), Some(scores)) = (known, scores) {
+                scores.retain(|name, _| known.contains_key(name));
+            }
+        }
+        Self {
+            folder: self.folder.clone(),
+            metrics,
+            steps: self.steps.clone(),
+        }
+    }
+
     /// Everything that a strict job promises, without times and the like: losses and gradients of all steps to the last digit, the trained
     /// tensors, the predictions and the metrics.
     ///

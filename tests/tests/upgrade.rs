@@ -48,7 +48,7 @@ async fn a_job_goes_on_when_the_coordinator_is_upgraded_and_recovers_a_rank() ->
     let Some(older) = older() else { return Ok(()) };
     let folder = TempDir::new()?;
     let mut cluster = older_cluster(folder.path(), &older, 2)?;
-    let job = Submission::new(&cluster, &jobs::strict_fault_job("upgraded", 12, (1, 2))?)?;
+    let job = Submission::new(&cluster, &jobs::strict_fault_job("upgraded", 12, (1, 2))?)?.upgraded();
     job.reaches_step(&cluster, 6).await?;
     upgrade_coordinator(&mut cluster)?;
     let before = job.reaches_step(&cluster, 10).await?;
@@ -65,7 +65,7 @@ async fn a_job_goes_on_when_its_agents_are_upgraded_one_by_one() -> anyhow::Resu
     let Some(older) = older() else { return Ok(()) };
     let folder = TempDir::new()?;
     let mut cluster = older_cluster(folder.path(), &older, 2)?;
-    let job = Submission::new(&cluster, &jobs::long_fault_job("rolling", (1, 2))?)?;
+    let job = Submission::new(&cluster, &jobs::long_fault_job("rolling", (1, 2))?)?.upgraded();
     job.reaches_step(&cluster, 16).await?;
     upgrade_coordinator(&mut cluster)?;
     for worker in 0..2 {
