@@ -113,7 +113,7 @@ impl Cluster {
     /// `more` arguments. Its ranks use the same address.
     pub fn add_worker_through(&mut self, coordinator: &str, host: Option<&Host>, more: &[&str]) -> anyhow::Result<()> {
         let number = self.workers.len();
-        let worker = self.start_agent(number, None, coordinator, host, more)?;
+        let worker = self.start_agent((number, None), coordinator, host, more)?;
         self.workers.push(worker);
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Cluster {
     /// Starts one more agent, of an older build in a folder.
     pub fn add_worker_of(&mut self, build: &Path) -> anyhow::Result<()> {
         let (number, address) = (self.workers.len(), self.address.clone());
-        let worker = self.start_agent(number, Some(build), &address, None, &[])?;
+        let worker = self.start_agent((number, Some(build)), &address, None, &[])?;
         self.workers.push(worker);
         Ok(())
     }
@@ -129,14 +129,13 @@ impl Cluster {
     /// Starts an agent anew that has ended, under its name and on its folder.
     pub fn restart_worker(&mut self, number: usize) -> anyhow::Result<()> {
         let address = self.address.clone();
-        self.workers[number] = self.start_agent(number, None, &address, None, &[])?;
+        self.workers[number] = self.start_agent((number, None), &address, None, &[])?;
         Ok(())
     }
 
     fn start_agent(
         &self,
-        number: usize,
-        build: Option<&Path>,
+        (number, build): (usize, Option<&Path>),
         coordinator: &str,
         host: Option<&Host>,
         more: &[&str],
