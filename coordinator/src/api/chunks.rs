@@ -12,7 +12,6 @@ use tonic::Status;
 use super::{
     context::Context,
     refusal::{rejected, stopping},
-    wire::checkpoint::COORDINATOR,
 };
 use crate::artifacts::FileKind;
 
@@ -49,7 +48,7 @@ pub(super) async fn artifact(context: &Context, job: &str, name: &str) -> Result
     let Some(artifact) = artifact else {
         return Err(Status::not_found(format!("jobs/{} has no artifact `{name}`", job.id)));
     };
-    if artifact.location != COORDINATOR {
+    if !artifact.is_kept_by_coordinator() {
         let location = &artifact.location;
         return Err(Status::failed_precondition(format!(
             "the coordinator does not keep `{name}`: it lies at {location}"

@@ -14,7 +14,7 @@ use firn_core::{
 };
 use serde::Serialize;
 
-use super::wire::{checkpoint::COORDINATOR, names::job_name};
+use super::wire::names::job_name;
 use crate::artifacts::{ArtifactError, ArtifactStore, StoredFile};
 
 /// `metrics.json`.
@@ -294,6 +294,6 @@ fn artifact(name: &str, file: StoredFile) -> Artifact {
         name: name.to_owned(),
         size_bytes: file.size,
         sha256: file.sha256,
-        location: COORDINATOR.to_owned(),
+        location: Artifact::COORDINATOR.to_owned(),
     }
 }

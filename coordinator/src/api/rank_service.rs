@@ -5,6 +5,7 @@ use firn_core::{
     compatibility::{Need, Revision},
     identifiers::{Generation, ProcessId},
     queries,
+    state::Artifact,
 };
 use firn_proto::v1alpha1::{self as proto, lease_shard_response::Answer, rank_service_server::RankService};
 use tonic::{Request, Response, Status, Streaming};
@@ -17,7 +18,7 @@ use super::{
     refusal::{invalid, unexpected},
     upload,
     wire::{
-        checkpoint::{COORDINATOR, checkpoint_from_wire, directive_to_wire, spec_json, world_to_wire},
+        checkpoint::{checkpoint_from_wire, directive_to_wire, spec_json, world_to_wire},
         dataset::{dataset_from_wire, dataset_to_wire, model_from_wire, quarantined_from_wire, quarantined_to_wire},
         failure::failure_from_wire,
         names::{identity, present},
@@ -344,7 +345,7 @@ impl RankService for Ranks {
         let request = request.into_inner();
         let identity = identity(request.identity)?;
         let artifact = present("artifact", request.artifact)?;
-        if artifact.location.is_empty() || artifact.location == COORDINATOR {
+        if artifact.location.is_empty() || artifact.location == Artifact::COORDINATOR {
             let found = &artifact.location;
             return Err(invalid(
                 "artifact.location",

@@ -18,7 +18,7 @@ use super::{
     context::Context,
     refusal::{invalid, rejected, unexpected},
     wire::{
-        checkpoint::{COORDINATOR, checkpoint_from_wire},
+        checkpoint::checkpoint_from_wire,
         names::{identity, present},
         pass::{evaluation_from_wire, pass_from_wire, scan_from_wire},
     },
@@ -182,7 +182,7 @@ pub(super) async fn receive(context: &Context, mut messages: Streaming<proto::Up
             )
         }
         Target::Artifact(artifact) => {
-            let artifact = artifact_from_wire(artifact, COORDINATOR.to_owned())?;
+            let artifact = artifact_from_wire(artifact, Artifact::COORDINATOR.to_owned())?;
             let announced = StoredFile {
                 size: artifact.size_bytes,
                 sha256: artifact.sha256.clone(),

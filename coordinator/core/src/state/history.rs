@@ -14,9 +14,6 @@ use crate::state::{Job, Phase, State};
 /// Ended jobs that stay as they are.
 const AT_HAND: usize = 16;
 
-/// Where the coordinator keeps a file itself.
-const COORDINATOR: &str = "coordinator";
-
 /// A job that is over, of which only its records tell more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PastJob {
@@ -36,7 +33,10 @@ impl PastJob {
     pub fn of(job: &Job) -> Option<Self> {
         let Phase::Ended(ended) = &job.phase else { return None };
         let run = &job.run;
-        let kept = run.artifacts.iter().filter(|artifact| artifact.location == COORDINATOR);
+        let kept = run
+            .artifacts
+            .iter()
+            .filter(|artifact| artifact.is_kept_by_coordinator());
         let checkpoints = run
             .checkpoints
             .iter()

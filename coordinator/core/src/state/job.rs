@@ -276,6 +276,16 @@ pub struct Artifact {
     pub size_bytes: u64,
     /// SHA-256, hex.
     pub sha256: String,
-    /// `coordinator`, or the URI under which it lies.
+    /// [`Artifact::COORDINATOR`], or the URI under which it lies.
     pub location: String,
+}
+
+impl Artifact {
+    /// The location of what the coordinator keeps.
+    pub const COORDINATOR: &str = "coordinator";
+
+    /// Whether the coordinator keeps the file itself.
+    pub fn is_kept_by_coordinator(&self) -> bool {
+        self.location == Self::COORDINATOR
+    }
 }

@@ -10,9 +10,6 @@ use firn_proto::v1alpha1::{self as proto, directive::Next};
 use super::pass::pass_to_wire;
 use crate::api::documents::metrics_summary_json;
 
-/// `Artifact.location` of what the coordinator keeps.
-pub(crate) const COORDINATOR: &str = "coordinator";
-
 pub(crate) fn checkpoint_from_wire(checkpoint: proto::CheckpointRef) -> Checkpoint {
     Checkpoint {
         epochs_done: checkpoint.epochs_done,
