@@ -120,16 +120,20 @@ fn signal_name(signal: i32) -> String {
 
 /// A rank or a worker is gone without an exit that would tell more.
 pub(super) fn primary(member: &Member, message: String, at: Now) -> Cause {
-    let failure = Failure {
-        reason: FailureReason::NodeFailures,
+    Cause {
+        standing: Standing::Primary,
+        failure: found_by(member, FailureReason::NodeFailures, message),
+        at,
+    }
+}
+
+/// What a rank has met, or what has become of it.
+pub(super) fn found_by(member: &Member, reason: FailureReason, message: String) -> Failure {
+    Failure {
+        reason,
         message,
         rank: Some(member.rank),
         host: member.host.clone(),
         last_log_lines: Vec::new(),
-    };
-    Cause {
-        standing: Standing::Primary,
-        failure,
-        at,
     }
 }

@@ -6,6 +6,8 @@
 use super::causes::{self, End};
 use super::draft::Draft;
 use super::gangs::{self, Formation};
+use super::members::Caller;
+use super::settle;
 use crate::effect::Effect;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::note::Note;
@@ -14,8 +16,8 @@ use crate::random::{Purpose, Random};
 use crate::record::{Event, JobEvent};
 use crate::stage::Stage;
 use crate::state::{
-    Availability, Cause, Ending, Failure, Job, LossReason, Member, MemberState, Outcome, Presence, RankExit, Settings,
-    Standing, State, StopRequest,
+    Availability, Cause, Ending, Failure, FailureReason, Job, LossReason, Member, MemberState, Outcome, Presence,
+    RankExit, Settings, Standing, State, StopRequest,
 };
 
 /// Ends a job; ranks of one that did not succeed are stopped.
@@ -27,7 +29,15 @@ pub(super) fn end_job(draft: &mut Draft<'_>, id: &JobId, outcome: Outcome) {
     }
 }
 
-/// Ends a job by what a rank delivered.
+/// Ends the job of a rank by what that one found; returns what the rank is told.
+pub(super) fn fail_by(draft: &mut Draft<'_>, caller: &Caller<'_>, reason: FailureReason, message: String) -> Failure {
+    let failure = causes::found_by(caller.member, reason, message);
+    fail_job(draft, &caller.job.id, failure.clone());
+    settle(draft);
+    failure
+}
+
+/// Ends a job by a failure.
 pub(super) fn fail_job(draft: &mut Draft<'_>, id: &JobId, failure: Failure) {
     end_job(draft, id, Outcome::Failed(failure));
 }

@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::members::{Caller, working};
 use super::quarantine::set_aside;
 use super::reports::{Examined, examine};
-use super::{losses, placing, settle};
+use super::{losses, placing};
 use crate::identifiers::RankIdentity;
 use crate::input::ShardReport;
 use crate::note::Note;
@@ -12,7 +12,7 @@ use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::{Directive, Reply};
 use crate::stage::{self, Stage};
-use crate::state::{Failure, FailureReason, Job, Pass, Shard, ShardTable, SplitName, State};
+use crate::state::{FailureReason, Job, Pass, Shard, ShardTable, SplitName, State};
 
 pub(super) fn request_shard(
     draft: &mut Draft<'_>,
@@ -154,14 +154,6 @@ pub(super) fn is_evaluated(job: &Job, pass: Pass) -> bool {
 }
 
 fn fail_not_finite(draft: &mut Draft<'_>, caller: &Caller<'_>, pass: Pass) -> Reply {
-    let failure = Failure {
-        reason: FailureReason::NumericalError,
-        message: format!("the loss of pass {pass} is not finite"),
-        rank: Some(caller.member.rank),
-        host: caller.member.host.clone(),
-        last_log_lines: Vec::new(),
-    };
-    losses::fail_job(draft, &caller.job.id, failure.clone());
-    settle(draft);
-    Reply::JobFailed(failure)
+    let message = format!("the loss of pass {pass} is not finite");
+    Reply::JobFailed(losses::fail_by(draft, caller, FailureReason::NumericalError, message))
 }

@@ -1,8 +1,8 @@
 //! Corrupt samples are set aside, up to the limit of the spec.
 
 use super::draft::Draft;
+use super::losses;
 use super::members::{Caller, working};
-use super::{losses, settle};
 use crate::identifiers::RankIdentity;
 use crate::record::JobEvent;
 use crate::reject::Reject;
@@ -47,20 +47,12 @@ pub(super) fn set_aside(
         draft.record_job(&job.id, JobEvent::SampleQuarantined(sample.clone()));
         quarantined += 1;
         if quarantined > limit {
-            let failure = Failure {
-                reason: FailureReason::BadData,
-                message: format!(
-                    "sample {} of {} ({}) is corrupt: {}; that is one more than may be set aside \
-                     (data.quarantine.maxSamples is {limit})",
-                    sample.index, sample.split, sample.sample, sample.reason,
-                ),
-                rank: Some(caller.member.rank),
-                host: caller.member.host.clone(),
-                last_log_lines: Vec::new(),
-            };
-            losses::fail_job(draft, &job.id, failure.clone());
-            settle(draft);
-            return Some(failure);
+            let message = format!(
+                "sample {} of {} ({}) is corrupt: {}; that is one more than may be set aside \
+                 (data.quarantine.maxSamples is {limit})",
+                sample.index, sample.split, sample.sample, sample.reason,
+            );
+            return Some(losses::fail_by(draft, caller, FailureReason::BadData, message));
         }
     }
     None

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::members::{Caller, wanted};
-use super::{losses, settle};
+use super::losses;
+use super::members::wanted;
 use crate::identifiers::RankIdentity;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::state::{Dataset, Failure, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
+use crate::state::{Dataset, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
 use crate::task::Task;
 
 pub(super) fn dataset(draft: &mut Draft<'_>, identity: &RankIdentity, found: &Arc<Dataset>) -> Result<Reply, Reject> {
@@ -48,21 +48,12 @@ pub(super) fn dataset(draft: &mut Draft<'_>, identity: &RankIdentity, found: &Ar
         "rank {} on {} and rank {} on {} see different data: {difference}; every worker must see the same files",
         registered.rank, registered.host, caller.member.rank, caller.member.host,
     );
-    Ok(fail(draft, &caller, FailureReason::BadData, message))
-}
-
-/// Ends the caller's job by what it found.
-fn fail(draft: &mut Draft<'_>, caller: &Caller<'_>, reason: FailureReason, message: String) -> Reply {
-    let failure = Failure {
-        reason,
+    Ok(Reply::JobFailed(losses::fail_by(
+        draft,
+        &caller,
+        FailureReason::BadData,
         message,
-        rank: Some(caller.member.rank),
-        host: caller.member.host.clone(),
-        last_log_lines: Vec::new(),
-    };
-    losses::fail_job(draft, &caller.job.id, failure.clone());
-    settle(draft);
-    Reply::JobFailed(failure)
+    )))
 }
 
 fn validate(task: Task, dataset: &Dataset) -> Result<(), Reject> {
@@ -160,5 +151,10 @@ pub(super) fn model(draft: &mut Draft<'_>, identity: &RankIdentity, found: Model
         describe(&registered.model),
         describe(&found),
     );
-    Ok(fail(draft, &caller, FailureReason::Misconfigured, message))
+    Ok(Reply::JobFailed(losses::fail_by(
+        draft,
+        &caller,
+        FailureReason::Misconfigured,
+        message,
+    )))
 }

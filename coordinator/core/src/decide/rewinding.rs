@@ -9,7 +9,7 @@ use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::selection;
-use crate::state::{Failure, FailureReason, Job};
+use crate::state::{FailureReason, Job};
 
 /// The ranks saw steps that are not finite: once, they go back to the newest checkpoint.
 pub(super) fn request_rollback(
@@ -26,15 +26,8 @@ pub(super) fn request_rollback(
         settle(draft);
         return Ok(Reply::Done);
     }
-    let failure = Failure {
-        reason: FailureReason::NumericalError,
-        message: format!("{reason}; the ranks had gone back to a checkpoint before, which did not help"),
-        rank: Some(caller.member.rank),
-        host: caller.member.host.clone(),
-        last_log_lines: Vec::new(),
-    };
-    losses::fail_job(draft, &id, failure.clone());
-    settle(draft);
+    let message = format!("{reason}; the ranks had gone back to a checkpoint before, which did not help");
+    let failure = losses::fail_by(draft, &caller, FailureReason::NumericalError, message);
     Ok(Reply::JobFailed(failure))
 }
 
@@ -64,17 +57,10 @@ pub(super) fn reject_checkpoint(
         },
     );
     if is_last || (needs_best && best_epoch.is_none()) {
-        let failure = Failure {
-            reason: FailureReason::InternalError,
-            message: format!(
-                "the checkpoint after step {after} cannot be read ({reason}), and no other one is left; the job does not begin anew by itself"
-            ),
-            rank: Some(caller.member.rank),
-            host: caller.member.host.clone(),
-            last_log_lines: Vec::new(),
-        };
-        losses::fail_job(draft, &id, failure.clone());
-        settle(draft);
+        let message = format!(
+            "the checkpoint after step {after} cannot be read ({reason}), and no other one is left; the job does not begin anew by itself"
+        );
+        let failure = losses::fail_by(draft, &caller, FailureReason::InternalError, message);
         return Ok(Reply::JobFailed(failure));
     }
     gangs::form_again(draft, &id, Formation::AFTER_LOSS);

@@ -92,14 +92,7 @@ fn open_job<'a>(state: &'a State, id: &JobId, generation: Generation) -> Result<
 }
 
 fn fail(draft: &mut Draft<'_>, id: &JobId, reason: FailureReason, message: String) {
-    let failure = Failure {
-        reason,
-        message,
-        rank: None,
-        host: String::new(),
-        last_log_lines: Vec::new(),
-    };
-    losses::fail_job(draft, id, failure);
+    losses::fail_job(draft, id, Failure::of_no_rank(reason, message));
     settle(draft);
 }
 

@@ -13,7 +13,7 @@ use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::selection;
 use crate::stage::{self, Stage};
-use crate::state::{Artifact, Checkpoint, Failure, FailureReason, Job, Outcome, Run, SplitName, Step};
+use crate::state::{Artifact, Checkpoint, FailureReason, Job, Outcome, Run, SplitName, Step};
 
 /// Files that one job may leave.
 const MOST_ARTIFACTS: usize = 1_000;
@@ -115,19 +115,11 @@ fn check_positions(job: &Job, step: &Step) -> Result<(), Reject> {
 }
 
 fn fail_not_finite(draft: &mut Draft<'_>, caller: &Caller<'_>, step: &Step) -> Reply {
-    let failure = Failure {
-        reason: FailureReason::NumericalError,
-        message: format!(
-            "step {} of epoch {} is not finite: loss {}, gradient norm {}, learning rate {}",
-            step.step, step.epoch, step.loss, step.gradient_norm, step.learning_rate,
-        ),
-        rank: Some(caller.member.rank),
-        host: caller.member.host.clone(),
-        last_log_lines: Vec::new(),
-    };
-    losses::fail_job(draft, &caller.job.id, failure.clone());
-    settle(draft);
-    Reply::JobFailed(failure)
+    let message = format!(
+        "step {} of epoch {} is not finite: loss {}, gradient norm {}, learning rate {}",
+        step.step, step.epoch, step.loss, step.gradient_norm, step.learning_rate,
+    );
+    Reply::JobFailed(losses::fail_by(draft, caller, FailureReason::NumericalError, message))
 }
 
 pub(super) fn store_checkpoint(

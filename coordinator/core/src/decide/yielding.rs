@@ -109,16 +109,10 @@ fn free(workers: &mut [WorkerSlots], process: &crate::state::Process) {
 }
 
 fn cause(id: &JobId, now: Now) -> Cause {
-    let failure = Failure {
-        reason: FailureReason::Preempted,
-        message: format!("it waited for workers, and gave its slots up to jobs/{id}, which could have them"),
-        rank: None,
-        host: String::new(),
-        last_log_lines: Vec::new(),
-    };
+    let message = format!("it waited for workers, and gave its slots up to jobs/{id}, which could have them");
     Cause {
         standing: Standing::Primary,
-        failure,
+        failure: Failure::of_no_rank(FailureReason::Preempted, message),
         at: now,
     }
 }

@@ -61,6 +61,19 @@ pub struct Failure {
     pub last_log_lines: Vec<String>,
 }
 
+impl Failure {
+    /// One that no rank is to blame for.
+    pub(crate) fn of_no_rank(reason: FailureReason, message: String) -> Self {
+        Self {
+            reason,
+            message,
+            rank: None,
+            host: String::new(),
+            last_log_lines: Vec::new(),
+        }
+    }
+}
+
 /// How a rank process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RankExit {
