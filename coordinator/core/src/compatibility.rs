@@ -45,38 +45,17 @@ struct Addition {
 const ADDITIONS: &[Addition] = &[
     Addition {
         revision: Revision(2),
-        field: "spec.task.type",
-        word: |spec| spec.task.word(),
-        words: &["regression"],
-    },
-    Addition {
-        revision: Revision(2),
         field: "spec.model.architecture",
         word: |spec| spec.model.architecture.word(),
         words: &[
-            "vgg11",
-            "vgg13",
-            "vgg16",
-            "vgg19",
-            "vgg11_bn",
-            "vgg13_bn",
-            "vgg16_bn",
-            "vgg19_bn",
-            "inception_v3",
-            "gpt2",
+            "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn", "gpt2",
         ],
-    },
-    Addition {
-        revision: Revision(2),
-        field: "spec.data.format",
-        word: |spec| spec.data.format.word(),
-        words: &["imagetable"],
     },
     Addition {
         revision: Revision(2),
         field: "spec.training.schedule.type",
         word: |spec| spec.training.schedule.shape.word(),
-        words: &["plateau", "reduceOnPlateau", "reduce_on_plateau"],
+        words: &["plateau"],
     },
 ];
 
@@ -139,6 +118,19 @@ pub fn refuses_agent(revision: Revision, build: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Architecture;
+
+    #[test]
+    fn every_architecture_that_was_added_is_one_that_a_spec_can_have() {
+        let added = ADDITIONS
+            .iter()
+            .filter(|addition| addition.field == "spec.model.architecture");
+        let words: Vec<_> = added.flat_map(|addition| addition.words).collect();
+        assert!(!words.is_empty());
+        for word in words {
+            assert!(Architecture::from_word(word).is_some(), "{word}");
+        }
+    }
 
     #[test]
     fn who_announces_nothing_is_of_the_oldest_revision() {
