@@ -17,7 +17,7 @@ use crate::{
 const CONTEXT: &str = "firn 2026 frozen tensors v1";
 
 /// Digests of everything below the cut, taken from the tensors in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FrozenProof {
     /// BLAKE3 (hex) over name, type, shape and bytes of every parameter and every running statistic, sorted by name.
     pub original: String,

@@ -121,10 +121,6 @@ impl Model {
             path: file.path,
             digest: file.digest,
         });
-        let empty = FrozenProof {
-            original: String::new(),
-            derived: String::new(),
-        };
         let architecture = spec.architecture;
         let mut model = Self {
             architecture,
@@ -140,7 +136,7 @@ impl Model {
             head,
             trainable,
             train_batch_norm,
-            proof: empty,
+            proof: FrozenProof::default(),
         };
         model.proof = model.prove()?;
         Ok(model)
