@@ -1,12 +1,13 @@
 //! Jobs that are over: seen long after, proven, and deleted.
 
-use firn_proto::v1alpha1::{self as proto, directive::Next};
+use firn_proto::v1alpha1 as proto;
 use tonic::Code;
 
 use crate::{
     agent::{Agent, hello},
-    rank::Rank,
+    rank::{Rank, follow_together},
     server::{Server, get, job, settings, submit, summary},
+    verify::verify,
 };
 
 /// Ended jobs that stay at hand in the state; more are folded from their records.
@@ -32,11 +33,6 @@ fn deletion(id: &str, request_id: &str) -> proto::DeleteJobRequest {
     }
 }
 
-async fn verify(server: &Server, id: &str) -> proto::VerificationReceipt {
-    let request = proto::VerifyJobRequest { name: name(id) };
-    server.jobs().verify_job(request).await.unwrap().into_inner()
-}
-
 async fn listed(server: &Server) -> Vec<proto::FineTuneJob> {
     let request = proto::ListJobsRequest::default();
     server.jobs().list_jobs(request).await.unwrap().into_inner().jobs
@@ -48,17 +44,7 @@ async fn finished(server: &Server, id: &str) {
     let mut agent = Agent::attach(server, hello("one", "i1")).await.unwrap();
     let starts = [agent.start_rank().await, agent.start_rank().await];
     let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(server, start));
-    let until = |_: &Next| false;
-    tokio::join!(
-        async {
-            let first = zero.begin().await;
-            zero.follow(first, until).await
-        },
-        async {
-            let first = one.begin().await;
-            one.follow(first, until).await
-        },
-    );
+    follow_together([&mut zero, &mut one], |_| false).await;
     for start in &starts {
         agent.exited(&start.process_id, 0).await;
     }
@@ -84,7 +70,7 @@ async fn a_job_that_is_long_over_is_shown_listed_proven_and_downloaded_as_it_was
         .await
         .unwrap()
         .into_inner();
-    let receipt = verify(&server, "insects").await;
+    let receipt = verify(&server, &name("insects")).await.unwrap();
     assert!(receipt.proven, "{receipt:?}");
     for number in 0..AT_HAND + 4 {
         cancelled(&server, &format!("later-{number}")).await;
@@ -98,7 +84,7 @@ async fn a_job_that_is_long_over_is_shown_listed_proven_and_downloaded_as_it_was
         server.jobs().list_artifacts(artifacts).await.unwrap().into_inner(),
         left
     );
-    let now = verify(&server, "insects").await;
+    let now = verify(&server, &name("insects")).await.unwrap();
     assert!(now.proven);
     assert_eq!((now.epochs, now.files), (receipt.epochs, receipt.files));
     let jobs = listed(&server).await;
@@ -140,9 +126,9 @@ async fn a_deleted_job_is_gone_with_its_files_and_its_name_is_free() {
     assert_eq!(listed(&server).await.len(), 1);
     let again = submit(&server, job("insects")).await;
     assert_eq!(again.metadata.unwrap().resource_name, "jobs/insects");
-    let receipt = verify(&server, "insects").await;
+    let receipt = verify(&server, &name("insects")).await.unwrap();
     assert!(receipt.proven, "{receipt:?}");
-    assert!(verify(&server, "birds").await.proven);
+    assert!(verify(&server, &name("birds")).await.unwrap().proven);
     server.stop().await.unwrap();
     let server = Server::start(folder.path());
     assert_eq!(listed(&server).await.len(), 2);

@@ -27,6 +27,24 @@ pub(crate) struct Data {
     pub(crate) evaluation: fn(&str, u32, &proto::Shard) -> proto::EvaluationReport,
 }
 
+/// Both ranks of a job from their first directives on, until `until` holds of one each; gives these. Each waits for the other at the
+/// rendezvous and at the end of every pass.
+pub(crate) async fn follow_together(
+    [zero, one]: [&mut Rank; 2],
+    until: impl Fn(&Next) -> bool + Copy,
+) -> (proto::Directive, proto::Directive) {
+    tokio::join!(
+        async {
+            let first = zero.begin().await;
+            zero.follow(first, until).await
+        },
+        async {
+            let first = one.begin().await;
+            one.follow(first, until).await
+        },
+    )
+}
+
 /// What a rank says to probabilities of a sample: fixed, and better in later epochs.
 pub(crate) fn prediction(split: &str, epoch: u32, index: u64) -> proto::Prediction {
     let label = label(index);

@@ -8,7 +8,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     agent::{Agent, hello},
-    rank::{Rank, evaluate, evaluation},
+    rank::{Rank, evaluate, evaluation, follow_together},
     server::{Server, get, job, settings, submit, summary},
     whole_job::{check_what_is_left, log},
 };
@@ -32,16 +32,7 @@ async fn a_running_job_goes_on_after_the_coordinator_was_killed_in_the_middle_of
     assert_eq!(agent.lines(&starts[0].process_id, 0, &["before"]).await, 1);
     let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
     let is_second_epoch = |next: &Next| *next == Next::TrainEpoch(1);
-    tokio::join!(
-        async {
-            let first = zero.begin().await;
-            zero.follow(first, is_second_epoch).await
-        },
-        async {
-            let first = one.begin().await;
-            one.follow(first, is_second_epoch).await
-        },
-    );
+    follow_together([&mut zero, &mut one], is_second_epoch).await;
     zero.train(1).await;
     let pass = evaluate("validation", 1);
     let Answer::Shard(shard) = zero.lease(&pass).await.unwrap() else {

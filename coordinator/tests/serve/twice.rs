@@ -18,7 +18,7 @@ use tower::Service;
 
 use crate::{
     agent::{Agent, hello},
-    rank::Rank,
+    rank::{Rank, follow_together},
     server::{Server, get, job, submit},
     whole_job::check_what_is_left,
 };
@@ -106,16 +106,7 @@ async fn a_job_of_which_every_call_arrives_twice_is_none_the_worse() {
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
     let starts = [agent.start_rank().await, agent.start_rank().await];
     let [mut zero, mut one] = starts.each_ref().map(|start| Rank::doubled(&server, start));
-    let (last_zero, last_one) = tokio::join!(
-        async {
-            let first = zero.begin().await;
-            zero.follow(first, |_| false).await
-        },
-        async {
-            let first = one.begin().await;
-            one.follow(first, |_| false).await
-        },
-    );
+    let (last_zero, last_one) = follow_together([&mut zero, &mut one], |_| false).await;
     assert_eq!(last_zero, last_one);
     for start in &starts {
         agent.exited(&start.process_id, 0).await;

@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use crate::{
     agent::{Agent, hello},
-    rank::Rank,
+    rank::{Rank, follow_together},
     server::{Server, job, submit},
 };
 
@@ -33,16 +33,7 @@ async fn work(server: &Server, until: impl Fn(&Next) -> bool + Copy) -> Agent {
     let mut agent = Agent::attach(server, hello("one", "i1")).await.unwrap();
     let starts = [agent.start_rank().await, agent.start_rank().await];
     let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(server, start));
-    tokio::join!(
-        async {
-            let first = zero.begin().await;
-            zero.follow(first, until).await
-        },
-        async {
-            let first = one.begin().await;
-            one.follow(first, until).await
-        },
-    );
+    follow_together([&mut zero, &mut one], until).await;
     agent
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     agent::{Agent, hello},
-    rank::{CLASSES, Rank, label, prediction, weights},
+    rank::{CLASSES, Rank, follow_together, label, prediction, weights},
     server::{Server, get, job, submit, summary},
 };
 
@@ -212,17 +212,7 @@ async fn a_job_goes_from_submit_to_its_artifacts() {
     );
 
     let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
-    // Both at once: each waits for the other at the rendezvous and at the end of every pass.
-    let (last_zero, last_one) = tokio::join!(
-        async {
-            let first = zero.begin().await;
-            zero.follow(first, |_| false).await
-        },
-        async {
-            let first = one.begin().await;
-            one.follow(first, |_| false).await
-        },
-    );
+    let (last_zero, last_one) = follow_together([&mut zero, &mut one], |_| false).await;
     assert_eq!(last_zero, last_one, "all ranks get the same directives");
     for start in &starts {
         agent.exited(&start.process_id, 0).await;
