@@ -242,6 +242,8 @@ impl Agent {
             slots: vec![slot(0), slot(1)],
             version: env!("CARGO_PKG_VERSION").to_owned(),
             processes: Vec::new(),
+            // None is announced: what these agents are given asks for no revision.
+            protocol: 0,
         }
     }
 }
