@@ -239,7 +239,7 @@ impl Engine {
             }
             fail_point::pass(FailPoint::CommitBeforeEffects);
             batch.records.iter().for_each(|record| self.hands.recorded(record));
-            self.has_remains |= batch.records.iter().any(|record| ends_strand(record));
+            self.has_remains |= batch.records.iter().any(ends_strand);
             self.upkeep.recorded(&batch.records, bytes);
         }
         batch.enact(&mut self.durable);

@@ -7,7 +7,7 @@
 //! Strands are numbered in the order of their first records. A job that is deleted leaves its strand behind, without the texts of its
 //! records; its name is free for another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use redb::{ReadOnlyTable, ReadableTable as _, Table, WriteTransaction};
 
@@ -130,14 +130,15 @@ pub(super) fn extend(
         if known.is_none() {
             names.insert(job.as_str(), number)?;
             leaves += 1;
-            changed.insert(number, Strand::beginning(job, sequence));
-        } else if !changed.contains_key(&number) {
-            let found = strands.get(number)?.map(|guard| Strand::from_row(guard.value()));
-            changed.insert(number, found.unwrap_or_else(|| Strand::beginning(job, sequence)));
         }
-        if let Some(strand) = changed.get_mut(&number) {
-            strand.extend(sequence, &record.digest());
-        }
+        let strand = match changed.entry(number) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let found = strands.get(number)?.map(|guard| Strand::from_row(guard.value()));
+                place.insert(found.unwrap_or_else(|| Strand::beginning(job, sequence)))
+            }
+        };
+        strand.extend(sequence, &record.digest());
         members.insert((number, sequence), ())?;
         if *part == Part::End {
             names.remove(job.as_str())?;
