@@ -7,8 +7,8 @@
 //! a whole chain: only who has noted a later head can tell. A commit is `Durability::Immediate` in two phases:
 //! redb's own checksums tell a torn write from a whole one, and the god byte only flips once the data is on disk.
 //!
-//! **One job costs what it is.** The records of each job are chained on their own, too ([`strands`]), under one root over all jobs
-//! ([`directory`]), and the head that is shown stands for the chain and for that root. So a job is read and [proven](proof) from its own
+//! **One job costs what it is.** The records of each job are chained on their own, too (`strands`), under one root over all jobs
+//! (`directory`), and the head that is shown stands for the chain and for that root. So a job is read and proven from its own
 //! records, however many others there are.
 //!
 //! JSON rather than a compact form: a journal outlives the program that wrote it, and a person can read it.
@@ -21,7 +21,7 @@
 //! only those after it; snapshots are files beside the journal and can be thrown away at any time. Records without which the replay comes
 //! to the same state lose their text in a compaction: their digest stays, so that the chain can be followed, and where nothing else is left
 //! at the beginning, one anchor stands for it. The records of jobs are never compacted: what `firn verify` proves, it proves from them. They
-//! go with their job, when that is deleted; its [tombstone](removal) stays. The
+//! go with their job, when that is deleted; its tombstone (`removal`) stays. The
 //! digest of a record that may be compacted enters the chain in another way, so that no record of a job can be made to look like one.
 
 mod chain;
