@@ -13,7 +13,7 @@ mod growth;
 mod hangs;
 mod losses;
 pub(crate) mod members;
-mod passes;
+pub(crate) mod passes;
 mod placing;
 mod pulses;
 mod quarantine;

@@ -9,11 +9,12 @@ pub use progress::{Activity, Progress, progress};
 
 use crate::decide::gangs;
 use crate::decide::members::{wanted, working};
+use crate::decide::passes;
 use crate::identifiers::{JobId, RankIdentity, WorkerName};
 use crate::reject::Reject;
 use crate::reply::{Directive, Leave, News, World};
 use crate::stage::{self, Stage};
-use crate::state::{Condition, ConditionKind, Job, Outcome, Phase, State, Summary};
+use crate::state::{Condition, ConditionKind, Job, Outcome, Pass, Phase, State, Summary};
 
 /// Whether a rank may deliver for its gang now: for those who have work to do before they can tell the core.
 ///
@@ -21,6 +22,12 @@ use crate::state::{Condition, ConditionKind, Job, Outcome, Phase, State, Summary
 /// Why it may not, as the core would say.
 pub fn may_deliver(state: &State, identity: &RankIdentity) -> Result<(), Reject> {
     working(state, identity).map(drop)
+}
+
+/// Whether nothing more of this shard is wanted: it has been counted, or its whole pass has.
+#[must_use]
+pub fn is_shard_settled(job: &Job, pass: Pass, shard: u32) -> bool {
+    passes::is_settled(job, passes::named(job, pass), shard)
 }
 
 /// The world of a rank that joins, once all have joined the generation after the one that it leaves.

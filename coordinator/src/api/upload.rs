@@ -37,7 +37,7 @@ pub(super) async fn complete_shard(context: &Context, request: proto::CompleteSh
     let report = match (pass, request.report) {
         (Pass::Scan(_), Some(Report::Scan(scan))) => scan_from_wire(scan)?,
         (Pass::Evaluate { .. }, Some(Report::Evaluation(evaluation))) => {
-            let Some(sender) = sender(context, &identity, pass).await? else {
+            let Some(sender) = sender(context, &identity, pass, request.shard).await? else {
                 // The core says why this rank may deliver nothing.
                 let empty = Schema { classes: &[] };
                 let report = evaluation_from_wire(&proto::EvaluationReport::default(), Task::Classification, empty)?;
@@ -58,10 +58,20 @@ pub(super) async fn complete_shard(context: &Context, request: proto::CompleteSh
                 generation: identity.generation,
                 rank: sender.rank,
             };
-            let job = identity.job.clone();
-            context
-                .on_disk(move |store| store.spool(job.as_str(), sender.pass)?.write(key, &evaluation))
-                .await?;
+            // The reports of a pass go when it has been scored; one that is repeated after that has no place any more.
+            if !sender.is_settled {
+                let job = identity.job.clone();
+                let written = context
+                    .on_disk(move |store| store.spool(job.as_str(), sender.pass)?.write(key, &evaluation))
+                    .await;
+                if let Err(status) = written {
+                    // It may have been settled meanwhile, and the folder removed under the file.
+                    let now = self::sender(context, &identity, pass, request.shard).await?;
+                    if now.is_some_and(|now| !now.is_settled) {
+                        return Err(status);
+                    }
+                }
+            }
             report
         }
         _ => {
@@ -97,10 +107,12 @@ struct Sender {
     dataset: Arc<Dataset>,
     /// With the epoch that the core counts it under: for test the wire's does not matter.
     pass: Pass,
+    /// Nothing more of this shard is wanted.
+    is_settled: bool,
 }
 
 /// `None` if the caller is not of the gang, or nothing is known of the data.
-async fn sender(context: &Context, identity: &RankIdentity, pass: Pass) -> Result<Option<Sender>, Status> {
+async fn sender(context: &Context, identity: &RankIdentity, pass: Pass, shard: u32) -> Result<Option<Sender>, Status> {
     let identity = identity.clone();
     let found = context.engine.ask(move |state| {
         let job = state.job(&identity.job)?;
@@ -122,6 +134,7 @@ async fn sender(context: &Context, identity: &RankIdentity, pass: Pass) -> Resul
             task,
             dataset,
             pass,
+            is_settled: queries::is_shard_settled(job, pass, shard),
         })
     });
     Ok(found.await?)

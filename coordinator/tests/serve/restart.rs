@@ -240,6 +240,32 @@ async fn a_coordinator_does_not_start_on_a_journal_that_was_tampered_with() {
     );
 }
 
+#[tokio::test]
+async fn a_shard_that_is_repeated_after_its_pass_was_scored_is_answered_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    submit(&server, job("insects")).await;
+    let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
+    let starts = [agent.start_rank().await, agent.start_rank().await];
+    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
+    let is_second_epoch = |next: &Next| *next == Next::TrainEpoch(1);
+    follow_together([&mut zero, &mut one], is_second_epoch).await;
+    let reports = folder.path().join("jobs/insects/passes/evaluate/validation/0");
+    while reports.exists() {
+        tokio::task::yield_now().await;
+    }
+
+    let first = proto::Shard {
+        index: 0,
+        begin: 0,
+        end: 1,
+    };
+    zero.complete(&evaluate("validation", 0), &first).await.unwrap();
+
+    assert!(!reports.exists(), "nobody would remove it");
+    server.kill().await;
+}
+
 /// Changes the epochs of the submitted job, which is record 1, without its hash.
 fn tamper(folder: &std::path::Path) {
     use redb::ReadableTable as _;

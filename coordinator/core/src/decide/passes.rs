@@ -50,7 +50,7 @@ pub(super) fn request_shard(
 }
 
 /// The pass that is meant: of test there is only one, that of the best epoch.
-fn named(job: &Job, pass: Pass) -> Pass {
+pub(crate) fn named(job: &Job, pass: Pass) -> Pass {
     match (pass, job.run.best_epoch) {
         (
             Pass::Evaluate {
@@ -110,8 +110,7 @@ pub(super) fn complete_shard(
     let job = caller.job;
     let pass = named(job, pass);
     let progress = job.run.passes.get(&pass);
-    let counted = progress.is_some_and(|progress| progress.complete.contains_key(&index));
-    if counted || stage::is_complete(&job.run, pass) || is_evaluated(job, pass) {
+    if is_settled(job, pass, index) {
         return Ok(Reply::ShardRepeated);
     }
     let shards = open_shards(job, pass)?;
@@ -147,6 +146,14 @@ pub(super) fn complete_shard(
         placing::request_scores(draft, &job.id);
     }
     Ok(Reply::ShardCounted)
+}
+
+/// Whether a shard has been counted already, by itself or with its pass.
+pub(crate) fn is_settled(job: &Job, pass: Pass, shard: u32) -> bool {
+    let progress = job.run.passes.get(&pass);
+    progress.is_some_and(|progress| progress.complete.contains_key(&shard))
+        || stage::is_complete(&job.run, pass)
+        || is_evaluated(job, pass)
 }
 
 pub(super) fn is_evaluated(job: &Job, pass: Pass) -> bool {
