@@ -1,10 +1,9 @@
 //! What an indexed dataset is: classes, and splits of samples in manifest order.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::target::Target;
+use crate::{Source, Target};
 
 /// An indexed dataset. The classes of all splits are positions in `classes`.
 #[derive(Debug, Clone)]
@@ -77,21 +76,7 @@ pub struct Sample {
     /// What is expected of the network.
     pub target: Target,
     /// What the network looks at.
-    pub content: Content,
-}
-
-/// What the network looks at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// An image.
-    File {
-        /// Where it is on this worker.
-        path: PathBuf,
-        /// Bytes, when it was indexed.
-        size: u64,
-    },
-    /// The text itself.
-    Text(String),
+    pub source: Source,
 }
 
 /// A sample that cannot be used.
@@ -125,16 +110,7 @@ impl Split {
         for sample in &self.samples {
             update_with_length(&mut hasher, sample.id.as_bytes());
             sample.target.update(&mut hasher);
-            match &sample.content {
-                Content::File { size, .. } => {
-                    hasher.update(&[0]);
-                    hasher.update(&size.to_le_bytes());
-                }
-                Content::Text(text) => {
-                    hasher.update(&[1]);
-                    update_with_length(&mut hasher, text.as_bytes());
-                }
-            }
+            sample.source.update(&mut hasher);
         }
         hasher.finalize().to_hex().to_string()
     }

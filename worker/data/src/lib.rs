@@ -1,5 +1,8 @@
 //! From files to network input: which samples a dataset has, and how each becomes pixels or tokens.
 //!
+//! Three rooms that do not know each other: `format` says how a dataset lies on disk, and lists samples; `source` says where the bytes of a
+//! sample are; `modality` makes numbers of them. `index` joins what the lists of all splits mean.
+//!
 //! Two promises shape this room. **An index is a function of the data**, not of the machine that reads it: samples are sorted, splits are
 //! drawn from hashes of the samples' names, and every rank that indexes the same files gets the same digest. **Pixels are PIL's**: the
 //! JPEG decoder and the resize reproduce libjpeg-turbo's and Pillow's integer arithmetic, so that weights trained with torchvision see
@@ -10,20 +13,23 @@
 
 mod dataset;
 mod error;
-mod image;
+mod format;
 mod index;
-mod jpeg;
 mod loader;
-mod preprocess;
+mod modality;
+mod names;
 mod scan;
+mod source;
 mod target;
-mod text;
+mod tensors;
 
-pub use dataset::{Content, CorruptSample, Dataset, Sample, Split, SplitName};
+pub use dataset::{CorruptSample, Dataset, Sample, Split, SplitName};
 pub use error::DataError;
-pub use image::{MAX_PIXELS, Rgb, decode_rgb};
 pub use index::index;
-pub use loader::{Batch, BatchTensors, Loader, LoaderOptions};
-pub use preprocess::Preprocessor;
+pub use loader::{Batch, Loader, LoaderOptions};
+pub use modality::Preprocessor;
+pub use modality::image::{MAX_PIXELS, Rgb, decode_rgb};
 pub use scan::{ScanOutcome, scan};
+pub use source::Source;
 pub use target::{Target, Targets};
+pub use tensors::{RawTensor, Tensors, Values};

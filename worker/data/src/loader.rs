@@ -14,9 +14,8 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::image::panic_message;
-use crate::preprocess::Prepared;
-use crate::{CorruptSample, Preprocessor, Split, Targets};
+use crate::modality::Prepared;
+use crate::{CorruptSample, Preprocessor, Split, Targets, Tensors};
 
 /// What the network takes in, and what is expected of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,32 +25,9 @@ pub struct Batch {
     /// What is expected for each good sample.
     pub targets: Targets,
     /// The good samples.
-    pub tensors: BatchTensors,
+    pub tensors: Tensors,
     /// Those that could not be prepared, in the plan's order.
     pub corrupt: Vec<CorruptSample>,
-}
-
-/// Network input of `n` samples.
-#[derive(Debug, Clone, PartialEq)]
-pub enum BatchTensors {
-    /// `n * height * width * 3` numbers, NHWC, normalised.
-    Images {
-        /// The numbers.
-        pixels: Vec<f32>,
-        /// Rows.
-        height: usize,
-        /// Pixels of a row.
-        width: usize,
-    },
-    /// `n * length` numbers each.
-    Tokens {
-        /// Token ids.
-        ids: Vec<i64>,
-        /// 1 where a token is, 0 where padding is.
-        mask: Vec<i64>,
-        /// Tokens of the longest sample.
-        length: usize,
-    },
 }
 
 /// How much is done ahead.
@@ -65,10 +41,10 @@ pub struct LoaderOptions {
 
 /// The batches of a plan. Dropping it stops its threads after the sample each is at.
 pub struct Loader {
-    source: Source,
+    preparation: Preparation,
 }
 
-enum Source {
+enum Preparation {
     Inline(Inline),
     Ahead(Ahead),
 }
@@ -100,7 +76,7 @@ impl Loader {
     ) -> Self {
         if options.threads == 0 {
             return Self {
-                source: Source::Inline(Inline {
+                preparation: Preparation::Inline(Inline {
                     split,
                     preprocessor,
                     plan: Box::new(plan),
@@ -129,7 +105,7 @@ impl Loader {
             }));
         }
         Self {
-            source: Source::Ahead(Ahead {
+            preparation: Preparation::Ahead(Ahead {
                 batches: Some(batch_receiver),
                 stop,
                 threads,
@@ -149,8 +125,8 @@ impl Iterator for Loader {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        match &mut self.source {
-            Source::Inline(inline) => {
+        match &mut self.preparation {
+            Preparation::Inline(inline) => {
                 let indices = inline.plan.next()?;
                 let outcomes = indices
                     .iter()
@@ -158,7 +134,7 @@ impl Iterator for Loader {
                     .collect();
                 Some(assemble(&inline.split, &inline.preprocessor, &indices, outcomes))
             }
-            Source::Ahead(ahead) => ahead.next(),
+            Preparation::Ahead(ahead) => ahead.next(),
         }
     }
 }
@@ -296,7 +272,7 @@ impl OpenBatch {
 
 fn prepare(split: &Split, preprocessor: &Preprocessor, index: u64) -> Outcome {
     let sample = &split.samples[index as usize];
-    catch_unwind(AssertUnwindSafe(|| preprocessor.prepare(&sample.content)))
+    catch_unwind(AssertUnwindSafe(|| preprocessor.prepare(&sample.source)))
         .unwrap_or_else(|payload| Err(format!("preparing it panicked: {}", panic_message(&*payload))))
 }
 
@@ -322,7 +298,16 @@ fn assemble(split: &Split, preprocessor: &Preprocessor, indices: &[u64], outcome
     Batch {
         targets: Targets::collect(targets),
         indices: good_indices,
-        tensors: preprocessor.collate(good),
+        tensors: preprocessor.collate(&good),
         corrupt,
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(message), _) => (*message).to_owned(),
+        (_, Some(message)) => message.clone(),
+        _ => "no message".to_owned(),
     }
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::dataset::update_with_length;
-use crate::{Content, CorruptSample, Split, image};
+use crate::{CorruptSample, Preprocessor, Split};
 
 /// What a range of samples holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub struct ScanOutcome {
 
 /// Reads samples `range` of manifest order; positions beyond the split are left out. `moved` is called after each.
 ///
-/// An image's header is read and its size checked; its pixels are not decoded, which is left to the loader.
-pub fn scan(split: &Split, range: Range<u64>, moved: impl Fn()) -> ScanOutcome {
+/// What can be told without preparing a sample is checked: an image's header and size, but not its pixels, which is left to the loader.
+pub fn scan(split: &Split, range: Range<u64>, preprocessor: &Preprocessor, moved: impl Fn()) -> ScanOutcome {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"firn scan v1");
     let mut outcome = ScanOutcome {
@@ -30,25 +30,18 @@ pub fn scan(split: &Split, range: Range<u64>, moved: impl Fn()) -> ScanOutcome {
     };
     for index in range.start..range.end.min(split.len()) {
         let sample = &split.samples[index as usize];
-        let reason = match &sample.content {
-            Content::Text(text) => {
-                outcome.bytes_read += text.len() as u64;
-                update_with_length(&mut hasher, text.as_bytes());
-                None
+        let inspected = match sample.source.read() {
+            Ok(bytes) => {
+                outcome.bytes_read += bytes.len() as u64;
+                update_with_length(&mut hasher, &bytes);
+                preprocessor.inspect(&bytes)
             }
-            Content::File { path, .. } => match std::fs::read(path) {
-                Ok(bytes) => {
-                    outcome.bytes_read += bytes.len() as u64;
-                    update_with_length(&mut hasher, &bytes);
-                    image::dimensions(&bytes).err().map(|error| error.to_string())
-                }
-                Err(error) => {
-                    hasher.update(&u64::MAX.to_le_bytes());
-                    Some(format!("cannot read {}: {error}", path.display()))
-                }
-            },
+            Err(reason) => {
+                hasher.update(&u64::MAX.to_le_bytes());
+                Err(reason)
+            }
         };
-        if let Some(reason) = reason {
+        if let Err(reason) = inspected {
             outcome.corrupt.push(CorruptSample {
                 index,
                 id: sample.id.clone(),

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use firn_core::spec::Preprocessing;
-use firn_data::{BatchTensors, Content, Loader, LoaderOptions, Preprocessor, Sample, Split, SplitName, Target};
+use firn_data::{
+    Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Tensors, Values,
+};
 use serde_json::Value;
 
 fn fixtures(name: &str) -> PathBuf {
@@ -83,7 +85,7 @@ fn pixels_are_normalised_as_torchvision_does() {
     let sample = Sample {
         id: "usual.jpg".to_owned(),
         target: Target::Class(1),
-        content: Content::File {
+        source: Source::File {
             path: path.clone(),
             size: 0,
         },
@@ -99,14 +101,17 @@ fn pixels_are_normalised_as_torchvision_does() {
     let batch = Loader::start(split, Arc::new(images(256, 224)), [vec![0]].into_iter(), options)
         .next()
         .unwrap();
-    let BatchTensors::Images {
-        pixels,
-        height: 224,
-        width: 224,
-    } = batch.tensors
+    let [
+        RawTensor {
+            name: "pixels",
+            shape,
+            values: Values::Floats(pixels),
+        },
+    ] = &batch.tensors.arrays[..]
     else {
-        panic!("images of 224 pixels")
+        panic!("one array of pixels")
     };
+    assert_eq!((batch.tensors.samples, &shape[..]), (1, &[224, 224, 3][..]));
     let bytes = images(256, 224).crop_bytes(&fs::read(path).unwrap()).unwrap();
     assert_eq!(pixels.len(), bytes.len());
     let (mean, std) = ([0.485f32, 0.456, 0.406], [0.229f32, 0.224, 0.225]);
@@ -116,12 +121,31 @@ fn pixels_are_normalised_as_torchvision_does() {
     }
 }
 
+/// Ids, mask, and the length of a row.
+fn tokens(tensors: &Tensors) -> (&[i64], &[i64], usize) {
+    match &tensors.arrays[..] {
+        [
+            RawTensor {
+                name: "ids",
+                shape,
+                values: Values::Integers(ids),
+            },
+            RawTensor {
+                name: "mask",
+                values: Values::Integers(mask),
+                ..
+            },
+        ] => (ids, mask, shape[0]),
+        other => panic!("ids and mask, found {other:?}"),
+    }
+}
+
 fn token_batches(tokenizer: &Path, expected: &Value) {
     let texts = expected["texts"].as_array().unwrap();
     let sample = |text: &Value| Sample {
         id: String::new(),
         target: Target::Class(0),
-        content: Content::Text(text.as_str().unwrap().to_owned()),
+        source: Source::Text(text.as_str().unwrap().to_owned()),
     };
     let split = Arc::new(Split {
         name: SplitName::Train,
@@ -146,9 +170,7 @@ fn token_batches(tokenizer: &Path, expected: &Value) {
             .next()
             .unwrap()
             .tensors;
-        let BatchTensors::Tokens { ids, mask, length } = tensors else {
-            panic!("tokens")
-        };
+        let (ids, mask, length) = tokens(&tensors);
         for (row, text) in texts.iter().enumerate() {
             let numbers = |field: &str| -> Vec<i64> { serde_json::from_value(batch[field][row].clone()).unwrap() };
             let part = row * length..(row + 1) * length;

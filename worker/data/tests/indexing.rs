@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use firn_core::spec::{DataFormat, DataSpec, Preprocessing, SplitSource};
-use firn_data::{Content, Dataset, Sample, Split, Target, index, scan};
+use firn_data::{Dataset, Preprocessor, Sample, Source, Split, Target, index, scan};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
     let path = root.join(name);
@@ -43,7 +43,7 @@ fn texts(split: &Split) -> Vec<(&str, u32)> {
     let text = |sample| match sample {
         &Sample {
             target: Target::Class(label),
-            content: Content::Text(ref text),
+            source: Source::Text(ref text),
             ..
         } => (text.as_str(), label),
         Sample { id, .. } => panic!("{id} is no text"),
@@ -248,7 +248,9 @@ fn a_scan_reads_every_byte_and_digests_it() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "train", b"text,label\nab,0\ncde,1\nf,1\n");
     let train = index(&spec(folder.path(), csv()), 0).unwrap().train;
-    let scan = |range| scan(&train, range, || {});
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokens/tiny.json");
+    let preprocessor = Preprocessor::new(&Preprocessing::Text { max_length: None }, Some(&tokenizer), None).unwrap();
+    let scan = |range| scan(&train, range, &preprocessor, || {});
     let (first, rest, all) = (scan(0..1), scan(1..3), scan(0..99));
     assert_eq!([first.bytes_read, rest.bytes_read, all.bytes_read], [2, 4, 6]);
     assert!(all.corrupt.is_empty());

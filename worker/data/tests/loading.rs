@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use firn_core::spec::Preprocessing;
 use firn_data::{
-    Batch, BatchTensors, Content, Loader, LoaderOptions, Preprocessor, Sample, Split, SplitName, Target, Targets,
+    Batch, Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Targets, Tensors,
+    Values,
 };
 use proptest::prelude::*;
 
@@ -22,7 +23,7 @@ fn texts(count: u32) -> Arc<Split> {
     let sample = |i: u32| Sample {
         id: format!("t:{i}"),
         target: Target::Class(i % 3),
-        content: Content::Text(text(i)),
+        source: Source::Text(text(i)),
     };
     Arc::new(Split {
         name: SplitName::Train,
@@ -72,10 +73,15 @@ fn labels_follow_indices_and_an_empty_entry_gives_an_empty_batch() {
     );
     assert_eq!(
         batches[1].tensors,
-        BatchTensors::Tokens {
-            ids: vec![],
-            mask: vec![],
-            length: 0
+        Tensors {
+            samples: 0,
+            arrays: ["ids", "mask"]
+                .map(|name| RawTensor {
+                    name,
+                    shape: vec![0],
+                    values: Values::Integers(vec![])
+                })
+                .into(),
         }
     );
 }
@@ -96,7 +102,7 @@ fn partly_corrupt(folder: &Path) -> Arc<Split> {
         Sample {
             id: name.to_owned(),
             target: Target::Class(7),
-            content: Content::File {
+            source: Source::File {
                 path,
                 size: bytes.len() as u64,
             },
@@ -125,14 +131,17 @@ fn corrupt_samples_are_listed_and_the_others_delivered() {
             (batch.indices, batch.targets),
             (vec![0, 4], Targets::Classes(vec![7, 7]))
         );
-        let BatchTensors::Images {
-            pixels,
-            height: 12,
-            width: 12,
-        } = batch.tensors
+        let [
+            RawTensor {
+                name: "pixels",
+                shape,
+                values: Values::Floats(pixels),
+            },
+        ] = &batch.tensors.arrays[..]
         else {
-            panic!("images of 12 pixels")
+            panic!("one array of pixels")
         };
+        assert_eq!(shape[..], [12, 12, 3]);
         assert_eq!(pixels.len(), 2 * 12 * 12 * 3);
         assert_eq!(pixels[..432], pixels[432..], "both are the same picture");
         let corrupt: Vec<(u64, &str)> = batch

@@ -69,6 +69,11 @@ impl JobData {
         }
     }
 
+    /// How a sample is prepared.
+    pub(crate) fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
+    }
+
     /// What is set aside.
     pub(crate) fn quarantined(&self) -> &Quarantined {
         &self.quarantined

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::{Content, Sample, Split};
+use crate::{Sample, Source, Split};
 
 /// Pairs of image files whose bytes are compared.
 const COMPARED: usize = 64;
@@ -21,9 +21,9 @@ pub(super) fn warnings(train: &Split, validation: Option<&Split>, test: Option<&
 }
 
 fn warning(first: &Split, second: &Split) -> Option<String> {
-    let texts = shared(first, second, |sample| match &sample.content {
-        Content::Text(text) => Some(text.trim()),
-        Content::File { .. } => None,
+    let texts = shared(first, second, |sample| match &sample.source {
+        Source::Text(text) => Some(text.trim()),
+        Source::File { .. } => None,
     });
     if let Some((a, b)) = texts.first() {
         let count = texts.len();
@@ -36,8 +36,8 @@ fn warning(first: &Split, second: &Split) -> Option<String> {
             a.id
         ));
     }
-    let files = shared(first, second, |sample| match &sample.content {
-        Content::File { path, size } if *size > 0 => Some((path.file_name()?.to_owned(), *size)),
+    let files = shared(first, second, |sample| match &sample.source {
+        Source::File { path, size } if *size > 0 => Some((path.file_name()?.to_owned(), *size)),
         _ => None,
     });
     let same: Vec<_> = files.iter().take(COMPARED).filter(|(a, b)| same_bytes(a, b)).collect();
@@ -74,8 +74,8 @@ fn shared<'a, K: Hash + Eq>(
 }
 
 fn same_bytes(a: &Sample, b: &Sample) -> bool {
-    match (&a.content, &b.content) {
-        (Content::File { path: a, .. }, Content::File { path: b, .. }) => match (std::fs::read(a), std::fs::read(b)) {
+    match (&a.source, &b.source) {
+        (Source::File { path: a, .. }, Source::File { path: b, .. }) => match (std::fs::read(a), std::fs::read(b)) {
             (Ok(a), Ok(b)) => a == b,
             _ => false,
         },

@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 
 use firn_core::spec::{DataSpec, SplitSource};
 
-use super::names;
 use crate::dataset::update_with_length;
-use crate::{DataError, Sample, Split, SplitName, Target};
+use crate::{DataError, Sample, Split, SplitName, Target, names};
 
 /// Takes the drawn splits out of `train`. All splits stay in manifest order.
 pub(super) fn draw(
@@ -130,13 +129,13 @@ fn too_small_warning(split: &Split, classes: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Content;
+    use crate::Source;
 
     fn samples(count: usize) -> Split {
         let sample = |i: usize| Sample {
             id: format!("{i:04}.jpg"),
             target: Target::Class(u32::from(i.is_multiple_of(5))),
-            content: Content::Text(String::new()),
+            source: Source::Text(String::new()),
         };
         Split {
             name: SplitName::Train,

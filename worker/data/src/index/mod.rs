@@ -1,41 +1,19 @@
 //! Finds the samples of a dataset, fixes its classes, and refuses what cannot be trained on.
 //!
-//! Each format only *lists*: ids, class names and contents of one split ([`Listing`]). What the lists mean together is decided here,
-//! once for all formats: train fixes the classes, another split may not add one, and a split without samples is an error, because a
+//! A format only lists one split ([`Listing`]). What the lists mean together is decided here, once for all formats: train fixes the classes, another split may not add one, and a split without samples is an error, because a
 //! metric over nothing is worse than none.
 
 mod duplicates;
-mod folder;
 mod fraction;
-mod json_lines;
-mod names;
-mod table;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use firn_core::spec::{DataFormat, DataSpec, SplitSource};
 
-use crate::{Content, DataError, Dataset, Sample, Split, SplitName, Target};
-
-/// Samples of one split before their classes have numbers.
-struct Listing {
-    split: SplitName,
-    path: PathBuf,
-    /// Class folders without a sample.
-    empty_classes: Vec<String>,
-    /// In manifest order.
-    samples: Vec<Listed>,
-    /// What was passed over, for the message of an empty split.
-    ignored: Option<String>,
-}
-
-struct Listed {
-    id: String,
-    class: String,
-    content: Content,
-}
+use crate::format::{self, Listing};
+use crate::{DataError, Dataset, Sample, Split, SplitName, Target, names};
 
 /// Indexes a dataset: reads folders or tables, fixes the classes by train, and draws the splits that are fractions of train.
 ///
@@ -45,7 +23,7 @@ struct Listed {
 ///
 /// Everything that makes the data unusable, with its place; see [`DataError`].
 pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
-    let train = list(data, SplitName::Train, Path::new(&data.train))?;
+    let train = format::list(data, SplitName::Train, Path::new(&data.train))?;
     let mut warnings = ignored_warning(&train);
     let classes = classes_of_train(&train, &data.format)?;
     let numbers: BTreeMap<&str, u32> = (0u32..)
@@ -60,7 +38,7 @@ pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
             None => Ok(None),
             Some(SplitSource::FractionOfTrain(_)) => Ok(drawn.remove(&name)),
             Some(SplitSource::Path(path)) => {
-                let listing = list(data, name, Path::new(path))?;
+                let listing = format::list(data, name, Path::new(path))?;
                 warnings.extend(ignored_warning(&listing));
                 warnings.extend(empty_class_warnings(&listing));
                 let split = number(listing, &classes, &numbers)?;
@@ -79,70 +57,6 @@ pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
         test: test.map(Arc::new),
         warnings,
     })
-}
-
-fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Listing, DataError> {
-    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => DataError::Missing {
-            split,
-            path: path.to_owned(),
-        },
-        _ => unreadable(path, &error),
-    })?;
-    match (&data.format, metadata.is_dir()) {
-        (DataFormat::ImageFolder, false) => Err(DataError::NotAFolder {
-            split,
-            path: path.to_owned(),
-        }),
-        (DataFormat::ImageFolder, true) => folder::list(split, path),
-        (format, true) => Err(DataError::NotAFile {
-            split,
-            path: path.to_owned(),
-            format: format_name(format),
-        }),
-        (
-            DataFormat::Table {
-                delimiter,
-                quoted,
-                text,
-                label,
-            },
-            false,
-        ) => {
-            let layout = table::Layout {
-                delimiter: *delimiter,
-                quoted: *quoted,
-                text,
-                label,
-            };
-            Ok(Listing {
-                split,
-                path: path.to_owned(),
-                empty_classes: vec![],
-                samples: table::list(path, &layout)?,
-                ignored: None,
-            })
-        }
-        (DataFormat::JsonLines { text, label }, false) => {
-            let samples = json_lines::list(path, text, label)?;
-            Ok(Listing {
-                split,
-                path: path.to_owned(),
-                empty_classes: vec![],
-                samples,
-                ignored: None,
-            })
-        }
-    }
-}
-
-fn format_name(format: &DataFormat) -> &'static str {
-    match format {
-        DataFormat::ImageFolder => "imagefolder",
-        DataFormat::Table { delimiter: '\t', .. } => "tsv",
-        DataFormat::Table { .. } => "csv",
-        DataFormat::JsonLines { .. } => "jsonl",
-    }
 }
 
 /// The class list, in the order of the network's outputs.
@@ -182,7 +96,7 @@ fn number(listing: Listing, classes: &[String], numbers: &BTreeMap<&str, u32>) -
             Some(&class) => Ok(Sample {
                 id: listed.id,
                 target: Target::Class(class),
-                content: listed.content,
+                source: listed.source,
             }),
             None => Err(DataError::UnknownClass {
                 split,
@@ -242,11 +156,4 @@ fn absent_class_warning(split: &Split, classes: &[String]) -> Option<String> {
         absent.len(),
         classes.len()
     ))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> DataError {
-    DataError::Unreadable {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    }
 }

@@ -135,8 +135,15 @@ fn a_scan_lists_each_corrupt_file_with_its_reason() {
         write_files(root, &[(&format!("train/ants/{name}"), bytes)]);
     }
     let dataset = index(&data_spec(root, &Format::Folder, None), 0).unwrap();
+    let preprocessing = Preprocessing::Image {
+        resize: 8,
+        crop: 8,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+    };
+    let preprocessor = Preprocessor::new(&preprocessing, None, None).unwrap();
     fs::remove_file(root.join("train/bees/good.jpg")).unwrap();
-    let outcome = scan(&dataset.train, 0..dataset.train.len(), || {});
+    let outcome = scan(&dataset.train, 0..dataset.train.len(), &preprocessor, || {});
     let mut expected: Vec<(String, String)> = CORRUPT
         .iter()
         .map(|(name, _, reason)| (format!("ants/{name}"), (*reason).to_owned()))

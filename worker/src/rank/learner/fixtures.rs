@@ -4,7 +4,7 @@ use firn_core::spec::{
     Architecture, ClassWeights, Determinism, Freeze, HeadSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec, Pooling,
     ScheduleShape, ScheduleSpec, TrainingSpec, Warmup,
 };
-use firn_data::{Batch, BatchTensors, Targets};
+use firn_data::{Batch, RawTensor, Targets, Tensors, Values};
 use firn_models::{Model, ModelOptions, Objective};
 use tch::Device;
 
@@ -134,7 +134,7 @@ pub(crate) fn batch(samples: &[u64], disturbance: Disturbance) -> Batch {
     }
 }
 
-fn pixels(samples: &[u64], odd: Option<(u64, f32)>) -> BatchTensors {
+fn pixels(samples: &[u64], odd: Option<(u64, f32)>) -> Tensors {
     let mut pixels = Vec::new();
     for &sample in samples {
         let mut image: Vec<f32> = (0..SIDE * SIDE * 3).map(|index| pixel(sample, index)).collect();
@@ -143,15 +143,18 @@ fn pixels(samples: &[u64], odd: Option<(u64, f32)>) -> BatchTensors {
         }
         pixels.extend(image);
     }
-    BatchTensors::Images {
-        pixels,
-        height: SIDE,
-        width: SIDE,
+    Tensors {
+        samples: samples.len(),
+        arrays: vec![RawTensor {
+            name: "pixels",
+            shape: vec![SIDE, SIDE, 3],
+            values: Values::Floats(pixels),
+        }],
     }
 }
 
 /// Sample i has 3 + i mod 11 tokens, padded to the longest of the batch.
-fn tokens(samples: &[u64]) -> BatchTensors {
+fn tokens(samples: &[u64]) -> Tensors {
     let own = |sample: u64| 3 + (sample % 11) as usize;
     let length = samples.iter().map(|sample| own(*sample)).max().unwrap_or(0);
     let places = || {
@@ -159,17 +162,18 @@ fn tokens(samples: &[u64]) -> BatchTensors {
             .iter()
             .flat_map(|sample| (0..length).map(|place| (*sample, place)))
     };
-    BatchTensors::Tokens {
-        ids: places()
-            .map(|(sample, place)| {
-                if place < own(sample) {
-                    (sample as i64 * 7 + place as i64 * 13) % 200
-                } else {
-                    0
-                }
-            })
-            .collect(),
-        mask: places().map(|(sample, place)| i64::from(place < own(sample))).collect(),
-        length,
+    let ids = places().map(|(sample, place)| match place < own(sample) {
+        true => (sample as i64 * 7 + place as i64 * 13) % 200,
+        false => 0,
+    });
+    let mask = places().map(|(sample, place)| i64::from(place < own(sample)));
+    let array = |name, values| RawTensor {
+        name,
+        shape: vec![length],
+        values: Values::Integers(values),
+    };
+    Tensors {
+        samples: samples.len(),
+        arrays: vec![array("ids", ids.collect()), array("mask", mask.collect())],
     }
 }

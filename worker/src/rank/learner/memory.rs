@@ -3,7 +3,7 @@
 //! Memory that runs out on one attempt runs out on the next, so the job fails at once. Before it does, the same samples are tried in halves,
 //! quarters and so on, until a part fits: a number that the user can write into the spec is worth the second that this takes.
 
-use firn_data::{Batch, BatchTensors};
+use firn_data::Batch;
 use tch::Device;
 
 use crate::rank::failure::RankFailure;
@@ -43,29 +43,17 @@ fn largest_that_fits(failed: usize, mut fits: impl FnMut(usize) -> bool) -> Opti
 
 /// The first samples of a batch.
 fn first(batch: &Batch, samples: usize) -> Batch {
-    let tensors = match &batch.tensors {
-        BatchTensors::Images { pixels, height, width } => BatchTensors::Images {
-            pixels: pixels[..samples * height * width * 3].to_vec(),
-            height: *height,
-            width: *width,
-        },
-        BatchTensors::Tokens { ids, mask, length } => BatchTensors::Tokens {
-            ids: ids[..samples * length].to_vec(),
-            mask: mask[..samples * length].to_vec(),
-            length: *length,
-        },
-    };
     Batch {
         indices: batch.indices[..samples].to_vec(),
         targets: batch.targets.first(samples),
-        tensors,
+        tensors: batch.tensors.first(samples),
         corrupt: Vec::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use firn_data::Targets;
+    use firn_data::{RawTensor, Targets, Tensors, Values};
 
     use super::*;
 
@@ -84,24 +72,25 @@ mod tests {
 
     #[test]
     fn a_part_of_a_batch_is_its_first_samples() {
+        let tokens = |samples, ids: &[i64], mask: &[i64]| Tensors {
+            samples,
+            arrays: [("ids", ids), ("mask", mask)]
+                .map(|(name, values)| RawTensor {
+                    name,
+                    shape: vec![2],
+                    values: Values::Integers(values.to_vec()),
+                })
+                .into(),
+        };
         let batch = Batch {
             indices: vec![4, 9, 2],
             targets: Targets::Classes(vec![0, 1, 1]),
-            tensors: BatchTensors::Tokens {
-                ids: vec![1, 2, 3, 4, 5, 6],
-                mask: vec![1, 1, 1, 0, 1, 1],
-                length: 2,
-            },
+            tensors: tokens(3, &[1, 2, 3, 4, 5, 6], &[1, 1, 1, 0, 1, 1]),
             corrupt: Vec::new(),
         };
         let part = first(&batch, 2);
         assert_eq!((part.indices, part.targets), (vec![4, 9], Targets::Classes(vec![0, 1])));
-        let tensors = BatchTensors::Tokens {
-            ids: vec![1, 2, 3, 4],
-            mask: vec![1, 1, 1, 0],
-            length: 2,
-        };
-        assert_eq!(part.tensors, tensors);
+        assert_eq!(part.tensors, tokens(2, &[1, 2, 3, 4], &[1, 1, 1, 0]));
     }
 
     #[test]

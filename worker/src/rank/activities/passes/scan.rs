@@ -24,7 +24,9 @@ impl Shard {
 
 impl OpenShard for Shard {
     fn work(self: Box<Self>, means: Means<'_>, _: &mut dyn FnMut() -> Result<(), Halt>) -> Result<Found, Halt> {
-        let outcome = firn_data::scan(&self.split, self.samples, || means.vitals.tick());
+        let outcome = firn_data::scan(&self.split, self.samples, means.data.preprocessor(), || {
+            means.vitals.tick()
+        });
         let corrupt = outcome.corrupt.iter();
         let corrupt: Vec<_> = corrupt
             .map(|sample| job_data::to_wire(self.split.name.as_str(), sample))

@@ -3,16 +3,12 @@
 //! The kind of file is told by its first bytes, never by its name. A file that cannot be decoded is an [`ImageError`]; a decoder that
 //! panics counts as one, so that no file can stop a job.
 
-mod orientation;
-mod portable;
-pub(crate) mod resample;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use orientation::Orientation;
-use portable::Format;
-
-use crate::jpeg;
+use super::jpeg;
+use super::orientation::Orientation;
+use super::portable::{self, Format};
+use crate::loader::panic_message;
 
 /// Most pixels that an image may have: Pillow's limit for decompression bombs, 2 · (1 GiB / 4 / 3).
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -200,7 +196,7 @@ fn check_size(width: usize, height: usize) -> Result<(), ImageError> {
     Ok(())
 }
 
-fn cut(raster: Raster, region: Region) -> Raster {
+pub(super) fn cut(raster: Raster, region: Region) -> Raster {
     if region
         == (Region {
             left: 0,
@@ -234,13 +230,4 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, ImageError>) -> Result<T, Image
             message: panic_message(&*payload),
         })
     })
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(message), _) => (*message).to_owned(),
-        (_, Some(message)) => message.clone(),
-        _ => "no message".to_owned(),
-    }
 }

@@ -21,7 +21,7 @@ mod upsample;
 
 pub(crate) use header::Header;
 
-use crate::image::{ImageError, Raster, Region};
+use crate::modality::image::decode::{ImageError, Raster, Region};
 use coefficients::Coefficients;
 use frame::Frame;
 use header::Segment;

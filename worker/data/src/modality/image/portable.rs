@@ -7,8 +7,8 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use super::decode::{ImageError, MAX_PIXELS, Raster};
 use super::orientation::Orientation;
-use super::{ImageError, MAX_PIXELS, Raster};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
-use super::{Listed, names, unreadable};
-use crate::{Content, DataError};
+use super::{Listed, Listing, file_name, read_file, unreadable};
+use crate::{DataError, Source, SplitName, names};
 
 pub(super) struct Layout<'a> {
     pub(super) delimiter: char,
@@ -15,10 +15,16 @@ pub(super) struct Layout<'a> {
     pub(super) label: &'a str,
 }
 
-pub(super) fn list(path: &Path, layout: &Layout<'_>) -> Result<Vec<Listed>, DataError> {
-    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let mut rows = Rows::new(path, bytes, layout);
+impl Layout<'_> {
+    /// The format's name in a spec.
+    fn name(&self) -> &'static str {
+        if self.delimiter == '\t' { "tsv" } else { "csv" }
+    }
+}
+
+pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>) -> Result<Listing, DataError> {
+    let bytes = read_file(split, path, layout.name())?;
+    let mut rows = Rows::new(path, &bytes, layout);
     let Some((_, header)) = rows.next_row()? else {
         return Err(DataError::NoHeader { path: path.to_owned() });
     };
@@ -29,11 +35,7 @@ pub(super) fn list(path: &Path, layout: &Layout<'_>) -> Result<Vec<Listed>, Data
     let text_column = column(path, &header, layout.text, "text")?;
     let label_column = column(path, &header, layout.label, "label")?;
 
-    let name = path
-        .file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned();
+    let name = file_name(path);
     let mut samples = Vec::new();
     while let Some((line, mut row)) = rows.next_row()? {
         if row.len() != header.len() {
@@ -54,10 +56,10 @@ pub(super) fn list(path: &Path, layout: &Layout<'_>) -> Result<Vec<Listed>, Data
         samples.push(Listed {
             id: format!("{name}:{line}"),
             class: label,
-            content: Content::Text(text),
+            source: Source::Text(text),
         });
     }
-    Ok(samples)
+    Ok(Listing::of_rows(split, path, samples))
 }
 
 /// The rows of a table, each with the line it starts on.

@@ -7,18 +7,20 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationParams};
 
-use crate::{BatchTensors, DataError};
+use super::{Modality, Prepared};
+use crate::{DataError, RawTensor, Tensors, Values};
 
 /// Most tokens when neither the spec nor the model says.
 const DEFAULT_MAX_LENGTH: u32 = 256;
 
-pub(crate) struct Tokens {
+/// Texts for one tokenizer.
+pub(super) struct Texts {
     tokenizer: Tokenizer,
     padding_id: i64,
 }
 
-impl Tokens {
-    pub(crate) fn load(
+impl Texts {
+    pub(super) fn load(
         path: Option<&Path>,
         max_length: Option<u32>,
         model_max_length: Option<u32>,
@@ -44,30 +46,51 @@ impl Tokens {
             .map_err(|error| refused(path, &error.to_string()))?;
         Ok(Self { tokenizer, padding_id })
     }
+}
 
-    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+impl Modality for Texts {
+    fn samples_per_task(&self) -> usize {
+        16
+    }
+
+    fn inspect(&self, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Its token ids, not padded.
+    fn prepare(&self, bytes: &[u8]) -> Result<Prepared, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())?;
         let encoding = self
             .tokenizer
             .encode_fast(text, true)
             .map_err(|error| format!("cannot be tokenised: {error}"))?;
         match encoding.get_ids() {
             [] => Err("gives no tokens".to_owned()),
-            ids => Ok(ids.to_vec()),
+            ids => Ok(Prepared::Integers(ids.iter().map(|id| i64::from(*id)).collect())),
         }
     }
 
-    /// To the longest; the mask is 1 where a token is.
-    pub(crate) fn pad(&self, samples: &[Vec<u32>]) -> BatchTensors {
-        let length = samples.iter().map(Vec::len).max().unwrap_or(0);
+    /// `ids` and `mask`: `(length)` integers of each sample, padded to the longest; the mask is 1 where a token is.
+    fn collate(&self, samples: &[Prepared]) -> Tensors {
+        let samples: Vec<&[i64]> = samples.iter().map(Prepared::integers).collect();
+        let length = samples.iter().map(|ids| ids.len()).max().unwrap_or(0);
         let mut ids = Vec::with_capacity(samples.len() * length);
         let mut mask = Vec::with_capacity(samples.len() * length);
-        for sample in samples {
-            ids.extend(sample.iter().map(|id| i64::from(*id)));
+        for sample in &samples {
+            ids.extend_from_slice(sample);
             ids.resize(ids.len() + length - sample.len(), self.padding_id);
             mask.resize(mask.len() + sample.len(), 1);
             mask.resize(mask.len() + length - sample.len(), 0);
         }
-        BatchTensors::Tokens { ids, mask, length }
+        let array = |name, values| RawTensor {
+            name,
+            shape: vec![length],
+            values: Values::Integers(values),
+        };
+        Tensors {
+            samples: samples.len(),
+            arrays: vec![array("ids", ids), array("mask", mask)],
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 const LISTED: usize = 12;
 
 /// By value if all are numbers (`2` before `10`), else by code point.
-pub(super) fn sort_labels(labels: &mut [String]) {
+pub(crate) fn sort_labels(labels: &mut [String]) {
     let value = |label: &String| label.parse::<f64>().ok().filter(|value| value.is_finite());
     if labels.iter().all(|label| value(label).is_some()) {
         labels.sort_by(|a, b| {
@@ -19,7 +19,7 @@ pub(super) fn sort_labels(labels: &mut [String]) {
 }
 
 /// `a`, `b`, `c` and 4 more.
-pub(super) fn enumerate<S: AsRef<str>>(names: &[S]) -> String {
+pub(crate) fn enumerate<S: AsRef<str>>(names: &[S]) -> String {
     let shown: Vec<String> = names
         .iter()
         .take(LISTED)
@@ -33,7 +33,7 @@ pub(super) fn enumerate<S: AsRef<str>>(names: &[S]) -> String {
 }
 
 /// `; did you mean …?`, or nothing when no name is near.
-pub(super) fn suggestion<S: AsRef<str>>(wanted: &str, names: &[S]) -> String {
+pub(crate) fn suggestion<S: AsRef<str>>(wanted: &str, names: &[S]) -> String {
     let lower = wanted.to_lowercase();
     let near = names.iter().map(|name| {
         (

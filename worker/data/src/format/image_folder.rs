@@ -5,8 +5,8 @@ use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::{Listed, Listing, unreadable};
-use crate::{Content, DataError, SplitName};
+use super::{Listed, Listing, is_folder, unreadable};
+use crate::{DataError, Source, SplitName};
 
 /// What the decoder reads; without case.
 const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "ppm", "pgm", "webp"];
@@ -37,6 +37,12 @@ impl Ignored {
 }
 
 pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> {
+    if !is_folder(split, root)? {
+        return Err(DataError::NotAFolder {
+            split,
+            path: root.to_owned(),
+        });
+    }
     let mut ignored = Ignored::default();
     let mut classes = Vec::new();
     let mut images_outside = 0;
@@ -101,7 +107,7 @@ fn list_class(
         let parent = relative
             .parent()
             .map_or(String::new(), |parent| parent.to_string_lossy().into_owned());
-        let content = Content::File {
+        let source = Source::File {
             path: entry.path().to_owned(),
             size,
         };
@@ -111,7 +117,7 @@ fn list_class(
             Listed {
                 id,
                 class: class.to_owned(),
-                content,
+                source,
             },
         ));
     }

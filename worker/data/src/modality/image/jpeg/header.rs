@@ -2,7 +2,7 @@
 
 use super::entropy::Table;
 use super::frame::{Component, Frame};
-use crate::image::ImageError;
+use crate::modality::image::decode::ImageError;
 
 /// All that is known when a scan starts.
 pub(crate) struct Header {

@@ -4,17 +4,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Listed, names, unreadable};
-use crate::{Content, DataError};
+use super::{Listed, Listing, file_name, read_file};
+use crate::{DataError, Source, SplitName, names};
 
-pub(super) fn list(path: &Path, text: &str, label: &str) -> Result<Vec<Listed>, DataError> {
-    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let name = path
-        .file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned();
+pub(super) fn list(split: SplitName, path: &Path, text: &str, label: &str) -> Result<Listing, DataError> {
+    let bytes = read_file(split, path, "jsonl")?;
+    let name = file_name(path);
     let mut samples = Vec::new();
     for (line, row) in (1u64..).zip(bytes.split(|byte| *byte == b'\n')) {
         let place = Place { path, line };
@@ -29,10 +24,10 @@ pub(super) fn list(path: &Path, text: &str, label: &str) -> Result<Vec<Listed>, 
         samples.push(Listed {
             id: format!("{name}:{line}"),
             class,
-            content: Content::Text(content),
+            source: Source::Text(content),
         });
     }
-    Ok(samples)
+    Ok(Listing::of_rows(split, path, samples))
 }
 
 struct Place<'a> {

@@ -1,0 +1,107 @@
+//! How a dataset lies on disk. A format lists the samples of one split: their ids, class names and where their bytes are. It decides
+//! nothing about other splits, and opens no image. Each has a file here, and its line in [`list`].
+
+mod delimited;
+mod image_folder;
+mod json_lines;
+
+use std::path::{Path, PathBuf};
+
+use firn_core::spec::{DataFormat, DataSpec};
+
+use crate::{DataError, Source, SplitName};
+
+/// Samples of one split before their classes have numbers.
+pub(crate) struct Listing {
+    pub(crate) split: SplitName,
+    pub(crate) path: PathBuf,
+    /// Class folders without a sample.
+    pub(crate) empty_classes: Vec<String>,
+    /// In manifest order.
+    pub(crate) samples: Vec<Listed>,
+    /// What was passed over, for the message of an empty split.
+    pub(crate) ignored: Option<String>,
+}
+
+pub(crate) struct Listed {
+    pub(crate) id: String,
+    pub(crate) class: String,
+    pub(crate) source: Source,
+}
+
+/// Lists what lies at `path`.
+pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Listing, DataError> {
+    match &data.format {
+        DataFormat::ImageFolder => image_folder::list(split, path),
+        DataFormat::Table {
+            delimiter,
+            quoted,
+            text,
+            label,
+        } => delimited::list(
+            split,
+            path,
+            &delimited::Layout {
+                delimiter: *delimiter,
+                quoted: *quoted,
+                text,
+                label,
+            },
+        ),
+        DataFormat::JsonLines { text, label } => json_lines::list(split, path, text, label),
+    }
+}
+
+impl Listing {
+    /// Of a file, in which nothing is passed over.
+    fn of_rows(split: SplitName, path: &Path, samples: Vec<Listed>) -> Self {
+        Self {
+            split,
+            path: path.to_owned(),
+            empty_classes: vec![],
+            samples,
+            ignored: None,
+        }
+    }
+}
+
+/// The bytes of a file that is expected at `path`, without a byte order mark.
+fn read_file(split: SplitName, path: &Path, format: &'static str) -> Result<Vec<u8>, DataError> {
+    if is_folder(split, path)? {
+        return Err(DataError::NotAFile {
+            split,
+            path: path.to_owned(),
+            format,
+        });
+    }
+    let mut bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    Ok(bytes)
+}
+
+/// Whether a folder or a file is there.
+fn is_folder(split: SplitName, path: &Path) -> Result<bool, DataError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(DataError::Missing {
+            split,
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+/// The name of a file, for the ids of its rows.
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> DataError {
+    DataError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
+}

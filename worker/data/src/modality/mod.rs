@@ -1,0 +1,112 @@
+//! What a sample is to a network. A modality makes numbers of the bytes of one sample, and puts such samples side by side; where the bytes
+//! came from is no concern of its. Each has a file or a folder here, and its line in [`Preprocessor::new`].
+
+pub(crate) mod image;
+mod text;
+
+use std::path::Path;
+
+use firn_core::spec::Preprocessing;
+
+use self::image::Images;
+use self::text::Texts;
+use crate::{DataError, Source, Tensors};
+
+/// A kind of sample, with the settings of a job.
+trait Modality: Send + Sync {
+    /// Samples that one task of a loader prepares: enough that handing over costs little beside the work.
+    fn samples_per_task(&self) -> usize;
+
+    /// What is wrong with a sample that can be told without preparing it.
+    fn inspect(&self, bytes: &[u8]) -> Result<(), String>;
+
+    /// The numbers of one sample, or why it has none.
+    fn prepare(&self, bytes: &[u8]) -> Result<Prepared, String>;
+
+    /// Puts samples that this modality prepared side by side.
+    fn collate(&self, samples: &[Prepared]) -> Tensors;
+}
+
+/// The numbers of one sample, ready to be put into a batch.
+pub(crate) enum Prepared {
+    /// Pixels.
+    Bytes(Vec<u8>),
+    /// Token ids.
+    Integers(Vec<i64>),
+}
+
+impl Prepared {
+    /// Empty for other numbers.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Integers(_) => &[],
+        }
+    }
+
+    /// Empty for other numbers.
+    fn integers(&self) -> &[i64] {
+        match self {
+            Self::Integers(integers) => integers,
+            Self::Bytes(_) => &[],
+        }
+    }
+}
+
+/// From a sample to network input. Shared by all threads of a loader.
+pub struct Preprocessor {
+    modality: Box<dyn Modality>,
+}
+
+impl Preprocessor {
+    /// Builds the steps. `tokenizer` is the path of a `tokenizer.json`, and `model_max_length` the most tokens that the network takes; both
+    /// are only needed for texts.
+    ///
+    /// # Errors
+    ///
+    /// When the tokenizer cannot be loaded, or the settings cannot work.
+    pub fn new(
+        preprocessing: &Preprocessing,
+        tokenizer: Option<&Path>,
+        model_max_length: Option<u32>,
+    ) -> Result<Self, DataError> {
+        let modality: Box<dyn Modality> = match preprocessing {
+            Preprocessing::Image {
+                resize,
+                crop,
+                mean,
+                std,
+            } => Box::new(Images::new(*resize, *crop, mean, std)?),
+            Preprocessing::Text { max_length } => Box::new(Texts::load(tokenizer, *max_length, model_max_length)?),
+        };
+        Ok(Self { modality })
+    }
+
+    /// The crop of an image as bytes: `crop * crop * 3`, rows from the top, before normalisation.
+    ///
+    /// # Errors
+    ///
+    /// The sentence that a [`crate::CorruptSample`] would carry; or that this preprocessor is for texts.
+    pub fn crop_bytes(&self, file: &[u8]) -> Result<Vec<u8>, String> {
+        match self.modality.prepare(file)? {
+            Prepared::Bytes(bytes) => Ok(bytes),
+            Prepared::Integers(_) => Err("this preprocessor is for texts".to_owned()),
+        }
+    }
+
+    pub(crate) fn samples_per_task(&self) -> usize {
+        self.modality.samples_per_task()
+    }
+
+    pub(crate) fn inspect(&self, bytes: &[u8]) -> Result<(), String> {
+        self.modality.inspect(bytes)
+    }
+
+    pub(crate) fn prepare(&self, source: &Source) -> Result<Prepared, String> {
+        self.modality.prepare(&source.read()?)
+    }
+
+    pub(crate) fn collate(&self, samples: &[Prepared]) -> Tensors {
+        self.modality.collate(samples)
+    }
+}
