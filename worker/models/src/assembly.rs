@@ -80,6 +80,15 @@ impl<'a> Assembly<'a> {
         self.stage = stage;
     }
 
+    /// Whether there is a tensor of this name: for layers that some files leave out.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self.source {
+            Source::File(file) => self.naming.candidates(name).iter().any(|key| file.entry(key).is_some()),
+            Source::Entries(entries) => entries.iter().any(|entry| entry.name == name),
+            Source::Seed(_) | Source::Shapes => true,
+        }
+    }
+
     /// The tensor of this name, on the device. A tensor that the file lacks becomes a
     /// problem that `finish` reports, and a stand-in of the right shape.
     pub(crate) fn tensor(

@@ -19,7 +19,7 @@ use crate::{
     error::ModelError,
     model::Model,
     weights::{
-        file::WeightFile,
+        file::{FileEntry, WeightFile},
         write::{Entry, write},
     },
 };
@@ -56,11 +56,13 @@ pub fn merged(model: &Model, path: &Path) -> Result<(), ModelError> {
                 });
             }
             copy_untrained(model, &file, &mut entries);
+            entries.extend(untrained_auxiliary(model, Some(&file))?);
         }
         None => {
             for entry in untrained(model) {
                 entries.push(Entry::of(model.naming.exported(&entry.key), &entry.tensor)?);
             }
+            entries.extend(untrained_auxiliary(model, None)?);
         }
     }
     add_counters(model, &mut entries);
@@ -100,17 +102,43 @@ pub fn config(model: &Model, classes: &[String]) -> Value {
 fn trained_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
     let key = |name: &str| match name.strip_prefix("head.") {
         Some(tail) => format!("{}.{tail}", model.naming.head()),
-        None => {
-            let entry = model.entries.iter().find(|entry| entry.name == name);
-            let entry = entry.expect("every trained tensor is an entry of the backbone or of the head");
-            model.naming.exported(&entry.key)
-        }
+        None => match model.entries.iter().find(|entry| entry.name == name) {
+            Some(entry) => model.naming.exported(&entry.key),
+            None => of_auxiliary(model, name),
+        },
     };
     model
         .trainable_state()
         .iter()
         .map(|(name, tensor): &(String, Tensor)| Entry::of(key(name), tensor))
         .collect()
+}
+
+/// The name under which a tensor of the auxiliary output layer is exported.
+fn of_auxiliary(model: &Model, name: &str) -> String {
+    model.naming.exported(&model.naming.candidates(name).remove(0))
+}
+
+/// The auxiliary output layer where it did not train: the file's, if it has as many outputs as the head; else a new one, since the library
+/// that loads the export gives both layers the same number of outputs.
+fn untrained_auxiliary(model: &Model, file: Option<&WeightFile>) -> Result<Vec<Entry>, ModelError> {
+    let Some(auxiliary) = model.auxiliary.as_ref().filter(|auxiliary| !auxiliary.trains) else {
+        return Ok(Vec::new());
+    };
+    let tensors = auxiliary.head.tensors();
+    let key = |name: &str| model.naming.candidates(name).remove(0);
+    let stored = |(name, tensor): &(String, Tensor)| {
+        let (file, key) = (file?, key(name));
+        let entry = file.entry(&key).filter(|entry| entry.shape == tensor.size())?;
+        Some(copy(file, entry, of_auxiliary(model, name)))
+    };
+    match tensors.iter().map(stored).collect() {
+        Some(stored) => Ok(stored),
+        None => tensors
+            .iter()
+            .map(|(name, tensor)| Entry::of(of_auxiliary(model, name), tensor))
+            .collect(),
+    }
 }
 
 fn untrained(model: &Model) -> impl Iterator<Item = &crate::assembly::Entry> {
@@ -133,14 +161,18 @@ fn copy_untrained(model: &Model, file: &WeightFile, entries: &mut Vec<Entry>) {
     );
     for key in copied {
         if let Some(entry) = file.entry(&key) {
-            let (dtype, shape, bytes) = (entry.dtype, entry.shape.clone(), file.bytes(entry).to_vec());
-            entries.push(Entry {
-                name: model.naming.exported(&key),
-                dtype,
-                shape,
-                bytes,
-            });
+            entries.push(copy(file, entry, model.naming.exported(&key)));
         }
+    }
+}
+
+/// A tensor of the file, byte for byte.
+fn copy(file: &WeightFile, entry: &FileEntry, name: String) -> Entry {
+    Entry {
+        name,
+        dtype: entry.dtype,
+        shape: entry.shape.clone(),
+        bytes: file.bytes(entry).to_vec(),
     }
 }
 

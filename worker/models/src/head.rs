@@ -1,4 +1,4 @@
-//! The new output layer: dropout, then one linear layer.
+//! New output layers: dropout, then one linear layer.
 
 use tch::{Device, Tensor};
 
@@ -8,8 +8,12 @@ use crate::{
     layers::dropout::{Dropout, drop_units},
 };
 
+/// Firn's name of the output layer that every model has.
+pub(crate) const HEAD: &str = "head";
+
 /// Dropout and a linear layer.
 pub(crate) struct Head {
+    name: &'static str,
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
     dropout: f64,
@@ -18,32 +22,34 @@ pub(crate) struct Head {
 impl Head {
     /// `shape`: outputs, inputs. `torch.nn.Linear`'s initialisation: uniform in ±1/√inputs for weight and bias, from the seed.
     pub(crate) fn new(
-        seed: u64,
+        name: &'static str,
+        (seed, device): (u64, Device),
         shape: [i64; 2],
         has_bias: bool,
         dropout: f64,
-        device: Device,
     ) -> Result<Self, ModelError> {
         let bound = Initial::Uniform(1.0 / (shape[1] as f64).sqrt());
-        let leaf = |name, shape: &[i64]| -> Result<Tensor, ModelError> {
-            Ok(initialised(seed, name, shape, bound)?
+        let leaf = |tail, shape: &[i64]| -> Result<Tensor, ModelError> {
+            Ok(initialised(seed, &format!("{name}.{tail}"), shape, bound)?
                 .f_to_device(device)?
                 .f_set_requires_grad(true)?)
         };
         Ok(Self {
-            weight: leaf("head.weight", &shape)?,
-            bias: has_bias.then(|| leaf("head.bias", &shape[..1])).transpose()?,
+            name,
+            weight: leaf("weight", &shape)?,
+            bias: has_bias.then(|| leaf("bias", &shape[..1])).transpose()?,
             dropout,
         })
     }
 
     /// Its tensors by Firn's names.
     pub(crate) fn tensors(&self) -> Vec<(String, Tensor)> {
+        let name = self.name;
         let bias = self
             .bias
             .iter()
-            .map(|bias| ("head.bias".to_owned(), bias.shallow_clone()));
-        std::iter::once(("head.weight".to_owned(), self.weight.shallow_clone()))
+            .map(|bias| (format!("{name}.bias"), bias.shallow_clone()));
+        std::iter::once((format!("{name}.weight"), self.weight.shallow_clone()))
             .chain(bias)
             .collect()
     }
@@ -67,7 +73,7 @@ mod tests {
     use super::*;
 
     fn head(dropout: f64) -> Head {
-        Head::new(3, [4, 512], true, dropout, Device::Cpu).unwrap()
+        Head::new(HEAD, (3, Device::Cpu), [4, 512], true, dropout).unwrap()
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod assembly;
+mod auxiliary;
 pub mod checkpoint;
 mod cut;
 mod digest;
@@ -24,6 +25,7 @@ mod random;
 mod stage;
 mod weights;
 
+pub use auxiliary::Outputs;
 pub use cut::stages;
 pub use digest::state_digest;
 pub use error::{ModelError, TensorProblem};

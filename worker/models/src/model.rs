@@ -8,10 +8,11 @@ use tch::{Device, Tensor};
 use crate::{
     architecture::{self, Family},
     assembly::{Assembly, Entry, Role, Source},
+    auxiliary::{self, AuxiliaryHead, Outputs},
     cut::{cut, mark_trained, named_cut, split},
     error::ModelError,
     frozen::FrozenProof,
-    head::Head,
+    head::{HEAD, Head},
     input::Input,
     layers::dropout::Dropout,
     stage::{Features, Pass, Stages},
@@ -68,6 +69,7 @@ pub struct Model {
     pub(crate) frozen: Stages,
     trained: Stages,
     pub(crate) head: Head,
+    pub(crate) auxiliary: Option<AuxiliaryHead>,
     trainable: Vec<(String, Tensor)>,
     train_batch_norm: bool,
     /// Digests of the frozen part at load.
@@ -113,10 +115,22 @@ impl Model {
         }
         let cut = cut(named, stages.len(), &entries);
         mark_trained(&entries, cut)?;
+        let outputs = classes as i64;
+        let auxiliary = AuxiliaryHead::beside(&stages, cut, (seed, outputs, device))?;
         let (frozen, trained) = split(stages, cut)?;
-        let shape = [classes as i64, family.feature_width()];
-        let head = Head::new(seed, shape, family.head_has_bias(), spec.head.dropout, device)?;
-        let trainable = trainable(&entries, cut, &head);
+        let shape = [outputs, family.feature_width()];
+        let head = Head::new(HEAD, (seed, device), shape, family.head_has_bias(), spec.head.dropout)?;
+        let trainable = trainable(
+            &entries,
+            cut,
+            [
+                auxiliary
+                    .as_ref()
+                    .filter(|auxiliary| auxiliary.trains)
+                    .map(|auxiliary| &auxiliary.head),
+                Some(&head),
+            ],
+        );
         let origin = file.map(|file| Origin {
             path: file.path,
             digest: file.digest,
@@ -134,6 +148,7 @@ impl Model {
             frozen,
             trained,
             head,
+            auxiliary,
             trainable,
             train_batch_norm,
             proof: FrozenProof::default(),
@@ -144,17 +159,12 @@ impl Model {
 
     /// What is frozen and what trains.
     pub fn summary(&self) -> ModelSummary {
-        let parameters = |frozen: bool| {
-            let chosen = self
-                .entries
-                .iter()
-                .filter(|e| e.role == Role::Parameter && (e.stage < self.cut) == frozen);
-            chosen.map(|entry| entry.tensor.numel() as u64).sum::<u64>()
-        };
-        let head: usize = self.head.tensors().iter().map(|(_, tensor)| tensor.numel()).sum();
+        let parameters = self.entries.iter().filter(|entry| entry.role == Role::Parameter);
+        let frozen = parameters.filter(|entry| entry.stage < self.cut);
+        let trainable: usize = self.trainable.iter().map(|(_, tensor)| tensor.numel()).sum();
         ModelSummary {
-            frozen_parameters: parameters(true),
-            trainable_parameters: parameters(false) + head as u64,
+            frozen_parameters: frozen.map(|entry| entry.tensor.numel() as u64).sum(),
+            trainable_parameters: trainable as u64,
             cut: self
                 .cut
                 .checked_sub(1)
@@ -214,18 +224,40 @@ impl Model {
     /// Everything above the cut and the head: logits `(n, classes)`. `dropout` marks a training pass: the head drops units, and
     /// BatchNorm above the cut uses the batch where the model was told to train it. Gradients flow to [`Model::trainable`].
     pub fn logits(&self, features: &Features, dropout: Option<&Dropout<'_>>) -> Result<Tensor, ModelError> {
+        Ok(self.above(features, dropout, None)?.head)
+    }
+
+    /// The same in training, with what an auxiliary head that trains says.
+    pub fn outputs(&self, features: &Features, dropout: &Dropout<'_>) -> Result<Outputs, ModelError> {
+        self.above(features, Some(dropout), self.auxiliary.as_ref())
+    }
+
+    fn above(
+        &self,
+        features: &Features,
+        dropout: Option<&Dropout<'_>>,
+        auxiliary: Option<&AuxiliaryHead>,
+    ) -> Result<Outputs, ModelError> {
         let pass = Pass {
             batch_statistics: self.train_batch_norm && dropout.is_some(),
             dropout,
         };
-        let pooled = self
-            .trained
-            .iter()
-            .try_fold(features.shallow_clone(), |state, stage| stage.forward(state, &pass))?;
-        self.head.forward(&pooled.tensor, dropout)
+        let (pooled, auxiliary) = auxiliary::walk(&self.trained, features, &pass, auxiliary)?;
+        Ok(Outputs {
+            head: self.head.forward(&pooled.tensor, dropout)?,
+            auxiliary,
+        })
     }
 
-    /// What gradients train, in a fixed order, the head last: leaf tensors by Firn's names.
+    /// Refuses images of so many pixels a side where something that trains needs larger ones.
+    pub fn check_crop(&self, crop: u32) -> Result<(), ModelError> {
+        match &self.auxiliary {
+            Some(auxiliary) => auxiliary.check_crop(crop, &self.stage_names),
+            None => Ok(()),
+        }
+    }
+
+    /// What gradients train, in a fixed order, the heads last: leaf tensors by Firn's names.
     pub fn trainable(&self) -> &[(String, Tensor)] {
         &self.trainable
     }
@@ -298,13 +330,13 @@ impl Model {
     }
 }
 
-fn trainable(entries: &[Entry], cut: usize, head: &Head) -> Vec<(String, Tensor)> {
+fn trainable(entries: &[Entry], cut: usize, heads: [Option<&Head>; 2]) -> Vec<(String, Tensor)> {
     let above = entries
         .iter()
         .filter(|entry| entry.role == Role::Parameter && entry.stage >= cut);
     let mut trainable: Vec<_> = above
         .map(|entry| (entry.name.clone(), entry.tensor.shallow_clone()))
         .collect();
-    trainable.extend(head.tensors());
+    trainable.extend(heads.into_iter().flatten().flat_map(Head::tensors));
     trainable
 }

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::{error::ModelError, layers::dropout::Dropout};
+use crate::{auxiliary::Auxiliary, error::ModelError, layers::dropout::Dropout};
 
 /// What flows from one stage to the next; at the cut: the features of a batch.
 #[derive(Debug)]
@@ -66,6 +66,11 @@ pub(crate) trait Stage: Send {
 
     /// Adds the tensors that were made by folding, with their names.
     fn derived(&self, _into: &mut Vec<(String, Tensor)>) {}
+
+    /// The auxiliary head beside this stage; the folded form has none.
+    fn auxiliary(&self) -> Option<&Auxiliary> {
+        None
+    }
 }
 
 /// All stages of a network, input side first.

@@ -86,6 +86,9 @@ fn agree_on_model(
         device,
         train_batch_norm: spec.training.train_batch_norm,
     })?;
+    if let spec::Preprocessing::Image { crop, .. } = spec.data.preprocessing {
+        model.check_crop(crop)?;
+    }
     let parts = model.summary();
     info!(
         cut = parts.cut,

@@ -62,13 +62,29 @@ impl Geometry {
     /// A square kernel whose padding keeps the size at stride 1.
     pub(crate) fn square(inputs: i64, outputs: i64, kernel: i64, stride: i64) -> Self {
         Self {
+            stride,
+            ..Self::rectangle(inputs, outputs, [kernel; 2])
+        }
+    }
+
+    /// A kernel of so many rows and columns at stride 1, whose padding keeps the size.
+    pub(crate) fn rectangle(inputs: i64, outputs: i64, kernel: [i64; 2]) -> Self {
+        Self {
             inputs,
             outputs,
-            kernel: [kernel; 2],
-            stride,
-            padding: [(kernel - 1) / 2; 2],
+            kernel,
+            stride: 1,
+            padding: kernel.map(|length| (length - 1) / 2),
             groups: 1,
             bias: false,
+        }
+    }
+
+    /// Nothing is added at the borders.
+    pub(crate) fn without_padding(self) -> Self {
+        Self {
+            padding: [0; 2],
+            ..self
         }
     }
 

@@ -76,8 +76,8 @@ impl Computation {
             epoch: position.epoch,
             samples: &batch.indices,
         };
-        let logits = self.model.logits(&features, Some(&dropout))?;
-        let sums = self.objective.sums(&logits, inputs::expected(&batch.targets))?;
+        let outputs = self.model.outputs(&features, &dropout)?;
+        let sums = outputs.sums(&self.objective, inputs::expected(&batch.targets))?;
         sums.loss.f_backward()?;
         Ok(sums)
     }

@@ -1,0 +1,124 @@
+//! Auxiliary heads: an output layer beside a stage in the middle of a network, whose loss brings the gradient nearer to what is below it
+//! (Szegedy et al. 2014, <https://arxiv.org/abs/1409.4842>).
+//!
+//! It is used in training alone, and only where its stage trains: else its loss could change nothing that the network computes. A frozen one
+//! is carried through to the export. Its output layer has as many outputs as the head, so it begins anew like the head, from the seed.
+
+use tch::{Device, Tensor};
+
+use crate::{
+    error::ModelError,
+    head::Head,
+    objective::{Expected, LossSums, Objective},
+    stage::{Features, Pass, Stage, Stages},
+};
+
+/// What stands between a stage and its auxiliary output layer, and what that layer is.
+pub(crate) struct Auxiliary {
+    pub(crate) output: Output,
+    /// From what the stage gives to one vector a sample, `(n, width)`.
+    pub(crate) path: Box<dyn Stage>,
+}
+
+/// An auxiliary output layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Firn's name, without `.weight`.
+    pub(crate) name: &'static str,
+    /// Length of the vector that it takes.
+    pub(crate) width: i64,
+    /// What its loss weighs beside that of the head.
+    pub(crate) weight: f64,
+    /// Pixels of the smallest square image of which its path leaves anything.
+    pub(crate) smallest_crop: u32,
+}
+
+/// The auxiliary output layer of a model.
+pub(crate) struct AuxiliaryHead {
+    pub(crate) output: Output,
+    /// Index of the stage that it stands beside.
+    stage: usize,
+    pub(crate) trains: bool,
+    pub(crate) head: Head,
+}
+
+impl AuxiliaryHead {
+    /// The one that a stage has beside it; `outputs`: as many as the head has.
+    pub(crate) fn beside(
+        stages: &Stages,
+        cut: usize,
+        (seed, outputs, device): (u64, i64, Device),
+    ) -> Result<Option<Self>, ModelError> {
+        let mut numbered = stages.iter().enumerate();
+        let found = numbered.find_map(|(stage, built)| Some((stage, built.auxiliary()?.output)));
+        let made = found.map(|(stage, output)| {
+            Ok(Self {
+                output,
+                stage,
+                trains: stage >= cut,
+                head: Head::new(output.name, (seed, device), [outputs, output.width], true, 0.0)?,
+            })
+        });
+        made.transpose()
+    }
+
+    /// Refuses images that are too small to train it.
+    pub(crate) fn check_crop(&self, crop: u32, stage_names: &[String]) -> Result<(), ModelError> {
+        let Output {
+            name, smallest_crop, ..
+        } = self.output;
+        if !self.trains || crop >= smallest_crop {
+            return Ok(());
+        }
+        let stage = &stage_names[self.stage];
+        Err(ModelError::Mismatch {
+            what: "spec.data.preprocessing.crop".to_owned(),
+            expected: format!(
+                "at least {smallest_crop} where `{stage}` trains, whose auxiliary head `{name}` learns with it"
+            ),
+            found: crop.to_string(),
+        })
+    }
+}
+
+/// What a network gives in training.
+#[derive(Debug)]
+pub struct Outputs {
+    /// Of the head: `(n, outputs)`.
+    pub head: Tensor,
+    /// Of the auxiliary head that trains, where there is one: what its loss weighs, and `(n, outputs)`.
+    pub auxiliary: Option<(f64, Tensor)>,
+}
+
+impl Outputs {
+    /// The sums of `objective`: the loss of an auxiliary head is added to that of the head with its weight.
+    ///
+    /// # Errors
+    /// Those of [`Objective::sums`].
+    pub fn sums(&self, objective: &Objective, expected: Expected<'_>) -> Result<LossSums, ModelError> {
+        let mut sums = objective.sums(&self.head, expected)?;
+        if let Some((weight, outputs)) = &self.auxiliary {
+            let loss = objective.sums(outputs, expected)?.loss;
+            sums.loss = sums.loss.f_add(&loss.f_mul_scalar(*weight)?)?;
+        }
+        Ok(sums)
+    }
+}
+
+/// The stages above the cut one after the other, and the auxiliary output beside them.
+pub(crate) fn walk(
+    stages: &Stages,
+    features: &Features,
+    pass: &Pass<'_>,
+    head: Option<&AuxiliaryHead>,
+) -> Result<(Features, Option<(f64, Tensor)>), ModelError> {
+    let (mut state, mut auxiliary) = (features.shallow_clone(), None);
+    for stage in stages {
+        state = stage.forward(state, pass)?;
+        if let (Some(beside), Some(head)) = (stage.auxiliary(), head) {
+            let vector = beside.path.forward(state.shallow_clone(), pass)?.tensor;
+            auxiliary = Some((head.output.weight, head.head.forward(&vector, None)?));
+        }
+    }
+    Ok((state, auxiliary))
+}
