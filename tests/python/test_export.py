@@ -18,11 +18,12 @@ def images():
 
 @pytest.mark.parametrize(
     ("architecture", "through"),
-    [("resnet18", "layer3"), ("resnet50", "all"), ("mobilenet_v2", "all")],
+    [("resnet18", "layer3"), ("resnet50", "all"), ("mobilenet_v2", "all"), ("inception_v3", "Mixed_6d")],
 )
 def test_a_merged_vision_model_predicts_the_same_in_torchvision(tmp_path, images, architecture, through):
     torch.manual_seed(7)
-    source = getattr(torchvision.models, architecture)(weights=None)
+    preprocess = published_preprocessing(architecture)
+    source = build(architecture)
     with torch.no_grad():
         # Statistics of real images, so that activations have a sane scale.
         source.train()(torch.stack([preprocess(path) for path in sorted((images / "train/ants").glob("*.jpg"))[:16]]))
@@ -39,7 +40,7 @@ def test_a_merged_vision_model_predicts_the_same_in_torchvision(tmp_path, images
     )
     finished = run_job(spec, tmp_path / "run")
 
-    merged = getattr(torchvision.models, architecture)(num_classes=2)
+    merged = build(architecture, num_classes=2)
     merged.load_state_dict(load_file(finished.folder / "model.safetensors"), strict=True)
     merged.eval()
     for row in finished.predictions("validation"):
@@ -51,17 +52,26 @@ def test_a_merged_vision_model_predicts_the_same_in_torchvision(tmp_path, images
         assert ["ants", "bees"][int(expected.argmax())] == row["predicted"] or abs(expected[0] - 0.5) < 5e-3
 
 
-def preprocess(path):
+def build(architecture, **options):
+    if architecture == "inception_v3":
+        # As torchvision builds it for its own weights: the network undoes the normalisation that all of them share.
+        options |= {"transform_input": True, "init_weights": False}
+    return getattr(torchvision.models, architecture)(weights=None, **options)
+
+
+def published_preprocessing(architecture):
+    """torchvision's, with the resize on the PIL image."""
+    published = torchvision.models.get_model_weights(architecture)["IMAGENET1K_V1"].transforms()
     transforms = torchvision.transforms
     chain = transforms.Compose(
         [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
+            transforms.Resize(published.resize_size),
+            transforms.CenterCrop(published.crop_size),
             transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            transforms.Normalize(published.mean, published.std),
         ]
     )
-    return chain(Image.open(path).convert("RGB"))
+    return lambda path: chain(Image.open(path).convert("RGB"))
 
 
 def subset(source, count, target):

@@ -48,7 +48,16 @@ const ADDITIONS: &[Addition] = &[
         field: "spec.model.architecture",
         word: |spec| spec.model.architecture.word(),
         words: &[
-            "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn", "gpt2",
+            "vgg11",
+            "vgg13",
+            "vgg16",
+            "vgg19",
+            "vgg11_bn",
+            "vgg13_bn",
+            "vgg16_bn",
+            "vgg19_bn",
+            "inception_v3",
+            "gpt2",
         ],
     },
     Addition {

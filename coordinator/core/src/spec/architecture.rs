@@ -39,6 +39,8 @@ pub enum Architecture {
     Vgg16Bn,
     /// 19 layers, with BatchNorm.
     Vgg19Bn,
+    /// Szegedy et al. 2015, the third version.
+    InceptionV3,
     /// Devlin et al. 2018; sizes from the `config.json` beside the weights.
     Bert,
     /// Radford et al. 2019; sizes from the `config.json` beside the weights.
@@ -140,6 +142,39 @@ const ROWS: &[Descriptor] = &[
     vgg(Architecture::Vgg13Bn, "vgg13_bn", true),
     vgg(Architecture::Vgg16Bn, "vgg16_bn", true),
     vgg(Architecture::Vgg19Bn, "vgg19_bn", true),
+    Descriptor {
+        architecture: Architecture::InceptionV3,
+        word: "inception_v3",
+        stages: &[Named(&[
+            "Conv2d_1a_3x3",
+            "Conv2d_2a_3x3",
+            "Conv2d_2b_3x3",
+            "Conv2d_3b_1x1",
+            "Conv2d_4a_3x3",
+            "Mixed_5b",
+            "Mixed_5c",
+            "Mixed_5d",
+            "Mixed_6a",
+            "Mixed_6b",
+            "Mixed_6c",
+            "Mixed_6d",
+            "Mixed_6e",
+            "Mixed_7a",
+            "Mixed_7b",
+            "Mixed_7c",
+            "pool",
+        ])],
+        // torchvision normalises as for the others, and the network undoes it (`transform_input`): together that is this.
+        preprocessing: Preprocessing::Image {
+            resize: 342,
+            crop: 299,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+        },
+        smallest_crop: 75,
+        has_batch_norm: true,
+        poolings: &[Pooling::Mean],
+    },
     Descriptor {
         architecture: Architecture::Bert,
         word: "bert",

@@ -4,6 +4,7 @@
 mod bert;
 mod configuration;
 mod gpt2;
+mod inception;
 mod mobilenet;
 mod resnet;
 mod vgg;
@@ -61,7 +62,7 @@ pub(crate) trait Family: Send {
 /// Makes the network of a spec; `None` when it is of another family.
 type Maker = fn(&ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError>;
 
-const FAMILIES: [Maker; 5] = [resnet::of, mobilenet::of, vgg::of, bert::of, gpt2::of];
+const FAMILIES: [Maker; 6] = [resnet::of, mobilenet::of, vgg::of, inception::of, bert::of, gpt2::of];
 
 /// The network of the spec, with all its sizes.
 pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {

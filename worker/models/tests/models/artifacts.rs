@@ -28,6 +28,8 @@ fn trained(spec: &ModelSpec, train_batch_norm: bool) -> (Model, Optimizer) {
     let mut optimizer = Optimizer::new(&RULE, model.trainable()).unwrap();
     let input = match spec.architecture {
         Architecture::Bert | Architecture::Gpt2 => tokens(200, &[17, 5, 1, 11]),
+        // Its auxiliary head reads no smaller ones.
+        Architecture::InceptionV3 => images(299, 299),
         _ => images(64, 64),
     };
     let is_text = spec.architecture.modality() == Modality::Text;
@@ -38,7 +40,15 @@ fn trained(spec: &ModelSpec, train_batch_norm: bool) -> (Model, Optimizer) {
             epoch,
             samples: &samples,
         };
-        let logits = model.logits(&model.features(&input).unwrap(), Some(&dropout)).unwrap();
+        let outputs = model.outputs(&model.features(&input).unwrap(), &dropout).unwrap();
+        let auxiliary = outputs.auxiliary.map(|(_, logits)| logits);
+        let logits = Tensor::cat(
+            &[Some(outputs.head), auxiliary]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>(),
+            0,
+        );
         let parameters: Vec<&Tensor> = model.trainable().iter().map(|(_, tensor)| tensor).collect();
         let loss = logits.square().mean(tch::Kind::Float) + logits.sum(tch::Kind::Float);
         optimizer
@@ -352,6 +362,69 @@ fn an_exported_vgg_whose_last_wide_layer_trained_loads_strictly_in_torchvision()
         folder.path(),
     );
     same_in_python(folder.path(), &logits);
+}
+
+fn inception_weights() -> Vec<(String, Tensor)> {
+    filled(&golden("inception")["tensors"])
+}
+
+#[test]
+fn an_exported_inception_whose_auxiliary_head_trained_loads_strictly_in_torchvision() {
+    let (file, folder) = (WeightsFolder::new(&inception_weights()), tempfile::tempdir().unwrap());
+    let spec = spec(Architecture::InceptionV3, Some(file.weights()), through("Mixed_6d"));
+    let logits = export_case(&spec, folder.path());
+    same_in_python(folder.path(), &logits);
+}
+
+#[test]
+fn an_auxiliary_head_that_is_frozen_or_absent_is_exported_as_it_came() {
+    for (has_auxiliary, frozen) in [(true, Freeze::All), (false, through("Mixed_6d"))] {
+        let mut tensors = inception_weights();
+        tensors.retain(|(name, _)| has_auxiliary || !name.starts_with("AuxLogits."));
+        let (file, folder) = (WeightsFolder::new(&tensors), tempfile::tempdir().unwrap());
+        let logits = export_case(
+            &spec(Architecture::InceptionV3, Some(file.weights()), frozen),
+            folder.path(),
+        );
+        same_in_python(folder.path(), &logits);
+    }
+}
+
+#[test]
+fn a_frozen_auxiliary_head_gets_as_many_outputs_as_the_head_for_the_export() {
+    let seven = |(name, tensor): (String, Tensor)| match name.contains("fc.") {
+        true => {
+            let shape: Vec<i64> = std::iter::once(7).chain(tensor.size().into_iter().skip(1)).collect();
+            (name.clone(), fill(&name, &shape))
+        }
+        false => (name, tensor),
+    };
+    let tensors: Vec<_> = inception_weights().into_iter().map(seven).collect();
+    let (file, folder) = (WeightsFolder::new(&tensors), tempfile::tempdir().unwrap());
+    let (model, _) = trained(
+        &spec(Architecture::InceptionV3, Some(file.weights()), Freeze::All),
+        false,
+    );
+    let merged = folder.path().join("model.safetensors");
+    export::merged(&model, &merged).unwrap();
+    let classes: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
+    std::fs::write(
+        folder.path().join("config.json"),
+        export::config(&model, &classes).to_string(),
+    )
+    .unwrap();
+    let source = contents(&std::fs::read(file.weights()).unwrap());
+    let exported = contents(&std::fs::read(&merged).unwrap());
+    assert_eq!(exported["AuxLogits.fc.weight"].1, [5, 768]);
+    assert_eq!(exported["AuxLogits.fc.bias"].1, [5]);
+    for (name, entry) in exported.iter().filter(|(name, _)| !name.contains("fc.")) {
+        assert_eq!(entry, &source[name], "{name} is untouched");
+    }
+    let logits = model
+        .logits(&model.features(&images(96, 80)).unwrap(), None)
+        .unwrap()
+        .to_kind(tch::Kind::Double);
+    same_in_python(folder.path(), &Vec::<f64>::try_from(logits.view(-1)).unwrap());
 }
 
 #[test]

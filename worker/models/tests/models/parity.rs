@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use firn_core::spec::{Architecture, Freeze, Pooling};
-use firn_models::{Features, Input};
+use firn_core::spec::{Architecture, Freeze, Pooling, Preprocessing};
+use firn_models::{Features, Input, Model};
 use serde_json::Value;
 use tch::{Device, Tensor};
 
@@ -132,6 +132,61 @@ fn vgg_equals_torchvisions_after_every_stage() {
     let above = ["pool", "classifier.0", "classifier.3"];
     vgg_case("vgg11", Architecture::Vgg11, &[&blocks[..], &above].concat());
     vgg_case("vgg16_bn", Architecture::Vgg16Bn, &[&blocks[..], &above].concat());
+}
+
+fn inception_model(freeze: Freeze) -> Model {
+    let file = WeightsFolder::new(&filled(&golden("inception")["tensors"]));
+    with_head(
+        load(&spec(Architecture::InceptionV3, Some(file.weights()), freeze)).unwrap(),
+        "fc",
+    )
+}
+
+#[test]
+fn inception_v3_equals_torchvisions_after_every_stage() {
+    let case = &golden("inception");
+    let input = images(96, 80);
+    for stage in Architecture::InceptionV3.stages(0) {
+        let model = inception_model(through(&stage));
+        let features = model.features(&input).unwrap();
+        let cut = model.summary().cut;
+        let flat = features.tensor.flatten(1, -1);
+        let width = flat.size()[1];
+        let places: Vec<i64> = (0..64).map(|place| place * width / 64).collect();
+        let values = flat.index_select(1, &Tensor::from_slice(&places));
+        let expected = floats(&case["stages"][cut.as_str()]);
+        close(
+            &format!("inception_v3: features after {cut}"),
+            &values,
+            &expected,
+            LIMIT,
+        );
+        let logits = model.logits(&features, None).unwrap();
+        close(
+            &format!("inception_v3, frozen through {cut}: logits"),
+            &logits,
+            &floats(&case["logits"]),
+            LIMIT,
+        );
+    }
+}
+
+#[test]
+fn the_preprocessing_of_inception_v3_is_what_torchvision_makes_of_its_own_with_transform_input() {
+    let Preprocessing::Image { mean, std, .. } = Architecture::InceptionV3.default_preprocessing() else {
+        unreachable!("it takes images")
+    };
+    let Input::Images(pixels) = images(96, 80) else {
+        unreachable!("images make images")
+    };
+    let channels = |values: [f64; 3]| tensor(&values, &[3, 1, 1]);
+    let normalised = (pixels / 4 + 0.5 - channels(mean)) / channels(std);
+    let model = inception_model(Freeze::All);
+    let logits = model
+        .logits(&model.features(&Input::Images(normalised)).unwrap(), None)
+        .unwrap();
+    let expected = floats(&golden("inception")["transformed"]);
+    close("inception_v3, transformed input: logits", &logits, &expected, LIMIT);
 }
 
 fn bert_case(name: &str, cuts: &[Freeze], rename: impl Fn(String) -> String) {

@@ -145,7 +145,7 @@ pub(crate) fn load_with(spec: &ModelSpec, train_batch_norm: bool) -> Result<Mode
     })
 }
 
-/// A model with the reference's backbone and the head of the same file.
+/// A model with the reference's backbone and the heads of the same file.
 pub(crate) fn with_head(model: Model, head: &str) -> Model {
     let width = model.trainable().last().map(|_| head_width(&model)).unwrap();
     let state: Vec<(String, Tensor)> = model
@@ -154,6 +154,7 @@ pub(crate) fn with_head(model: Model, head: &str) -> Model {
         .map(|(name, tensor)| match name.strip_prefix("head.") {
             Some("weight") => (name, fill(&format!("{head}.weight"), &[5, width])),
             Some(_) => (name, fill(&format!("{head}.bias"), &[5])),
+            None if name.starts_with("AuxLogits.fc.") => (name.clone(), fill(&name, &tensor.size())),
             None => (name, tensor),
         })
         .collect();

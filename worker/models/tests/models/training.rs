@@ -12,13 +12,22 @@ const LIMIT: f64 = 1e-4;
 
 fn objective(logits: &Tensor) -> Tensor {
     let labels: Vec<i64> = (0..logits.size()[0]).map(|i| i % 5).collect();
-    let loss = Objective::cross_entropy(Some(&[1.0, 0.5, 2.0, 1.5, 0.25]), 0.1, Device::Cpu).unwrap();
-    loss.sums(logits, Expected::Classes(&labels)).unwrap().loss
+    let sums = cross_entropy().sums(logits, Expected::Classes(&labels));
+    sums.unwrap().loss
+}
+
+/// The reference's.
+fn cross_entropy() -> Objective {
+    Objective::cross_entropy(Some(&[1.0, 0.5, 2.0, 1.5, 0.25]), 0.1, Device::Cpu).unwrap()
 }
 
 fn gradients(model: &Model, logits: &Tensor) -> Vec<(String, Tensor)> {
+    gradients_of(model, &objective(logits))
+}
+
+fn gradients_of(model: &Model, loss: &Tensor) -> Vec<(String, Tensor)> {
     let parameters: Vec<&Tensor> = model.trainable().iter().map(|(_, tensor)| tensor).collect();
-    let gradients = Tensor::run_backward(&[objective(logits)], &parameters, false, false);
+    let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
     model
         .trainable()
         .iter()
@@ -130,6 +139,63 @@ fn gradients_above_the_cut_of_a_bert_equal_pytorchs() {
         None => format!("bert.{name}"),
     };
     close_summary(&gradients(&model, &logits), &case["gradients"], key, LIMIT);
+}
+
+/// Both heads of Inception v3, in a network that is frozen so far.
+fn cut_inception(frozen: &str) -> Model {
+    let file = WeightsFolder::new(&filled(&golden("inception")["tensors"]));
+    let spec = spec(Architecture::InceptionV3, Some(file.weights()), through(frozen));
+    with_head(load(&spec).unwrap(), "fc")
+}
+
+#[test]
+fn the_auxiliary_head_of_inception_v3_adds_its_loss_where_its_stage_trains_as_in_pytorch() {
+    for (frozen, auxiliary_trains) in [("Mixed_6d", true), ("Mixed_7b", false)] {
+        let reference = &golden("inception")["training"][frozen];
+        let model = cut_inception(frozen);
+        let features = model.features(&images(299, 299)).unwrap();
+        let dropout = Dropout {
+            seed: 0,
+            epoch: 0,
+            samples: &[0, 1],
+        };
+        let outputs = model.outputs(&features, &dropout).unwrap();
+        let what = format!("Inception v3 frozen through {frozen}");
+        close(
+            &format!("{what}: logits"),
+            &outputs.head,
+            &floats(&reference["logits"]),
+            1e-5,
+        );
+        assert_eq!(outputs.auxiliary.is_some(), auxiliary_trains);
+        if let Some((weight, auxiliary)) = &outputs.auxiliary {
+            assert!((weight - 0.4).abs() < 1e-12);
+            let expected = floats(&reference["auxiliary"]);
+            close(&format!("{what}: auxiliary logits"), auxiliary, &expected, 1e-5);
+        }
+        let loss = outputs.sums(&cross_entropy(), Expected::Classes(&[0, 1])).unwrap().loss;
+        let expected = [reference["loss"].as_f64().unwrap()];
+        close(&format!("{what}: loss"), &loss, &expected, 1e-5);
+        let gradients = gradients_of(&model, &loss);
+        close_summary(
+            &gradients,
+            &reference["gradients"],
+            |name| name.replace("head.", "fc."),
+            1e-5,
+        );
+    }
+}
+
+#[test]
+fn images_too_small_for_an_auxiliary_head_that_trains_are_refused() {
+    let error = cut_inception("Mixed_6d").check_crop(224).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "spec.data.preprocessing.crop: expected at least 299 where `Mixed_6e` trains, whose auxiliary head \
+         `AuxLogits.fc` learns with it, found 224"
+    );
+    cut_inception("Mixed_6d").check_crop(299).unwrap();
+    cut_inception("Mixed_6e").check_crop(224).unwrap();
 }
 
 #[test]

@@ -129,6 +129,45 @@ def vggs():
     return out
 
 
+INCEPTION_STAGES = {"Conv2d_2b_3x3": "maxpool1", "Conv2d_4a_3x3": "maxpool2", "pool": "avgpool"}
+INCEPTION_STAGES |= {n: n for n in ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_3b_1x1", *(f"Mixed_{n}" for n in "5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c".split()))}
+
+
+def spread(tensor):
+    """64 values of each sample, from all its channels."""
+    flat = tensor.flatten(1)
+    return flat[:, torch.arange(64) * flat.shape[1] // 64]
+
+
+def inception():
+    """Values after every stage; logits of an image as the published weights want it; both heads' loss and gradients in training."""
+    make = lambda **options: filled(torchvision.models.inception_v3(num_classes=5, init_weights=False, dropout=0.0, **options))
+    model, stages = make(), {}
+    for stage, module in INCEPTION_STAGES.items():
+        model.get_submodule(module).register_forward_hook(lambda _, __, output, stage=stage: stages.update({stage: numbers(spread(output))}))
+    with torch.no_grad():
+        logits = numbers(model(pixels(96, 80)))
+        # Pixels in [0, 1], normalised as torchvision does for all its weights; the network undoes it.
+        normalise = torchvision.models.Inception_V3_Weights.IMAGENET1K_V1.transforms()
+        normalised = torchvision.transforms.functional.normalize(pixels(96, 80) / 4 + 0.5, normalise.mean, normalise.std)
+        transformed = numbers(make(transform_input=True)(normalised))
+    out = {"height": 96, "width": 80, "tensors": names_and_shapes(model), "stages": stages, "logits": logits, "transformed": transformed, "training": {}}
+    for frozen, trained in {"Mixed_6d": ("Mixed_6e", "AuxLogits", "Mixed_7", "fc"), "Mixed_7b": ("Mixed_7c", "fc")}.items():
+        model = make()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(trained))
+        model.train()
+        for module in model.modules():
+            module.train(not isinstance(module, torch.nn.BatchNorm2d))
+        logits, auxiliary = model(pixels(299, 299))
+        loss = objective(logits) + 0.4 * objective(auxiliary)
+        loss = loss if "AuxLogits" in trained else objective(logits)
+        loss.backward()
+        gradients = summary((n, p.grad) for n, p in model.named_parameters() if p.requires_grad)
+        out["training"][frozen] = {"loss": loss.item(), "logits": numbers(logits), "auxiliary": numbers(auxiliary), "gradients": gradients}
+    return out
+
+
 def cut_resnet():
     """ResNet-18 frozen through layer3, trained above: gradients, with BatchNorm in eval mode and by the batch."""
     out = {}
@@ -309,7 +348,8 @@ def check(folder):
         model.load_state_dict(state, strict=True)
         logits = model(pixels(64, 96)).logits
     else:
-        model = getattr(torchvision.models, architecture)(num_classes=classes).eval()
+        options = {"aux_logits": any(key.startswith("AuxLogits") for key in state), "init_weights": False} if architecture == "inception_v3" else {}
+        model = getattr(torchvision.models, architecture)(num_classes=classes, **options).eval()
         model.load_state_dict(state, strict=True)
         logits = model(pixels(96, 80)).double()
     print(json.dumps(numbers(logits)))
@@ -320,7 +360,7 @@ def main():
     if sys.argv[1:2] == ["check"]:
         return check(sys.argv[2])
     GOLDEN.mkdir(exist_ok=True)
-    parts = {"images": images(), "vggs": vggs(), "cut_resnet": cut_resnet(), "berts": berts(), "gpt2": gpt2(), "losses": losses(), "optimizers": optimizers()}
+    parts = {"images": images(), "vggs": vggs(), "inception": inception(), "cut_resnet": cut_resnet(), "berts": berts(), "gpt2": gpt2(), "losses": losses(), "optimizers": optimizers()}
     if len(sys.argv) > 1:  # the folder of a real MiniLM
         parts["sentences"] = sentences(sys.argv[1])
     for name, value in parts.items():
