@@ -23,7 +23,9 @@ pub struct RawTensor {
 /// The numbers of an array.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
-    /// Pixels.
+    /// Pixels, as they were decoded: the rank normalises them where it computes.
+    Bytes(Vec<u8>),
+    /// Numbers that a network takes as they are.
     Floats(Vec<f32>),
     /// Token ids and masks.
     Integers(Vec<i64>),
@@ -39,6 +41,7 @@ impl Tensors {
                 name: array.name,
                 shape: array.shape.clone(),
                 values: match &array.values {
+                    Values::Bytes(values) => Values::Bytes(values[..count].to_vec()),
                     Values::Floats(values) => Values::Floats(values[..count].to_vec()),
                     Values::Integers(values) => Values::Integers(values[..count].to_vec()),
                 },

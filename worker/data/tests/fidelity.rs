@@ -80,7 +80,7 @@ fn crops_equal_pillow_and_torchvision() {
 }
 
 #[test]
-fn pixels_are_normalised_as_torchvision_does() {
+fn a_batch_holds_the_bytes_of_its_crops() {
     let path = fixtures("images/usual.jpg");
     let sample = Sample {
         id: "usual.jpg".to_owned(),
@@ -105,7 +105,7 @@ fn pixels_are_normalised_as_torchvision_does() {
         RawTensor {
             name: "pixels",
             shape,
-            values: Values::Floats(pixels),
+            values: Values::Bytes(pixels),
         },
     ] = &batch.tensors.arrays[..]
     else {
@@ -113,12 +113,7 @@ fn pixels_are_normalised_as_torchvision_does() {
     };
     assert_eq!((batch.tensors.samples, &shape[..]), (1, &[224, 224, 3][..]));
     let bytes = images(256, 224).crop_bytes(&fs::read(path).unwrap()).unwrap();
-    assert_eq!(pixels.len(), bytes.len());
-    let (mean, std) = ([0.485f32, 0.456, 0.406], [0.229f32, 0.224, 0.225]);
-    for (place, (pixel, byte)) in pixels.iter().zip(bytes).enumerate() {
-        let channel = place % 3;
-        assert_eq!(*pixel, (f32::from(byte) / 255.0 - mean[channel]) / std[channel]);
-    }
+    assert!(*pixels == bytes);
 }
 
 /// Ids, mask, and the length of a row.

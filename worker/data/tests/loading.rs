@@ -135,7 +135,7 @@ fn corrupt_samples_are_listed_and_the_others_delivered() {
             RawTensor {
                 name: "pixels",
                 shape,
-                values: Values::Floats(pixels),
+                values: Values::Bytes(pixels),
             },
         ] = &batch.tensors.arrays[..]
         else {

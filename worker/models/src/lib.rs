@@ -30,7 +30,7 @@ pub use cut::stages;
 pub use digest::state_digest;
 pub use error::{ModelError, TensorProblem};
 pub use frozen::{FrozenProof, FrozenTensors};
-pub use input::Input;
+pub use input::{Input, Normalisation};
 pub use layers::dropout::Dropout;
 pub use model::{Model, ModelOptions, ModelSummary};
 pub use objective::{CrossEntropy, Expected, LossSums, Objective};

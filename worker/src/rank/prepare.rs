@@ -18,7 +18,7 @@ use super::{
     failure::RankFailure,
     halt::Halt,
     job_data::{JobData, Quarantined},
-    learner::{Learner, computation::Computation},
+    learner::{Learner, computation::Computation, inputs::Inputs},
     membership::{Membership, gang},
     session::Session,
     settings::RankArguments,
@@ -42,7 +42,7 @@ pub(crate) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankA
         model,
         objective: task::objective(&spec, &dataset, device)?,
         training: spec.training.clone(),
-        device,
+        inputs: Inputs::new(&spec.data.preprocessing, device)?,
     };
     // The stored spec as it came: its digest names the job's settings in checkpoints.
     let spec_digest = blake3::hash(spec_json.as_bytes()).to_hex().to_string();

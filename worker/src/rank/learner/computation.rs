@@ -5,10 +5,11 @@ use std::time::Instant;
 use firn_core::spec::TrainingSpec;
 use firn_data::Batch;
 use firn_models::{Dropout, LossSums, Model, Objective};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{
-    inputs, memory,
+    inputs::{self, Inputs},
+    memory,
     outcome::{Position, Spent},
 };
 use crate::rank::failure::RankFailure;
@@ -21,8 +22,8 @@ pub(crate) struct Computation {
     pub(crate) model: Model,
     pub(crate) objective: Objective,
     pub(crate) training: TrainingSpec,
-    /// Where it computes.
-    pub(crate) device: Device,
+    /// How batches become the network's input, and where it computes.
+    pub(crate) inputs: Inputs,
 }
 
 impl Computation {
@@ -43,7 +44,7 @@ impl Computation {
         mut batches: impl Iterator<Item = Result<Batch, E>>,
         spent: &mut Spent,
     ) -> Result<Tensor, E> {
-        let (mut loss, mut weight, mut samples) = (0.0, 0.0, 0);
+        let (mut losses, mut weight, mut samples) = (Vec::new(), 0.0, 0);
         loop {
             let began = Instant::now();
             let Some(batch) = batches.next().transpose()? else {
@@ -55,22 +56,28 @@ impl Computation {
             }
             let began = Instant::now();
             let sums = self.backward(position, &batch).map_err(|failure| {
-                let place = (self.device, self.training.train_batch_norm);
+                let place = (self.inputs.device(), self.training.train_batch_norm);
                 memory::explain(place, &batch, failure, |part| self.backward(position, part))
             })?;
-            loss += f64::try_from(&sums.loss).map_err(RankFailure::from)?;
+            losses.push(sums.loss.detach());
             weight += sums.weight;
             samples += batch.indices.len();
             spent.compute += began.elapsed();
         }
         let began = Instant::now();
+        // Only now: whoever reads a number waits for the device, which then stands still until it is told what comes next.
+        let losses = losses.iter().map(f64::try_from).collect::<Result<Vec<_>, _>>();
+        let loss = losses
+            .map_err(RankFailure::from)?
+            .into_iter()
+            .fold(0.0, |sum, loss| sum + loss);
         let flat = self.flatten([loss as f32, weight as f32, samples as f32])?;
         spent.compute += began.elapsed();
         Ok(flat)
     }
 
     fn backward(&self, position: Position, batch: &Batch) -> Result<LossSums, RankFailure> {
-        let features = self.model.features(&inputs::input(batch, self.device)?)?;
+        let features = self.model.features(&self.inputs.of(batch)?)?;
         let dropout = Dropout {
             seed: self.training.seed,
             epoch: position.epoch,
@@ -84,16 +91,16 @@ impl Computation {
 
     fn flatten(&self, sums: [f32; SUMS as usize]) -> Result<Tensor, RankFailure> {
         let _no_grad = tch::no_grad_guard();
-        let parameters = self.model.trainable();
+        let (parameters, device) = (self.model.trainable(), self.inputs.device());
         let mut pieces = Vec::with_capacity(parameters.len() + 1);
         for (_, parameter) in parameters {
             let gradient = parameter.grad();
             pieces.push(match gradient.defined() {
                 true => gradient.f_flatten(0, -1)?,
-                false => Tensor::f_zeros([parameter.numel() as i64], (Kind::Float, self.device))?,
+                false => Tensor::f_zeros([parameter.numel() as i64], (Kind::Float, device))?,
             });
         }
-        pieces.push(Tensor::f_from_slice(&sums)?.f_to_device(self.device)?);
+        pieces.push(Tensor::f_from_slice(&sums)?.f_to_device(device)?);
         let flat = Tensor::f_cat(&pieces, 0)?;
         self.clear_gradients();
         Ok(flat)

@@ -2,13 +2,13 @@
 
 use firn_core::spec::{
     Architecture, ClassWeights, Determinism, Freeze, HeadSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec, Pooling,
-    ScheduleShape, ScheduleSpec, TrainingSpec, Warmup,
+    Preprocessing, ScheduleShape, ScheduleSpec, TrainingSpec, Warmup,
 };
 use firn_data::{Batch, RawTensor, Targets, Tensors, Values};
 use firn_models::{Model, ModelOptions, Objective};
 use tch::Device;
 
-use super::{Learner, computation::Computation};
+use super::{Learner, computation::Computation, inputs::Inputs};
 
 const CLASSES: i64 = 3;
 const SIDE: usize = 32;
@@ -23,7 +23,7 @@ pub(crate) fn learner(training: &TrainingSpec, samples: u64, disturbance: Distur
         objective: Objective::cross_entropy(Some(&[0.5, 1.0, 3.0]), training.loss.label_smoothing, Device::Cpu)
             .unwrap(),
         training: training.clone(),
-        device: Device::Cpu,
+        inputs: Inputs::new(&Preprocessing::Text { max_length: None }, Device::Cpu).unwrap(),
     };
     Learner::new(computation, "settings".to_owned(), samples).unwrap()
 }

@@ -1,28 +1,66 @@
 //! From decoded samples to what the network takes, and to what is expected of it.
 
+use firn_core::spec::Preprocessing;
 use firn_data::{Batch, RawTensor, Targets, Values};
-use firn_models::{Expected, Input};
+use firn_models::{Expected, Input, Normalisation};
 use tch::Device;
 
 use crate::rank::failure::RankFailure;
 
-/// The network's input, on `device`: a line for each modality, known by its arrays.
-pub(crate) fn input(batch: &Batch, device: Device) -> Result<Input, RankFailure> {
-    let arrays = batch.tensors.arrays.iter();
-    let arrays: Vec<_> = arrays
-        .map(|RawTensor { name, shape, values }| (*name, &shape[..], values))
-        .collect();
-    Ok(match arrays[..] {
-        [("pixels", &[height, width, 3], Values::Floats(pixels))] => Input::images(pixels, height, width, device)?,
-        [
-            ("ids", &[length], Values::Integers(ids)),
-            ("mask", _, Values::Integers(mask)),
-        ] => Input::tokens(ids, mask, length, device)?,
-        _ => {
-            let names: Vec<_> = arrays.iter().map(|(name, ..)| *name).collect();
-            return Err(RankFailure::Internal(format!("no network takes {names:?}")));
-        }
-    })
+/// Makes the network's input of batches, on the device that computes.
+pub(crate) struct Inputs {
+    device: Device,
+    /// Of the bytes of pictures.
+    normalisation: Option<Normalisation>,
+}
+
+impl Inputs {
+    /// Of samples that were prepared in this way.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub(crate) fn new(preprocessing: &Preprocessing, device: Device) -> Result<Self, RankFailure> {
+        let normalisation = match preprocessing {
+            Preprocessing::Image { mean, std, .. } => Some(Normalisation::new(mean, std, device)?),
+            Preprocessing::Text { .. } => None,
+        };
+        Ok(Self { device, normalisation })
+    }
+
+    /// Where the network computes.
+    pub(crate) fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The network's input: a line for each modality, known by its arrays.
+    ///
+    /// # Errors
+    /// Arrays that no network takes; those of libtorch.
+    pub(crate) fn of(&self, batch: &Batch) -> Result<Input, RankFailure> {
+        let arrays = batch.tensors.arrays.iter();
+        let arrays: Vec<_> = arrays
+            .map(|RawTensor { name, shape, values }| (*name, &shape[..], values))
+            .collect();
+        Ok(match arrays[..] {
+            [("pixels", &[height, width, 3], Values::Bytes(pixels))] => {
+                let normalisation = self.normalisation.as_ref();
+                let normalisation =
+                    normalisation.ok_or_else(|| RankFailure::Internal("a job of texts has pixels".to_owned()))?;
+                normalisation.images(pixels, height, width)?
+            }
+            [("pixels", &[height, width, 3], Values::Floats(pixels))] => {
+                Input::images(pixels, height, width, self.device)?
+            }
+            [
+                ("ids", &[length], Values::Integers(ids)),
+                ("mask", _, Values::Integers(mask)),
+            ] => Input::tokens(ids, mask, length, self.device)?,
+            _ => {
+                let names: Vec<_> = arrays.iter().map(|(name, ..)| *name).collect();
+                return Err(RankFailure::Internal(format!("no network takes {names:?}")));
+            }
+        })
+    }
 }
 
 /// What the objective compares the network's outputs with.

@@ -26,7 +26,8 @@ mod tests;
 use std::ops::Range;
 
 use firn_core::{order, schedule};
-use firn_models::{Model, Optimizer};
+use firn_data::Batch;
+use firn_models::{Input, Model, Optimizer};
 use tch::{Device, Tensor};
 
 use self::{
@@ -83,9 +84,12 @@ impl Learner {
         &self.computation.model
     }
 
-    /// Where it computes.
-    pub(crate) fn device(&self) -> Device {
-        self.computation.device
+    /// The network's input of a batch.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub(crate) fn input(&self, batch: &Batch) -> Result<Input, RankFailure> {
+        self.computation.inputs.of(batch)
     }
 
     /// Steps applied to the model, over the whole job.
@@ -133,7 +137,7 @@ impl Learner {
     /// statistics are those of the whole batch.
     pub(crate) fn micro_batch(&self) -> usize {
         let training = &self.computation.training;
-        let chosen = match (training.micro_batch_size, self.computation.device) {
+        let chosen = match (training.micro_batch_size, self.computation.inputs.device()) {
             _ if training.train_batch_norm => training.batch_size,
             (Some(size), _) => size,
             (None, Device::Cpu) => 16,

@@ -1,4 +1,5 @@
-//! Images: decoded as Pillow decodes them, upright, then torchvision's `Resize`, `CenterCrop`, `ToTensor` and `Normalize`.
+//! Images: decoded as Pillow decodes them, upright, then torchvision's `Resize` and `CenterCrop`. `ToTensor` and `Normalize` follow on the
+//! device that computes: bytes are a fourth of what would have to be kept and moved.
 
 mod decode;
 mod jpeg;
@@ -19,8 +20,6 @@ pub use self::decode::{MAX_PIXELS, Rgb, decode_rgb};
 pub(super) struct Images {
     resize: usize,
     crop: usize,
-    /// Normalised value of each byte, by channel.
-    levels: Box<[[f32; 3]; 256]>,
 }
 
 impl Modality for Images {
@@ -43,18 +42,18 @@ impl Modality for Images {
         Ok(Prepared::Bytes(channels.collect()))
     }
 
-    /// `pixels`: `(crop, crop, 3)` normalised numbers of each sample.
+    /// `pixels`: `(crop, crop, 3)` bytes of each sample.
     fn collate(&self, samples: &[Prepared]) -> Tensors {
         let mut pixels = Vec::with_capacity(samples.len() * self.crop * self.crop * 3);
         for sample in samples {
-            self.normalise(sample.bytes(), &mut pixels);
+            pixels.extend_from_slice(sample.bytes());
         }
         Tensors {
             samples: samples.len(),
             arrays: vec![RawTensor {
                 name: "pixels",
                 shape: vec![self.crop, self.crop, 3],
-                values: Values::Floats(pixels),
+                values: Values::Bytes(pixels),
             }],
         }
     }
@@ -71,17 +70,9 @@ impl Images {
                 "mean is {mean:?} and std {std:?}; all must be finite and std not 0"
             ));
         }
-        let mut levels = Box::new([[0.0; 3]; 256]);
-        for (byte, level) in (0u8..=255).zip(levels.iter_mut()) {
-            for (channel, value) in level.iter_mut().enumerate() {
-                // In f32 and in this order, as `ToTensor` and `Normalize` compute it.
-                *value = (f32::from(byte) / 255.0 - mean[channel] as f32) / std[channel] as f32;
-            }
-        }
         Ok(Self {
             resize: resize as usize,
             crop: crop as usize,
-            levels,
         })
     }
 
@@ -120,18 +111,6 @@ impl Images {
             row[left..left + source.len()].copy_from_slice(source);
         }
         padded
-    }
-
-    fn normalise(&self, bytes: &[u8], pixels: &mut Vec<f32>) {
-        let levels = &self.levels;
-        let (colours, _) = bytes.as_chunks::<3>();
-        pixels.extend(colours.iter().flat_map(|[red, green, blue]| {
-            [
-                levels[usize::from(*red)][0],
-                levels[usize::from(*green)][1],
-                levels[usize::from(*blue)][2],
-            ]
-        }));
     }
 }
 

@@ -6,12 +6,7 @@ use firn_data::{Batch, Loader, Split};
 use firn_proto::v1alpha1::{self as wire, complete_shard_request::Report};
 
 use super::{Found, Means, OpenShard};
-use crate::rank::{
-    halt::Halt,
-    job_data,
-    learner::{inputs, units},
-    task,
-};
+use crate::rank::{halt::Halt, job_data, learner::units, task};
 
 /// A shard to be scored.
 pub(super) struct Shard {
@@ -59,7 +54,7 @@ fn score(means: Means<'_>, split: &Split, batch: &Batch, report: &mut wire::Eval
     let outputs = {
         let _no_grad = tch::no_grad_guard();
         let model = means.learner.model();
-        let features = model.features(&inputs::input(batch, means.learner.device())?)?;
+        let features = model.features(&means.learner.input(batch)?)?;
         model.logits(&features, None)?
     };
     Ok(task::score(&outputs, batch, split, report)?)
