@@ -43,7 +43,16 @@ pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -
         departure::check(session)?;
         let began = Instant::now();
         let position = session.learner.position(epoch, terms.peak_learning_rate);
-        let outcome = one_step(session, position, step_in_epoch, &mut loader)?;
+        let outcome = loop {
+            match one_step(session, position, step_in_epoch, &mut loader) {
+                Err(Halt::Failed(failure)) if session.learner.make_do(&failure) => {
+                    let micro_batch = session.learner.micro_batch();
+                    warn!(%failure, micro_batch, "the step is taken again in smaller micro-batches");
+                    loader = start_loader(session, epoch, step_in_epoch..steps_per_epoch);
+                }
+                outcome => break outcome?,
+            }
+        };
         let global = session.learner.global_batch(step_in_epoch);
         tell(
             session,

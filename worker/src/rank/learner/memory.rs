@@ -1,7 +1,9 @@
-//! What to tell a user whose batch does not fit: the micro-batch that would.
+//! When a batch does not fit: the micro-batch that would.
 //!
-//! Memory that runs out on one attempt runs out on the next, so the job fails at once. Before it does, the same samples are tried in halves,
-//! quarters and so on, until a part fits: a number that the user can write into the spec is worth the second that this takes.
+//! The same samples are tried in halves, quarters and so on, until a part fits. How much that is depends on what else is in the memory and
+//! on the longest sample, so nothing but a trial tells. A learner that chose the size itself goes on with the one that fits
+//! ([`super::Learner::make_do`]). One that was told it would run out of memory again, so the job fails at once, with a number that the
+//! user can write into the spec.
 
 use firn_data::Batch;
 use tch::Device;

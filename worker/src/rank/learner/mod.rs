@@ -25,7 +25,7 @@ mod tests;
 
 use std::ops::Range;
 
-use firn_core::{order, schedule};
+use firn_core::{order, schedule, spec::Determinism};
 use firn_data::Batch;
 use firn_models::{Input, Model, Optimizer};
 use tch::{Device, Tensor};
@@ -54,6 +54,8 @@ pub(crate) struct Learner {
     loaded: Option<String>,
     /// What becomes of steps that are not finite.
     guard: Guard,
+    /// Samples that the memory held, where the usual micro-batch was too large.
+    fitting: Option<usize>,
 }
 
 impl Learner {
@@ -76,6 +78,7 @@ impl Learner {
             steps_done: 0,
             loaded: None,
             guard: Guard::default(),
+            fitting: None,
         })
     }
 
@@ -133,17 +136,36 @@ impl Learner {
         units::of_rank(&self.computation.training, self.micro_batch(), place, global)
     }
 
-    /// Samples of a micro-batch: what the spec says, else what keeps a CPU's caches and a GPU's cores busy. Where BatchNorm trains, the
-    /// statistics are those of the whole batch.
+    /// Samples of a micro-batch: what the spec says, else what keeps a CPU's caches and a GPU's cores busy, or less where the memory did
+    /// not hold that. Where BatchNorm trains, the statistics are those of the whole batch.
     pub(crate) fn micro_batch(&self) -> usize {
         let training = &self.computation.training;
-        let chosen = match (training.micro_batch_size, self.computation.inputs.device()) {
-            _ if training.train_batch_norm => training.batch_size,
-            (Some(size), _) => size,
-            (None, Device::Cpu) => 16,
-            (None, _) => 256,
+        let usual = match self.computation.inputs.device() {
+            Device::Cpu => 16,
+            _ => 256,
         };
-        chosen as usize
+        match training.micro_batch_size {
+            _ if training.train_batch_norm => training.batch_size as usize,
+            Some(size) => size as usize,
+            None => self.fitting.unwrap_or(usual),
+        }
+    }
+
+    /// Whether a step that failed for want of memory is worth another attempt, in the smaller micro-batches that this then has. Not where
+    /// their size is the user's, or is part of the result: in strict jobs and where BatchNorm trains.
+    pub(crate) fn make_do(&mut self, failure: &RankFailure) -> bool {
+        let training = &self.computation.training;
+        let RankFailure::OutOfMemory { fits: Some(fits), .. } = *failure else {
+            return false;
+        };
+        let is_ours = training.micro_batch_size.is_none()
+            && !training.train_batch_norm
+            && training.determinism == Determinism::Default;
+        if !is_ours || fits >= self.micro_batch() {
+            return false;
+        }
+        self.fitting = Some(fits);
+        true
     }
 
     /// One update. `gather` computes this rank's part and gives the sums over the whole global batch, in the form of [`Computation::sums`].

@@ -1,6 +1,6 @@
 //! The learner by itself: no gang, no coordinator, no thread.
 
-use firn_core::spec::Determinism;
+use firn_core::spec::{Determinism, TrainingSpec};
 use tch::Tensor;
 
 use super::{
@@ -132,5 +132,68 @@ fn the_batch_of_a_step_does_not_depend_on_who_computes_which_part() {
     for world in [1, 2, 3] {
         let places = (0..world).flat_map(|rank| one.units((rank, world), 1)).flatten();
         assert_eq!(places.flatten().collect::<Vec<_>>(), (16..32).collect::<Vec<_>>());
+    }
+}
+
+fn no_room(samples: usize, fits: Option<usize>) -> RankFailure {
+    RankFailure::OutOfMemory {
+        field: "spec.training.microBatchSize",
+        samples,
+        device: "cuda:0".to_owned(),
+        fits,
+    }
+}
+
+/// Sizes of the micro-batches of the first step, alone.
+fn micro_batches(learner: &Learner) -> Vec<u64> {
+    let units = learner.units((0, 1), 0);
+    units
+        .into_iter()
+        .flatten()
+        .map(|places| places.end - places.start)
+        .collect()
+}
+
+#[test]
+fn a_step_that_does_not_fit_is_taken_again_in_the_micro_batches_that_do() {
+    tch::set_num_threads(1);
+    let usual = Disturbance::default();
+    let new = || learner(&training(Determinism::Default), SAMPLES, usual);
+    let (mut tight, mut roomy) = (new(), new());
+    assert_eq!(micro_batches(&tight), [16]);
+    let position = tight.position(0, None);
+    let samples: Vec<u64> = (0..16).collect();
+    let failed = tight.step(position, |computation, _| {
+        // What was added up before the memory ran out counts for nothing.
+        let batches = [Ok(batch(&samples[..8], usual)), Err(no_room(16, Some(8)))];
+        computation.sums(position, batches.into_iter(), &mut Spent::default())
+    });
+    assert!(tight.make_do(&failed.unwrap_err()));
+    assert_eq!((micro_batches(&tight), tight.steps_done()), (vec![8, 8], 0));
+    let (again, once) = (step(&mut tight, &samples, usual), step(&mut roomy, &samples, usual));
+    assert_eq!((again.loss, again.samples), (once.loss, 16));
+    assert_eq!(tight.hash().unwrap(), roomy.hash().unwrap());
+    // A longer text may need still less.
+    assert!(tight.make_do(&no_room(8, Some(2))));
+    assert_eq!(micro_batches(&tight), [2; 8]);
+    assert!(!tight.make_do(&no_room(2, None)), "nothing fits");
+    assert!(!tight.make_do(&no_room(2, Some(2))), "it would be the same again");
+}
+
+#[test]
+fn a_micro_batch_that_is_given_or_part_of_the_result_is_kept() {
+    let given = TrainingSpec {
+        micro_batch_size: Some(16),
+        ..training(Determinism::Default)
+    };
+    let whole = TrainingSpec {
+        train_batch_norm: true,
+        ..training(Determinism::Default)
+    };
+    for spec in [given, whole, training(Determinism::Strict)] {
+        let mut learner = learner(&spec, SAMPLES, Disturbance::default());
+        let before = micro_batches(&learner);
+        assert!(!learner.make_do(&no_room(16, Some(1))));
+        assert_eq!(micro_batches(&learner), before);
     }
 }
