@@ -13,4 +13,5 @@ mod location;
 pub mod logs;
 pub mod serve;
 pub mod spec_file;
+pub mod spec_reference;
 pub mod verification;

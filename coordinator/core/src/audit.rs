@@ -324,7 +324,10 @@ impl Auditor {
 
     /// With more samples set aside than the spec allows, the job has failed.
     fn check_limit(&mut self) {
-        let limit = self.spec.as_ref().map_or(0, |spec| spec.data.max_quarantined as usize);
+        let limit = self
+            .spec
+            .as_ref()
+            .map_or(0, |spec| spec.data.quarantine.max_samples as usize);
         let found = self.quarantined.len();
         if found > limit && !matches!(self.outcome, Some(Outcome::Failed(_))) {
             let message = format!("expected at most {limit} samples to be set aside, found {found}");

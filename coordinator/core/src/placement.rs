@@ -113,7 +113,7 @@ pub fn solve(problem: &Problem, previous: Option<&Placement>) -> Result<Placemen
         .iter()
         .filter(|worker| worker.count(kind, true) >= needed)
         .collect();
-    if candidates.len() < request.min_workers as usize || candidates.is_empty() {
+    if candidates.len() < request.workers.min as usize || candidates.is_empty() {
         return Err(blocked(problem, kind, candidates.len()));
     }
     candidates.sort_by_key(|worker| {
@@ -123,7 +123,7 @@ pub fn solve(problem: &Problem, previous: Option<&Placement>) -> Result<Placemen
             worker.name.clone(),
         )
     });
-    candidates.truncate(request.max_workers.max(request.min_workers) as usize);
+    candidates.truncate(request.workers.max.max(request.workers.min) as usize);
     candidates.sort_by_key(|worker| (earlier(worker).unwrap_or(usize::MAX), worker.name.clone()));
 
     let workers = candidates
@@ -150,7 +150,7 @@ pub fn kind(request: DeviceRequest, workers: &[WorkerSlots]) -> DeviceKind {
 fn blocked(problem: &Problem, kind: DeviceKind, ready: usize) -> Blocked {
     let request = &problem.request;
     let (workers, slots) = (
-        request.min_workers.max(1) as usize,
+        request.workers.min.max(1) as usize,
         request.slots_per_worker.max(1) as usize,
     );
     let large_enough = problem

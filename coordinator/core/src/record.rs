@@ -82,6 +82,9 @@ pub enum JobEvent {
         /// Only in journals of earlier programs, which had no [`Event::RequestAnswered`]: the client's mark.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<RequestId>,
+        /// Names its settings in checkpoints. The first program recorded none: see [`crate::state::Job::settings_digest`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settings_digest: Option<String>,
     },
     /// Its ranks were chosen: processes that are new, or that live on from the formation before. Nothing of an older one counts any more.
     GangFormed {

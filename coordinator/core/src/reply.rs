@@ -19,6 +19,8 @@ pub enum Reply {
     Enrolled {
         /// The stored spec.
         spec: Arc<JobSpec>,
+        /// Names the settings of the job in checkpoints.
+        settings_digest: String,
         /// Raised at every start of the coordinator.
         coordinator_epoch: u64,
     },

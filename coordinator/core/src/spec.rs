@@ -1,34 +1,64 @@
-//! What a job is, validated: the values that everything else may rely on.
+//! What a job is: the one definition of the spec.
 //!
-//! Wire messages become these types in one place (`api/wire` of the coordinator); a `JobSpec` that exists is one that can be run as
-//! far as can be known without seeing the data. It is stored with every default written out, and travels to the ranks as JSON.
+//! The serde form of a [`JobSpec`] is the document that people write and that `spec.json` holds: `apiVersion`, `kind`, `metadata`, `spec`.
+//! Beside each field stand its explanation, its words, its range and its default, and [`schema`] reads them: from there come the reading of
+//! YAML and JSON, the conversion of the wire's messages, the reference page, `firn explain`, and the schema of a Kubernetes resource.
+//! Defaults that depend on other fields are filled in by [`defaults`]; rules between fields stand in [`validate`].
+//!
+//! A `JobSpec` that [`JobSpec::from_document`] gives is one that can be run as far as can be known without seeing the data. It is stored
+//! with every default written out. Forms that earlier programs stored are read for ever: see [`versions`].
 
 mod architecture;
+mod data;
+mod defaults;
+mod document;
+mod duration;
+mod exact;
+mod model;
 mod nearest;
+mod resources;
+pub mod schema;
+pub(crate) mod settings;
+mod training;
+pub mod uri;
 mod validate;
+pub mod versions;
 mod words;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub use crate::metrics::MetricName;
 pub use crate::task::Task;
 pub use architecture::Architecture;
+pub use data::{DataFormat, DataSpec, Preprocessing, QuarantineSpec, SplitSource};
+pub use document::{API_VERSION, KIND};
+pub use exact::to_value;
+pub use model::{Freeze, HeadSpec, Modality, ModelSpec, Pooling};
 pub use nearest::nearest;
+pub use resources::{ArtifactsSpec, DeviceRequest, ResourcesSpec, RestartPolicy, WorkersSpec};
+pub use training::{
+    ClassWeights, Determinism, EarlyStopping, LossSpec, OptimizerSpec, PlateauSpec, ScheduleShape, ScheduleSpec,
+    ThresholdMode, TrainingSpec, Warmup,
+};
 pub use validate::{Violation, validate};
 pub use words::Word;
 
-use serde::{Deserialize, Serialize};
-
 /// One fine-tuning run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+///
+/// The derived serde form is private: sections beside each other. The document nests them, see [`document`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct JobSpec {
-    /// The user's name for it: lower-case letters, digits and `-`, at most 63.
-    pub name: String,
-    /// The user's own bookkeeping.
-    pub labels: BTreeMap<String, String>,
+    /// How the job is called.
+    pub metadata: Metadata,
     /// What is learned.
+    #[serde(with = "task")]
+    #[schemars(with = "task::TaskDocument")]
     pub task: Task,
-    /// The network and its cut.
+    /// The network, its weights and its cut.
     pub model: ModelSpec,
     /// Where the samples are and how they are read.
     pub data: DataSpec,
@@ -36,363 +66,42 @@ pub struct JobSpec {
     pub training: TrainingSpec,
     /// Where it runs.
     pub resources: ResourcesSpec,
-    /// Times the gang is formed again after a loss.
-    pub max_restarts: u32,
+    /// What it survives.
+    pub restart_policy: RestartPolicy,
     /// What is left behind, and where.
     pub artifacts: ArtifactsSpec,
 }
 
-/// The network, its weights and its cut.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ModelSpec {
-    /// The family and size.
-    pub architecture: Architecture,
-    /// Path of a safetensors file on the workers; `None`: random weights from the seed.
-    pub weights: Option<String>,
-    /// Path of a `tokenizer.json`; text models only; `None`: beside the weights.
-    pub tokenizer: Option<String>,
-    /// What is frozen.
-    pub freeze: Freeze,
-    /// The new output layer.
-    pub head: HeadSpec,
-    /// Text models: how token states become one vector.
-    pub pooling: Pooling,
-}
-
-/// What a model takes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Modality {
-    /// RGB images.
-    Image,
-    /// Token sequences.
-    Text,
-}
-
-/// The cut: everything below is frozen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Freeze {
-    /// Only the head trains.
-    All,
-    /// Up to and including this stage of the architecture.
-    Through(String),
-    /// Everything trains.
-    Nothing,
-}
-
-/// The new output layer: dropout, then one linear layer.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct HeadSpec {
-    /// Probability in [0, 1) that a feature is dropped in training.
-    pub dropout: f64,
-}
-
-/// How token states become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// Mean over the tokens that are not padding.
-    Mean,
-    /// State of the first token.
-    Cls,
-    /// State of the last token that is not padding.
-    Last,
-}
-
-/// Where the samples are and how they are read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DataSpec {
-    /// Layout on disk.
-    pub format: DataFormat,
-    /// Path of the training split.
-    pub train: String,
-    /// The split that chooses the best checkpoint.
-    pub validation: Option<SplitSource>,
-    /// The split that is scored once, at the end.
-    pub test: Option<SplitSource>,
-    /// From file to network input.
-    pub preprocessing: Preprocessing,
-    /// Corrupt samples that are set aside before the job fails.
-    pub max_quarantined: u32,
-}
-
-/// Where a split other than train comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum SplitSource {
-    /// A folder or file of its own.
-    Path(String),
-    /// This fraction of train, in (0, 1), seeded and stratified by class.
-    FractionOfTrain(f64),
-}
-
-/// Layout on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DataFormat {
-    /// One folder a class.
-    ImageFolder,
-    /// A table with a header line.
-    Table {
-        /// Between fields: `,` or tab.
-        delimiter: char,
-        /// Whether fields may be wrapped in double quotes.
-        quoted: bool,
-        /// Name of the text column.
-        text: String,
-        /// Name of the label column.
-        label: String,
-    },
-    /// One JSON object a line.
-    JsonLines {
-        /// Name of the text field.
-        text: String,
-        /// Name of the label field.
-        label: String,
-    },
-}
-
-/// From file to network input.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Preprocessing {
-    /// torchvision's `Resize` (shorter side, antialiased bilinear), `CenterCrop`, `ToTensor`, `Normalize`.
-    Image {
-        /// Pixels of the shorter side.
-        resize: u32,
-        /// Pixels of the square crop.
-        crop: u32,
-        /// Of each channel, for values in [0, 1].
-        mean: [f64; 3],
-        /// Of each channel.
-        std: [f64; 3],
-    },
-    /// Tokenise, cut at `max_length`, pad to the longest of the batch.
-    Text {
-        /// Tokens, special ones included; `None`: the model's maximum, at most 256.
-        max_length: Option<u32>,
-    },
-}
-
-/// How the head is trained.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TrainingSpec {
-    /// Passes over the training samples.
-    pub epochs: u32,
-    /// Samples in one optimizer step, over all ranks.
-    pub batch_size: u32,
-    /// Most samples one rank computes at once; `None`: chosen by the rank.
-    pub micro_batch_size: Option<u32>,
-    /// Of order, splits, initialisation and dropout.
-    pub seed: u64,
-    /// The update rule.
-    pub optimizer: OptimizerSpec,
-    /// The learning rate over time.
-    pub schedule: ScheduleSpec,
-    /// The objective.
-    pub loss: LossSpec,
-    /// When to stop before the last epoch.
-    pub early_stopping: Option<EarlyStopping>,
-    /// Chooses the best checkpoint.
-    pub best_metric: MetricName,
-    /// Whether BatchNorm above the cut normalises by the batch and updates its statistics.
-    pub train_batch_norm: bool,
-    /// Largest L2 norm of the whole gradient.
-    pub max_gradient_norm: Option<f64>,
-    /// How much may change when the number of ranks does.
+/// How a job is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    /// Lower-case letters, digits and `-`, at most 63. If a job of that name exists, the new job's id gets `-2`, `-3`, …
+    pub name: String,
+    /// Free text for the user's own bookkeeping.
     #[serde(default)]
-    pub determinism: Determinism,
-    /// Age in milliseconds of the last checkpoint at which another is stored within an epoch; 0: only after each epoch.
-    #[serde(default = "default_checkpoint_interval_ms")]
-    pub checkpoint_interval_ms: u64,
+    pub labels: BTreeMap<String, String>,
 }
 
-/// What the result may depend on besides spec, data and weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Determinism {
-    /// The order of floating-point sums, which the number of ranks and of threads decides.
-    #[default]
-    Default,
-    /// Nothing, on machines of one kind: what is learned is the same to the last bit on any number of ranks.
-    Strict,
-}
+/// A task is written with room for settings of its own.
+mod task {
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Of a spec that says nothing, and of one that was stored before the field existed: a minute.
-pub fn default_checkpoint_interval_ms() -> u64 {
-    60_000
-}
+    use super::Task;
 
-/// The update rule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum OptimizerSpec {
-    /// Loshchilov & Hutter 2019, as `torch.optim.AdamW`.
-    AdamW {
-        /// Peak.
-        learning_rate: f64,
-        /// Decoupled decay.
-        weight_decay: f64,
-        /// Decay of the first moment.
-        beta1: f64,
-        /// Decay of the second moment.
-        beta2: f64,
-        /// Added to the denominator.
-        epsilon: f64,
-    },
-    /// As `torch.optim.SGD`.
-    Sgd {
-        /// Peak.
-        learning_rate: f64,
-        /// L2.
-        weight_decay: f64,
-        /// In [0, 1).
-        momentum: f64,
-        /// Nesterov's variant.
-        nesterov: bool,
-    },
-}
-
-impl OptimizerSpec {
-    /// The peak learning rate.
-    pub fn learning_rate(&self) -> f64 {
-        match *self {
-            Self::AdamW { learning_rate, .. } | Self::Sgd { learning_rate, .. } => learning_rate,
-        }
+    /// What is learned.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    pub(super) struct TaskDocument {
+        /// What is learned.
+        r#type: Task,
     }
-}
 
-/// The learning rate over time: a linear rise, then a shape.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ScheduleSpec {
-    /// After the warm-up.
-    pub shape: ScheduleShape,
-    /// Length of the rise.
-    pub warmup: Warmup,
-}
+    pub(super) fn serialize<S: Serializer>(task: &Task, serializer: S) -> Result<S::Ok, S::Error> {
+        TaskDocument { r#type: *task }.serialize(serializer)
+    }
 
-/// The learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleShape {
-    /// Stays at the peak.
-    Constant,
-    /// Falls linearly to 0 at the end.
-    Linear,
-    /// Falls as half a cosine to 0 at the end.
-    Cosine,
-    /// Falls when a metric of the validation no longer improves.
-    Plateau(PlateauSpec),
-}
-
-/// When the learning rate falls, and how far: the arguments of `torch.optim.lr_scheduler.ReduceLROnPlateau`, with its defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct PlateauSpec {
-    /// What must improve.
-    pub metric: MetricName,
-    /// What the rate is multiplied with, above 0 and below 1.
-    pub factor: f64,
-    /// Evaluations without improvement after which one more reduces.
-    pub patience: u32,
-    /// Smallest change that counts.
-    pub threshold: f64,
-    /// What the threshold is measured in.
-    pub threshold_mode: ThresholdMode,
-    /// Evaluations after a reduction that do not count.
-    pub cooldown: u32,
-    /// The rate falls no further.
-    pub min_learning_rate: f64,
-}
-
-impl PlateauSpec {
-    /// What a spec means that says nothing else.
-    pub const DEFAULT: Self = Self {
-        metric: MetricName::LOSS,
-        factor: 0.1,
-        patience: 10,
-        threshold: 1e-4,
-        threshold_mode: ThresholdMode::Relative,
-        cooldown: 0,
-        min_learning_rate: 0.0,
-    };
-}
-
-/// What the threshold of a plateau is measured in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ThresholdMode {
-    /// A part of the best value.
-    #[serde(rename = "rel")]
-    Relative,
-    /// The metric's own unit.
-    #[serde(rename = "abs")]
-    Absolute,
-}
-
-/// Length of the linear rise.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Warmup {
-    /// Fraction of all steps, in [0, 1).
-    Ratio(f64),
-    /// Steps.
-    Steps(u32),
-}
-
-/// Cross-entropy, weighted and smoothed as `torch.nn.CrossEntropyLoss`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LossSpec {
-    /// In [0, 1).
-    pub label_smoothing: f64,
-    /// Weights of the classes.
-    pub class_weights: ClassWeights,
-}
-
-/// Weights of the classes in the loss.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum ClassWeights {
-    /// All 1.
-    Uniform,
-    /// n / (classes · n_class) over the training samples, as scikit-learn's `balanced`.
-    Balanced,
-    /// By class name; 1 where none is given.
-    Named(BTreeMap<String, f64>),
-}
-
-/// When to stop before the last epoch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EarlyStopping {
-    /// What must improve.
-    pub metric: MetricName,
-    /// Evaluations without improvement.
-    pub patience: u32,
-    /// Smallest change that counts.
-    pub min_delta: f64,
-}
-
-/// Where a job runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResourcesSpec {
-    /// Fewest workers to start with, at least 1.
-    pub min_workers: u32,
-    /// Most workers, at least `min_workers`.
-    pub max_workers: u32,
-    /// Ranks on each worker.
-    pub slots_per_worker: u32,
-    /// Kind of slot.
-    pub device: DeviceRequest,
-}
-
-/// Kind of slot a job asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceRequest {
-    /// GPUs where there are any, else CPUs; never both in one gang.
-    Auto,
-    /// CPU slots only.
-    Cpu,
-    /// GPU slots only.
-    Gpu,
-}
-
-/// What is left behind, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArtifactsSpec {
-    /// A folder all workers can write; `None`: the coordinator keeps the small files.
-    pub folder: Option<String>,
-    /// Whether the full model with the new head is written.
-    pub merged_model: bool,
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Task, D::Error> {
+        Ok(TaskDocument::deserialize(deserializer)?.r#type)
+    }
 }

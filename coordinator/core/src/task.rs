@@ -9,6 +9,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -17,7 +18,8 @@ use crate::metrics::{Formula, METRICS, Metric, MetricName};
 pub use classification::{ClassificationStatistics, ConfusionCell};
 
 /// What is learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Task {
     /// One class for each sample.
     Classification,

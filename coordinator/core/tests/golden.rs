@@ -26,11 +26,11 @@ fn cases(file: &str) -> Vec<Value> {
 /// With a peak of 1e-3.
 fn training() -> TrainingSpec {
     serde_json::from_value(json!({
-        "epochs": 100, "batch_size": 32, "micro_batch_size": null, "seed": 0,
-        "optimizer": {"Sgd": {"learning_rate": 1e-3, "weight_decay": 0.0, "momentum": 0.9, "nesterov": false}},
-        "schedule": {"shape": "constant", "warmup": {"Steps": 0}},
-        "loss": {"label_smoothing": 0.0, "class_weights": "Uniform"},
-        "early_stopping": null, "best_metric": "loss", "train_batch_norm": false, "max_gradient_norm": null,
+        "epochs": 100, "batchSize": 32, "seed": 0,
+        "optimizer": {"type": "sgd", "learningRate": 1e-3, "weightDecay": 0.0, "momentum": 0.9, "nesterov": false},
+        "schedule": {"type": "constant", "warmupSteps": 0},
+        "loss": {"labelSmoothing": 0.0, "classBalance": "none"},
+        "bestMetric": "validation/loss", "batchNorm": "eval", "determinism": "default", "checkpointInterval": "60s",
     }))
     .unwrap()
 }

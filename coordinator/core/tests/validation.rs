@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
-    HeadSpec, JobSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec, Pooling, Preprocessing, ResourcesSpec,
-    ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, validate,
+    HeadSpec, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec, Pooling, Preprocessing,
+    QuarantineSpec, ResourcesSpec, RestartPolicy, ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup,
+    WorkersSpec, validate,
 };
 
 fn images() -> JobSpec {
     JobSpec {
-        name: "ants-and-bees".to_owned(),
-        labels: BTreeMap::from([("team".to_owned(), "vision".to_owned())]),
+        metadata: Metadata {
+            name: "ants-and-bees".to_owned(),
+            labels: BTreeMap::from([("team".to_owned(), "vision".to_owned())]),
+        },
         task: Task::Classification,
         model: ModelSpec {
             architecture: Architecture::Resnet18,
@@ -27,7 +30,7 @@ fn images() -> JobSpec {
             validation: Some(SplitSource::FractionOfTrain(0.2)),
             test: None,
             preprocessing: Architecture::Resnet18.default_preprocessing(),
-            max_quarantined: 0,
+            quarantine: QuarantineSpec { max_samples: 0 },
         },
         training: TrainingSpec {
             epochs: 10,
@@ -57,12 +60,11 @@ fn images() -> JobSpec {
             checkpoint_interval_ms: 60_000,
         },
         resources: ResourcesSpec {
-            min_workers: 1,
-            max_workers: 2,
+            workers: WorkersSpec { min: 1, max: 2 },
             slots_per_worker: 1,
             device: DeviceRequest::Auto,
         },
-        max_restarts: 3,
+        restart_policy: RestartPolicy { max_restarts: 3 },
         artifacts: ArtifactsSpec {
             folder: None,
             merged_model: true,
@@ -115,7 +117,7 @@ fn valid_specs_have_no_violations() {
 #[test]
 fn all_violations_are_found_at_once() {
     let found = said(images(), |spec| {
-        spec.name = "Ants".to_owned();
+        spec.metadata.name = "Ants".to_owned();
         spec.training.epochs = 0;
         spec.resources.slots_per_worker = 0;
     });
@@ -126,7 +128,7 @@ fn all_violations_are_found_at_once() {
 fn names_and_paths_are_checked() {
     for name in ["", "Ants", "a_b", "-a", "a-", &"a".repeat(64)] {
         assert_eq!(
-            said(images(), |spec| spec.name = name.to_owned()),
+            said(images(), |spec| spec.metadata.name = name.to_owned()),
             format!(
                 "metadata.name: must be 1 to 63 lower-case letters, digits and `-`, with a letter or digit at both ends, found `{name}`"
             )
@@ -258,9 +260,9 @@ fn training_is_checked() {
             spec.training.loss.label_smoothing = -0.1;
         }),
         "spec.training.microBatchSize: must be from 1 to batchSize (64), found 65\n\
-         spec.training.maxGradientNorm: must be above 0, found 0\n\
          spec.training.schedule.warmupRatio: must be at least 0 and below 1, found 1\n\
-         spec.training.loss.labelSmoothing: must be at least 0 and below 1, found -0.1"
+         spec.training.loss.labelSmoothing: must be at least 0 and below 1, found -0.1\n\
+         spec.training.maxGradientNorm: must be above 0, found 0"
     );
     assert_eq!(
         said(images(), |spec| {
@@ -320,7 +322,7 @@ fn what_ends_training_is_checked() {
 #[test]
 fn resources_are_checked() {
     assert_eq!(
-        said(images(), |spec| spec.resources.min_workers = 3),
+        said(images(), |spec| spec.resources.workers.min = 3),
         "spec.resources.workers.max: must be from min (3) to 10000, found 2"
     );
     assert_eq!(
@@ -330,7 +332,7 @@ fn resources_are_checked() {
     assert_eq!(
         said(images(), |spec| {
             spec.training.determinism = Determinism::Strict;
-            spec.resources.max_workers = 9;
+            spec.resources.workers.max = 9;
         }),
         "spec.training.determinism: must be `default` for 9 ranks: `strict` cuts a batch of 64 into 8 slices, and each rank takes at least one"
     );
@@ -338,7 +340,7 @@ fn resources_are_checked() {
         said(images(), |spec| {
             spec.training.determinism = Determinism::Strict;
             spec.training.batch_size = 128;
-            spec.resources.max_workers = 16;
+            spec.resources.workers.max = 16;
         }),
         ""
     );

@@ -84,6 +84,7 @@ impl RankService for Ranks {
         match self.context.engine.tell(Input::RankEnrolled { identity }).await? {
             Reply::Enrolled {
                 spec,
+                settings_digest,
                 coordinator_epoch,
             } => {
                 let build = named(request.version);
@@ -95,6 +96,7 @@ impl RankService for Ranks {
                 Ok(Response::new(proto::EnrolResponse {
                     spec_json: spec_json(&spec),
                     coordinator_epoch,
+                    settings_digest,
                 }))
             }
             other => Err(unexpected(&other)),

@@ -13,6 +13,7 @@ mod delete;
 mod download;
 mod drain;
 mod error;
+mod explain;
 mod follow;
 mod get;
 mod list;
@@ -88,6 +89,8 @@ pub enum Verb {
     Verify(verify::VerifyArgs),
     /// Says what is wrong with a spec, or prints it with every default
     Validate(validate::ValidateArgs),
+    /// Explains a field of the spec
+    Explain(explain::ExplainArgs),
     /// Prints the completions of a shell
     Completions {
         /// The shell
@@ -120,6 +123,7 @@ pub async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Download(args) => download::run(args, console).await,
         Verb::Verify(args) => verify::run(args, console).await,
         Verb::Validate(args) => validate::run(&args, console),
+        Verb::Explain(args) => explain::run(&args, console),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "firn", &mut script);

@@ -139,7 +139,7 @@ pub fn parse(name: &str, text: &str, folder: &Path) -> Result<SpecFile, SpecFile
         return Err(invalid(strangers));
     }
     let mut reading = Reading::default();
-    let json = reading.message(schema::JOB, "", &root);
+    let json = reading.object(firn_core::spec::schema::document(), "", &root);
     let Reading { mut problems, lines } = reading;
     let mut job = match json.map(serde_path_to_error::deserialize::<_, FineTuneJob>) {
         Some(Ok(job)) => job,
@@ -228,14 +228,5 @@ impl SpecFile {
             }
             path = &path[..path.rfind(['.', '['])?];
         }
-    }
-}
-
-/// Path of a field in a message.
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use firn_core::spec::nearest;
+use firn_core::spec::schema::{Field, Kind, join, most, unknown_field};
 use serde_json::{Map, Number, Value as Json};
 
 use super::{
-    Problem, join,
-    schema::{Field, Kind, SCHEMA, Shape},
+    Problem,
+    schema::{first_text, is_ignored},
     tree::{Entry, Node, Value},
 };
 
@@ -28,29 +28,26 @@ impl Reading {
         });
     }
 
-    /// The message as JSON under the wire's names; what was wrong is left out of it.
-    pub(super) fn message(&mut self, name: &str, path: &str, node: &Node) -> Option<Json> {
+    /// The object as JSON; what was wrong is left out of it.
+    pub(super) fn object(&mut self, fields: &[Field], path: &str, node: &Node) -> Option<Json> {
         let Value::Mapping(entries) = &node.value else {
             let message = format!("expected a mapping of fields, found {}", described(node));
             self.problem(path, node.line, message);
             return None;
         };
-        let fields = SCHEMA.fields(name);
         let mut found = Map::new();
         for (i, entry) in entries.iter().enumerate() {
             let here = join(path, &entry.key);
             match fields.iter().find(|field| field.name == entry.key) {
-                None => self.unknown(fields, path, &here, entry),
-                Some(Field {
-                    kind: Kind::Ignored, ..
-                }) => {}
+                None if is_ignored(path, &entry.key) => {}
+                None => self.problem(&here, entry.line, unknown_field(fields, path, &entry.key)),
                 Some(_) if self.is_repeated(&here, entry, &entries[..i]) => {}
                 Some(_) if entry.value.is_null() => {
                     self.lines.insert(here, entry.line);
                 }
                 Some(field) => {
                     self.lines.insert(here.clone(), entry.line);
-                    if let Some(value) = self.field(field, &here, entry) {
+                    if let Some(value) = self.value(&field.kind, &here, entry.line, &entry.value) {
                         found.insert(entry.key.clone(), value);
                     }
                 }
@@ -71,80 +68,42 @@ impl Reading {
         first.is_some()
     }
 
-    fn unknown(&mut self, fields: &[Field], parent: &str, path: &str, entry: &Entry) {
-        let names: Vec<&str> = fields
-            .iter()
-            .filter(|field| field.kind != Kind::Ignored)
-            .map(|field| field.name.as_str())
-            .collect();
-        let elsewhere = SCHEMA.paths_of(&entry.key);
-        let advice = match (nearest(&entry.key, names.iter().copied()), elsewhere.as_slice()) {
-            (Some(name), _) => format!("did you mean `{name}`?"),
-            (None, [only]) => format!("did you mean `{only}`?"),
-            _ => {
-                let owner = if parent.is_empty() { "a job" } else { parent };
-                format!("the fields of {owner} are {}", names.join(", "))
-            }
-        };
-        self.problem(path, entry.line, format!("unknown field; {advice}"));
-    }
-
-    fn field(&mut self, field: &Field, path: &str, entry: &Entry) -> Option<Json> {
-        match (&entry.value.value, field.shape) {
-            (_, Shape::One) => self.value(&field.kind, path, entry.line, &entry.value),
-            (Value::Sequence(items), Shape::List) => {
-                let mut values = Vec::new();
-                for (i, item) in items.iter().enumerate() {
-                    values.push(self.value(&field.kind, &format!("{path}[{i}]"), item.line, item));
-                }
-                values.into_iter().collect::<Option<Vec<Json>>>().map(Json::Array)
-            }
-            (Value::Mapping(entries), Shape::Map) => {
-                let mut values = Vec::new();
-                for (i, inner) in entries.iter().enumerate() {
-                    let here = join(path, &inner.key);
-                    if !self.is_repeated(&here, inner, &entries[..i]) {
-                        self.lines.insert(here.clone(), inner.line);
-                        let value = self.value(&field.kind, &here, inner.line, &inner.value);
-                        values.push(value.map(|value| (inner.key.clone(), value)));
-                    }
-                }
-                values
-                    .into_iter()
-                    .collect::<Option<Map<String, Json>>>()
-                    .map(Json::Object)
-            }
-            (_, Shape::List) => {
-                let expected = format!("expected a list, each item {}", expectation(&field.kind));
-                self.problem(
-                    path,
-                    entry.line,
-                    format!("{expected}, found {}", described(&entry.value)),
-                );
-                None
-            }
-            (_, Shape::Map) => {
-                let expected = format!("expected a mapping of names, each to {}", expectation(&field.kind));
-                self.problem(
-                    path,
-                    entry.line,
-                    format!("{expected}, found {}", described(&entry.value)),
-                );
-                None
-            }
-        }
-    }
-
     fn value(&mut self, kind: &Kind, path: &str, line: usize, node: &Node) -> Option<Json> {
-        if let (Kind::Message(name), Value::Mapping(_)) = (kind, &node.value) {
-            return self.message(name, path, node);
+        match (kind, &node.value) {
+            (Kind::Object(fields), Value::Mapping(_)) => self.object(fields, path, node),
+            (Kind::List { item, .. }, Value::Sequence(items)) => self.list(item, path, items),
+            (Kind::Map(inner), Value::Mapping(entries)) => self.map(inner, path, entries),
+            _ => {
+                let value = scalar(kind, node);
+                if value.is_none() {
+                    let expected = format!("expected {}, found {}", kind.expectation(), described(node));
+                    self.problem(path, line, format!("{expected}{}", remedy(kind, node)));
+                }
+                value
+            }
         }
-        let value = scalar(kind, node);
-        if value.is_none() {
-            let expected = format!("expected {}, found {}", expectation(kind), described(node));
-            self.problem(path, line, format!("{expected}{}", remedy(kind, node)));
+    }
+
+    fn list(&mut self, kind: &Kind, path: &str, items: &[Node]) -> Option<Json> {
+        let mut values = Vec::new();
+        for (i, item) in items.iter().enumerate() {
+            values.push(self.value(kind, &format!("{path}[{i}]"), item.line, item));
         }
-        value
+        values.into_iter().collect::<Option<Vec<Json>>>().map(Json::Array)
+    }
+
+    fn map(&mut self, kind: &Kind, path: &str, entries: &[Entry]) -> Option<Json> {
+        let mut values = Vec::new();
+        for (i, inner) in entries.iter().enumerate() {
+            let here = join(path, &inner.key);
+            if !self.is_repeated(&here, inner, &entries[..i]) {
+                self.lines.insert(here.clone(), inner.line);
+                let value = self.value(kind, &here, inner.line, &inner.value);
+                values.push(value.map(|value| (inner.key.clone(), value)));
+            }
+        }
+        let values = values.into_iter().collect::<Option<Map<String, Json>>>();
+        values.map(Json::Object)
     }
 }
 
@@ -154,18 +113,12 @@ fn remedy(kind: &Kind, node: &Node) -> String {
         return String::new();
     };
     match kind {
-        Kind::Text if !node.is_null() => format!("; write \"{text}\" in quotes"),
-        Kind::Message(name) if is_text(text) => match SCHEMA.fields(name).first() {
-            Some(Field {
-                name: first,
-                kind: Kind::Text,
-                shape: Shape::One,
-            }) => {
-                format!("; did you mean `{{{first}: {text}}}`?")
-            }
-            _ => String::new(),
+        Kind::Text(_) | Kind::Choice(_) if !node.is_null() => format!("; write \"{text}\" in quotes"),
+        Kind::Object(fields) if is_text(text) => match first_text(fields) {
+            Some(first) => format!("; did you mean `{{{first}: {text}}}`?"),
+            None => String::new(),
         },
-        Kind::Truth | Kind::Whole(_) | Kind::Number if !plain => {
+        Kind::Truth | Kind::Whole { .. } | Kind::Number(_) if !plain => {
             let unquoted = Node {
                 line: node.line,
                 value: Value::Scalar {
@@ -187,12 +140,12 @@ fn scalar(kind: &Kind, node: &Node) -> Option<Json> {
         return None;
     };
     match kind {
-        Kind::Text => (!plain || is_text(text)).then(|| Json::String(text.clone())),
+        Kind::Text(_) | Kind::Choice(_) => (!plain || is_text(text)).then(|| Json::String(text.clone())),
         _ if !plain => None,
         Kind::Truth => truth(text).map(Json::Bool),
-        Kind::Whole(most) => whole(text).filter(|number| number <= most).map(Json::from),
-        Kind::Number => number(text).and_then(Number::from_f64).map(Json::Number),
-        Kind::Message(_) | Kind::Ignored => None,
+        Kind::Whole { bits, .. } => whole(text).filter(|number| *number <= most(*bits)).map(Json::from),
+        Kind::Number(_) => number(text).and_then(Number::from_f64).map(Json::Number),
+        Kind::List { .. } | Kind::Map(_) | Kind::Object(_) => None,
     }
 }
 
@@ -236,16 +189,6 @@ fn is_special_number(text: &str) -> bool {
 fn is_text(text: &str) -> bool {
     let is_null = matches!(text, "" | "~" | "null" | "Null" | "NULL");
     !is_null && truth(text).is_none() && number(text).is_none() && !is_special_number(text)
-}
-
-fn expectation(kind: &Kind) -> String {
-    match kind {
-        Kind::Text => "text".to_owned(),
-        Kind::Truth => "true or false".to_owned(),
-        Kind::Whole(most) => format!("a whole number from 0 to {most}"),
-        Kind::Number => "a number".to_owned(),
-        Kind::Message(_) | Kind::Ignored => "a mapping of fields".to_owned(),
-    }
 }
 
 fn described(node: &Node) -> String {

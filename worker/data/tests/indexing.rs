@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use firn_core::spec::{DataFormat, DataSpec, Preprocessing, SplitSource};
+use firn_core::spec::{DataFormat, DataSpec, Preprocessing, QuarantineSpec, SplitSource};
 use firn_data::{Dataset, Preprocessor, Sample, Source, Split, Target, index, scan};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
@@ -22,7 +22,7 @@ fn spec(root: &Path, format: DataFormat) -> DataSpec {
         validation: root.join("val").exists().then(|| SplitSource::Path(path("val"))),
         test: root.join("test").exists().then(|| SplitSource::Path(path("test"))),
         preprocessing: Preprocessing::Text { max_length: None },
-        max_quarantined: 0,
+        quarantine: QuarantineSpec { max_samples: 0 },
     }
 }
 

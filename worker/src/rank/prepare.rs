@@ -27,8 +27,8 @@ use super::{
 
 /// Loads data and model, and agrees with the other ranks on both.
 pub(crate) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankArguments) -> Result<Session<'a>, Halt> {
-    let spec_json = coordinator.enrol()?;
-    let spec: spec::JobSpec = serde_json::from_str(&spec_json)
+    let enrolled = coordinator.enrol()?;
+    let spec: spec::JobSpec = serde_json::from_str(&enrolled.spec_json)
         .map_err(|error| RankFailure::Directive(format!("sent a spec that cannot be read: {error}")))?;
     let device = gang::parse_device(&arguments.device)?;
     determinism::pin(&spec, device);
@@ -44,9 +44,11 @@ pub(crate) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankA
         training: spec.training.clone(),
         inputs: Inputs::new(&spec.data.preprocessing, device)?,
     };
-    // The stored spec as it came: its digest names the job's settings in checkpoints.
-    let spec_digest = blake3::hash(spec_json.as_bytes()).to_hex().to_string();
-    let learner = Learner::new(computation, spec_digest, dataset.train.samples.len() as u64)?;
+    let learner = Learner::new(
+        computation,
+        settings_digest(&enrolled),
+        dataset.train.samples.len() as u64,
+    )?;
     let checkpoints = Checkpoints::new(&spec, arguments, &learner)?;
     Ok(Session {
         arguments,
@@ -56,6 +58,14 @@ pub(crate) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankA
         membership: Membership::new(coordinator, arguments, device),
         checkpoints,
     })
+}
+
+/// What names the job's settings in checkpoints. The first coordinator does not say it: there it is the digest of the spec as it came.
+fn settings_digest(enrolled: &wire::EnrolResponse) -> String {
+    match enrolled.settings_digest.as_str() {
+        "" => blake3::hash(enrolled.spec_json.as_bytes()).to_hex().to_string(),
+        fixed => fixed.to_owned(),
+    }
 }
 
 /// Indexes the dataset and compares it with what the other ranks see. Returns it with the samples that are set aside already.

@@ -218,6 +218,7 @@ impl RankService for Book {
     async fn enrol(&self, _: Request<wire::EnrolRequest>) -> Answered<wire::EnrolResponse> {
         Ok(Response::new(wire::EnrolResponse {
             spec_json: self.spec_json.clone(),
+            settings_digest: String::new(),
             coordinator_epoch: 1,
         }))
     }

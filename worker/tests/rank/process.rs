@@ -88,8 +88,10 @@ impl Drop for Rank {
 pub(crate) fn image_job(folder: &Path, checkpoint_interval_ms: u64) -> String {
     let train = write_images(&folder.join("train"));
     let spec = spec::JobSpec {
-        name: "images".to_owned(),
-        labels: BTreeMap::new(),
+        metadata: spec::Metadata {
+            name: "images".to_owned(),
+            labels: BTreeMap::new(),
+        },
         task: spec::Task::Classification,
         model: spec::ModelSpec {
             architecture: spec::Architecture::MobilenetV2,
@@ -110,16 +112,15 @@ pub(crate) fn image_job(folder: &Path, checkpoint_interval_ms: u64) -> String {
                 mean: [0.5; 3],
                 std: [0.5; 3],
             },
-            max_quarantined: 0,
+            quarantine: spec::QuarantineSpec { max_samples: 0 },
         },
         training: training(checkpoint_interval_ms),
         resources: spec::ResourcesSpec {
-            min_workers: 1,
-            max_workers: 2,
+            workers: spec::WorkersSpec { min: 1, max: 2 },
             slots_per_worker: 1,
             device: spec::DeviceRequest::Cpu,
         },
-        max_restarts: 3,
+        restart_policy: spec::RestartPolicy { max_restarts: 3 },
         artifacts: spec::ArtifactsSpec {
             folder: None,
             merged_model: false,

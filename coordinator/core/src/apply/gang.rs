@@ -204,7 +204,7 @@ fn lose(job: &mut Job, processes: &[ProcessId], (cause, counts): (&Cause, bool),
     });
     let excess = job.losses.len().saturating_sub(REMEMBERED_LOSSES);
     job.losses.drain(..excess);
-    let goes_on = job.losses_counted < job.spec.max_restarts;
+    let goes_on = job.losses_counted < job.spec.restart_policy.max_restarts;
     job.restarts += u32::from(counts && goes_on);
     job.losses_counted += u32::from(counts);
     job.retry_at = retry_at;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{conditions, gang, processes};
-use crate::identifiers::{JobId, ProcessId, RequestId};
+use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::record::JobEvent;
 use crate::spec::JobSpec;
@@ -15,8 +15,17 @@ use crate::state::{
 
 /// Applies an event of one job.
 pub(super) fn apply(state: &mut State, id: &JobId, event: &JobEvent, at: Now) {
-    if let JobEvent::Submitted { spec, request } = event {
-        submit(state, id, spec, request.as_ref(), at);
+    if let JobEvent::Submitted {
+        spec,
+        request,
+        settings_digest,
+    } = event
+    {
+        submit(state, id, spec, settings_digest.as_ref(), at);
+        if let Some(request) = request {
+            Arc::make_mut(&mut state.requests)
+                .remember(Request::of_any_body(request.clone()), Answer::Submitted(id.clone()));
+        }
         return;
     }
     if change_history(state, id, event) {
@@ -71,11 +80,12 @@ fn change_history(state: &mut State, id: &JobId, event: &JobEvent) -> bool {
     true
 }
 
-fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, request: Option<&RequestId>, at: Now) {
+fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, settings_digest: Option<&String>, at: Now) {
     let mut job = Job {
         id: id.clone(),
         sequence: state.jobs_submitted,
         spec: spec.clone(),
+        recorded_settings_digest: settings_digest.cloned(),
         created_at: at,
         phase: Phase::Queued,
         generation: Default::default(),
@@ -90,10 +100,6 @@ fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, request: Option<&R
     conditions::submit(&mut job, at);
     state.jobs_submitted += 1;
     state.jobs.insert(id.clone(), Arc::new(job));
-    if let Some(request) = request {
-        Arc::make_mut(&mut state.requests)
-            .remember(Request::of_any_body(request.clone()), Answer::Submitted(id.clone()));
-    }
 }
 
 /// Whether the job has a timer that depends on nothing but itself.

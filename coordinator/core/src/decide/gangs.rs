@@ -96,7 +96,7 @@ fn next_move(state: &State, id: &JobId) -> Option<Move> {
 
 /// Whether fewer workers are left than the spec asks for.
 pub(super) fn is_short(job: &Job) -> bool {
-    job.living_workers().len() < job.spec.resources.min_workers.max(1) as usize
+    job.living_workers().len() < job.spec.resources.workers.min.max(1) as usize
 }
 
 /// Whether all members are to leave.

@@ -9,7 +9,7 @@ use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::placement::{self, Placement, Problem, WorkerSlots};
 use crate::record::JobEvent;
-use crate::spec::{DeviceRequest, ResourcesSpec};
+use crate::spec::{DeviceRequest, ResourcesSpec, WorkersSpec};
 use crate::stage::Stage;
 use crate::state::{DeviceKind, Gang, Job, Member, MemberState, Phase, State};
 
@@ -18,7 +18,7 @@ pub(super) fn is_wanted(job: &Job, now: Now) -> bool {
     let Some(gang) = job.gang() else { return false };
     let resources = &job.spec.resources;
     let workers = workers_of(gang);
-    let most = resources.max_workers.max(resources.min_workers) as usize;
+    let most = resources.workers.max.max(resources.workers.min) as usize;
     let is_full = |worker: &WorkerName| slots_of(gang, worker).count() >= resources.slots_per_worker.max(1) as usize;
     let has_room = workers.len() < most || !workers.iter().all(is_full);
     // At the end a gang that works is left alone.
@@ -63,7 +63,7 @@ pub(super) fn recruit(
 pub(super) fn could_be_completed(job: &Job, workers: &[WorkerSlots]) -> bool {
     let Some(gang) = job.gang() else { return false };
     let found = elsewhere(job, gang, workers).map_or(0, |found| found.workers.len());
-    workers_of(gang).len() + found >= job.spec.resources.min_workers.max(1) as usize
+    workers_of(gang).len() + found >= job.spec.resources.workers.min.max(1) as usize
 }
 
 fn workers_of(gang: &Gang) -> Vec<WorkerName> {
@@ -118,7 +118,7 @@ fn beside(state: &State, job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Pla
 fn elsewhere(job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Result<Placement, placement::Blocked> {
     let resources = &job.spec.resources;
     let present = workers_of(gang);
-    let most = resources.max_workers.max(resources.min_workers);
+    let most = resources.workers.max.max(resources.workers.min);
     let room = most.saturating_sub(u32::try_from(present.len()).unwrap_or(u32::MAX));
     if room == 0 {
         return Ok(Placement::default());
@@ -130,8 +130,7 @@ fn elsewhere(job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Result<Placemen
     let others = workers.iter().filter(|worker| !present.contains(&worker.name));
     let problem = Problem {
         request: ResourcesSpec {
-            min_workers: 1,
-            max_workers: room,
+            workers: WorkersSpec { min: 1, max: room },
             device,
             ..*resources
         },

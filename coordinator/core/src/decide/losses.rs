@@ -180,7 +180,7 @@ fn count_loss(draft: &mut Draft<'_>, id: &JobId, lost: &[ProcessId], cause: Caus
     let last = job.losses.iter().rfind(|loss| loss.counts);
     let counts = last.is_none_or(|loss| now >= loss.cause.at + settings.loss_window);
     let survived = job.losses_counted;
-    let is_spent = counts && survived >= job.spec.max_restarts;
+    let is_spent = counts && survived >= job.spec.restart_policy.max_restarts;
     let retry_at = match counts {
         true => now + backoff(&job, survived, &settings),
         false => job.retry_at,

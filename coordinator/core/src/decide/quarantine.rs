@@ -38,7 +38,7 @@ pub(super) fn set_aside(
     corrupt: Vec<QuarantinedSample>,
 ) -> Option<Failure> {
     let job = caller.job;
-    let limit = job.spec.data.max_quarantined as usize;
+    let limit = job.spec.data.quarantine.max_samples as usize;
     let mut quarantined = job.run.quarantined.len();
     for sample in corrupt {
         if job.run.is_quarantined(sample.split, sample.index) {

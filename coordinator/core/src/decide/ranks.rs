@@ -21,6 +21,7 @@ pub(super) fn enrol(draft: &mut Draft<'_>, identity: &RankIdentity) -> Result<Re
     let caller = wanted(draft.base(), identity)?;
     Ok(Reply::Enrolled {
         spec: caller.job.spec.clone(),
+        settings_digest: caller.job.settings_digest(),
         coordinator_epoch: draft.base().coordinator_epoch,
     })
 }

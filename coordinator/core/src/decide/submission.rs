@@ -8,7 +8,7 @@ use crate::identifiers::JobId;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::spec::JobSpec;
+use crate::spec::{JobSpec, settings};
 use crate::state::{Outcome, Phase, State};
 
 pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>) -> Result<Reply, Reject> {
@@ -25,8 +25,13 @@ pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>) -> Result<Reply,
             limit,
         });
     }
-    let id = free_id(state, &spec.name);
-    draft.record_job(&id, JobEvent::Submitted { spec, request: None });
+    let id = free_id(state, &spec.metadata.name);
+    let submitted = JobEvent::Submitted {
+        settings_digest: Some(settings::digest(&spec)),
+        spec,
+        request: None,
+    };
+    draft.record_job(&id, submitted);
     settle_soon(draft, state.soft.waiting.len());
     Ok(Reply::Submitted(id))
 }

@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::spec::WorkersSpec;
 
 fn workers(text: &str) -> Vec<WorkerSlots> {
     let slot = |(index, letter): (u32, char)| SlotState {
@@ -35,8 +36,10 @@ fn request(text: &str) -> ResourcesSpec {
         _ => DeviceRequest::Gpu,
     };
     ResourcesSpec {
-        min_workers: min.parse().unwrap(),
-        max_workers: max.parse().unwrap(),
+        workers: WorkersSpec {
+            min: min.parse().unwrap(),
+            max: max.parse().unwrap(),
+        },
         slots_per_worker: words[2].parse().unwrap(),
         device,
     }
@@ -222,8 +225,10 @@ fn any_problem() -> impl Strategy<Value = Problem> {
         };
         Problem {
             request: ResourcesSpec {
-                min_workers,
-                max_workers: min_workers + more,
+                workers: WorkersSpec {
+                    min: min_workers,
+                    max: min_workers + more,
+                },
                 slots_per_worker,
                 device,
             },
@@ -242,7 +247,7 @@ proptest! {
         let Ok(placement) = solve(&problem, earlier.as_ref()) else { return Ok(()) };
         let request = problem.request;
         let workers = placement.workers.len();
-        prop_assert!((request.min_workers as usize..=request.max_workers as usize).contains(&workers));
+        prop_assert!((request.workers.min as usize..=request.workers.max as usize).contains(&workers));
         let mut kinds = Vec::new();
         for (name, slots) in &placement.workers {
             prop_assert_eq!(placement.workers.iter().filter(|(other, _)| other == name).count(), 1);

@@ -3,12 +3,13 @@
 //! The rows are the one place where words, stage names and defaults stand; `firn-models` builds the stages under the names that are
 //! read here, and a test there holds that each row describes what is built.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Modality, Pooling, Preprocessing, Word};
 
 /// The architectures that Firn builds itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Architecture {
     /// He et al. 2015, basic blocks 2-2-2-2.

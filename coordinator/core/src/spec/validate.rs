@@ -3,19 +3,21 @@
 //! All violations are found at once: someone who submits from far away should not learn of them one by one. What needs the data or the
 //! weights to be seen (a class that is not there, the number of a model's layers) is checked by the ranks before the first step.
 
+mod ranges;
 mod violations;
 
 pub use violations::Violation;
+pub(super) use violations::{number, within};
 
 use super::{
-    Architecture, ClassWeights, DataFormat, Determinism, EarlyStopping, Freeze, JobSpec, MetricName, Modality,
-    OptimizerSpec, PlateauSpec, Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, Warmup, Word,
-    nearest,
+    Architecture, DataFormat, Determinism, Freeze, JobSpec, MetricName, Modality, OptimizerSpec, Preprocessing,
+    ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, Word, WorkersSpec, nearest,
 };
 use crate::slices;
-use violations::{Violations, number};
+use violations::Violations;
 
-/// Everything in the spec that cannot be run; empty: it is valid.
+/// Everything in the spec that cannot be run; empty: it is valid. First what is wrong with a section, in the order of the fields, then what
+/// does not go together.
 pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     let mut violations = Violations::default();
     metadata(spec, &mut violations);
@@ -23,8 +25,11 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     model(spec, &mut violations);
     data(spec, &mut violations);
     training(&spec.training, &mut violations);
-    validation_rules(spec, &mut violations);
     resources(spec, &mut violations);
+    ranges::check(spec, &mut violations);
+    violations.sort();
+    validation_rules(spec, &mut violations);
+    shared_batch(spec, &mut violations);
     violations.found
 }
 
@@ -59,7 +64,7 @@ const MOST_LABELS: usize = 64;
 const MOST_LABEL_BYTES: usize = 256;
 
 fn metadata(spec: &JobSpec, violations: &mut Violations) {
-    let name = &spec.name;
+    let name = &spec.metadata.name;
     let letters = name
         .bytes()
         .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
@@ -69,10 +74,13 @@ fn metadata(spec: &JobSpec, violations: &mut Violations) {
             "must be 1 to 63 lower-case letters, digits and `-`, with a letter or digit at both ends, found `{name}`"
         )
     });
-    violations.require(spec.labels.len() <= MOST_LABELS, "metadata.labels", || {
-        format!("must be at most {MOST_LABELS} labels, found {}", spec.labels.len())
+    violations.require(spec.metadata.labels.len() <= MOST_LABELS, "metadata.labels", || {
+        format!(
+            "must be at most {MOST_LABELS} labels, found {}",
+            spec.metadata.labels.len()
+        )
     });
-    for (key, value) in &spec.labels {
+    for (key, value) in &spec.metadata.labels {
         let fits = !key.is_empty() && key.len() <= MOST_LABEL_BYTES && value.len() <= MOST_LABEL_BYTES;
         violations.require(fits, &format!("metadata.labels.{key}"), || {
             format!("key and value must be at most {MOST_LABEL_BYTES} bytes, and the key not empty")
@@ -113,7 +121,6 @@ fn model(spec: &JobSpec, violations: &mut Violations) {
         let found = model.pooling.word();
         format!("must be {} for `{architecture}`, found `{found}`", words.join(" or "))
     });
-    violations.fraction("spec.model.head.dropout", model.head.dropout);
 }
 
 fn freeze_stage(architecture: Architecture, stage: &str, violations: &mut Violations) {
@@ -159,8 +166,8 @@ fn data(spec: &JobSpec, violations: &mut Violations) {
             None => {}
             Some(SplitSource::Path(path)) => violations.absolute(&format!("{field}.uri"), Some(path)),
             Some(SplitSource::FractionOfTrain(fraction)) => {
+                // Out of its range, it is told alone.
                 let inside = *fraction > 0.0 && *fraction < 1.0;
-                violations.number(&format!("{field}.split"), *fraction, inside, "above 0 and below 1");
                 taken += if inside { *fraction } else { 0.0 };
             }
         }
@@ -189,125 +196,25 @@ fn data(spec: &JobSpec, violations: &mut Violations) {
 }
 
 fn preprocessing(preprocessing: &Preprocessing, violations: &mut Violations) {
-    const FIELD: &str = "spec.data.preprocessing";
-    match preprocessing {
-        Preprocessing::Image {
-            resize,
-            crop,
-            mean,
-            std,
-        } => {
-            violations.count(&format!("{FIELD}.resize"), *resize, 1, 8192);
-            violations.require(*crop >= 1 && crop <= resize, &format!("{FIELD}.crop"), || {
-                format!("must be from 1 to resize ({resize}), found {crop}")
-            });
-            for (channel, &value) in mean.iter().enumerate() {
-                violations.number(
-                    &format!("{FIELD}.mean[{channel}]"),
-                    value,
-                    (0.0..=1.0).contains(&value),
-                    "from 0 to 1",
-                );
-            }
-            for (channel, &value) in std.iter().enumerate() {
-                violations.number(&format!("{FIELD}.std[{channel}]"), value, value > 0.0, "above 0");
-            }
-        }
-        Preprocessing::Text { max_length } => {
-            // Two special tokens and at least one of the text.
-            if let Some(length) = max_length {
-                violations.count(&format!("{FIELD}.maxLength"), *length, 3, 65_536);
-            }
-        }
+    if let Preprocessing::Image { resize, crop, .. } = preprocessing {
+        violations.require(*crop >= 1 && crop <= resize, "spec.data.preprocessing.crop", || {
+            format!("must be from 1 to resize ({resize}), found {crop}")
+        });
     }
 }
 
 fn training(training: &TrainingSpec, violations: &mut Violations) {
-    const FIELD: &str = "spec.training";
-    violations.count(&format!("{FIELD}.epochs"), training.epochs, 1, 1_000_000);
-    violations.count(&format!("{FIELD}.batchSize"), training.batch_size, 1, 1_000_000);
     if let Some(micro) = training.micro_batch_size {
         let batch = training.batch_size;
-        violations.require(
-            micro >= 1 && micro <= batch.max(1),
-            &format!("{FIELD}.microBatchSize"),
-            || format!("must be from 1 to batchSize ({batch}), found {micro}"),
-        );
+        let fits = micro >= 1 && micro <= batch.max(1);
+        violations.require(fits, "spec.training.microBatchSize", || {
+            format!("must be from 1 to batchSize ({batch}), found {micro}")
+        });
     }
-    if let Some(norm) = training.max_gradient_norm {
-        violations.number(&format!("{FIELD}.maxGradientNorm"), norm, norm > 0.0, "above 0");
-    }
-    optimizer(&training.optimizer, violations);
-    if let Warmup::Ratio(ratio) = training.schedule.warmup {
-        violations.fraction(&format!("{FIELD}.schedule.warmupRatio"), ratio);
-    }
-    if let ScheduleShape::Plateau(plateau) = &training.schedule.shape {
-        reduction(plateau, violations);
-    }
-    violations.fraction(&format!("{FIELD}.loss.labelSmoothing"), training.loss.label_smoothing);
-    if let ClassWeights::Named(weights) = &training.loss.class_weights {
-        for (class, &weight) in weights {
-            violations.number(
-                &format!("{FIELD}.loss.classWeights.{class}"),
-                weight,
-                weight > 0.0,
-                "above 0",
-            );
-        }
-    }
-    if let Some(EarlyStopping {
-        patience, min_delta, ..
-    }) = training.early_stopping
-    {
-        violations.count(&format!("{FIELD}.earlyStopping.patience"), patience, 1, 1_000_000);
-        violations.number(
-            &format!("{FIELD}.earlyStopping.minDelta"),
-            min_delta,
-            min_delta >= 0.0,
-            "at least 0",
-        );
-    }
-}
-
-fn reduction(plateau: &PlateauSpec, violations: &mut Violations) {
-    let field = |name: &str| format!("spec.training.schedule.{name}");
-    let PlateauSpec {
-        factor,
-        threshold,
-        min_learning_rate,
-        ..
-    } = *plateau;
-    let is_reduction = factor > 0.0 && factor < 1.0;
-    violations.number(&field("factor"), factor, is_reduction, "above 0 and below 1");
-    violations.number(&field("threshold"), threshold, threshold >= 0.0, "at least 0");
-    violations.number(
-        &field("minLearningRate"),
-        min_learning_rate,
-        min_learning_rate >= 0.0,
-        "at least 0",
-    );
-}
-
-fn optimizer(optimizer: &OptimizerSpec, violations: &mut Violations) {
-    let field = |name: &str| format!("spec.training.optimizer.{name}");
-    let rate = optimizer.learning_rate();
-    violations.number(&field("learningRate"), rate, rate > 0.0, "above 0");
-    let (OptimizerSpec::AdamW { weight_decay, .. } | OptimizerSpec::Sgd { weight_decay, .. }) = *optimizer;
-    violations.number(&field("weightDecay"), weight_decay, weight_decay >= 0.0, "at least 0");
-    match *optimizer {
-        OptimizerSpec::AdamW {
-            beta1, beta2, epsilon, ..
-        } => {
-            violations.fraction(&field("beta1"), beta1);
-            violations.fraction(&field("beta2"), beta2);
-            violations.number(&field("epsilon"), epsilon, epsilon > 0.0, "above 0");
-        }
-        OptimizerSpec::Sgd { momentum, nesterov, .. } => {
-            violations.fraction(&field("momentum"), momentum);
-            violations.require(!nesterov || momentum > 0.0, &field("nesterov"), || {
-                "needs a momentum above 0, found 0".to_owned()
-            });
-        }
+    if let OptimizerSpec::Sgd { momentum, nesterov, .. } = training.optimizer {
+        violations.require(!nesterov || momentum > 0.0, "spec.training.optimizer.nesterov", || {
+            "needs a momentum above 0, found 0".to_owned()
+        });
     }
 }
 
@@ -339,7 +246,7 @@ fn trained_batch_norm(spec: &JobSpec, violations: &mut Violations) {
     } else if spec.model.freeze == Freeze::All {
         let message = "must be `eval` when freeze.through is `all`: no BatchNorm layer is above the cut";
         violations.add("spec.training.batchNorm", message.to_owned());
-    } else if spec.resources.max_workers != 1 || spec.resources.slots_per_worker != 1 {
+    } else if spec.resources.workers.max != 1 || spec.resources.slots_per_worker != 1 {
         let message = "must be `eval` on more than one rank: each would normalise by its own part of the batch, and the result would depend \
                        on their number";
         violations.add("spec.training.batchNorm", message.to_owned());
@@ -372,27 +279,25 @@ fn strict_ranks(training: &TrainingSpec, ranks: u64, violations: &mut Violations
 }
 
 fn resources(spec: &JobSpec, violations: &mut Violations) {
+    let WorkersSpec { min, max } = spec.resources.workers;
+    violations.require(max >= min && max <= 10_000, "spec.resources.workers.max", || {
+        format!("must be from min ({min}) to 10000, found {max}")
+    });
+    violations.absolute("spec.artifacts.uri", spec.artifacts.folder.as_ref());
+}
+
+/// Each rank has a part of the batch.
+fn shared_batch(spec: &JobSpec, violations: &mut Violations) {
     let ResourcesSpec {
-        min_workers,
-        max_workers,
+        workers,
         slots_per_worker,
         ..
     } = spec.resources;
-    violations.count("spec.resources.workers.min", min_workers, 1, 10_000);
-    violations.require(
-        max_workers >= min_workers && max_workers <= 10_000,
-        "spec.resources.workers.max",
-        || format!("must be from min ({min_workers}) to 10000, found {max_workers}"),
-    );
-    violations.count("spec.resources.slotsPerWorker", slots_per_worker, 1, 1024);
-    let (ranks, batch) = (
-        u64::from(max_workers) * u64::from(slots_per_worker),
-        spec.training.batch_size,
-    );
+    let batch = spec.training.batch_size;
+    let ranks = u64::from(workers.max) * u64::from(slots_per_worker);
     violations.require(ranks <= u64::from(batch.max(1)), "spec.training.batchSize", || {
-        format!("must be at least the {ranks} ranks that share it ({max_workers} workers × {slots_per_worker} slots), found {batch}")
+        let workers = workers.max;
+        format!("must be at least the {ranks} ranks that share it ({workers} workers × {slots_per_worker} slots), found {batch}")
     });
     strict_ranks(&spec.training, ranks, violations);
-    violations.count("spec.restartPolicy.maxRestarts", spec.max_restarts, 0, 1_000_000);
-    violations.absolute("spec.artifacts.uri", spec.artifacts.folder.as_ref());
 }

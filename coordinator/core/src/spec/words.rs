@@ -68,6 +68,15 @@ impl Word for MetricName {
 }
 
 impl DataFormat {
+    /// What the samples of a format are, if it is one.
+    pub(super) fn modality_of_word(word: &str) -> Option<Modality> {
+        match word {
+            "imagefolder" => Some(Modality::Image),
+            "csv" | "tsv" | "jsonl" => Some(Modality::Text),
+            _ => None,
+        }
+    }
+
     /// What its samples are.
     pub fn modality(&self) -> Modality {
         match self {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifiers::{Generation, JobId, WorkerName};
 use crate::now::Now;
-use crate::spec::{JobSpec, MetricName};
+use crate::spec::{JobSpec, MetricName, settings};
 use crate::state::dataset::{Dataset, ModelSummary, QuarantinedSample, ShardTable, SplitName};
 use crate::state::failure::{Loss, Outcome};
 use crate::state::gang::{Gang, Member, Restart, RunningGang};
@@ -25,6 +25,9 @@ pub struct Job {
     pub sequence: u64,
     /// As submitted, every default written out.
     pub spec: Arc<JobSpec>,
+    /// As recorded; `None`: by a program that recorded none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_settings_digest: Option<String>,
     /// When it was submitted.
     pub created_at: Now,
     /// What it does now.
@@ -74,6 +77,12 @@ pub struct Ended {
 }
 
 impl Job {
+    /// Names its settings in checkpoints, the same as long as the job lives.
+    pub fn settings_digest(&self) -> String {
+        let recorded = self.recorded_settings_digest.clone();
+        recorded.unwrap_or_else(|| settings::digest(&self.spec))
+    }
+
     /// The gang that holds slots, if any.
     pub fn gang(&self) -> Option<&Gang> {
         match &self.phase {

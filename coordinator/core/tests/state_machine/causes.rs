@@ -10,7 +10,7 @@ use crate::bench::*;
 fn training(workers: u32, restarts: u32) -> (Coordinator, Vec<RankIdentity>) {
     let mut wanted: JobSpec = spec_on("ants", workers);
     wanted.training.epochs = 3;
-    wanted.max_restarts = restarts;
+    wanted.restart_policy.max_restarts = restarts;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     (coordinator, ranks)

@@ -11,8 +11,8 @@ use crate::bench::*;
 fn training(fewest: u32, workers: u32) -> (Coordinator, Vec<RankIdentity>) {
     let mut wanted: JobSpec = spec_on("ants", workers);
     wanted.training.epochs = 3;
-    wanted.resources.min_workers = fewest;
-    wanted.max_restarts = 9;
+    wanted.resources.workers.min = fewest;
+    wanted.restart_policy.max_restarts = 9;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     (coordinator, ranks)

@@ -8,8 +8,8 @@ use crate::bench::*;
 
 fn training(workers: u32) -> (Coordinator, Vec<RankIdentity>) {
     let mut wanted = spec_on("ants", workers);
-    wanted.resources.min_workers = 1;
-    wanted.max_restarts = 0;
+    wanted.resources.workers.min = 1;
+    wanted.restart_policy.max_restarts = 0;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     (coordinator, ranks)
@@ -73,7 +73,7 @@ fn where_all_ranks_leave_rank_0_stores_a_checkpoint_and_the_job_waits() {
 /// Two workers are needed, and one of them is lost after three steps, of which the ledger has two.
 fn short_of_a_worker() -> (Coordinator, RankIdentity) {
     let mut wanted = spec_on("ants", 2);
-    wanted.resources.min_workers = 2;
+    wanted.resources.workers.min = 2;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     coordinator.commit(&ranks[0], 0, 0..2).unwrap();
@@ -103,7 +103,7 @@ fn the_last_rank_of_a_gang_that_waits_for_workers_stores_its_steps_before_it_lea
 #[test]
 fn where_everything_is_stored_a_rank_that_waits_for_workers_leaves_at_once() {
     let mut wanted = spec_on("ants", 2);
-    wanted.resources.min_workers = 2;
+    wanted.resources.workers.min = 2;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     coordinator.commit(&ranks[0], 0, 0..3).unwrap();
@@ -233,8 +233,8 @@ fn a_drained_worker_stays_drained_when_its_agent_starts_anew() {
 /// A job on `w0` and `w1`, beside `w2`; `w1` has failed three times.
 fn failing_worker() -> Coordinator {
     let mut wanted = spec_on("ants", 2);
-    wanted.resources.min_workers = 1;
-    wanted.max_restarts = 9;
+    wanted.resources.workers.min = 1;
+    wanted.restart_policy.max_restarts = 9;
     let mut coordinator = Coordinator::new();
     let mut ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     coordinator.attach("w2", &["gpu"]);

@@ -10,7 +10,7 @@ use crate::bench::*;
 fn training(workers: u32, restarts: u32) -> (Coordinator, Vec<RankIdentity>) {
     let mut wanted: JobSpec = spec_on("ants", workers);
     wanted.training.epochs = 3;
-    wanted.max_restarts = restarts;
+    wanted.restart_policy.max_restarts = restarts;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     (coordinator, ranks)
@@ -20,7 +20,7 @@ fn training(workers: u32, restarts: u32) -> (Coordinator, Vec<RankIdentity>) {
 fn elastic(workers: u32) -> (Coordinator, Vec<RankIdentity>) {
     let mut wanted: JobSpec = spec_on("ants", workers);
     wanted.training.epochs = 3;
-    wanted.resources.min_workers = 1;
+    wanted.resources.workers.min = 1;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     (coordinator, ranks)
@@ -85,7 +85,7 @@ fn a_process_in_place_of_a_lost_one_prepares_while_the_others_train() {
 #[test]
 fn a_gang_takes_in_workers_that_come_later_up_to_the_most_of_the_spec() {
     let mut wanted = spec_on("ants", 3);
-    wanted.resources.min_workers = 1;
+    wanted.resources.workers.min = 1;
     let mut coordinator = Coordinator::new();
     coordinator.attach("w0", &["cpu"]);
     coordinator.submit(wanted);
@@ -283,7 +283,7 @@ fn a_rank_that_could_not_be_started_is_told_with_the_reason() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_cpus(&["a"]);
     let mut wanted = spec("ants");
-    wanted.max_restarts = 0;
+    wanted.restart_policy.max_restarts = 0;
     coordinator.submit(wanted);
     let start = coordinator.starts().remove(0);
     let exit = exit(Ending::NotStarted("firn-worker: permission denied".to_owned()));

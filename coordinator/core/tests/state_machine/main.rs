@@ -19,6 +19,7 @@ mod reports;
 mod restart;
 mod restart_policy;
 mod rewinding;
+mod settings_digest;
 mod simulation;
 mod status;
 mod timers;

@@ -154,7 +154,7 @@ fn before_the_dataset_is_registered_there_is_no_pass() {
 fn an_evaluation_counts_each_sample_once_whoever_scored_it() {
     let mut coordinator = Coordinator::new();
     let mut wanted = spec_on("ants", 2);
-    wanted.data.max_quarantined = 1;
+    wanted.data.quarantine.max_samples = 1;
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     let pass = Pass::validation(0);
     coordinator.commit(&ranks[0], 0, 0..4).unwrap();
@@ -296,7 +296,7 @@ fn a_pass_that_cannot_be_scored_ends_the_job_once_and_blames_no_rank() {
 fn a_split_of_which_no_sample_can_be_read_fails_the_job() {
     let mut coordinator = Coordinator::new();
     let mut wanted = spec("ants");
-    wanted.data.max_quarantined = 100;
+    wanted.data.quarantine.max_samples = 100;
     let rank = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION).remove(0);
     for (shard, samples) in [(0u32, 0..16), (1, 16..20)] {
         let bad = samples.map(|index| corrupt(SplitName::Validation, index)).collect();

@@ -8,7 +8,7 @@ use crate::bench::*;
 
 fn training(workers: u32) -> (Coordinator, Vec<RankIdentity>) {
     let mut wanted = spec_on("ants", workers);
-    wanted.resources.min_workers = 1;
+    wanted.resources.workers.min = 1;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     (coordinator, ranks)

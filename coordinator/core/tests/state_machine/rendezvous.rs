@@ -163,7 +163,7 @@ fn a_rank_that_does_not_join_in_time_counts_as_lost() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_cpus(&["a", "b"]);
     let mut wanted = spec_on("ants", 2);
-    wanted.max_restarts = 0;
+    wanted.restart_policy.max_restarts = 0;
     coordinator.submit(wanted);
     let ranks = coordinator.start_ranks();
     coordinator.join(&ranks[0]).unwrap();

@@ -27,7 +27,7 @@ fn corrupt_samples_are_set_aside_up_to_the_limit() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_cpus(&["a"]);
     let mut wanted = spec("ants");
-    wanted.data.max_quarantined = 2;
+    wanted.data.quarantine.max_samples = 2;
     coordinator.submit(wanted);
     let rank = coordinator.bring_up().remove(0);
     coordinator.register(&rank, dataset(&TRAIN_AND_VALIDATION));
@@ -107,7 +107,7 @@ fn scans_that_cannot_be_of_the_shard_are_refused() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_cpus(&["a"]);
     let mut wanted = spec("ants");
-    wanted.data.max_quarantined = 9;
+    wanted.data.quarantine.max_samples = 9;
     coordinator.submit(wanted);
     let rank = coordinator.bring_up().remove(0);
     coordinator.register(&rank, dataset(&TRAIN_AND_VALIDATION));
@@ -135,7 +135,7 @@ fn scans_that_cannot_be_of_the_shard_are_refused() {
 #[test]
 fn evaluations_that_do_not_add_up_are_refused() {
     let mut wanted = spec("ants");
-    wanted.data.max_quarantined = 9;
+    wanted.data.quarantine.max_samples = 9;
     let mut coordinator = Coordinator::new();
     let rank = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION).remove(0);
     let first = ShardTable {

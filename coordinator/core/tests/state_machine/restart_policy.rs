@@ -9,7 +9,7 @@ use crate::bench::*;
 fn training(workers: u32, restarts: u32) -> (Coordinator, Vec<RankIdentity>) {
     let mut wanted = spec_on("ants", workers);
     wanted.training.epochs = 3;
-    wanted.max_restarts = restarts;
+    wanted.restart_policy.max_restarts = restarts;
     let mut coordinator = Coordinator::new();
     let ranks = coordinator.training_job(wanted, &TRAIN_AND_VALIDATION);
     (coordinator, ranks)
@@ -18,7 +18,7 @@ fn training(workers: u32, restarts: u32) -> (Coordinator, Vec<RankIdentity>) {
 #[test]
 fn growth_and_draining_form_the_gang_anew_and_are_no_restarts() {
     let mut wanted = spec_on("ants", 2);
-    wanted.resources.min_workers = 1;
+    wanted.resources.workers.min = 1;
     let mut coordinator = Coordinator::new();
     coordinator.attach("w0", &["cpu"]);
     coordinator.submit(wanted);

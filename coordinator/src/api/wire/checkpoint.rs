@@ -2,7 +2,7 @@
 
 use firn_core::{
     Directive, News, World,
-    spec::JobSpec,
+    spec::{JobSpec, versions::initial},
     state::{Artifact, Checkpoint, Job, Origin},
 };
 use firn_proto::v1alpha1::{self as proto, directive::Next};
@@ -67,9 +67,13 @@ pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Dire
     }
 }
 
-/// As ranks read it.
+/// As ranks read it: in the first form where that can express the job, so that ranks of the first program go on with their jobs.
 pub(crate) fn spec_json(spec: &JobSpec) -> String {
-    serde_json::to_string(spec).expect("a spec is plain data with finite numbers")
+    let json = match initial::of(spec) {
+        Some(first) => serde_json::to_string(&first),
+        None => serde_json::to_string(spec),
+    };
+    json.expect("a spec is plain data with finite numbers")
 }
 
 pub(crate) fn news_to_wire(news: News) -> proto::PulseResponse {

@@ -5,11 +5,8 @@
 //! as users write it.
 
 pub(crate) mod checkpoint;
-mod data;
 pub(crate) mod dataset;
-mod duration;
 pub(crate) mod failure;
-mod fields;
 mod job_spec;
 pub(crate) mod job_status;
 pub(crate) mod names;
@@ -17,19 +14,15 @@ pub(crate) mod pass;
 mod predictions;
 mod refusal;
 pub(crate) mod step;
-mod stored_job;
 pub(crate) mod time;
-mod training;
-mod uri;
 mod verification;
 pub(crate) mod worker;
 
 #[cfg(test)]
 mod tests;
 
-pub use fields::Violation;
-pub use job_spec::{API_VERSION, KIND, job_spec};
+pub(crate) use firn_core::spec::uri::path as path_of_uri;
+pub use firn_core::spec::{API_VERSION, KIND, Violation};
+pub use job_spec::{job_spec, stored_job};
 pub use refusal::{invalid_job, violations};
-pub use stored_job::stored_job;
-pub(crate) use uri::path as path_of_uri;
 pub(crate) use verification::verification_to_wire;

@@ -98,16 +98,15 @@ fn every_default_is_the_documented_one() {
         (None, MetricName::LOSS)
     );
     let resources = ResourcesSpec {
-        min_workers: 1,
-        max_workers: 1,
+        workers: firn_core::spec::WorkersSpec { min: 1, max: 1 },
         slots_per_worker: 1,
         device: DeviceRequest::Auto,
     };
     assert_eq!(spec.resources, resources);
     assert_eq!(
         (
-            spec.max_restarts,
-            spec.data.max_quarantined,
+            spec.restart_policy.max_restarts,
+            spec.data.quarantine.max_samples,
             spec.artifacts.merged_model
         ),
         (3, 0, true)
@@ -170,7 +169,7 @@ fn defaults_follow_other_choices() {
         nesterov: false,
     };
     assert_eq!(spec.training.optimizer, sgd);
-    assert_eq!(spec.resources.max_workers, 3);
+    assert_eq!(spec.resources.workers.max, 3);
 }
 
 #[test]
@@ -233,5 +232,5 @@ fn violations_travel_in_the_status() {
 fn labels_are_kept() {
     let mut job = smallest_job("resnet18", "imagefolder");
     job.metadata.as_mut().unwrap().labels = BTreeMap::from([("team".to_owned(), "vision".to_owned())]);
-    assert_eq!(job_spec(&job).unwrap().labels["team"], "vision");
+    assert_eq!(job_spec(&job).unwrap().metadata.labels["team"], "vision");
 }

@@ -7,7 +7,7 @@ mod cases;
 use std::fs;
 use std::path::Path;
 
-use firn_core::spec::{DataFormat, DataSpec, Preprocessing, SplitSource};
+use firn_core::spec::{DataFormat, DataSpec, Preprocessing, QuarantineSpec, SplitSource};
 use firn_data::{Preprocessor, SplitName, index, scan};
 
 use cases::{Case, FOLDERS, Format, JSON_LINES, TABLES, Validation};
@@ -50,7 +50,7 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
         }),
         test: None,
         preprocessing: Preprocessing::Text { max_length: None },
-        max_quarantined: 0,
+        quarantine: QuarantineSpec { max_samples: 0 },
     }
 }
 

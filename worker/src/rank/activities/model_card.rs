@@ -21,7 +21,7 @@ pub(crate) fn render(session: &Session<'_>, finish: &FinishDirective) -> String 
     // Writing to a string cannot fail.
     let mut line = |text: String| writeln!(card, "{text}").expect("a string takes every line");
 
-    line(format!("# {}\n", spec.name));
+    line(format!("# {}\n", spec.metadata.name));
     line(format!(
         "A `{architecture}` network, fine-tuned by Firn for classification into {} classes.\n",
         dataset.classes.len()

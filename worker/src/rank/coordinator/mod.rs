@@ -59,7 +59,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// The first call: gets the stored spec.
-    pub(crate) fn enrol(&self) -> Result<String, Halt> {
+    pub(crate) fn enrol(&self) -> Result<wire::EnrolResponse, Halt> {
         let request = wire::EnrolRequest {
             identity: self.identity(),
             protocol: Revision::CURRENT.0,
@@ -69,7 +69,7 @@ impl<'a> Coordinator<'a> {
             service.enrol(request).await
         })?;
         self.vitals.hear_epoch(response.coordinator_epoch);
-        Ok(response.spec_json)
+        Ok(response)
     }
 
     /// Enters the newest generation, and waits for the whole gang; an order to leave at once ends the wait. Where something is to be stored

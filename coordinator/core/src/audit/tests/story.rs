@@ -56,6 +56,7 @@ impl Story {
         story.tell(JobEvent::Submitted {
             spec: Arc::new(spec),
             request: Some(RequestId::from("r1")),
+            settings_digest: None,
         });
         story
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::spec::schema;
+
 /// Something in a spec that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -37,21 +39,18 @@ impl Violations {
         }
     }
 
-    /// The number is finite and in the set that `range` describes.
-    pub(super) fn number(&mut self, field: &str, value: f64, holds: bool, range: &str) {
-        self.require(value.is_finite() && holds, field, || {
-            format!("must be {range}, found {}", number(value))
-        });
+    /// Whether something is wrong with the field already.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.found.iter().any(|found| found.field == field)
     }
 
-    pub(super) fn fraction(&mut self, field: &str, value: f64) {
-        self.number(field, value, (0.0..1.0).contains(&value), "at least 0 and below 1");
-    }
-
-    pub(super) fn count(&mut self, field: &str, value: u32, least: u32, most: u32) {
-        self.require((least..=most).contains(&value), field, || {
-            format!("must be from {least} to {most}, found {value}")
-        });
+    /// Brings what was found into the order of the fields.
+    pub(super) fn sort(&mut self) {
+        let mut fields = Vec::new();
+        schema::walk(&mut |path, _| fields.push(path.to_owned()));
+        // Names in a map and places in a list stand where their field stands.
+        let place = |found: &Violation| fields.iter().rposition(|field| within(&found.field, field));
+        self.found.sort_by_key(place);
     }
 
     pub(super) fn absolute(&mut self, field: &str, path: Option<&String>) {
@@ -64,10 +63,17 @@ impl Violations {
 }
 
 /// As people write it: whole numbers without a fraction, small ones with an exponent.
-pub(super) fn number(value: f64) -> String {
+pub(in crate::spec) fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         format!("{value:.0}")
     } else {
         format!("{value:?}")
     }
+}
+
+/// Whether a path is `whole` or stands in it.
+pub(in crate::spec) fn within(field: &str, whole: &str) -> bool {
+    field
+        .strip_prefix(whole)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }

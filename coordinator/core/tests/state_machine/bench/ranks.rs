@@ -321,7 +321,7 @@ impl Coordinator {
 
     /// Attaches workers, submits, and brings the job to its first training step.
     pub(crate) fn training_job(&mut self, spec: JobSpec, splits: &[SplitName]) -> Vec<RankIdentity> {
-        for worker in 0..spec.resources.max_workers {
+        for worker in 0..spec.resources.workers.max {
             self.attach(&format!("w{worker}"), &["cpu"]);
         }
         self.submit(spec);

@@ -13,8 +13,10 @@ use firn_core::{Directive, Reject, Reply, ShardReport};
 /// A spec that is valid: one worker, one epoch, batches of 10.
 pub(crate) fn spec(name: &str) -> JobSpec {
     JobSpec {
-        name: name.to_owned(),
-        labels: BTreeMap::new(),
+        metadata: Metadata {
+            name: name.to_owned(),
+            labels: BTreeMap::new(),
+        },
         task: Task::Classification,
         model: ModelSpec {
             architecture: Architecture::Resnet18,
@@ -29,8 +31,8 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             train: "/data/train".to_owned(),
             validation: Some(SplitSource::Path("/data/val".to_owned())),
             test: None,
-            preprocessing: Preprocessing::Text { max_length: None },
-            max_quarantined: 0,
+            preprocessing: Architecture::Resnet18.default_preprocessing(),
+            quarantine: QuarantineSpec { max_samples: 0 },
         },
         training: TrainingSpec {
             epochs: 1,
@@ -59,12 +61,11 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             checkpoint_interval_ms: 60_000,
         },
         resources: ResourcesSpec {
-            min_workers: 1,
-            max_workers: 1,
+            workers: WorkersSpec { min: 1, max: 1 },
             slots_per_worker: 1,
             device: DeviceRequest::Auto,
         },
-        max_restarts: 3,
+        restart_policy: RestartPolicy { max_restarts: 3 },
         artifacts: ArtifactsSpec {
             folder: None,
             merged_model: false,
@@ -75,8 +76,8 @@ pub(crate) fn spec(name: &str) -> JobSpec {
 /// A spec for so many workers.
 pub(crate) fn spec_on(name: &str, workers: u32) -> JobSpec {
     let mut spec = spec(name);
-    spec.resources.min_workers = workers;
-    spec.resources.max_workers = workers;
+    spec.resources.workers.min = workers;
+    spec.resources.workers.max = workers;
     spec
 }
 

@@ -3,8 +3,9 @@
 use firn_core::slices;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
-    HeadSpec, JobSpec, LossSpec, MetricName, Modality, ModelSpec, OptimizerSpec, PlateauSpec, Preprocessing,
-    ResourcesSpec, ScheduleShape, ScheduleSpec, SplitSource, Task, ThresholdMode, TrainingSpec, Warmup, Word,
+    HeadSpec, JobSpec, LossSpec, Metadata, MetricName, Modality, ModelSpec, OptimizerSpec, PlateauSpec, Preprocessing,
+    QuarantineSpec, ResourcesSpec, RestartPolicy, ScheduleShape, ScheduleSpec, SplitSource, Task, ThresholdMode,
+    TrainingSpec, Warmup, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -201,8 +202,10 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
 fn resources(one_rank: bool) -> impl Strategy<Value = ResourcesSpec> {
     (1u32..5, 0u32..4, 1u32..9, word::<DeviceRequest>()).prop_map(move |(min_workers, more, slots, device)| {
         ResourcesSpec {
-            min_workers: if one_rank { 1 } else { min_workers },
-            max_workers: if one_rank { 1 } else { min_workers + more },
+            workers: WorkersSpec {
+                min: if one_rank { 1 } else { min_workers },
+                max: if one_rank { 1 } else { min_workers + more },
+            },
             slots_per_worker: if one_rank { 1 } else { slots },
             device,
         }
@@ -221,7 +224,9 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
                 validation: validation.clone(),
                 test: test.clone(),
                 preprocessing: preprocessing.clone(),
-                max_quarantined,
+                quarantine: QuarantineSpec {
+                    max_samples: max_quarantined,
+                },
             });
             (
                 Just(model),
@@ -243,19 +248,18 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
         })
         .prop_map(
             |((model, data, mut training), resources, labels, name, max_restarts, folder)| {
-                let ranks = resources.max_workers * resources.slots_per_worker;
+                let ranks = resources.workers.max * resources.slots_per_worker;
                 if ranks > slices::of_job(&training) {
                     training.determinism = Determinism::Default;
                 }
                 JobSpec {
-                    name,
-                    labels,
+                    metadata: Metadata { name, labels },
                     task: Task::Classification,
                     model,
                     data,
                     training,
                     resources,
-                    max_restarts,
+                    restart_policy: RestartPolicy { max_restarts },
                     artifacts: ArtifactsSpec {
                         folder,
                         merged_model: max_restarts % 2 == 0,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::identifiers::{JobId, ProcessId, WorkerName};
-use crate::spec::*;
+use crate::spec::{Metadata, QuarantineSpec, RestartPolicy, WorkersSpec, *};
 use crate::state::*;
 
 pub(in crate::audit::tests) const TRAIN: u64 = 10;
@@ -33,8 +33,10 @@ pub(in crate::audit::tests) fn checkpoint(steps: u64) -> Checkpoint {
 
 pub(super) fn spec() -> JobSpec {
     JobSpec {
-        name: "ants".to_owned(),
-        labels: BTreeMap::new(),
+        metadata: Metadata {
+            name: "ants".to_owned(),
+            labels: BTreeMap::new(),
+        },
         task: Task::Classification,
         model: ModelSpec {
             architecture: Architecture::Resnet18,
@@ -50,7 +52,7 @@ pub(super) fn spec() -> JobSpec {
             validation: Some(SplitSource::Path("/data/validation".to_owned())),
             test: Some(SplitSource::Path("/data/test".to_owned())),
             preprocessing: Preprocessing::Text { max_length: None },
-            max_quarantined: 2,
+            quarantine: QuarantineSpec { max_samples: 2 },
         },
         training: TrainingSpec {
             epochs: 2,
@@ -79,12 +81,11 @@ pub(super) fn spec() -> JobSpec {
             determinism: Determinism::Default,
         },
         resources: ResourcesSpec {
-            min_workers: 1,
-            max_workers: 2,
+            workers: WorkersSpec { min: 1, max: 2 },
             slots_per_worker: 1,
             device: DeviceRequest::Cpu,
         },
-        max_restarts: 3,
+        restart_policy: RestartPolicy { max_restarts: 3 },
         artifacts: ArtifactsSpec {
             folder: None,
             merged_model: false,

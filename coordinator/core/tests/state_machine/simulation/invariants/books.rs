@@ -131,7 +131,7 @@ fn a_gang_is_whole(job: &Job) -> Verdict {
         "a gang is whole and of the newest generation",
         || format!("{ranks:?} of {gang:?}"),
     )?;
-    let most = job.spec.resources.max_workers as usize;
+    let most = job.spec.resources.workers.max as usize;
     let each = job.spec.resources.slots_per_worker as usize;
     let mut on_worker: BTreeMap<_, usize> = BTreeMap::new();
     for member in gang.everyone().filter(|member| member.state != MemberState::Exited) {
@@ -171,7 +171,7 @@ fn every_process_works_or_is_to_end(state: &State) -> Verdict {
 }
 
 fn losses_stay_within_the_budget(job: &Job) -> Verdict {
-    let limit = job.spec.max_restarts + u32::from(job.outcome().is_some());
+    let limit = job.spec.restart_policy.max_restarts + u32::from(job.outcome().is_some());
     hold(
         job.losses_counted <= limit,
         "losses that count never exceed the limit while the job runs",

@@ -125,7 +125,7 @@ impl Outside {
             };
             // Nobody works any more: the first could have all slots, the others what is free.
             let could_have = self.workers_for(&job, place == 0);
-            let needed = job.spec.resources.min_workers as usize;
+            let needed = job.spec.resources.workers.min as usize;
             let is_true = could_have < needed;
             let reason = self.core.state.soft.waiting.get(&id).cloned();
             let conditions = queries::conditions(&self.core.state, &job);

@@ -93,9 +93,9 @@ impl Outside {
 
 fn spec_of(wish: Wish) -> JobSpec {
     let mut spec = spec_on("job", u32::from(wish.fewest));
-    spec.resources.max_workers = u32::from(wish.fewest + wish.more);
+    spec.resources.workers.max = u32::from(wish.fewest + wish.more);
     spec.resources.slots_per_worker = u32::from(wish.slots);
     spec.training.epochs = u32::from(wish.epochs);
-    spec.max_restarts = u32::from(wish.restarts);
+    spec.restart_policy.max_restarts = u32::from(wish.restarts);
     spec
 }

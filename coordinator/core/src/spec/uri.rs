@@ -1,8 +1,64 @@
 //! Where files are: `file://` URIs or absolute paths. Nothing else is read yet, and a relative path would mean another folder on
 //! each machine.
 
-/// The path that a URI or path names. The error says what was expected and what was found.
-pub(crate) fn path(written: &str) -> Result<String, String> {
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+/// In the schema: a text that names a file or folder.
+pub(super) struct Uri;
+
+/// `format` of such a text.
+pub(super) const FORMAT: &str = "file-uri";
+
+impl JsonSchema for Uri {
+    fn schema_name() -> Cow<'static, str> {
+        "Uri".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": FORMAT})
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// Kept as a path, written as a URI.
+pub(super) fn serialize<S: Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&of_path(path))
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let written = String::deserialize(deserializer)?;
+    path(&written).map_err(D::Error::custom)
+}
+
+/// The same, where there may be none.
+pub(super) mod optional {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(in crate::spec) fn serialize<S: Serializer>(path: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_deref().map(super::of_path).serialize(serializer)
+    }
+
+    pub(in crate::spec) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+        let written = Option::<String>::deserialize(deserializer)?;
+        written
+            .as_deref()
+            .map(super::path)
+            .transpose()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// The path that a URI or path names.
+///
+/// # Errors
+/// What was expected and what was found.
+pub fn path(written: &str) -> Result<String, String> {
     let path = match written.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => match (scheme.to_ascii_lowercase().as_str(), rest.split_once('/'))
         {
@@ -46,9 +102,9 @@ fn decode(encoded: &str, written: &str) -> Result<String, String> {
     let mut rest = encoded.bytes();
     while let Some(byte) = rest.next() {
         if byte == b'%' {
-            let digits = [rest.next().ok_or_else(malformed)?, rest.next().ok_or_else(malformed)?];
-            let [decoded] = hex::FromHex::from_hex(digits).map_err(|_| malformed())?;
-            bytes.push(decoded);
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            let (high, low) = (digit().ok_or_else(malformed)?, digit().ok_or_else(malformed)?);
+            bytes.push((high * 16 + low) as u8);
         } else {
             bytes.push(byte);
         }

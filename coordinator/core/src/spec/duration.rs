@@ -1,12 +1,54 @@
 //! Durations with a unit, as people write them in a spec.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+/// In the schema: a text that is a duration.
+pub(super) struct Duration;
+
+/// `format` of such a text.
+pub(super) const FORMAT: &str = "duration-with-unit";
+
+impl JsonSchema for Duration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": FORMAT})
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// Kept in milliseconds, written with a unit.
+pub(super) fn serialize<S: Serializer>(milliseconds: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&write(*milliseconds))
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let written = String::deserialize(deserializer)?;
+    milliseconds(&written).map_err(D::Error::custom)
+}
+
+/// Milliseconds of a duration; the error says what was expected and what was found.
+pub(super) fn milliseconds(written: &str) -> Result<u64, String> {
+    read(written).ok_or_else(|| {
+        format!("must be a number with a unit (`500ms`, `90s`, `5m`, `1h`), at most 365 days, found `{written}`")
+    })
+}
+
 /// Milliseconds of each unit, longest first.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 /// 365 days: what is longer is a mistake.
 const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
 
 /// Milliseconds of `90s`, `5m`, `1h` or `500ms`; `None` for anything else and for more than 365 days.
-pub(super) fn read(written: &str) -> Option<u64> {
+fn read(written: &str) -> Option<u64> {
     let digits = written.find(|character: char| !character.is_ascii_digit())?;
     let (number, unit) = written.split_at(digits);
     let (_, factor) = UNITS.iter().find(|(known, _)| *known == unit)?;
@@ -15,7 +57,7 @@ pub(super) fn read(written: &str) -> Option<u64> {
 }
 
 /// The shortest exact way to write it, in seconds up to two minutes; `0s` for 0.
-pub(super) fn write(milliseconds: u64) -> String {
+fn write(milliseconds: u64) -> String {
     let fits = |factor: u64| {
         milliseconds.is_multiple_of(factor) && (factor <= 1000 || (milliseconds >= factor && milliseconds > 120_000))
     };

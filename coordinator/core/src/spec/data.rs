@@ -1,0 +1,278 @@
+//! Where the samples are and how they are read.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::uri;
+
+/// Where the samples are and how they are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DataSpec {
+    /// Layout on disk.
+    #[serde(flatten)]
+    pub format: DataFormat,
+    /// The split that is trained on.
+    #[serde(with = "train")]
+    #[schemars(with = "train::TrainDocument")]
+    pub train: String,
+    /// The split that chooses the best checkpoint.
+    pub validation: Option<SplitSource>,
+    /// The split that is scored once, at the end, with the best checkpoint.
+    pub test: Option<SplitSource>,
+    /// From file to network input.
+    pub preprocessing: Preprocessing,
+    /// Samples that are set aside.
+    pub quarantine: QuarantineSpec,
+}
+
+/// Samples that are set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuarantineSpec {
+    /// Corrupt samples that are set aside, and listed in the result, before the job fails. With 0 the first one fails it.
+    #[schemars(extend("default" = 0))]
+    pub max_samples: u32,
+}
+
+/// Where a split other than train comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "SplitDocument", into = "SplitDocument")]
+pub enum SplitSource {
+    /// A folder or file of its own.
+    Path(String),
+    /// This fraction of train, in (0, 1), seeded and stratified by class.
+    FractionOfTrain(f64),
+}
+
+/// A split as it is written.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+struct SplitDocument {
+    /// A folder or a file.
+    #[serde(default, with = "uri::optional")]
+    #[schemars(with = "Option<uri::Uri>")]
+    uri: Option<String>,
+    /// Instead of `uri`, for validation and test: this fraction of train, seeded and stratified by class.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    split: Option<f64>,
+}
+
+impl TryFrom<SplitDocument> for SplitSource {
+    type Error = &'static str;
+
+    fn try_from(written: SplitDocument) -> Result<Self, Self::Error> {
+        match (written.uri, written.split) {
+            (Some(path), None) => Ok(Self::Path(path)),
+            (None, Some(fraction)) => Ok(Self::FractionOfTrain(fraction)),
+            (None, None) => Err(NEEDS_A_SOURCE),
+            (Some(_), Some(_)) => Err(HAS_TWO_SOURCES),
+        }
+    }
+}
+
+/// Of a split that names no source.
+pub(super) const NEEDS_A_SOURCE: &str = "needs `uri` or `split`";
+/// Of a split that names two sources.
+pub(super) const HAS_TWO_SOURCES: &str = "must have `uri` or `split`, found both";
+
+impl From<SplitSource> for SplitDocument {
+    fn from(source: SplitSource) -> Self {
+        match source {
+            SplitSource::Path(path) => Self {
+                uri: Some(path),
+                split: None,
+            },
+            SplitSource::FractionOfTrain(fraction) => Self {
+                uri: None,
+                split: Some(fraction),
+            },
+        }
+    }
+}
+
+/// Train is written as the others are, and has a path in any case.
+mod train {
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::uri;
+
+    /// The split that is trained on.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    pub(super) struct TrainDocument {
+        /// A folder or a file.
+        #[serde(with = "uri")]
+        #[schemars(with = "uri::Uri")]
+        uri: String,
+        /// Only for validation and test: train is what they are split from.
+        split: Option<f64>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        let uri = path.to_owned();
+        TrainDocument { uri, split: None }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+        Ok(TrainDocument::deserialize(deserializer)?.uri)
+    }
+}
+
+/// Layout on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Layout", into = "Layout")]
+pub enum DataFormat {
+    /// One folder a class.
+    ImageFolder,
+    /// A table with a header line.
+    Table {
+        /// Between fields: `,` or tab.
+        delimiter: char,
+        /// Whether fields may be wrapped in double quotes.
+        quoted: bool,
+        /// Name of the text column.
+        text: String,
+        /// Name of the label column.
+        label: String,
+    },
+    /// One JSON object a line.
+    JsonLines {
+        /// Name of the text field.
+        text: String,
+        /// Name of the label field.
+        label: String,
+    },
+}
+
+/// The layout as it is written, beside the splits.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Layout {
+    /// Layout on disk.
+    format: FormatName,
+    /// Which columns of a table, or fields of a JSON line, hold what.
+    #[schemars(extend("x-firn-default" = "the defaults of its fields; none for `imagefolder`"))]
+    columns: Option<Columns>,
+    /// `csv` and `tsv`: whether fields may be wrapped.
+    #[schemars(extend("x-firn-default" = "`double` for `csv`, `none` for `tsv`"))]
+    quoting: Option<Quoting>,
+}
+
+/// The word of a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum FormatName {
+    /// One folder a class.
+    ImageFolder,
+    /// A table with a header line and commas between the fields.
+    Csv,
+    /// A table with a header line and tabs between the fields.
+    Tsv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Columns {
+    /// Name of the text column.
+    #[schemars(extend("default" = "text"))]
+    text: String,
+    /// Name of the label column.
+    #[schemars(extend("default" = "label"))]
+    label: String,
+}
+
+/// Whether the fields of a table may be wrapped.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Quoting {
+    /// Fields may be wrapped in double quotes.
+    Double,
+    /// Every character stands for itself.
+    None,
+}
+
+impl From<Layout> for DataFormat {
+    fn from(written: Layout) -> Self {
+        let (text, label) = written.columns.map_or_else(
+            || ("text".to_owned(), "label".to_owned()),
+            |columns| (columns.text, columns.label),
+        );
+        let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
+        match written.format {
+            FormatName::ImageFolder => Self::ImageFolder,
+            FormatName::Jsonl => Self::JsonLines { text, label },
+            FormatName::Csv => Self::Table {
+                delimiter: ',',
+                quoted: quoted.unwrap_or(true),
+                text,
+                label,
+            },
+            FormatName::Tsv => Self::Table {
+                delimiter: '\t',
+                quoted: quoted.unwrap_or(false),
+                text,
+                label,
+            },
+        }
+    }
+}
+
+impl From<DataFormat> for Layout {
+    fn from(format: DataFormat) -> Self {
+        match format {
+            DataFormat::ImageFolder => Self {
+                format: FormatName::ImageFolder,
+                columns: None,
+                quoting: None,
+            },
+            DataFormat::JsonLines { text, label } => Self {
+                format: FormatName::Jsonl,
+                columns: Some(Columns { text, label }),
+                quoting: None,
+            },
+            DataFormat::Table {
+                delimiter,
+                quoted,
+                text,
+                label,
+            } => Self {
+                format: if delimiter == '\t' {
+                    FormatName::Tsv
+                } else {
+                    FormatName::Csv
+                },
+                columns: Some(Columns { text, label }),
+                quoting: Some(if quoted { Quoting::Double } else { Quoting::None }),
+            },
+        }
+    }
+}
+
+/// From file to network input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Preprocessing {
+    /// torchvision's `Resize` (shorter side, antialiased bilinear), `CenterCrop`, `ToTensor`, `Normalize`.
+    Image {
+        /// Pixels of the shorter side after the antialiased bilinear resize.
+        #[schemars(range(min = 1, max = 8192), extend("x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
+        resize: u32,
+        /// Pixels of the square centre crop, at most `resize`.
+        #[schemars(range(min = 1, max = 8192), extend("x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
+        crop: u32,
+        /// Mean of each channel, of values in [0, 1].
+        #[schemars(inner(range(min = 0.0, max = 1.0)), extend("x-firn-modality" = "image", "x-firn-items" = "three numbers, one for each channel", "x-firn-default" = "the architecture's own"))]
+        mean: [f64; 3],
+        /// Standard deviation of each channel.
+        #[schemars(extend("items" = {"type": "number", "exclusiveMinimum": 0.0}, "x-firn-modality" = "image", "x-firn-items" = "three numbers, one for each channel", "x-firn-default" = "the architecture's own"))]
+        std: [f64; 3],
+    },
+    /// Tokenise, cut at `max_length`, pad to the longest of the batch.
+    Text {
+        /// Tokens after which a sample is cut, special tokens included.
+        #[schemars(range(min = 3, max = 65_536), extend("x-firn-modality" = "text", "x-firn-default" = "the model's maximum, at most 256"))]
+        max_length: Option<u32>,
+    },
+}

@@ -1,0 +1,99 @@
+//! Defaults that depend on other fields, and what is not written because it would mean nothing.
+//!
+//! Every other default stands beside its field and is filled in before.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::{Architecture, Modality, Word, exact, uri};
+
+/// Fills in what follows from other fields. The document has all its sections and all defaults that depend on nothing.
+pub(super) fn fill(document: &mut Value) {
+    let spec = &mut document["spec"];
+    if let Some(architecture) = spec["model"]["architecture"].as_str().and_then(Architecture::from_word) {
+        model(&mut spec["model"], architecture);
+        preprocessing(&mut spec["data"]["preprocessing"], architecture);
+    }
+    data(&mut spec["data"]);
+    training(&mut spec["training"]);
+    let workers = &mut spec["resources"]["workers"];
+    let min = workers["min"].clone();
+    or_insert(workers, "max", min);
+}
+
+/// Nothing is there also where something was taken out because it was wrong.
+fn or_insert(object: &mut Value, name: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut()
+        && fields.get(name).is_none_or(Value::is_null)
+    {
+        fields.insert(name.to_owned(), value);
+    }
+}
+
+fn model(model: &mut Value, architecture: Architecture) {
+    // An image model has none; what its job holds there has no meaning.
+    or_insert(model, "pooling", json!(architecture.poolings()[0].word()));
+    if architecture.modality() == Modality::Text
+        && let Some(beside) = model["weights"].as_str().and_then(tokenizer_beside)
+    {
+        or_insert(model, "tokenizer", json!(beside));
+    }
+}
+
+fn tokenizer_beside(weights: &str) -> Option<String> {
+    let path = uri::path(weights).ok()?;
+    let beside = Path::new(&path).parent()?.join("tokenizer.json");
+    Some(uri::of_path(beside.to_str()?))
+}
+
+/// The architecture's own.
+fn preprocessing(written: &mut Value, architecture: Architecture) {
+    let own = exact::to_value(&architecture.default_preprocessing()).expect("preprocessing is plain data");
+    for (name, value) in own.as_object().into_iter().flatten() {
+        if !value.is_null() {
+            or_insert(written, name, value.clone());
+        }
+    }
+}
+
+fn data(data: &mut Value) {
+    let quoting = match data["format"].as_str() {
+        Some("csv") => Some("double"),
+        Some("tsv") => Some("none"),
+        _ => None,
+    };
+    if let Some(quoting) = quoting {
+        or_insert(data, "quoting", json!(quoting));
+    }
+}
+
+fn training(training: &mut Value) {
+    let metric = training["earlyStopping"]["metric"]
+        .as_str()
+        .unwrap_or("validation/loss");
+    let metric = json!(metric);
+    or_insert(training, "bestMetric", metric);
+    let schedule = &mut training["schedule"];
+    if schedule["warmupSteps"].is_null() {
+        or_insert(schedule, "warmupRatio", json!(0.0));
+    }
+}
+
+/// Leaves out what has no meaning in this job, and would be refused if it were written.
+pub(super) fn leave_out(document: &mut Value) {
+    let spec = &mut document["spec"];
+    let architecture = spec["model"]["architecture"].as_str().and_then(Architecture::from_word);
+    if architecture.is_some_and(|architecture| architecture.modality() == Modality::Image) {
+        remove(&mut spec["model"], "pooling");
+    }
+    if spec["data"]["validation"].is_null() {
+        remove(&mut spec["training"], "bestMetric");
+    }
+}
+
+fn remove(object: &mut Value, name: &str) {
+    object
+        .as_object_mut()
+        .map(|fields: &mut Map<String, Value>| fields.shift_remove(name));
+}

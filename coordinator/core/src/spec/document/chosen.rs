@@ -1,0 +1,71 @@
+//! The two choices on which other defaults and rules depend: architecture and format.
+
+use serde_json::Value;
+
+use crate::spec::{Architecture, DataFormat, Modality, Word};
+
+/// What was chosen, as far as it was understood.
+pub(super) struct Chosen {
+    architecture: Option<Architecture>,
+    format: Option<String>,
+    /// The modality of the model, if the user chose it: fields of the other one may then be refused.
+    pub(super) modality: Option<(Architecture, Modality)>,
+    /// Fields about which nothing true can be said, because they depend on a choice that was not understood.
+    pub(super) unreliable: &'static [&'static str],
+}
+
+impl Chosen {
+    pub(super) fn of(document: &Value) -> Self {
+        let architecture = document["spec"]["model"]["architecture"]
+            .as_str()
+            .and_then(Architecture::from_word);
+        let format = document["spec"]["data"]["format"].as_str();
+        let format_modality = format.and_then(DataFormat::modality_of_word);
+        let (modality, unreliable): (_, &'static [&'static str]) = match (architecture, format_modality) {
+            (Some(architecture), Some(given)) => {
+                let modality = architecture.modality();
+                ((modality == given).then_some((architecture, modality)), &[])
+            }
+            (Some(architecture), None) => (Some((architecture, architecture.modality())), &["spec.data.columns"]),
+            (None, _) => (
+                None,
+                &[
+                    "spec.model.freeze",
+                    "spec.model.tokenizer",
+                    "spec.model.pooling",
+                    "spec.data.format",
+                    "spec.data.preprocessing",
+                    "spec.training.batchNorm",
+                ],
+            ),
+        };
+        Self {
+            architecture,
+            format: format.filter(|_| format_modality.is_some()).map(str::to_owned),
+            modality,
+            unreliable,
+        }
+    }
+
+    /// Puts something that agrees with the one choice in the place of the other that was not understood.
+    pub(super) fn stand_in(&self, document: &mut Value) {
+        let modality = match (self.architecture, &self.format) {
+            (Some(_), Some(_)) => return,
+            (Some(architecture), None) => architecture.modality(),
+            (None, format) => {
+                let given = format.as_deref().and_then(DataFormat::modality_of_word);
+                given.unwrap_or(Modality::Image)
+            }
+        };
+        let (architecture, format) = match modality {
+            Modality::Image => (Architecture::Resnet18, "imagefolder"),
+            Modality::Text => (Architecture::Bert, "jsonl"),
+        };
+        if self.architecture.is_none() {
+            document["spec"]["model"]["architecture"] = architecture.word().into();
+        }
+        if self.format.is_none() {
+            document["spec"]["data"]["format"] = format.into();
+        }
+    }
+}

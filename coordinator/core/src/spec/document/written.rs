@@ -1,0 +1,126 @@
+//! What cannot be written together. The offending part is taken out, so that the rules of the whole are asked about the rest.
+
+use serde_json::Value;
+
+use super::{checks::Checks, chosen::Chosen};
+use crate::spec::{
+    Modality, Word,
+    data::{HAS_TWO_SOURCES, NEEDS_A_SOURCE},
+    schema::{self, Field, join},
+};
+
+/// Notes what excludes each other.
+pub(super) fn exclusions(document: &mut Value, chosen: &Chosen, checks: &mut Checks) {
+    of_the_other_modality(document, chosen, checks);
+    let Some(spec) = document.get_mut("spec") else { return };
+    if let Some(data) = spec.get_mut("data") {
+        layout(data, checks);
+        splits(data, checks);
+    }
+    let has_validation = spec["data"]["validation"].is_object();
+    if let Some(training) = spec.get_mut("training") {
+        schedule(training, checks);
+        weights(training, checks);
+        best_metric(training, has_validation, checks);
+    }
+}
+
+/// Fields that have no meaning for what the model takes in.
+fn of_the_other_modality(document: &mut Value, chosen: &Chosen, checks: &mut Checks) {
+    let Some((architecture, modality)) = chosen.modality else {
+        return;
+    };
+    let takes = match modality {
+        Modality::Image => "images",
+        Modality::Text => "text",
+    };
+    let reason = format!("`{}` takes {takes}", architecture.word());
+    below(schema::document(), "", document, &mut |object, path, field| {
+        if field.modality.is_some_and(|other| other != modality) {
+            checks.absent(object, path, &field.name, &reason);
+        }
+    });
+
+    fn below(fields: &[Field], path: &str, object: &mut Value, visit: &mut dyn FnMut(&mut Value, &str, &Field)) {
+        for field in fields {
+            visit(object, path, field);
+            if let Some(inner) = object.get_mut(&field.name) {
+                below(field.kind.fields(), &join(path, &field.name), inner, visit);
+            }
+        }
+    }
+}
+
+fn layout(data: &mut Value, checks: &mut Checks) {
+    const PATH: &str = "spec.data";
+    let format = data["format"].as_str().unwrap_or_default().to_owned();
+    if matches!(format.as_str(), "imagefolder" | "jsonl") {
+        checks.absent(data, PATH, "quoting", "only `csv` and `tsv` have quoting");
+    }
+    if format == "imagefolder" {
+        checks.absent(data, PATH, "columns", "the classes of an `imagefolder` are its folders");
+    }
+}
+
+fn splits(data: &mut Value, checks: &mut Checks) {
+    if let Some(train) = data.get_mut("train") {
+        checks.absent(
+            train,
+            "spec.data.train",
+            "split",
+            "train is what the others are split from",
+        );
+    }
+    for name in ["validation", "test"] {
+        let Some(Value::Object(split)) = data.get_mut(name) else {
+            continue;
+        };
+        let message = match (split.contains_key("uri"), split.contains_key("split")) {
+            (false, false) => NEEDS_A_SOURCE,
+            (true, true) => HAS_TWO_SOURCES,
+            _ => continue,
+        };
+        checks.add(&format!("spec.data.{name}"), message);
+        split.shift_remove("split");
+        // Stands for the split that was meant, so that rules which need one do not speak of it too.
+        split.insert("uri".to_owned(), "/".into());
+    }
+}
+
+fn schedule(training: &mut Value, checks: &mut Checks) {
+    let Some(Value::Object(schedule)) = training.get_mut("schedule") else {
+        return;
+    };
+    if schedule.contains_key("warmupRatio") && schedule.contains_key("warmupSteps") {
+        schedule.shift_remove("warmupRatio");
+        checks.add(
+            "spec.training.schedule",
+            "must have `warmupRatio` or `warmupSteps`, found both",
+        );
+    }
+}
+
+fn weights(training: &mut Value, checks: &mut Checks) {
+    let Some(Value::Object(loss)) = training.get_mut("loss") else {
+        return;
+    };
+    let named = loss
+        .get("classWeights")
+        .and_then(Value::as_object)
+        .is_some_and(|weights| !weights.is_empty());
+    if named && loss.get("classBalance").and_then(Value::as_str) == Some("balanced") {
+        loss.shift_remove("classWeights");
+        let message = "must be left out when classBalance is `balanced`, which sets the weights";
+        checks.add("spec.training.loss.classWeights", message);
+    }
+}
+
+fn best_metric(training: &mut Value, has_validation: bool, checks: &mut Checks) {
+    if !has_validation && training["bestMetric"] == "validation/loss" {
+        // The rules of a spec cannot tell this one from the default.
+        checks.add(
+            "spec.training.bestMetric",
+            "`validation/loss` needs spec.data.validation",
+        );
+    }
+}

@@ -1,0 +1,364 @@
+//! How the head is trained.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{MetricName, duration};
+
+/// How the head is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrainingSpec {
+    /// Passes over the training samples.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 10))]
+    pub epochs: u32,
+    /// GLOBAL batch: samples in one optimizer step over all ranks. The result does not depend on how many ranks share it.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 32))]
+    pub batch_size: u32,
+    /// Most samples that one rank puts through the network at once; the batch is accumulated exactly.
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-firn-default" = "chosen by each rank"))]
+    pub micro_batch_size: Option<u32>,
+    /// Of sample order, splits, head initialisation and dropout.
+    #[schemars(extend("default" = 0))]
+    pub seed: u64,
+    /// The update rule.
+    pub optimizer: OptimizerSpec,
+    /// The learning rate over time.
+    pub schedule: ScheduleSpec,
+    /// The objective.
+    pub loss: LossSpec,
+    /// When to stop before the last epoch.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Chooses the best checkpoint.
+    #[serde(with = "on_validation")]
+    #[schemars(with = "on_validation::Name", extend("x-firn-default" = "the metric of early stopping, else `validation/loss`"))]
+    pub best_metric: MetricName,
+    /// What BatchNorm layers above the cut normalise by.
+    #[serde(rename = "batchNorm", with = "batch_norm")]
+    #[schemars(with = "batch_norm::BatchNorm", extend("default" = "eval"))]
+    pub train_batch_norm: bool,
+    /// Largest L2 norm of the gradient of all trainable tensors together; larger ones are scaled down.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "x-firn-default" = "no limit"))]
+    pub max_gradient_norm: Option<f64>,
+    /// How much may change when the number of ranks does.
+    #[schemars(extend("default" = "default"))]
+    pub determinism: Determinism,
+    /// Longest time of training that a loss of all ranks can cost: a checkpoint is stored when the last one is that old, also in the middle
+    /// of an epoch. `0s`: only after each epoch.
+    #[serde(rename = "checkpointInterval", with = "duration")]
+    #[schemars(with = "duration::Duration", extend("default" = "60s"))]
+    pub checkpoint_interval_ms: u64,
+}
+
+/// What the result may depend on besides spec, data and weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Determinism {
+    /// The result does not depend on the number of ranks but for the order of floating-point sums.
+    #[default]
+    Default,
+    /// What is learned is bit-identical on machines of one kind, whatever the number of ranks and whatever is lost on the way. Each rank's
+    /// part is computed in small fixed slices and on one CPU thread, so it is slower where a rank has several.
+    Strict,
+}
+
+/// The update rule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
+#[schemars(extend("x-firn-type" = "adamw"))]
+pub enum OptimizerSpec {
+    /// As `torch.optim.SGD`.
+    Sgd {
+        /// Peak learning rate.
+        #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1e-3))]
+        learning_rate: f64,
+        /// AdamW: decoupled decay. SGD: L2.
+        #[schemars(range(min = 0.0), extend("default" = 0.0))]
+        weight_decay: f64,
+        /// Of the running gradient.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.9))]
+        momentum: f64,
+        /// Nesterov's variant; needs a momentum above 0.
+        #[schemars(extend("default" = false))]
+        nesterov: bool,
+    },
+    /// Loshchilov & Hutter 2019, as `torch.optim.AdamW`.
+    AdamW {
+        /// Peak learning rate.
+        #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1e-3))]
+        learning_rate: f64,
+        /// AdamW: decoupled decay. SGD: L2.
+        #[schemars(range(min = 0.0), extend("default" = 0.01))]
+        weight_decay: f64,
+        /// Decay of the first moment.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.9))]
+        beta1: f64,
+        /// Decay of the second moment.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.999))]
+        beta2: f64,
+        /// Added to the denominator.
+        #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1e-8))]
+        epsilon: f64,
+    },
+}
+
+impl OptimizerSpec {
+    /// The peak learning rate.
+    pub fn learning_rate(&self) -> f64 {
+        match *self {
+            Self::AdamW { learning_rate, .. } | Self::Sgd { learning_rate, .. } => learning_rate,
+        }
+    }
+}
+
+/// The learning rate over time: a linear rise, then a shape.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleSpec {
+    /// After the warm-up.
+    #[serde(flatten)]
+    pub shape: ScheduleShape,
+    /// Length of the rise.
+    #[serde(flatten)]
+    pub warmup: Warmup,
+}
+
+/// The learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(extend("x-firn-type" = "constant"))]
+pub enum ScheduleShape {
+    /// Stays at the peak.
+    Constant,
+    /// Falls linearly to 0 at the last step.
+    Linear,
+    /// Falls as half a cosine to 0 at the last step.
+    Cosine,
+    /// Falls when a metric of the validation no longer improves; needs `data.validation`.
+    Plateau(PlateauSpec),
+}
+
+/// When the learning rate falls, and how far: the arguments of `torch.optim.lr_scheduler.ReduceLROnPlateau`, with its defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlateauSpec {
+    /// What the rate is multiplied with.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0, "default" = 0.1))]
+    pub factor: f64,
+    /// Evaluations without improvement after which one more reduces.
+    #[schemars(extend("default" = 10))]
+    pub patience: u32,
+    /// Smallest change that counts as an improvement.
+    #[schemars(range(min = 0.0), extend("default" = 1e-4))]
+    pub threshold: f64,
+    /// What the threshold is measured in.
+    #[schemars(extend("default" = "rel"))]
+    pub threshold_mode: ThresholdMode,
+    /// Evaluations after a reduction that do not count.
+    #[schemars(extend("default" = 0))]
+    pub cooldown: u32,
+    /// The rate falls no further.
+    #[schemars(range(min = 0.0), extend("default" = 0.0))]
+    pub min_learning_rate: f64,
+    /// What must improve.
+    #[serde(with = "on_validation")]
+    #[schemars(with = "on_validation::Name", extend("default" = "validation/loss"))]
+    pub metric: MetricName,
+}
+
+impl PlateauSpec {
+    /// What a spec means that says nothing else; a test holds it beside the defaults of the fields.
+    pub const DEFAULT: Self = Self {
+        metric: MetricName::LOSS,
+        factor: 0.1,
+        patience: 10,
+        threshold: 1e-4,
+        threshold_mode: ThresholdMode::Relative,
+        cooldown: 0,
+        min_learning_rate: 0.0,
+    };
+}
+
+/// What the threshold of a plateau is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ThresholdMode {
+    /// A part of the best value.
+    #[serde(rename = "rel")]
+    Relative,
+    /// The metric's own unit.
+    #[serde(rename = "abs")]
+    Absolute,
+}
+
+/// Length of the linear rise.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum Warmup {
+    /// Fraction of all steps in which the rate rises linearly from 0.
+    #[serde(rename = "warmupRatio")]
+    Ratio(
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "x-firn-default" = "0, unless `warmupSteps` is given"))]
+         f64,
+    ),
+    /// The same in steps; not together with `warmupRatio`.
+    #[serde(rename = "warmupSteps")]
+    Steps(u32),
+}
+
+/// Cross-entropy, weighted and smoothed as `torch.nn.CrossEntropyLoss`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LossSpec {
+    /// Mass that is spread evenly over all classes.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.0))]
+    pub label_smoothing: f64,
+    /// Weights of the classes.
+    #[serde(flatten)]
+    pub class_weights: ClassWeights,
+}
+
+/// Weights of the classes in the loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "ClassWeightsDocument", into = "ClassWeightsDocument")]
+pub enum ClassWeights {
+    /// All 1.
+    Uniform,
+    /// n / (classes · n_class) over the training samples, as scikit-learn's `balanced`.
+    Balanced,
+    /// By class name; 1 where none is given.
+    Named(BTreeMap<String, f64>),
+}
+
+/// The weights as they are written.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ClassWeightsDocument {
+    /// Weight of each class by name; classes that are not named weigh 1. The loss is divided by the sum of the samples' weights.
+    #[serde(default)]
+    #[schemars(extend("additionalProperties" = {"type": "number", "exclusiveMinimum": 0.0}))]
+    class_weights: BTreeMap<String, f64>,
+    /// Whether the weights are made from the training samples.
+    #[schemars(extend("default" = "none"))]
+    class_balance: ClassBalance,
+}
+
+/// Whether the weights are made from the training samples.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum ClassBalance {
+    /// The weights are those of `classWeights`.
+    None,
+    /// n / (classes · n_class) of the training samples, as scikit-learn's.
+    Balanced,
+}
+
+impl From<ClassWeightsDocument> for ClassWeights {
+    fn from(written: ClassWeightsDocument) -> Self {
+        match written.class_balance {
+            ClassBalance::Balanced => Self::Balanced,
+            ClassBalance::None if written.class_weights.is_empty() => Self::Uniform,
+            ClassBalance::None => Self::Named(written.class_weights),
+        }
+    }
+}
+
+impl From<ClassWeights> for ClassWeightsDocument {
+    fn from(weights: ClassWeights) -> Self {
+        let (class_weights, class_balance) = match weights {
+            ClassWeights::Uniform => (BTreeMap::new(), ClassBalance::None),
+            ClassWeights::Balanced => (BTreeMap::new(), ClassBalance::Balanced),
+            ClassWeights::Named(weights) => (weights, ClassBalance::None),
+        };
+        Self {
+            class_weights,
+            class_balance,
+        }
+    }
+}
+
+/// When to stop before the last epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlyStopping {
+    /// What must improve.
+    #[serde(with = "on_validation")]
+    #[schemars(with = "on_validation::Name")]
+    pub metric: MetricName,
+    /// Evaluations without improvement after which training ends.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 3))]
+    pub patience: u32,
+    /// Smallest change that counts as an improvement.
+    #[schemars(range(min = 0.0), extend("default" = 0.0))]
+    pub min_delta: f64,
+}
+
+/// A metric is written with its split: `validation/f1_macro`.
+pub(super) mod on_validation {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde_json::json;
+
+    use super::MetricName;
+    use crate::metrics::{METRICS, Metric};
+    use crate::spec::Word;
+
+    const PREFIX: &str = "validation/";
+
+    /// In the schema: the words of the metrics behind their split.
+    pub(in crate::spec) struct Name;
+
+    impl JsonSchema for Name {
+        fn schema_name() -> Cow<'static, str> {
+            "ValidationMetric".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            let choice = |metric: &Metric| {
+                let word = format!("{PREFIX}{}", metric.name);
+                json!({"type": "string", "const": word, "description": metric.about})
+            };
+            json_schema!({"oneOf": METRICS.iter().map(choice).collect::<Vec<_>>()})
+        }
+
+        fn inline_schema() -> bool {
+            true
+        }
+    }
+
+    pub(in crate::spec) fn serialize<S: Serializer>(metric: &MetricName, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{PREFIX}{}", metric.word()))
+    }
+
+    pub(in crate::spec) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MetricName, D::Error> {
+        let written = String::deserialize(deserializer)?;
+        let metric = written.strip_prefix(PREFIX).and_then(MetricName::from_word);
+        metric.ok_or_else(|| D::Error::custom(format!("unknown metric `{written}`")))
+    }
+}
+
+/// A switch that is written as what it means.
+mod batch_norm {
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// What BatchNorm layers above the cut normalise by.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub(super) enum BatchNorm {
+        /// The running statistics, which are kept.
+        Eval,
+        /// The batch; the running statistics are updated.
+        Train,
+    }
+
+    pub(super) fn serialize<S: Serializer>(trains: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = if *trains { BatchNorm::Train } else { BatchNorm::Eval };
+        written.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+        Ok(matches!(BatchNorm::deserialize(deserializer)?, BatchNorm::Train))
+    }
+}

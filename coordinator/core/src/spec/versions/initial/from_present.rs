@@ -1,0 +1,180 @@
+//! The present types → the first form, for ranks of an earlier program, and for the digest in their checkpoints.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super as old;
+use crate::spec as new;
+
+/// The job in the first form; `None`: it asks for something that the first form cannot say.
+pub fn of(spec: &new::JobSpec) -> Option<old::JobSpec> {
+    // What the first form cannot say is lost on the way there and back.
+    expressed(spec).filter(|first| new::JobSpec::from(first.clone()) == *spec)
+}
+
+fn expressed(spec: &new::JobSpec) -> Option<old::JobSpec> {
+    let new::Task::Classification = spec.task;
+    let new::ResourcesSpec {
+        workers,
+        slots_per_worker,
+        device,
+    } = spec.resources;
+    Some(old::JobSpec {
+        name: spec.metadata.name.clone(),
+        labels: spec.metadata.labels.clone(),
+        task: old::Task::Classification,
+        model: model(&spec.model)?,
+        data: data(&spec.data)?,
+        training: training(&spec.training)?,
+        resources: old::ResourcesSpec {
+            min_workers: workers.min,
+            max_workers: workers.max,
+            slots_per_worker,
+            device: same_word(device)?,
+        },
+        max_restarts: spec.restart_policy.max_restarts,
+        artifacts: old::ArtifactsSpec {
+            folder: spec.artifacts.folder.clone(),
+            merged_model: spec.artifacts.merged_model,
+        },
+    })
+}
+
+/// Choices that are the same words in both forms, where the first form has them.
+fn same_word<Old: DeserializeOwned>(choice: impl Serialize) -> Option<Old> {
+    serde_json::from_value(serde_json::to_value(choice).ok()?).ok()
+}
+
+fn model(model: &new::ModelSpec) -> Option<old::ModelSpec> {
+    Some(old::ModelSpec {
+        architecture: same_word(model.architecture)?,
+        weights: model.weights.clone(),
+        tokenizer: model.tokenizer.clone(),
+        freeze: match &model.freeze {
+            new::Freeze::All => old::Freeze::All,
+            new::Freeze::Through(stage) => old::Freeze::Through(stage.clone()),
+            new::Freeze::Nothing => old::Freeze::Nothing,
+        },
+        head: old::HeadSpec {
+            dropout: model.head.dropout,
+        },
+        pooling: same_word(model.pooling)?,
+    })
+}
+
+fn data(data: &new::DataSpec) -> Option<old::DataSpec> {
+    let split = |source: &new::SplitSource| match source {
+        new::SplitSource::Path(path) => old::SplitSource::Path(path.clone()),
+        new::SplitSource::FractionOfTrain(fraction) => old::SplitSource::FractionOfTrain(*fraction),
+    };
+    Some(old::DataSpec {
+        format: format(&data.format)?,
+        train: data.train.clone(),
+        validation: data.validation.as_ref().map(split),
+        test: data.test.as_ref().map(split),
+        preprocessing: match data.preprocessing {
+            new::Preprocessing::Image {
+                resize,
+                crop,
+                mean,
+                std,
+            } => old::Preprocessing::Image {
+                resize,
+                crop,
+                mean,
+                std,
+            },
+            new::Preprocessing::Text { max_length } => old::Preprocessing::Text { max_length },
+        },
+        max_quarantined: data.quarantine.max_samples,
+    })
+}
+
+fn format(format: &new::DataFormat) -> Option<old::DataFormat> {
+    Some(match format.clone() {
+        new::DataFormat::ImageFolder => old::DataFormat::ImageFolder,
+        new::DataFormat::Table {
+            delimiter,
+            quoted,
+            text,
+            label,
+        } => old::DataFormat::Table {
+            delimiter,
+            quoted,
+            text,
+            label,
+        },
+        new::DataFormat::JsonLines { text, label } => old::DataFormat::JsonLines { text, label },
+    })
+}
+
+fn training(training: &new::TrainingSpec) -> Option<old::TrainingSpec> {
+    Some(old::TrainingSpec {
+        epochs: training.epochs,
+        batch_size: training.batch_size,
+        micro_batch_size: training.micro_batch_size,
+        seed: training.seed,
+        optimizer: optimizer(training.optimizer),
+        schedule: old::ScheduleSpec {
+            shape: match training.schedule.shape {
+                new::ScheduleShape::Constant => old::ScheduleShape::Constant,
+                new::ScheduleShape::Linear => old::ScheduleShape::Linear,
+                new::ScheduleShape::Cosine => old::ScheduleShape::Cosine,
+                new::ScheduleShape::Plateau(_) => return None,
+            },
+            warmup: match training.schedule.warmup {
+                new::Warmup::Ratio(ratio) => old::Warmup::Ratio(ratio),
+                new::Warmup::Steps(steps) => old::Warmup::Steps(steps),
+            },
+        },
+        loss: old::LossSpec {
+            label_smoothing: training.loss.label_smoothing,
+            class_weights: match &training.loss.class_weights {
+                new::ClassWeights::Uniform => old::ClassWeights::Uniform,
+                new::ClassWeights::Balanced => old::ClassWeights::Balanced,
+                new::ClassWeights::Named(weights) => old::ClassWeights::Named(weights.clone()),
+            },
+        },
+        early_stopping: match &training.early_stopping {
+            None => None,
+            Some(stopping) => Some(old::EarlyStopping {
+                metric: same_word(stopping.metric)?,
+                patience: stopping.patience,
+                min_delta: stopping.min_delta,
+            }),
+        },
+        best_metric: same_word(training.best_metric)?,
+        train_batch_norm: training.train_batch_norm,
+        max_gradient_norm: training.max_gradient_norm,
+        determinism: same_word(training.determinism)?,
+        checkpoint_interval_ms: training.checkpoint_interval_ms,
+    })
+}
+
+fn optimizer(optimizer: new::OptimizerSpec) -> old::OptimizerSpec {
+    match optimizer {
+        new::OptimizerSpec::AdamW {
+            learning_rate,
+            weight_decay,
+            beta1,
+            beta2,
+            epsilon,
+        } => old::OptimizerSpec::AdamW {
+            learning_rate,
+            weight_decay,
+            beta1,
+            beta2,
+            epsilon,
+        },
+        new::OptimizerSpec::Sgd {
+            learning_rate,
+            weight_decay,
+            momentum,
+            nesterov,
+        } => old::OptimizerSpec::Sgd {
+            learning_rate,
+            weight_decay,
+            momentum,
+            nesterov,
+        },
+    }
+}

@@ -1,0 +1,63 @@
+//! Specs that earlier builds stored are read for ever, and mean the same. See `spec_forms/README.md`.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+use firn_core::spec::{JobSpec, versions::initial};
+use serde_json::Value;
+
+const INITIAL: &str = include_str!("spec_forms/initial.jsonl");
+
+#[test]
+fn the_first_form_is_read_and_written_byte_for_byte() {
+    assert_eq!(INITIAL.lines().count(), 4);
+    for stored in INITIAL.lines() {
+        let spec: JobSpec = serde_json::from_str(stored).unwrap();
+        let again = initial::of(&spec).expect("what the first form said it can say again");
+        assert_eq!(serde_json::to_string(&again).unwrap(), stored);
+    }
+}
+
+#[test]
+fn the_stored_document_of_an_earlier_job_is_the_same_job() {
+    for stored in INITIAL.lines() {
+        let spec: JobSpec = serde_json::from_str(stored).unwrap();
+        let document = serde_json::to_string(&spec).unwrap();
+        assert!(document.starts_with(r#"{"apiVersion":"firn.dev/v1alpha1","kind":"FineTuneJob","#));
+        assert_eq!(serde_json::from_str::<JobSpec>(&document).unwrap(), spec, "{document}");
+    }
+}
+
+#[test]
+fn the_stored_document_can_be_submitted_again_and_stays_the_same() {
+    for stored in INITIAL.lines() {
+        let spec: JobSpec = serde_json::from_str(stored).unwrap();
+        let document = spec.to_document();
+        let again = JobSpec::from_document(document.clone()).unwrap();
+        assert_eq!(again, spec);
+        assert_eq!(again.to_document(), document);
+    }
+}
+
+#[test]
+fn a_stored_document_that_lacks_a_later_field_gets_its_default() {
+    let spec: JobSpec = serde_json::from_str(INITIAL.lines().next().unwrap()).unwrap();
+    let mut document = spec.to_document();
+    let training = document["spec"]["training"].as_object_mut().unwrap();
+    training.shift_remove("checkpointInterval").unwrap();
+    training.shift_remove("optimizer").unwrap();
+    assert_eq!(serde_json::from_value::<JobSpec>(document).unwrap(), spec);
+}
+
+#[test]
+fn a_document_with_a_field_or_version_that_this_build_does_not_know_is_refused_by_name() {
+    let spec: JobSpec = serde_json::from_str(INITIAL.lines().next().unwrap()).unwrap();
+    let refused = |change: &dyn Fn(&mut Value)| {
+        let mut document = spec.to_document();
+        change(&mut document);
+        serde_json::from_value::<JobSpec>(document).unwrap_err().to_string()
+    };
+    let message = refused(&|document| document["spec"]["training"]["epoch"] = 3.into());
+    assert_eq!(message, "spec.training.epoch: unknown field; did you mean `epochs`?");
+    let message = refused(&|document| document["apiVersion"] = "firn.dev/v9".into());
+    assert_eq!(message, "apiVersion: must be `firn.dev/v1alpha1`, found `firn.dev/v9`");
+}
