@@ -13,6 +13,12 @@ use super::humanise::{self, counted, has_diverged, metric, rate};
 /// Metrics of an evaluation's line.
 const SHOWN: [&str; 3] = ["loss", "accuracy", "f1_macro"];
 
+/// Classes that are named when the data is found; `firn get` lists more.
+const CLASSES_NAMED: usize = 20;
+
+/// Characters of a class name that are shown there.
+const NAME_SHOWN: usize = 40;
+
 /// What was told already.
 #[derive(Debug, Default)]
 pub(crate) struct Milestones {
@@ -159,6 +165,7 @@ impl Milestones {
         };
         self.dataset_told = true;
         let mut lines = vec![format!("data: {}", dataset_line(dataset))];
+        lines.extend(classes_line(dataset));
         lines.extend(dataset.warnings.iter().map(|warning| format!("warning: {warning}")));
         lines
     }
@@ -212,6 +219,45 @@ pub(crate) fn dataset_line(dataset: &DatasetSummary) -> String {
     let classes = class_count(dataset);
     let noun = if classes == 1 { "class" } else { "classes" };
     format!("{} samples; {classes} {noun}", splits.join(", "))
+}
+
+/// `classes: ants 123/50, bees 121/50 (train/validation)`: wrong classes are seen before anything is learned.
+fn classes_line(dataset: &DatasetSummary) -> Option<String> {
+    let counts = |class: usize| {
+        let counts = dataset.splits.iter().filter_map(|split| split.class_counts.get(class));
+        counts
+            .map(|count| humanise::count(*count))
+            .collect::<Vec<_>>()
+            .join("/")
+    };
+    let named = dataset.classes.iter().take(CLASSES_NAMED).enumerate();
+    let mut names: Vec<String> = named
+        .map(|(class, name)| format!("{} {}", shown(name), counts(class)))
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    let more = class_count(dataset) - names.len();
+    if more > 0 {
+        names.push(format!("and {} more", humanise::count(more as u64)));
+    }
+    let splits: Vec<&str> = dataset.splits.iter().map(|split| split.split.as_str()).collect();
+    Some(format!("classes: {} ({})", names.join(", "), splits.join("/")))
+}
+
+/// A name on one line, in which control characters are seen; a long one is cut.
+fn shown(name: &str) -> String {
+    let mut shown = String::new();
+    for character in name.chars().take(NAME_SHOWN) {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    if name.chars().nth(NAME_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// `epoch 2/10: step 20/150, 812 samples/s, loss 0.3121, 12s left`.
@@ -301,12 +347,34 @@ mod tests {
             "starting 2 ranks on local-0, local-1",
             "model: 770 parameters train, 22,565,376 are frozen (cut: all)",
             "data: train 450, validation 60, test 60 samples; 2 classes",
+            "classes: negative 225/30/30, positive 225/30/30 (train/validation/test)",
             "warning: class `neutral` has no validation sample",
             "epoch 1/2: validation loss 0.5210, accuracy 0.8500, f1_macro 0.8492 (best so far)",
             "epoch 2/2: validation loss 0.4310, accuracy 0.9000, f1_macro 0.8992 (best so far)",
             "test: loss 0.4502, accuracy 0.9167, f1_macro 0.9159 (checkpoint of epoch 2)",
         ];
         assert_eq!(story, expected);
+    }
+
+    #[test]
+    fn of_many_classes_the_first_are_named_and_a_name_stays_on_its_line() {
+        let mut dataset = samples::running().status.unwrap().dataset.unwrap();
+        dataset.classes = (0..256).map(|class| format!("n{class:08}")).collect();
+        dataset.class_count = 21_841;
+        dataset.classes[0] = "a\nb".to_owned();
+        dataset.classes[1] = "é".repeat(60);
+        for split in &mut dataset.splits {
+            split.class_counts = vec![1500; 256];
+        }
+        let line = classes_line(&dataset).unwrap();
+        assert!(
+            line.starts_with(&format!("classes: a\\nb 1,500/1,500/1,500, {}… 1,500/", "é".repeat(40))),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("n00000019 1,500/1,500/1,500, and 21,821 more (train/validation/test)"),
+            "{line}"
+        );
     }
 
     const LOSS: &str = "rank 1 on host-a was killed by signal 9 (SIGKILL)";
