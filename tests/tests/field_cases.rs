@@ -65,3 +65,29 @@ fn a_job_of_a_thousand_classes_with_validation_and_test_leaves_its_artifacts_and
     }
     Ok(())
 }
+
+/// Runs a case that is refused, and gives what was said.
+fn refused(case: &std::path::Path) -> anyhow::Result<String> {
+    let folder = TempDir::new()?;
+    let run = firn()
+        .arg("run")
+        .arg(case.join("job.yaml"))
+        .current_dir(folder.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(!run.status.success(), "{said}");
+    Ok(said)
+}
+
+#[test]
+fn a_token_that_the_weights_do_not_know_is_named_before_the_first_step() -> anyhow::Result<()> {
+    let Some(case) = case("tokenizer-id-beyond-embedding") else {
+        return Ok(());
+    };
+    let said = refused(&case)?;
+    let expected = "train sample train.csv:5 is corrupt: token `<url>` has id 29, but the model's table of embeddings has 28 rows";
+    assert!(said.contains(expected), "{said}");
+    assert!(said.contains("classes: neg "), "the classes are named: {said}");
+    assert!(!said.contains("epoch 1/"), "no step was taken: {said}");
+    Ok(())
+}

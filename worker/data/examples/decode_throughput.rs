@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use firn_core::spec::Preprocessing;
-use firn_data::{Preprocessor, decode_rgb};
+use firn_data::{Preprocessor, TextLimits, decode_rgb};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
     };
-    let preprocessor = Preprocessor::new(&preprocessing, None, None)?;
+    let preprocessor = Preprocessor::new(&preprocessing, None, TextLimits::default())?;
     measure("decode to RGB", &files, repeats, |file| {
         black_box(decode_rgb(file)).is_ok()
     });

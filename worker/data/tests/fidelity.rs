@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use firn_core::spec::Preprocessing;
 use firn_data::{
-    Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Tensors, Values,
+    Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Tensors, TextLimits,
+    Values,
 };
 use serde_json::Value;
 
@@ -29,7 +30,7 @@ fn images(resize: u32, crop: u32) -> Preprocessor {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
     };
-    Preprocessor::new(&preprocessing, None, None).unwrap()
+    Preprocessor::new(&preprocessing, None, TextLimits::default()).unwrap()
 }
 
 /// (largest difference, share of bytes that differ by more than 1)
@@ -153,7 +154,10 @@ fn token_batches(tokenizer: &Path, expected: &Value) {
                 max_length: Some(max_length),
             },
             Some(tokenizer),
-            Some(512),
+            TextLimits {
+                longest: Some(512),
+                vocabulary: None,
+            },
         )
         .unwrap();
         let plan = [(0..split.len()).collect::<Vec<_>>()].into_iter();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use firn_core::spec::{DataFormat, DataSpec, Preprocessing, QuarantineSpec, SplitSource};
-use firn_data::{Dataset, Preprocessor, Sample, Source, Split, Target, index, scan};
+use firn_data::{Dataset, Preprocessor, Sample, Source, Split, Target, TextLimits, index, scan};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
     let path = root.join(name);
@@ -249,7 +249,12 @@ fn a_scan_reads_every_byte_and_digests_it() {
     write(folder.path(), "train", b"text,label\nab,0\ncde,1\nf,1\n");
     let train = index(&spec(folder.path(), csv()), 0).unwrap().train;
     let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokens/tiny.json");
-    let preprocessor = Preprocessor::new(&Preprocessing::Text { max_length: None }, Some(&tokenizer), None).unwrap();
+    let preprocessor = Preprocessor::new(
+        &Preprocessing::Text { max_length: None },
+        Some(&tokenizer),
+        TextLimits::default(),
+    )
+    .unwrap();
     let scan = |range| scan(&train, range, &preprocessor, || {});
     let (first, rest, all) = (scan(0..1), scan(1..3), scan(0..99));
     assert_eq!([first.bytes_read, rest.bytes_read, all.bytes_read], [2, 4, 6]);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use firn_core::spec::Preprocessing;
 use firn_data::{
     Batch, Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Targets, Tensors,
-    Values,
+    TextLimits, Values,
 };
 use proptest::prelude::*;
 
@@ -33,7 +33,14 @@ fn texts(count: u32) -> Arc<Split> {
 
 fn tokens() -> Arc<Preprocessor> {
     let path = fixtures("tokens/tiny.json");
-    Arc::new(Preprocessor::new(&Preprocessing::Text { max_length: None }, Some(&path), None).unwrap())
+    Arc::new(
+        Preprocessor::new(
+            &Preprocessing::Text { max_length: None },
+            Some(&path),
+            TextLimits::default(),
+        )
+        .unwrap(),
+    )
 }
 
 fn small_images() -> Arc<Preprocessor> {
@@ -43,7 +50,7 @@ fn small_images() -> Arc<Preprocessor> {
         mean: [0.5; 3],
         std: [0.5; 3],
     };
-    Arc::new(Preprocessor::new(&preprocessing, None, None).unwrap())
+    Arc::new(Preprocessor::new(&preprocessing, None, TextLimits::default()).unwrap())
 }
 
 fn options(threads: usize, batches_ahead: usize) -> LoaderOptions {

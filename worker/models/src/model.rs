@@ -183,6 +183,11 @@ impl Model {
         self.family.longest_text()
     }
 
+    /// Text models: rows of the table of token embeddings; no token may have an id beyond them.
+    pub fn vocabulary(&self) -> Option<u32> {
+        self.family.vocabulary()
+    }
+
     /// Outputs of the head.
     pub fn classes(&self) -> usize {
         self.classes

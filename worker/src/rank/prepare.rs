@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use firn_core::spec;
-use firn_data::{Dataset, Preprocessor};
+use firn_data::{Dataset, Preprocessor, TextLimits};
 use firn_models::{Model, ModelOptions};
 use firn_proto::v1alpha1 as wire;
 use tch::Device;
@@ -37,7 +37,11 @@ pub(crate) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankA
 
     let tokenizer = tokenizer_of(&spec.model);
     let tokenizer = tokenizer.as_deref().map(Path::new);
-    let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer, model.max_length())?;
+    let limits = TextLimits {
+        longest: model.max_length(),
+        vocabulary: model.vocabulary(),
+    };
+    let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer, limits)?;
     let computation = Computation {
         model,
         objective: task::objective(&spec, &dataset, device)?,

@@ -53,23 +53,27 @@ impl Prepared {
     }
 }
 
+/// What a network that takes texts allows; nothing is known of one that takes something else.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TextLimits {
+    /// Most tokens of a sample.
+    pub longest: Option<u32>,
+    /// Token ids are below this number.
+    pub vocabulary: Option<u32>,
+}
+
 /// From a sample to network input. Shared by all threads of a loader.
 pub struct Preprocessor {
     modality: Box<dyn Modality>,
 }
 
 impl Preprocessor {
-    /// Builds the steps. `tokenizer` is the path of a `tokenizer.json`, and `model_max_length` the most tokens that the network takes; both
-    /// are only needed for texts.
+    /// Builds the steps. `tokenizer` is the path of a `tokenizer.json`; it and `limits` are only needed for texts.
     ///
     /// # Errors
     ///
     /// When the tokenizer cannot be loaded, or the settings cannot work.
-    pub fn new(
-        preprocessing: &Preprocessing,
-        tokenizer: Option<&Path>,
-        model_max_length: Option<u32>,
-    ) -> Result<Self, DataError> {
+    pub fn new(preprocessing: &Preprocessing, tokenizer: Option<&Path>, limits: TextLimits) -> Result<Self, DataError> {
         let modality: Box<dyn Modality> = match preprocessing {
             Preprocessing::Image {
                 resize,
@@ -77,7 +81,7 @@ impl Preprocessor {
                 mean,
                 std,
             } => Box::new(Images::new(*resize, *crop, mean, std)?),
-            Preprocessing::Text { max_length } => Box::new(Texts::load(tokenizer, *max_length, model_max_length)?),
+            Preprocessing::Text { max_length } => Box::new(Texts::load(tokenizer, *max_length, limits)?),
         };
         Ok(Self { modality })
     }

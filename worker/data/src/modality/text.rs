@@ -2,12 +2,15 @@
 //!
 //! Truncation keeps the special tokens, as `transformers` does with `truncation=True`; padding goes to the longest of a batch. Whatever
 //! truncation and padding the file itself asks for is replaced.
+//!
+//! A tokenizer may have tokens that the weights do not know: some were added to it, or it belongs to another model. Those that it adds to
+//! each text are refused at once. Others may never occur, so where they could, the scan looks at the tokens of each text.
 
 use std::path::{Path, PathBuf};
 
 use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationParams};
 
-use super::{Modality, Prepared};
+use super::{Modality, Prepared, TextLimits};
 use crate::{DataError, RawTensor, Tensors, Values};
 
 /// Most tokens when neither the spec nor the model says.
@@ -17,14 +20,12 @@ const DEFAULT_MAX_LENGTH: u32 = 256;
 pub(super) struct Texts {
     tokenizer: Tokenizer,
     padding_id: i64,
+    /// Rows of the network's table of embeddings, if the tokenizer has tokens beyond them.
+    rows: Option<u32>,
 }
 
 impl Texts {
-    pub(super) fn load(
-        path: Option<&Path>,
-        max_length: Option<u32>,
-        model_max_length: Option<u32>,
-    ) -> Result<Self, DataError> {
+    pub(super) fn load(path: Option<&Path>, max_length: Option<u32>, limits: TextLimits) -> Result<Self, DataError> {
         let Some(path) = path else {
             return Err(DataError::Preprocessing {
                 reason: "a text model needs a tokenizer, and none is given".to_owned(),
@@ -34,8 +35,9 @@ impl Texts {
             return Err(refused(path, "no such file"));
         }
         let mut tokenizer = Tokenizer::from_file(path).map_err(|error| refused(path, &error.to_string()))?;
-        let length = allowed_length(max_length, model_max_length, special_tokens(&tokenizer))?;
-        let padding_id = padding_id(&tokenizer);
+        let length = allowed_length(max_length, limits.longest, special_tokens(&tokenizer))?;
+        let rows = limits.vocabulary.filter(|rows| has_tokens_beyond(&tokenizer, *rows));
+        let padding_id = padding_id(&tokenizer).filter(|id| rows.is_none_or(|rows| *id < rows));
         let truncation = TruncationParams {
             max_length: length as usize,
             ..TruncationParams::default()
@@ -44,7 +46,37 @@ impl Texts {
         tokenizer
             .with_truncation(Some(truncation))
             .map_err(|error| refused(path, &error.to_string()))?;
-        Ok(Self { tokenizer, padding_id })
+        let texts = Self {
+            tokenizer,
+            padding_id: i64::from(padding_id.unwrap_or(0)),
+            rows,
+        };
+        texts.check_special_tokens(path)?;
+        Ok(texts)
+    }
+
+    /// A sentence on the first token that the network has no embedding for.
+    fn unknown_token(&self, ids: &[u32]) -> Option<String> {
+        let rows = self.rows?;
+        let id = ids.iter().find(|id| **id >= rows)?;
+        let token = self.tokenizer.id_to_token(*id).unwrap_or_default();
+        Some(format!(
+            "token `{token}` has id {id}, but the model's table of embeddings has {rows} rows, for ids up to {}",
+            rows.saturating_sub(1)
+        ))
+    }
+
+    /// Those of an empty text stand in every text.
+    fn check_special_tokens(&self, path: &Path) -> Result<(), DataError> {
+        let encoding = self.tokenizer.encode_fast("", true);
+        let encoding = encoding.map_err(|error| refused(path, &error.to_string()))?;
+        match self.unknown_token(encoding.get_ids()) {
+            Some(unknown) => Err(refused(
+                path,
+                &format!("{unknown}, and it is added to each text; is this the tokenizer of these weights?"),
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -53,8 +85,12 @@ impl Modality for Texts {
         16
     }
 
-    fn inspect(&self, _: &[u8]) -> Result<(), String> {
-        Ok(())
+    /// Only where a token could be unknown to the network: it costs as much as preparing.
+    fn inspect(&self, bytes: &[u8]) -> Result<(), String> {
+        match self.rows {
+            Some(_) => self.prepare(bytes).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Its token ids, not padded.
@@ -64,6 +100,9 @@ impl Modality for Texts {
             .tokenizer
             .encode_fast(text, true)
             .map_err(|error| format!("cannot be tokenised: {error}"))?;
+        if let Some(unknown) = self.unknown_token(encoding.get_ids()) {
+            return Err(unknown);
+        }
         match encoding.get_ids() {
             [] => Err("gives no tokens".to_owned()),
             ids => Ok(Prepared::Integers(ids.iter().map(|id| i64::from(*id)).collect())),
@@ -120,14 +159,15 @@ fn allowed_length(wanted: Option<u32>, model: Option<u32>, special: usize) -> Re
     Ok(length)
 }
 
-/// The file's own padding token, else one by its usual names, else 0; masked either way.
-fn padding_id(tokenizer: &Tokenizer) -> i64 {
+fn has_tokens_beyond(tokenizer: &Tokenizer, rows: u32) -> bool {
+    tokenizer.get_vocab(true).values().any(|id| *id >= rows)
+}
+
+/// The file's own padding token, else one by its usual names. Any other would do: it is masked.
+fn padding_id(tokenizer: &Tokenizer) -> Option<u32> {
     let own = tokenizer.get_padding().map(|PaddingParams { pad_id, .. }| *pad_id);
     let usual = ["[PAD]", "<pad>", "<|endoftext|>"];
-    i64::from(
-        own.or_else(|| usual.iter().find_map(|token| tokenizer.token_to_id(token)))
-            .unwrap_or(0),
-    )
+    own.or_else(|| usual.iter().find_map(|token| tokenizer.token_to_id(token)))
 }
 
 fn refused(path: &Path, reason: &str) -> DataError {

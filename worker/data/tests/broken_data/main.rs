@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use firn_core::spec::{DataFormat, DataSpec, Preprocessing, QuarantineSpec, SplitSource};
-use firn_data::{Preprocessor, SplitName, index, scan};
+use firn_data::{Preprocessor, SplitName, TextLimits, index, scan};
 
 use cases::{Case, FOLDERS, Format, JSON_LINES, TABLES, Validation};
 
@@ -141,7 +141,7 @@ fn a_scan_lists_each_corrupt_file_with_its_reason() {
         mean: [0.5; 3],
         std: [0.5; 3],
     };
-    let preprocessor = Preprocessor::new(&preprocessing, None, None).unwrap();
+    let preprocessor = Preprocessor::new(&preprocessing, None, TextLimits::default()).unwrap();
     fs::remove_file(root.join("train/bees/good.jpg")).unwrap();
     let outcome = scan(&dataset.train, 0..dataset.train.len(), &preprocessor, || {});
     let mut expected: Vec<(String, String)> = CORRUPT
@@ -214,11 +214,57 @@ fn preprocessing_that_cannot_work_is_refused() {
         ),
     ];
     for (preprocessing, tokenizer, message) in cases {
-        let error = Preprocessor::new(&preprocessing, tokenizer, Some(512))
+        let limits = TextLimits {
+            longest: Some(512),
+            vocabulary: None,
+        };
+        let error = Preprocessor::new(&preprocessing, tokenizer, limits)
             .err()
             .map(|error| error.to_string());
         assert_eq!(error.as_deref(), Some(message));
     }
+}
+
+/// The id of `bad` in the tokenizer.
+const BAD: u32 = 89;
+
+#[test]
+fn a_token_that_the_network_has_no_embedding_for_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(
+        folder.path(),
+        &[("train", b"text,label\ngood film,1\nbad film,0\nfilm,1\n")],
+    );
+    let train = index(&data_spec(folder.path(), &Format::Csv, None), 0).unwrap().train;
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokens/tiny.json");
+    let preprocessor = |vocabulary| {
+        let limits = TextLimits {
+            longest: None,
+            vocabulary: Some(vocabulary),
+        };
+        Preprocessor::new(&Preprocessing::Text { max_length: None }, Some(&tiny), limits)
+    };
+    let found = |vocabulary| -> Vec<String> {
+        let outcome = scan(&train, 0..train.len(), &preprocessor(vocabulary).unwrap(), || {});
+        outcome
+            .corrupt
+            .iter()
+            .map(|sample| format!("{}: {}", sample.id, sample.reason))
+            .collect()
+    };
+    assert!(found(BAD + 1).is_empty(), "tokens beyond it do not occur");
+    let unknown = format!(
+        "token `bad` has id {BAD}, but the model's table of embeddings has {BAD} rows, for ids up to {}",
+        BAD - 1
+    );
+    assert_eq!(found(BAD), [format!("train:3: {unknown}")]);
+    let refused = preprocessor(3).err().unwrap().to_string();
+    let expected = format!(
+        "cannot load the tokenizer {}: token `[SEP]` has id 3, but the model's table of embeddings has 3 rows, for ids up to 2, and it is \
+         added to each text; is this the tokenizer of these weights?",
+        tiny.display()
+    );
+    assert_eq!(refused, expected);
 }
 
 #[test]

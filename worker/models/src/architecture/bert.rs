@@ -154,6 +154,10 @@ impl Family for Bert {
         u32::try_from(self.sizes.max_position_embeddings).ok()
     }
 
+    fn vocabulary(&self) -> Option<u32> {
+        u32::try_from(self.sizes.vocab_size).ok()
+    }
+
     fn configuration(&self) -> Map<String, Value> {
         let mut fields = json!({
             "model_type": "bert",

@@ -157,6 +157,10 @@ impl Family for Gpt2 {
         u32::try_from(self.sizes.n_positions).ok()
     }
 
+    fn vocabulary(&self) -> Option<u32> {
+        u32::try_from(self.sizes.vocab_size).ok()
+    }
+
     fn head_has_bias(&self) -> bool {
         false
     }

@@ -41,6 +41,11 @@ pub(crate) trait Family: Send {
         None
     }
 
+    /// Text: rows of the table of token embeddings; ids count from 0.
+    fn vocabulary(&self) -> Option<u32> {
+        None
+    }
+
     /// Images: samples that one thread of a CPU computes fastest at once. Early activations of a whole batch overflow the caches and are
     /// given back to the system after every layer (measured with `examples/speed.rs`: MobileNetV2 60 → 110 images/s, ResNet-18
     /// 28 → 31 at batch 32).
