@@ -64,6 +64,14 @@ def resampled(data, sampling):
     return data[: start + 11] + bytes([sampling]) + data[start + 12 :]
 
 
+def with_exif_last(png):
+    """The same file with its eXIf chunk after the pixels."""
+    start = png.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+    last = png.index(b"IEND") - 4
+    return png[:start] + png[end:last] + png[start:end] + png[last:]
+
+
 def cases():
     for name, width, height in [("wide", 173, 61), ("tall", 59, 190), ("square", 128, 128), ("odd", 101, 97)]:
         for subsampling, ratio in [(0, "444"), (1, "422"), (2, "420")]:
@@ -109,6 +117,7 @@ def cases():
     yield "palette_2_bits.png", saved(small.quantize(4), "PNG", bits=2), 30, 26
     yield "black_and_white.png", saved(small.convert("1"), "PNG"), 30, 26
     yield "orientation_6.png", saved(small, "PNG", exif=exif), 30, 26
+    yield "orientation_6_last.png", with_exif_last(saved(small, "PNG", exif=exif)), 30, 26
     yield "rgb.bmp", saved(small, "BMP"), 30, 26
     yield "rgb.ppm", saved(small, "PPM"), 30, 26
     yield "grey.pgm", saved(small.convert("L"), "PPM"), 30, 26

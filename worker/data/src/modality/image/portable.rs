@@ -29,9 +29,14 @@ impl Format {
             [b'B', b'M', ..] => Ok(Self::Bmp),
             [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n', ..] => Ok(Self::Pnm),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Self::WebP),
-            _ => Err(ImageError::NotAnImage {
-                start: beginning(bytes),
-            }),
+            _ => match unread(bytes) {
+                Some(format) => Err(ImageError::unsupported(&format!(
+                    "{format} (convert it to JPEG or PNG)"
+                ))),
+                None => Err(ImageError::NotAnImage {
+                    start: beginning(bytes),
+                }),
+            },
         }
     }
 
@@ -53,6 +58,23 @@ impl Format {
             Self::Pnm => ImageFormat::Pnm,
             Self::WebP => ImageFormat::WebP,
         }
+    }
+}
+
+/// The name of a format that is known and not read.
+fn unread(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.get(..4)? {
+            b"avif" | b"avis" => Some("AVIF"),
+            b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1" => Some("HEIC"),
+            _ => None,
+        },
+        [b'G', b'I', b'F', b'8', ..] => Some("GIF"),
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some("TIFF"),
+        [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => Some("JPEG XL"),
+        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => Some("JPEG 2000"),
+        [b'8', b'B', b'P', b'S', ..] => Some("Photoshop"),
+        _ => None,
     }
 }
 
@@ -78,14 +100,14 @@ pub(super) fn measure(format: Format, bytes: &[u8]) -> Result<(usize, usize, Ori
             &format!("its size is {width}x{height}"),
         ));
     }
-    let orientation = orientation_of(&mut decoder);
+    let orientation = orientation_of(format, bytes, &mut decoder);
     Ok((width as usize, height as usize, orientation))
 }
 
 /// The whole image as stored, and how it is to be turned.
 pub(super) fn decode(format: Format, bytes: &[u8]) -> Result<(Raster, Orientation), ImageError> {
     let mut decoder = decoder(format, bytes)?;
-    let orientation = orientation_of(&mut decoder);
+    let orientation = orientation_of(format, bytes, &mut decoder);
     let image = DynamicImage::from_decoder(decoder).map_err(|error| refused(format, &error))?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     let pixels = match image {
@@ -122,9 +144,31 @@ fn decoder(format: Format, bytes: &[u8]) -> Result<impl ImageDecoder + '_, Image
     reader.into_decoder().map_err(|error| refused(format, &error))
 }
 
-fn orientation_of(decoder: &mut impl ImageDecoder) -> Orientation {
+fn orientation_of(format: Format, bytes: &[u8], decoder: &mut impl ImageDecoder) -> Orientation {
+    if format == Format::Png {
+        return Orientation::of_exif(exif_of_png(bytes));
+    }
     let exif = decoder.exif_metadata().ok().flatten();
     Orientation::of_exif(exif.as_deref())
+}
+
+/// The contents of the last `eXIf` chunk: it may stand before the pixels, where decoders find it, or after them.
+fn exif_of_png(bytes: &[u8]) -> Option<&[u8]> {
+    let mut exif = None;
+    let mut rest = bytes.get(8..)?;
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_be_bytes(*length) as usize;
+        let Some((name, after)) = after.split_first_chunk::<4>() else {
+            break;
+        };
+        let Some(data) = after.get(..length) else { break };
+        if name == b"eXIf" {
+            exif = Some(data);
+        }
+        // Four bytes of checksum follow.
+        rest = after.get(length + 4..).unwrap_or_default();
+    }
+    exif
 }
 
 fn refused(format: Format, error: &image::ImageError) -> ImageError {
