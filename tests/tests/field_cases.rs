@@ -80,12 +80,41 @@ fn refused(case: &std::path::Path) -> anyhow::Result<String> {
 }
 
 #[test]
+fn a_row_without_text_is_set_aside_where_the_spec_allows_it() -> anyhow::Result<()> {
+    let Some(case) = case("csv-empty-text-quarantine") else {
+        return Ok(());
+    };
+    let folder = TempDir::new()?;
+    let run = firn()
+        .args(["run", "-o", "json"])
+        .arg(case.join("job.yaml"))
+        .current_dir(folder.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(run.status.success(), "{said}");
+    let job: Value = serde_json::from_slice(&run.stdout)?;
+    let quarantined = &job["status"]["quarantined"];
+    let reasons: Vec<_> = quarantined
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|sample| &sample["reason"])
+        .collect();
+    assert!(!reasons.is_empty(), "{job:#}");
+    assert!(
+        reasons.iter().all(|reason| **reason == "the text (`text`) is empty"),
+        "{reasons:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_token_that_the_weights_do_not_know_is_named_before_the_first_step() -> anyhow::Result<()> {
     let Some(case) = case("tokenizer-id-beyond-embedding") else {
         return Ok(());
     };
     let said = refused(&case)?;
-    let expected = "train sample train.csv:5 is corrupt: token `<url>` has id 29, but the model's table of embeddings has 28 rows";
+    let expected = "sample 3 of train (train.csv:5) is corrupt: token `<url>` has id 29, but the model's table of embeddings has 28 rows";
     assert!(said.contains(expected), "{said}");
     assert!(said.contains("classes: neg "), "the classes are named: {said}");
     assert!(!said.contains("epoch 1/"), "no step was taken: {said}");

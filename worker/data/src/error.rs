@@ -1,6 +1,6 @@
 //! What a user reads when a dataset cannot be used. Each message names the place and what was expected there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::SplitName;
 
@@ -52,12 +52,24 @@ pub enum DataError {
         hint: String,
     },
     /// A class that cannot be learned.
-    #[error("train: class `{class}` has no samples: {path} holds no images (.jpg, .jpeg, .png, .bmp, .ppm, .pgm, .webp)", path = path.display())]
+    #[error("train: class `{class}` has no samples: {path} holds no images (.jpg, .jpeg, .png, .bmp, .ppm, .pgm, .webp){hint}", path = path.display())]
     EmptyClass {
         /// The class.
         class: String,
         /// Its folder.
         path: PathBuf,
+        /// What lies in it instead; empty if nothing is known to help.
+        hint: String,
+    },
+    /// Two names that cannot be told apart in text.
+    #[error("{split}: two files or folders of {path} are both shown as {name}, because the name of one is not UTF-8; rename one", path = path.display())]
+    SameName {
+        /// The split.
+        split: SplitName,
+        /// Its folder.
+        path: PathBuf,
+        /// The name.
+        name: String,
     },
     /// Nothing to tell apart.
     #[error("train: {path} has one class, `{class}`; a classifier needs at least two", path = path.display())]
@@ -68,7 +80,9 @@ pub enum DataError {
         class: String,
     },
     /// A class that the network has no output for.
-    #[error("{split}: class `{class}` is not among the {count} classes of train ({known}); first seen at {sample}")]
+    #[error(
+        "{split}: class `{class}` is not among the {count} classes of train ({known}); first seen at {sample}{hint}"
+    )]
     UnknownClass {
         /// The split that has it.
         split: SplitName,
@@ -80,6 +94,8 @@ pub enum DataError {
         count: usize,
         /// Their names, the first few.
         known: String,
+        /// One of them that it looks like; empty if none does.
+        hint: String,
     },
     /// A split without samples.
     #[error("{split}: {path} holds no samples{hint}", path = path.display())]
@@ -139,89 +155,19 @@ pub enum DataError {
         /// `text` or `label`.
         role: &'static str,
     },
-    /// A row with too few or too many fields.
-    #[error("{path}:{line}: {found} field{s}, expected {expected} as in the header{hint}", path = path.display(), s = if *found == 1 { "" } else { "s" })]
-    RaggedRow {
-        /// The table.
+    /// Rows that cannot be used.
+    #[error("{}", sentence(path, faults, *count, *rows, *allowed))]
+    Rows {
+        /// The table, or the file of JSON lines.
         path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// Fields of the header.
-        expected: usize,
-        /// Fields of the row.
-        found: usize,
-        /// A likely cause; empty if none is known.
-        hint: String,
-    },
-    /// A quote that swallows the rest of the file.
-    #[error("{path}:{line}: a quoted field that opens in this row is never closed; if quotes are plain text here, set quoting: none", path = path.display())]
-    OpenQuote {
-        /// The table.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-    },
-    /// A sample without text or without label.
-    #[error("{path}:{line}: the {role} (`{column}`) is empty", path = path.display())]
-    EmptyField {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// `text` or `label`.
-        role: &'static str,
-        /// The column or field.
-        column: String,
-    },
-    /// Bytes that are not text.
-    #[error("{path}:{line}: not UTF-8 text", path = path.display())]
-    NotUtf8 {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-    },
-    /// A line that is not JSON.
-    #[error("{path}:{line}:{column}: not JSON: {reason}", path = path.display())]
-    NotJson {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// Byte within the line, from 1.
-        column: usize,
-        /// The parser's words.
-        reason: String,
-    },
-    /// A JSON value of another kind.
-    #[error("{path}:{line}: {what} is {found}, expected {expected}", path = path.display())]
-    WrongJson {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// `the line`, or the field.
-        what: String,
-        /// What it holds.
-        found: &'static str,
-        /// What it must hold.
-        expected: String,
-    },
-    /// A JSON object without a field that the spec names.
-    #[error("{path}:{line}: no field `{field}` for the {role}; found {found}{nearest}", path = path.display())]
-    MissingField {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// The name that the spec gives.
-        field: String,
-        /// `text` or `label`.
-        role: &'static str,
-        /// The object's fields.
-        found: String,
-        /// A suggestion; empty if none is near.
-        nearest: String,
+        /// The first of them.
+        faults: Vec<RowFault>,
+        /// How many there are.
+        count: u64,
+        /// Among so many rows.
+        rows: u64,
+        /// `data.quarantine.maxSamples`, if it is what they are too many for.
+        allowed: Option<u64>,
     },
     /// A text model without its tokenizer.
     #[error("cannot load the tokenizer {path}: {reason}", path = path.display())]
@@ -237,4 +183,93 @@ pub enum DataError {
         /// What is wrong with them.
         reason: String,
     },
+}
+
+/// What is wrong with a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowFault {
+    /// On which the row starts, from 1.
+    pub line: u64,
+    /// Byte within the line, from 1, where it is known.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub error: RowError,
+}
+
+/// Why a row gives no sample.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// Too few or too many fields.
+    #[error("{found} field{s}, expected {expected} as in the header{hint}", s = if *found == 1 { "" } else { "s" })]
+    Ragged {
+        /// Fields of the header.
+        expected: usize,
+        /// Fields of the row.
+        found: usize,
+        /// A likely cause; empty if none is known.
+        hint: String,
+    },
+    /// A quote that swallows the rest of the file.
+    #[error("a quoted field that opens in this row is never closed; if quotes are plain text here, set quoting: none")]
+    OpenQuote,
+    /// No text or no label.
+    #[error("the {role} (`{column}`) is empty")]
+    Empty {
+        /// `text` or `label`.
+        role: &'static str,
+        /// The column or field.
+        column: String,
+    },
+    /// Bytes that are not text.
+    #[error("not UTF-8 text")]
+    NotUtf8,
+    /// A line that is not JSON.
+    #[error("not JSON: {reason}")]
+    NotJson {
+        /// The parser's words, and a likely cause.
+        reason: String,
+    },
+    /// A JSON value of another kind.
+    #[error("{what} is {found}, expected {expected}")]
+    WrongJson {
+        /// `the line`, or the field.
+        what: String,
+        /// What it holds.
+        found: &'static str,
+        /// What it must hold.
+        expected: String,
+    },
+    /// A JSON object without a field that the spec names.
+    #[error("no field `{field}` for the {role}; found {found}{nearest}")]
+    MissingField {
+        /// The name that the spec gives.
+        field: String,
+        /// `text` or `label`.
+        role: &'static str,
+        /// The object's fields.
+        found: String,
+        /// A suggestion; empty if none is near.
+        nearest: String,
+    },
+}
+
+/// One is named with its place alone; of several the first are listed.
+fn sentence(path: &Path, faults: &[RowFault], count: u64, rows: u64, allowed: Option<u64>) -> String {
+    let path = path.display();
+    let limit = allowed.map_or(String::new(), |allowed| {
+        format!(" (data.quarantine.maxSamples is {allowed})")
+    });
+    if let ([fault], 1) = (faults, count) {
+        let column = fault.column.map_or(String::new(), |column| format!("{column}:"));
+        return format!("{path}:{}:{column} {}{limit}", fault.line, fault.error);
+    }
+    let listed = faults
+        .iter()
+        .map(|fault| format!("line {}: {}", fault.line, fault.error));
+    let listed = listed.collect::<Vec<_>>().join("; ");
+    let more = match count - faults.len() as u64 {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("{path}: {count} of {rows} rows cannot be used{limit}: {listed}{more}")
 }

@@ -24,7 +24,7 @@ mod target;
 mod tensors;
 
 pub use dataset::{CorruptSample, Dataset, Sample, Split, SplitName};
-pub use error::DataError;
+pub use error::{DataError, RowError, RowFault};
 pub use index::index;
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use modality::image::{MAX_PIXELS, Rgb, decode_rgb};

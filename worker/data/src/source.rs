@@ -17,6 +17,8 @@ pub enum Source {
     },
     /// The text itself, out of a row.
     Text(String),
+    /// Nothing: the row of the sample has a label and no input, as this sentence says.
+    Unusable(String),
 }
 
 impl Source {
@@ -32,6 +34,7 @@ impl Source {
                 Err(error) => Err(format!("cannot read {}: {error}", path.display())),
             },
             Self::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
+            Self::Unusable(reason) => Err(reason.clone()),
         }
     }
 
@@ -45,6 +48,10 @@ impl Source {
             Self::Text(text) => {
                 hasher.update(&[1]);
                 update_with_length(hasher, text.as_bytes());
+            }
+            Self::Unusable(reason) => {
+                hasher.update(&[2]);
+                update_with_length(hasher, reason.as_bytes());
             }
         }
     }

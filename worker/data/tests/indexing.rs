@@ -87,7 +87,84 @@ fn an_image_folder_is_listed_as_torchvision_lists_it() {
     assert_eq!(dataset.train.class_counts(3), [1, 2, 4]);
     assert_eq!(
         dataset.warnings,
-        ["train: ignored 2 files that are not an image by extension or not in a class folder, the first is c.jpg"]
+        [
+            "train: ignored 2 files that are not an image by extension or not in a class folder, the first is c.jpg",
+            "train: `B` and `b` look alike and are two classes: `B` U+0042 in the first, `b` U+0062 in the second",
+        ]
+    );
+}
+
+#[test]
+fn names_that_are_not_utf_8_stay_distinct() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let name = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
+    for split in ["train", "val"] {
+        for class in [&b"caf\xe8"[..], b"caf\xe9"] {
+            let class = folder.path().join(split).join(name(class));
+            fs::create_dir_all(&class).unwrap();
+            fs::write(class.join(name(b"1\xff.jpg")), b"x").unwrap();
+            fs::write(class.join(name(b"1\xfe.jpg")), b"y").unwrap();
+        }
+    }
+    let dataset = index(&spec(folder.path(), DataFormat::ImageFolder), 0).unwrap();
+    assert_eq!(dataset.classes, ["caf\\xE8", "caf\\xE9"]);
+    for split in [&dataset.train, dataset.validation.as_ref().unwrap()] {
+        assert_eq!(
+            ids(split),
+            [
+                "caf\\xE8/1\\xFE.jpg",
+                "caf\\xE8/1\\xFF.jpg",
+                "caf\\xE9/1\\xFE.jpg",
+                "caf\\xE9/1\\xFF.jpg"
+            ]
+        );
+    }
+    fs::write(
+        folder.path().join("train").join(name(b"caf\xe8")).join("1\\xFF.jpg"),
+        b"z",
+    )
+    .unwrap();
+    let error = index(&spec(folder.path(), DataFormat::ImageFolder), 0).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("are both shown as caf\\xE8/1\\xFF.jpg, because the name of one is not UTF-8; rename one")
+    );
+}
+
+#[test]
+fn what_macos_adds_and_images_that_are_not_read_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = [
+        "train/a/1.jpg",
+        "train/b/1.jpg",
+        "train/b/2.avif",
+        "train/__MACOSX/a/1.jpg",
+        "val/a/2.jpg",
+        "val/b/3.jpg",
+        "val/b/__MACOSX/4.jpg",
+        "val/b/5.HEIC",
+        "val/b/6.heic",
+    ];
+    for name in names {
+        write(folder.path(), name, name.as_bytes());
+    }
+    let dataset = index(&spec(folder.path(), DataFormat::ImageFolder), 0).unwrap();
+    assert_eq!(
+        (dataset.classes, dataset.train.len()),
+        (vec!["a".to_owned(), "b".to_owned()], 2)
+    );
+    assert_eq!(
+        dataset.warnings,
+        [
+            "train: ignored 1 file that is not an image by extension or not in a class folder, the first is b/2.avif",
+            "train: 1 AVIF image, a format that is not read: convert to JPEG or PNG; the first is b/2.avif",
+            "train: passed over __MACOSX, which macOS adds to archives",
+            "validation: ignored 2 files that are not an image by extension or not in a class folder, the first is b/5.HEIC",
+            "validation: 2 HEIC images, a format that is not read: convert to JPEG or PNG; the first is b/5.HEIC",
+            "validation: passed over __MACOSX, which macOS adds to archives",
+        ]
     );
 }
 

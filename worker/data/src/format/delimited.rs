@@ -5,7 +5,9 @@ use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
-use super::{Listed, Listing, file_name, read_file, unreadable};
+use super::rows::Rows;
+use super::{Listing, read_file, unreadable};
+use crate::error::{RowError, RowFault};
 use crate::{DataError, Source, SplitName, names};
 
 pub(super) struct Layout<'a> {
@@ -22,60 +24,93 @@ impl Layout<'_> {
     }
 }
 
-pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>) -> Result<Listing, DataError> {
+pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, allowed: u32) -> Result<Listing, DataError> {
     let bytes = read_file(split, path, layout.name())?;
-    let mut rows = Rows::new(path, &bytes, layout);
-    let Some((_, header)) = rows.next_row()? else {
-        return Err(DataError::NoHeader { path: path.to_owned() });
-    };
-    let header = header
-        .into_iter()
-        .map(|name| name.trim().to_owned())
-        .collect::<Vec<_>>();
+    let mut reader = RowReader::new(path, &bytes, layout);
+    let header = header(&mut reader)?;
     let text_column = column(path, &header, layout.text, "text")?;
     let label_column = column(path, &header, layout.label, "label")?;
-
-    let name = file_name(path);
-    let mut samples = Vec::new();
-    while let Some((line, mut row)) = rows.next_row()? {
-        if row.len() != header.len() {
-            return Err(ragged(path, line, header.len(), row.len(), layout));
-        }
-        let label = row[label_column].trim().to_owned();
-        let text = std::mem::take(&mut row[text_column]);
-        for (role, column, value) in [("text", layout.text, text.trim()), ("label", layout.label, &label)] {
-            if value.is_empty() {
-                return Err(DataError::EmptyField {
-                    path: path.to_owned(),
-                    line,
-                    role,
-                    column: column.to_owned(),
-                });
-            }
-        }
-        samples.push(Listed {
-            id: format!("{name}:{line}"),
-            class: label,
-            source: Source::Text(text),
-        });
+    let mut rows = Rows::new(path);
+    while let Some(line) = reader.advance()? {
+        let fault = |error| RowFault {
+            line,
+            column: None,
+            error,
+        };
+        let record = &reader.record;
+        let label = if reader.is_open() {
+            Err(fault(RowError::OpenQuote))
+        } else if record.len() != header.len() {
+            Err(fault(ragged(header.len(), record.len(), layout)))
+        } else {
+            field(&record[label_column], layout.label, "label")
+                .map(|label| label.trim().to_owned())
+                .map_err(fault)
+        };
+        let text = record.get(text_column).unwrap_or_default();
+        let text = field(text, layout.text, "text").map(|text| Source::Text(text.to_owned()));
+        rows.add(line, label, text);
     }
-    Ok(Listing::of_rows(split, path, samples))
+    rows.finish(split, allowed)
+}
+
+/// The names of the columns.
+fn header(reader: &mut RowReader<'_>) -> Result<Vec<String>, DataError> {
+    let path = reader.path.to_owned();
+    let Some(line) = reader.advance()? else {
+        return Err(DataError::NoHeader { path });
+    };
+    let refused = |error| {
+        let fault = RowFault {
+            line,
+            column: None,
+            error,
+        };
+        DataError::Rows {
+            path: path.clone(),
+            faults: vec![fault],
+            count: 1,
+            rows: 1,
+            allowed: None,
+        }
+    };
+    if reader.is_open() {
+        return Err(refused(RowError::OpenQuote));
+    }
+    let names = reader.record.iter().map(|name| match std::str::from_utf8(name) {
+        Ok(name) => Ok(name.trim().to_owned()),
+        Err(_) => Err(refused(RowError::NotUtf8)),
+    });
+    names.collect()
+}
+
+/// A field that holds more than blanks.
+fn field<'a>(value: &'a [u8], column: &str, role: &'static str) -> Result<&'a str, RowError> {
+    match std::str::from_utf8(value) {
+        Ok(text) if text.trim().is_empty() => Err(RowError::Empty {
+            role,
+            column: column.to_owned(),
+        }),
+        Ok(text) => Ok(text),
+        Err(_) => Err(RowError::NotUtf8),
+    }
 }
 
 /// The rows of a table, each with the line it starts on.
-struct Rows<'a> {
+struct RowReader<'a> {
     path: &'a Path,
     bytes: &'a [u8],
     reader: Reader<&'a [u8]>,
     delimiter: u8,
     quoted: bool,
+    /// The row that was read last.
     record: ByteRecord,
     /// The lines up to this byte are counted.
     counted: usize,
     line: u64,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> RowReader<'a> {
     fn new(path: &'a Path, bytes: &'a [u8], layout: &Layout<'_>) -> Self {
         let delimiter = u8::try_from(layout.delimiter).expect("the spec allows `,` and tab");
         let mut builder = ReaderBuilder::new();
@@ -97,31 +132,17 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn next_row(&mut self) -> Result<Option<(u64, Vec<String>)>, DataError> {
-        let more = self
-            .reader
-            .read_byte_record(&mut self.record)
-            .map_err(|error| unreadable(self.path, &error.into()))?;
-        if !more {
-            return Ok(None);
-        }
-        let line = self.count_lines_to_row();
+    /// Reads the next row, if there is one, and gives its line.
+    fn advance(&mut self) -> Result<Option<u64>, DataError> {
+        let more = self.reader.read_byte_record(&mut self.record);
+        let more = more.map_err(|error| unreadable(self.path, &error.into()))?;
+        Ok(more.then(|| self.count_lines_to_row()))
+    }
+
+    /// Whether a quoted field of this row, which is then the last one, is never closed.
+    fn is_open(&self) -> bool {
         let read_to = usize::try_from(self.reader.position().byte()).expect("the file is in memory");
-        if self.quoted && read_to >= self.bytes.len() && ends_inside_quotes(&self.bytes[self.counted..], self.delimiter)
-        {
-            return Err(DataError::OpenQuote {
-                path: self.path.to_owned(),
-                line,
-            });
-        }
-        let text = |field: &[u8]| match std::str::from_utf8(field) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(DataError::NotUtf8 {
-                path: self.path.to_owned(),
-                line,
-            }),
-        };
-        Ok(Some((line, self.record.iter().map(text).collect::<Result<_, _>>()?)))
+        self.quoted && read_to >= self.bytes.len() && ends_inside_quotes(&self.bytes[self.counted..], self.delimiter)
     }
 
     /// The line of the record's first field. The reader's own position lies before the blank lines that it skips.
@@ -131,13 +152,20 @@ impl<'a> Rows<'a> {
         while matches!(self.bytes.get(start), Some(b'\n' | b'\r')) {
             start += 1;
         }
-        self.line += self.bytes[self.counted..start]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count() as u64;
+        self.line += line_ends(&self.bytes[self.counted..start]);
         self.counted = start;
         self.line
     }
+}
+
+/// CR LF, LF, or CR alone, as the `csv` crate splits rows.
+fn line_ends(bytes: &[u8]) -> u64 {
+    let feeds = bytes.iter().filter(|byte| **byte == b'\n').count();
+    let returns = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\r');
+    let alone = returns
+        .filter(|(place, _)| bytes.get(place + 1) != Some(&b'\n'))
+        .count();
+    (feeds + alone) as u64
 }
 
 /// Whether a quote that opens at the start of a field is still open at the end of `row`.
@@ -186,15 +214,13 @@ fn column(path: &Path, header: &[String], wanted: &str, role: &'static str) -> R
     }
 }
 
-fn ragged(path: &Path, line: u64, expected: usize, found: usize, layout: &Layout<'_>) -> DataError {
+fn ragged(expected: usize, found: usize, layout: &Layout<'_>) -> RowError {
     let hint = match (layout.delimiter, layout.quoted) {
         ('\t', _) if found > expected => "; is there a tab inside a field?",
         (_, true) if found > expected => "; a field that holds a comma must be wrapped in double quotes",
         _ => "",
     };
-    DataError::RaggedRow {
-        path: path.to_owned(),
-        line,
+    RowError::Ragged {
         expected,
         found,
         hint: hint.to_owned(),
@@ -204,6 +230,12 @@ fn ragged(path: &Path, line: u64, expected: usize, found: usize, layout: &Layout
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_end_with_either_or_both_of_two_characters() {
+        assert_eq!(line_ends(b"a\rb\r\rc"), 3);
+        assert_eq!(line_ends(b"a\r\nb\n\nc\r"), 4);
+    }
 
     #[test]
     fn an_open_quote_is_told_from_a_closed_one() {

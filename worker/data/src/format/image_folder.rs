@@ -1,40 +1,20 @@
 //! Image folders, listed as torchvision's `ImageFolder` does: one folder a class, folders within it walked, classes in name order and
-//! files in the order of (folder, name). Hidden files and folders are passed over.
+//! files in the order of (folder, name). Hidden files and folders are passed over, and what macOS adds to archives.
+//!
+//! A name that is not UTF-8, as old archives have them, is shown with its odd bytes as `\\xE9`: two that differ only there stay two.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::{Listed, Listing, is_folder, unreadable};
+use super::passed_over::PassedOver;
+use super::{EmptyClass, Listed, Listing, is_folder, unreadable};
 use crate::{DataError, Source, SplitName};
 
 /// What the decoder reads; without case.
 const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "ppm", "pgm", "webp"];
-
-#[derive(Default)]
-struct Ignored {
-    count: usize,
-    first: Option<String>,
-}
-
-impl Ignored {
-    fn add(&mut self, name: String) {
-        self.count += 1;
-        self.first.get_or_insert(name);
-    }
-
-    fn sentence(self) -> Option<String> {
-        let first = self.first?;
-        let files = if self.count == 1 {
-            "1 file that is".to_owned()
-        } else {
-            format!("{} files that are", self.count)
-        };
-        Some(format!(
-            "ignored {files} not an image by extension or not in a class folder, the first is {first}"
-        ))
-    }
-}
 
 pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> {
     if !is_folder(split, root)? {
@@ -43,15 +23,15 @@ pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> 
             path: root.to_owned(),
         });
     }
-    let mut ignored = Ignored::default();
+    let mut passed_over = PassedOver::default();
     let mut classes = Vec::new();
     let mut images_outside = 0;
-    for entry in entries(root, 1)? {
+    for entry in entries(root, 1, &mut passed_over)? {
         if entry.file_type().is_dir() {
             classes.push(entry);
         } else {
             images_outside += usize::from(is_image(&entry));
-            ignored.add(name_of(&entry));
+            passed_over.add(entry.path(), shown(entry.file_name()));
         }
     }
     if classes.is_empty() {
@@ -71,17 +51,22 @@ pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> 
     for class in &classes {
         let name = name_of(class);
         let before = samples.len();
-        list_class(root, class.path(), &name, &mut samples, &mut ignored)?;
+        let mut within = PassedOver::default();
+        list_class(root, class.path(), &name, &mut samples, &mut within)?;
         if samples.len() == before {
-            empty_classes.push(name);
+            let unread = within.unread().map(|sentence| format!("; {sentence}")).collect();
+            empty_classes.push(EmptyClass { name, unread });
         }
+        passed_over.merge(within);
     }
+    check_distinct(split, root, classes.iter().map(name_of))?;
+    check_distinct(split, root, samples.iter().map(|sample| sample.id.clone()))?;
     Ok(Listing {
         split,
         path: root.to_owned(),
         empty_classes,
         samples,
-        ignored: ignored.sentence(),
+        passed_over: passed_over.sentences(),
     })
 }
 
@@ -90,23 +75,23 @@ fn list_class(
     folder: &Path,
     class: &str,
     samples: &mut Vec<Listed>,
-    ignored: &mut Ignored,
+    passed_over: &mut PassedOver,
 ) -> Result<(), DataError> {
     let mut found: Vec<(String, String, Listed)> = Vec::new();
-    for entry in entries(folder, usize::MAX)? {
+    for entry in entries(folder, usize::MAX, passed_over)? {
         if entry.file_type().is_dir() {
             continue;
         }
         let relative = entry.path().strip_prefix(root).expect("the walk starts at the root");
-        let id = relative.to_string_lossy().into_owned();
+        let id = shown(relative.as_os_str());
         if !is_image(&entry) {
-            ignored.add(id);
+            passed_over.add(entry.path(), id);
             continue;
         }
         let size = entry.metadata().map_err(|error| walk_error(folder, &error))?.len();
         let parent = relative
             .parent()
-            .map_or(String::new(), |parent| parent.to_string_lossy().into_owned());
+            .map_or(String::new(), |parent| shown(parent.as_os_str()));
         let source = Source::File {
             path: entry.path().to_owned(),
             size,
@@ -127,18 +112,44 @@ fn list_class(
 }
 
 /// What lies in a folder, in name order, links followed, hidden entries left out.
-fn entries(folder: &Path, depth: usize) -> Result<Vec<DirEntry>, DataError> {
+fn entries(folder: &Path, depth: usize, passed_over: &mut PassedOver) -> Result<Vec<DirEntry>, DataError> {
     let walk = WalkDir::new(folder)
         .min_depth(1)
         .max_depth(depth)
         .follow_links(true)
         .sort_by_file_name();
-    let visible = walk
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    let visible = walk.into_iter().filter_entry(|entry| {
+        let of_macos = entry.depth() > 0 && entry.file_name() == "__MACOSX";
+        passed_over.of_macos |= of_macos;
+        !of_macos && (entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b"."))
+    });
     visible
         .map(|entry| entry.map_err(|error| walk_error(folder, &error)))
         .collect()
+}
+
+/// A path as text that differs where the path does, unless a name holds such an escape literally.
+fn shown(path: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in path.as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")));
+    }
+    text
+}
+
+fn check_distinct(split: SplitName, root: &Path, names: impl Iterator<Item = String>) -> Result<(), DataError> {
+    let mut known = BTreeSet::new();
+    for name in names {
+        if let Some(name) = known.replace(name) {
+            return Err(DataError::SameName {
+                split,
+                path: root.to_owned(),
+                name,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn walk_error(folder: &Path, error: &walkdir::Error) -> DataError {
@@ -158,5 +169,17 @@ fn is_image(entry: &DirEntry) -> bool {
 }
 
 fn name_of(entry: &DirEntry) -> String {
-    entry.file_name().to_string_lossy().into_owned()
+    shown(entry.file_name())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_shown_as_numbers() {
+        assert_eq!(shown(OsStr::from_bytes(b"caf\xe9/\xc3\xa9.jpg")), "caf\\xE9/\u{e9}.jpg");
+    }
 }

@@ -2,108 +2,123 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Listed, Listing, file_name, read_file};
+use super::rows::Rows;
+use super::{Listing, read_file};
+use crate::error::{RowError, RowFault};
 use crate::{DataError, Source, SplitName, names};
 
-pub(super) fn list(split: SplitName, path: &Path, text: &str, label: &str) -> Result<Listing, DataError> {
+pub(super) fn list(
+    split: SplitName,
+    path: &Path,
+    (text, label): (&str, &str),
+    allowed: u32,
+) -> Result<Listing, DataError> {
     let bytes = read_file(split, path, "jsonl")?;
-    let name = file_name(path);
-    let mut samples = Vec::new();
-    for (line, row) in (1u64..).zip(bytes.split(|byte| *byte == b'\n')) {
-        let place = Place { path, line };
-        let row = std::str::from_utf8(row).map_err(|_| DataError::NotUtf8 {
-            path: path.to_owned(),
+    let mut rows = Rows::new(path);
+    for (line, row) in (1u64..).zip(lines(&bytes)) {
+        let fault = |error| RowFault {
             line,
-        })?;
-        if row.trim().is_empty() {
-            continue;
-        }
-        let (content, class) = place.read(row, text, label)?;
-        samples.push(Listed {
-            id: format!("{name}:{line}"),
-            class,
-            source: Source::Text(content),
-        });
-    }
-    Ok(Listing::of_rows(split, path, samples))
-}
-
-struct Place<'a> {
-    path: &'a Path,
-    line: u64,
-}
-
-impl Place<'_> {
-    fn read(&self, row: &str, text: &str, label: &str) -> Result<(String, String), DataError> {
-        let value: Value = serde_json::from_str(row).map_err(|error| self.not_json(&error))?;
-        let Value::Object(object) = value else {
-            let expected = format!("an object with `{text}` and `{label}`");
-            return Err(self.wrong("the line".to_owned(), kind(&value), expected));
+            column: None,
+            error,
         };
-        let field = |name: &str, role: &'static str| {
-            let fields: Vec<&String> = object.keys().collect();
-            object.get(name).ok_or_else(|| DataError::MissingField {
-                path: self.path.to_owned(),
-                line: self.line,
-                field: name.to_owned(),
-                role,
-                found: names::enumerate(&fields),
-                nearest: names::suggestion(name, &fields),
+        let object = match std::str::from_utf8(row) {
+            Ok(row) if row.trim().is_empty() => continue,
+            Ok(row) => object(row, line, (text, label)),
+            Err(_) => Err(fault(RowError::NotUtf8)),
+        };
+        match object {
+            Ok(object) => rows.add(
+                line,
+                label_of(&object, label).map_err(fault),
+                text_of(&object, text).map(Source::Text),
+            ),
+            Err(fault) => rows.add(line, Err(fault), Ok(Source::Text(String::new()))),
+        }
+    }
+    rows.finish(split, allowed)
+}
+
+/// Ended by LF or CR LF; or by CR where the file has no LF. No string of JSON holds either.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let end = if bytes.contains(&b'\n') { b'\n' } else { b'\r' };
+    bytes.split(move |byte| *byte == end)
+}
+
+fn object(row: &str, line: u64, (text, label): (&str, &str)) -> Result<Map<String, Value>, RowFault> {
+    match serde_json::from_str(row) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(other) => Err(RowFault {
+            line,
+            column: None,
+            error: wrong("the line", &other, &format!("an object with `{text}` and `{label}`")),
+        }),
+        Err(error) => {
+            let words = error.to_string();
+            let reason = words.rsplit_once(" at line ").map_or(&words[..], |(reason, _)| reason);
+            Err(RowFault {
+                line,
+                column: Some(error.column()),
+                error: RowError::NotJson {
+                    reason: reason.to_owned(),
+                },
             })
-        };
-        let content = match field(text, "text")? {
-            Value::String(content) => content.clone(),
-            other => return Err(self.wrong(format!("field `{text}`"), kind(other), "a string".to_owned())),
-        };
-        let class = match field(label, "label")? {
-            Value::String(class) => class.trim().to_owned(),
-            Value::Number(class) => class.to_string(),
-            Value::Bool(class) => class.to_string(),
-            other => {
-                return Err(self.wrong(
-                    format!("field `{label}`"),
-                    kind(other),
-                    "a string, a number or a boolean".to_owned(),
-                ));
-            }
-        };
-        for (role, column, value) in [("text", text, content.trim()), ("label", label, &class)] {
-            if value.is_empty() {
-                return Err(DataError::EmptyField {
-                    path: self.path.to_owned(),
-                    line: self.line,
-                    role,
-                    column: column.to_owned(),
-                });
-            }
-        }
-        Ok((content, class))
-    }
-
-    fn not_json(&self, error: &serde_json::Error) -> DataError {
-        let words = error.to_string();
-        let reason = words
-            .rsplit_once(" at line ")
-            .map_or(words.as_str(), |(reason, _)| reason)
-            .to_owned();
-        DataError::NotJson {
-            path: self.path.to_owned(),
-            line: self.line,
-            column: error.column(),
-            reason,
         }
     }
+}
 
-    fn wrong(&self, what: String, found: &'static str, expected: String) -> DataError {
-        DataError::WrongJson {
-            path: self.path.to_owned(),
-            line: self.line,
-            what,
-            found,
-            expected,
+fn text_of(object: &Map<String, Value>, name: &str) -> Result<String, RowError> {
+    match field(object, name, "text")? {
+        Value::String(text) if text.trim().is_empty() => Err(empty("text", name)),
+        Value::String(text) => Ok(text.clone()),
+        other => Err(wrong(&format!("field `{name}`"), other, "a string")),
+    }
+}
+
+fn label_of(object: &Map<String, Value>, name: &str) -> Result<String, RowError> {
+    let label = match field(object, name, "label")? {
+        Value::String(label) => label.trim().to_owned(),
+        Value::Number(label) => label.to_string(),
+        Value::Bool(label) => label.to_string(),
+        other => {
+            return Err(wrong(
+                &format!("field `{name}`"),
+                other,
+                "a string, a number or a boolean",
+            ));
         }
+    };
+    if label.is_empty() {
+        return Err(empty("label", name));
+    }
+    Ok(label)
+}
+
+fn field<'a>(object: &'a Map<String, Value>, name: &str, role: &'static str) -> Result<&'a Value, RowError> {
+    object.get(name).ok_or_else(|| {
+        let fields: Vec<&String> = object.keys().collect();
+        RowError::MissingField {
+            field: name.to_owned(),
+            role,
+            found: names::enumerate(&fields),
+            nearest: names::suggestion(name, &fields),
+        }
+    })
+}
+
+fn empty(role: &'static str, column: &str) -> RowError {
+    RowError::Empty {
+        role,
+        column: column.to_owned(),
+    }
+}
+
+fn wrong(what: &str, found: &Value, expected: &str) -> RowError {
+    RowError::WrongJson {
+        what: what.to_owned(),
+        found: kind(found),
+        expected: expected.to_owned(),
     }
 }
 

@@ -4,6 +4,8 @@
 mod delimited;
 mod image_folder;
 mod json_lines;
+mod passed_over;
+mod rows;
 
 use std::path::{Path, PathBuf};
 
@@ -16,11 +18,18 @@ pub(crate) struct Listing {
     pub(crate) split: SplitName,
     pub(crate) path: PathBuf,
     /// Class folders without a sample.
-    pub(crate) empty_classes: Vec<String>,
+    pub(crate) empty_classes: Vec<EmptyClass>,
     /// In manifest order.
     pub(crate) samples: Vec<Listed>,
-    /// What was passed over, for the message of an empty split.
-    pub(crate) ignored: Option<String>,
+    /// Sentences on what was passed over.
+    pub(crate) passed_over: Vec<String>,
+}
+
+/// A class folder without a sample.
+pub(crate) struct EmptyClass {
+    pub(crate) name: String,
+    /// `; …` on images in it that are not read; empty if there are none.
+    pub(crate) unread: String,
 }
 
 pub(crate) struct Listed {
@@ -47,20 +56,10 @@ pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Lis
                 text,
                 label,
             },
+            data.quarantine.max_samples,
         ),
-        DataFormat::JsonLines { text, label } => json_lines::list(split, path, text, label),
-    }
-}
-
-impl Listing {
-    /// Of a file, in which nothing is passed over.
-    fn of_rows(split: SplitName, path: &Path, samples: Vec<Listed>) -> Self {
-        Self {
-            split,
-            path: path.to_owned(),
-            empty_classes: vec![],
-            samples,
-            ignored: None,
+        DataFormat::JsonLines { text, label } => {
+            json_lines::list(split, path, (text, label), data.quarantine.max_samples)
         }
     }
 }

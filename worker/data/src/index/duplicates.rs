@@ -23,7 +23,7 @@ pub(super) fn warnings(train: &Split, validation: Option<&Split>, test: Option<&
 fn warning(first: &Split, second: &Split) -> Option<String> {
     let texts = shared(first, second, |sample| match &sample.source {
         Source::Text(text) => Some(text.trim()),
-        Source::File { .. } => None,
+        _ => None,
     });
     if let Some((a, b)) = texts.first() {
         let count = texts.len();

@@ -3,6 +3,7 @@
 //! A format only lists one split ([`Listing`]). What the lists mean together is decided here, once for all formats: train fixes the classes, another split may not add one, and a split without samples is an error, because a
 //! metric over nothing is worse than none.
 
+mod class_names;
 mod duplicates;
 mod fraction;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use firn_core::spec::{DataFormat, DataSpec, SplitSource};
 
-use crate::format::{self, Listing};
+use crate::format::{self, EmptyClass, Listing};
 use crate::{DataError, Dataset, Sample, Split, SplitName, Target, names};
 
 /// Indexes a dataset: reads folders or tables, fixes the classes by train, and draws the splits that are fractions of train.
@@ -24,8 +25,9 @@ use crate::{DataError, Dataset, Sample, Split, SplitName, Target, names};
 /// Everything that makes the data unusable, with its place; see [`DataError`].
 pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
     let train = format::list(data, SplitName::Train, Path::new(&data.train))?;
-    let mut warnings = ignored_warning(&train);
+    let mut warnings = passed_over_warnings(&train);
     let classes = classes_of_train(&train, &data.format)?;
+    warnings.extend(class_names::warnings(&train.path, &classes));
     let numbers: BTreeMap<&str, u32> = (0u32..)
         .zip(&classes)
         .map(|(number, class)| (class.as_str(), number))
@@ -39,7 +41,7 @@ pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
             Some(SplitSource::FractionOfTrain(_)) => Ok(drawn.remove(&name)),
             Some(SplitSource::Path(path)) => {
                 let listing = format::list(data, name, Path::new(path))?;
-                warnings.extend(ignored_warning(&listing));
+                warnings.extend(passed_over_warnings(&listing));
                 warnings.extend(empty_class_warnings(&listing));
                 let split = number(listing, &classes, &numbers)?;
                 warnings.extend(absent_class_warning(&split, &classes));
@@ -63,8 +65,9 @@ pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
 fn classes_of_train(train: &Listing, format: &DataFormat) -> Result<Vec<String>, DataError> {
     if let Some(class) = train.empty_classes.first() {
         return Err(DataError::EmptyClass {
-            class: class.clone(),
-            path: train.path.join(class),
+            class: class.name.clone(),
+            path: train.path.join(&class.name),
+            hint: class.unread.clone(),
         });
     }
     let mut classes: Vec<String> = train.samples.iter().map(|sample| sample.class.clone()).collect();
@@ -100,6 +103,7 @@ fn number(listing: Listing, classes: &[String], numbers: &BTreeMap<&str, u32>) -
             }),
             None => Err(DataError::UnknownClass {
                 split,
+                hint: class_names::hint(&listed.class, classes),
                 class: listed.class,
                 sample: listed.id,
                 count: classes.len(),
@@ -113,10 +117,11 @@ fn number(listing: Listing, classes: &[String], numbers: &BTreeMap<&str, u32>) -
 }
 
 fn empty_split(listing: &Listing) -> DataError {
-    let hint = listing
-        .ignored
-        .as_ref()
-        .map_or(String::new(), |ignored| format!("; {ignored}"));
+    let hint: String = listing
+        .passed_over
+        .iter()
+        .map(|sentence| format!("; {sentence}"))
+        .collect();
     DataError::EmptySplit {
         split: listing.split,
         path: listing.path.clone(),
@@ -124,17 +129,20 @@ fn empty_split(listing: &Listing) -> DataError {
     }
 }
 
-fn ignored_warning(listing: &Listing) -> Vec<String> {
-    listing
-        .ignored
-        .iter()
-        .map(|ignored| format!("{}: {ignored}", listing.split))
-        .collect()
+fn passed_over_warnings(listing: &Listing) -> Vec<String> {
+    let warning = |sentence| format!("{}: {sentence}", listing.split);
+    listing.passed_over.iter().map(warning).collect()
 }
 
 fn empty_class_warnings(listing: &Listing) -> Vec<String> {
-    let sentence = |class| format!("{}: class folder `{class}` holds no images", listing.split);
-    listing.empty_classes.iter().map(sentence).collect()
+    let classes = listing.empty_classes.iter();
+    let sentence = |class: &EmptyClass| {
+        format!(
+            "{}: class folder `{}` holds no images{}",
+            listing.split, class.name, class.unread
+        )
+    };
+    classes.map(sentence).collect()
 }
 
 /// scikit-learn's macro means count such a class as 0, which surprises.

@@ -70,6 +70,18 @@ pub(crate) const FOLDERS: &[Case] = &[
         message: "train: class `wasps` has no samples: {}/train/wasps holds no images (.jpg, .jpeg, .png, .bmp, .ppm, .pgm, .webp)",
     },
     Case {
+        name: "a class of images that are not read",
+        files: two_classes![
+            ("train/wasps/IMG_1.HEIC", b"x"),
+            ("train/wasps/in/2.heic", b"x"),
+            ("train/bees/n.txt", b"x")
+        ],
+        format: Format::Folder,
+        validation: None,
+        message: "train: class `wasps` has no samples: {}/train/wasps holds no images (.jpg, .jpeg, .png, .bmp, .ppm, .pgm, .webp); \
+                  2 HEIC images, a format that is not read: convert to JPEG or PNG; the first is wasps/IMG_1.HEIC",
+    },
+    Case {
         name: "one class",
         files: &[("train/ants/a.jpg", b"x")],
         format: Format::Folder,
@@ -86,6 +98,14 @@ pub(crate) const FOLDERS: &[Case] = &[
         format: Format::Folder,
         validation: VALIDATION,
         message: "validation: class `wasps` is not among the 2 classes of train (`ants`, `bees`); first seen at wasps/d.jpg",
+    },
+    Case {
+        name: "a class of validation that looks like one of train",
+        files: two_classes![("val/ants /c.jpg", b"x")],
+        format: Format::Folder,
+        validation: VALIDATION,
+        message: "validation: class `ants ` is not among the 2 classes of train (`ants`, `bees`); first seen at ants /c.jpg; it looks like \
+                  `ants` of train: U+0020 here, nothing there",
     },
     Case {
         name: "a missing validation folder",
@@ -200,6 +220,25 @@ pub(crate) const TABLES: &[Case] = &[
         message: "{}/train:3: not UTF-8 text",
     },
     Case {
+        name: "many rows of many kinds: all are counted, the first are listed",
+        files: &[(
+            "train",
+            b"text,label\ngood,1\n,0\nbad\ngood,\n\xff,1\na,b,c\n,1\nfine,0\n\"ugly,0\n",
+        )],
+        format: Format::Csv,
+        validation: None,
+        message: "{}/train: 7 of 9 rows cannot be used: line 3: the text (`text`) is empty; line 4: 1 field, expected 2 as in the header; \
+                  line 5: the label (`label`) is empty; line 6: not UTF-8 text; line 7: 3 fields, expected 2 as in the header; a field \
+                  that holds a comma must be wrapped in double quotes; and 2 more",
+    },
+    Case {
+        name: "lines that end with CR alone",
+        files: &[("train", b"text,label\rgood,1\r\"two\rlines\",0\rbad\r")],
+        format: Format::Csv,
+        validation: None,
+        message: "{}/train:5: 1 field, expected 2 as in the header",
+    },
+    Case {
         name: "a label that only validation has",
         files: &[
             ("train", b"text,label\na,10\nb,9\nc,x\n"),
@@ -208,6 +247,17 @@ pub(crate) const TABLES: &[Case] = &[
         format: Format::Csv,
         validation: VALIDATION,
         message: "validation: class `11` is not among the 3 classes of train (`10`, `9`, `x`); first seen at val:3",
+    },
+    Case {
+        name: "a label of validation that looks like one of train",
+        files: &[
+            ("train", "text,label\na,caf\u{e9}\nb,x\n".as_bytes()),
+            ("val", "text,label\nc,cafe\u{301}\n".as_bytes()),
+        ],
+        format: Format::Csv,
+        validation: VALIDATION,
+        message: "validation: class `cafe\u{301}` is not among the 2 classes of train (`caf\u{e9}`, `x`); first seen at val:2; it looks like \
+                  `caf\u{e9}` of train: `e` U+0065, U+0301 here, `\u{e9}` U+00E9 there",
     },
     Case {
         name: "one label",
@@ -256,6 +306,32 @@ pub(crate) const JSON_LINES: &[Case] = &[
         format: Format::JsonLines,
         validation: None,
         message: "{}/train:1: field `label` is null, expected a string, a number or a boolean",
+    },
+    Case {
+        name: "lines of many kinds that end with CR alone",
+        files: &[(
+            "train",
+            b"{\"text\": \"a\", \"label\": 1}\r{\"text\": \" \", \"label\": 0}\r{\"label\": 0}\r7\r{\"text\": 3, \"label\": 1}\r",
+        )],
+        format: Format::JsonLines,
+        validation: None,
+        message: "{}/train: 4 of 5 rows cannot be used: line 2: the text (`text`) is empty; line 3: no field `text` for the text; found \
+                  `label`; line 4: the line is a number, expected an object with `text` and `label`; line 5: field `text` is a number, \
+                  expected a string",
+    },
+    Case {
+        name: "a label of validation that looks like one of train",
+        files: &[
+            (
+                "train",
+                b"{\"text\": \"a\", \"label\": \"no\"}\n{\"text\": \"b\", \"label\": \"yes\"}\n",
+            ),
+            ("val", b"{\"text\": \"c\", \"label\": \"Yes\"}\n"),
+        ],
+        format: Format::JsonLines,
+        validation: VALIDATION,
+        message: "validation: class `Yes` is not among the 2 classes of train (`no`, `yes`); first seen at val:1; it looks like `yes` of \
+                  train: `Y` U+0059 here, `y` U+0079 there",
     },
     Case {
         name: "an empty label",

@@ -94,6 +94,16 @@ const CORRUPT: &[(&str, &[u8], &str)] = &[
         "not an image: the file starts with 00 00 00 00 00 00 00 00, expected JPEG, PNG, BMP, PNM or WebP",
     ),
     (
+        "phone.jpg",
+        b"\0\0\0\x18ftypheic\0\0\0\0",
+        "HEIC (convert it to JPEG or PNG) is not supported",
+    ),
+    (
+        "web.png",
+        b"\0\0\0\x1cftypavif\0\0\0\0",
+        "AVIF (convert it to JPEG or PNG) is not supported",
+    ),
+    (
         "start_only.jpg",
         b"\xff\xd8\xff",
         "damaged JPEG: it ends before its end marker",
@@ -222,6 +232,63 @@ fn preprocessing_that_cannot_work_is_refused() {
             .err()
             .map(|error| error.to_string());
         assert_eq!(error.as_deref(), Some(message));
+    }
+}
+
+#[test]
+fn rows_without_text_are_set_aside_one_by_one_where_the_spec_allows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: [(&str, &[u8]); 2] = [
+        ("train.csv", b"text,label\ngood,1\n  ,0\n\xff,1\nbad,0\n"),
+        (
+            "train.jsonl",
+            b"{\"text\": \"good\", \"label\": 1}\n{\"text\": null, \"label\": 0}\n{\"label\": 1}\n{\"text\": \"bad\", \"label\": 0}\n",
+        ),
+    ];
+    write_files(folder.path(), &files);
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokens/tiny.json");
+    let preprocessing = Preprocessing::Text { max_length: None };
+    let preprocessor = Preprocessor::new(&preprocessing, Some(&tiny), TextLimits::default()).unwrap();
+    let cases = [
+        (
+            "train.csv",
+            Format::Csv,
+            ["3: the text (`text`) is empty", "4: not UTF-8 text"],
+        ),
+        (
+            "train.jsonl",
+            Format::JsonLines,
+            [
+                "2: field `text` is null, expected a string",
+                "3: no field `text` for the text; found `label`",
+            ],
+        ),
+    ];
+    for (name, format, reasons) in cases {
+        let path = folder.path().join(name).to_str().unwrap().to_owned();
+        let spec = |allowed| DataSpec {
+            train: path.clone(),
+            quarantine: QuarantineSpec { max_samples: allowed },
+            ..data_spec(folder.path(), &format, None)
+        };
+        let dataset = index(&spec(2), 0).unwrap();
+        assert_eq!(dataset.train.class_counts(2), [2, 2], "{name}: their labels are known");
+        let outcome = scan(&dataset.train, 0..4, &preprocessor, || {});
+        let found = outcome
+            .corrupt
+            .iter()
+            .map(|sample| format!("{}: {}", sample.id, sample.reason));
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            reasons.map(|reason| format!("{name}:{reason}"))
+        );
+        let [first, second] = reasons;
+        assert_eq!(
+            index(&spec(1), 0).unwrap_err().to_string(),
+            format!(
+                "{path}: 2 of 4 rows cannot be used (data.quarantine.maxSamples is 1): line {first}; line {second}"
+            )
+        );
     }
 }
 

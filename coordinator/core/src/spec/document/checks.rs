@@ -77,7 +77,10 @@ impl Checks {
                 && !only.words.iter().any(|word| Some(word) == choice.as_ref())
             {
                 // Where the choice was not understood, nobody knows what belongs to it.
-                let is_known = !self.violations.iter().any(|wrong| wrong.field == join(path, &only.field));
+                let is_known = !self
+                    .violations
+                    .iter()
+                    .any(|wrong| wrong.field == join(path, &only.field));
                 if found.shift_remove(&field.name).is_some() && is_known {
                     let (chosen, owners) = (choice.unwrap_or_default(), quoted(&only.words, " and "));
                     self.add(
