@@ -1,7 +1,8 @@
 //! The proof that the frozen part stayed frozen.
 //!
 //! Two digests: of the tensors as loaded (what the user trusts and the export copies), and of the folded copies that compute below
-//! the cut. The second would miss nothing only if the copies follow from the originals, so the check folds again and compares.
+//! the cut. The second would miss nothing only if the copies follow from the originals, so the originals are folded again and compared, at
+//! load and at the end. In between it is enough that neither has changed a byte: equal originals fold to equal copies.
 
 use tch::Tensor;
 
@@ -111,8 +112,21 @@ impl Model {
         digest_of(CONTEXT, derived)
     }
 
-    /// The digests of the frozen part as it is now.
+    /// The digests of the frozen part as it is now, whose copies follow from the originals.
+    ///
+    /// # Errors
+    /// [`ModelError::FrozenChanged`] when they do not.
     pub(crate) fn prove(&self) -> Result<FrozenProof, ModelError> {
+        let now = self.digests()?;
+        compare(
+            "the folded copies against their originals",
+            &self.derived_afresh()?,
+            &now.derived,
+        )?;
+        Ok(now)
+    }
+
+    fn digests(&self) -> Result<FrozenProof, ModelError> {
         let tensors = self.frozen_tensors();
         Ok(FrozenProof {
             original: digest_of(CONTEXT, tensors.original)?,
@@ -152,8 +166,15 @@ mod tests {
     }
 
     fn what_changed(model: &Model) -> &'static str {
-        match model.verify_frozen() {
-            Err(ModelError::FrozenChanged { what, .. }) => what,
+        let beside = std::thread::scope(|scope| {
+            let tensors = model.frozen_tensors();
+            scope.spawn(move || tensors.verify()).join().unwrap()
+        });
+        match (model.verify_frozen(), beside) {
+            (Err(ModelError::FrozenChanged { what, .. }), Err(ModelError::FrozenChanged { what: beside, .. })) => {
+                assert_eq!(beside, what, "a check beside the training finds the same");
+                what
+            }
             other => panic!("expected a changed frozen part, found {other:?}"),
         }
     }
@@ -186,8 +207,11 @@ mod tests {
         let mut derived = Vec::new();
         model.frozen[3].derived(&mut derived);
         raise_by_one(&derived[1].1);
-        model.proof = model.prove().unwrap();
-        assert_eq!(what_changed(&model), "the folded copies against their originals");
+        let error = model.prove().unwrap_err().to_string();
+        assert!(error.contains("the folded copies against their originals"), "{error}");
+        model.proof = model.digests().unwrap();
+        let error = model.verify_frozen().unwrap_err().to_string();
+        assert!(error.contains("the folded copies against their originals"), "{error}");
     }
 
     #[test]

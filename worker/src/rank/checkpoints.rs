@@ -4,8 +4,9 @@
 //! folder; the coordinator only commits its digest. Either way a checkpoint exists when the coordinator says so, and what is loaded is
 //! checked against the digest.
 //!
-//! One is stored after each epoch, and within an epoch whenever the last one is older than the spec allows. The latter travels in the
-//! background, one at a time, and only after the frozen part was proven there as well.
+//! One is stored after each epoch, and within an epoch whenever the last one is older than the spec allows. Both travel in the background,
+//! one at a time, and only after the frozen part was proven there: that of an epoch while its validation is computed, which changes no
+//! tensor. How it ended is known before the rank goes on to anything else.
 
 use std::{
     fs,
@@ -43,7 +44,26 @@ pub(crate) struct Checkpoints {
     /// When this process last knew the state, or almost the state, to be stored.
     last: Instant,
     /// One on its way.
-    storing: Option<JoinHandle<Result<(), Halt>>>,
+    storing: Option<Storing>,
+}
+
+/// A checkpoint on its way, or, where another rank stores it, the proof alone.
+struct Storing {
+    task: JoinHandle<Result<(), Halt>>,
+    /// The job cannot go on without it.
+    ends_epoch: bool,
+}
+
+impl Storing {
+    /// Waits for its end. May be dropped and called again.
+    async fn end(&mut self) -> Result<(), Halt> {
+        let ended = (&mut self.task).await;
+        match (self.ends_epoch, ended) {
+            (false, ended) => judge(ended),
+            (true, Ok(ended)) => ended,
+            (true, Err(error)) => Err(RankFailure::Internal(format!("storing a checkpoint ended: {error}")).into()),
+        }
+    }
 }
 
 impl Checkpoints {
@@ -83,21 +103,73 @@ impl Checkpoints {
         let bytes = learner.encode()?;
         let coordinator = membership.coordinator;
         // One on its way comes first: the coordinator takes no older one after a newer one.
-        if let Some(task) = self.storing.take() {
-            coordinator.wait(async { judge(task.await) })?;
-        }
+        self.settle(coordinator)?;
         membership.flush_ledger()?;
         let stored = coordinator.wait(keep(self.keeping(coordinator, learner), bytes));
         self.last = Instant::now();
         stored
     }
 
+    /// After an epoch: every rank proves its frozen part, and rank 0 stores the present state. The state is copied here; everything else
+    /// happens while the epoch is evaluated. [`Checkpoints::settle`] tells how it ended.
+    pub(crate) fn store_epoch(&mut self, learner: &Learner, membership: &mut Membership<'_>) -> Result<(), Halt> {
+        let coordinator = membership.coordinator;
+        let frozen = learner.model().frozen_tensors();
+        let proof = in_background(move || Ok(frozen.verify()?));
+        let kept = match membership.ledger() {
+            Some(_) => Some((learner.encode()?, self.keeping(coordinator, learner))),
+            None => None,
+        };
+        // The coordinator takes no checkpoint of steps that it does not know.
+        membership.flush_ledger()?;
+        self.last = Instant::now();
+        let before = self.storing.take();
+        let task = coordinator.runtime().spawn(async move {
+            if let Some(mut before) = before {
+                before.end().await?;
+            }
+            proof.await?;
+            match kept {
+                Some((bytes, keeping)) => keep(keeping, bytes).await,
+                None => Ok(()),
+            }
+        });
+        self.storing = Some(Storing { task, ends_epoch: true });
+        Ok(())
+    }
+
+    /// Whether one is on its way.
+    pub(crate) fn is_storing(&self) -> bool {
+        self.storing.as_ref().is_some_and(|storing| !storing.task.is_finished())
+    }
+
+    /// Ends as soon as none is on its way. May be dropped and called again.
+    ///
+    /// # Errors
+    /// A frozen part that has moved; for the checkpoint of an epoch, whatever kept it from being stored.
+    pub(crate) async fn stored(&mut self) -> Result<(), Halt> {
+        let Some(storing) = &mut self.storing else {
+            return Ok(());
+        };
+        let ended = storing.end().await;
+        self.storing = None;
+        ended
+    }
+
+    /// Waits until none is on its way.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoints::stored`].
+    pub(crate) fn settle(&mut self, coordinator: &Coordinator<'_>) -> Result<(), Halt> {
+        coordinator.wait(self.stored())
+    }
+
     /// Within an epoch: every rank proves its frozen part, and rank 0 stores the present state, if the last time was long enough ago. The
     /// state is copied here; everything else happens while training goes on.
     pub(crate) fn store_if_due(&mut self, learner: &Learner, membership: &Membership<'_>) -> Result<(), Halt> {
         let coordinator = membership.coordinator;
-        if let Some(task) = self.storing.take_if(|task| task.is_finished()) {
-            judge(coordinator.runtime().block_on(task))?;
+        if !self.is_storing() {
+            coordinator.runtime().block_on(self.stored())?;
         }
         if self.interval.is_zero() || self.storing.is_some() || self.last.elapsed() < self.interval {
             return Ok(());
@@ -113,7 +185,7 @@ impl Checkpoints {
             Some(ledger) => Some((ledger.watch(), learner.encode()?, self.keeping(coordinator, learner))),
             None => None,
         };
-        self.storing = Some(coordinator.runtime().spawn(async move {
+        let task = coordinator.runtime().spawn(async move {
             proof.await?;
             let Some((mut committed, bytes, keeping)) = kept else {
                 return Ok(());
@@ -122,7 +194,11 @@ impl Checkpoints {
             // The coordinator takes no checkpoint of steps that it does not know. When the ledger's writer ends, so does the generation.
             let is_known = committed.wait_for(|committed| *committed >= steps_done).await.is_ok();
             if is_known { keep(keeping, bytes).await } else { Ok(()) }
-        }));
+        });
+        self.storing = Some(Storing {
+            task,
+            ends_epoch: false,
+        });
         Ok(())
     }
 
@@ -236,14 +312,52 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_frozen_part_that_moved_ends_the_job_and_a_full_disk_costs_a_checkpoint() {
+    fn moved() -> Result<(), Halt> {
         let moved = ModelError::FrozenChanged {
-            what: "the folded copies",
+            what: "the loaded tensors",
             expected: "a".to_owned(),
             found: "b".to_owned(),
         };
-        let halt = judge(Ok(Err(RankFailure::from(moved).into()))).unwrap_err();
+        Err(RankFailure::from(moved).into())
+    }
+
+    /// A checkpoint on its way that ends with this.
+    fn on_its_way(ended: Result<(), Halt>, ends_epoch: bool) -> Checkpoints {
+        Checkpoints {
+            folder: None,
+            writer: "p1".to_owned(),
+            interval: Duration::ZERO,
+            last: Instant::now(),
+            storing: Some(Storing {
+                task: tokio::spawn(async { ended }),
+                ends_epoch,
+            }),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_epoch_ends_with_its_checkpoint_and_its_proof_or_not_at_all() {
+        let full = || RankFailure::write(Path::new("/data"))(std::io::ErrorKind::StorageFull.into());
+        for ends_epoch in [false, true] {
+            let mut checkpoints = on_its_way(moved(), ends_epoch);
+            let halt = checkpoints.stored().await.unwrap_err();
+            assert!(matches!(halt, Halt::Failed(RankFailure::Model(_))), "{halt}");
+            assert!(!checkpoints.is_storing());
+            let lost = on_its_way(Err(full().into()), ends_epoch).stored().await;
+            assert_eq!(
+                lost.is_err(),
+                ends_epoch,
+                "within an epoch a full disk costs only a checkpoint"
+            );
+        }
+        let mut checkpoints = on_its_way(Ok(()), true);
+        checkpoints.stored().await.unwrap();
+        checkpoints.stored().await.unwrap();
+    }
+
+    #[test]
+    fn a_frozen_part_that_moved_ends_the_job_and_a_full_disk_costs_a_checkpoint() {
+        let halt = judge(Ok(moved())).unwrap_err();
         assert!(matches!(halt, Halt::Failed(RankFailure::Model(_))), "{halt}");
         let full = RankFailure::write(Path::new("/data"))(std::io::ErrorKind::StorageFull.into());
         judge(Ok(Err(full.into()))).unwrap();

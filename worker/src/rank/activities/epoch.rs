@@ -166,16 +166,15 @@ fn start_loader(session: &Session<'_>, epoch: u32, steps: Range<u64>) -> Loader 
     data.load(split, plan)
 }
 
-/// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to.
+/// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to. What
+/// takes long goes on while the epoch is evaluated.
 fn store_checkpoint(session: &mut Session<'_>) -> Result<(), Halt> {
     session.membership.coordinator.vitals().begin(rank_activity::STORING);
-    session.learner.model().verify_frozen()?;
     if let Some((name, value)) = session.learner.model().not_finite()? {
         let verdict = session.learner.guard().give_up();
         return Err(broken(session, verdict, format!("trained tensor `{name}`"), value));
     }
-    match session.membership.ledger() {
-        Some(_) => session.checkpoints.store(&session.learner, &mut session.membership),
-        None => Ok(()),
-    }
+    session
+        .checkpoints
+        .store_epoch(&session.learner, &mut session.membership)
 }

@@ -34,7 +34,10 @@ pub(crate) fn carry_out(
         Some(Next::RunPass(pass)) => passes::run(session, pass).map(Some),
         Some(Next::TrainEpoch(number)) => {
             epoch::train(session, number, &terms.unwrap_or_default())?;
-            passes::run(session, then.unwrap_or_else(|| evaluation("validation", number))).map(Some)
+            let next = passes::run(session, then.unwrap_or_else(|| evaluation("validation", number)))?;
+            // Nothing that a checkpoint rests on is left open.
+            session.checkpoints.settle(session.membership.coordinator)?;
+            Ok(Some(next))
         }
         Some(Next::LoadBest(checkpoint)) => {
             restore::restore(session, &checkpoint)?;

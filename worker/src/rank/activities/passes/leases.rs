@@ -2,9 +2,9 @@
 
 use firn_core::state::rank_activity;
 use firn_proto::v1alpha1::{self as wire, lease_shard_response::Answer};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
-use crate::rank::{coordinator::Coordinator, failure::RankFailure, halt::Halt};
+use crate::rank::{checkpoints::Checkpoints, coordinator::Coordinator, failure::RankFailure, halt::Halt};
 
 /// The requests of one pass.
 pub(super) struct Leases<'a> {
@@ -28,21 +28,35 @@ impl<'a> Leases<'a> {
         }
     }
 
-    /// Waits for the answer, and asks for the next shard at once.
-    pub(super) fn next(&mut self) -> Result<Answer, Halt> {
+    /// Waits for the answer, and asks for the next shard at once. The last answer of an epoch's validation comes after its checkpoint, so
+    /// one that cannot be stored ends the wait.
+    pub(super) fn next(&mut self, checkpoints: &mut Checkpoints) -> Result<Answer, Halt> {
         if let Some(directive) = self.complete.take() {
             return Ok(Answer::Complete(directive));
         }
         let vitals = self.coordinator.vitals();
-        if !self.pending.is_finished() {
-            vitals.begin(rank_activity::WAITING);
-        }
         let pending = &mut self.pending;
-        let answer = self.coordinator.wait_for_others(async {
-            let ended = pending.await;
-            ended.map_err(|error| RankFailure::Internal(format!("the request for a shard ended: {error}")))?
+        let ended = self.coordinator.wait_for_others(async {
+            if !pending.is_finished() && checkpoints.is_storing() {
+                vitals.begin(rank_activity::STORING);
+                tokio::select! {
+                    biased;
+                    ended = &mut *pending => return Ok(ended),
+                    stored = checkpoints.stored() => stored?,
+                }
+            }
+            if !pending.is_finished() {
+                vitals.begin(rank_activity::WAITING);
+            }
+            Ok(pending.await)
         })?;
-        vitals.begin(rank_activity::IN_A_PASS);
+        self.answered(ended)
+    }
+
+    fn answered(&mut self, ended: Result<Result<Answer, Halt>, JoinError>) -> Result<Answer, Halt> {
+        let answer =
+            ended.map_err(|error| RankFailure::Internal(format!("the request for a shard ended: {error}")))??;
+        self.coordinator.vitals().begin(rank_activity::IN_A_PASS);
         if let Answer::Shard(shard) = &answer {
             self.held.push(shard.index);
             self.pending = ask(self.coordinator, self.pass, self.held.clone());
@@ -55,7 +69,8 @@ impl<'a> Leases<'a> {
         if self.complete.is_some() || !self.pending.is_finished() {
             return Ok(None);
         }
-        match self.next()? {
+        let ended = self.coordinator.runtime().block_on(&mut self.pending);
+        match self.answered(ended)? {
             Answer::Shard(shard) => Ok(Some(shard)),
             Answer::Complete(directive) => {
                 self.complete = Some(directive);

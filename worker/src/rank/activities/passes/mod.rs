@@ -70,7 +70,7 @@ pub(crate) fn run(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::D
         };
         let (shard, opened) = match ahead.take() {
             Some(opened) => opened,
-            None => match leases.next()? {
+            None => match leases.next(&mut session.checkpoints)? {
                 Answer::Complete(directive) => return Ok(directive),
                 Answer::Shard(shard) => (shard.index, open(means, &pass, &shard)?),
             },
