@@ -1,12 +1,16 @@
 //! Which revision of the protocol a job needs of the workers that train it, and because of which field.
 //!
 //! A worker that does not know a field would ignore it and learn something else. So agents and ranks say which revision they speak, and
-//! a job is placed only on those that know everything its spec asks for. One table holds what each revision has brought; a job that uses
-//! none of it runs on the oldest workers there are, which is what lets a fleet be upgraded one machine at a time while jobs run.
+//! a job is placed only on those that know everything its spec asks for. What workers of revision 1 know is exactly what the first form of
+//! the spec can express ([`initial`]), so nothing that is added to a spec has to be listed here. A job that the first form can express runs
+//! on the oldest workers there are, which is what lets a fleet be upgraded one machine at a time while jobs run.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{JobSpec, Word as _};
+use crate::spec::{JobSpec, settings, versions::initial};
+use crate::state::Job;
 
 /// Revision of what agents, ranks and the coordinator say to each other. Raised when a worker of the revision before would ignore, or not
 /// understand, something that changes what is learned.
@@ -31,70 +35,47 @@ impl Default for Revision {
     }
 }
 
-/// What one revision added to one field.
-struct Addition {
-    revision: Revision,
-    field: &'static str,
-    /// The word that a spec has there.
-    word: fn(&JobSpec) -> &'static str,
-    /// The words that came with the revision.
-    words: &'static [&'static str],
-}
-
-/// Everything that workers of revision 1 do not know. One line an addition.
-const ADDITIONS: &[Addition] = &[
-    Addition {
-        revision: Revision(2),
-        field: "spec.model.architecture",
-        word: |spec| spec.model.architecture.word(),
-        words: &[
-            "vgg11",
-            "vgg13",
-            "vgg16",
-            "vgg19",
-            "vgg11_bn",
-            "vgg13_bn",
-            "vgg16_bn",
-            "vgg19_bn",
-            "inception_v3",
-            "gpt2",
-        ],
-    },
-    Addition {
-        revision: Revision(2),
-        field: "spec.training.schedule.type",
-        word: |spec| spec.training.schedule.shape.word(),
-        words: &["plateau"],
-    },
-];
-
 /// What a job asks of its workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
     /// The oldest revision that will do.
     pub revision: Revision,
-    /// The field that asks for it; `None`: every worker will do.
-    pub because: Option<&'static str>,
+    /// What asks for it: the path of a field; `None`: every worker will do.
+    pub because: Option<Cow<'static, str>>,
 }
 
 impl Need {
-    /// Of a spec.
-    pub fn of(spec: &JobSpec) -> Self {
-        let asked = ADDITIONS
-            .iter()
-            .filter(|addition| addition.words.contains(&(addition.word)(spec)));
-        let most = asked.max_by_key(|addition| addition.revision);
-        most.map_or(Self::NOTHING, |addition| Self {
-            revision: addition.revision,
-            because: Some(addition.field),
-        })
-    }
-
     /// What every worker has.
     pub const NOTHING: Self = Self {
         revision: Revision::OLDEST,
         because: None,
     };
+
+    /// Of a job: of its spec, and of its checkpoints, which ranks of revision 1 may not know as its own.
+    pub fn of_job(job: &Job) -> Self {
+        let name = job.recorded_settings_digest.as_deref();
+        match name.map(settings::is_new_to_first_program) {
+            // It was made from the first form.
+            Some(false) => Self::NOTHING,
+            Some(true) => match Self::of(&job.spec) {
+                Self::NOTHING => Self::second("the digest in its checkpoints".into()),
+                of_spec => of_spec,
+            },
+            None => Self::of(&job.spec),
+        }
+    }
+
+    /// Of a spec.
+    pub fn of(spec: &JobSpec) -> Self {
+        initial::of(spec).map_or_else(Self::second, |_| Self::NOTHING)
+    }
+
+    fn second(because: Cow<'static, str>) -> Self {
+        Self {
+            revision: Revision(2),
+            because: Some(because),
+        }
+    }
 
     /// Why somebody who speaks `revision` will not do; `None`: they will.
     pub fn refuses(&self, who: &str, revision: Revision, build: &str) -> Option<String> {
@@ -102,7 +83,7 @@ impl Need {
             return None;
         }
         let (found, wanted) = (revision.0, self.revision.0);
-        let field = self.because.unwrap_or("its spec");
+        let field = self.because.as_deref().unwrap_or("its spec");
         Some(format!(
             "{who} speaks revision {found} (build {build}); the job needs {wanted} because of {field}"
         ))
@@ -127,19 +108,6 @@ pub fn refuses_agent(revision: Revision, build: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Architecture;
-
-    #[test]
-    fn every_architecture_that_was_added_is_one_that_a_spec_can_have() {
-        let added = ADDITIONS
-            .iter()
-            .filter(|addition| addition.field == "spec.model.architecture");
-        let words: Vec<_> = added.flat_map(|addition| addition.words).collect();
-        assert!(!words.is_empty());
-        for word in words {
-            assert!(Architecture::from_word(word).is_some(), "{word}");
-        }
-    }
 
     #[test]
     fn who_announces_nothing_is_of_the_oldest_revision() {
@@ -152,7 +120,7 @@ mod tests {
     fn a_worker_that_is_too_old_is_told_so_with_the_field() {
         let need = Need {
             revision: Revision(2),
-            because: Some("spec.task.type"),
+            because: Some("spec.task.type".into()),
         };
         assert_eq!(need.refuses("worker w1", Revision(2), "0.2.0"), None);
         assert_eq!(

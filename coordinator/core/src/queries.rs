@@ -49,7 +49,6 @@ pub fn world(state: &State, identity: &RankIdentity) -> Result<Option<World>, Re
         generation: caller.job.generation,
         rank: caller.member.rank,
         ring_addresses: running.ring_addresses.clone(),
-        spec: caller.job.spec.clone(),
         origin: running.origin.clone(),
         steps_done: running.steps_done,
         collective: running.collective,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::compatibility::Need;
 use crate::identifiers::{Generation, JobId, ProcessId};
 use crate::spec::JobSpec;
 use crate::state::{Checkpoint, CollectiveKind, Dataset, Failure, Origin, Pass, QuarantinedSample, Shard};
@@ -21,6 +22,8 @@ pub enum Reply {
         spec: Arc<JobSpec>,
         /// Names the settings of the job in checkpoints.
         settings_digest: String,
+        /// What the rank must know for it.
+        need: Need,
         /// Raised at every start of the coordinator.
         coordinator_epoch: u64,
     },
@@ -75,8 +78,6 @@ pub struct World {
     pub rank: u32,
     /// In rank order; as many as there are ranks.
     pub ring_addresses: Vec<String>,
-    /// The stored spec.
-    pub spec: Arc<JobSpec>,
     /// Where the trained state comes from.
     pub origin: Origin,
     /// Optimizer steps of that state.

@@ -53,6 +53,7 @@ pub use words::Word;
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct JobSpec {
     /// How the job is called.
+    #[schemars(extend("x-firn-result" = false))]
     pub metadata: Metadata,
     /// What is learned.
     #[serde(with = "task")]
@@ -65,10 +66,13 @@ pub struct JobSpec {
     /// How the head is trained.
     pub training: TrainingSpec,
     /// Where it runs.
+    #[schemars(extend("x-firn-result" = false))]
     pub resources: ResourcesSpec,
     /// What it survives.
+    #[schemars(extend("x-firn-result" = false))]
     pub restart_policy: RestartPolicy,
     /// What is left behind, and where.
+    #[schemars(extend("x-firn-result" = false))]
     pub artifacts: ArtifactsSpec,
 }
 

@@ -2,7 +2,7 @@
 
 use firn_core::{
     Input, Reply, Stage,
-    compatibility::{Need, Revision},
+    compatibility::Revision,
     identifiers::{Generation, ProcessId},
     queries,
     state::Artifact,
@@ -85,16 +85,17 @@ impl RankService for Ranks {
             Reply::Enrolled {
                 spec,
                 settings_digest,
+                need,
                 coordinator_epoch,
             } => {
                 let build = named(request.version);
                 let who = format!("process {process}");
-                if let Some(reason) = Need::of(&spec).refuses(&who, revision, &build) {
+                if let Some(reason) = need.refuses(&who, revision, &build) {
                     return Err(Status::failed_precondition(reason));
                 }
                 self.compare_with_agent(process, build).await;
                 Ok(Response::new(proto::EnrolResponse {
-                    spec_json: spec_json(&spec),
+                    spec_json: spec_json(&spec, revision),
                     coordinator_epoch,
                     settings_digest,
                 }))

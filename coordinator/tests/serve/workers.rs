@@ -1,5 +1,6 @@
 //! Agents and ranks that do not do as they should.
 
+use firn_core::compatibility::Revision;
 use firn_proto::v1alpha1::{
     self as proto, agent_message::Message, complete_shard_request::Report, upload_header::Target,
 };
@@ -92,20 +93,38 @@ async fn an_agent_that_announces_no_revision_is_served_and_listed_with_what_it_d
         version: "0.1.0".to_owned(),
         ..hello("old", "i1")
     };
-    submit(&server, job("insects")).await;
     let mut agent = Agent::attach(&server, older).await.unwrap();
-    // A job that needs nothing new is placed on it, and its rank, which announces none either, is told what to do.
+    submit(&server, job("insects")).await;
+    // A job that needs nothing new is placed on it. Its rank, which announces none either, is told what to do in the form that it reads,
+    // under the name that it gives the settings; a rank of this build reads the document, under the same name.
     let start = agent.start_rank().await;
-    let request = proto::EnrolRequest {
+    let request = |protocol| proto::EnrolRequest {
         identity: Some(proto::RankIdentity {
             job: start.job.clone(),
             process_id: start.process_id.clone(),
             ..Default::default()
         }),
+        protocol,
         ..Default::default()
     };
-    let told = server.ranks().enrol(request).await.unwrap().into_inner();
-    assert!(told.spec_json.contains("insects"), "{}", told.spec_json);
+    let told = server.ranks().enrol(request(0)).await.unwrap().into_inner();
+    assert!(
+        told.spec_json.starts_with(r#"{"name":"insects","#),
+        "{}",
+        told.spec_json
+    );
+    assert_eq!(
+        told.settings_digest,
+        blake3::hash(told.spec_json.as_bytes()).to_hex().to_string()
+    );
+    let newer = server
+        .ranks()
+        .enrol(request(Revision::CURRENT.0))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(newer.spec_json.starts_with(r#"{"apiVersion":"#), "{}", newer.spec_json);
+    assert_eq!(newer.settings_digest, told.settings_digest);
     let reason = "speaks revision 1 (build 0.1.0), the coordinator 2: it gets no jobs that need more";
     assert_eq!(
         listed(&server).await,

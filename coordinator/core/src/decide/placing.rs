@@ -64,7 +64,7 @@ struct Queue {
     /// The job of each kind that waits for slots that others hold, and why.
     ahead: BTreeMap<DeviceKind, (JobId, String)>,
     /// Equal requests have equal answers until a gang is formed.
-    refusals: Vec<((ResourcesSpec, Revision), Blocked)>,
+    refusals: Vec<((ResourcesSpec, Need), Blocked)>,
 }
 
 impl Queue {
@@ -90,13 +90,12 @@ impl Queue {
         if self.is_behind(draft, job) {
             return;
         }
-        let need = Need::of(&job.spec);
-        let asked = (job.spec.resources, need.revision);
+        let asked = (job.spec.resources, need(draft.state(), job));
         let known = self.refusals.iter().find(|(refused, _)| *refused == asked);
         let answer = match known {
             Some((_, blocked)) => Err(blocked.clone()),
             None => {
-                let (workers, too_old) = able(draft.state(), &self.workers, need);
+                let (workers, too_old) = able(draft.state(), &self.workers, job);
                 let problem = Problem {
                     request: job.spec.resources,
                     workers: workers.into_owned(),
@@ -122,7 +121,7 @@ impl Queue {
         if self.is_behind(draft, job) {
             return;
         }
-        let (workers, too_old) = able(draft.state(), &self.workers, Need::of(&job.spec));
+        let (workers, too_old) = able(draft.state(), &self.workers, job);
         match growth::recruit(draft, job, &workers) {
             Ok(placement) => self.take(&placement),
             Err(blocked) => self.refuse(draft, job, &blocked.because(&too_old)),
@@ -137,7 +136,7 @@ impl Queue {
         {
             return;
         }
-        let (workers, _) = able(draft.state(), &self.workers, Need::of(&job.spec));
+        let (workers, _) = able(draft.state(), &self.workers, job);
         if let Ok(placement) = growth::recruit(draft, job, &workers) {
             self.take(&placement);
         }
@@ -205,8 +204,18 @@ pub(super) fn connected_workers(state: &State) -> Vec<WorkerSlots> {
         .collect()
 }
 
+/// What a job needs of the workers that are known; nothing where all of them are of this build.
+fn need(state: &State, job: &Job) -> Need {
+    let mut known = state.workers.values();
+    match known.all(|worker| worker.description.protocol >= Revision::CURRENT) {
+        true => Need::NOTHING,
+        false => Need::of_job(job),
+    }
+}
+
 /// The workers that know everything that a job needs, and why the others will not do.
-pub(super) fn able<'a>(state: &State, workers: &'a [WorkerSlots], need: Need) -> (Cow<'a, [WorkerSlots]>, Vec<String>) {
+pub(super) fn able<'a>(state: &State, workers: &'a [WorkerSlots], job: &Job) -> (Cow<'a, [WorkerSlots]>, Vec<String>) {
+    let need = need(state, job);
     if need == Need::NOTHING {
         return (Cow::Borrowed(workers), Vec::new());
     }

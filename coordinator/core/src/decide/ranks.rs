@@ -3,6 +3,7 @@
 use super::draft::Draft;
 use super::members::{wanted, working};
 use super::settle;
+use crate::compatibility::Need;
 use crate::identifiers::{Generation, RankIdentity};
 use crate::queries;
 use crate::record::JobEvent;
@@ -22,6 +23,7 @@ pub(super) fn enrol(draft: &mut Draft<'_>, identity: &RankIdentity) -> Result<Re
     Ok(Reply::Enrolled {
         spec: caller.job.spec.clone(),
         settings_digest: caller.job.settings_digest(),
+        need: Need::of_job(caller.job),
         coordinator_epoch: draft.base().coordinator_epoch,
     })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::draft::Draft;
 use super::{losses, settle, settle_soon};
+use crate::compatibility::Revision;
 use crate::identifiers::JobId;
 use crate::record::JobEvent;
 use crate::reject::Reject;
@@ -27,13 +28,19 @@ pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>) -> Result<Reply,
     }
     let id = free_id(state, &spec.metadata.name);
     let submitted = JobEvent::Submitted {
-        settings_digest: Some(settings::digest(&spec)),
+        settings_digest: Some(settings::digest(&spec, oldest_revision(state))),
         spec,
         request: None,
     };
     draft.record_job(&id, submitted);
     settle_soon(draft, state.soft.waiting.len());
     Ok(Reply::Submitted(id))
+}
+
+/// Of the workers that are there or may come back.
+fn oldest_revision(state: &State) -> Revision {
+    let known = state.workers.values().map(|worker| worker.description.protocol);
+    known.min().unwrap_or(Revision::CURRENT)
 }
 
 /// The name itself, or with the first of `-2`, `-3`, … that no job has.

@@ -7,7 +7,6 @@
 
 use super::draft::Draft;
 use super::{growth, losses, placing};
-use crate::compatibility::Need;
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Problem, WorkerSlots};
@@ -68,7 +67,7 @@ fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
         .for_each(|slot| slot.free = true);
     let kind = placement::kind(job.spec.resources.device, &all);
     let has_hope = |other: &Job| {
-        let (workers, _) = placing::able(state, &all, Need::of(&other.spec));
+        let (workers, _) = placing::able(state, &all, other);
         growth::could_be_completed(other, &workers)
     };
     let mut candidates: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
@@ -82,7 +81,7 @@ fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
 }
 
 fn fits(state: &State, job: &Job, workers: &[WorkerSlots]) -> bool {
-    let (workers, _) = placing::able(state, workers, Need::of(&job.spec));
+    let (workers, _) = placing::able(state, workers, job);
     if job.gang().is_some() {
         return growth::could_be_completed(job, &workers);
     }

@@ -23,6 +23,7 @@ pub struct DataSpec {
     /// From file to network input.
     pub preprocessing: Preprocessing,
     /// Samples that are set aside.
+    #[schemars(extend("x-firn-result" = false))]
     pub quarantine: QuarantineSpec,
 }
 

@@ -33,6 +33,8 @@ pub struct Field {
     pub only: Option<Only>,
     /// The models to which it belongs; `None`: to all.
     pub modality: Option<Modality>,
+    /// Whether what is learned can depend on it by more than the order of floating-point sums.
+    pub shapes_result: bool,
 }
 
 /// What a field may hold.

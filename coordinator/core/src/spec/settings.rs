@@ -1,26 +1,78 @@
 //! The digest that names a job's settings in its checkpoints, so that a checkpoint of other settings is refused.
 //!
-//! It is made once, when the job is submitted, and recorded: a later program may write the same spec otherwise. Jobs of the first program
-//! have none on record; their ranks hashed the JSON of the first form, which is made again here byte for byte. Jobs that the first form can
-//! express are still named so, and then ranks of both programs agree.
+//! It is made once, when the job is submitted, and recorded: a later program may write the same spec otherwise, or know a field that this
+//! one does not.
+//!
+//! It covers what the result can depend on. Left out is what cannot change it but for the order of floating-point sums: name and labels,
+//! which only people read; where and on how many workers the job runs, and how many samples a rank computes at once; restarts and the
+//! time between checkpoints, as a step that is taken again gives the same; how many samples may be corrupt before the job fails; where
+//! artifacts go, and which. Each of these fields says so where it is defined, with `x-firn-result`; of a field that says nothing the result
+//! depends.
+//!
+//! Ranks of the first program know no such digest: they hash the JSON of the spec in its first form, byte for byte. While a worker of
+//! that program is known, a job that the first form can express is named so, and ranks of both programs agree. Jobs that the first program
+//! took in have nothing on record, and are named so too, as their checkpoints are.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{JobSpec, versions::initial};
+use super::{
+    JobSpec,
+    schema::{self, Field},
+    versions::initial,
+};
+use crate::compatibility::Revision;
 
-/// BLAKE3, hex, of the first form's JSON, or, where it cannot express the job, of its document with sorted names.
-pub(crate) fn digest(spec: &JobSpec) -> String {
-    let canonical = match initial::of(spec) {
-        Some(first) => serde_json::to_string(&first).expect("a spec is plain data with finite numbers"),
-        None => {
-            let mut text = String::new();
-            write_sorted(&spec.to_document(), &mut text);
-            text
+/// What a digest begins with that the first program could not have made.
+const MARK: &str = "settings:";
+
+/// Of a job that is submitted where `oldest` is the oldest revision that a known worker speaks.
+pub(crate) fn digest(spec: &JobSpec, oldest: Revision) -> String {
+    match (oldest, first_digest(spec)) {
+        (Revision::OLDEST, Some(digest)) => digest,
+        _ => format!("{MARK}{}", hashed(&relevant(spec))),
+    }
+}
+
+/// Of a job that the first program took in.
+pub(crate) fn digest_of_first_program(spec: &JobSpec) -> String {
+    digest(spec, Revision::OLDEST)
+}
+
+/// Whether ranks of the first program would name the job otherwise.
+pub(crate) fn is_new_to_first_program(digest: &str) -> bool {
+    digest.starts_with(MARK)
+}
+
+fn first_digest(spec: &JobSpec) -> Option<String> {
+    let first = initial::of(spec).ok()?;
+    let json = serde_json::to_string(&first).expect("a spec is plain data with finite numbers");
+    Some(hashed(&json))
+}
+
+fn hashed(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// What the result can depend on, as JSON with sorted names.
+fn relevant(spec: &JobSpec) -> String {
+    let mut document = spec.to_document();
+    leave_out(schema::document(), &mut document);
+    let mut text = String::new();
+    write_sorted(&document, &mut text);
+    text
+}
+
+fn leave_out(fields: &[Field], value: &mut Value) {
+    let Value::Object(found) = value else { return };
+    for field in fields {
+        if !field.shapes_result {
+            found.shift_remove(&field.name);
+        } else if let Some(inner) = found.get_mut(&field.name) {
+            leave_out(field.kind.fields(), inner);
         }
-    };
-    blake3::hash(canonical.as_bytes()).to_hex().to_string()
+    }
 }
 
 /// JSON whose names stand in alphabetic order, whatever the order of the fields in the types.

@@ -18,7 +18,7 @@ pub struct TrainingSpec {
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 32))]
     pub batch_size: u32,
     /// Most samples that one rank puts through the network at once; the batch is accumulated exactly.
-    #[schemars(range(min = 1, max = 1_000_000), extend("x-firn-default" = "chosen by each rank"))]
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-firn-result" = false, "x-firn-default" = "chosen by each rank"))]
     pub micro_batch_size: Option<u32>,
     /// Of sample order, splits, head initialisation and dropout.
     #[schemars(extend("default" = 0))]
@@ -48,7 +48,7 @@ pub struct TrainingSpec {
     /// Longest time of training that a loss of all ranks can cost: a checkpoint is stored when the last one is that old, also in the middle
     /// of an epoch. `0s`: only after each epoch.
     #[serde(rename = "checkpointInterval", with = "duration")]
-    #[schemars(with = "duration::Duration", extend("default" = "60s"))]
+    #[schemars(with = "duration::Duration", extend("x-firn-result" = false, "default" = "60s"))]
     pub checkpoint_interval_ms: u64,
 }
 

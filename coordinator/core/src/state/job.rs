@@ -80,7 +80,7 @@ impl Job {
     /// Names its settings in checkpoints, the same as long as the job lives.
     pub fn settings_digest(&self) -> String {
         let recorded = self.recorded_settings_digest.clone();
-        recorded.unwrap_or_else(|| settings::digest(&self.spec))
+        recorded.unwrap_or_else(|| settings::digest_of_first_program(&self.spec))
     }
 
     /// The gang that holds slots, if any.

@@ -1,8 +1,10 @@
 //! The digest that names a job's settings is fixed when the job is submitted. It used to be that of the spec as the running program writes
 //! it, so an upgrade that wrote it otherwise made every recruit refuse the job's checkpoints, and the job ended as misconfigured.
 
+use firn_core::compatibility::Revision;
 use firn_core::record::{Event, JobEvent};
-use firn_core::spec::JobSpec;
+use firn_core::spec::{Determinism, JobSpec, SplitSource, schema, versions::initial};
+use firn_core::state::WorkerDescription;
 
 use crate::bench::*;
 
@@ -50,4 +52,123 @@ fn a_job_of_the_first_program_is_named_as_its_ranks_did() {
             blake3::hash(stored.as_bytes()).to_hex().to_string()
         );
     }
+}
+
+/// The digest of a job that is submitted where every worker is of this build.
+fn fresh(change: impl FnOnce(&mut JobSpec)) -> String {
+    let mut changed = spec("ants");
+    change(&mut changed);
+    let mut coordinator = Coordinator::new();
+    coordinator.submit(changed);
+    digest(&coordinator)
+}
+
+#[test]
+fn what_cannot_change_the_result_does_not_change_the_name_of_the_settings() {
+    let same = fresh(|_| {});
+    let changes: [(&str, fn(&mut JobSpec)); 10] = [
+        ("metadata.name", |spec| spec.metadata.name = "bees".to_owned()),
+        ("metadata.labels", |spec| {
+            spec.metadata.labels.insert("team".to_owned(), "vision".to_owned());
+        }),
+        ("spec.resources.workers", |spec| spec.resources.workers.max += 1),
+        ("spec.resources.slotsPerWorker", |spec| {
+            spec.resources.slots_per_worker += 1
+        }),
+        ("spec.restartPolicy", |spec| spec.restart_policy.max_restarts += 1),
+        ("spec.artifacts.uri", |spec| {
+            spec.artifacts.folder = Some("/other".to_owned())
+        }),
+        ("spec.artifacts.mergedModel", |spec| spec.artifacts.merged_model ^= true),
+        ("spec.data.quarantine", |spec| spec.data.quarantine.max_samples += 1),
+        ("spec.training.microBatchSize", |spec| {
+            spec.training.micro_batch_size = Some(1)
+        }),
+        ("spec.training.checkpointInterval", |spec| {
+            spec.training.checkpoint_interval_ms += 1000
+        }),
+    ];
+    for (field, change) in changes {
+        assert_eq!(fresh(change), same, "{field}");
+    }
+}
+
+#[test]
+fn what_can_change_the_result_changes_the_name_of_the_settings() {
+    let changes: [(&str, fn(&mut JobSpec)); 8] = [
+        ("spec.model.weights", |spec| {
+            spec.model.weights = Some("/other.safetensors".to_owned())
+        }),
+        ("spec.model.head.dropout", |spec| spec.model.head.dropout += 0.1),
+        ("spec.data.train", |spec| spec.data.train = "/other".to_owned()),
+        ("spec.data.validation", |spec| {
+            spec.data.validation = Some(SplitSource::FractionOfTrain(0.4))
+        }),
+        ("spec.training.epochs", |spec| spec.training.epochs += 1),
+        ("spec.training.batchSize", |spec| spec.training.batch_size += 1),
+        ("spec.training.seed", |spec| spec.training.seed += 1),
+        ("spec.training.determinism", |spec| {
+            spec.training.determinism = Determinism::Strict
+        }),
+    ];
+    let mut digests = vec![fresh(|_| {})];
+    for (field, change) in changes {
+        let digest = fresh(change);
+        assert!(!digests.contains(&digest), "{field}");
+        digests.push(digest);
+    }
+}
+
+#[test]
+fn the_fields_that_cannot_change_the_result_are_these() {
+    let mut found = Vec::new();
+    schema::walk(&mut |path, field| {
+        if !field.shapes_result {
+            found.push(path.to_owned());
+        }
+    });
+    let expected = [
+        "metadata",
+        "spec.data.quarantine",
+        "spec.training.microBatchSize",
+        "spec.training.checkpointInterval",
+        "spec.resources",
+        "spec.restartPolicy",
+        "spec.artifacts",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn while_a_worker_of_the_first_program_is_known_a_job_is_named_as_its_ranks_name_it() {
+    let older = |name: &str| WorkerDescription {
+        protocol: Revision::OLDEST,
+        ..description(name, &["cpu"])
+    };
+    let mut coordinator = Coordinator::new();
+    coordinator.attach_with(older("w1"), &[]);
+    coordinator.submit(spec("ants"));
+    let first = serde_json::to_string(&initial::of(&spec("ants")).unwrap()).unwrap();
+    assert_eq!(
+        digest(&coordinator),
+        blake3::hash(first.as_bytes()).to_hex().to_string()
+    );
+    assert_eq!(coordinator.starts()[0].worker.as_str(), "w1");
+}
+
+#[test]
+fn a_job_whose_checkpoints_the_first_program_would_refuse_is_not_placed_on_its_workers() {
+    let mut coordinator = Coordinator::new();
+    coordinator.submit(spec("ants"));
+    let older = WorkerDescription {
+        protocol: Revision::OLDEST,
+        ..description("w1", &["cpu"])
+    };
+    coordinator.attach_with(older, &[]);
+    let reason = coordinator.why_queued("ants");
+    let expected =
+        "worker w1 speaks revision 1 (build 0.1.0); the job needs 2 because of the digest in its checkpoints";
+    assert!(reason.ends_with(expected), "{reason}");
+    coordinator.attach("w2", &["cpu"]);
+    assert_eq!(coordinator.starts()[0].worker.as_str(), "w2");
 }

@@ -2,6 +2,7 @@
 
 use firn_core::{
     Directive, News, World,
+    compatibility::Revision,
     spec::{JobSpec, versions::initial},
     state::{Artifact, Checkpoint, Job, Origin},
 };
@@ -67,9 +68,11 @@ pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Dire
     }
 }
 
-/// As ranks read it: in the first form where that can express the job, so that ranks of the first program go on with their jobs.
-pub(crate) fn spec_json(spec: &JobSpec) -> String {
-    let json = match initial::of(spec) {
+/// As a rank of that revision reads it: for those of the first program in the first form, so that they go on with their jobs. What that
+/// cannot express asks for more than they know, and is not theirs ([`firn_core::compatibility`]).
+pub(crate) fn spec_json(spec: &JobSpec, revision: Revision) -> String {
+    let first = (revision == Revision::OLDEST).then(|| initial::of(spec).ok()).flatten();
+    let json = match first {
         Some(first) => serde_json::to_string(&first),
         None => serde_json::to_string(spec),
     };
@@ -94,7 +97,6 @@ pub(crate) fn world_to_wire(world: &World, job: &Job) -> proto::World {
         generation: world.generation.0,
         rank: world.rank,
         ring_addresses: world.ring_addresses.clone(),
-        spec_json: spec_json(&world.spec),
         resume: match &world.origin {
             Origin::Checkpoint(checkpoint) => Some(checkpoint_to_wire(checkpoint)),
             Origin::Initial | Origin::Rank(_) | Origin::Unneeded => None,

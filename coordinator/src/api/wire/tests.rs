@@ -4,9 +4,10 @@ mod specs;
 
 use std::collections::BTreeMap;
 
+use firn_core::compatibility::Need;
 use firn_core::spec::{
     Architecture, ClassWeights, DataFormat, DeviceRequest, Freeze, JobSpec, LossSpec, MetricName, OptimizerSpec,
-    Pooling, Preprocessing, ResourcesSpec, ScheduleShape, ScheduleSpec, Warmup, validate,
+    Pooling, Preprocessing, ResourcesSpec, ScheduleShape, ScheduleSpec, Warmup, schema, validate, versions::initial,
 };
 use firn_proto::v1alpha1 as wire;
 use proptest::prelude::*;
@@ -23,6 +24,21 @@ proptest! {
         // And through the stored JSON that ranks read.
         let json = serde_json::to_string(&spec).unwrap();
         prop_assert_eq!(serde_json::from_str::<JobSpec>(&json).unwrap(), spec);
+    }
+}
+
+proptest! {
+    #[test]
+    fn ranks_of_the_first_program_are_kept_from_exactly_what_the_form_that_they_read_cannot_express(spec in valid_spec()) {
+        let (need, first) = (Need::of(&spec), initial::of(&spec));
+        prop_assert_eq!(need == Need::NOTHING, first.is_ok());
+        let named = need.because.as_deref().map(schema::find);
+        prop_assert!(named.is_none_or(|field| field.is_some()), "{:?}", need.because);
+        if let Ok(first) = first {
+            // What those ranks read is the same job.
+            let read: initial::JobSpec = serde_json::from_str(&serde_json::to_string(&first).unwrap()).unwrap();
+            prop_assert_eq!(JobSpec::from(read), spec);
+        }
     }
 }
 

@@ -12,6 +12,8 @@ const DEFAULT_NOTE: &str = "x-firn-default";
 const DEFAULT_TYPE: &str = "x-firn-type";
 /// `image` or `text`: the models to which a field belongs.
 const MODALITY: &str = "x-firn-modality";
+/// `false`: the result does not depend on the field, nor on those in it.
+const RESULT: &str = "x-firn-result";
 /// Of a list: how many items, and why, in words.
 const ITEMS: &str = "x-firn-items";
 
@@ -50,6 +52,7 @@ fn bare(name: &str, explanation: &str) -> Field {
         default_note: None,
         only: None,
         modality: None,
+        shapes_result: true,
     }
 }
 
@@ -113,6 +116,7 @@ fn field(name: &str, schema: &Value, is_required: bool) -> Field {
             "image" => Modality::Image,
             _ => Modality::Text,
         }),
+        shapes_result: schema[RESULT] != false,
         ..bare(name, &unwrapped(&explanation))
     }
 }
