@@ -28,6 +28,8 @@ use crate::{
 /// The engine, the stores and the order to stop; cheap to clone.
 #[derive(Clone)]
 pub struct Context {
+    /// Who this coordinator is, for agents; empty: nobody is told.
+    pub coordinator_id: Arc<str>,
     /// Decides.
     pub engine: EngineHandle,
     /// Reads the journal: blocks on the disk.

@@ -84,7 +84,7 @@ impl WorkerService for Workers {
             let stream = outbox.stream();
             let greeted = context.engine.tell(Input::AgentAttached { description, processes, stream });
             let welcome = match greeted.await? {
-                Reply::Welcome(welcome) => welcome_to_wire(&welcome),
+                Reply::Welcome(welcome) => welcome_to_wire(&welcome, &context.coordinator_id),
                 other => Err(unexpected(&other))?,
             };
             let attached = Attached { engine: context.engine.clone(), worker: worker.clone(), stream };

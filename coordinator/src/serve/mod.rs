@@ -92,6 +92,7 @@ impl Coordinator {
     /// When the folder is held by another coordinator, the journal is damaged, or the address is taken.
     pub fn open(settings: ServeSettings) -> Result<Self, ServeError> {
         let lock = FolderLock::acquire(&settings.data_dir)?;
+        let coordinator_id = lock.coordinator_id()?;
         let jobs = settings.data_dir.join("jobs");
         let store = ArtifactStore::new(jobs.clone());
         let journal = Journal::open(&settings.data_dir)?;
@@ -112,6 +113,7 @@ impl Coordinator {
         };
         let (engine, handle) = Engine::new(recovered, journal, clock, hands);
         let context = Context {
+            coordinator_id: coordinator_id.into(),
             engine: handle,
             journal: reader,
             store,

@@ -39,7 +39,7 @@ async fn a_running_job_goes_on_after_the_coordinator_was_killed_in_the_middle_of
         panic!("expected a shard")
     };
     zero.complete(&pass, &shard).await.unwrap();
-    let first_epoch = agent.welcome.coordinator_epoch;
+    let (first_epoch, id) = (agent.welcome.coordinator_epoch, agent.welcome.coordinator_id.clone());
     server.kill().await;
     assert!(agent.next().await.is_err(), "the agent's stream breaks");
 
@@ -51,6 +51,8 @@ async fn a_running_job_goes_on_after_the_coordinator_was_killed_in_the_middle_of
     };
     let mut agent = Agent::attach(&server, again).await.unwrap();
     assert_eq!(agent.welcome.coordinator_epoch, first_epoch + 1);
+    assert!(!id.is_empty());
+    assert_eq!(agent.welcome.coordinator_id, id);
     assert!(agent.welcome.unwanted_processes.is_empty());
     // The answer to these lines got lost with the coordinator, so they come again.
     assert_eq!(agent.lines(&starts[0].process_id, 0, &["before", "after"]).await, 2);

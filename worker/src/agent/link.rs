@@ -184,6 +184,11 @@ impl Link {
         answers
     }
 
+    /// Ends the stream, to open another one later.
+    pub(crate) fn disconnect(&mut self) {
+        self.pause();
+    }
+
     fn attach_failed(&mut self, error: AttachError) -> LinkEvent {
         let name_stays_taken = error.is_name_taken() && self.first_try.elapsed() > NAME_PATIENCE;
         if !self.was_attached && (error.is_final() || name_stays_taken) {

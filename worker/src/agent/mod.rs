@@ -6,6 +6,7 @@
 //! with the list of those alive. An agent that dies takes its ranks along ([`lifeline`]); one that is told to stop sees them off (`departure`).
 
 mod attach_error;
+mod coordinator_folder;
 mod departure;
 mod epochs;
 mod launch;
@@ -151,7 +152,7 @@ impl Agent {
 
     fn on_link(&mut self, event: LinkEvent) -> anyhow::Result<()> {
         match event {
-            LinkEvent::Attached(welcome) => self.attached(&welcome),
+            LinkEvent::Attached(welcome) => self.attached(&welcome).context("cannot use the state folder")?,
             LinkEvent::Ready => {
                 if let Some(departure) = self.departure.as_mut().filter(|departure| departure.must_announce()) {
                     self.link.send(departure.announce(Instant::now()));
@@ -173,13 +174,17 @@ impl Agent {
         Ok(())
     }
 
-    fn attached(&mut self, welcome: &Welcome) {
+    fn attached(&mut self, welcome: &Welcome) -> std::io::Result<()> {
         info!(
             epoch = welcome.coordinator_epoch,
             lease_ms = welcome.lease_ms,
             "attached to the coordinator"
         );
         self.last_failure = None;
+        if !self.ranks.serve(&welcome.coordinator_id)? {
+            self.link.disconnect();
+            return Ok(());
+        }
         self.ranks.begin_stream();
         if let Some(departure) = &mut self.departure {
             departure.begin_stream();
@@ -191,6 +196,7 @@ impl Agent {
             );
             self.ranks.stop(process_id, Duration::ZERO);
         }
+        Ok(())
     }
 
     fn obey(&mut self, command: Command) {

@@ -11,7 +11,11 @@ use std::{
 use firn_proto::v1alpha1::RankExited;
 use nix::sys::signal::Signal;
 
-use super::{process::Hold, spool::SpoolReader, state_folder::ProcessRecord};
+use super::{
+    coordinator_folder::{CoordinatorFolder, ProcessRecord},
+    process::Hold,
+    spool::SpoolReader,
+};
 
 /// Lines of one rank that may be on their way without an acknowledgement.
 const WINDOW_LINES: u64 = 4000;
@@ -20,6 +24,8 @@ const WINDOW_LINES: u64 = 4000;
 #[derive(Debug)]
 pub(super) struct Rank {
     pub(super) record: ProcessRecord,
+    /// Of the coordinator that asked for it.
+    pub(super) folder: CoordinatorFolder,
     pub(super) slot: Option<u32>,
     pub(super) pid: Option<u32>,
     pub(super) hold: Hold,
@@ -39,9 +45,15 @@ pub(super) struct Rank {
 }
 
 impl Rank {
-    pub(super) fn new(record: ProcessRecord, slot: Option<u32>, lines: Arc<AtomicU64>, reader: SpoolReader) -> Self {
+    pub(super) fn new(
+        (record, folder): (ProcessRecord, CoordinatorFolder),
+        slot: Option<u32>,
+        lines: Arc<AtomicU64>,
+        reader: SpoolReader,
+    ) -> Self {
         Self {
             record,
+            folder,
             slot,
             pid: None,
             hold: Hold::default(),

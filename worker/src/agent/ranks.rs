@@ -15,18 +15,23 @@ use tokio::sync::{Notify, mpsc::UnboundedSender};
 use tracing::{error, info, warn};
 
 use super::{
+    coordinator_folder::{CoordinatorFolder, ProcessRecord},
     launch::Launcher,
     memory_kills::{self, MemoryKills},
     process::{self, Output, RankEvent},
     rank::Rank,
     spool::{SpoolReader, SpoolWriter},
-    state_folder::{ProcessRecord, StateFolder},
+    state_folder::StateFolder,
 };
 
 /// All rank processes.
 #[derive(Debug)]
 pub(crate) struct Ranks {
-    folder: StateFolder,
+    state: StateFolder,
+    /// The coordinator that is served; empty: none that says who it is was met yet.
+    coordinator: String,
+    /// What belongs to it.
+    folder: CoordinatorFolder,
     launcher: Launcher,
     log_limit: u64,
     events: UnboundedSender<RankEvent>,
@@ -39,15 +44,18 @@ pub(crate) struct Ranks {
 }
 
 impl Ranks {
-    /// Begins with what earlier agents on this folder did not deliver.
+    /// Begins with what earlier agents on this folder did not deliver to a coordinator that did not say who it is: whichever is met may hear
+    /// of that.
     pub(crate) fn open(
-        folder: StateFolder,
+        state: StateFolder,
         launcher: Launcher,
         log_limit: u64,
         events: UnboundedSender<RankEvent>,
     ) -> io::Result<Self> {
         let mut ranks = Self {
-            folder,
+            folder: state.of_coordinator(""),
+            coordinator: String::new(),
+            state,
             launcher,
             log_limit,
             events,
@@ -58,17 +66,52 @@ impl Ranks {
             next_look: Instant::now(),
             kills: 0,
         };
-        for (record, exit) in ranks.folder.left_behind()? {
+        ranks.take_up()?;
+        Ok(ranks)
+    }
+
+    /// The coordinator of this id answers; one that does not say who it is counts as the one before. What an earlier agent did not
+    /// deliver to it is taken up; what was meant for another one stays in that one's folder. False, and nothing is changed, while ranks
+    /// of another one live: they are killed, since nobody is left who could want them.
+    pub(crate) fn serve(&mut self, coordinator: &str) -> io::Result<bool> {
+        if coordinator.is_empty() || coordinator == self.coordinator {
+            return Ok(true);
+        }
+        if !self.coordinator.is_empty() {
+            if self.any_alive() {
+                warn!(
+                    coordinator,
+                    before = self.coordinator,
+                    "another coordinator answers; killing the ranks of the one before"
+                );
+                self.stop_all(Duration::ZERO);
+                return Ok(false);
+            }
+            self.ranks.clear();
+            self.finished.clear();
+        }
+        coordinator.clone_into(&mut self.coordinator);
+        self.folder = self.state.of_coordinator(coordinator);
+        self.take_up()?;
+        Ok(true)
+    }
+
+    /// Takes up what earlier agents did not deliver to the present coordinator.
+    fn take_up(&mut self) -> io::Result<()> {
+        for (record, exit) in self.folder.left_behind()? {
+            if self.ranks.contains_key(&record.process_id) {
+                continue;
+            }
             info!(
                 process = record.process_id,
                 job = record.job,
                 "reporting a rank that ended with an earlier agent"
             );
-            let (mut rank, _) = ranks.new_rank(record, None)?;
+            let (mut rank, _) = self.new_rank(record, None)?;
             rank.exit = Some(exit);
-            ranks.ranks.insert(rank.record.process_id.clone(), rank);
+            self.ranks.insert(rank.record.process_id.clone(), rank);
         }
-        Ok(ranks)
+        Ok(())
     }
 
     /// Told when a rank has printed something.
@@ -144,7 +187,7 @@ impl Ranks {
             lines: Arc::clone(&lines),
             changed: Arc::clone(&self.lines_changed),
         };
-        let rank = Rank::new(record, slot, lines, reader);
+        let rank = Rank::new((record, self.folder.clone()), slot, lines, reader);
         Ok((rank, output))
     }
 
@@ -194,7 +237,9 @@ impl Ranks {
     }
 
     fn ended(&mut self, exit: wire::RankExited) {
-        if let Err(error) = self.folder.note_exit(&exit) {
+        let rank = self.ranks.get(&exit.process_id);
+        let folder = rank.map_or(&self.folder, |rank| &rank.folder);
+        if let Err(error) = folder.note_exit(&exit) {
             warn!(process = exit.process_id, %error, "the exit is only in memory, the state folder cannot take it");
         }
         match self.ranks.get_mut(&exit.process_id) {
@@ -214,7 +259,7 @@ impl Ranks {
             generation: 0,
         };
         let reader = SpoolReader::without_lines(&self.folder.rank_folder(&record.process_id));
-        let mut rank = Rank::new(record, None, Arc::default(), reader);
+        let mut rank = Rank::new((record, self.folder.clone()), None, Arc::default(), reader);
         rank.exit = Some(exit);
         self.ranks.insert(rank.record.process_id.clone(), rank);
     }

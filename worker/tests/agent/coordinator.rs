@@ -44,6 +44,8 @@ pub(crate) struct Session {
 #[derive(Clone, Default)]
 pub(crate) struct Manner {
     pub(crate) epoch: u64,
+    /// Who it is; empty: it does not say, as earlier builds.
+    pub(crate) id: String,
     pub(crate) unwanted: Vec<String>,
     pub(crate) refusal: Option<Status>,
     pub(crate) tls: Option<ServerTlsConfig>,
@@ -239,6 +241,7 @@ impl WorkerService for Service {
             lease_ms: 1000,
             coordinator_epoch: self.manner.epoch,
             unwanted_processes: self.manner.unwanted.clone(),
+            coordinator_id: self.manner.id.clone(),
         };
         let _ = commands.send(Ok(AgentCommand {
             command: Some(Command::Welcome(welcome)),

@@ -8,6 +8,7 @@ mod epochs;
 mod exits;
 mod memory;
 mod process;
+mod spools;
 
 use std::fs;
 

@@ -62,13 +62,14 @@ pub(crate) fn hello_from_wire(hello: proto::AgentHello) -> Result<(WorkerDescrip
     Ok((description, processes.collect()))
 }
 
-pub(crate) fn welcome_to_wire(welcome: &Welcome) -> proto::Welcome {
+pub(crate) fn welcome_to_wire(welcome: &Welcome, coordinator_id: &str) -> proto::Welcome {
     let milliseconds = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     proto::Welcome {
         heartbeat_interval_ms: milliseconds(welcome.heartbeat_interval),
         lease_ms: milliseconds(welcome.lease),
         coordinator_epoch: welcome.coordinator_epoch,
         unwanted_processes: welcome.unwanted.iter().map(ToString::to_string).collect(),
+        coordinator_id: coordinator_id.to_owned(),
     }
 }
 

@@ -116,12 +116,12 @@ impl Ranks {
         let Some(forgotten) = self.ranks.remove(process_id) else {
             return;
         };
-        if let Err(error) = self.folder.forget(process_id) {
+        if let Err(error) = forgotten.folder.forget(process_id) {
             warn!(process = process_id, %error, "files of a finished rank cannot be deleted");
         }
         let job = forgotten.record.job;
         if !self.ranks.values().any(|rank| rank.record.job == job) {
-            self.folder.tidy_scratch(&job);
+            forgotten.folder.tidy_scratch(&job);
         }
         if self.finished.len() == REMEMBERED {
             self.finished.pop_front();
