@@ -120,3 +120,33 @@ fn a_token_that_the_weights_do_not_know_is_named_before_the_first_step() -> anyh
     assert!(!said.contains("epoch 1/"), "no step was taken: {said}");
     Ok(())
 }
+
+#[test]
+fn a_job_whose_weights_lie_in_shards_succeeds_by_their_index_and_by_their_folder() -> anyhow::Result<()> {
+    let Some(case) = case("weights-sharded") else {
+        return Ok(());
+    };
+    let by_index = fs::read_to_string(case.join("job.yaml"))?;
+    let by_folder = by_index.replace("weights: model.safetensors.index.json", "weights: ./");
+    assert_ne!(by_index, by_folder);
+    for spec in [by_index, by_folder] {
+        let folder = TempDir::new()?;
+        for file in fs::read_dir(&case)? {
+            let file = file?;
+            fs::copy(file.path(), folder.path().join(file.file_name()))?;
+        }
+        let job = folder.path().join("job.yaml");
+        fs::remove_file(&job)?;
+        fs::write(&job, spec)?;
+        let run = firn().arg("run").arg(&job).current_dir(folder.path()).output()?;
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success(), "{said}");
+        assert!(
+            folder
+                .path()
+                .join("firn-artifacts/b-shard-index/model.safetensors")
+                .exists()
+        );
+    }
+    Ok(())
+}

@@ -23,6 +23,7 @@ mod training;
 pub mod uri;
 mod validate;
 pub mod versions;
+mod weights;
 mod words;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub use training::{
     ThresholdMode, TrainingSpec, Warmup,
 };
 pub use validate::{Violation, validate};
+pub use weights::{WeightsPlace, beside_weights};
 pub use words::Word;
 
 /// One fine-tuning run.

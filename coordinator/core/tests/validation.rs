@@ -141,7 +141,7 @@ fn names_and_paths_are_checked() {
     assert_eq!(
         said(images(), |spec| spec.model.weights =
             Some("/data/resnet18.pth".to_owned())),
-        "spec.model.weights: must be a `.safetensors` file: other formats can run code when they are opened; found `/data/resnet18.pth`"
+        "spec.model.weights: must be a `.safetensors` file, the `.safetensors.index.json` of a sharded one, or a folder that holds either (with a `/` at its end): other formats can run code when they are opened; found `/data/resnet18.pth`"
     );
     assert_eq!(
         said(images(), |spec| spec.artifacts.folder = Some("out".to_owned())),

@@ -137,6 +137,7 @@ impl<'a> Assembly<'a> {
             self.problems.push(TensorProblem::Missing {
                 key: key.clone(),
                 expected,
+                nearest: None,
             });
             return Ok((key, stand_in(shape)?));
         };
@@ -165,16 +166,9 @@ impl<'a> Assembly<'a> {
         Ok((key, stand_in(shape)?))
     }
 
-    /// All tensors in the order they were asked for, or all that is wrong with the file.
-    pub(crate) fn finish(self, architecture: &str) -> Result<Vec<Entry>, ModelError> {
-        match self.source {
-            Source::File(file) if !self.problems.is_empty() => Err(ModelError::WeightsDoNotFit {
-                path: file.path.clone(),
-                architecture: architecture.to_owned(),
-                problems: self.problems,
-            }),
-            _ => Ok(self.entries),
-        }
+    /// All tensors in the order they were asked for, and all that is wrong with those of the file.
+    pub(crate) fn finish(self) -> (Vec<Entry>, Vec<TensorProblem>) {
+        (self.entries, self.problems)
     }
 }
 

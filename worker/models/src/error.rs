@@ -52,13 +52,40 @@ pub enum ModelError {
         /// The parser's reason.
         reason: String,
     },
+    /// The index of sharded weights does not lead to them.
+    #[error("{}: {what}: expected {expected}, found {found}", .path.display())]
+    ShardIndex {
+        /// The index.
+        path: PathBuf,
+        /// The shard, tensor or field at fault.
+        what: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A folder that is no place of weights.
+    #[error("{} holds neither `model.safetensors` nor `model.safetensors.index.json`; {found}", .path.display())]
+    NoWeightsInFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What it holds instead, in words.
+        found: String,
+    },
     /// Weights that do not fit the architecture: every problem, not only the first.
-    #[error("{} does not fit {architecture}: {}", .path.display(), list(.problems))]
+    #[error(
+        "{} does not fit {architecture}{looks_like}: {}{}",
+        .path.display(), not_known(.unknown, .architecture), list(.problems)
+    )]
     WeightsDoNotFit {
         /// The weights file.
         path: PathBuf,
         /// Architecture as in the spec.
         architecture: String,
+        /// What the file seems to be, with the words around it; empty where nothing is known.
+        looks_like: String,
+        /// Names of the file that the network does not know, heads and counters apart.
+        unknown: Vec<String>,
         /// All that is wrong.
         problems: Vec<TensorProblem>,
     },
@@ -133,6 +160,8 @@ pub enum TensorProblem {
         key: String,
         /// Shape that is needed.
         expected: Vec<i64>,
+        /// The name in the file that is most like it, of a tensor of this shape that has no other use.
+        nearest: Option<String>,
     },
     /// Another shape than the architecture's.
     Shape {
@@ -162,7 +191,13 @@ pub enum TensorProblem {
 impl fmt::Display for TensorProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { key, expected } => write!(formatter, "`{key}` of shape {expected:?} is missing"),
+            Self::Missing { key, expected, nearest } => {
+                write!(formatter, "`{key}` of shape {expected:?} is missing")?;
+                match nearest {
+                    Some(nearest) => write!(formatter, " (is it `{nearest}`?)"),
+                    None => Ok(()),
+                }
+            }
             Self::Shape { key, expected, found } => {
                 write!(formatter, "`{key}`: expected shape {expected:?}, found {found:?}")
             }
@@ -178,7 +213,7 @@ impl fmt::Display for TensorProblem {
 }
 
 /// More than this many problems are counted, not spelled out; the error value still holds all of them.
-const SPELLED_OUT: usize = 12;
+pub(crate) const SPELLED_OUT: usize = 12;
 
 fn first_of(names: &[String]) -> String {
     let mut shown: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
@@ -186,6 +221,13 @@ fn first_of(names: &[String]) -> String {
         shown.push(format!("and {} more", names.len() - 3));
     }
     shown.join(", ")
+}
+
+fn not_known(names: &[String], architecture: &str) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("it holds {}, which {architecture} does not know; ", first_of(names)),
+    }
 }
 
 fn list(problems: &[TensorProblem]) -> String {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use firn_core::spec::{Architecture, Modality, ModelSpec, Word};
+use firn_core::spec::{Architecture, Modality, ModelSpec};
 use tch::{Device, Tensor};
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     input::Input,
     layers::dropout::Dropout,
     stage::{Features, Pass, Stages},
-    weights::{file::WeightFile, naming::Naming, surplus},
+    weights::{file::WeightFile, fit, naming::Naming},
 };
 
 /// What a model is made from.
@@ -105,10 +105,10 @@ impl Model {
         let source = file.as_ref().map_or(Source::Seed(seed), Source::File);
         let mut assembly = Assembly::new(source, &naming, device);
         let stages = family.build(&mut assembly)?;
-        let entries = assembly.finish(spec.architecture.word())?;
+        let (entries, problems) = assembly.finish();
         assert_eq!(stages.len(), stage_names.len(), "one stage is built for each name");
         if let Some(file) = &file {
-            surplus::refuse(file, &naming, (spec, family.as_ref()), &entries)?;
+            fit::check((file, &naming), (spec, family.as_ref()), &entries, problems)?;
             if !naming.wrapper.is_empty() {
                 tracing::warn!(file = %file.path.display(), prefix = naming.wrapper, "the prefix of the names is left out");
             }

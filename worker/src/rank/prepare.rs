@@ -141,9 +141,6 @@ fn summary_of(dataset: &Dataset) -> wire::DatasetSummary {
 
 /// The tokenizer that the spec names, or the one beside the weights.
 fn tokenizer_of(model: &spec::ModelSpec) -> Option<String> {
-    let beside = || {
-        let weights = Path::new(model.weights.as_deref()?);
-        Some(weights.parent()?.join("tokenizer.json").to_string_lossy().into_owned())
-    };
+    let beside = || spec::beside_weights(model.weights.as_deref()?, "tokenizer.json");
     model.tokenizer.clone().or_else(beside)
 }

@@ -2,11 +2,9 @@
 //!
 //! Every other default stands beside its field and is filled in before.
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 
-use super::{Architecture, Modality, Word, exact, uri};
+use super::{Architecture, Modality, Word, beside_weights, exact, uri};
 
 /// Fills in what follows from other fields. The document has all its sections and all defaults that depend on nothing.
 pub(super) fn fill(document: &mut Value) {
@@ -43,8 +41,7 @@ fn model(model: &mut Value, architecture: Architecture) {
 
 fn tokenizer_beside(weights: &str) -> Option<String> {
     let path = uri::path(weights).ok()?;
-    let beside = Path::new(&path).parent()?.join("tokenizer.json");
-    Some(uri::of_path(beside.to_str()?))
+    Some(uri::of_path(&beside_weights(&path, "tokenizer.json")?))
 }
 
 /// The architecture's own.

@@ -11,7 +11,7 @@ pub(super) use violations::{number, within};
 
 use super::{
     Architecture, DataFormat, Determinism, Freeze, JobSpec, MetricName, Modality, OptimizerSpec, Preprocessing,
-    ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, Word, WorkersSpec, nearest,
+    ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec, nearest,
 };
 use crate::slices;
 use violations::Violations;
@@ -94,8 +94,11 @@ fn model(spec: &JobSpec, violations: &mut Violations) {
     violations.absolute("spec.model.weights", model.weights.as_ref());
     violations.absolute("spec.model.tokenizer", model.tokenizer.as_ref());
     if let Some(weights) = &model.weights {
-        violations.require(weights.ends_with(".safetensors"), "spec.model.weights", || {
-            format!("must be a `.safetensors` file: other formats can run code when they are opened; found `{weights}`")
+        violations.require(WeightsPlace::of(weights).is_some(), "spec.model.weights", || {
+            format!(
+                "must be a `.safetensors` file, the `.safetensors.index.json` of a sharded one, or a folder that holds either (with a `/` at \
+                 its end): other formats can run code when they are opened; found `{weights}`"
+            )
         });
     }
     match model.architecture.modality() {

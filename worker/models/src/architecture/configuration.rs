@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use firn_core::spec::ModelSpec;
+use firn_core::spec::{ModelSpec, beside_weights};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -17,10 +17,11 @@ pub(crate) struct Configuration {
 impl Configuration {
     /// The one beside the weights, which must be there; without weights the one beside the tokenizer, if there is one.
     pub(crate) fn of(spec: &ModelSpec) -> Result<Option<Self>, ModelError> {
-        let beside = |path: &String| Path::new(path).with_file_name("config.json");
         if let Some(weights) = &spec.weights {
-            return Self::read(beside(weights)).map(Some);
+            let beside = beside_weights(weights, "config.json").unwrap_or_default();
+            return Self::read(beside.into()).map(Some);
         }
+        let beside = |path: &String| Path::new(path).with_file_name("config.json");
         let path = spec.tokenizer.as_ref().map(beside).filter(|path| path.exists());
         path.map(Self::read).transpose()
     }

@@ -83,7 +83,7 @@ pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
 pub(crate) fn inventory(family: &dyn Family, naming: &Naming) -> Result<(Stages, Vec<Entry>), ModelError> {
     let mut assembly = Assembly::new(Source::Shapes, naming, Device::Cpu);
     let stages = family.build(&mut assembly)?;
-    Ok((stages, assembly.finish("")?))
+    Ok((stages, assembly.finish().0))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One weights file, read whole.
+//! The weights of one network, read whole: one safetensors file, or the shards of an index.
 //!
 //! The file is read rather than mapped: a mapping changes under the reader when somebody rewrites the file, and the digest taken
 //! here is what later proves that the frozen part is that of the file.
@@ -12,58 +12,80 @@ use std::{
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
-use super::recognise::accident;
+use super::{
+    index::{INDEX, ShardIndex},
+    recognise::accident,
+};
 use crate::error::ModelError;
 
-/// A safetensors file in memory.
+/// Tensors in memory.
 pub(crate) struct WeightFile {
+    /// The file, or the index of its shards.
     pub(crate) path: PathBuf,
-    /// BLAKE3 of the whole file.
+    /// BLAKE3 of the whole file; of the index and the digests of its shards, if it is sharded.
     pub(crate) digest: blake3::Hash,
-    bytes: Vec<u8>,
+    parts: Vec<Vec<u8>>,
     entries: BTreeMap<String, FileEntry>,
 }
 
-/// Where one tensor lies in the file.
+/// Where one tensor lies.
 pub(crate) struct FileEntry {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<i64>,
+    /// Index of the part that holds it.
+    part: usize,
     range: Range<usize>,
 }
 
 impl WeightFile {
-    /// Reads a safetensors file; a pickle is refused unread.
+    /// Reads a safetensors file, or the shards of an index, or what a folder holds of these, as transformers looks for it; a pickle is
+    /// refused unread.
     pub(crate) fn open(path: &Path) -> Result<Self, ModelError> {
-        let path = path.to_path_buf();
-        let extension = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        if matches!(
-            extension.as_str(),
-            "bin" | "pt" | "pth" | "pkl" | "pickle" | "ckpt" | "t7"
-        ) {
-            return Err(ModelError::PickleRefused { path });
+        let path = match path.is_dir() {
+            true => in_folder(path)?,
+            false => path.to_path_buf(),
+        };
+        if path.to_string_lossy().ends_with(INDEX) {
+            return Self::sharded(path);
         }
+        let (bytes, entries) = part(path.clone(), 0)?;
+        Ok(Self {
+            path,
+            digest: blake3::hash(&bytes),
+            parts: vec![bytes],
+            entries,
+        })
+    }
+
+    fn sharded(path: PathBuf) -> Result<Self, ModelError> {
         let bytes = std::fs::read(&path).map_err(|source| ModelError::Read {
             path: path.clone(),
             source,
         })?;
-        if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
-            return Err(ModelError::PickleRefused { path });
-        }
-        let entries = index(&bytes)
-            .map_err(|reason| accident(&bytes).unwrap_or(reason))
-            .map_err(|reason| ModelError::NotSafetensors {
-                file: path.display().to_string(),
-                reason,
+        let index = ShardIndex::parse(&path, &bytes)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&bytes);
+        let (mut parts, mut shards) = (Vec::new(), BTreeMap::new());
+        for shard in index.shards() {
+            let (bytes, entries) = part(index.place(shard), parts.len()).map_err(|error| match error {
+                ModelError::Read { source, .. } => index.no_file(shard, &source),
+                other => other,
             })?;
+            hasher.update(blake3::hash(&bytes).as_bytes());
+            parts.push(bytes);
+            shards.insert(shard, entries);
+        }
+        let mut entries = BTreeMap::new();
+        for (tensor, shard) in index.tensors() {
+            let held = shards.get_mut(shard).and_then(|entries| entries.remove(tensor));
+            let held = held.ok_or_else(|| index.not_in_its_shard(tensor, shard))?;
+            entries.insert(tensor.to_owned(), held);
+        }
         Ok(Self {
-            path,
-            digest: blake3::hash(&bytes),
-            bytes,
+            digest: hasher.finalize(),
+            parts,
             entries,
+            path,
         })
     }
 
@@ -75,9 +97,9 @@ impl WeightFile {
         self.entries.get(key)
     }
 
-    /// The raw bytes of a tensor of this file.
+    /// The raw bytes of a tensor.
     pub(crate) fn bytes(&self, entry: &FileEntry) -> &[u8] {
-        &self.bytes[entry.range.clone()]
+        &self.parts[entry.part][entry.range.clone()]
     }
 
     /// The tensor as fp32; `None` when the type holds no real numbers.
@@ -87,6 +109,60 @@ impl WeightFile {
             Tensor::f_from_data_size(self.bytes(entry), &entry.shape, kind)?.f_to_kind(Kind::Float)?,
         ))
     }
+}
+
+/// The weights in a folder: the whole file before the index of a sharded one.
+fn in_folder(folder: &Path) -> Result<PathBuf, ModelError> {
+    let usual = ["model.safetensors".to_owned(), format!("model{INDEX}")];
+    if let Some(found) = usual.iter().map(|name| folder.join(name)).find(|path| path.exists()) {
+        return Ok(found);
+    }
+    let files = std::fs::read_dir(folder).map_err(|source| ModelError::Read {
+        path: folder.to_path_buf(),
+        source,
+    })?;
+    let names = files
+        .flatten()
+        .map(|file| file.file_name().to_string_lossy().into_owned());
+    let is_weights = |name: &String| name.ends_with(".safetensors") || name.ends_with(INDEX);
+    let mut others: Vec<String> = names.filter(is_weights).map(|name| format!("`{name}`")).collect();
+    others.sort();
+    Err(ModelError::NoWeightsInFolder {
+        path: folder.to_path_buf(),
+        found: match others.as_slice() {
+            [] => "no other safetensors file is there".to_owned(),
+            others => format!("name one of its files: {}", others.join(", ")),
+        },
+    })
+}
+
+/// The bytes of one file and where its tensors lie in them; `part` is its place among the files of the network.
+fn part(path: PathBuf, part: usize) -> Result<(Vec<u8>, BTreeMap<String, FileEntry>), ModelError> {
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    if matches!(
+        extension.as_str(),
+        "bin" | "pt" | "pth" | "pkl" | "pickle" | "ckpt" | "t7"
+    ) {
+        return Err(ModelError::PickleRefused { path });
+    }
+    let bytes = std::fs::read(&path).map_err(|source| ModelError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
+        return Err(ModelError::PickleRefused { path });
+    }
+    let entries = entries(&bytes, part)
+        .map_err(|reason| accident(&bytes).unwrap_or(reason))
+        .map_err(|reason| ModelError::NotSafetensors {
+            file: path.display().to_string(),
+            reason,
+        })?;
+    Ok((bytes, entries))
 }
 
 fn kind(dtype: Dtype) -> Option<Kind> {
@@ -99,7 +175,7 @@ fn kind(dtype: Dtype) -> Option<Kind> {
     }
 }
 
-fn index(bytes: &[u8]) -> Result<BTreeMap<String, FileEntry>, String> {
+fn entries(bytes: &[u8], part: usize) -> Result<BTreeMap<String, FileEntry>, String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let origin = bytes.as_ptr() as usize;
     tensors
@@ -114,6 +190,7 @@ fn index(bytes: &[u8]) -> Result<BTreeMap<String, FileEntry>, String> {
                 FileEntry {
                     dtype: view.dtype(),
                     shape,
+                    part,
                     range,
                 },
             ))

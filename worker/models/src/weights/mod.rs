@@ -1,7 +1,8 @@
 //! Weights on disk: reading, naming and writing safetensors. No other format is ever opened.
 
 pub(crate) mod file;
+pub(crate) mod fit;
+pub(crate) mod index;
 pub(crate) mod naming;
 pub(crate) mod recognise;
-pub(crate) mod surplus;
 pub(crate) mod write;

@@ -74,7 +74,11 @@ fn same_word<Old: DeserializeOwned>(choice: impl Serialize) -> Option<Old> {
 fn model(model: &new::ModelSpec) -> Result<old::ModelSpec, &'static str> {
     Ok(old::ModelSpec {
         architecture: same_word(model.architecture).ok_or("spec.model.architecture")?,
-        weights: model.weights.clone(),
+        weights: match model.weights.as_deref().map(new::WeightsPlace::of) {
+            None | Some(Some(new::WeightsPlace::File)) => model.weights.clone(),
+            // Its ranks read one file, and no index.
+            Some(_) => return Err("spec.model.weights"),
+        },
         tokenizer: model.tokenizer.clone(),
         freeze: match &model.freeze {
             new::Freeze::All => old::Freeze::All,

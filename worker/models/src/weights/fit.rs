@@ -1,17 +1,17 @@
-//! What a file holds besides the network: heads and counters are passed over, whole layers are refused.
+//! Whether a file holds the network, and what it holds besides: heads and counters are passed over, whole layers are refused.
 //!
-//! The weights of a deeper network have all the names and shapes of a shallower one. Taken in silence, the rest of its layers would be
+//! Where names differ, both sides are told: what is missing, what the file has in its place, and which name or network is nearest. The weights of a deeper network have all the names and shapes of a shallower one. Taken in silence, the rest of its layers would be
 //! dropped, and the network would compute something that nobody trained.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use firn_core::spec::{Architecture, ModelSpec, Word};
 
-use super::{file::WeightFile, naming::Naming};
+use super::{file::WeightFile, index::INDEX, naming::Naming};
 use crate::{
     architecture::{self, Family},
     assembly::Entry,
-    error::ModelError,
+    error::{ModelError, SPELLED_OUT, TensorProblem},
 };
 
 /// First parts of names that belong to outputs of other tasks, and to poolers.
@@ -50,41 +50,83 @@ fn surplus(file: &WeightFile, naming: &Naming, entries: &[Entry]) -> Vec<String>
     left.map(str::to_owned).collect()
 }
 
-/// Refuses a file that holds layers which the network has not.
-pub(crate) fn refuse(
-    file: &WeightFile,
-    naming: &Naming,
+/// Refuses a file that lacks tensors of the network, has them in another form, or holds layers which the network has not.
+pub(crate) fn check(
+    (file, naming): (&WeightFile, &Naming),
     (spec, family): (&ModelSpec, &dyn Family),
     entries: &[Entry],
+    mut problems: Vec<TensorProblem>,
 ) -> Result<(), ModelError> {
     let surplus = surplus(file, naming, entries);
-    if surplus.is_empty() {
+    if surplus.is_empty() && problems.is_empty() {
         return Ok(());
     }
-    Err(ModelError::SurplusWeights {
-        path: file.path.clone(),
-        architecture: spec.architecture.word().to_owned(),
-        looks_like: looks_like(file, spec, family)?,
-        surplus,
+    let (path, architecture) = (file.path.clone(), spec.architecture.word().to_owned());
+    let looks_like = looks_like(file, spec, family)?;
+    if problems.is_empty() {
+        return Err(ModelError::SurplusWeights {
+            path,
+            architecture,
+            looks_like,
+            surplus,
+        });
+    }
+    for problem in problems.iter_mut().take(SPELLED_OUT) {
+        if let TensorProblem::Missing { key, expected, nearest } = problem {
+            *nearest = nearest_of(key, expected, file, &surplus);
+        }
+    }
+    Err(ModelError::WeightsDoNotFit {
+        path,
+        architecture,
+        looks_like,
+        unknown: surplus,
+        problems,
     })
+}
+
+/// Of the names without use the one that is most like `key`, and not unlike it, among the tensors of this shape.
+fn nearest_of(key: &str, shape: &[i64], file: &WeightFile, unknown: &[String]) -> Option<String> {
+    let distance = |name: &String| strsim::damerau_levenshtein(key, name);
+    let same_shape = unknown
+        .iter()
+        .filter(|name| file.entry(name).is_some_and(|entry| entry.shape == shape));
+    let nearest = same_shape.min_by_key(|name| distance(name))?;
+    (2 * distance(nearest) <= key.len()).then(|| nearest.clone())
 }
 
 /// What the file seems to be: another architecture that it fits, or the number of its layers.
 fn looks_like(file: &WeightFile, spec: &ModelSpec, family: &dyn Family) -> Result<String, ModelError> {
+    if is_shard(&file.path) {
+        return Ok(format!(" (it is one shard of several: name their `…{INDEX}`)"));
+    }
     if family.layers() > 0 {
         let layers = file.keys().filter_map(layer_number).max().map_or(0, |last| last + 1);
         let asked = family.layers();
-        return Ok(match layers > asked {
+        return Ok(match layers != asked && layers > 0 {
             true => format!(" (it looks like {layers} layers, the `config.json` beside it says {asked})"),
             false => String::new(),
         });
     }
     for &(word, architecture) in Architecture::WORDS {
-        if architecture.modality() == spec.architecture.modality() && fits(file, architecture, spec)? {
+        if architecture != spec.architecture
+            && architecture.modality() == spec.architecture.modality()
+            && fits(file, architecture, spec)?
+        {
             return Ok(format!(" (it looks like {word})"));
         }
     }
     Ok(String::new())
+}
+
+/// Whether a file is named `model-00001-of-00002.safetensors`.
+fn is_shard(path: &Path) -> bool {
+    let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+    let numbers = name.as_deref().and_then(|name| name.rsplit_once("-of-"));
+    numbers.is_some_and(|(before, shards)| {
+        let number = before.rsplit('-').next().unwrap_or_default();
+        [number, shards].iter().all(|digits| digits.parse::<u32>().is_ok())
+    })
 }
 
 /// The number after `layer` or `h` in a name.
