@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
-use super::{Family, configuration::Configuration};
+use super::{
+    Family,
+    configuration::{Configuration, describe},
+};
 use crate::{
     assembly::{Assembly, Initial, Role},
     error::ModelError,
@@ -85,9 +88,8 @@ pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError
     if spec.architecture != Architecture::Bert {
         return Ok(None);
     }
-    let sizes = Configuration::of(spec)?.as_ref().map(Sizes::read).transpose()?;
     Ok(Some(Box::new(Bert {
-        sizes: sizes.unwrap_or_default(),
+        sizes: Configuration::sizes(spec, Sizes::read)?,
         pooling: spec.pooling,
     })))
 }
@@ -159,18 +161,13 @@ impl Family for Bert {
     }
 
     fn configuration(&self) -> Map<String, Value> {
-        let mut fields = json!({
+        let fields = json!({
             "model_type": "bert",
             "hidden_act": "gelu",
             "position_embedding_type": "absolute",
             "pooling": self.pooling,
         });
-        let sizes = serde_json::to_value(&self.sizes).expect("sizes are plain numbers");
-        let (Some(fields), Value::Object(sizes)) = (fields.as_object_mut(), sizes) else {
-            unreachable!("both are objects")
-        };
-        fields.extend(sizes);
-        std::mem::take(fields)
+        describe(fields, &self.sizes)
     }
 }
 

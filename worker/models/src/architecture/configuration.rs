@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use firn_core::spec::{ModelSpec, beside_weights};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use crate::error::ModelError;
 
@@ -15,8 +15,19 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
+    /// The sizes of the spec's network: those that `read` finds in its configuration, or the usual ones where it has none.
+    pub(crate) fn sizes<S: Default>(
+        spec: &ModelSpec,
+        read: impl FnOnce(&Self) -> Result<S, ModelError>,
+    ) -> Result<S, ModelError> {
+        match Self::of(spec)? {
+            Some(configuration) => read(&configuration),
+            None => Ok(S::default()),
+        }
+    }
+
     /// The one beside the weights, which must be there; without weights the one beside the tokenizer, if there is one.
-    pub(crate) fn of(spec: &ModelSpec) -> Result<Option<Self>, ModelError> {
+    fn of(spec: &ModelSpec) -> Result<Option<Self>, ModelError> {
         if let Some(weights) = &spec.weights {
             let beside = beside_weights(weights, "config.json").unwrap_or_default();
             return Self::read(beside.into()).map(Some);
@@ -75,6 +86,18 @@ impl Configuration {
 
     fn refuse(&self, field: &str, expected: &str, found: String) -> ModelError {
         refused(self.path.clone(), field, expected, found)
+    }
+}
+
+/// What a configuration of the network says: these fields, and all sizes.
+pub(crate) fn describe(fields: Value, sizes: &impl Serialize) -> Map<String, Value> {
+    let sizes = serde_json::to_value(sizes).expect("sizes are plain numbers");
+    match (fields, sizes) {
+        (Value::Object(mut fields), Value::Object(sizes)) => {
+            fields.extend(sizes);
+            fields
+        }
+        _ => unreachable!("both are objects"),
     }
 }
 

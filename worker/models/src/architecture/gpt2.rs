@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Tensor};
 
-use super::{Family, configuration::Configuration};
+use super::{
+    Family,
+    configuration::{Configuration, describe},
+};
 use crate::{
     assembly::{Assembly, Initial, Role},
     error::ModelError,
@@ -99,9 +102,8 @@ pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError
     if spec.architecture != Architecture::Gpt2 {
         return Ok(None);
     }
-    let sizes = Configuration::of(spec)?.as_ref().map(Sizes::read).transpose()?;
     Ok(Some(Box::new(Gpt2 {
-        sizes: sizes.unwrap_or_default(),
+        sizes: Configuration::sizes(spec, Sizes::read)?,
         pooling: spec.pooling,
     })))
 }
@@ -166,19 +168,15 @@ impl Family for Gpt2 {
     }
 
     fn configuration(&self) -> Map<String, Value> {
-        let mut fields = json!({
+        let fields = json!({
             "model_type": "gpt2",
             "architectures": ["GPT2ForSequenceClassification"],
             "activation_function": "gelu_new",
             "pooling": self.pooling,
         });
-        let sizes = serde_json::to_value(&self.sizes).expect("sizes are plain numbers");
-        let (Some(fields), Value::Object(sizes)) = (fields.as_object_mut(), sizes) else {
-            unreachable!("both are objects")
-        };
-        fields.extend(sizes);
+        let mut fields = describe(fields, &self.sizes);
         fields["pad_token_id"] = self.sizes.pad_token_id.or(self.sizes.eos_token_id).into();
-        std::mem::take(fields)
+        fields
     }
 }
 
