@@ -9,10 +9,12 @@ tokenizer are written as well (and compared in the test where `make minilm` has 
 
 import json
 import pathlib
+import shutil
 import sys
+import tempfile
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "worker/data/tests/fixtures/tokens"
 
@@ -51,6 +53,19 @@ def tiny():
 def golden(path, lengths):
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path), pad_token="[PAD]")
     tokenizer.padding_side = tokenizer.truncation_side = "right"
+    return encode(tokenizer, lengths)
+
+
+def cut_on_the_left(path, lengths):
+    """As transformers reads it from a folder whose `tokenizer_config.json` says so."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(path, pathlib.Path(folder) / "tokenizer.json")
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "truncation_side": "left", "padding_side": "right"}
+        (pathlib.Path(folder) / "tokenizer_config.json").write_text(json.dumps(config))
+        return encode(AutoTokenizer.from_pretrained(folder), lengths)
+
+
+def encode(tokenizer, lengths):
     batches = []
     for length in lengths:
         encoded = tokenizer(TEXTS, truncation=True, max_length=length, padding="longest")
@@ -74,6 +89,7 @@ def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     tiny().save(str(FOLDER / "tiny.json"))
     write("tiny_expected.json", golden(FOLDER / "tiny.json", [256, 12, 4]))
+    write("tiny_left_expected.json", cut_on_the_left(FOLDER / "tiny.json", [12, 4]))
     for path in sys.argv[1:]:
         write("minilm_expected.json", golden(pathlib.Path(path), [64, 12]))
     print(f"{sum(path.stat().st_size for path in FOLDER.iterdir()) >> 10} KiB in {FOLDER}")

@@ -187,6 +187,44 @@ fn token_ids_equal_those_of_transformers() {
     );
 }
 
+/// The tiny tokenizer beside a `tokenizer_config.json` of this text.
+fn configured(config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(fixtures("tokens/tiny.json"), folder.path().join("tokenizer.json")).unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+    folder
+}
+
+#[test]
+fn texts_are_cut_on_the_side_that_the_configuration_of_the_tokenizer_names() {
+    let folder = configured(r#"{"truncation_side": "left"}"#);
+    token_batches(
+        &folder.path().join("tokenizer.json"),
+        &read_json(&fixtures("tokens/tiny_left_expected.json")),
+    );
+    let folder = configured(r#"{"truncation_side": "right", "padding_side": "left"}"#);
+    token_batches(
+        &folder.path().join("tokenizer.json"),
+        &read_json(&fixtures("tokens/tiny_expected.json")),
+    );
+}
+
+#[test]
+fn a_side_that_is_none_is_refused() {
+    let folder = configured(r#"{"truncation_side": "middle"}"#);
+    let refused = Preprocessor::new(
+        &Preprocessing::Text { max_length: None },
+        Some(&folder.path().join("tokenizer.json")),
+        TextLimits {
+            longest: Some(512),
+            vocabulary: None,
+        },
+    );
+    let error = refused.err().expect("it is refused").to_string();
+    let expected = "tokenizer_config.json: field `truncation_side`: expected `left` or `right`, found \"middle\"";
+    assert!(error.ends_with(expected), "{error}");
+}
+
 #[test]
 fn token_ids_of_the_demo_encoder_equal_those_of_transformers() {
     let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/minilm/tokenizer.json");

@@ -1,14 +1,16 @@
 //! Texts as token ids, through a Hugging Face `tokenizer.json`.
 //!
-//! Truncation keeps the special tokens, as `transformers` does with `truncation=True`; padding goes to the longest of a batch. Whatever
-//! truncation and padding the file itself asks for is replaced.
+//! Truncation keeps the special tokens, as `transformers` does with `truncation=True`, and cuts on the side that it would: that of the
+//! `tokenizer_config.json` beside the file, else that of the file. Whatever else the file asks for is replaced: padding goes to the longest of
+//! a batch.
 //!
 //! A tokenizer may have tokens that the weights do not know: some were added to it, or it belongs to another model. Those that it adds to
 //! each text are refused at once. Others may never occur, so where they could, the scan looks at the tokens of each text.
 
 use std::path::{Path, PathBuf};
 
-use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationParams};
+use serde_json::Value;
+use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use super::{Modality, Prepared, TextLimits};
 use crate::{DataError, RawTensor, Tensors, Values};
@@ -40,6 +42,7 @@ impl Texts {
         let padding_id = padding_id(&tokenizer).filter(|id| rows.is_none_or(|rows| *id < rows));
         let truncation = TruncationParams {
             max_length: length as usize,
+            direction: truncation_side(path, &tokenizer)?,
             ..TruncationParams::default()
         };
         tokenizer.with_padding(None);
@@ -157,6 +160,27 @@ fn allowed_length(wanted: Option<u32>, model: Option<u32>, special: usize) -> Re
         ));
     }
     Ok(length)
+}
+
+/// On which side a text is cut that is too long.
+fn truncation_side(path: &Path, tokenizer: &Tokenizer) -> Result<TruncationDirection, DataError> {
+    let own = tokenizer.get_truncation().map(|truncation| truncation.direction);
+    let own = own.unwrap_or(TruncationDirection::Right);
+    let path = path.with_file_name("tokenizer_config.json");
+    if !path.exists() {
+        return Ok(own);
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| refused(&path, &error.to_string()))?;
+    let config: Value = serde_json::from_str(&text).map_err(|error| refused(&path, &error.to_string()))?;
+    match config.get("truncation_side") {
+        None => Ok(own),
+        Some(Value::String(side)) if side == "left" => Ok(TruncationDirection::Left),
+        Some(Value::String(side)) if side == "right" => Ok(TruncationDirection::Right),
+        Some(other) => Err(refused(
+            &path,
+            &format!("field `truncation_side`: expected `left` or `right`, found {other}"),
+        )),
+    }
 }
 
 fn has_tokens_beyond(tokenizer: &Tokenizer, rows: u32) -> bool {
