@@ -18,7 +18,13 @@ def images():
 
 @pytest.mark.parametrize(
     ("architecture", "through"),
-    [("resnet18", "layer3"), ("resnet50", "all"), ("mobilenet_v2", "all"), ("inception_v3", "Mixed_6d")],
+    [
+        ("resnet18", "layer3"),
+        ("resnet50", "all"),
+        ("mobilenet_v2", "all"),
+        ("vgg11", "classifier.0"),
+        ("inception_v3", "Mixed_6d"),
+    ],
 )
 def test_a_merged_vision_model_predicts_the_same_in_torchvision(tmp_path, images, architecture, through):
     torch.manual_seed(7)
@@ -121,3 +127,55 @@ def test_a_merged_text_model_predicts_the_same_in_transformers(tmp_path, minilm)
         found = np.array([float(row[name]) for name in list(row)[4:]])
         assert found == pytest.approx(expected, abs=1e-4), row["sample"]
         assert classes[int(found.argmax())] == row["predicted"]
+
+
+def tiny_gpt2(folder, texts):
+    """A GPT-2 of two layers with random weights, and a byte-level tokenizer that cuts long texts at their beginning."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(texts, vocab_size=400, special_tokens=["<|endoftext|>"], show_progress=False)
+    sides = {"truncation_side": "left", "padding_side": "right"}
+    special = {name: "<|endoftext|>" for name in ("pad_token", "eos_token", "bos_token")}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **special, **sides).save_pretrained(folder)
+    torch.manual_seed(11)
+    ends = {"eos_token_id": 0, "bos_token_id": 0, "pad_token_id": 0}
+    config = GPT2Config(vocab_size=400, n_positions=64, n_embd=48, n_layer=2, n_head=4, initializer_range=0.2, **ends)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+
+
+def test_a_merged_gpt2_predicts_the_same_in_transformers(tmp_path):
+    from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification
+
+    reviews = ROOT / "tests" / "fixtures" / "reviews"
+    texts = [line.rsplit("\t", 1)[0] for line in (reviews / "test.tsv").read_text().splitlines()[1:]]
+    source = tmp_path / "gpt2"
+    tiny_gpt2(source, texts)
+    spec = job(
+        "gpt2-export",
+        {"architecture": "gpt2", "weights": str(source), "freeze": {"through": "layer.0"}},
+        {
+            "format": "tsv",
+            "train": {"uri": str(reviews / "validation.tsv")},
+            "validation": {"uri": str(reviews / "test.tsv")},
+            # Shorter than most of the texts, so that it matters where they are cut.
+            "preprocessing": {"maxLength": 12},
+        },
+        {"epochs": 2, "batchSize": 16, "optimizer": {"learningRate": 0.01}},
+    )
+    finished = run_job(spec, tmp_path / "run")
+
+    merged = GPT2ForSequenceClassification(GPT2Config.from_pretrained(finished.folder))
+    merged.load_state_dict(load_file(finished.folder / "model.safetensors"), strict=True)
+    merged.eval()
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    rows = finished.predictions("validation")
+    assert len(rows) == len(texts)
+    for row in rows:
+        line = int(row["sample"].rsplit(":", 1)[1])
+        batch = tokenizer(texts[line - 2], truncation=True, max_length=12, return_tensors="pt")
+        with torch.no_grad():
+            expected = merged(**batch).logits.double().softmax(1)[0].numpy()
+        found = np.array([float(row[name]) for name in list(row)[4:]])
+        assert found == pytest.approx(expected, abs=1e-4), row["sample"]

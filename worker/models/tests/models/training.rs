@@ -1,6 +1,6 @@
 //! Gradients, losses and optimizers equal PyTorch's.
 
-use firn_core::spec::{Architecture, Freeze, OptimizerSpec};
+use firn_core::spec::{Architecture, Freeze, OptimizerSpec, Pooling};
 use firn_models::{Dropout, Expected, Model, Objective, Optimizer, state_digest};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -139,6 +139,46 @@ fn gradients_above_the_cut_of_a_bert_equal_pytorchs() {
         None => format!("bert.{name}"),
     };
     close_summary(&gradients(&model, &logits), &case["gradients"], key, LIMIT);
+}
+
+#[test]
+fn loss_and_gradients_above_the_cut_of_a_vgg_equal_pytorchs() {
+    for (name, architecture) in [("vgg11", Architecture::Vgg11), ("vgg16_bn", Architecture::Vgg16Bn)] {
+        let reference = &golden("cut_vggs")[name];
+        let file = WeightsFolder::new(&filled(&golden("vggs")[name]["tensors"]));
+        let frozen = through(reference["frozen"].as_str().unwrap());
+        let loaded = load(&spec(architecture, Some(file.weights()), frozen)).unwrap();
+        let model = with_head(loaded, "classifier.6");
+        let logits = model.logits(&model.features(&images(96, 80)).unwrap(), None).unwrap();
+        let expected = [reference["loss"].as_f64().unwrap()];
+        close(&format!("{name}: loss"), &objective(&logits), &expected, 1e-5);
+        let mut gradients = gradients(&model, &logits);
+        gradients.retain(|(name, _)| name != "classifier.0.weight");
+        close_summary(
+            &gradients,
+            &reference["gradients"],
+            |name| name.replace("head.", "classifier.6."),
+            1e-5,
+        );
+    }
+}
+
+#[test]
+fn loss_and_gradients_above_the_cut_of_a_gpt2_equal_pytorchs() {
+    let case = &golden("gpt2");
+    let file = WeightsFolder::with_config(&filled(&case["tensors"]), &case["config"]);
+    let mut spec = spec(Architecture::Gpt2, Some(file.weights()), through("layer.1"));
+    spec.pooling = Pooling::Last;
+    let model = with_head(load(&spec).unwrap(), "score");
+    let features = model.features(&tokens(200, &[17, 5, 1, 11])).unwrap();
+    let logits = model.logits(&features, None).unwrap();
+    let expected = [case["loss"].as_f64().unwrap()];
+    close("gpt2: loss", &objective(&logits), &expected, 1e-5);
+    let key = |name: &str| match name.strip_prefix("head.") {
+        Some(tail) => format!("score.{tail}"),
+        None => format!("transformer.{name}"),
+    };
+    close_summary(&gradients(&model, &logits), &case["gradients"], key, 1e-5);
 }
 
 /// Both heads of Inception v3, in a network that is frozen so far.
