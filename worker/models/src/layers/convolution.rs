@@ -238,6 +238,9 @@ pub(crate) struct Normalised {
 impl Normalised {
     fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
         let output = self.geometry.convolve(input, &self.weight, self.bias.as_ref())?;
+        // One value of a channel has no variance: PyTorch refuses it, and a last batch of one sample would end the job.
+        let (samples, _, rows, columns) = output.size4()?;
+        let batch_statistics = batch_statistics && samples * rows * columns > 1;
         let output = output.f_batch_norm(
             Some(&self.scale),
             Some(&self.shift),
@@ -338,4 +341,38 @@ pub(crate) fn channels_last(tensor: &Tensor) -> Result<Tensor, ModelError> {
         .f_permute([0, 2, 3, 1])?
         .f_contiguous()?
         .f_permute([0, 3, 1, 2])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+    use crate::{
+        assembly::Source,
+        weights::naming::{Dialect, Naming},
+    };
+
+    #[test]
+    fn one_value_of_a_channel_leaves_the_running_statistics_as_they_are() {
+        static DIALECTS: &[Dialect] = &[Dialect::torchvision("conv.weight", "fc")];
+        let naming = Naming::own(DIALECTS);
+        let mut assembly = Assembly::new(Source::Seed(1), &naming, Device::Cpu);
+        let names = Names {
+            convolution: "conv",
+            norm: "bn",
+        };
+        let geometry = Geometry::square(3, 4, 1, 1);
+        let unit = Unit::normalised(&mut assembly, &names, geometry, Activation::None, EPSILON).unwrap();
+        let image = |samples| Tensor::ones([samples, 3, 1, 1], (Kind::Float, Device::Cpu));
+        let Unit::Normalised(layers) = &unit else {
+            unreachable!("it was made so")
+        };
+        let (mean, variance) = (layers.mean.copy(), layers.variance.copy());
+        let output = unit.forward(&image(1), true).unwrap();
+        assert!(output.equal(&unit.forward(&image(1), false).unwrap()));
+        assert!(layers.mean.equal(&mean) && layers.variance.equal(&variance));
+        let _ = unit.forward(&image(2), true).unwrap();
+        assert!(!layers.mean.equal(&mean), "two values move them");
+    }
 }
