@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
-use firn_core::spec::{JobSpec, versions::initial};
+use firn_core::spec::{DataFormat, JobSpec, MissingLabels, versions::initial};
 use serde_json::Value;
 
 const INITIAL: &str = include_str!("spec_forms/initial.jsonl");
@@ -46,6 +46,34 @@ fn a_stored_document_that_lacks_a_later_field_gets_its_default() {
     training.shift_remove("checkpointInterval").unwrap();
     training.shift_remove("optimizer").unwrap();
     assert_eq!(serde_json::from_value::<JobSpec>(document).unwrap(), spec);
+}
+
+#[test]
+fn a_table_that_was_submitted_before_there_were_missing_labels_takes_every_label_for_a_class() {
+    let mut tables = 0;
+    for line in INITIAL.lines() {
+        let spec: JobSpec = serde_json::from_str(line).unwrap();
+        let is_table = spec.data.format != DataFormat::ImageFolder;
+        assert_eq!(spec.data.missing_labels, is_table.then_some(MissingLabels::Keep));
+        tables += usize::from(is_table);
+        let mut document = spec.to_document();
+        document["spec"]["data"]
+            .as_object_mut()
+            .unwrap()
+            .shift_remove("missingLabels");
+        assert_eq!(
+            serde_json::from_value::<JobSpec>(document.clone()).unwrap(),
+            spec,
+            "stored before the field was"
+        );
+        let new = JobSpec::from_document(document).unwrap();
+        assert_eq!(
+            new.data.missing_labels,
+            is_table.then_some(MissingLabels::Error),
+            "submitted now"
+        );
+    }
+    assert!(tables > 0);
 }
 
 #[test]

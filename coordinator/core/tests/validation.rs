@@ -26,6 +26,7 @@ fn images() -> JobSpec {
         },
         data: DataSpec {
             format: DataFormat::ImageFolder,
+            missing_labels: None,
             train: "/data/train".to_owned(),
             validation: Some(SplitSource::FractionOfTrain(0.2)),
             test: None,

@@ -220,6 +220,14 @@ pub enum RowError {
         /// The column or field.
         column: String,
     },
+    /// A word for no value in place of a label.
+    #[error("the label (`{column}`) is `{value}`, a missing value")]
+    MissingLabel {
+        /// The column or field.
+        column: String,
+        /// As it is written.
+        value: String,
+    },
     /// Bytes that are not text.
     #[error("not UTF-8 text")]
     NotUtf8,
@@ -259,9 +267,14 @@ fn sentence(path: &Path, faults: &[RowFault], count: u64, rows: u64, allowed: Op
     let limit = allowed.map_or(String::new(), |allowed| {
         format!(" (data.quarantine.maxSamples is {allowed})")
     });
+    let is_missing = |fault: &RowFault| matches!(fault.error, RowError::MissingLabel { .. });
+    let advice = match faults.iter().any(is_missing) {
+        true => "; data.missingLabels can leave such rows out (drop) or take the word for a class (keep)",
+        false => "",
+    };
     if let ([fault], 1) = (faults, count) {
         let column = fault.column.map_or(String::new(), |column| format!("{column}:"));
-        return format!("{path}:{}:{column} {}{limit}", fault.line, fault.error);
+        return format!("{path}:{}:{column} {}{limit}{advice}", fault.line, fault.error);
     }
     let listed = faults
         .iter()
@@ -271,5 +284,5 @@ fn sentence(path: &Path, faults: &[RowFault], count: u64, rows: u64, allowed: Op
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    format!("{path}: {count} of {rows} rows cannot be used{limit}: {listed}{more}")
+    format!("{path}: {count} of {rows} rows cannot be used{limit}: {listed}{more}{advice}")
 }

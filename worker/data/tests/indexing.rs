@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use firn_core::spec::{DataFormat, DataSpec, Preprocessing, QuarantineSpec, SplitSource};
+use firn_core::spec::{DataFormat, DataSpec, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
 use firn_data::{Dataset, Preprocessor, Sample, Source, Split, Target, TextLimits, index, scan};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
@@ -18,6 +18,7 @@ fn spec(root: &Path, format: DataFormat) -> DataSpec {
     let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
     DataSpec {
         format,
+        missing_labels: None,
         train: path("train"),
         validation: root.join("val").exists().then(|| SplitSource::Path(path("val"))),
         test: root.join("test").exists().then(|| SplitSource::Path(path("test"))),
@@ -200,6 +201,50 @@ fn tables_of_all_kinds_give_the_same_samples() {
         assert_eq!(texts(&dataset.train), [("good, \"very\" good", 1), ("bad", 0)]);
         assert_eq!(ids(&dataset.train), lines);
     }
+}
+
+#[test]
+fn rows_without_a_label_are_left_out_or_words_are_classes_as_the_spec_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root, "a/train", b"text;label\na;1\nb;nan\nc;0\nd;\ne;None\nf;1\n");
+    write(
+        root,
+        "b/train",
+        b"{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\", \"label\": \"nan\"}\n{\"text\": \"c\", \"label\": 0}\n\
+          {\"text\": \"d\", \"label\": null}\n{\"text\": \"e\", \"label\": \"None\"}\n{\"text\": \"f\", \"label\": \"1\"}\n",
+    );
+    let semicolons = DataFormat::Table {
+        delimiter: ';',
+        quoted: true,
+        text: "text".to_owned(),
+        label: "label".to_owned(),
+    };
+    let json = DataFormat::JsonLines {
+        text: "text".to_owned(),
+        label: "label".to_owned(),
+    };
+    for (name, format, first) in [("a", semicolons, 3), ("b", json, 2)] {
+        let with = |missing_labels| DataSpec {
+            missing_labels: Some(missing_labels),
+            ..spec(&root.join(name), format.clone())
+        };
+        let dropped = index(&with(MissingLabels::Drop), 0).unwrap();
+        assert_eq!(texts(&dropped.train), [("a", 1), ("c", 0), ("f", 1)]);
+        let warning = format!("train: left out 3 of 6 rows, which have no label; the first is train:{first}");
+        assert_eq!(dropped.warnings, [warning]);
+        let error = index(&with(MissingLabels::Keep), 0).unwrap_err().to_string();
+        assert!(
+            error.contains("train:5: the label") || error.contains("train:4: the label"),
+            "{error}"
+        );
+    }
+    write(root, "c/train", b"text,label\na,1\nb,nan\nc,None\n");
+    let keep = DataSpec {
+        missing_labels: Some(MissingLabels::Keep),
+        ..spec(&root.join("c"), csv())
+    };
+    assert_eq!(index(&keep, 0).unwrap().classes, ["1", "None", "nan"]);
 }
 
 #[test]

@@ -12,6 +12,10 @@ pub struct DataSpec {
     /// Layout on disk.
     #[serde(flatten)]
     pub format: DataFormat,
+    /// Tables and JSON lines: what is done with rows whose label is missing, which is what pandas takes for a missing value: nothing, `NaN`,
+    /// `null`, `None`, `NA` and their like.
+    #[schemars(extend("x-firn-default" = "`error`; none for `imagefolder`"))]
+    pub missing_labels: Option<MissingLabels>,
     /// The split that is trained on.
     #[serde(with = "train")]
     #[schemars(with = "train::TrainDocument")]
@@ -34,6 +38,18 @@ pub struct QuarantineSpec {
     /// Corrupt samples that are set aside, and listed in the result, before the job fails. With 0 the first one fails it.
     #[schemars(extend("default" = 0))]
     pub max_samples: u32,
+}
+
+/// What is done with rows whose label is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MissingLabels {
+    /// The job fails, with the number of such rows and the first few lines.
+    Error,
+    /// They are left out, and counted in a warning.
+    Drop,
+    /// Words such as `None` and `NA` are classes like any other; an empty label fails the job.
+    Keep,
 }
 
 /// Where a split other than train comes from.
@@ -127,7 +143,7 @@ pub enum DataFormat {
     ImageFolder,
     /// A table with a header line.
     Table {
-        /// Between fields: `,` or tab.
+        /// Between fields: an ASCII character that is no quote and ends no line.
         delimiter: char,
         /// Whether fields may be wrapped in double quotes.
         quoted: bool,
@@ -157,6 +173,9 @@ struct Layout {
     /// `csv` and `tsv`: whether fields may be wrapped.
     #[schemars(extend("x-firn-default" = "`double` for `csv`, `none` for `tsv`"))]
     quoting: Option<Quoting>,
+    /// `csv` and `tsv`: the character between fields, `;` or `|` for example.
+    #[schemars(extend("x-firn-default" = "`,` for `csv`, a tab for `tsv`"))]
+    delimiter: Option<char>,
 }
 
 /// The word of a layout.
@@ -165,7 +184,7 @@ struct Layout {
 pub(super) enum FormatName {
     /// One folder a class.
     ImageFolder,
-    /// A table with a header line and commas between the fields.
+    /// A table with a header line and commas between the fields, or what `delimiter` says.
     Csv,
     /// A table with a header line and tabs between the fields.
     Tsv,
@@ -205,13 +224,13 @@ impl From<Layout> for DataFormat {
             FormatName::ImageFolder => Self::ImageFolder,
             FormatName::Jsonl => Self::JsonLines { text, label },
             FormatName::Csv => Self::Table {
-                delimiter: ',',
+                delimiter: written.delimiter.unwrap_or(','),
                 quoted: quoted.unwrap_or(true),
                 text,
                 label,
             },
             FormatName::Tsv => Self::Table {
-                delimiter: '\t',
+                delimiter: written.delimiter.unwrap_or('\t'),
                 quoted: quoted.unwrap_or(false),
                 text,
                 label,
@@ -227,11 +246,13 @@ impl From<DataFormat> for Layout {
                 format: FormatName::ImageFolder,
                 columns: None,
                 quoting: None,
+                delimiter: None,
             },
             DataFormat::JsonLines { text, label } => Self {
                 format: FormatName::Jsonl,
                 columns: Some(Columns { text, label }),
                 quoting: None,
+                delimiter: None,
             },
             DataFormat::Table {
                 delimiter,
@@ -246,6 +267,7 @@ impl From<DataFormat> for Layout {
                 },
                 columns: Some(Columns { text, label }),
                 quoting: Some(if quoted { Quoting::Double } else { Quoting::None }),
+                delimiter: Some(delimiter),
             },
         }
     }

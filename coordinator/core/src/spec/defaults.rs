@@ -55,13 +55,29 @@ fn preprocessing(written: &mut Value, architecture: Architecture) {
 }
 
 fn data(data: &mut Value) {
-    let quoting = match data["format"].as_str() {
-        Some("csv") => Some("double"),
-        Some("tsv") => Some("none"),
+    let table = match data["format"].as_str() {
+        Some("csv") => Some(("double", ",")),
+        Some("tsv") => Some(("none", "\t")),
         _ => None,
     };
-    if let Some(quoting) = quoting {
+    if let Some((quoting, delimiter)) = table {
         or_insert(data, "quoting", json!(quoting));
+        or_insert(data, "delimiter", json!(delimiter));
+    }
+    if has_rows(data) {
+        or_insert(data, "missingLabels", json!("error"));
+    }
+}
+
+fn has_rows(data: &Value) -> bool {
+    matches!(data["format"].as_str(), Some("csv" | "tsv" | "jsonl"))
+}
+
+/// What a stored document means where it lacks a field, because it is older than the field. A default of today would change its job.
+pub(super) fn fill_stored(document: &mut Value) {
+    let data = &mut document["spec"]["data"];
+    if has_rows(data) {
+        or_insert(data, "missingLabels", json!("keep"));
     }
 }
 

@@ -122,6 +122,7 @@ impl<'de> Deserialize<'de> for JobSpec {
         if let Some(violation) = checks.violations.first() {
             return Err(D::Error::custom(violation));
         }
+        defaults::fill_stored(&mut document);
         defaults::fill(&mut document);
         typed(document).map_err(D::Error::custom)
     }

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
+use firn_core::spec::DataSpec;
+
 use super::rows::Rows;
-use super::{Listing, read_file, unreadable};
+use super::{Listing, read_file, separator, unreadable};
 use crate::error::{RowError, RowFault};
 use crate::{DataError, Source, SplitName, names};
 
@@ -24,13 +26,15 @@ impl Layout<'_> {
     }
 }
 
-pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, allowed: u32) -> Result<Listing, DataError> {
+pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &DataSpec) -> Result<Listing, DataError> {
     let bytes = read_file(split, path, layout.name())?;
     let mut reader = RowReader::new(path, &bytes, layout);
     let header = header(&mut reader)?;
-    let text_column = column(path, &header, layout.text, "text")?;
-    let label_column = column(path, &header, layout.label, "label")?;
-    let mut rows = Rows::new(path);
+    let column =
+        |name, role| column(path, &header, name, role).map_err(|error| separator::explain(error, &header, layout));
+    let text_column = column(layout.text, "text")?;
+    let label_column = column(layout.label, "label")?;
+    let mut rows = Rows::new(path, data);
     while let Some(line) = reader.advance()? {
         let fault = |error| RowFault {
             line,
@@ -44,14 +48,14 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, allowed: 
             Err(fault(ragged(header.len(), record.len(), layout)))
         } else {
             field(&record[label_column], layout.label, "label")
-                .map(|label| label.trim().to_owned())
+                .and_then(|label| rows.label(label.trim().to_owned(), layout.label))
                 .map_err(fault)
         };
         let text = record.get(text_column).unwrap_or_default();
         let text = field(text, layout.text, "text").map(|text| Source::Text(text.to_owned()));
         rows.add(line, label, text);
     }
-    rows.finish(split, allowed)
+    rows.finish(split, data)
 }
 
 /// The names of the columns.
@@ -112,7 +116,7 @@ struct RowReader<'a> {
 
 impl<'a> RowReader<'a> {
     fn new(path: &'a Path, bytes: &'a [u8], layout: &Layout<'_>) -> Self {
-        let delimiter = u8::try_from(layout.delimiter).expect("the spec allows `,` and tab");
+        let delimiter = u8::try_from(layout.delimiter).expect("the spec allows ASCII alone");
         let mut builder = ReaderBuilder::new();
         let reader = builder
             .delimiter(delimiter)
@@ -217,7 +221,8 @@ fn column(path: &Path, header: &[String], wanted: &str, role: &'static str) -> R
 fn ragged(expected: usize, found: usize, layout: &Layout<'_>) -> RowError {
     let hint = match (layout.delimiter, layout.quoted) {
         ('\t', _) if found > expected => "; is there a tab inside a field?",
-        (_, true) if found > expected => "; a field that holds a comma must be wrapped in double quotes",
+        (',', true) if found > expected => "; a field that holds a comma must be wrapped in double quotes",
+        (_, true) if found > expected => "; a field that holds the delimiter must be wrapped in double quotes",
         _ => "",
     };
     RowError::Ragged {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use firn_core::spec::DataSpec;
 use serde_json::{Map, Value};
 
 use super::rows::Rows;
@@ -13,10 +14,10 @@ pub(super) fn list(
     split: SplitName,
     path: &Path,
     (text, label): (&str, &str),
-    allowed: u32,
+    data: &DataSpec,
 ) -> Result<Listing, DataError> {
     let bytes = read_file(split, path, "jsonl")?;
-    let mut rows = Rows::new(path);
+    let mut rows = Rows::new(path, data);
     for (line, row) in (1u64..).zip(lines(&bytes)) {
         let fault = |error| RowFault {
             line,
@@ -31,13 +32,15 @@ pub(super) fn list(
         match object {
             Ok(object) => rows.add(
                 line,
-                label_of(&object, label).map_err(fault),
+                label_of(&object, label)
+                    .and_then(|text| rows.label(text, label))
+                    .map_err(fault),
                 text_of(&object, text).map(Source::Text),
             ),
             Err(fault) => rows.add(line, Err(fault), Ok(Source::Text(String::new()))),
         }
     }
-    rows.finish(split, allowed)
+    rows.finish(split, data)
 }
 
 /// Ended by LF or CR LF; or by CR where the file has no LF. No string of JSON holds either.
@@ -61,10 +64,24 @@ fn object(row: &str, line: u64, (text, label): (&str, &str)) -> Result<Map<Strin
                 line,
                 column: Some(error.column()),
                 error: RowError::NotJson {
-                    reason: reason.to_owned(),
+                    reason: format!("{reason}{}", hint(row, line, (text, label))),
                 },
             })
         }
+    }
+}
+
+/// Whether the first line is the header of a table.
+fn hint(row: &str, line: u64, (text, label): (&str, &str)) -> String {
+    let separator = row.chars().find(|character| ",\t;|".contains(*character));
+    let is_header = line == 1 && row.contains(text) && row.contains(label) && !row.starts_with('{');
+    match (separator, is_header) {
+        (Some('\t'), true) => "; it seems to be a table: set data.format: tsv".to_owned(),
+        (Some(','), true) => "; it seems to be a table: set data.format: csv".to_owned(),
+        (Some(other), true) => {
+            format!("; it seems to be a table: set data.format: csv and data.delimiter: \"{other}\"")
+        }
+        _ => String::new(),
     }
 }
 
@@ -81,6 +98,12 @@ fn label_of(object: &Map<String, Value>, name: &str) -> Result<String, RowError>
         Value::String(label) => label.trim().to_owned(),
         Value::Number(label) => label.to_string(),
         Value::Bool(label) => label.to_string(),
+        Value::Null => {
+            return Err(RowError::MissingLabel {
+                column: name.to_owned(),
+                value: "null".to_owned(),
+            });
+        }
         other => {
             return Err(wrong(
                 &format!("field `{name}`"),

@@ -4,8 +4,10 @@
 mod delimited;
 mod image_folder;
 mod json_lines;
+mod missing;
 mod passed_over;
 mod rows;
+mod separator;
 
 use std::path::{Path, PathBuf};
 
@@ -56,11 +58,9 @@ pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Lis
                 text,
                 label,
             },
-            data.quarantine.max_samples,
+            data,
         ),
-        DataFormat::JsonLines { text, label } => {
-            json_lines::list(split, path, (text, label), data.quarantine.max_samples)
-        }
+        DataFormat::JsonLines { text, label } => json_lines::list(split, path, (text, label), data),
     }
 }
 

@@ -4,6 +4,9 @@
 
 use std::path::Path;
 
+use firn_core::spec::{DataSpec, MissingLabels};
+
+use super::missing::is_missing;
 use super::{Listed, Listing, file_name};
 use crate::error::{RowError, RowFault};
 use crate::{DataError, Source, SplitName};
@@ -16,7 +19,10 @@ pub(super) struct Rows<'a> {
     path: &'a Path,
     /// The file's name, for the ids of the samples.
     name: String,
+    missing_labels: MissingLabels,
     samples: Vec<Listed>,
+    /// Rows without a label that are left out, and the line of the first.
+    left_out: Option<(u64, u64)>,
     /// The first bad ones.
     faults: Vec<RowFault>,
     set_aside: u64,
@@ -24,10 +30,12 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(path: &'a Path) -> Self {
+    pub(super) fn new(path: &'a Path, data: &DataSpec) -> Self {
         Self {
             path,
             name: file_name(path),
+            missing_labels: data.missing_labels.unwrap_or(MissingLabels::Error),
+            left_out: None,
             samples: Vec::new(),
             faults: Vec::new(),
             set_aside: 0,
@@ -37,6 +45,11 @@ impl<'a> Rows<'a> {
 
     /// The row that starts on `line`: what is expected of the network, and what it looks at.
     pub(super) fn add(&mut self, line: u64, label: Result<String, RowFault>, source: Result<Source, RowError>) {
+        if self.missing_labels == MissingLabels::Drop && is_without(&label) {
+            let (count, _) = self.left_out.get_or_insert((0, line));
+            *count += 1;
+            return;
+        }
         let (class, source) = match (label, source) {
             (Ok(class), Ok(source)) => (class, source),
             (Ok(class), Err(error)) => {
@@ -62,6 +75,17 @@ impl<'a> Rows<'a> {
         });
     }
 
+    /// The label that a column holds, unless it is a word for none and these are no classes.
+    pub(super) fn label(&self, label: String, column: &str) -> Result<String, RowError> {
+        if self.missing_labels != MissingLabels::Keep && is_missing(&label) {
+            return Err(RowError::MissingLabel {
+                column: column.to_owned(),
+                value: label,
+            });
+        }
+        Ok(label)
+    }
+
     fn list(&mut self, fault: RowFault) {
         if self.faults.len() < LISTED {
             self.faults.push(fault);
@@ -69,8 +93,8 @@ impl<'a> Rows<'a> {
     }
 
     /// The listing, if no row is refused and no more than `allowed` have to be set aside.
-    pub(super) fn finish(self, split: SplitName, allowed: u32) -> Result<Listing, DataError> {
-        let allowed = u64::from(allowed);
+    pub(super) fn finish(self, split: SplitName, data: &DataSpec) -> Result<Listing, DataError> {
+        let allowed = u64::from(data.quarantine.max_samples);
         if self.refused > 0 || self.set_aside > allowed {
             return Err(DataError::Rows {
                 path: self.path.to_owned(),
@@ -80,12 +104,24 @@ impl<'a> Rows<'a> {
                 allowed: (self.refused == 0 && allowed > 0).then_some(allowed),
             });
         }
+        let left_out = self.left_out.map(|(count, line)| {
+            let (rows, name) = (count + self.samples.len() as u64, &self.name);
+            format!("left out {count} of {rows} rows, which have no label; the first is {name}:{line}")
+        });
         Ok(Listing {
             split,
             path: self.path.to_owned(),
             empty_classes: vec![],
             samples: self.samples,
-            passed_over: vec![],
+            passed_over: left_out.into_iter().collect(),
         })
     }
+}
+
+fn is_without(label: &Result<String, RowFault>) -> bool {
+    let error = label.as_ref().err().map(|fault| &fault.error);
+    matches!(
+        error,
+        Some(RowError::Empty { role: "label", .. } | RowError::MissingLabel { .. })
+    )
 }

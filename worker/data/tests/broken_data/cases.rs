@@ -165,7 +165,51 @@ pub(crate) const TABLES: &[Case] = &[
         files: &[("train", b"text\tlabel\ngood\t1\n")],
         format: Format::Csv,
         validation: None,
-        message: "{}/train has no column `text` for the text; found `text\tlabel`; did you mean `text\tlabel`?",
+        message: "{}/train has no column `text` for the text; found `text\tlabel`; it seems to be separated by tabs: set data.format: tsv",
+    },
+    Case {
+        name: "semicolons",
+        files: &[("train", b"\"id\";\"text\";\"label\"\n1;good, very good;1\n")],
+        format: Format::Csv,
+        validation: None,
+        message: "{}/train has no column `text` for the text; found `id;\"text\";\"label\"`; it seems to be separated by `;`: set \
+                  data.delimiter: \";\"",
+    },
+    Case {
+        name: "commas where tabs were said",
+        files: &[("train", b"label,text\n1,good\n")],
+        format: Format::Tsv,
+        validation: None,
+        message: "{}/train has no column `text` for the text; found `label,text`; it seems to be separated by commas: set data.format: csv",
+    },
+    Case {
+        name: "JSON lines where a table was said",
+        files: &[("train", b"{\"text\": \"good\"}\n")],
+        format: Format::Csv,
+        validation: None,
+        message: "{}/train has no column `text` for the text; found `{\"text\": \"good\"}`; it seems to hold JSON lines: set data.format: \
+                  jsonl",
+    },
+    Case {
+        name: "words for no label",
+        files: &[(
+            "train",
+            b"text,label\na,1\nb,nan\nc,0\nd, None \ne,\nf,N/A\ng,null\nh,NA\ni,#N/A\nj,no\n",
+        )],
+        format: Format::Csv,
+        validation: None,
+        message: "{}/train: 7 of 10 rows cannot be used: line 3: the label (`label`) is `nan`, a missing value; line 5: the label \
+                  (`label`) is `None`, a missing value; line 6: the label (`label`) is empty; line 7: the label (`label`) is `N/A`, a \
+                  missing value; line 8: the label (`label`) is `null`, a missing value; and 2 more; data.missingLabels can leave such \
+                  rows out (drop) or take the word for a class (keep)",
+    },
+    Case {
+        name: "a word for no label in validation",
+        files: &[("train", b"text,label\na,1\nb,0\n"), ("val", b"text,label\na,NaN\n")],
+        format: Format::Csv,
+        validation: VALIDATION,
+        message: "{}/val:2: the label (`label`) is `NaN`, a missing value; data.missingLabels can leave such rows out (drop) or take \
+                  the word for a class (keep)",
     },
     Case {
         name: "a column twice",
@@ -305,7 +349,31 @@ pub(crate) const JSON_LINES: &[Case] = &[
         files: &[("train", b"{\"text\": \"a\", \"label\": null}\n")],
         format: Format::JsonLines,
         validation: None,
-        message: "{}/train:1: field `label` is null, expected a string, a number or a boolean",
+        message: "{}/train:1: the label (`label`) is `null`, a missing value; data.missingLabels can leave such rows out (drop) or take \
+                  the word for a class (keep)",
+    },
+    Case {
+        name: "a label that is a word for none",
+        files: &[("train", b"{\"text\": \"a\", \"label\": \"<NA>\"}\n")],
+        format: Format::JsonLines,
+        validation: None,
+        message: "{}/train:1: the label (`label`) is `<NA>`, a missing value; data.missingLabels can leave such rows out (drop) or take \
+                  the word for a class (keep)",
+    },
+    Case {
+        name: "a label that is a list",
+        files: &[("train", b"{\"text\": \"a\", \"label\": [1]}\n")],
+        format: Format::JsonLines,
+        validation: None,
+        message: "{}/train:1: field `label` is an array, expected a string, a number or a boolean",
+    },
+    Case {
+        name: "a table where JSON lines were said",
+        files: &[("train", b"text;label\na;1\n")],
+        format: Format::JsonLines,
+        validation: None,
+        message: "{}/train: 2 of 2 rows cannot be used: line 1: not JSON: expected ident; it seems to be a table: set data.format: csv and \
+                  data.delimiter: \";\"; line 2: not JSON: expected value",
     },
     Case {
         name: "lines of many kinds that end with CR alone",

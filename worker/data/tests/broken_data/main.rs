@@ -43,6 +43,7 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
                 label: "label".to_owned(),
             },
         },
+        missing_labels: None,
         train: path("train"),
         validation: validation.map(|validation| match validation {
             Validation::Path(name) => SplitSource::Path(path(name)),

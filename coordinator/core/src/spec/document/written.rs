@@ -56,10 +56,26 @@ fn layout(data: &mut Value, checks: &mut Checks) {
     let format = data["format"].as_str().unwrap_or_default().to_owned();
     if matches!(format.as_str(), "imagefolder" | "jsonl") {
         checks.absent(data, PATH, "quoting", "only `csv` and `tsv` have quoting");
+        checks.absent(data, PATH, "delimiter", "only `csv` and `tsv` have a delimiter");
+    }
+    if let Some(delimiter) = data["delimiter"].as_str()
+        && !may_delimit(delimiter)
+    {
+        let message = format!(
+            "must be one ASCII character that is no double quote and ends no line, found `{delimiter}`; a tab is `\"\\t\"` in double quotes"
+        );
+        checks.add(&join(PATH, "delimiter"), message);
+        data["delimiter"].take();
     }
     if format == "imagefolder" {
+        checks.absent(data, PATH, "missingLabels", "the label of an image is its folder");
         checks.absent(data, PATH, "columns", "the classes of an `imagefolder` are its folders");
     }
+}
+
+fn may_delimit(text: &str) -> bool {
+    let [byte] = text.as_bytes() else { return false };
+    byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r' | 0)
 }
 
 fn splits(data: &mut Value, checks: &mut Checks) {

@@ -28,6 +28,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
         },
         data: DataSpec {
             format: DataFormat::ImageFolder,
+            missing_labels: None,
             train: "/data/train".to_owned(),
             validation: Some(SplitSource::Path("/data/val".to_owned())),
             test: None,

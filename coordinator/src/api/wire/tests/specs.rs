@@ -3,9 +3,9 @@
 use firn_core::slices;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
-    HeadSpec, JobSpec, LossSpec, Metadata, MetricName, Modality, ModelSpec, OptimizerSpec, PlateauSpec, Preprocessing,
-    QuarantineSpec, ResourcesSpec, RestartPolicy, ScheduleShape, ScheduleSpec, SplitSource, Task, ThresholdMode,
-    TrainingSpec, Warmup, Word, WorkersSpec,
+    HeadSpec, JobSpec, LossSpec, Metadata, MetricName, MissingLabels, Modality, ModelSpec, OptimizerSpec, PlateauSpec,
+    Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, ScheduleShape, ScheduleSpec, SplitSource, Task,
+    ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -53,7 +53,7 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
                 let format = match kind {
                     0 => DataFormat::JsonLines { text, label },
                     _ => DataFormat::Table {
-                        delimiter: if kind == 1 { ',' } else { '\t' },
+                        delimiter: [',', '\t', ';'][usize::from(kind - 1)],
                         quoted,
                         text,
                         label,
@@ -218,8 +218,10 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
         .prop_flat_map(|architecture| (model(architecture), data(architecture), path(), split(), split()))
         .prop_flat_map(|(model, (format, preprocessing), train, validation, test)| {
             let batch_norm = model.architecture.has_batch_norm() && model.freeze != Freeze::All;
-            let data = (any::<u32>()).prop_map(move |max_quarantined| DataSpec {
+            let missing = prop::sample::select(vec![MissingLabels::Error, MissingLabels::Drop, MissingLabels::Keep]);
+            let data = (any::<u32>(), missing).prop_map(move |(max_quarantined, missing)| DataSpec {
                 format: format.clone(),
+                missing_labels: (format != DataFormat::ImageFolder).then_some(missing),
                 train: train.clone(),
                 validation: validation.clone(),
                 test: test.clone(),

@@ -48,6 +48,7 @@ pub(super) fn spec() -> JobSpec {
         },
         data: DataSpec {
             format: DataFormat::ImageFolder,
+            missing_labels: None,
             train: "/data/train".to_owned(),
             validation: Some(SplitSource::Path("/data/validation".to_owned())),
             test: Some(SplitSource::Path("/data/test".to_owned())),

@@ -65,6 +65,11 @@ fn data(data: old::DataSpec) -> new::DataSpec {
         old::SplitSource::FractionOfTrain(fraction) => new::SplitSource::FractionOfTrain(fraction),
     };
     new::DataSpec {
+        // Whatever stood in a label column was a class.
+        missing_labels: match data.format {
+            old::DataFormat::ImageFolder => None,
+            old::DataFormat::Table { .. } | old::DataFormat::JsonLines { .. } => Some(new::MissingLabels::Keep),
+        },
         format: match data.format {
             old::DataFormat::ImageFolder => new::DataFormat::ImageFolder,
             old::DataFormat::Table {
