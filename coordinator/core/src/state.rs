@@ -4,6 +4,7 @@
 //! workers, are shared (`Arc`), so a clone of the whole state is cheap: the shell may hand one to readers, and `decide` works out later
 //! consequences of a decision on one.
 
+pub mod checkpoint;
 pub mod dataset;
 pub mod failure;
 pub mod gang;
@@ -23,13 +24,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use checkpoint::{Checkpoint, RejectedCheckpoint};
 pub use dataset::{Dataset, ModelSummary, QuarantinedSample, Shard, ShardTable, SplitManifest, SplitName, UnknownName};
 pub use failure::{Cause, Ending, Failure, FailureReason, Loss, Outcome, RankExit, RankReport, Standing};
 pub use gang::{CollectiveKind, Gang, Member, MemberState, Origin, Restart, RunningGang};
 pub use history::{Deletion, PastJob};
 pub use job::{
-    Artifact, Checkpoint, Ended, Evaluation, Job, Phase, RegisteredDataset, RegisteredModel, RejectedCheckpoint,
-    Restored, Run, TrainingEnd,
+    Artifact, Ended, Evaluation, Job, Phase, RegisteredDataset, RegisteredModel, Restored, Run, TrainingEnd,
 };
 pub use ledger::{CommittedStep, Ledger, RolledBack, Step, StepTiming};
 pub use pass::{CompletedShard, Pass, PassProgress, ShardOutcome};

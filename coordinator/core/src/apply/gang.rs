@@ -120,7 +120,7 @@ fn form(job: &mut Job, event: &JobEvent, at: Now) {
         return;
     };
     job.generation = *generation;
-    let stays = |report: &RankReport| members.iter().chain(recruits).any(|member| report.is_of(member));
+    let stays = |report: &RankReport| members.iter().chain(recruits).any(|member| member.said(report));
     let mut reports = gang_mut(job)
         .map(|gang| std::mem::take(&mut gang.reports))
         .unwrap_or_default();

@@ -8,7 +8,7 @@ use crate::note::Note;
 use crate::now::Now;
 use crate::record::{Event, JobEvent, Record};
 use crate::reply::Reply;
-use crate::state::State;
+use crate::state::{Pass, State};
 
 /// Collects records, notes and effects. The state is copied only when something looks at it after a change: heartbeats and committed steps,
 /// which are most of all inputs, never copy.
@@ -108,6 +108,22 @@ impl<'a> Draft<'a> {
 
     pub(super) fn effect(&mut self, effect: Effect) {
         self.effects.push(effect);
+    }
+
+    /// Asks for the scores of evaluations whose shards are all in; the answer may have been lost with a formation or a coordinator.
+    pub(super) fn request_scores(&mut self, id: &JobId) {
+        let Some(job) = self.state().jobs.get(id).cloned() else {
+            return;
+        };
+        for (&pass, progress) in &job.run.passes {
+            if matches!(pass, Pass::Evaluate { .. }) && progress.is_complete() {
+                self.effect(Effect::ScorePass {
+                    job: id.clone(),
+                    generation: job.generation,
+                    pass,
+                });
+            }
+        }
     }
 
     pub(super) fn finish(self, reply: Reply) -> Decision {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::placing;
+use super::processes;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::record::JobEvent;
 use crate::stage::{self, Stage};
@@ -86,17 +86,12 @@ fn next_move(state: &State, id: &JobId) -> Option<Move> {
             let all_joined = gang.members.iter().all(Member::has_joined);
             let is_of_use = match all_leave(state, gang) {
                 true => hands_over(state, job),
-                false => !is_short(job),
+                false => !job.is_short(),
             };
             (all_joined && is_of_use).then_some(Move::Complete)
         }
         _ => None,
     }
-}
-
-/// Whether fewer workers are left than the spec asks for.
-pub(super) fn is_short(job: &Job) -> bool {
-    job.living_workers().len() < job.spec.resources.workers.min.max(1) as usize
 }
 
 /// Whether all members are to leave.
@@ -160,7 +155,7 @@ pub(super) fn let_go(draft: &mut Draft<'_>, id: &JobId, gone: &[ProcessId]) {
                 process: process.clone(),
             },
         );
-        super::losses::stop_process(draft, process, grace);
+        processes::request_stop(draft, process, grace);
     }
 }
 
@@ -196,7 +191,7 @@ pub(super) fn form_again(draft: &mut Draft<'_>, id: &JobId, formation: Formation
             rewind: formation.rewind || rewind,
         },
     );
-    placing::request_scores(draft, id);
+    draft.request_scores(id);
 }
 
 /// The members of the next generation in their order, and the recruits that are not ready.
@@ -274,7 +269,7 @@ fn complete(draft: &mut Draft<'_>, id: &JobId) {
             epochs_kept,
         },
     );
-    placing::request_scores(draft, id);
+    draft.request_scores(id);
 }
 
 /// The newest state that there is: a rank's before the checkpoint of the same step, because it need not be loaded.

@@ -4,7 +4,7 @@
 //! first slots, or that have fewer workers than they need, are served before others grow.
 
 use super::draft::Draft;
-use super::gangs;
+use super::processes;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::placement::{self, Placement, Problem, WorkerSlots};
@@ -23,7 +23,7 @@ pub(super) fn is_wanted(job: &Job, now: Now) -> bool {
     let has_room = workers.len() < most || !workers.iter().all(is_full);
     // At the end a gang that works is left alone.
     let is_late = matches!(Stage::of(&job.run), Stage::Test { .. } | Stage::Finish);
-    let is_settled = matches!(job.phase, Phase::Running(_)) || !gangs::is_short(job);
+    let is_settled = matches!(job.phase, Phase::Running(_)) || !job.is_short();
     has_room && now >= job.retry_at && !(is_late && is_settled)
 }
 
@@ -176,6 +176,6 @@ fn ask_for(draft: &mut Draft<'_>, job: &Job, gang: &Gang, placement: &Placement)
         },
     );
     for process in &processes {
-        super::placing::start_again(draft, process);
+        processes::request_start(draft, process);
     }
 }

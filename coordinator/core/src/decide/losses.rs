@@ -7,17 +7,17 @@ use super::causes::{self, End};
 use super::draft::Draft;
 use super::gangs::{self, Formation};
 use super::members::Caller;
+use super::processes::request_stop;
 use super::settle;
 use crate::effect::Effect;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
-use crate::note::Note;
 use crate::now::Now;
 use crate::random::{Purpose, Random};
 use crate::record::{Event, JobEvent};
 use crate::stage::Stage;
 use crate::state::{
     Availability, Cause, Ending, Failure, FailureReason, Job, LossReason, Member, MemberState, Outcome, Presence,
-    RankExit, Settings, Standing, State, StopRequest,
+    RankExit, Settings, Standing, State,
 };
 
 /// Ends a job; ranks of one that did not succeed are stopped.
@@ -52,44 +52,7 @@ fn stop_all(draft: &mut Draft<'_>, id: &JobId) {
         .map(|(process, _)| process.clone())
         .collect();
     for process in processes {
-        stop_process(draft, &process, grace);
-    }
-}
-
-/// Asks for the end of a process; `grace` milliseconds after SIGTERM it is killed.
-pub(super) fn stop_process(draft: &mut Draft<'_>, id: &ProcessId, grace: u64) {
-    let now = draft.now();
-    let Some(job) = draft.state().processes.get(id).map(|process| process.job.clone()) else {
-        return;
-    };
-    let stop = StopRequest { at: now, grace };
-    draft.record_job(
-        &job,
-        JobEvent::RankStopRequested {
-            process: id.clone(),
-            stop,
-        },
-    );
-    send_stop(draft, id);
-}
-
-/// Tells the agent of a process that was asked to end; if the agent is away, it is told when it is back.
-pub(super) fn send_stop(draft: &mut Draft<'_>, id: &ProcessId) {
-    let now = draft.now();
-    let state = draft.state();
-    let Some(process) = state.processes.get(id) else { return };
-    let Some(stop) = process.stop else { return };
-    let worker = process.worker.clone();
-    if state.is_connected(&worker) {
-        draft.effect(Effect::StopRank {
-            worker,
-            process: id.clone(),
-            grace: stop.grace,
-        });
-        draft.note(Note::StopSent {
-            process: id.clone(),
-            at: now,
-        });
+        request_stop(draft, &process, grace);
     }
 }
 
@@ -138,7 +101,7 @@ fn departure(state: &State, id: &ProcessId, exit: &RankExit, now: Now) -> Depart
         if exit.ending == Ending::Exited(causes::LEFT) || is_done(job, member.rank, exit) {
             return None;
         }
-        let report = gang.reports.iter().rfind(|report| report.is_of(member));
+        let report = gang.reports.iter().rfind(|report| member.said(report));
         let cause = causes::of_exit(&End {
             member,
             stop: process.stop,
@@ -165,7 +128,7 @@ pub(super) fn lose_ranks(draft: &mut Draft<'_>, id: &JobId, lost: &[ProcessId], 
         return;
     }
     for process in lost {
-        stop_process(draft, process, 0);
+        request_stop(draft, process, 0);
     }
     gangs::form_again(draft, id, formation);
 }

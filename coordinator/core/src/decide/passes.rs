@@ -1,10 +1,10 @@
 //! Passes: shards are handed out, come back, and count once.
 
 use super::draft::Draft;
+use super::losses;
 use super::members::{Caller, working};
 use super::quarantine::set_aside;
 use super::reports::{Examined, examine};
-use super::{losses, placing};
 use crate::identifiers::RankIdentity;
 use crate::input::ShardReport;
 use crate::note::Note;
@@ -143,7 +143,7 @@ pub(super) fn complete_shard(
     );
     let done = progress.map_or(0, |progress| progress.complete.len()) + 1;
     if done == count as usize && matches!(pass, Pass::Evaluate { .. }) {
-        placing::request_scores(draft, &job.id);
+        draft.request_scores(&job.id);
     }
     Ok(Reply::ShardCounted)
 }

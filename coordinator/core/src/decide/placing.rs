@@ -5,20 +5,20 @@
 //! fewer workers than they need are served in the same order; gangs that could merely use more come last. When one that waits for workers holds
 //! what an earlier job waits for, it gives way in the end ([`super::yielding`]).
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::{gangs, growth, yielding};
-use crate::compatibility::{Need, Revision};
-use crate::effect::{Effect, StartRank};
+use super::free_slots::{able, connected_workers, need, take};
+use super::processes::request_start;
+use super::{growth, yielding};
+use crate::compatibility::Need;
 use crate::identifiers::{JobId, ProcessId};
 use crate::note::Note;
 use crate::now::Now;
-use crate::placement::{self, Blocked, Placement, Problem, SlotState, WorkerSlots};
+use crate::placement::{self, Blocked, Placement, Problem, WorkerSlots};
 use crate::record::JobEvent;
 use crate::spec::ResourcesSpec;
-use crate::state::{DeviceKind, Job, Member, MemberState, Pass, Phase, State};
+use crate::state::{DeviceKind, Job, Member, MemberState, Phase, State};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
 pub(super) fn settle(draft: &mut Draft<'_>) {
@@ -32,11 +32,9 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
 fn serve(draft: &mut Draft<'_>) -> Vec<JobId> {
     let now = draft.now();
     let waiting = jobs(draft.state(), |job| {
-        waits(job, now) || (gangs::is_short(job) && growth::is_wanted(job, now))
+        waits(job, now) || (job.is_short() && growth::is_wanted(job, now))
     });
-    let growing = jobs(draft.state(), |job| {
-        !gangs::is_short(job) && growth::is_wanted(job, now)
-    });
+    let growing = jobs(draft.state(), |job| !job.is_short() && growth::is_wanted(job, now));
     if waiting.is_empty() && growing.is_empty() {
         return Vec::new();
     }
@@ -179,73 +177,6 @@ fn jobs(state: &State, is_meant: impl Fn(&Job) -> bool) -> Vec<JobId> {
     jobs.into_iter().map(|job| job.id.clone()).collect()
 }
 
-pub(super) fn connected_workers(state: &State) -> Vec<WorkerSlots> {
-    let mut taken: BTreeMap<_, Vec<u32>> = BTreeMap::new();
-    for process in state.processes.values() {
-        taken.entry(&process.worker).or_default().push(process.slot);
-    }
-    state
-        .workers
-        .values()
-        .filter(|worker| worker.takes_ranks() && state.is_connected(&worker.description.name))
-        .map(|worker| {
-            let name = &worker.description.name;
-            let taken = taken.get(name).map_or(&[][..], Vec::as_slice);
-            let slots = worker.description.slots.iter().map(|slot| SlotState {
-                index: slot.index,
-                kind: slot.kind(),
-                free: !taken.contains(&slot.index),
-            });
-            WorkerSlots {
-                name: name.clone(),
-                slots: slots.collect(),
-            }
-        })
-        .collect()
-}
-
-/// What a job needs of the workers that are known; nothing where all of them are of this build.
-fn need(state: &State, job: &Job) -> Need {
-    let mut known = state.workers.values();
-    match known.all(|worker| worker.description.protocol >= Revision::CURRENT) {
-        true => Need::NOTHING,
-        false => Need::of_job(job),
-    }
-}
-
-/// The workers that know everything that a job needs, and why the others will not do.
-pub(super) fn able<'a>(state: &State, workers: &'a [WorkerSlots], job: &Job) -> (Cow<'a, [WorkerSlots]>, Vec<String>) {
-    let need = need(state, job);
-    if need == Need::NOTHING {
-        return (Cow::Borrowed(workers), Vec::new());
-    }
-    let mut too_old = Vec::new();
-    let mut able = Vec::new();
-    for slots in workers {
-        let worker = state.workers.get(&slots.name);
-        let refusal = worker.and_then(|worker| {
-            let description = &worker.description;
-            let who = format!("worker {}", description.name);
-            need.refuses(&who, description.protocol, &description.version)
-        });
-        match refusal {
-            Some(refusal) => too_old.push(refusal),
-            None => able.push(slots.clone()),
-        }
-    }
-    (Cow::Owned(able), too_old)
-}
-
-fn take(workers: &mut [WorkerSlots], placement: &Placement) {
-    for (name, slots) in &placement.workers {
-        for worker in workers.iter_mut().filter(|worker| worker.name == *name) {
-            for slot in worker.slots.iter_mut().filter(|slot| slots.contains(&slot.index)) {
-                slot.free = false;
-            }
-        }
-    }
-}
-
 /// Where the job ran before.
 fn previous(job: &Job) -> Option<Placement> {
     let Phase::Restarting(restart) = &job.phase else {
@@ -289,9 +220,9 @@ fn form_gang(draft: &mut Draft<'_>, job: &Job, placement: &Placement) {
         },
     );
     for process in &processes {
-        start_again(draft, process);
+        request_start(draft, process);
     }
-    request_scores(draft, &job.id);
+    draft.request_scores(&job.id);
 }
 
 fn members(state: &State, job: &Job, placement: &Placement) -> Vec<Member> {
@@ -319,44 +250,4 @@ fn members(state: &State, job: &Job, placement: &Placement) -> Vec<Member> {
         }
     }
     members
-}
-
-/// Asks for a process of a formed gang, for the first time or once more.
-pub(super) fn start_again(draft: &mut Draft<'_>, id: &ProcessId) {
-    let state = draft.state();
-    let Some(process) = state.processes.get(id) else { return };
-    let Some(gang) = state.job(&process.job).and_then(Job::gang) else {
-        return;
-    };
-    let Some(member) = gang.everyone().find(|member| member.process == *id) else {
-        return;
-    };
-    let start = StartRank {
-        worker: process.worker.clone(),
-        process: id.clone(),
-        job: process.job.clone(),
-        generation: process.generation,
-        rank: member.rank,
-        world_size: u32::try_from(gang.living().count() + gang.recruits.len()).unwrap_or(u32::MAX),
-        local_rank: member.local_rank,
-        local_world_size: member.local_world_size,
-        slot: member.slot,
-    };
-    draft.effect(Effect::StartRank(start));
-}
-
-/// Asks for the scores of evaluations whose shards are all in; the answer may have been lost with a formation or a coordinator.
-pub(super) fn request_scores(draft: &mut Draft<'_>, id: &JobId) {
-    let Some(job) = draft.state().jobs.get(id).cloned() else {
-        return;
-    };
-    for (&pass, progress) in &job.run.passes {
-        if matches!(pass, Pass::Evaluate { .. }) && progress.is_complete() {
-            draft.effect(Effect::ScorePass {
-                job: id.clone(),
-                generation: job.generation,
-                pass,
-            });
-        }
-    }
 }

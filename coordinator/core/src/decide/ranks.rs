@@ -169,7 +169,7 @@ pub(super) fn report_failure(
         .last_log_lines
         .drain(..failure.last_log_lines.len().saturating_sub(LOG_LINES));
     // The first report is the one closest to the cause.
-    if !caller.gang.reports.iter().any(|report| report.is_of(caller.member)) {
+    if !caller.gang.reports.iter().any(|report| caller.member.said(report)) {
         let process = Some(identity.process.clone());
         draft.record_job(&identity.job, JobEvent::RankFailureReported { rank, process, failure });
     }

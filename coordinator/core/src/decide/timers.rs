@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::{deletion, hangs, losses, placing, pulses, settle};
+use super::{deletion, hangs, losses, processes, pulses, settle};
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::note::Note;
 use crate::now::Now;
@@ -33,7 +33,7 @@ pub(super) fn start(draft: &mut Draft<'_>) -> Reply {
         });
     }
     for (id, _) in state.jobs.iter().filter(|(_, job)| job.outcome().is_none()) {
-        placing::request_scores(draft, id);
+        draft.request_scores(id);
     }
     settle(draft);
     deletion::resume(draft);
@@ -115,9 +115,9 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
         .collect();
     for (id, process) in due {
         if process.stop.is_some() {
-            losses::send_stop(draft, &id);
+            processes::send_stop(draft, &id);
         } else if process.let_go_at.is_some() {
-            losses::stop_process(draft, &id, 0);
+            processes::request_stop(draft, &id, 0);
         } else {
             stop_gracefully(draft, &id);
         }
@@ -172,7 +172,7 @@ enum Due {
 
 fn stop_gracefully(draft: &mut Draft<'_>, process: &ProcessId) {
     let grace = draft.base().settings.stop_grace;
-    losses::stop_process(draft, process, grace);
+    processes::request_stop(draft, process, grace);
 }
 
 fn due_jobs(state: &State, now: Now) -> Vec<(JobId, Due)> {
@@ -225,7 +225,7 @@ fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
 
 fn report_deadlines(state: &State, gang: &Gang) -> Vec<(Now, Due)> {
     let due = gang.reports.iter().filter_map(|report| {
-        let member = gang.everyone().find(|member| report.is_of(member))?;
+        let member = gang.everyone().find(|member| member.said(report))?;
         let process = state.processes.get(&member.process)?;
         let at = report.at.max(state.soft.started_at) + state.settings.report_grace;
         process.stop.is_none().then(|| (at, Due::Exit(member.process.clone())))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::draft::Draft;
-use super::{losses, placing, settle, settle_soon};
+use super::{losses, processes, settle, settle_soon};
 use crate::effect::Effect;
 use crate::identifiers::{ProcessId, StreamId, WorkerName};
 use crate::note::Note;
@@ -142,11 +142,11 @@ fn reconcile(
                     },
                 );
             }
-            Fate::StartAgain => placing::start_again(draft, id),
-            Fate::Stop => losses::send_stop(draft, id),
+            Fate::StartAgain => processes::request_start(draft, id),
+            Fate::Stop => processes::send_stop(draft, id),
             Fate::Kill => {
                 if process.stop.is_none() {
-                    losses::stop_process(draft, id, draft.base().settings.stop_grace);
+                    processes::request_stop(draft, id, draft.base().settings.stop_grace);
                 }
                 unwanted.push(id.clone());
             }

@@ -6,7 +6,8 @@
 //! again in their turn.
 
 use super::draft::Draft;
-use super::{growth, losses, placing};
+use super::free_slots::{able, connected_workers, free};
+use super::{growth, processes};
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Problem, WorkerSlots};
@@ -20,7 +21,7 @@ pub(super) fn has_waited(state: &State, job: &Job, now: Now) -> bool {
 
 fn waiting_gang(job: &Job) -> Option<&Gang> {
     match &job.phase {
-        Phase::Starting(gang) if super::gangs::is_short(job) => Some(gang),
+        Phase::Starting(gang) if job.is_short() => Some(gang),
         _ => None,
     }
 }
@@ -42,7 +43,7 @@ pub(super) fn make_room(draft: &mut Draft<'_>, ahead: &[JobId]) -> bool {
 /// The gangs whose slots a job needs and that have waited long enough: those that have no hope first, and the latest of them. `None` if all of
 /// them together would not do, or if the slots are free already and only their processes have to end.
 fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
-    let mut workers = placing::connected_workers(state);
+    let mut workers = connected_workers(state);
     free_what_ends(state, &mut workers);
     if fits(state, job, &workers) {
         return None;
@@ -61,13 +62,13 @@ fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
 }
 
 fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
-    let mut all = placing::connected_workers(state);
+    let mut all = connected_workers(state);
     all.iter_mut()
         .flat_map(|worker| &mut worker.slots)
         .for_each(|slot| slot.free = true);
     let kind = placement::kind(job.spec.resources.device, &all);
     let has_hope = |other: &Job| {
-        let (workers, _) = placing::able(state, &all, other);
+        let (workers, _) = able(state, &all, other);
         growth::could_be_completed(other, &workers)
     };
     let mut candidates: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
@@ -81,7 +82,7 @@ fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
 }
 
 fn fits(state: &State, job: &Job, workers: &[WorkerSlots]) -> bool {
-    let (workers, _) = placing::able(state, workers, job);
+    let (workers, _) = able(state, workers, job);
     if job.gang().is_some() {
         return growth::could_be_completed(job, &workers);
     }
@@ -96,14 +97,6 @@ fn fits(state: &State, job: &Job, workers: &[WorkerSlots]) -> bool {
 fn free_what_ends(state: &State, workers: &mut [WorkerSlots]) {
     for process in state.processes.values().filter(|process| process.is_ending()) {
         free(workers, process);
-    }
-}
-
-fn free(workers: &mut [WorkerSlots], process: &crate::state::Process) {
-    for worker in workers.iter_mut().filter(|worker| worker.name == process.worker) {
-        for slot in worker.slots.iter_mut().filter(|slot| slot.index == process.slot) {
-            slot.free = true;
-        }
     }
 }
 
@@ -133,7 +126,7 @@ fn dissolve(draft: &mut Draft<'_>, id: &JobId, cause: &Cause) {
                 process: process.clone(),
             },
         );
-        losses::stop_process(draft, &process, grace);
+        processes::request_stop(draft, &process, grace);
     }
     draft.record_job(
         id,

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifiers::{Generation, ProcessId};
 use crate::now::Now;
-use crate::state::gang::Member;
 
 /// The class of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,16 +129,6 @@ pub struct RankReport {
     pub failure: Failure,
     /// When.
     pub at: Now,
-}
-
-impl RankReport {
-    /// Whether this member said it. Ranks are numbered anew with every formation, and recruits provisionally.
-    pub fn is_of(&self, member: &Member) -> bool {
-        match &self.process {
-            Some(process) => *process == member.process,
-            None => self.rank == member.rank,
-        }
-    }
 }
 
 /// How a job ended.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifiers::{Generation, ProcessId, WorkerName};
 use crate::now::Now;
+use crate::state::checkpoint::Checkpoint;
 use crate::state::failure::{Cause, RankReport};
-use crate::state::job::Checkpoint;
 use crate::state::worker::DeviceKind;
 
 /// The ranks of one formation, in rank order.
@@ -75,6 +75,14 @@ pub struct Member {
 }
 
 impl Member {
+    /// Whether it said this. Ranks are numbered anew with every formation, and recruits provisionally.
+    pub fn said(&self, report: &RankReport) -> bool {
+        match &report.process {
+            Some(process) => *process == self.process,
+            None => report.rank == self.rank,
+        }
+    }
+
     /// Whether it has joined, and has not left since.
     pub fn has_joined(&self) -> bool {
         matches!(self.state, MemberState::Joined { .. })

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::identifiers::{Generation, JobId, WorkerName};
 use crate::now::Now;
 use crate::spec::{JobSpec, MetricName, settings};
+use crate::state::checkpoint::{Checkpoint, RejectedCheckpoint};
 use crate::state::dataset::{Dataset, ModelSummary, QuarantinedSample, ShardTable, SplitName};
 use crate::state::failure::{Loss, Outcome};
 use crate::state::gang::{Gang, Member, Restart, RunningGang};
@@ -118,6 +119,11 @@ impl Job {
             .map(|member| &member.worker)
             .collect()
     }
+
+    /// Whether fewer workers are left than the spec asks for.
+    pub fn is_short(&self) -> bool {
+        self.living_workers().len() < self.spec.resources.workers.min.max(1) as usize
+    }
 }
 
 /// What a job has achieved; it outlives gangs.
@@ -216,35 +222,6 @@ pub struct RegisteredModel {
     pub rank: u32,
     /// Its host.
     pub host: String,
-}
-
-/// A checkpoint that exists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// Epochs trained completely.
-    pub epochs_done: u32,
-    /// Steps applied.
-    pub steps_done: u64,
-    /// SHA-256 of the file, hex.
-    pub sha256: String,
-    /// Of the file.
-    pub size_bytes: u64,
-    /// The URI under which it lies, if the coordinator does not keep it itself.
-    #[serde(default)]
-    pub location: Option<String>,
-    /// Whether its last step is the last one of an epoch.
-    pub ends_epoch: bool,
-}
-
-/// A checkpoint that no longer counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectedCheckpoint {
-    /// Which.
-    pub checkpoint: Checkpoint,
-    /// What is wrong with it.
-    pub reason: String,
-    /// When that was seen.
-    pub at: Now,
 }
 
 /// Exact metrics of one split.

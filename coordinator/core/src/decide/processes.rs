@@ -1,0 +1,69 @@
+//! What agents are asked to do with processes: start one, end one. An agent that is away is told when it is back.
+
+use super::draft::Draft;
+use crate::effect::{Effect, StartRank};
+use crate::identifiers::ProcessId;
+use crate::note::Note;
+use crate::record::JobEvent;
+use crate::state::{Job, StopRequest};
+
+/// Asks for a process of a formed gang, for the first time or once more.
+pub(super) fn request_start(draft: &mut Draft<'_>, id: &ProcessId) {
+    let state = draft.state();
+    let Some(process) = state.processes.get(id) else { return };
+    let Some(gang) = state.job(&process.job).and_then(Job::gang) else {
+        return;
+    };
+    let Some(member) = gang.everyone().find(|member| member.process == *id) else {
+        return;
+    };
+    let start = StartRank {
+        worker: process.worker.clone(),
+        process: id.clone(),
+        job: process.job.clone(),
+        generation: process.generation,
+        rank: member.rank,
+        world_size: u32::try_from(gang.living().count() + gang.recruits.len()).unwrap_or(u32::MAX),
+        local_rank: member.local_rank,
+        local_world_size: member.local_world_size,
+        slot: member.slot,
+    };
+    draft.effect(Effect::StartRank(start));
+}
+
+/// Asks for the end of a process; `grace` milliseconds after SIGTERM it is killed.
+pub(super) fn request_stop(draft: &mut Draft<'_>, id: &ProcessId, grace: u64) {
+    let now = draft.now();
+    let Some(job) = draft.state().processes.get(id).map(|process| process.job.clone()) else {
+        return;
+    };
+    let stop = StopRequest { at: now, grace };
+    draft.record_job(
+        &job,
+        JobEvent::RankStopRequested {
+            process: id.clone(),
+            stop,
+        },
+    );
+    send_stop(draft, id);
+}
+
+/// Tells the agent of a process that was asked to end; if the agent is away, it is told when it is back.
+pub(super) fn send_stop(draft: &mut Draft<'_>, id: &ProcessId) {
+    let now = draft.now();
+    let state = draft.state();
+    let Some(process) = state.processes.get(id) else { return };
+    let Some(stop) = process.stop else { return };
+    let worker = process.worker.clone();
+    if state.is_connected(&worker) {
+        draft.effect(Effect::StopRank {
+            worker,
+            process: id.clone(),
+            grace: stop.grace,
+        });
+        draft.note(Note::StopSent {
+            process: id.clone(),
+            at: now,
+        });
+    }
+}
