@@ -1,17 +1,13 @@
 //! What a batch of letters has led to, held back until the records are durable.
 
-use std::collections::BTreeSet;
-
-use firn_core::{Decision, Effect, Note, Record, Reply, Sender, State, identifiers::JobId};
+use firn_core::{Decision, Effect, Note, Record, Sender, State, identifiers::JobId};
 
 use super::{
-    handle::{Answer, Question, Refusal},
+    changes::Touched,
+    handle::{Answer, Outcome, Question, Refusal},
     standing::Standing,
 };
 use crate::journal::{Encoded, Journal};
-
-/// What an input came to.
-pub(super) type Outcome = Result<Reply, Refusal>;
 
 /// Somebody who is answered after the commit.
 enum Waiting {
@@ -33,14 +29,6 @@ pub(super) struct Batch {
     pub(super) effects: Vec<Effect>,
     waiting: Vec<Waiting>,
     pub(super) touched: Touched,
-}
-
-/// Whose waiters have to ask again.
-#[derive(Debug, Default)]
-pub(super) struct Touched {
-    pub(super) jobs: BTreeSet<JobId>,
-    /// A worker came or went: what is not of one job.
-    pub(super) others: bool,
 }
 
 impl Batch {

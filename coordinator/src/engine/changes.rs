@@ -1,14 +1,20 @@
 //! Wakes those who wait for a job to change.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use firn_core::identifiers::JobId;
 use tokio::sync::watch;
 
-use super::batch::Touched;
+/// Whose waiters have to ask again.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    pub(super) jobs: BTreeSet<JobId>,
+    /// A worker came or went: what is not of one job.
+    pub(super) others: bool,
+}
 
 /// One counter a job that somebody watches. Subscribe first, then look: a change in between is not missed.
 #[derive(Debug, Clone, Default)]

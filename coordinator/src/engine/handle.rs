@@ -5,10 +5,12 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    batch::Outcome,
     changes::Changes,
     standing::{NotWritten, Standing},
 };
+
+/// What an input came to.
+pub(super) type Outcome = Result<Reply, Refusal>;
 
 /// Reads the state and sends the answer.
 pub(super) type Question = Box<dyn FnOnce(&State) + Send>;

@@ -43,9 +43,9 @@ pub use outboxes::{Outbox, Outboxes};
 pub use recovery::{Recovered, recover};
 pub use standing::{NotWritten, Standing};
 
-use batch::{Batch, Outcome};
+use batch::Batch;
 use compaction::Prunable;
-use handle::Letter;
+use handle::{Letter, Outcome};
 use upkeep::Upkeep;
 use watch::Watch;
 
