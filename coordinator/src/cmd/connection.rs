@@ -6,29 +6,26 @@
 //!
 //! Mutations carry a request id, so one whose answer got lost is sent again: it acts once.
 
-use std::{error::Error as _, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use firn_proto::v1alpha1::{FineTuneJob, GetJobRequest, job_service_client::JobServiceClient};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{
-    Code, ConnectError, Request, Response, Status, Streaming, TimeoutExpired,
+    Code, ConnectError, Request, Response, Status, Streaming,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use super::{
+    deadline::{CALL_TIMEOUT, causes, is_late, late},
     error::{CommandError, is_transport},
     settings::{ConnectionArgs, Settings},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The deadline of a call, unless `--call-timeout` says otherwise.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// For how long a mutation is sent again after its connection broke: longer than a coordinator takes to start again.
 const REPEAT_LIMIT: Duration = Duration::from_secs(10);
-/// What is said of a deadline that passed.
-pub(crate) const LATE: &str = "no answer within the time for one call (--call-timeout)";
 const REPEAT_PAUSE: Duration = Duration::from_millis(200);
 /// Chunks of artifacts are at most 16 MiB; a job with a large confusion matrix stays well below.
 const LARGEST_MESSAGE: usize = 32 << 20;
@@ -165,31 +162,13 @@ impl Connection {
     }
 }
 
-fn late() -> Status {
-    Status::deadline_exceeded(LATE)
-}
-
 /// Whether the answer got lost, rather than being late.
 fn is_broken(status: &Status) -> bool {
     is_transport(status) && status.code() != Code::DeadlineExceeded && !is_late(status)
 }
 
-/// Whether the status stands for a deadline that passed on this side.
-pub(crate) fn is_late(status: &Status) -> bool {
-    status.code() == Code::DeadlineExceeded || causes(status).any(|cause| cause.is::<TimeoutExpired>())
-}
-
 fn never_connected(status: &Status) -> bool {
     causes(status).any(|cause| cause.is::<ConnectError>())
-}
-
-fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    let mut next = status.source();
-    std::iter::from_fn(move || {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
-    })
 }
 
 /// A request with the deadline of a call that is answered at once: the usual one; [`Outgoing`] puts the chosen one in its place.

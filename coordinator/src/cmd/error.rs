@@ -9,7 +9,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::connection::{LATE, is_late};
+use super::deadline::{LATE, is_late};
 use crate::spec_file::SpecFileError;
 
 /// Why a command could not do what it was asked.

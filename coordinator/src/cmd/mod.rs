@@ -9,6 +9,7 @@ mod cancel;
 mod clock;
 mod connection;
 mod console;
+mod deadline;
 mod delete;
 mod download;
 mod drain;

@@ -20,7 +20,7 @@ use std::{
 use clap::Args;
 use serde::Deserialize;
 
-use super::{connection::CALL_TIMEOUT, error::CommandError, time_span};
+use super::{deadline::CALL_TIMEOUT, error::CommandError, time_span};
 
 const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7070";
 

@@ -15,12 +15,8 @@ use super::{
     shares::Share,
 };
 use crate::cmd::{
-    connection::{CALL_TIMEOUT, Connection},
-    console::Console,
-    error::CommandError,
-    settings::Settings,
-    view::humanise::counted,
-    workers,
+    connection::Connection, console::Console, deadline::CALL_TIMEOUT, error::CommandError, settings::Settings,
+    view::humanise::counted, workers,
 };
 
 /// Replaying a large kept journal takes seconds; more than this is a fault.
