@@ -22,7 +22,10 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use super::{spool::SpoolWriter, state_folder::replace};
+use super::{
+    files::{file_name, replace},
+    spool::SpoolWriter,
+};
 
 /// What was started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -141,15 +144,6 @@ impl CoordinatorFolder {
     }
 }
 
-/// Identifiers come from the coordinator; whatever they hold, they stay one name in one folder.
-pub(super) fn file_name(identifier: &str) -> String {
-    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
-    if !identifier.is_empty() && identifier.chars().all(plain) && identifier.len() <= 120 {
-        return identifier.to_owned();
-    }
-    format!("x-{}", &blake3::hash(identifier.as_bytes()).to_hex()[..32])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,14 +185,5 @@ mod tests {
         state.tidy_scratch("jobs/never-seen");
         assert!(!scratch.exists());
         assert!(other.join("model.safetensors").exists());
-    }
-
-    #[test]
-    fn no_identifier_leads_out_of_the_folder() {
-        for identifier in ["../../etc", "a/b", "", ".", "..", "x y"] {
-            let name = file_name(identifier);
-            assert!(name.starts_with("x-") && !name.contains('/'), "{identifier} -> {name}");
-        }
-        assert_eq!(file_name("reviews-1_2"), "reviews-1_2");
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::state_folder::replace;
+use super::files::replace;
 
 /// As it is kept on disk.
 #[derive(Debug, Serialize, Deserialize)]

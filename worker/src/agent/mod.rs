@@ -9,6 +9,7 @@ mod attach_error;
 mod coordinator_folder;
 mod departure;
 mod epochs;
+mod files;
 mod launch;
 pub mod lifeline;
 mod link;

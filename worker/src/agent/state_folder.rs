@@ -10,7 +10,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -20,8 +20,9 @@ use nix::{
 };
 
 use super::{
-    coordinator_folder::{CoordinatorFolder, file_name},
+    coordinator_folder::CoordinatorFolder,
     epochs::Epochs,
+    files::{file_name, replace},
 };
 
 /// Why the folder cannot be used.
@@ -101,13 +102,6 @@ impl StateFolder {
     pub(crate) fn epochs(&self, coordinator: &str) -> Epochs {
         Epochs::open(self.path.join("epoch"), coordinator)
     }
-}
-
-/// Writes a file so that it is there whole or not at all.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let partial = path.with_extension("partial");
-    File::create(&partial)?.write_all(bytes)?;
-    fs::rename(partial, path)
 }
 
 #[cfg(test)]
