@@ -28,6 +28,15 @@ fn the_stored_document_of_an_earlier_job_is_the_same_job() {
 }
 
 #[test]
+fn ranks_that_read_one_file_of_weights_get_no_index_and_no_folder() {
+    let mut spec: JobSpec = serde_json::from_str(INITIAL.lines().next().unwrap()).unwrap();
+    for place in ["/data/minilm/model.safetensors.index.json", "/data/minilm/"] {
+        spec.model.weights = Some(place.to_owned());
+        assert_eq!(initial::of(&spec).unwrap_err(), "spec.model.weights");
+    }
+}
+
+#[test]
 fn the_stored_document_can_be_submitted_again_and_stays_the_same() {
     for stored in INITIAL.lines() {
         let spec: JobSpec = serde_json::from_str(stored).unwrap();
