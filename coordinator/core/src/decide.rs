@@ -5,8 +5,8 @@
 //! two decisions left open.
 
 mod causes;
+mod decision_builder;
 mod deletion;
-mod draft;
 mod draining;
 mod free_slots;
 pub(crate) mod gangs;
@@ -40,14 +40,14 @@ use crate::now::Now;
 use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::state::{Job, Phase, State};
-use draft::Draft;
+use decision_builder::DecisionBuilder;
 
 /// Decides what follows from an input.
 ///
 /// # Errors
 /// [`Reject`], if the input is not followed; then nothing changes.
 pub fn decide(state: &State, now: Now, input: Input) -> Result<Decision, Reject> {
-    let mut draft = Draft::new(state, now.max(state.latest));
+    let mut draft = DecisionBuilder::new(state, now.max(state.latest));
     let reply = answer(&mut draft, input)?;
     if draft.ends_a_job() {
         deletion::settle(&mut draft);
@@ -58,7 +58,7 @@ pub fn decide(state: &State, now: Now, input: Input) -> Result<Decision, Reject>
     Ok(draft.finish(reply))
 }
 
-fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
+fn answer(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject> {
     match input {
         Input::CoordinatorStarted => Ok(timers::start(draft)),
         Input::Tick => Ok(timers::tick(draft)),
@@ -86,7 +86,7 @@ fn answer(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
 }
 
 /// How a rank comes, lives and gives up.
-fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
+fn answer_rank(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject> {
     match input {
         Input::RankEnrolled { identity } => ranks::enrol(draft, &identity),
         Input::RankPulsed {
@@ -118,7 +118,7 @@ fn answer_rank(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
 }
 
 /// What a rank has done for its gang, or asks for.
-fn answer_work(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
+fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject> {
     match input {
         Input::DatasetRegistered { identity, dataset } => registration::dataset(draft, &identity, &dataset),
         Input::ModelRegistered { identity, model } => registration::model(draft, &identity, model),
@@ -180,7 +180,7 @@ fn answer_work(draft: &mut Draft<'_>, input: Input) -> Result<Reply, Reject> {
 /// Settles what the state alone calls for.
 ///
 /// Agents come and go by the thousand while no job waits; then there is nothing to settle, and the state need not be copied to see it.
-fn settle(draft: &mut Draft<'_>) {
+fn settle(draft: &mut DecisionBuilder<'_>) {
     if draft.base().soft.settle_at.is_some() {
         draft.note(Note::SettlingPutOff { until: None });
     }
@@ -198,7 +198,7 @@ const SETTLE_DELAY: u64 = 100;
 
 /// Settles what one more of so many calls for: now, or in a crowd within a moment, so that ten thousand agents that come back together, or
 /// a thousand jobs that are submitted together, are not looked at ten thousand times each.
-fn settle_soon(draft: &mut Draft<'_>, others: usize) {
+fn settle_soon(draft: &mut DecisionBuilder<'_>, others: usize) {
     if others < CROWD {
         settle(draft);
     } else if draft.base().soft.settle_at.is_none() {

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use checkpoint::{Checkpoint, RejectedCheckpoint};
 pub use dataset::{Dataset, ModelSummary, QuarantinedSample, Shard, ShardTable, SplitManifest, SplitName, UnknownName};
-pub use failure::{Cause, Ending, Failure, FailureReason, Loss, Outcome, RankExit, RankReport, Standing};
+pub use failure::{Cause, Ending, Failure, FailureReason, Gravity, Loss, Outcome, RankExit, RankReport};
 pub use gang::{CollectiveKind, Gang, Member, MemberState, Origin, Restart, RunningGang};
 pub use history::{Deletion, PastJob};
 pub use job::{

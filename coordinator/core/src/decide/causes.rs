@@ -1,7 +1,7 @@
 //! What the end of a rank says: nothing, that the rank was lost, or that no restart helps.
 
 use crate::now::Now;
-use crate::state::{Cause, Ending, Failure, FailureReason, Member, RankExit, Standing, StopRequest};
+use crate::state::{Cause, Ending, Failure, FailureReason, Gravity, Member, RankExit, StopRequest};
 
 /// Exit status of a rank that met a user error, bad data, or a refusal that another attempt would meet again.
 const USER_ERROR: i32 = 10;
@@ -32,10 +32,10 @@ pub(super) fn of_exit(end: &End<'_>) -> Option<Cause> {
     if end.report.is_none() && end.stop.is_some_and(|stop| is_obedient(&end.exit.ending, stop, end.at)) {
         return None;
     }
-    let (standing, reason) = classify(end);
+    let (gravity, reason) = classify(end);
     let mut message = describe(end);
     if let Some(report) = end.report {
-        message = if standing == Standing::Fatal {
+        message = if gravity == Gravity::Fatal {
             report.message.clone()
         } else {
             format!("{message}: {}", report.message)
@@ -54,7 +54,7 @@ pub(super) fn of_exit(end: &End<'_>) -> Option<Cause> {
         last_log_lines,
     };
     Some(Cause {
-        standing,
+        gravity,
         failure,
         at: end.at,
     })
@@ -69,17 +69,17 @@ fn is_obedient(ending: &Ending, stop: StopRequest, at: Now) -> bool {
     }
 }
 
-fn classify(end: &End<'_>) -> (Standing, FailureReason) {
+fn classify(end: &End<'_>) -> (Gravity, FailureReason) {
     use FailureReason::{BadData, Misconfigured, NodeFailures, NumericalError, OutOfMemory};
     let reported = end.report.map(|report| report.reason);
     match (&end.exit.ending, reported) {
-        (Ending::Exited(USER_ERROR), None | Some(NodeFailures)) => (Standing::Fatal, Misconfigured),
-        (Ending::Exited(USER_ERROR), Some(reason)) => (Standing::Fatal, reason),
-        (Ending::Exited(NUMERICAL_ERROR), _) => (Standing::Fatal, NumericalError),
-        (_, Some(reason @ (Misconfigured | BadData | NumericalError))) => (Standing::Fatal, reason),
-        (Ending::Killed(SIGKILL), None) if end.exit.out_of_memory => (Standing::Primary, OutOfMemory),
-        (_, Some(reason)) => (Standing::Primary, reason),
-        (_, None) => (Standing::Primary, NodeFailures),
+        (Ending::Exited(USER_ERROR), None | Some(NodeFailures)) => (Gravity::Fatal, Misconfigured),
+        (Ending::Exited(USER_ERROR), Some(reason)) => (Gravity::Fatal, reason),
+        (Ending::Exited(NUMERICAL_ERROR), _) => (Gravity::Fatal, NumericalError),
+        (_, Some(reason @ (Misconfigured | BadData | NumericalError))) => (Gravity::Fatal, reason),
+        (Ending::Killed(SIGKILL), None) if end.exit.out_of_memory => (Gravity::Primary, OutOfMemory),
+        (_, Some(reason)) => (Gravity::Primary, reason),
+        (_, None) => (Gravity::Primary, NodeFailures),
     }
 }
 
@@ -121,7 +121,7 @@ fn signal_name(signal: i32) -> String {
 /// A rank or a worker is gone without an exit that would tell more.
 pub(super) fn primary(member: &Member, message: String, at: Now) -> Cause {
     Cause {
-        standing: Standing::Primary,
+        gravity: Gravity::Primary,
         failure: found_by(member, FailureReason::NodeFailures, message),
         at,
     }

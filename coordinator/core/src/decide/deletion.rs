@@ -3,7 +3,7 @@
 //! The deletion is recorded first. Then, once the last process of the job is gone, its files are removed, and that is recorded too; only then
 //! is its name free. A start goes on with what an earlier coordinator did not come to.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use crate::effect::Effect;
 use crate::identifiers::JobId;
 use crate::note::Note;
@@ -17,7 +17,7 @@ use crate::state::{Deletion, PastJob, Retention, State};
 const AT_ONCE: usize = 100;
 
 /// A person wants a job to be gone.
-pub(super) fn delete(draft: &mut Draft<'_>, id: &JobId) -> Result<Reply, Reject> {
+pub(super) fn delete(draft: &mut DecisionBuilder<'_>, id: &JobId) -> Result<Reply, Reject> {
     let state = draft.base();
     if state.erasing.contains(id) {
         return Ok(Reply::Done);
@@ -32,7 +32,7 @@ pub(super) fn delete(draft: &mut Draft<'_>, id: &JobId) -> Result<Reply, Reject>
 }
 
 /// The files of a job are gone.
-pub(super) fn conclude(draft: &mut Draft<'_>, id: &JobId, bytes: u64) -> Reply {
+pub(super) fn conclude(draft: &mut DecisionBuilder<'_>, id: &JobId, bytes: u64) -> Reply {
     if draft.base().erasing.contains(id) {
         draft.record_job(id, JobEvent::Erased { bytes });
     }
@@ -40,7 +40,7 @@ pub(super) fn conclude(draft: &mut Draft<'_>, id: &JobId, bytes: u64) -> Reply {
 }
 
 /// Somebody has taken a copy of a file.
-pub(super) fn fetch(draft: &mut Draft<'_>, id: &JobId, name: String) -> Reply {
+pub(super) fn fetch(draft: &mut DecisionBuilder<'_>, id: &JobId, name: String) -> Reply {
     let state = draft.base();
     let is_new = match (state.job(id), state.past.get(id)) {
         (Some(job), _) => {
@@ -57,27 +57,27 @@ pub(super) fn fetch(draft: &mut Draft<'_>, id: &JobId, name: String) -> Reply {
 }
 
 /// Goes on with what was begun: what waits for the last process of its job, or was left open by an earlier coordinator.
-pub(super) fn resume(draft: &mut Draft<'_>) {
+pub(super) fn resume(draft: &mut DecisionBuilder<'_>) {
     let waiting: Vec<JobId> = draft.state().erasing.iter().cloned().collect();
     for id in waiting {
         erase_if_over(draft, &id);
     }
 }
 
-fn begin(draft: &mut Draft<'_>, id: &JobId, reason: Deletion) {
+fn begin(draft: &mut DecisionBuilder<'_>, id: &JobId, reason: Deletion) {
     draft.record_job(id, JobEvent::Deleted { reason });
     erase_if_over(draft, id);
 }
 
 /// Processes on workers that are lost are not waited for: their agents are told to end them when they come back.
-fn erase_if_over(draft: &mut Draft<'_>, id: &JobId) {
+fn erase_if_over(draft: &mut DecisionBuilder<'_>, id: &JobId) {
     if draft.state().live_processes(id).next().is_none() {
         draft.effect(Effect::EraseJob { job: id.clone() });
     }
 }
 
 /// Deletes what is kept beyond the limits, and notes when the next job will be.
-pub(super) fn settle(draft: &mut Draft<'_>) {
+pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
     let retention = draft.base().settings.retention;
     if !retention.is_limited() {
         return;

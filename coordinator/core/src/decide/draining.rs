@@ -1,6 +1,6 @@
 //! Workers are taken out of use: by a person, or because their agents are told to end. Their ranks hand over at the next step and leave.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::settle;
 use super::workers::check_stream;
 use crate::identifiers::{StreamId, WorkerName};
@@ -10,7 +10,7 @@ use crate::reply::Reply;
 use crate::state::Availability;
 
 /// A person takes a worker out of use, or back into it.
-pub(super) fn drain(draft: &mut Draft<'_>, worker: &WorkerName, undo: bool) -> Result<Reply, Reject> {
+pub(super) fn drain(draft: &mut DecisionBuilder<'_>, worker: &WorkerName, undo: bool) -> Result<Reply, Reject> {
     if !draft.base().workers.contains_key(worker) {
         return Err(Reject::WorkerNotFound { worker: worker.clone() });
     }
@@ -27,7 +27,7 @@ pub(super) fn drain(draft: &mut Draft<'_>, worker: &WorkerName, undo: bool) -> R
 }
 
 /// An agent was told to end.
-pub(super) fn preempt(draft: &mut Draft<'_>, worker: &WorkerName, stream: StreamId) -> Result<Reply, Reject> {
+pub(super) fn preempt(draft: &mut DecisionBuilder<'_>, worker: &WorkerName, stream: StreamId) -> Result<Reply, Reject> {
     check_stream(draft.base(), worker, stream)?;
     let known = draft.base().workers.get(worker).map(|known| known.availability);
     // A worker that a person drains stays drained when its agent comes back.
@@ -37,7 +37,7 @@ pub(super) fn preempt(draft: &mut Draft<'_>, worker: &WorkerName, stream: Stream
     Ok(Reply::Done)
 }
 
-fn change(draft: &mut Draft<'_>, worker: &WorkerName, availability: Availability) {
+fn change(draft: &mut DecisionBuilder<'_>, worker: &WorkerName, availability: Availability) {
     let known = draft.base().workers.get(worker).map(|known| known.availability);
     if known.is_some_and(|known| known != availability) {
         draft.record(Event::WorkerAvailabilityChanged {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::processes;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::record::JobEvent;
@@ -47,7 +47,7 @@ enum Move {
 }
 
 /// Makes every move that the gangs call for.
-pub(super) fn settle(draft: &mut Draft<'_>) {
+pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
     let open: Vec<JobId> = draft
         .state()
         .jobs
@@ -146,7 +146,7 @@ fn someone_has_gone(state: &State, job: &Job, gang: &Gang) -> bool {
 }
 
 /// Members are gone that had left or were about to.
-pub(super) fn let_go(draft: &mut Draft<'_>, id: &JobId, gone: &[ProcessId]) {
+pub(super) fn let_go(draft: &mut DecisionBuilder<'_>, id: &JobId, gone: &[ProcessId]) {
     let grace = 0;
     for process in gone {
         draft.record_job(
@@ -160,7 +160,7 @@ pub(super) fn let_go(draft: &mut Draft<'_>, id: &JobId, gone: &[ProcessId]) {
 }
 
 /// Forms the gang anew of those that live; if nobody does, the job waits to be placed again.
-pub(super) fn form_again(draft: &mut Draft<'_>, id: &JobId, formation: Formation) {
+pub(super) fn form_again(draft: &mut DecisionBuilder<'_>, id: &JobId, formation: Formation) {
     let state = draft.state();
     let Some(job) = state.jobs.get(id).cloned() else { return };
     let Some(gang) = job.gang() else { return };
@@ -238,7 +238,7 @@ pub(super) fn ranked(mut members: Vec<Member>) -> Vec<Member> {
     members
 }
 
-fn complete(draft: &mut Draft<'_>, id: &JobId) {
+fn complete(draft: &mut DecisionBuilder<'_>, id: &JobId) {
     let Some(job) = draft.state().jobs.get(id).cloned() else {
         return;
     };

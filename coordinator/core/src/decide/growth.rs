@@ -3,7 +3,7 @@
 //! They are recruits first: they load data and model while the gang works, and become members when they are ready. Jobs that wait for their
 //! first slots, or that have fewer workers than they need, are served before others grow.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::processes;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::now::Now;
@@ -33,7 +33,7 @@ pub(super) fn is_wanted(job: &Job, now: Now) -> bool {
 /// # Errors
 /// The sentence of the placement, if nothing was found.
 pub(super) fn recruit(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     job: &Job,
     workers: &[WorkerSlots],
 ) -> Result<Placement, placement::Blocked> {
@@ -140,7 +140,7 @@ fn elsewhere(job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Result<Placemen
     placement::solve(&problem, None)
 }
 
-fn ask_for(draft: &mut Draft<'_>, job: &Job, gang: &Gang, placement: &Placement) {
+fn ask_for(draft: &mut DecisionBuilder<'_>, job: &Job, gang: &Gang, placement: &Placement) {
     let state = draft.state();
     let mut recruits = Vec::new();
     for (name, slots) in &placement.workers {

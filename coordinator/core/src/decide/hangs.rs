@@ -6,7 +6,7 @@
 //!
 //! Slow is not still: where ranks were seen to compute for a long time between two movements, they are given longer.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::gangs::Formation;
 use super::{causes, losses, settle};
 use crate::identifiers::{Generation, ProcessId, RankIdentity};
@@ -17,7 +17,7 @@ use crate::state::{Cause, Gang, Job, Member, Phase, Pulse, State, rank_activity}
 const SLOWER: u64 = 3;
 
 /// Breaks a gang in which ranks wait and nothing moves.
-pub(super) fn break_hang(draft: &mut Draft<'_>, identity: &RankIdentity) {
+pub(super) fn break_hang(draft: &mut DecisionBuilder<'_>, identity: &RankIdentity) {
     let now = draft.now();
     let Some(Hang { lost, cause }) = find_hang(draft.state(), identity, now) else {
         return;

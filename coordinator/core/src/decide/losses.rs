@@ -4,7 +4,7 @@
 //! spec; beyond it, or with a cause that no other attempt would change, the job has failed. A worker that fails too often is set aside.
 
 use super::causes::{self, End};
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::gangs::{self, Formation};
 use super::members::Caller;
 use super::processes::request_stop;
@@ -16,12 +16,12 @@ use crate::random::{Purpose, Random};
 use crate::record::{Event, JobEvent};
 use crate::stage::Stage;
 use crate::state::{
-    Availability, Cause, Ending, Failure, FailureReason, Job, LossReason, Member, MemberState, Outcome, Presence,
-    RankExit, Settings, Standing, State,
+    Availability, Cause, Ending, Failure, FailureReason, Gravity, Job, LossReason, Member, MemberState, Outcome,
+    Presence, RankExit, Settings, State,
 };
 
 /// Ends a job; ranks of one that did not succeed are stopped.
-pub(super) fn end_job(draft: &mut Draft<'_>, id: &JobId, outcome: Outcome) {
+pub(super) fn end_job(draft: &mut DecisionBuilder<'_>, id: &JobId, outcome: Outcome) {
     let succeeded = outcome == Outcome::Succeeded;
     draft.record_job(id, JobEvent::Ended { outcome });
     if !succeeded {
@@ -30,7 +30,12 @@ pub(super) fn end_job(draft: &mut Draft<'_>, id: &JobId, outcome: Outcome) {
 }
 
 /// Ends the job of a rank by what that one found; returns what the rank is told.
-pub(super) fn fail_by(draft: &mut Draft<'_>, caller: &Caller<'_>, reason: FailureReason, message: String) -> Failure {
+pub(super) fn fail_by(
+    draft: &mut DecisionBuilder<'_>,
+    caller: &Caller<'_>,
+    reason: FailureReason,
+    message: String,
+) -> Failure {
     let failure = causes::found_by(caller.member, reason, message);
     fail_job(draft, &caller.job.id, failure.clone());
     settle(draft);
@@ -38,11 +43,11 @@ pub(super) fn fail_by(draft: &mut Draft<'_>, caller: &Caller<'_>, reason: Failur
 }
 
 /// Ends a job by a failure.
-pub(super) fn fail_job(draft: &mut Draft<'_>, id: &JobId, failure: Failure) {
+pub(super) fn fail_job(draft: &mut DecisionBuilder<'_>, id: &JobId, failure: Failure) {
     end_job(draft, id, Outcome::Failed(failure));
 }
 
-fn stop_all(draft: &mut Draft<'_>, id: &JobId) {
+fn stop_all(draft: &mut DecisionBuilder<'_>, id: &JobId) {
     let grace = draft.base().settings.stop_grace;
     let processes: Vec<ProcessId> = draft
         .state()
@@ -65,7 +70,7 @@ enum Departure {
 }
 
 /// A process has ended.
-pub(super) fn learn_exit(draft: &mut Draft<'_>, id: &ProcessId, exit: RankExit) {
+pub(super) fn learn_exit(draft: &mut DecisionBuilder<'_>, id: &ProcessId, exit: RankExit) {
     let now = draft.now();
     let state = draft.state();
     let Some(process) = state.processes.get(id) else { return };
@@ -77,7 +82,7 @@ pub(super) fn learn_exit(draft: &mut Draft<'_>, id: &ProcessId, exit: RankExit) 
     };
     match departure {
         Departure::Expected => draft.record_job(&job_id, exited),
-        Departure::Lost(cause) if cause.standing == Standing::Fatal => {
+        Departure::Lost(cause) if cause.gravity == Gravity::Fatal => {
             draft.record_job(&job_id, exited);
             fail_job(draft, &job_id, cause.failure);
         }
@@ -110,7 +115,7 @@ fn departure(state: &State, id: &ProcessId, exit: &RankExit, now: Now) -> Depart
             at: now,
         })?;
         // What a worker that is to be empty anyhow does to its ranks is no surprise.
-        let is_expected = cause.standing != Standing::Fatal && state.is_leaving(id);
+        let is_expected = cause.gravity != Gravity::Fatal && state.is_leaving(id);
         (!is_expected).then_some(cause)
     };
     lost().map_or(Departure::Expected, Departure::Lost)
@@ -123,7 +128,13 @@ fn is_done(job: &Job, rank: u32, exit: &RankExit) -> bool {
 
 /// Living ranks or recruits are lost: they are killed, and the others form the gang anew. No rank need be lost: then only the
 /// connection between them was.
-pub(super) fn lose_ranks(draft: &mut Draft<'_>, id: &JobId, lost: &[ProcessId], cause: Cause, formation: Formation) {
+pub(super) fn lose_ranks(
+    draft: &mut DecisionBuilder<'_>,
+    id: &JobId,
+    lost: &[ProcessId],
+    cause: Cause,
+    formation: Formation,
+) {
     if !count_loss(draft, id, lost, cause) {
         return;
     }
@@ -134,7 +145,7 @@ pub(super) fn lose_ranks(draft: &mut Draft<'_>, id: &JobId, lost: &[ProcessId], 
 }
 
 /// Records a loss; says whether the job goes on, which it does not beyond the limit of the spec.
-fn count_loss(draft: &mut Draft<'_>, id: &JobId, lost: &[ProcessId], cause: Cause) -> bool {
+fn count_loss(draft: &mut DecisionBuilder<'_>, id: &JobId, lost: &[ProcessId], cause: Cause) -> bool {
     let now = draft.now();
     let settings = draft.base().settings.clone();
     let Some(job) = draft.state().jobs.get(id).cloned() else {
@@ -193,7 +204,7 @@ fn backoff(job: &Job, survived: u32, settings: &Settings) -> u64 {
 }
 
 /// The worker of a lost process has perhaps failed too often.
-fn set_worker_aside(draft: &mut Draft<'_>, lost: &ProcessId) {
+fn set_worker_aside(draft: &mut DecisionBuilder<'_>, lost: &ProcessId) {
     let process = draft.state().processes.get(lost);
     if let Some(worker) = process.map(|process| process.worker.clone()) {
         set_aside_if_failing(draft, &worker);
@@ -201,7 +212,7 @@ fn set_worker_aside(draft: &mut Draft<'_>, lost: &ProcessId) {
 }
 
 /// A worker that has failed too often in a short time gets no new ranks, if there is another one to take them.
-pub(super) fn set_aside_if_failing(draft: &mut Draft<'_>, name: &WorkerName) {
+pub(super) fn set_aside_if_failing(draft: &mut DecisionBuilder<'_>, name: &WorkerName) {
     let now = draft.now();
     let state = draft.state();
     let Settings {
@@ -224,7 +235,7 @@ pub(super) fn set_aside_if_failing(draft: &mut Draft<'_>, name: &WorkerName) {
 }
 
 /// A worker is gone, and with it its ranks.
-pub(super) fn lose_worker(draft: &mut Draft<'_>, name: &WorkerName, reason: LossReason) {
+pub(super) fn lose_worker(draft: &mut DecisionBuilder<'_>, name: &WorkerName, reason: LossReason) {
     let now = draft.now();
     let lease = draft.base().settings.lease;
     let state = draft.state();
@@ -280,7 +291,7 @@ fn ranks_on(state: &State, worker: &WorkerName, message: &str, now: Now) -> Vec<
 }
 
 /// Forgets the workers that were lost first, beyond the number that is remembered.
-fn forget_workers(draft: &mut Draft<'_>) {
+fn forget_workers(draft: &mut DecisionBuilder<'_>) {
     let limit = draft.base().settings.remembered_workers;
     let mut lost: Vec<_> = draft
         .state()

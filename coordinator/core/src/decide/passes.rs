@@ -1,6 +1,6 @@
 //! Passes: shards are handed out, come back, and count once.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::losses;
 use super::members::{Caller, working};
 use super::quarantine::set_aside;
@@ -15,7 +15,7 @@ use crate::stage::{self, Stage};
 use crate::state::{FailureReason, Job, Pass, Shard, ShardTable, SplitName, State};
 
 pub(super) fn request_shard(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     pass: Pass,
     held: &[u32],
@@ -101,7 +101,7 @@ fn next_shard(
 }
 
 pub(super) fn complete_shard(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     (pass, index): (Pass, u32),
     report: ShardReport,
@@ -160,7 +160,7 @@ pub(super) fn is_evaluated(job: &Job, pass: Pass) -> bool {
     matches!(pass, Pass::Evaluate { split, epoch } if job.run.evaluation(split, epoch).is_some())
 }
 
-fn fail_not_finite(draft: &mut Draft<'_>, caller: &Caller<'_>, pass: Pass) -> Reply {
+fn fail_not_finite(draft: &mut DecisionBuilder<'_>, caller: &Caller<'_>, pass: Pass) -> Reply {
     let message = format!("the loss of pass {pass} is not finite");
     Reply::JobFailed(losses::fail_by(draft, caller, FailureReason::NumericalError, message))
 }

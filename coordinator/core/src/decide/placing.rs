@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::free_slots::{able, connected_workers, need, take};
 use super::processes::request_start;
 use super::{growth, yielding};
@@ -21,7 +21,7 @@ use crate::spec::ResourcesSpec;
 use crate::state::{DeviceKind, Job, Member, MemberState, Phase, State};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
-pub(super) fn settle(draft: &mut Draft<'_>) {
+pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
     let ahead = serve(draft);
     if yielding::make_room(draft, &ahead) {
         serve(draft);
@@ -29,7 +29,7 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
 }
 
 /// Serves the jobs in their order; returns those that wait for slots that others hold.
-fn serve(draft: &mut Draft<'_>) -> Vec<JobId> {
+fn serve(draft: &mut DecisionBuilder<'_>) -> Vec<JobId> {
     let now = draft.now();
     let waiting = jobs(draft.state(), |job| {
         waits(job, now) || (job.is_short() && growth::is_wanted(job, now))
@@ -74,7 +74,7 @@ impl Queue {
         }
     }
 
-    fn is_behind(&self, draft: &mut Draft<'_>, job: &Job) -> bool {
+    fn is_behind(&self, draft: &mut DecisionBuilder<'_>, job: &Job) -> bool {
         let kind = placement::kind(job.spec.resources.device, &self.workers);
         let Some((first, reason)) = self.ahead.get(&kind) else {
             return false;
@@ -84,7 +84,7 @@ impl Queue {
     }
 
     /// A whole gang, for a job that has none.
-    fn place(&mut self, draft: &mut Draft<'_>, job: &Job) {
+    fn place(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
         if self.is_behind(draft, job) {
             return;
         }
@@ -115,7 +115,7 @@ impl Queue {
     }
 
     /// What a gang needs that has fewer workers than the spec asks for.
-    fn complete(&mut self, draft: &mut Draft<'_>, job: &Job) {
+    fn complete(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
         if self.is_behind(draft, job) {
             return;
         }
@@ -127,7 +127,7 @@ impl Queue {
     }
 
     /// What a gang could use; nobody waits for it.
-    fn grow(&mut self, draft: &mut Draft<'_>, job: &Job) {
+    fn grow(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
         if self
             .ahead
             .contains_key(&placement::kind(job.spec.resources.device, &self.workers))
@@ -140,7 +140,7 @@ impl Queue {
         }
     }
 
-    fn refuse(&mut self, draft: &mut Draft<'_>, job: &Job, blocked: &Blocked) {
+    fn refuse(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job, blocked: &Blocked) {
         if blocked.enough_in_all {
             self.ahead
                 .insert(blocked.kind, (job.id.clone(), blocked.reason.clone()));
@@ -196,7 +196,7 @@ fn previous(job: &Job) -> Option<Placement> {
     Some(placement)
 }
 
-fn wait(draft: &mut Draft<'_>, id: &JobId, reason: String) {
+fn wait(draft: &mut DecisionBuilder<'_>, id: &JobId, reason: String) {
     if draft.state().soft.waiting.get(id).map(|known| known.as_ref()) != Some(reason.as_str()) {
         draft.note(Note::Waiting {
             job: id.clone(),
@@ -205,7 +205,7 @@ fn wait(draft: &mut Draft<'_>, id: &JobId, reason: String) {
     }
 }
 
-fn form_gang(draft: &mut Draft<'_>, job: &Job, placement: &Placement) {
+fn form_gang(draft: &mut DecisionBuilder<'_>, job: &Job, placement: &Placement) {
     let generation = job.generation.next();
     let members = members(draft.state(), job, placement);
     let processes: Vec<ProcessId> = members.iter().map(|member| member.process.clone()).collect();

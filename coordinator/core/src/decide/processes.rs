@@ -1,6 +1,6 @@
 //! What agents are asked to do with processes: start one, end one. An agent that is away is told when it is back.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use crate::effect::{Effect, StartRank};
 use crate::identifiers::ProcessId;
 use crate::note::Note;
@@ -8,7 +8,7 @@ use crate::record::JobEvent;
 use crate::state::{Job, StopRequest};
 
 /// Asks for a process of a formed gang, for the first time or once more.
-pub(super) fn request_start(draft: &mut Draft<'_>, id: &ProcessId) {
+pub(super) fn request_start(draft: &mut DecisionBuilder<'_>, id: &ProcessId) {
     let state = draft.state();
     let Some(process) = state.processes.get(id) else { return };
     let Some(gang) = state.job(&process.job).and_then(Job::gang) else {
@@ -32,7 +32,7 @@ pub(super) fn request_start(draft: &mut Draft<'_>, id: &ProcessId) {
 }
 
 /// Asks for the end of a process; `grace` milliseconds after SIGTERM it is killed.
-pub(super) fn request_stop(draft: &mut Draft<'_>, id: &ProcessId, grace: u64) {
+pub(super) fn request_stop(draft: &mut DecisionBuilder<'_>, id: &ProcessId, grace: u64) {
     let now = draft.now();
     let Some(job) = draft.state().processes.get(id).map(|process| process.job.clone()) else {
         return;
@@ -49,7 +49,7 @@ pub(super) fn request_stop(draft: &mut Draft<'_>, id: &ProcessId, grace: u64) {
 }
 
 /// Tells the agent of a process that was asked to end; if the agent is away, it is told when it is back.
-pub(super) fn send_stop(draft: &mut Draft<'_>, id: &ProcessId) {
+pub(super) fn send_stop(draft: &mut DecisionBuilder<'_>, id: &ProcessId) {
     let now = draft.now();
     let state = draft.state();
     let Some(process) = state.processes.get(id) else { return };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::gangs::Formation;
 use super::{causes, hangs, losses, members, settle, yielding};
 use crate::identifiers::{JobId, ProcessId, RankIdentity};
@@ -15,7 +15,7 @@ use crate::reply::Reply;
 use crate::state::{FailureReason, Gang, Job, Member, Phase, Progress, State, StateHash};
 
 pub(super) fn pulse(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     progress: Progress,
     (hashes, leaving): (Vec<StateHash>, bool),
@@ -77,7 +77,7 @@ fn is_of_working_gang(state: &State, identity: &RankIdentity) -> bool {
 }
 
 /// The loss of ranks that have sent no pulse for too long.
-pub(super) fn lose_silent(draft: &mut Draft<'_>, id: &JobId, processes: &[ProcessId]) {
+pub(super) fn lose_silent(draft: &mut DecisionBuilder<'_>, id: &JobId, processes: &[ProcessId]) {
     let now = draft.now();
     let state = draft.state();
     let settings = &state.settings;
@@ -121,7 +121,7 @@ fn member(state: &State, id: &JobId, process: &ProcessId) -> Option<Member> {
 }
 
 /// Ranks were left by their peers, and nobody has told which rank is lost: those that have been silent since are, or only the connection.
-pub(super) fn resolve_disconnection(draft: &mut Draft<'_>, id: &JobId) {
+pub(super) fn resolve_disconnection(draft: &mut DecisionBuilder<'_>, id: &JobId) {
     let now = draft.now();
     let state = draft.state();
     let grace = state.settings.disconnect_grace;
@@ -158,7 +158,7 @@ pub(super) fn resolve_disconnection(draft: &mut Draft<'_>, id: &JobId) {
 }
 
 /// Compares what all ranks have learned after the same step.
-fn compare_states(draft: &mut Draft<'_>, identity: &RankIdentity, hashes: Vec<StateHash>) {
+fn compare_states(draft: &mut DecisionBuilder<'_>, identity: &RankIdentity, hashes: Vec<StateHash>) {
     let mut steps: Vec<u64> = Vec::new();
     for hash in hashes {
         steps.push(hash.steps_done);
@@ -184,7 +184,7 @@ fn compare_states(draft: &mut Draft<'_>, identity: &RankIdentity, hashes: Vec<St
         if !gang.living().all(|member| known.contains_key(&member.process)) {
             continue;
         }
-        let verdict = odd_ones(gang, known);
+        let verdict = minority(gang, known);
         draft.note(Note::StatesCompared {
             job: identity.job.clone(),
             steps_done: step,
@@ -197,7 +197,7 @@ fn compare_states(draft: &mut Draft<'_>, identity: &RankIdentity, hashes: Vec<St
 }
 
 /// Ranks whose hash is not that of the majority; without a majority nobody in particular, but all are named.
-fn odd_ones(gang: &Gang, known: &BTreeMap<ProcessId, String>) -> Option<(Vec<Member>, Vec<Member>)> {
+fn minority(gang: &Gang, known: &BTreeMap<ProcessId, String>) -> Option<(Vec<Member>, Vec<Member>)> {
     let mut groups: BTreeMap<&str, Vec<&Member>> = BTreeMap::new();
     for member in gang.living() {
         if let Some(hash) = known.get(&member.process) {
@@ -222,7 +222,7 @@ fn odd_ones(gang: &Gang, known: &BTreeMap<ProcessId, String>) -> Option<(Vec<Mem
     }
 }
 
-fn suspect_hardware(draft: &mut Draft<'_>, id: &JobId, step: u64, (lost, named): (Vec<Member>, Vec<Member>)) {
+fn suspect_hardware(draft: &mut DecisionBuilder<'_>, id: &JobId, step: u64, (lost, named): (Vec<Member>, Vec<Member>)) {
     let now = draft.now();
     let Some(first) = named.first() else { return };
     let message = match lost.is_empty() {

@@ -1,6 +1,6 @@
 //! Corrupt samples are set aside, up to the limit of the spec.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::losses;
 use super::members::{Caller, working};
 use crate::identifiers::RankIdentity;
@@ -10,7 +10,7 @@ use crate::reply::Reply;
 use crate::state::{Failure, FailureReason, QuarantinedSample};
 
 pub(super) fn report(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     sample: QuarantinedSample,
 ) -> Result<Reply, Reject> {
@@ -33,7 +33,7 @@ pub(super) fn report(
 
 /// Sets samples aside that were not yet; beyond the spec's limit the job has failed.
 pub(super) fn set_aside(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     caller: &Caller<'_>,
     corrupt: Vec<QuarantinedSample>,
 ) -> Option<Failure> {

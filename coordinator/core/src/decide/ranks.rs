@@ -1,6 +1,6 @@
 //! Rendezvous: ranks announce themselves, and the complete gang gets its world. And what ranks say before they give up.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::members::{wanted, working};
 use super::settle;
 use crate::compatibility::Need;
@@ -18,7 +18,7 @@ const LONGEST_MESSAGE: usize = 16 << 10;
 /// Log lines that are kept of a report.
 const LOG_LINES: usize = 40;
 
-pub(super) fn enrol(draft: &mut Draft<'_>, identity: &RankIdentity) -> Result<Reply, Reject> {
+pub(super) fn enrol(draft: &mut DecisionBuilder<'_>, identity: &RankIdentity) -> Result<Reply, Reject> {
     let caller = wanted(draft.base(), identity)?;
     Ok(Reply::Enrolled {
         spec: caller.job.spec.clone(),
@@ -39,7 +39,11 @@ pub(super) struct Arrival {
 
 /// A rank enters the newest generation, for the first time or once more. One that comes from the generation that works has been left by its
 /// peers; what it says is a reason to form the gang anew.
-pub(super) fn join(draft: &mut Draft<'_>, identity: &RankIdentity, arrival: Arrival) -> Result<Reply, Reject> {
+pub(super) fn join(
+    draft: &mut DecisionBuilder<'_>,
+    identity: &RankIdentity,
+    arrival: Arrival,
+) -> Result<Reply, Reject> {
     let caller = wanted(draft.base(), identity)?;
     check_way(draft.base(), identity)?;
     let (process, member, left) = (identity.process.clone(), caller.member, identity.generation);
@@ -121,7 +125,7 @@ fn shortened(mut text: String) -> String {
 }
 
 pub(super) fn share_collective_id(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     id: Option<Vec<u8>>,
 ) -> Result<Reply, Reject> {
@@ -156,7 +160,7 @@ pub(super) fn share_collective_id(
 }
 
 pub(super) fn report_failure(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     mut failure: Failure,
 ) -> Result<Reply, Reject> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::losses;
 use super::members::wanted;
 use crate::identifiers::RankIdentity;
@@ -13,7 +13,11 @@ use crate::reply::Reply;
 use crate::state::{Dataset, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
 use crate::task::Task;
 
-pub(super) fn dataset(draft: &mut Draft<'_>, identity: &RankIdentity, found: &Arc<Dataset>) -> Result<Reply, Reject> {
+pub(super) fn dataset(
+    draft: &mut DecisionBuilder<'_>,
+    identity: &RankIdentity,
+    found: &Arc<Dataset>,
+) -> Result<Reply, Reject> {
     let caller = wanted(draft.base(), identity)?;
     validate(caller.job.spec.task, found)?;
     let run = &caller.job.run;
@@ -116,7 +120,11 @@ fn short(digest: &str) -> &str {
     digest.get(..16).unwrap_or(digest)
 }
 
-pub(super) fn model(draft: &mut Draft<'_>, identity: &RankIdentity, found: ModelSummary) -> Result<Reply, Reject> {
+pub(super) fn model(
+    draft: &mut DecisionBuilder<'_>,
+    identity: &RankIdentity,
+    found: ModelSummary,
+) -> Result<Reply, Reject> {
     let caller = wanted(draft.base(), identity)?;
     let Some(registered) = &caller.job.run.model else {
         let (rank, host) = (caller.member.rank, caller.member.host.clone());

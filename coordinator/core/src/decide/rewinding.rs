@@ -1,6 +1,6 @@
 //! Back to an earlier state: when the numbers broke, and when a checkpoint turns out to be unreadable.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::gangs::{self, Formation};
 use super::members::working;
 use super::{losses, settle};
@@ -13,7 +13,7 @@ use crate::state::{FailureReason, Job};
 
 /// The ranks saw steps that are not finite: once, they go back to the newest checkpoint.
 pub(super) fn request_rollback(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     reason: String,
 ) -> Result<Reply, Reject> {
@@ -33,7 +33,7 @@ pub(super) fn request_rollback(
 
 /// A committed checkpoint cannot be read: the one before counts. A job never begins at step 0 because of it.
 pub(super) fn reject_checkpoint(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     sha256: String,
     reason: String,

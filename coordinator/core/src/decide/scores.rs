@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::members::describe;
 use super::{losses, passes, settle, training};
 use crate::identifiers::{Generation, JobId};
@@ -14,7 +14,7 @@ use crate::task::Statistics;
 
 /// The metrics of an evaluation whose shards are all in.
 pub(super) fn score(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     id: &JobId,
     (generation, pass): (Generation, Pass),
     from_predictions: &BTreeMap<String, f64>,
@@ -59,7 +59,7 @@ pub(super) fn score(
 
 /// Without its scores an evaluation has no metrics, and computing them again would fail again: the job ends. No rank is to blame.
 pub(super) fn give_up(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     id: &JobId,
     (generation, pass): (Generation, Pass),
     reason: &str,
@@ -91,7 +91,7 @@ fn open_job<'a>(state: &'a State, id: &JobId, generation: Generation) -> Result<
     Ok(job)
 }
 
-fn fail(draft: &mut Draft<'_>, id: &JobId, reason: FailureReason, message: String) {
+fn fail(draft: &mut DecisionBuilder<'_>, id: &JobId, reason: FailureReason, message: String) {
     losses::fail_job(draft, id, Failure::of_no_rank(reason, message));
     settle(draft);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::{losses, settle, settle_soon};
 use crate::compatibility::Revision;
 use crate::identifiers::JobId;
@@ -12,7 +12,7 @@ use crate::reply::Reply;
 use crate::spec::{JobSpec, settings};
 use crate::state::{Outcome, Phase, State};
 
-pub(super) fn submit(draft: &mut Draft<'_>, spec: Arc<JobSpec>) -> Result<Reply, Reject> {
+pub(super) fn submit(draft: &mut DecisionBuilder<'_>, spec: Arc<JobSpec>) -> Result<Reply, Reject> {
     let state = draft.base();
     let limit = state.settings.unfinished_jobs;
     let unfinished = state
@@ -59,7 +59,7 @@ fn free_id(state: &State, name: &str) -> JobId {
     }
 }
 
-pub(super) fn cancel(draft: &mut Draft<'_>, id: &JobId) -> Result<Reply, Reject> {
+pub(super) fn cancel(draft: &mut DecisionBuilder<'_>, id: &JobId) -> Result<Reply, Reject> {
     let Some(job) = draft.base().job(id) else {
         if draft.base().past.contains_key(id) {
             return Ok(Reply::Done);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::{deletion, hangs, losses, processes, pulses, settle};
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::note::Note;
@@ -20,7 +20,7 @@ const REMINDER: u64 = 1_000;
 const LEASES_TO_RETURN: u64 = 2;
 
 /// A coordinator has taken over: every worker that was there gets time to attach again.
-pub(super) fn start(draft: &mut Draft<'_>) -> Reply {
+pub(super) fn start(draft: &mut DecisionBuilder<'_>) -> Reply {
     let state = draft.base();
     draft.record(Event::CoordinatorStarted {
         epoch: state.coordinator_epoch + 1,
@@ -42,14 +42,14 @@ pub(super) fn start(draft: &mut Draft<'_>) -> Reply {
 }
 
 /// Nobody was heard for a while, for no fault of theirs.
-pub(super) fn wake(draft: &mut Draft<'_>, slept: u64) -> Reply {
+pub(super) fn wake(draft: &mut DecisionBuilder<'_>, slept: u64) -> Reply {
     draft.note(Note::Woken { at: draft.now(), slept });
     Reply::Done
 }
 
 /// The lease of a worker has ended. One that has not come back since the coordinator started is waited for as long as others come: ten
 /// thousand agents do not return within one lease.
-fn expire(draft: &mut Draft<'_>, worker: &WorkerName) {
+fn expire(draft: &mut DecisionBuilder<'_>, worker: &WorkerName) {
     let state = draft.base();
     let limit = state.soft.started_at + state.settings.return_limit;
     let until = state.soft.returning_until.min(limit);
@@ -64,7 +64,7 @@ fn expire(draft: &mut Draft<'_>, worker: &WorkerName) {
 }
 
 /// Does what is due.
-pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
+pub(super) fn tick(draft: &mut DecisionBuilder<'_>) -> Reply {
     let now = draft.now();
     let expired: Vec<WorkerName> = draft.base().soft.leases.ended(now).cloned().collect();
     for worker in expired {
@@ -130,7 +130,7 @@ pub(super) fn tick(draft: &mut Draft<'_>) -> Reply {
 }
 
 /// Whether a job has been kept for long enough.
-fn keeps_too_long(draft: &Draft<'_>) -> bool {
+fn keeps_too_long(draft: &DecisionBuilder<'_>) -> bool {
     let due = draft.base().soft.retention_at;
     due.is_some_and(|due| due <= draft.now())
 }
@@ -170,7 +170,7 @@ enum Due {
     Restart,
 }
 
-fn stop_gracefully(draft: &mut Draft<'_>, process: &ProcessId) {
+fn stop_gracefully(draft: &mut DecisionBuilder<'_>, process: &ProcessId) {
     let grace = draft.base().settings.stop_grace;
     processes::request_stop(draft, process, grace);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::members::{Caller, working, working_rank_zero};
 use super::{losses, settle};
 use crate::effect::Effect;
@@ -20,7 +20,11 @@ const MOST_ARTIFACTS: usize = 1_000;
 /// Newest checkpoints that are kept, beside the best one.
 const KEPT_CHECKPOINTS: usize = 2;
 
-pub(super) fn commit_steps(draft: &mut Draft<'_>, identity: &RankIdentity, steps: &[Step]) -> Result<Reply, Reject> {
+pub(super) fn commit_steps(
+    draft: &mut DecisionBuilder<'_>,
+    identity: &RankIdentity,
+    steps: &[Step],
+) -> Result<Reply, Reject> {
     let caller = working_rank_zero(draft.base(), identity)?;
     let job = caller.job;
     let committed = job.run.ledger.committed;
@@ -114,7 +118,7 @@ fn check_positions(job: &Job, step: &Step) -> Result<(), Reject> {
     Ok(())
 }
 
-fn fail_not_finite(draft: &mut Draft<'_>, caller: &Caller<'_>, step: &Step) -> Reply {
+fn fail_not_finite(draft: &mut DecisionBuilder<'_>, caller: &Caller<'_>, step: &Step) -> Reply {
     let message = format!(
         "step {} of epoch {} is not finite: loss {}, gradient norm {}, learning rate {}",
         step.step, step.epoch, step.loss, step.gradient_norm, step.learning_rate,
@@ -123,7 +127,7 @@ fn fail_not_finite(draft: &mut Draft<'_>, caller: &Caller<'_>, step: &Step) -> R
 }
 
 pub(super) fn store_checkpoint(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     checkpoint: Checkpoint,
 ) -> Result<Reply, Reject> {
@@ -195,7 +199,7 @@ fn check_checkpoint(job: &Job, checkpoint: &Checkpoint) -> Result<(), Reject> {
 }
 
 /// Ends the present epoch if its checkpoint exists and its evaluation, if there is one, is complete.
-pub(super) fn conclude_epoch(draft: &mut Draft<'_>, id: &JobId) {
+pub(super) fn conclude_epoch(draft: &mut DecisionBuilder<'_>, id: &JobId) {
     let Some(job) = draft.state().jobs.get(id).cloned() else {
         return;
     };
@@ -219,7 +223,7 @@ pub(super) fn conclude_epoch(draft: &mut Draft<'_>, id: &JobId) {
 }
 
 /// Drops all checkpoints but the newest ones and the best one.
-fn drop_checkpoints(draft: &mut Draft<'_>, id: &JobId, run: &Run, best_epoch: Option<u32>) {
+fn drop_checkpoints(draft: &mut DecisionBuilder<'_>, id: &JobId, run: &Run, best_epoch: Option<u32>) {
     let older = run.checkpoints.len().saturating_sub(KEPT_CHECKPOINTS);
     let best = best_epoch.and_then(|epoch| run.checkpoint_of_epoch(epoch));
     let is_kept = |position: usize, checkpoint: &Checkpoint| position >= older || Some(checkpoint) == best;
@@ -255,7 +259,7 @@ fn drop_checkpoints(draft: &mut Draft<'_>, id: &JobId, run: &Run, best_epoch: Op
 }
 
 pub(super) fn store_artifact(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
     artifact: Artifact,
 ) -> Result<Reply, Reject> {
@@ -285,7 +289,7 @@ pub(super) fn store_artifact(
     Ok(Reply::Done)
 }
 
-pub(super) fn finish(draft: &mut Draft<'_>, identity: &RankIdentity) -> Result<Reply, Reject> {
+pub(super) fn finish(draft: &mut DecisionBuilder<'_>, identity: &RankIdentity) -> Result<Reply, Reject> {
     let state = draft.base();
     if let Some(job) = state.job(&identity.job)
         && job.generation == identity.generation

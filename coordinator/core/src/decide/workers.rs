@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::{losses, processes, settle, settle_soon};
 use crate::effect::Effect;
 use crate::identifiers::{ProcessId, StreamId, WorkerName};
@@ -15,7 +15,7 @@ use crate::state::{
 };
 
 pub(super) fn attach(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     description: WorkerDescription,
     processes: &[LivingProcess],
     stream: StreamId,
@@ -109,7 +109,7 @@ enum Fate {
 
 /// Brings what the agent has and what it should have together; returns the processes that it kills.
 fn reconcile(
-    draft: &mut Draft<'_>,
+    draft: &mut DecisionBuilder<'_>,
     worker: &WorkerName,
     living: &[LivingProcess],
     was_attached: bool,
@@ -198,7 +198,11 @@ pub(super) fn check_stream(state: &State, worker: &WorkerName, stream: StreamId)
     }
 }
 
-pub(super) fn heartbeat(draft: &mut Draft<'_>, worker: &WorkerName, stream: StreamId) -> Result<Reply, Reject> {
+pub(super) fn heartbeat(
+    draft: &mut DecisionBuilder<'_>,
+    worker: &WorkerName,
+    stream: StreamId,
+) -> Result<Reply, Reject> {
     check_stream(draft.base(), worker, stream)?;
     let end = draft.now() + draft.base().settings.lease;
     draft.note(Note::LeaseRenewed {
@@ -208,7 +212,7 @@ pub(super) fn heartbeat(draft: &mut Draft<'_>, worker: &WorkerName, stream: Stre
     Ok(Reply::Done)
 }
 
-pub(super) fn detach(draft: &mut Draft<'_>, worker: &WorkerName, stream: StreamId) -> Reply {
+pub(super) fn detach(draft: &mut DecisionBuilder<'_>, worker: &WorkerName, stream: StreamId) -> Reply {
     if check_stream(draft.base(), worker, stream).is_ok() {
         draft.note(Note::StreamClosed { worker: worker.clone() });
         settle_soon(draft, crowd(draft.base()));
@@ -216,14 +220,14 @@ pub(super) fn detach(draft: &mut Draft<'_>, worker: &WorkerName, stream: StreamI
     Reply::Done
 }
 
-pub(super) fn leave(draft: &mut Draft<'_>, worker: &WorkerName, stream: StreamId) -> Result<Reply, Reject> {
+pub(super) fn leave(draft: &mut DecisionBuilder<'_>, worker: &WorkerName, stream: StreamId) -> Result<Reply, Reject> {
     check_stream(draft.base(), worker, stream)?;
     losses::lose_worker(draft, worker, LossReason::Left);
     settle(draft);
     Ok(Reply::Done)
 }
 
-pub(super) fn confirm_start(draft: &mut Draft<'_>, worker: &WorkerName, id: &ProcessId, pid: u32) -> Reply {
+pub(super) fn confirm_start(draft: &mut DecisionBuilder<'_>, worker: &WorkerName, id: &ProcessId, pid: u32) -> Reply {
     match draft
         .base()
         .processes
@@ -250,7 +254,12 @@ pub(super) fn confirm_start(draft: &mut Draft<'_>, worker: &WorkerName, id: &Pro
     Reply::Done
 }
 
-pub(super) fn report_exit(draft: &mut Draft<'_>, worker: &WorkerName, id: &ProcessId, exit: RankExit) -> Reply {
+pub(super) fn report_exit(
+    draft: &mut DecisionBuilder<'_>,
+    worker: &WorkerName,
+    id: &ProcessId,
+    exit: RankExit,
+) -> Reply {
     if draft
         .base()
         .processes

@@ -5,14 +5,14 @@
 //! all workers together could not complete. So after a while these gangs are dissolved, the latest first, as few as will do; they are placed
 //! again in their turn.
 
-use super::draft::Draft;
+use super::decision_builder::DecisionBuilder;
 use super::free_slots::{able, connected_workers, free};
 use super::{growth, processes};
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Problem, WorkerSlots};
 use crate::record::JobEvent;
-use crate::state::{Cause, Failure, FailureReason, Gang, Job, Phase, Standing, State};
+use crate::state::{Cause, Failure, FailureReason, Gang, Gravity, Job, Phase, State};
 
 /// Whether a job's gang has waited for workers long enough.
 pub(super) fn has_waited(state: &State, job: &Job, now: Now) -> bool {
@@ -27,7 +27,7 @@ fn waiting_gang(job: &Job) -> Option<&Gang> {
 }
 
 /// Dissolves gangs for the first of these jobs that this helps; whether there was one.
-pub(super) fn make_room(draft: &mut Draft<'_>, ahead: &[JobId]) -> bool {
+pub(super) fn make_room(draft: &mut DecisionBuilder<'_>, ahead: &[JobId]) -> bool {
     for id in ahead {
         let (now, state) = (draft.now(), draft.state());
         let Some(job) = state.job(id) else { continue };
@@ -103,13 +103,13 @@ fn free_what_ends(state: &State, workers: &mut [WorkerSlots]) {
 fn cause(id: &JobId, now: Now) -> Cause {
     let message = format!("it waited for workers, and gave its slots up to jobs/{id}, which could have them");
     Cause {
-        standing: Standing::Primary,
+        gravity: Gravity::Primary,
         failure: Failure::of_no_rank(FailureReason::Preempted, message),
         at: now,
     }
 }
 
-fn dissolve(draft: &mut Draft<'_>, id: &JobId, cause: &Cause) {
+fn dissolve(draft: &mut DecisionBuilder<'_>, id: &JobId, cause: &Cause) {
     let (now, grace) = (draft.now(), draft.base().settings.stop_grace);
     let Some(gang) = draft.state().job(id).and_then(Job::gang) else {
         return;

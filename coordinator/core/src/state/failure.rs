@@ -101,7 +101,8 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// Whether it explains the others.
-    pub standing: Standing,
+    #[serde(rename = "standing")]
+    pub gravity: Gravity,
     /// What happened, to whom.
     pub failure: Failure,
     /// When it was learned.
@@ -110,7 +111,7 @@ pub struct Cause {
 
 /// How much a cause explains; the smallest wins, then the earliest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Standing {
+pub enum Gravity {
     /// No restart helps: the user's input or the numbers are at fault.
     Fatal,
     /// A process or a worker was lost by itself.

@@ -63,7 +63,7 @@ impl Answer {
 
 /// What is known of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing<'a> {
+pub(crate) enum Repetition<'a> {
     /// It is new.
     New,
     /// The call was followed, and this was its answer.
@@ -81,11 +81,11 @@ pub struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn standing(&self, request: &Request) -> Standing<'_> {
+    pub(crate) fn repetition(&self, request: &Request) -> Repetition<'_> {
         match self.answered.get(&request.id) {
-            None => Standing::New,
-            Some((known, answer)) if known.is_repeated_by(request) => Standing::Repeated(answer),
-            Some(_) => Standing::Reused,
+            None => Repetition::New,
+            Some((known, answer)) if known.is_repeated_by(request) => Repetition::Repeated(answer),
+            Some(_) => Repetition::Reused,
         }
     }
 
@@ -130,8 +130,11 @@ mod tests {
         for number in 0..=REMEMBERED_REQUESTS {
             requests.remember(request(number, "a"), Answer::Done);
         }
-        assert_eq!(requests.standing(&request(0, "a")), Standing::New);
-        assert_eq!(requests.standing(&request(1, "a")), Standing::Repeated(&Answer::Done));
+        assert_eq!(requests.repetition(&request(0, "a")), Repetition::New);
+        assert_eq!(
+            requests.repetition(&request(1, "a")),
+            Repetition::Repeated(&Answer::Done)
+        );
         assert_eq!(
             (requests.len(), requests.answered.len()),
             (REMEMBERED_REQUESTS, REMEMBERED_REQUESTS)
@@ -144,6 +147,6 @@ mod tests {
         let of_old = Request::of_any_body(RequestId::from("request0"));
         requests.remember(of_old, Answer::Submitted("ants".into()));
         let submitted = Answer::Submitted("ants".into());
-        assert_eq!(requests.standing(&request(0, "b")), Standing::Repeated(&submitted));
+        assert_eq!(requests.repetition(&request(0, "b")), Repetition::Repeated(&submitted));
     }
 }

@@ -275,7 +275,7 @@ impl Story {
         self.tell(JobEvent::RanksLost {
             processes: vec![ProcessId::from(process)],
             cause: Cause {
-                standing: Standing::Primary,
+                gravity: Gravity::Primary,
                 failure,
                 at: Now(self.journal.len() as u64),
             },

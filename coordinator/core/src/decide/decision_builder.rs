@@ -12,7 +12,7 @@ use crate::state::{Pass, State};
 
 /// Collects records, notes and effects. The state is copied only when something looks at it after a change: heartbeats and committed steps,
 /// which are most of all inputs, never copy.
-pub(super) struct Draft<'a> {
+pub(super) struct DecisionBuilder<'a> {
     base: &'a State,
     ahead: Option<Box<State>>,
     applied_records: usize,
@@ -23,7 +23,7 @@ pub(super) struct Draft<'a> {
     effects: Vec<Effect>,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> DecisionBuilder<'a> {
     pub(super) fn new(base: &'a State, now: Now) -> Self {
         Self {
             base,
