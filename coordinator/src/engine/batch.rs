@@ -1,4 +1,4 @@
-//! What a batch of letters has led to, held back until the records are durable.
+//! What a batch of messages has led to, held back until the records are durable.
 
 use firn_core::{Decision, Effect, Note, Record, Sender, State, identifiers::JobId};
 

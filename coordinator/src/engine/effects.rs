@@ -1,4 +1,4 @@
-//! The engine's hands: effects of decisions that are durable.
+//! The engine's executor: effects of decisions that are durable.
 //!
 //! Commands go into the outbox of the agent's present stream; slow work (files, scoring) runs beside the engine, on tasks that are waited for
 //! at the end. An effect that is lost with its stream or with the process is asked for again by the core.
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Carries out effects.
-pub struct Hands {
+pub struct EffectExecutor {
     engine: EngineHandle,
     outboxes: Outboxes,
     store: ArtifactStore,
@@ -34,8 +34,8 @@ pub struct Hands {
     scoring: Arc<Mutex<()>>,
 }
 
-impl Hands {
-    /// Hands that reach the agents through `outboxes` and the files of the jobs in `store` and `logs`, and tell `origins` of new processes.
+impl EffectExecutor {
+    /// One that reaches the agents through `outboxes` and the files of the jobs in `store` and `logs`, and tells `origins` of new processes.
     pub fn new(
         engine: EngineHandle,
         outboxes: Outboxes,

@@ -19,7 +19,7 @@ pub(super) type Question = Box<dyn FnOnce(&State) + Send>;
 pub(super) type Answer = Box<dyn FnOnce(Outcome, &State) + Send>;
 
 /// What can lie in the mailbox.
-pub(super) enum Letter {
+pub(super) enum Message {
     /// Something happened; who is told what it came to.
     Input { input: Box<Input>, answer: Option<Answer> },
     /// Somebody wants to know what is durable.
@@ -29,7 +29,7 @@ pub(super) enum Letter {
 }
 
 /// One that nobody waits for.
-impl From<Input> for Letter {
+impl From<Input> for Message {
     fn from(input: Input) -> Self {
         Self::Input {
             input: Box::new(input),
@@ -63,16 +63,16 @@ pub enum Refusal {
 #[error("the coordinator is stopping")]
 pub struct Stopped;
 
-/// Puts letters into the engine's mailbox.
+/// Puts messages into the engine's mailbox.
 #[derive(Clone)]
 pub struct EngineHandle {
-    mailbox: mpsc::Sender<Letter>,
+    mailbox: mpsc::Sender<Message>,
     changes: Changes,
     standing: watch::Receiver<Standing>,
 }
 
 impl EngineHandle {
-    pub(super) fn new(mailbox: mpsc::Sender<Letter>, changes: Changes, standing: watch::Receiver<Standing>) -> Self {
+    pub(super) fn new(mailbox: mpsc::Sender<Message>, changes: Changes, standing: watch::Receiver<Standing>) -> Self {
         Self {
             mailbox,
             changes,
@@ -107,18 +107,18 @@ impl EngineHandle {
         let answer = move |outcome: Outcome, state: &State| {
             drop(answer.send(outcome.map(|reply| look(reply, state))));
         };
-        let letter = Letter::Input {
+        let message = Message::Input {
             input: Box::new(input),
             answer: Some(Box::new(answer)),
         };
-        self.mailbox.send(letter).await.map_err(|_| Stopped)?;
+        self.mailbox.send(message).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Refusal::from(Stopped))?
     }
 
     /// Like [`Self::tell`], from where one cannot wait. Only for inputs that the core asks for again if they get lost.
     pub fn tell_later(&self, input: Input) {
         // A full mailbox is one that holds plenty of work to do first.
-        let _ = self.mailbox.try_send(Letter::Input {
+        let _ = self.mailbox.try_send(Message::Input {
             input: Box::new(input),
             answer: None,
         });
@@ -169,7 +169,7 @@ impl EngineHandle {
         // A caller that has gone away needs no answer.
         let question = move |state: &State| drop(answer.send(question(state)));
         self.mailbox
-            .send(Letter::Question(Box::new(question)))
+            .send(Message::Question(Box::new(question)))
             .await
             .map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
@@ -183,7 +183,7 @@ impl EngineHandle {
     /// Lets the engine answer what is in its mailbox, and then end.
     pub async fn close(&self) {
         // An engine that has ended already is closed.
-        let _ = self.mailbox.send(Letter::Close).await;
+        let _ = self.mailbox.send(Message::Close).await;
     }
 }
 

@@ -1,8 +1,8 @@
 //! The engine: one task owns the state, and nothing happens that is not on disk.
 //!
-//! Everyone else holds an [`EngineHandle`] and puts letters into its bounded mailbox. The engine takes what waits there as one batch,
-//! lets the core decide on each letter in order, appends all records to the journal in one commit, and only then carries out effects,
-//! answers, and wakes those who wait for a change. So many callers share one fsync, and no answer ever runs ahead of the disk. Letters
+//! Everyone else holds an [`EngineHandle`] and puts messages into its bounded mailbox. The engine takes what waits there as one batch,
+//! lets the core decide on each message in order, appends all records to the journal in one commit, and only then carries out effects,
+//! answers, and wakes those who wait for a change. So many callers share one fsync, and no answer ever runs ahead of the disk. Messages
 //! without records (heartbeats, leases of shards, questions) cost no fsync at all.
 //!
 //! Two states are kept, which share what is old: decisions are made on one that runs ahead with the batch at hand, and readers see one that
@@ -37,7 +37,7 @@ use crate::{
 
 pub use changes::Changes;
 pub use clock::Clock;
-pub use effects::Hands;
+pub use effects::EffectExecutor;
 pub use handle::{EngineHandle, Refusal, Stopped};
 pub use outboxes::{Outbox, Outboxes};
 pub use recovery::{Recovered, recover};
@@ -45,13 +45,13 @@ pub use standing::{NotWritten, Standing};
 
 use batch::Batch;
 use compaction::Prunable;
-use handle::{Letter, Outcome};
+use handle::{Message, Outcome};
 use upkeep::Upkeep;
 use watch::Watch;
 
-/// Letters that can wait. A caller beyond that waits at the door: nothing is ever dropped.
+/// Messages that can wait. A caller beyond that waits at the door: nothing is ever dropped.
 const MAILBOX: usize = 1024;
-/// Most letters that share one commit, so that the first of them does not wait for ever.
+/// Most messages that share one commit, so that the first of them does not wait for ever.
 const BATCH: usize = 128;
 
 /// Why the engine ended by itself.
@@ -69,7 +69,7 @@ pub enum EngineError {
 pub struct Engine {
     /// As it is on disk: what readers see.
     durable: State,
-    /// `durable` and what the batch at hand has led to: what the next letter is decided on.
+    /// `durable` and what the batch at hand has led to: what the next message is decided on.
     ahead: State,
     /// `None` only while a commit is running on another thread.
     journal: Option<Journal>,
@@ -82,8 +82,8 @@ pub struct Engine {
     has_remains: bool,
     upkeep: Upkeep,
     clock: Clock,
-    mailbox: mpsc::Receiver<Letter>,
-    hands: Hands,
+    mailbox: mpsc::Receiver<Message>,
+    executor: EffectExecutor,
     changes: Changes,
 }
 
@@ -93,13 +93,13 @@ impl Engine {
         recovered: Recovered,
         journal: Journal,
         clock: Clock,
-        hands: impl FnOnce(&EngineHandle) -> Hands,
+        executor: impl FnOnce(&EngineHandle) -> EffectExecutor,
     ) -> (Self, EngineHandle) {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let changes = Changes::default();
         let (standing, seen) = tokio::sync::watch::channel(Standing::Writing);
         let handle = EngineHandle::new(sender, changes.clone(), seen);
-        let hands = hands(&handle);
+        let executor = executor(&handle);
         let engine = Self {
             durable: recovered.state.clone(),
             ahead: recovered.state,
@@ -111,7 +111,7 @@ impl Engine {
             failure: None,
             clock,
             mailbox,
-            hands,
+            executor,
             changes,
         };
         (engine, handle)
@@ -122,7 +122,7 @@ impl Engine {
     /// # Errors
     /// When the journal could not be written. Nothing that was not durable has been answered.
     pub async fn run(mut self) -> Result<(), EngineError> {
-        let mut letters = Vec::with_capacity(BATCH);
+        let mut messages = Vec::with_capacity(BATCH);
         let mut watch = Watch::begin(self.durable.settings.lease, self.clock.now());
         if let Some(journal) = self.journal.as_ref().filter(|_| self.unread) {
             upkeep::read_everything(journal.reader());
@@ -137,10 +137,10 @@ impl Engine {
             tokio::select! {
                 biased;
                 () = self.clock.reached(Some(due.map_or(look, |due| due.min(look)))) => {
-                    letters.extend(due.filter(|due| *due <= self.clock.now()).map(|_| Letter::from(Input::Tick)));
+                    messages.extend(due.filter(|due| *due <= self.clock.now()).map(|_| Message::from(Input::Tick)));
                 }
                 found = self.upkeep.done() => self.compact(found).await,
-                received = self.mailbox.recv_many(&mut letters, BATCH) => {
+                received = self.mailbox.recv_many(&mut messages, BATCH) => {
                     if received == 0 {
                         break;
                     }
@@ -151,16 +151,16 @@ impl Engine {
                     slept,
                     "the engine could not take anything in for so many milliseconds, which count against nobody"
                 );
-                letters.insert(0, Letter::from(Input::Woken { slept }));
+                messages.insert(0, Message::from(Input::Woken { slept }));
             }
-            if letters.iter().any(|letter| matches!(letter, Letter::Close)) {
+            if messages.iter().any(|message| matches!(message, Message::Close)) {
                 // What is in the mailbox already is still answered; nobody can add to it.
                 self.mailbox.close();
             }
-            let batch = self.decide_all(letters.drain(..));
+            let batch = self.decide_all(messages.drain(..));
             self.commit(batch).await;
         }
-        self.hands.finish().await;
+        self.executor.finish().await;
         self.upkeep.finish().await;
         info!(
             records = self.journal.as_ref().map(Journal::len),
@@ -169,13 +169,13 @@ impl Engine {
         self.failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
-    fn decide_all(&mut self, letters: impl ExactSizeIterator<Item = Letter>) -> Batch {
+    fn decide_all(&mut self, messages: impl ExactSizeIterator<Item = Message>) -> Batch {
         let mut batch = Batch::default();
         let mut has_looked = false;
-        for letter in letters {
+        for message in messages {
             let now = self.clock.now();
-            match letter {
-                Letter::Input { input, answer } => {
+            match message {
+                Message::Input { input, answer } => {
                     if !has_looked && !input.is_vital() {
                         self.look_at_room();
                         has_looked = true;
@@ -186,8 +186,8 @@ impl Engine {
                         batch.answer_later(answer, sender, outcome);
                     }
                 }
-                Letter::Question(question) => batch.ask_later(question),
-                Letter::Close => {}
+                Message::Question(question) => batch.ask_later(question),
+                Message::Close => {}
             }
         }
         batch
@@ -238,13 +238,13 @@ impl Engine {
                 return;
             }
             fail_point::pass(FailPoint::CommitBeforeEffects);
-            batch.records.iter().for_each(|record| self.hands.recorded(record));
+            batch.records.iter().for_each(|record| self.executor.recorded(record));
             self.has_remains |= batch.records.iter().any(ends_strand);
             self.upkeep.recorded(&batch.records, bytes);
         }
         batch.enact(&mut self.durable);
         for effect in batch.effects.drain(..) {
-            self.hands.carry_out(effect, &self.durable);
+            self.executor.carry_out(effect, &self.durable);
         }
         let has_records = !batch.records.is_empty();
         let touched = std::mem::take(&mut batch.touched);
@@ -263,7 +263,8 @@ impl Engine {
     fn begin_upkeep(&mut self) {
         let is_writing = *self.standing.borrow() == Standing::Writing;
         if let Some(journal) = self.journal.as_ref().filter(|_| is_writing) {
-            self.upkeep.begin_if_due(journal, &self.durable, self.hands.origins());
+            self.upkeep
+                .begin_if_due(journal, &self.durable, self.executor.origins());
         }
     }
 

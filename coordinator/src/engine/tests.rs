@@ -74,8 +74,10 @@ fn engine_over(journal: Journal) -> (Engine, EngineHandle) {
     let origins = Origins::default();
     let recovered = recover(&journal, &store, Settings::default(), &origins).unwrap();
     let logs = Arc::new(LogStore::new(journal.folder().join("jobs")));
-    let hands = |handle: &EngineHandle| Hands::new(handle.clone(), Outboxes::default(), (store, logs), origins.clone());
-    Engine::new(recovered, journal, Clock::start(), hands)
+    let executor = |handle: &EngineHandle| {
+        EffectExecutor::new(handle.clone(), Outboxes::default(), (store, logs), origins.clone())
+    };
+    Engine::new(recovered, journal, Clock::start(), executor)
 }
 
 /// An engine on a disk in memory, and the switch of that disk.

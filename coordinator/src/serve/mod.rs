@@ -35,7 +35,7 @@ use tracing::{info, warn};
 use crate::{
     api::{Context, Ending, RefusedAgents},
     artifacts::ArtifactStore,
-    engine::{Clock, Engine, EngineError, EngineHandle, Hands, Outboxes, Refusal, Standing, recover},
+    engine::{Clock, EffectExecutor, Engine, EngineError, EngineHandle, Outboxes, Refusal, Standing, recover},
     journal::{FolderLock, Journal, JournalError},
     logs::{LogStore, Origins},
 };
@@ -103,15 +103,15 @@ impl Coordinator {
         let clock = Clock::start();
         let outboxes = Outboxes::default();
         let logs = Arc::new(LogStore::new(jobs));
-        let hands = |engine: &EngineHandle| {
-            Hands::new(
+        let executor = |engine: &EngineHandle| {
+            EffectExecutor::new(
                 engine.clone(),
                 outboxes.clone(),
                 (store.clone(), Arc::clone(&logs)),
                 origins.clone(),
             )
         };
-        let (engine, handle) = Engine::new(recovered, journal, clock, hands);
+        let (engine, handle) = Engine::new(recovered, journal, clock, executor);
         let context = Context {
             coordinator_id: coordinator_id.into(),
             engine: handle,

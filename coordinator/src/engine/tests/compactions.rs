@@ -134,7 +134,7 @@ async fn the_engine_compacts_by_itself_and_goes_on() {
     let running = tokio::spawn(engine.run());
     handle.tell(Input::CoordinatorStarted).await.unwrap();
     written.changed().await.unwrap();
-    // The snapshot is noted before the records are dropped; both are done once another letter is answered.
+    // The snapshot is noted before the records are dropped; both are done once another message is answered.
     let job = submitted(&handle, "after").await;
     let chain = reader.verify_chain().unwrap();
     assert!(chain.compacted >= 398, "{chain:?}");

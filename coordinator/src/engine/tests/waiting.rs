@@ -23,11 +23,11 @@ async fn what_is_in_the_mailbox_is_answered_before_the_engine_ends() {
 async fn letters_that_wait_together_are_committed_together() {
     let folder = tempfile::tempdir().unwrap();
     let (mut engine, handle, _) = engine(folder.path());
-    let letters: Vec<_> = (0..5)
+    let messages: Vec<_> = (0..5)
         .map(|number| handle.tell(submit(&format!("job-{number}"))))
         .collect();
     let question = handle.ask(|state| state.jobs.len());
-    let mut answers = std::pin::pin!(futures::future::join(futures::future::join_all(letters), question));
+    let mut answers = std::pin::pin!(futures::future::join(futures::future::join_all(messages), question));
     assert!(futures::poll!(&mut answers).is_pending());
     let mut waiting = Vec::new();
     engine.mailbox.recv_many(&mut waiting, BATCH).await;
