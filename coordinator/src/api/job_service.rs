@@ -58,15 +58,15 @@ impl Jobs {
         mutation: Input,
         named: impl FnOnce(Reply) -> Result<JobId, Reply> + Send + 'static,
     ) -> Result<proto::FineTuneJob, Status> {
-        let look = |reply, state: &State| named(reply).map(|job| (job_status::glance(state, &job), job));
+        let look = |reply, state: &State| named(reply).map(|job| (job_status::snapshot(state, &job), job));
         let looked = self.context.engine.tell_and_look(mutation, look).await?;
-        let (glance, job) = looked.map_err(|other| unexpected(&other))?;
-        let glance = match glance {
-            Some(glance) => glance,
-            None => past_jobs::glance(&self.context, &job).await?,
+        let (snapshot, job) = looked.map_err(|other| unexpected(&other))?;
+        let snapshot = match snapshot {
+            Some(snapshot) => snapshot,
+            None => past_jobs::snapshot(&self.context, &job).await?,
         };
         Ok(job_status::job_to_wire(
-            &glance,
+            &snapshot,
             Detail::Snapshot,
             self.context.clock.now(),
         ))
@@ -81,9 +81,9 @@ impl Jobs {
 /// Whether a job has ended, and how it is shown. It is rendered off the engine, where only cheap copies are made; nothing of the state is
 /// held on to, so that the next change need not copy it.
 async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(bool, proto::FineTuneJob), Status> {
-    let glance = past_jobs::glance(context, job).await?;
-    let shown = job_status::job_to_wire(&glance, detail, context.clock.now());
-    Ok((glance.job.outcome().is_some(), shown))
+    let snapshot = past_jobs::snapshot(context, job).await?;
+    let shown = job_status::job_to_wire(&snapshot, detail, context.clock.now());
+    Ok((snapshot.job.outcome().is_some(), shown))
 }
 
 #[tonic::async_trait]

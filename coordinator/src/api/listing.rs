@@ -10,7 +10,7 @@ use super::{
     context::Context,
     past_jobs,
     refusal::invalid,
-    wire::job_status::{self, Detail, Glance},
+    wire::job_status::{self, Detail, JobSnapshot},
 };
 
 const DEFAULT_PAGE: usize = 100;
@@ -34,13 +34,13 @@ pub(super) async fn list(
     let now = context.clock.now();
     let jobs = glances
         .iter()
-        .map(|glance| job_status::job_to_wire(glance, Detail::Overview, now))
+        .map(|snapshot| job_status::job_to_wire(snapshot, Detail::Overview, now))
         .collect();
     Ok(proto::ListJobsResponse { jobs, next_page_token })
 }
 
 /// A job of a page: its place in the order of submission, and what the state has of it.
-type Row = (u64, JobId, Result<Glance, PastJob>);
+type Row = (u64, JobId, Result<JobSnapshot, PastJob>);
 
 /// The rows of a page, and whether it is the last one.
 fn page(state: &State, below: u64, size: usize) -> (Vec<Row>, bool) {
@@ -51,8 +51,8 @@ fn page(state: &State, below: u64, size: usize) -> (Vec<Row>, bool) {
     jobs.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
     let is_last = jobs.len() <= size;
     let rows = jobs.into_iter().take(size).filter_map(|(sequence, id)| {
-        let found = match job_status::glance(state, id) {
-            Some(glance) => Ok(glance),
+        let found = match job_status::snapshot(state, id) {
+            Some(snapshot) => Ok(snapshot),
             None => Err(state.past.get(id)?.clone()),
         };
         Some((sequence, id.clone(), found))
@@ -61,16 +61,16 @@ fn page(state: &State, below: u64, size: usize) -> (Vec<Row>, bool) {
 }
 
 /// How the jobs of a page are shown; those of which the state has but a row are folded from their records.
-async fn shown(context: &Context, rows: Vec<Row>) -> Result<Vec<Glance>, Status> {
+async fn shown(context: &Context, rows: Vec<Row>) -> Result<Vec<JobSnapshot>, Status> {
     let (mut shown, mut past) = (Vec::with_capacity(rows.len()), Vec::new());
     for (_, id, found) in rows {
         match found {
-            Ok(glance) => shown.push(glance),
+            Ok(snapshot) => shown.push(snapshot),
             Err(row) => past.push((id, row)),
         }
     }
-    shown.extend(past_jobs::fold_all(context, past, job_status::glance).await?);
-    shown.sort_unstable_by_key(|glance| std::cmp::Reverse(glance.job.sequence));
+    shown.extend(past_jobs::fold_all(context, past, job_status::snapshot).await?);
+    shown.sort_unstable_by_key(|snapshot| std::cmp::Reverse(snapshot.job.sequence));
     Ok(shown)
 }
 

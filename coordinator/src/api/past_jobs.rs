@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{
     context::Context,
     refusal::{rejected, unreadable},
-    wire::job_status::{self, Glance},
+    wire::job_status::{self, JobSnapshot},
 };
 use crate::journal::JournalReader;
 
@@ -41,11 +41,11 @@ impl<T> Found<T> {
 }
 
 /// The status of a job, wherever it is.
-pub(super) async fn glance(context: &Context, job: &JobId) -> Result<Glance, Status> {
+pub(super) async fn snapshot(context: &Context, job: &JobId) -> Result<JobSnapshot, Status> {
     let asked = job.clone();
-    let look = move |state: &State| Found::look(state, &asked, |state| job_status::glance(state, &asked));
+    let look = move |state: &State| Found::look(state, &asked, |state| job_status::snapshot(state, &asked));
     let found = context.engine.ask(look).await?;
-    of_found(context, job, found, job_status::glance).await
+    of_found(context, job, found, job_status::snapshot).await
 }
 
 /// A job, wherever it is.

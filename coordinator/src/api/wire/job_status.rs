@@ -35,7 +35,7 @@ const MOST_LIST_BYTES: usize = 4096;
 const NEWEST_EVALUATIONS: usize = 40;
 
 /// What the status of a job is made of; cheap to take out of the state.
-pub(crate) struct Glance {
+pub(crate) struct JobSnapshot {
     pub(crate) job: Arc<Job>,
     conditions: Vec<Condition>,
 }
@@ -67,27 +67,27 @@ impl Detail {
 }
 
 /// Takes what is needed of a job; `None` if there is no such job.
-pub(crate) fn glance(state: &State, id: &JobId) -> Option<Glance> {
+pub(crate) fn snapshot(state: &State, id: &JobId) -> Option<JobSnapshot> {
     let job = state.jobs.get(id)?;
-    Some(Glance {
+    Some(JobSnapshot {
         job: Arc::clone(job),
         conditions: queries::conditions(state, job),
     })
 }
 
 /// The stored job with its status at `now`.
-pub(crate) fn job_to_wire(glance: &Glance, detail: Detail, now: Now) -> proto::FineTuneJob {
-    let job = &*glance.job;
+pub(crate) fn job_to_wire(snapshot: &JobSnapshot, detail: Detail, now: Now) -> proto::FineTuneJob {
+    let job = &*snapshot.job;
     let mut shown = stored_job(&job.spec);
     let metadata = shown.metadata.get_or_insert_default();
     metadata.resource_name = job_name(&job.id);
     metadata.create_time = Some(timestamp(job.created_at));
-    shown.status = Some(status(glance, detail, now));
+    shown.status = Some(status(snapshot, detail, now));
     shown
 }
 
-fn status(glance: &Glance, detail: Detail, now: Now) -> proto::JobStatus {
-    let job = &*glance.job;
+fn status(snapshot: &JobSnapshot, detail: Detail, now: Now) -> proto::JobStatus {
+    let job = &*snapshot.job;
     let run = &job.run;
     let detail = detail.for_classes(classes(job).len());
     let quarantined = run.quarantined.iter().map(quarantined_to_wire);
@@ -97,7 +97,7 @@ fn status(glance: &Glance, detail: Detail, now: Now) -> proto::JobStatus {
         Detail::Overview => Vec::new(),
     };
     proto::JobStatus {
-        conditions: glance.conditions.iter().map(condition_to_wire).collect(),
+        conditions: snapshot.conditions.iter().map(condition_to_wire).collect(),
         summary: queries::summary(job).as_str().to_owned(),
         progress: Some(progress(job, now)),
         evaluations: shown_evaluations(job, detail)
