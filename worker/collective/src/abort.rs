@@ -117,7 +117,7 @@ impl AbortHandle {
 
     /// Tells the neighbours that nothing more will come, so that they notice now and not at their deadline. What was sent stays readable
     /// for them, and what they send is not answered with a reset: either could hide why this rank gave up.
-    pub(crate) fn hang_up(&self) {
+    pub(crate) fn shut_down_writes(&self) {
         self.shut_down(Shutdown::Write);
     }
 

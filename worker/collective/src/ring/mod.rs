@@ -120,7 +120,7 @@ impl Ring {
             tracing::debug!(rank = self.rank, sequence, %error, "collective failed");
             self.broken = Some(error.to_string());
             // The neighbours would otherwise wait for us until their deadline.
-            abort.hang_up();
+            abort.shut_down_writes();
         }
         outcome
     }

@@ -15,7 +15,7 @@ use crate::rank::{
     halt::{Halt, Interruption},
     job_data::{self, JobData},
     learner::{
-        guard::Verdict,
+        non_finite::Verdict,
         outcome::{Outcome, Position},
     },
     session::Session,
@@ -66,7 +66,7 @@ pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -
             let (quantity, value) = outcome.offender();
             warn!(step = position.step, "the {quantity} is {value}: the step is skipped");
         }
-        let verdict = session.learner.guard().observe(outcome.skipped);
+        let verdict = session.learner.non_finite().observe(outcome.skipped);
         if verdict != Verdict::Proceed {
             let (quantity, value) = outcome.offender();
             return Err(broken(session, verdict, quantity.to_owned(), value));
@@ -171,7 +171,7 @@ fn start_loader(session: &Session<'_>, epoch: u32, steps: Range<u64>) -> Loader 
 fn store_checkpoint(session: &mut Session<'_>) -> Result<(), Halt> {
     session.membership.coordinator.vitals().begin(rank_activity::STORING);
     if let Some((name, value)) = session.learner.model().not_finite()? {
-        let verdict = session.learner.guard().give_up();
+        let verdict = session.learner.non_finite().give_up();
         return Err(broken(session, verdict, format!("trained tensor `{name}`"), value));
     }
     session

@@ -15,7 +15,7 @@ use crate::rank::{
     coordinator::Coordinator,
     failure::RankFailure,
     halt::{Halt, Interruption},
-    learner::guard::Guard,
+    learner::non_finite::NonFinitePolicy,
     membership::records::Records,
     session::Session,
 };
@@ -25,7 +25,7 @@ const READ_AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2
 
 /// A rank's state on its way to the others.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Handover {
+struct StateTransfer {
     /// The file of a checkpoint.
     #[prost(bytes = "vec", tag = "1")]
     checkpoint: Vec<u8>,
@@ -35,7 +35,7 @@ struct Handover {
     /// Samples that were set aside, without their reasons.
     #[prost(message, repeated, tag = "3")]
     quarantined: Vec<wire::QuarantinedSample>,
-    /// The guard's counts.
+    /// The counts of the policy for what is not finite.
     #[prost(uint32, tag = "4")]
     skipped_in_a_row: u32,
     #[prost(bool, tag = "5")]
@@ -84,7 +84,7 @@ pub(crate) fn restore(session: &mut Session<'_>, reference: &wire::CheckpointRef
         .and_then(|bytes| Ok(session.learner.load(&bytes, Some(reference.sha256.as_str()))?));
     let unusable = match loaded {
         Ok(()) => {
-            session.learner.guard().begin_anew();
+            session.learner.non_finite().begin_anew();
             session.membership.records.clear();
             session.membership.set_steps_done(session.learner.steps_done());
             session.checkpoints.is_stored();
@@ -130,13 +130,13 @@ fn share(session: &mut Session<'_>, root: u32) -> Result<(), Halt> {
     if is_root {
         return Ok(());
     }
-    let handover = Handover::decode(bytes.as_slice())
+    let transfer = StateTransfer::decode(bytes.as_slice())
         .map_err(|error| RankFailure::Internal(format!("the state of rank {root} cannot be read: {error}")))?;
-    session.learner.load(&handover.checkpoint, None)?;
-    *session.learner.guard() = Guard::of(handover.skipped_in_a_row, handover.rolled_back);
-    session.membership.records = Records::taken_over(handover.records);
+    session.learner.load(&transfer.checkpoint, None)?;
+    *session.learner.non_finite() = NonFinitePolicy::of(transfer.skipped_in_a_row, transfer.rolled_back);
+    session.membership.records = Records::taken_over(transfer.records);
     session.membership.set_steps_done(session.learner.steps_done());
-    session.data.set_aside(handover.quarantined);
+    session.data.set_aside(transfer.quarantined);
     info!(
         root,
         steps = session.learner.steps_done(),
@@ -145,9 +145,9 @@ fn share(session: &mut Session<'_>, root: u32) -> Result<(), Halt> {
     Ok(())
 }
 
-fn pack(session: &mut Session<'_>) -> Result<Handover, RankFailure> {
-    let (skipped_in_a_row, rolled_back) = session.learner.guard().counts();
-    Ok(Handover {
+fn pack(session: &mut Session<'_>) -> Result<StateTransfer, RankFailure> {
+    let (skipped_in_a_row, rolled_back) = session.learner.non_finite().counts();
+    Ok(StateTransfer {
         skipped_in_a_row,
         rolled_back,
         checkpoint: session.learner.encode()?,

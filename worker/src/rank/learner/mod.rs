@@ -10,9 +10,9 @@
 //! sums over all ranks alone. All ranks hold the same sums, so they decide alike, and no further message is needed.
 
 pub(crate) mod computation;
-pub(crate) mod guard;
 pub(crate) mod inputs;
 mod memory;
+pub(crate) mod non_finite;
 mod norm;
 pub(crate) mod outcome;
 mod state;
@@ -32,7 +32,7 @@ use tch::{Device, Tensor};
 
 use self::{
     computation::{Computation, SUMS},
-    guard::Guard,
+    non_finite::NonFinitePolicy,
     outcome::{Outcome, Position, Spent},
     units::Unit,
 };
@@ -53,7 +53,7 @@ pub(crate) struct Learner {
     /// SHA-256 of the checkpoint that the model holds, until it is trained further.
     loaded: Option<String>,
     /// What becomes of steps that are not finite.
-    guard: Guard,
+    non_finite: NonFinitePolicy,
     /// Samples that the memory held, where the usual micro-batch was too large.
     fitting: Option<usize>,
 }
@@ -77,7 +77,7 @@ impl Learner {
             samples,
             steps_done: 0,
             loaded: None,
-            guard: Guard::default(),
+            non_finite: NonFinitePolicy::default(),
             fitting: None,
         })
     }
@@ -249,7 +249,7 @@ impl Learner {
     }
 
     /// Counts what is not finite, and gives the verdict.
-    pub(crate) fn guard(&mut self) -> &mut Guard {
-        &mut self.guard
+    pub(crate) fn non_finite(&mut self) -> &mut NonFinitePolicy {
+        &mut self.non_finite
     }
 }

@@ -56,7 +56,7 @@ impl Learner {
         let model = &self.computation.model;
         model.load_state(&self.initial)?;
         self.optimizer = Optimizer::new(&self.computation.training.optimizer, model.trainable())?;
-        self.guard.begin_anew();
+        self.non_finite.begin_anew();
         self.loaded = None;
         self.steps_done = 0;
         Ok(())

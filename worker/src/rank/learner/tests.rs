@@ -7,7 +7,7 @@ use super::{
     Learner,
     computation::Computation,
     fixtures::{Disturbance, batch, learner, training},
-    guard::Verdict,
+    non_finite::Verdict,
     outcome::{Outcome, Position, Spent},
 };
 use crate::rank::failure::RankFailure;
@@ -115,7 +115,7 @@ fn a_step_that_is_not_finite_changes_nothing_but_the_count() {
         let outcome = step(&mut one, &samples, odd(3, f32::NAN));
         assert!(outcome.skipped);
         assert_eq!(
-            (one.steps_done(), one.guard().observe(outcome.skipped)),
+            (one.steps_done(), one.non_finite().observe(outcome.skipped)),
             (number, verdict)
         );
     }

@@ -20,12 +20,12 @@ pub(crate) enum Verdict {
 
 /// Counts the steps that were skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Guard {
+pub(crate) struct NonFinitePolicy {
     in_a_row: u32,
     rolled_back: bool,
 }
 
-impl Guard {
+impl NonFinitePolicy {
     /// That of another rank: steps that it has skipped in a row, and whether the job has gone back to a checkpoint before because its
     /// numbers broke.
     pub(crate) fn of(in_a_row: u32, rolled_back: bool) -> Self {
@@ -65,8 +65,8 @@ impl Guard {
 mod tests {
     use super::*;
 
-    fn verdicts(guard: &mut Guard, outcomes: &str) -> String {
-        let verdict = |outcome| match guard.observe(outcome == 's') {
+    fn verdicts(policy: &mut NonFinitePolicy, outcomes: &str) -> String {
+        let verdict = |outcome| match policy.observe(outcome == 's') {
             Verdict::Proceed => '.',
             Verdict::RollBack => 'R',
             Verdict::Fail => 'F',
@@ -76,30 +76,30 @@ mod tests {
 
     #[test]
     fn three_steps_in_a_row_roll_back_once_and_then_fail() {
-        assert_eq!(verdicts(&mut Guard::default(), "_sss_sss"), "...R...F");
+        assert_eq!(verdicts(&mut NonFinitePolicy::default(), "_sss_sss"), "...R...F");
     }
 
     #[test]
     fn a_step_that_is_fine_begins_the_count_anew() {
-        assert_eq!(verdicts(&mut Guard::default(), "ss_ss_ss_s"), "..........");
+        assert_eq!(verdicts(&mut NonFinitePolicy::default(), "ss_ss_ss_s"), "..........");
     }
 
     #[test]
     fn after_going_back_the_count_begins_anew() {
-        assert_eq!(verdicts(&mut Guard::default(), "ssssssss"), "..R..F..");
+        assert_eq!(verdicts(&mut NonFinitePolicy::default(), "ssssssss"), "..R..F..");
     }
 
     #[test]
     fn a_rank_that_is_told_that_the_job_went_back_before_fails_at_once() {
-        assert_eq!(verdicts(&mut Guard::of(0, true), "sss"), "..F");
+        assert_eq!(verdicts(&mut NonFinitePolicy::of(0, true), "sss"), "..F");
     }
 
     #[test]
     fn a_rank_that_takes_a_state_over_comes_to_the_same_verdict() {
-        let mut root = Guard::default();
+        let mut root = NonFinitePolicy::default();
         assert_eq!(verdicts(&mut root, "sss_ss"), "..R...");
         let (in_a_row, rolled_back) = root.counts();
-        let mut newcomer = Guard::of(in_a_row, rolled_back);
+        let mut newcomer = NonFinitePolicy::of(in_a_row, rolled_back);
         assert_eq!(
             (verdicts(&mut root, "s"), verdicts(&mut newcomer, "s")),
             ("F".to_owned(), "F".to_owned())
@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn a_broken_state_needs_no_three_steps() {
-        let mut guard = Guard::default();
-        assert_eq!(guard.give_up(), Verdict::RollBack);
-        assert_eq!(verdicts(&mut guard, "ss"), "..");
-        assert_eq!(guard.give_up(), Verdict::Fail);
+        let mut policy = NonFinitePolicy::default();
+        assert_eq!(policy.give_up(), Verdict::RollBack);
+        assert_eq!(verdicts(&mut policy, "ss"), "..");
+        assert_eq!(policy.give_up(), Verdict::Fail);
     }
 }
