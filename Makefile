@@ -28,7 +28,7 @@ faults: build ## Break running jobs in every way of tests/FAULTS.md, and nothing
 
 upgrade: build ## Build the oldest supported version from history, and upgrade running jobs from it
 	@tests/older_build.sh da01602
-	@$(CARGO) test --release -p firn-tests --test upgrade -- --nocapture --test-threads 1
+	@$(CARGO) test --release --workspace --test upgrade -- --nocapture --test-threads 1
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh

@@ -1,7 +1,15 @@
 #!/usr/bin/env bash
-# Builds an older commit's two programs into .cache/builds/COMMIT, where the upgrade tests look for them.
+# Builds an older commit's two programs into .cache/builds/COMMIT, where the upgrade tests look for them. Where FIRN_OLDER_BUILD names a folder
+# that holds them, the tests take those, and nothing is built.
 set -euo pipefail
 commit=$1
+if [ -n "${FIRN_OLDER_BUILD:-}" ]; then
+  for program in firn firn-worker; do
+    [ -x "$FIRN_OLDER_BUILD/$program" ] || { echo "FIRN_OLDER_BUILD: expected the program $program in $FIRN_OLDER_BUILD" >&2; exit 2; }
+  done
+  echo "the older build is that in $FIRN_OLDER_BUILD"
+  exit 0
+fi
 root=$(git rev-parse --show-toplevel)
 target="$root/.cache/builds/$commit"
 if [ -x "$target/firn" ] && [ -x "$target/firn-worker" ]; then exit 0; fi
