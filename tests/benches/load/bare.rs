@@ -47,6 +47,7 @@ impl WorkerService for Bare {
                         lease_ms: 10_000,
                         coordinator_epoch: 1,
                         unwanted_processes: Vec::new(),
+                        ..Welcome::default()
                     }),
                     Some(Message::Heartbeat(heartbeat)) if answers => Command::LogAck(LogAck {
                         process_id: String::new(),
