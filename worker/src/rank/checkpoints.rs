@@ -138,8 +138,13 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Whether none is on its way, and how the last one ended has been told.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.storing.is_none()
+    }
+
     /// Whether one is on its way.
-    pub(crate) fn is_storing(&self) -> bool {
+    fn is_storing(&self) -> bool {
         self.storing.as_ref().is_some_and(|storing| !storing.task.is_finished())
     }
 
@@ -340,9 +345,13 @@ mod tests {
         let full = || RankFailure::write(Path::new("/data"))(std::io::ErrorKind::StorageFull.into());
         for ends_epoch in [false, true] {
             let mut checkpoints = on_its_way(moved(), ends_epoch);
+            while checkpoints.is_storing() {
+                tokio::task::yield_now().await;
+            }
+            assert!(!checkpoints.is_settled(), "how it ended has to be told");
             let halt = checkpoints.stored().await.unwrap_err();
             assert!(matches!(halt, Halt::Failed(RankFailure::Model(_))), "{halt}");
-            assert!(!checkpoints.is_storing());
+            assert!(checkpoints.is_settled());
             let lost = on_its_way(Err(full().into()), ends_epoch).stored().await;
             assert_eq!(
                 lost.is_err(),

@@ -29,7 +29,7 @@ impl<'a> Leases<'a> {
     }
 
     /// Waits for the answer, and asks for the next shard at once. The last answer of an epoch's validation comes after its checkpoint, so
-    /// one that cannot be stored ends the wait.
+    /// one that cannot be stored ends the wait, also if that was known before it began.
     pub(super) fn next(&mut self, checkpoints: &mut Checkpoints) -> Result<Answer, Halt> {
         if let Some(directive) = self.complete.take() {
             return Ok(Answer::Complete(directive));
@@ -37,7 +37,7 @@ impl<'a> Leases<'a> {
         let vitals = self.coordinator.vitals();
         let pending = &mut self.pending;
         let ended = self.coordinator.wait_for_others(async {
-            if !pending.is_finished() && checkpoints.is_storing() {
+            if !pending.is_finished() && !checkpoints.is_settled() {
                 vitals.begin(rank_activity::STORING);
                 tokio::select! {
                     biased;
