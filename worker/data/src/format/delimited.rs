@@ -112,6 +112,8 @@ struct RowReader<'a> {
     /// The lines up to this byte are counted.
     counted: usize,
     line: u64,
+    /// LF, as in files that end their lines with CR LF; CR in a file that has no LF.
+    line_end: u8,
 }
 
 impl<'a> RowReader<'a> {
@@ -131,6 +133,7 @@ impl<'a> RowReader<'a> {
             delimiter,
             quoted: layout.quoted,
             record: ByteRecord::new(),
+            line_end: if bytes.contains(&b'\n') { b'\n' } else { b'\r' },
             counted: 0,
             line: 1,
         }
@@ -156,20 +159,11 @@ impl<'a> RowReader<'a> {
         while matches!(self.bytes.get(start), Some(b'\n' | b'\r')) {
             start += 1;
         }
-        self.line += line_ends(&self.bytes[self.counted..start]);
+        let passed = &self.bytes[self.counted..start];
+        self.line += passed.iter().filter(|byte| **byte == self.line_end).count() as u64;
         self.counted = start;
         self.line
     }
-}
-
-/// CR LF, LF, or CR alone, as the `csv` crate splits rows.
-fn line_ends(bytes: &[u8]) -> u64 {
-    let feeds = bytes.iter().filter(|byte| **byte == b'\n').count();
-    let returns = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\r');
-    let alone = returns
-        .filter(|(place, _)| bytes.get(place + 1) != Some(&b'\n'))
-        .count();
-    (feeds + alone) as u64
 }
 
 /// Whether a quote that opens at the start of a field is still open at the end of `row`.
@@ -237,9 +231,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_end_with_either_or_both_of_two_characters() {
-        assert_eq!(line_ends(b"a\rb\r\rc"), 3);
-        assert_eq!(line_ends(b"a\r\nb\n\nc\r"), 4);
+    fn a_file_without_line_feeds_has_lines_that_end_with_cr() {
+        let lines = |bytes: &[u8]| {
+            let layout = Layout {
+                delimiter: ',',
+                quoted: true,
+                text: "text",
+                label: "label",
+            };
+            let mut reader = RowReader::new(Path::new("train.csv"), bytes, &layout);
+            std::iter::from_fn(|| reader.advance().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(b"a,1\rb,1\r\rc,1"), [1, 2, 4]);
+        assert_eq!(
+            lines(b"\"a\rb\",1\r\nc,1\n\nd,1\n"),
+            [1, 2, 4],
+            "a CR within a field ends no line"
+        );
     }
 
     #[test]
