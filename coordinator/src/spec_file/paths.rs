@@ -32,6 +32,7 @@ fn written_paths(job: &mut FineTuneJob) -> Vec<(&'static str, &mut String)> {
         found.push(("spec.model.tokenizer", &mut model.tokenizer));
     }
     if let Some(data) = &mut spec.data {
+        found.push(("spec.data.root", &mut data.root));
         let splits: [(&'static str, &mut Option<SplitSpec>); 3] = [
             ("spec.data.train.uri", &mut data.train),
             ("spec.data.validation.uri", &mut data.validation),

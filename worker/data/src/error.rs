@@ -138,7 +138,7 @@ pub enum DataError {
         path: PathBuf,
         /// The name that the spec gives.
         column: String,
-        /// `text` or `label`.
+        /// `text`, `image` or `label`.
         role: &'static str,
         /// The columns of the header.
         found: String,
@@ -227,6 +227,14 @@ pub enum RowError {
         column: String,
         /// As it is written.
         value: String,
+    },
+    /// A path that leads to no image.
+    #[error("the image {path} {reason}", path = path.display())]
+    NoImage {
+        /// The path, or the URI as it is written.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Bytes that are not text.
     #[error("not UTF-8 text")]

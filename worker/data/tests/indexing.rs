@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use firn_core::spec::{DataFormat, DataSpec, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
+use firn_core::spec::{DataFormat, DataSpec, MissingLabels, Preprocessing, QuarantineSpec, RowLayout, SplitSource};
 use firn_data::{Dataset, Preprocessor, Sample, Source, Split, Target, TextLimits, index, scan};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
@@ -91,6 +91,69 @@ fn an_image_folder_is_listed_as_torchvision_lists_it() {
         [
             "train: ignored 2 files that are not an image by extension or not in a class folder, the first is c.jpg",
             "train: `B` and `b` look alike and are two classes: `B` U+0042 in the first, `b` U+0062 in the second",
+        ]
+    );
+}
+
+/// Three images, one of them twice, by a path relative to the table, an absolute one, a URI, and one that leads out of the folder.
+#[test]
+fn a_table_of_image_paths_lists_its_rows_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    for (name, bytes) in [("b 1.jpg", "b"), ("in/a.jpg", "aa"), ("in/c.jpg", "ccc")] {
+        write(&root, name, bytes.as_bytes());
+    }
+    let (absolute, uri) = (root.join("in/c.jpg"), format!("file://{}/b%201.jpg", root.display()));
+    let paths = ["../b 1.jpg", "a.jpg", absolute.to_str().unwrap(), &uri];
+    let labels = ["cat", "dog", "cat", "dog"];
+    let table: String = paths
+        .iter()
+        .zip(labels)
+        .map(|(path, label)| format!("{path}\t{label}\n"))
+        .collect();
+    write(&root, "in/train", format!("picture\tlabel\n{table}").as_bytes());
+    let lines: String = paths
+        .iter()
+        .zip(labels)
+        .map(|(path, label)| format!("{{\"picture\": \"{path}\", \"label\": \"{label}\"}}\n"))
+        .collect();
+    write(&root, "elsewhere/train", lines.as_bytes());
+    let images = |rows, root| DataFormat::ImageTable {
+        rows,
+        image: "picture".to_owned(),
+        label: "label".to_owned(),
+        root,
+    };
+    let tabs = RowLayout::Delimited {
+        delimiter: '\t',
+        quoted: false,
+    };
+    let of_lines = images(RowLayout::JsonLines, Some(root.join("in").to_str().unwrap().to_owned()));
+    for (place, format, first_line) in [("in", images(tabs, None), 2), ("elsewhere", of_lines, 1)] {
+        let dataset = index(&spec(&root.join(place), format), 0).unwrap();
+        assert_eq!(dataset.classes, ["cat", "dog"]);
+        let expected = [("b 1.jpg", 1), ("in/a.jpg", 2), ("in/c.jpg", 3), ("b 1.jpg", 1)];
+        for (sample, ((name, bytes), line)) in dataset.train.samples.iter().zip(expected.into_iter().zip(first_line..))
+        {
+            assert_eq!(sample.id, format!("train:{line}"));
+            let Source::File { path, size } = &sample.source else {
+                panic!("{} is no file", sample.id)
+            };
+            assert_eq!(
+                (path.canonicalize().unwrap(), *size),
+                (root.join(name), bytes),
+                "{place}"
+            );
+        }
+        assert_eq!(dataset.train.len(), 4);
+    }
+    let again = format!("picture\tlabel\n{table}a.jpg\tdog\nc.jpg\tdog\n");
+    write(&root, "in/train", again.as_bytes());
+    let dataset = index(&spec(&root.join("in"), images(tabs, None)), 0).unwrap();
+    assert_eq!(
+        dataset.warnings,
+        [
+            "train: 2 of 6 samples name an image that another one names, 1 with another label; the first is train:6 = train:3"
         ]
     );
 }

@@ -159,6 +159,31 @@ pub enum DataFormat {
         /// Name of the label field.
         label: String,
     },
+    /// Images whose paths stand in a column of a table, or in a field of JSON lines.
+    ImageTable {
+        /// How a row is written.
+        rows: RowLayout,
+        /// Name of the column of paths.
+        image: String,
+        /// Name of the label column.
+        label: String,
+        /// Folder at which relative paths begin; none: that of the table.
+        root: Option<String>,
+    },
+}
+
+/// How the rows of a file are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowLayout {
+    /// Fields in a line, under a header line.
+    Delimited {
+        /// Between fields, as in [`DataFormat::Table`].
+        delimiter: char,
+        /// Whether fields may be wrapped in double quotes.
+        quoted: bool,
+    },
+    /// One JSON object a line.
+    JsonLines,
 }
 
 /// The layout as it is written, beside the splits.
@@ -176,6 +201,10 @@ struct Layout {
     /// `csv` and `tsv`: the character between fields, `;` or `|` for example.
     #[schemars(extend("x-firn-default" = "`,` for `csv`, a tab for `tsv`"))]
     delimiter: Option<char>,
+    /// With `columns.image`: the folder at which relative paths of images begin.
+    #[serde(default, with = "uri::optional")]
+    #[schemars(with = "Option<uri::Uri>", extend("x-firn-default" = "the folder of the table"))]
+    root: Option<String>,
 }
 
 /// The word of a layout.
@@ -196,8 +225,10 @@ pub(super) enum FormatName {
 #[serde(rename_all = "camelCase")]
 struct Columns {
     /// Name of the text column.
-    #[schemars(extend("default" = "text"))]
-    text: String,
+    #[schemars(extend("x-firn-default" = "`text`, unless `image` is given"))]
+    text: Option<String>,
+    /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
+    image: Option<String>,
     /// Name of the label column.
     #[schemars(extend("default" = "label"))]
     label: String,
@@ -215,11 +246,20 @@ enum Quoting {
 
 impl From<Layout> for DataFormat {
     fn from(written: Layout) -> Self {
-        let (text, label) = written.columns.map_or_else(
-            || ("text".to_owned(), "label".to_owned()),
-            |columns| (columns.text, columns.label),
+        let (text, image, label) = written.columns.map_or_else(
+            || (None, None, "label".to_owned()),
+            |columns| (columns.text, columns.image, columns.label),
         );
         let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
+        if let (Some(image), Some(rows)) = (image, rows(written.format, written.delimiter, quoted)) {
+            return Self::ImageTable {
+                rows,
+                image,
+                label,
+                root: written.root,
+            };
+        }
+        let text = text.unwrap_or_else(|| "text".to_owned());
         match written.format {
             FormatName::ImageFolder => Self::ImageFolder,
             FormatName::Jsonl => Self::JsonLines { text, label },
@@ -239,36 +279,76 @@ impl From<Layout> for DataFormat {
     }
 }
 
+/// How rows are written under the word of a layout that has rows.
+fn rows(format: FormatName, delimiter: Option<char>, quoted: Option<bool>) -> Option<RowLayout> {
+    let (usual, is_quoted) = match format {
+        FormatName::ImageFolder => return None,
+        FormatName::Jsonl => return Some(RowLayout::JsonLines),
+        FormatName::Csv => (',', true),
+        FormatName::Tsv => ('\t', false),
+    };
+    Some(RowLayout::Delimited {
+        delimiter: delimiter.unwrap_or(usual),
+        quoted: quoted.unwrap_or(is_quoted),
+    })
+}
+
 impl From<DataFormat> for Layout {
     fn from(format: DataFormat) -> Self {
-        match format {
-            DataFormat::ImageFolder => Self {
-                format: FormatName::ImageFolder,
-                columns: None,
-                quoting: None,
-                delimiter: None,
-            },
-            DataFormat::JsonLines { text, label } => Self {
-                format: FormatName::Jsonl,
-                columns: Some(Columns { text, label }),
-                quoting: None,
-                delimiter: None,
-            },
+        let texts = |text, label| Columns {
+            text: Some(text),
+            image: None,
+            label,
+        };
+        let (rows, columns, root) = match format {
+            DataFormat::ImageFolder => {
+                return Self {
+                    format: FormatName::ImageFolder,
+                    columns: None,
+                    quoting: None,
+                    delimiter: None,
+                    root: None,
+                };
+            }
+            DataFormat::JsonLines { text, label } => (RowLayout::JsonLines, texts(text, label), None),
             DataFormat::Table {
                 delimiter,
                 quoted,
                 text,
                 label,
-            } => Self {
-                format: if delimiter == '\t' {
+            } => (RowLayout::Delimited { delimiter, quoted }, texts(text, label), None),
+            DataFormat::ImageTable {
+                rows,
+                image,
+                label,
+                root,
+            } => {
+                let columns = Columns {
+                    text: None,
+                    image: Some(image),
+                    label,
+                };
+                (rows, columns, root)
+            }
+        };
+        let (format, quoting, delimiter) = match rows {
+            RowLayout::JsonLines => (FormatName::Jsonl, None, None),
+            RowLayout::Delimited { delimiter, quoted } => (
+                if delimiter == '\t' {
                     FormatName::Tsv
                 } else {
                     FormatName::Csv
                 },
-                columns: Some(Columns { text, label }),
-                quoting: Some(if quoted { Quoting::Double } else { Quoting::None }),
-                delimiter: Some(delimiter),
-            },
+                Some(if quoted { Quoting::Double } else { Quoting::None }),
+                Some(delimiter),
+            ),
+        };
+        Self {
+            format,
+            columns: Some(columns),
+            quoting,
+            delimiter,
+            root,
         }
     }
 }

@@ -186,6 +186,12 @@ fn data(spec: &JobSpec, violations: &mut Violations) {
             format!("must be another column than the text, found `{label}` for both")
         });
     }
+    if let DataFormat::ImageTable { image, label, root, .. } = &data.format {
+        violations.require(image != label, "spec.data.columns.label", || {
+            format!("must be another column than the image, found `{label}` for both")
+        });
+        violations.absolute("spec.data.root", root.as_ref());
+    }
     preprocessing(&data.preprocessing, violations);
     let smallest = architecture.smallest_crop();
     if let Preprocessing::Image { crop, .. } = data.preprocessing {

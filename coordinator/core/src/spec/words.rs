@@ -3,7 +3,7 @@
 //! One table for each choice serves reading, writing and the list of valid words in an error, so that the three cannot disagree.
 
 use super::{
-    DataFormat, Determinism, DeviceRequest, MetricName, Modality, PlateauSpec, Pooling, ScheduleShape, Task,
+    DataFormat, Determinism, DeviceRequest, MetricName, Modality, PlateauSpec, Pooling, RowLayout, ScheduleShape, Task,
     ThresholdMode,
 };
 use crate::metrics::NAMES;
@@ -68,10 +68,11 @@ impl Word for MetricName {
 }
 
 impl DataFormat {
-    /// What the samples of a format are, if it is one.
-    pub(super) fn modality_of_word(word: &str) -> Option<Modality> {
+    /// What the samples of a format are, if it is one. Rows hold texts, or the paths of images.
+    pub(super) fn modality_of_word(word: &str, has_image_column: bool) -> Option<Modality> {
         match word {
             "imagefolder" => Some(Modality::Image),
+            "csv" | "tsv" | "jsonl" if has_image_column => Some(Modality::Image),
             "csv" | "tsv" | "jsonl" => Some(Modality::Text),
             _ => None,
         }
@@ -80,7 +81,7 @@ impl DataFormat {
     /// What its samples are.
     pub fn modality(&self) -> Modality {
         match self {
-            Self::ImageFolder => Modality::Image,
+            Self::ImageFolder | Self::ImageTable { .. } => Modality::Image,
             Self::Table { .. } | Self::JsonLines { .. } => Modality::Text,
         }
     }
@@ -89,10 +90,20 @@ impl DataFormat {
     pub fn word(&self) -> &'static str {
         match self {
             Self::ImageFolder => "imagefolder",
-            Self::Table { delimiter: '\t', .. } => "tsv",
-            Self::Table { .. } => "csv",
+            Self::Table { delimiter, .. } => RowLayout::word(*delimiter),
             Self::JsonLines { .. } => "jsonl",
+            Self::ImageTable { rows, .. } => match rows {
+                RowLayout::Delimited { delimiter, .. } => RowLayout::word(*delimiter),
+                RowLayout::JsonLines => "jsonl",
+            },
         }
+    }
+}
+
+impl RowLayout {
+    /// The word of a table with that delimiter.
+    fn word(delimiter: char) -> &'static str {
+        if delimiter == '\t' { "tsv" } else { "csv" }
     }
 }
 

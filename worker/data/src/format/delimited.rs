@@ -7,15 +7,15 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use firn_core::spec::DataSpec;
 
-use super::rows::Rows;
+use super::rows::{Input, Rows};
 use super::{Listing, read_file, separator, unreadable};
 use crate::error::{RowError, RowFault};
-use crate::{DataError, Source, SplitName, names};
+use crate::{DataError, SplitName, names};
 
 pub(super) struct Layout<'a> {
     pub(super) delimiter: char,
     pub(super) quoted: bool,
-    pub(super) text: &'a str,
+    pub(super) input: Input<'a>,
     pub(super) label: &'a str,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &Da
     let header = header(&mut reader)?;
     let column =
         |name, role| column(path, &header, name, role).map_err(|error| separator::explain(error, &header, layout));
-    let text_column = column(layout.text, "text")?;
+    let input_column = column(layout.input.column, layout.input.role)?;
     let label_column = column(layout.label, "label")?;
     let mut rows = Rows::new(path, data);
     while let Some(line) = reader.advance()? {
@@ -51,9 +51,9 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &Da
                 .and_then(|label| rows.label(label.trim().to_owned(), layout.label))
                 .map_err(fault)
         };
-        let text = record.get(text_column).unwrap_or_default();
-        let text = field(text, layout.text, "text").map(|text| Source::Text(text.to_owned()));
-        rows.add(line, label, text);
+        let Input { column, role, source } = layout.input;
+        let written = record.get(input_column).unwrap_or_default();
+        rows.add(line, label, field(written, column, role).and_then(source));
     }
     rows.finish(split, data)
 }

@@ -1,11 +1,11 @@
-//! One JSON object a line, with a string of text and a label that is a string, a number or a boolean. Blank lines are passed over.
+//! One JSON object a line, with a string of text (or the path of an image) and a label that is a string, a number or a boolean. Blank lines are passed over.
 
 use std::path::Path;
 
 use firn_core::spec::DataSpec;
 use serde_json::{Map, Value};
 
-use super::rows::Rows;
+use super::rows::{Input, Rows};
 use super::{Listing, read_file};
 use crate::error::{RowError, RowFault};
 use crate::{DataError, Source, SplitName, names};
@@ -13,7 +13,7 @@ use crate::{DataError, Source, SplitName, names};
 pub(super) fn list(
     split: SplitName,
     path: &Path,
-    (text, label): (&str, &str),
+    (input, label): (&Input<'_>, &str),
     data: &DataSpec,
 ) -> Result<Listing, DataError> {
     let bytes = read_file(split, path, "jsonl")?;
@@ -26,7 +26,7 @@ pub(super) fn list(
         };
         let object = match std::str::from_utf8(row) {
             Ok(row) if row.trim().is_empty() => continue,
-            Ok(row) => object(row, line, (text, label)),
+            Ok(row) => object(row, line, (input.column, label)),
             Err(_) => Err(fault(RowError::NotUtf8)),
         };
         match object {
@@ -35,7 +35,7 @@ pub(super) fn list(
                 label_of(&object, label)
                     .and_then(|text| rows.label(text, label))
                     .map_err(fault),
-                text_of(&object, text).map(Source::Text),
+                text_of(&object, input).and_then(|text| (input.source)(text)),
             ),
             Err(fault) => rows.add(line, Err(fault), Ok(Source::Text(String::new()))),
         }
@@ -85,10 +85,11 @@ fn hint(row: &str, line: u64, (text, label): (&str, &str)) -> String {
     }
 }
 
-fn text_of(object: &Map<String, Value>, name: &str) -> Result<String, RowError> {
-    match field(object, name, "text")? {
-        Value::String(text) if text.trim().is_empty() => Err(empty("text", name)),
-        Value::String(text) => Ok(text.clone()),
+fn text_of<'a>(object: &'a Map<String, Value>, input: &Input<'_>) -> Result<&'a str, RowError> {
+    let name = input.column;
+    match field(object, name, input.role)? {
+        Value::String(text) if text.trim().is_empty() => Err(empty(input.role, name)),
+        Value::String(text) => Ok(text),
         other => Err(wrong(&format!("field `{name}`"), other, "a string")),
     }
 }

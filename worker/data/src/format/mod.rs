@@ -3,6 +3,7 @@
 
 mod delimited;
 mod image_folder;
+mod image_table;
 mod json_lines;
 mod missing;
 mod passed_over;
@@ -11,7 +12,9 @@ mod separator;
 
 use std::path::{Path, PathBuf};
 
-use firn_core::spec::{DataFormat, DataSpec};
+use firn_core::spec::{DataFormat, DataSpec, RowLayout};
+
+use self::rows::Input;
 
 use crate::{DataError, Source, SplitName};
 
@@ -55,12 +58,36 @@ pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Lis
             &delimited::Layout {
                 delimiter: *delimiter,
                 quoted: *quoted,
-                text,
+                input: Input::texts(text),
                 label,
             },
             data,
         ),
-        DataFormat::JsonLines { text, label } => json_lines::list(split, path, (text, label), data),
+        DataFormat::JsonLines { text, label } => json_lines::list(split, path, (&Input::texts(text), label), data),
+        DataFormat::ImageTable {
+            rows,
+            image,
+            label,
+            root,
+        } => {
+            let input = Input {
+                column: image,
+                role: "image",
+                source: &image_table::sources(path, root.as_deref()),
+            };
+            match *rows {
+                RowLayout::JsonLines => json_lines::list(split, path, (&input, label), data),
+                RowLayout::Delimited { delimiter, quoted } => {
+                    let layout = delimited::Layout {
+                        delimiter,
+                        quoted,
+                        input,
+                        label,
+                    };
+                    delimited::list(split, path, &layout, data)
+                }
+            }
+        }
     }
 }
 

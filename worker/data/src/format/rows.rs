@@ -14,6 +14,26 @@ use crate::{DataError, Source, SplitName};
 /// Bad rows that a message lists.
 const LISTED: usize = 5;
 
+/// The column that the network looks at.
+pub(super) struct Input<'a> {
+    pub(super) column: &'a str,
+    /// `text` or `image`, for messages.
+    pub(super) role: &'static str,
+    /// From a field to where the bytes of the sample are.
+    pub(super) source: &'a dyn Fn(&str) -> Result<Source, RowError>,
+}
+
+impl<'a> Input<'a> {
+    /// The fields are the samples.
+    pub(super) fn texts(column: &'a str) -> Self {
+        Self {
+            column,
+            role: "text",
+            source: &|text| Ok(Source::Text(text.to_owned())),
+        }
+    }
+}
+
 /// Samples and bad rows, in the order of their lines.
 pub(super) struct Rows<'a> {
     path: &'a Path,

@@ -42,7 +42,7 @@ fn seems(line: &str, layout: &Layout<'_>) -> Option<String> {
     if line.starts_with(['{', '[']) {
         return Some("; it seems to hold JSON lines: set data.format: jsonl".to_owned());
     }
-    let wanted = [layout.text, layout.label];
+    let wanted = [layout.input.column, layout.label];
     let named = |separator: u8| {
         let mut builder = ReaderBuilder::new();
         let mut reader = builder

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::path::Path;
 
 use crate::{Sample, Source, Split};
 
@@ -13,11 +14,36 @@ use crate::{Sample, Source, Split};
 const COMPARED: usize = 64;
 
 pub(super) fn warnings(train: &Split, validation: Option<&Split>, test: Option<&Split>) -> Vec<String> {
+    let splits = [Some(train), validation, test].into_iter().flatten();
+    let repeats = splits.filter_map(repeated);
     let pairs = [(Some(train), validation), (Some(train), test), (validation, test)];
-    pairs
-        .into_iter()
-        .filter_map(|(first, second)| warning(first?, second?))
-        .collect()
+    let shared = pairs.into_iter().filter_map(|(first, second)| warning(first?, second?));
+    repeats.chain(shared).collect()
+}
+
+/// Rows of a table that name a file which a row before them names.
+fn repeated(split: &Split) -> Option<String> {
+    let mut known: HashMap<&Path, &Sample> = HashMap::new();
+    let (mut count, mut differ, mut first) = (0, 0, None);
+    for sample in &split.samples {
+        let Source::File { path, .. } = &sample.source else {
+            continue;
+        };
+        let before = *known.entry(path).or_insert(sample);
+        if !std::ptr::eq(before, sample) {
+            count += 1;
+            differ += usize::from(before.target != sample.target);
+            first.get_or_insert((sample, before));
+        }
+    }
+    let (again, before) = first?;
+    Some(format!(
+        "{}: {count} of {} samples name an image that another one names, {differ} with another label; the first is {} = {}",
+        split.name,
+        split.len(),
+        again.id,
+        before.id
+    ))
 }
 
 fn warning(first: &Split, second: &Split) -> Option<String> {

@@ -15,6 +15,10 @@ pub(crate) enum Format {
     PlainCsv,
     Tsv,
     JsonLines,
+    /// A table of image paths.
+    Images,
+    /// JSON lines of image paths.
+    ImageLines,
 }
 
 pub(crate) enum Validation {
@@ -309,6 +313,49 @@ pub(crate) const TABLES: &[Case] = &[
         format: Format::Csv,
         validation: None,
         message: "train: {}/train has one class, `1`; a classifier needs at least two",
+    },
+];
+
+pub(crate) const IMAGE_TABLES: &[Case] = &[
+    Case {
+        name: "images that are not there, and one that is a folder",
+        files: &[
+            ("train", b"image,label\na.jpg,1\nb.jpg,0\nin,1\n/nowhere/c.jpg,0\n"),
+            ("b.jpg", b"x"),
+            ("in/", b""),
+        ],
+        format: Format::Images,
+        validation: None,
+        message: "{}/train: 3 of 4 rows cannot be used: line 2: the image {}/a.jpg does not exist; line 4: the image {}/in is no file; \
+                  line 5: the image /nowhere/c.jpg does not exist",
+    },
+    Case {
+        name: "an empty path and a URI of the network",
+        files: &[("train", b"image,label\n ,1\ns3://bucket/b.jpg,0\n")],
+        format: Format::Images,
+        validation: None,
+        message: "{}/train: 2 of 2 rows cannot be used: line 2: the image (`image`) is empty; line 3: the image s3://bucket/b.jpg must be a \
+                  `file://` URI or an absolute path: `s3://` is not supported, found `s3://bucket/b.jpg`",
+    },
+    Case {
+        name: "no column of images",
+        files: &[("train", b"path,label\na.jpg,1\n")],
+        format: Format::Images,
+        validation: None,
+        message: "{}/train has no column `image` for the image; found `path`, `label`",
+    },
+    Case {
+        name: "an image of JSON lines that is not there",
+        files: &[
+            (
+                "train",
+                b"{\"image\": \"a.jpg\", \"label\": 1}\n{\"image\": \"b.jpg\", \"label\": 0}\n",
+            ),
+            ("a.jpg", b"x"),
+        ],
+        format: Format::ImageLines,
+        validation: None,
+        message: "{}/train:2: the image {}/b.jpg does not exist",
     },
 ];
 

@@ -7,10 +7,10 @@ mod cases;
 use std::fs;
 use std::path::Path;
 
-use firn_core::spec::{DataFormat, DataSpec, Preprocessing, QuarantineSpec, SplitSource};
+use firn_core::spec::{DataFormat, DataSpec, Preprocessing, QuarantineSpec, RowLayout, SplitSource};
 use firn_data::{Preprocessor, SplitName, TextLimits, index, scan};
 
-use cases::{Case, FOLDERS, Format, JSON_LINES, TABLES, Validation};
+use cases::{Case, FOLDERS, Format, IMAGE_TABLES, JSON_LINES, TABLES, Validation};
 
 fn write_files(root: &Path, files: &[(&str, &[u8])]) {
     for (name, bytes) in files {
@@ -42,6 +42,18 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
                 text: "text".to_owned(),
                 label: "label".to_owned(),
             },
+            Format::Images | Format::ImageLines => DataFormat::ImageTable {
+                rows: match format {
+                    Format::ImageLines => RowLayout::JsonLines,
+                    _ => RowLayout::Delimited {
+                        delimiter: ',',
+                        quoted: true,
+                    },
+                },
+                image: "image".to_owned(),
+                label: "label".to_owned(),
+                root: None,
+            },
         },
         missing_labels: None,
         train: path("train"),
@@ -58,7 +70,12 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
 #[test]
 fn each_broken_dataset_is_refused_with_its_own_sentence() {
     let mut wrong = Vec::new();
-    let cases: Vec<&Case> = FOLDERS.iter().chain(TABLES).chain(JSON_LINES).collect();
+    let cases: Vec<&Case> = FOLDERS
+        .iter()
+        .chain(TABLES)
+        .chain(JSON_LINES)
+        .chain(IMAGE_TABLES)
+        .collect();
     assert!(cases.len() >= 30);
     for case in &cases {
         let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,8 @@ use crate::spec::{Architecture, DataFormat, Modality, Word};
 /// What was chosen, as far as it was understood.
 pub(super) struct Chosen {
     architecture: Option<Architecture>,
-    format: Option<String>,
+    /// What the samples of the format are.
+    format: Option<Modality>,
     /// The modality of the model, if the user chose it: fields of the other one may then be refused.
     pub(super) modality: Option<(Architecture, Modality)>,
     /// Fields about which nothing true can be said, because they depend on a choice that was not understood.
@@ -20,7 +21,8 @@ impl Chosen {
             .as_str()
             .and_then(Architecture::from_word);
         let format = document["spec"]["data"]["format"].as_str();
-        let format_modality = format.and_then(DataFormat::modality_of_word);
+        let has_image_column = document["spec"]["data"]["columns"]["image"].is_string();
+        let format_modality = format.and_then(|format| DataFormat::modality_of_word(format, has_image_column));
         let (modality, unreliable): (_, &'static [&'static str]) = match (architecture, format_modality) {
             (Some(architecture), Some(given)) => {
                 let modality = architecture.modality();
@@ -41,7 +43,7 @@ impl Chosen {
         };
         Self {
             architecture,
-            format: format.filter(|_| format_modality.is_some()).map(str::to_owned),
+            format: format_modality,
             modality,
             unreliable,
         }
@@ -49,13 +51,10 @@ impl Chosen {
 
     /// Puts something that agrees with the one choice in the place of the other that was not understood.
     pub(super) fn stand_in(&self, document: &mut Value) {
-        let modality = match (self.architecture, &self.format) {
+        let modality = match (self.architecture, self.format) {
             (Some(_), Some(_)) => return,
             (Some(architecture), None) => architecture.modality(),
-            (None, format) => {
-                let given = format.as_deref().and_then(DataFormat::modality_of_word);
-                given.unwrap_or(Modality::Image)
-            }
+            (None, format) => format.unwrap_or(Modality::Image),
         };
         let (architecture, format) = match modality {
             Modality::Image => (Architecture::Resnet18, "imagefolder"),

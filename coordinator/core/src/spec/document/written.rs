@@ -71,6 +71,14 @@ fn layout(data: &mut Value, checks: &mut Checks) {
         checks.absent(data, PATH, "missingLabels", "the label of an image is its folder");
         checks.absent(data, PATH, "columns", "the classes of an `imagefolder` are its folders");
     }
+    if !data["columns"]["image"].is_string() {
+        checks.absent(data, PATH, "root", "only paths in `columns.image` begin there");
+    } else if data["columns"]["text"].is_string() {
+        checks.add("spec.data.columns", "must have `text` or `image`, found both");
+        if let Some(columns) = data["columns"].as_object_mut() {
+            columns.shift_remove("text");
+        }
+    }
 }
 
 fn may_delimit(text: &str) -> bool {

@@ -4,8 +4,8 @@ use firn_core::slices;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
     HeadSpec, JobSpec, LossSpec, Metadata, MetricName, MissingLabels, Modality, ModelSpec, OptimizerSpec, PlateauSpec,
-    Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, ScheduleShape, ScheduleSpec, SplitSource, Task,
-    ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
+    Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, ScheduleShape, ScheduleSpec, SplitSource,
+    Task, ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -34,11 +34,26 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
             0.1f64..1.0,
             [0.0..1.0, 0.0..1.0, 0.0..1.0],
             [0.1..3.0, 0.1..3.0, 0.1..3.0],
+            0u8..4,
         )
-            .prop_map(move |(resize, part, mean, std)| {
+            .prop_map(move |(resize, part, mean, std, kind)| {
                 let crop = ((f64::from(resize) * part).ceil() as u32).max(smallest);
                 (
-                    DataFormat::ImageFolder,
+                    match kind {
+                        0 => DataFormat::ImageFolder,
+                        _ => DataFormat::ImageTable {
+                            rows: match kind {
+                                1 => RowLayout::JsonLines,
+                                _ => RowLayout::Delimited {
+                                    delimiter: ';',
+                                    quoted: kind == 2,
+                                },
+                            },
+                            image: "image".to_owned(),
+                            label: "class".to_owned(),
+                            root: (kind == 2).then(|| "/data/images".to_owned()),
+                        },
+                    },
                     Preprocessing::Image {
                         resize,
                         crop,

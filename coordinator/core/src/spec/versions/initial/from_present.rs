@@ -50,7 +50,7 @@ fn expressed(spec: &new::JobSpec) -> Result<old::JobSpec, &'static str> {
         labels: spec.metadata.labels.clone(),
         task: old::Task::Classification,
         model: model(&spec.model)?,
-        data: data(&spec.data),
+        data: data(&spec.data)?,
         training: training(&spec.training)?,
         resources: old::ResourcesSpec {
             min_workers: workers.min,
@@ -92,13 +92,13 @@ fn model(model: &new::ModelSpec) -> Result<old::ModelSpec, &'static str> {
     })
 }
 
-fn data(data: &new::DataSpec) -> old::DataSpec {
+fn data(data: &new::DataSpec) -> Result<old::DataSpec, &'static str> {
     let split = |source: &new::SplitSource| match source {
         new::SplitSource::Path(path) => old::SplitSource::Path(path.clone()),
         new::SplitSource::FractionOfTrain(fraction) => old::SplitSource::FractionOfTrain(*fraction),
     };
-    old::DataSpec {
-        format: format(&data.format),
+    Ok(old::DataSpec {
+        format: format(&data.format)?,
         train: data.train.clone(),
         validation: data.validation.as_ref().map(split),
         test: data.test.as_ref().map(split),
@@ -117,11 +117,11 @@ fn data(data: &new::DataSpec) -> old::DataSpec {
             new::Preprocessing::Text { max_length } => old::Preprocessing::Text { max_length },
         },
         max_quarantined: data.quarantine.max_samples,
-    }
+    })
 }
 
-fn format(format: &new::DataFormat) -> old::DataFormat {
-    match format.clone() {
+fn format(format: &new::DataFormat) -> Result<old::DataFormat, &'static str> {
+    Ok(match format.clone() {
         new::DataFormat::ImageFolder => old::DataFormat::ImageFolder,
         new::DataFormat::Table {
             delimiter,
@@ -135,7 +135,8 @@ fn format(format: &new::DataFormat) -> old::DataFormat {
             label,
         },
         new::DataFormat::JsonLines { text, label } => old::DataFormat::JsonLines { text, label },
-    }
+        new::DataFormat::ImageTable { .. } => return Err("spec.data.columns.image"),
+    })
 }
 
 fn training(training: &new::TrainingSpec) -> Result<old::TrainingSpec, &'static str> {
