@@ -79,6 +79,49 @@ fn refused(case: &std::path::Path) -> anyhow::Result<String> {
     Ok(said)
 }
 
+/// The same of a case that takes the demo's encoder, which its spec calls `MINILM`.
+fn refused_with_minilm(name: &str) -> anyhow::Result<Option<String>> {
+    let encoder = repository().join(".cache/minilm");
+    let Some(case) = case(name) else { return Ok(None) };
+    if !encoder.is_dir() {
+        skipped(&format!("{} is not there; `make minilm` gets it", encoder.display()));
+        return Ok(None);
+    }
+    let folder = TempDir::new()?;
+    for file in fs::read_dir(&case)? {
+        let file = file?;
+        let bytes = fs::read(file.path())?;
+        let text = String::from_utf8(bytes)?.replace("MINILM", &encoder.to_string_lossy());
+        fs::write(folder.path().join(file.file_name()), text)?;
+    }
+    refused(folder.path()).map(Some)
+}
+
+#[test]
+fn words_for_no_label_are_counted_and_the_setting_for_them_is_named() -> anyhow::Result<()> {
+    let Some(said) = refused_with_minilm("csv-nan-labels")? else {
+        return Ok(());
+    };
+    for expected in [
+        "4 of 16 rows cannot be used",
+        "line 14: the label (`label`) is `NaN`, a missing value",
+        "data.missingLabels can leave such rows out (drop)",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_table_with_another_separator_is_told_how_to_say_so() -> anyhow::Result<()> {
+    let Some(said) = refused_with_minilm("csv-semicolon")? else {
+        return Ok(());
+    };
+    let expected = "it seems to be separated by `;`: set data.delimiter: \";\"";
+    assert!(said.contains(expected), "{said}");
+    Ok(())
+}
+
 #[test]
 fn a_row_without_text_is_set_aside_where_the_spec_allows_it() -> anyhow::Result<()> {
     let Some(case) = case("csv-empty-text-quarantine") else {
