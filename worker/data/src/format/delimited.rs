@@ -236,7 +236,7 @@ mod tests {
             let layout = Layout {
                 delimiter: ',',
                 quoted: true,
-                text: "text",
+                input: Input::texts("text"),
                 label: "label",
             };
             let mut reader = RowReader::new(Path::new("train.csv"), bytes, &layout);
