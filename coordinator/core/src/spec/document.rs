@@ -114,8 +114,8 @@ impl<'de> Deserialize<'de> for JobSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut document = Value::deserialize(deserializer)?;
         if document.get("apiVersion").is_none() {
-            let first: initial::JobSpec = serde_json::from_value(document).map_err(D::Error::custom)?;
-            return Ok(first.into());
+            document = initial::document(&document);
+            drop_nothing(&mut document);
         }
         let mut checks = Checks::default();
         checks.document(&mut document);

@@ -57,7 +57,7 @@ fn read(written: &str) -> Option<u64> {
 }
 
 /// The shortest exact way to write it, in seconds up to two minutes; `0s` for 0.
-fn write(milliseconds: u64) -> String {
+pub(super) fn write(milliseconds: u64) -> String {
     let fits = |factor: u64| {
         milliseconds.is_multiple_of(factor) && (factor <= 1000 || (milliseconds >= factor && milliseconds > 120_000))
     };

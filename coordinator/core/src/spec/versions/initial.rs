@@ -1,383 +1,335 @@
-//! The first form in which specs were stored: the core's types of that time as serde derived them.
+//! The first form in which specs were stored: JSON as serde derived it from the core's types of that time.
 //!
-//! Journals and snapshots of earlier programs hold it, earlier ranks read it, and the digest that names a job's settings in their
-//! checkpoints is that of its JSON, byte for byte. So nothing here changes any more, not even the order of the fields.
+//! Journals of earlier programs hold it, their ranks read it, and the digest that names a job's settings in their checkpoints is that of its
+//! text, byte for byte. So nothing here changes any more, not even the order of the names; what a spec has learned to say since, this form
+//! cannot.
 
-mod from_present;
-mod to_present;
+use std::borrow::Cow;
 
-use std::collections::BTreeMap;
+use serde_json::{Map, Value, json};
 
-pub use from_present::of;
-use serde::{Deserialize, Serialize};
+use crate::spec::{
+    API_VERSION, ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, JobSpec, KIND, LossSpec, ModelSpec,
+    OptimizerSpec, Preprocessing, ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, WeightsPlace,
+    Word, duration, schema::join, uri,
+};
 
-/// One fine-tuning run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobSpec {
-    /// The user's name for it: lower-case letters, digits and `-`, at most 63.
-    pub name: String,
-    /// The user's own bookkeeping.
-    pub labels: BTreeMap<String, String>,
-    /// What is learned.
-    pub task: Task,
-    /// The network and its cut.
-    pub model: ModelSpec,
-    /// Where the samples are and how they are read.
-    pub data: DataSpec,
-    /// How the head is trained.
-    pub training: TrainingSpec,
-    /// Where it runs.
-    pub resources: ResourcesSpec,
-    /// Times the gang is formed again after a loss.
-    pub max_restarts: u32,
-    /// What is left behind, and where.
-    pub artifacts: ArtifactsSpec,
+/// All its architectures.
+const ARCHITECTURES: [&str; 7] = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "mobilenet_v2",
+    "bert",
+];
+/// All its metrics.
+const METRICS: [&str; 8] = [
+    "loss",
+    "accuracy",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "f1_weighted",
+    "f1_micro",
+    "roc_auc",
+];
+
+/// Path of a field that asks for something that the form cannot say.
+type Unsayable = &'static str;
+
+/// The job in the first form.
+///
+/// # Errors
+/// If it asks for something that the first form cannot say: path of the field.
+pub fn of(spec: &JobSpec) -> Result<Value, Cow<'static, str>> {
+    let first = expressed(spec)?;
+    // Of a field that is not named below the first form knows nothing: it is lost on the way there and back.
+    let back: Option<JobSpec> = serde_json::from_value(first.clone()).ok();
+    if back.as_ref() == Some(spec) {
+        return Ok(first);
+    }
+    let back = back.map(|back| back.to_document()).unwrap_or_default();
+    let lost = difference("", &spec.to_document(), &back);
+    Err(lost.map_or("spec".into(), Cow::Owned))
 }
 
-/// What is learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Task {
-    /// One class for each sample.
-    Classification,
+/// Path of the first field in which documents differ.
+fn difference(path: &str, one: &Value, other: &Value) -> Option<String> {
+    match (one, other) {
+        (Value::Object(fields), Value::Object(others)) => {
+            let of = |object: &Map<String, Value>, name| object.get(name).cloned().unwrap_or_default();
+            let mut names = fields.keys().chain(others.keys());
+            names.find_map(|name| difference(&join(path, name), &of(fields, name), &of(others, name)))
+        }
+        _ => (one != other).then(|| path.to_owned()),
+    }
 }
 
-/// The network, its weights and its cut.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ModelSpec {
-    /// The family and size.
-    pub architecture: Architecture,
-    /// Path of a safetensors file on the workers; `None`: random weights from the seed.
-    pub weights: Option<String>,
-    /// Path of a `tokenizer.json`; text models only; `None`: beside the weights.
-    pub tokenizer: Option<String>,
-    /// What is frozen.
-    pub freeze: Freeze,
-    /// The new output layer.
-    pub head: HeadSpec,
-    /// Text models: how token states become one vector.
-    pub pooling: Pooling,
+fn known(word: &'static str, words: &[&str], field: Unsayable) -> Result<&'static str, Unsayable> {
+    words.contains(&word).then_some(word).ok_or(field)
 }
 
-/// The architectures that Firn builds itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Architecture {
-    /// He et al. 2015, basic blocks 2-2-2-2.
-    Resnet18,
-    /// Basic blocks 3-4-6-3.
-    Resnet34,
-    /// Bottlenecks 3-4-6-3.
-    Resnet50,
-    /// Bottlenecks 3-4-23-3.
-    Resnet101,
-    /// Bottlenecks 3-8-36-3.
-    Resnet152,
-    /// Sandler et al. 2018, width 1.0.
-    MobilenetV2,
-    /// Devlin et al. 2018; sizes from the `config.json` beside the weights.
-    Bert,
+fn expressed(spec: &JobSpec) -> Result<Value, Unsayable> {
+    if spec.task != Task::Classification {
+        return Err("spec.task.type");
+    }
+    let resources = spec.resources;
+    Ok(json!({
+        "name": spec.metadata.name,
+        "labels": spec.metadata.labels,
+        "task": "Classification",
+        "model": model(&spec.model)?,
+        "data": data(&spec.data)?,
+        "training": training(&spec.training)?,
+        "resources": {
+            "min_workers": resources.workers.min,
+            "max_workers": resources.workers.max,
+            "slots_per_worker": resources.slots_per_worker,
+            "device": resources.device,
+        },
+        "max_restarts": spec.restart_policy.max_restarts,
+        "artifacts": {"folder": spec.artifacts.folder, "merged_model": spec.artifacts.merged_model},
+    }))
 }
 
-/// What a model takes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Modality {
-    /// RGB images.
-    Image,
-    /// Token sequences.
-    Text,
+fn model(model: &ModelSpec) -> Result<Value, Unsayable> {
+    let place = model.weights.as_deref().map(WeightsPlace::of);
+    if !matches!(place, None | Some(Some(WeightsPlace::File))) {
+        // Its ranks read one file, and no index.
+        return Err("spec.model.weights");
+    }
+    Ok(json!({
+        "architecture": known(model.architecture.word(), &ARCHITECTURES, "spec.model.architecture")?,
+        "weights": model.weights,
+        "tokenizer": model.tokenizer,
+        "freeze": match &model.freeze {
+            Freeze::All => json!("All"),
+            Freeze::Through(stage) => json!({"Through": stage}),
+            Freeze::Nothing => json!("Nothing"),
+        },
+        "head": {"dropout": model.head.dropout},
+        "pooling": known(model.pooling.word(), &["mean", "cls"], "spec.model.pooling")?,
+    }))
 }
 
-/// The cut: everything below is frozen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Freeze {
-    /// Only the head trains.
-    All,
-    /// Up to and including this stage of the architecture.
-    Through(String),
-    /// Everything trains.
-    Nothing,
+fn data(data: &DataSpec) -> Result<Value, Unsayable> {
+    let split = |source: &Option<SplitSource>| match source {
+        None => Value::Null,
+        Some(SplitSource::Path(path)) => json!({"Path": path}),
+        Some(SplitSource::FractionOfTrain(fraction)) => json!({"FractionOfTrain": fraction}),
+    };
+    Ok(json!({
+        "format": match &data.format {
+            DataFormat::ImageFolder => json!("ImageFolder"),
+            DataFormat::Table { delimiter, quoted, text, label } => {
+                json!({"Table": {"delimiter": delimiter, "quoted": quoted, "text": text, "label": label}})
+            }
+            DataFormat::JsonLines { text, label } => json!({"JsonLines": {"text": text, "label": label}}),
+            DataFormat::ImageTable { .. } => return Err("spec.data.columns.image"),
+        },
+        "train": data.train,
+        "validation": split(&data.validation),
+        "test": split(&data.test),
+        "preprocessing": match &data.preprocessing {
+            Preprocessing::Image { resize, crop, mean, std } => {
+                json!({"Image": {"resize": resize, "crop": crop, "mean": mean, "std": std}})
+            }
+            Preprocessing::Text { max_length } => json!({"Text": {"max_length": max_length}}),
+        },
+        "max_quarantined": data.quarantine.max_samples,
+    }))
 }
 
-/// The new output layer: dropout, then one linear layer.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct HeadSpec {
-    /// Probability in [0, 1) that a feature is dropped in training.
-    pub dropout: f64,
+fn training(training: &TrainingSpec) -> Result<Value, Unsayable> {
+    let early_stopping = training.early_stopping.as_ref().map(stopping).transpose()?;
+    Ok(json!({
+        "epochs": training.epochs,
+        "batch_size": training.batch_size,
+        "micro_batch_size": training.micro_batch_size,
+        "seed": training.seed,
+        "optimizer": optimizer(training.optimizer),
+        "schedule": schedule(&training.schedule)?,
+        "loss": loss(&training.loss),
+        "early_stopping": early_stopping,
+        "best_metric": known(training.best_metric.word(), &METRICS, "spec.training.bestMetric")?,
+        "train_batch_norm": training.train_batch_norm,
+        "max_gradient_norm": training.max_gradient_norm,
+        "determinism": training.determinism,
+        "checkpoint_interval_ms": training.checkpoint_interval_ms,
+    }))
 }
 
-/// How token states become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// Mean over the tokens that are not padding.
-    Mean,
-    /// State of the first token.
-    Cls,
+fn optimizer(optimizer: OptimizerSpec) -> Value {
+    match optimizer {
+        OptimizerSpec::AdamW {
+            learning_rate,
+            weight_decay,
+            beta1,
+            beta2,
+            epsilon,
+        } => json!({"AdamW": {
+            "learning_rate": learning_rate, "weight_decay": weight_decay, "beta1": beta1, "beta2": beta2, "epsilon": epsilon,
+        }}),
+        OptimizerSpec::Sgd {
+            learning_rate,
+            weight_decay,
+            momentum,
+            nesterov,
+        } => json!({"Sgd": {
+            "learning_rate": learning_rate, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov,
+        }}),
+    }
 }
 
-/// Where the samples are and how they are read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DataSpec {
-    /// Layout on disk.
-    pub format: DataFormat,
-    /// Path of the training split.
-    pub train: String,
-    /// The split that chooses the best checkpoint.
-    pub validation: Option<SplitSource>,
-    /// The split that is scored once, at the end.
-    pub test: Option<SplitSource>,
-    /// From file to network input.
-    pub preprocessing: Preprocessing,
-    /// Corrupt samples that are set aside before the job fails.
-    pub max_quarantined: u32,
+fn schedule(schedule: &ScheduleSpec) -> Result<Value, Unsayable> {
+    let shape = match schedule.shape {
+        ScheduleShape::Constant => "constant",
+        ScheduleShape::Linear => "linear",
+        ScheduleShape::Cosine => "cosine",
+        ScheduleShape::Plateau(_) => return Err("spec.training.schedule.type"),
+    };
+    let warmup = match schedule.warmup {
+        Warmup::Ratio(ratio) => json!({"Ratio": ratio}),
+        Warmup::Steps(steps) => json!({"Steps": steps}),
+    };
+    Ok(json!({"shape": shape, "warmup": warmup}))
 }
 
-/// Where a split other than train comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum SplitSource {
-    /// A folder or file of its own.
-    Path(String),
-    /// This fraction of train, in (0, 1), seeded and stratified by class.
-    FractionOfTrain(f64),
+fn loss(loss: &LossSpec) -> Value {
+    let class_weights = match &loss.class_weights {
+        ClassWeights::Uniform => json!("Uniform"),
+        ClassWeights::Balanced => json!("Balanced"),
+        ClassWeights::Named(weights) => json!({"Named": weights}),
+    };
+    json!({"label_smoothing": loss.label_smoothing, "class_weights": class_weights})
 }
 
-/// Layout on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DataFormat {
-    /// One folder a class.
-    ImageFolder,
-    /// A table with a header line.
-    Table {
-        /// Between fields: `,` or tab.
-        delimiter: char,
-        /// Whether fields may be wrapped in double quotes.
-        quoted: bool,
-        /// Name of the text column.
-        text: String,
-        /// Name of the label column.
-        label: String,
-    },
-    /// One JSON object a line.
-    JsonLines {
-        /// Name of the text field.
-        text: String,
-        /// Name of the label field.
-        label: String,
-    },
+fn stopping(stopping: &EarlyStopping) -> Result<Value, Unsayable> {
+    Ok(json!({
+        "metric": known(stopping.metric.word(), &METRICS, "spec.training.earlyStopping.metric")?,
+        "patience": stopping.patience,
+        "min_delta": stopping.min_delta,
+    }))
 }
 
-/// From file to network input.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Preprocessing {
-    /// torchvision's `Resize` (shorter side, antialiased bilinear), `CenterCrop`, `ToTensor`, `Normalize`.
-    Image {
-        /// Pixels of the shorter side.
-        resize: u32,
-        /// Pixels of the square crop.
-        crop: u32,
-        /// Of each channel, for values in [0, 1].
-        mean: [f64; 3],
-        /// Of each channel.
-        std: [f64; 3],
-    },
-    /// Tokenise, cut at `max_length`, pad to the longest of the batch.
-    Text {
-        /// Tokens, special ones included; `None`: the model's maximum, at most 256.
-        max_length: Option<u32>,
-    },
+/// The document that says the same. What is not there is left as nothing, and gets its default.
+pub(in crate::spec) fn document(first: &Value) -> Value {
+    let resources = &first["resources"];
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": first["name"], "labels": first["labels"]},
+        "spec": {
+            "task": {"type": "classification"},
+            "model": model_document(&first["model"]),
+            "data": data_document(&first["data"]),
+            "training": training_document(&first["training"]),
+            "resources": {
+                "workers": {"min": resources["min_workers"], "max": resources["max_workers"]},
+                "slotsPerWorker": resources["slots_per_worker"],
+                "device": resources["device"],
+            },
+            "restartPolicy": {"maxRestarts": first["max_restarts"]},
+            "artifacts": {"uri": uri_of(&first["artifacts"]["folder"]), "mergedModel": first["artifacts"]["merged_model"]},
+        },
+    })
 }
 
-/// How the head is trained.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TrainingSpec {
-    /// Passes over the training samples.
-    pub epochs: u32,
-    /// Samples in one optimizer step, over all ranks.
-    pub batch_size: u32,
-    /// Most samples one rank computes at once; `None`: chosen by the rank.
-    pub micro_batch_size: Option<u32>,
-    /// Of order, splits, initialisation and dropout.
-    pub seed: u64,
-    /// The update rule.
-    pub optimizer: OptimizerSpec,
-    /// The learning rate over time.
-    pub schedule: ScheduleSpec,
-    /// The objective.
-    pub loss: LossSpec,
-    /// When to stop before the last epoch.
-    pub early_stopping: Option<EarlyStopping>,
-    /// Chooses the best checkpoint.
-    pub best_metric: MetricName,
-    /// Whether BatchNorm above the cut normalises by the batch and updates its statistics.
-    pub train_batch_norm: bool,
-    /// Largest L2 norm of the whole gradient.
-    pub max_gradient_norm: Option<f64>,
-    /// How much may change when the number of ranks does.
-    #[serde(default)]
-    pub determinism: Determinism,
-    /// Age in milliseconds of the last checkpoint at which another is stored within an epoch; 0: only after each epoch.
-    #[serde(default = "default_checkpoint_interval_ms")]
-    pub checkpoint_interval_ms: u64,
+/// The word of a choice, and what it holds: `"All"`, `{"Through": "layer1"}`.
+fn variant(choice: &Value) -> (&str, &Value) {
+    let held = choice.as_object().and_then(|fields| fields.iter().next());
+    held.map_or((choice.as_str().unwrap_or_default(), &Value::Null), |(word, held)| {
+        (word.as_str(), held)
+    })
 }
 
-/// What the result may depend on besides spec, data and weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Determinism {
-    /// The order of floating-point sums, which the number of ranks and of threads decides.
-    #[default]
-    Default,
-    /// Nothing, on machines of one kind: what is learned is the same to the last bit on any number of ranks.
-    Strict,
+fn uri_of(path: &Value) -> Value {
+    path.as_str().map(uri::of_path).into()
 }
 
-/// Of a spec that says nothing, and of one that was stored before the field existed: a minute.
-pub fn default_checkpoint_interval_ms() -> u64 {
-    60_000
+fn model_document(model: &Value) -> Value {
+    let through = match variant(&model["freeze"]) {
+        ("Through", stage) => stage.clone(),
+        ("Nothing", _) => json!("none"),
+        _ => json!("all"),
+    };
+    json!({
+        "architecture": model["architecture"],
+        "weights": uri_of(&model["weights"]),
+        "tokenizer": uri_of(&model["tokenizer"]),
+        "freeze": {"through": through},
+        "head": {"type": "linear", "dropout": model["head"]["dropout"]},
+        "pooling": model["pooling"],
+    })
 }
 
-/// The update rule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum OptimizerSpec {
-    /// Loshchilov & Hutter 2019, as `torch.optim.AdamW`.
-    AdamW {
-        /// Peak.
-        learning_rate: f64,
-        /// Decoupled decay.
-        weight_decay: f64,
-        /// Decay of the first moment.
-        beta1: f64,
-        /// Decay of the second moment.
-        beta2: f64,
-        /// Added to the denominator.
-        epsilon: f64,
-    },
-    /// As `torch.optim.SGD`.
-    Sgd {
-        /// Peak.
-        learning_rate: f64,
-        /// L2.
-        weight_decay: f64,
-        /// In [0, 1).
-        momentum: f64,
-        /// Nesterov's variant.
-        nesterov: bool,
-    },
+fn data_document(data: &Value) -> Value {
+    let split = |source| match variant(source) {
+        ("Path", path) => json!({"uri": uri_of(path)}),
+        ("FractionOfTrain", fraction) => json!({"split": fraction}),
+        _ => Value::Null,
+    };
+    let (layout, columns) = variant(&data["format"]);
+    let format = match (layout, columns["delimiter"].as_str()) {
+        ("Table", Some("\t")) => "tsv",
+        ("Table", _) => "csv",
+        ("JsonLines", _) => "jsonl",
+        _ => "imagefolder",
+    };
+    let quoting = columns["quoted"]
+        .as_bool()
+        .map(|quoted| if quoted { "double" } else { "none" });
+    let preprocessing = match variant(&data["preprocessing"]) {
+        ("Text", text) => json!({"maxLength": text["max_length"]}),
+        (_, image) => image.clone(),
+    };
+    let named = json!({"text": columns["text"], "label": columns["label"]});
+    json!({
+        "format": format,
+        "columns": columns.is_object().then_some(named),
+        "quoting": quoting,
+        "delimiter": columns["delimiter"],
+        "train": {"uri": uri_of(&data["train"])},
+        "validation": split(&data["validation"]),
+        "test": split(&data["test"]),
+        "preprocessing": preprocessing,
+        "quarantine": {"maxSamples": data["max_quarantined"]},
+    })
 }
 
-/// The learning rate over time: a linear rise, then a shape.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ScheduleSpec {
-    /// After the warm-up.
-    pub shape: ScheduleShape,
-    /// Length of the rise.
-    pub warmup: Warmup,
-}
-
-/// The learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleShape {
-    /// Stays at the peak.
-    Constant,
-    /// Falls linearly to 0 at the end.
-    Linear,
-    /// Falls as half a cosine to 0 at the end.
-    Cosine,
-}
-
-/// Length of the linear rise.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Warmup {
-    /// Fraction of all steps, in [0, 1).
-    Ratio(f64),
-    /// Steps.
-    Steps(u32),
-}
-
-/// Cross-entropy, weighted and smoothed as `torch.nn.CrossEntropyLoss`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LossSpec {
-    /// In [0, 1).
-    pub label_smoothing: f64,
-    /// Weights of the classes.
-    pub class_weights: ClassWeights,
-}
-
-/// Weights of the classes in the loss.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum ClassWeights {
-    /// All 1.
-    Uniform,
-    /// n / (classes · n_class) over the training samples, as scikit-learn's `balanced`.
-    Balanced,
-    /// By class name; 1 where none is given.
-    Named(BTreeMap<String, f64>),
-}
-
-/// When to stop before the last epoch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EarlyStopping {
-    /// What must improve.
-    pub metric: MetricName,
-    /// Evaluations without improvement.
-    pub patience: u32,
-    /// Smallest change that counts.
-    pub min_delta: f64,
-}
-
-/// A metric of the validation split that can choose a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MetricName {
-    /// Mean unweighted cross-entropy; lower is better. All others: higher is better.
-    Loss,
-    /// Fraction of samples whose class is right.
-    Accuracy,
-    /// Mean over classes.
-    PrecisionMacro,
-    /// Mean over classes.
-    RecallMacro,
-    /// Mean of the per-class F1.
-    F1Macro,
-    /// Weighted by support.
-    F1Weighted,
-    /// From pooled counts.
-    F1Micro,
-    /// Area under the ROC curve; one-versus-rest mean for more than two classes.
-    RocAuc,
-}
-
-/// Where a job runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResourcesSpec {
-    /// Fewest workers to start with, at least 1.
-    pub min_workers: u32,
-    /// Most workers, at least `min_workers`.
-    pub max_workers: u32,
-    /// Ranks on each worker.
-    pub slots_per_worker: u32,
-    /// Kind of slot.
-    pub device: DeviceRequest,
-}
-
-/// Kind of slot a job asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceRequest {
-    /// GPUs where there are any, else CPUs; never both in one gang.
-    Auto,
-    /// CPU slots only.
-    Cpu,
-    /// GPU slots only.
-    Gpu,
-}
-
-/// What is left behind, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArtifactsSpec {
-    /// A folder all workers can write; `None`: the coordinator keeps the small files.
-    pub folder: Option<String>,
-    /// Whether the full model with the new head is written.
-    pub merged_model: bool,
+fn training_document(training: &Value) -> Value {
+    let metric = |word: &Value| word.as_str().map(|word| format!("validation/{word}"));
+    let (optimizer, settings) = variant(&training["optimizer"]);
+    let (warmup, length) = variant(&training["schedule"]["warmup"]);
+    let (balance, weights) = variant(&training["loss"]["class_weights"]);
+    let stopping = &training["early_stopping"];
+    let early_stopping = json!({
+        "metric": metric(&stopping["metric"]), "patience": stopping["patience"], "minDelta": stopping["min_delta"],
+    });
+    json!({
+        "epochs": training["epochs"],
+        "batchSize": training["batch_size"],
+        "microBatchSize": training["micro_batch_size"],
+        "seed": training["seed"],
+        "optimizer": {
+            "type": optimizer.to_lowercase(),
+            "learningRate": settings["learning_rate"], "weightDecay": settings["weight_decay"],
+            "beta1": settings["beta1"], "beta2": settings["beta2"], "epsilon": settings["epsilon"],
+            "momentum": settings["momentum"], "nesterov": settings["nesterov"],
+        },
+        "schedule": {"type": training["schedule"]["shape"], format!("warmup{warmup}"): length},
+        "loss": {
+            "labelSmoothing": training["loss"]["label_smoothing"],
+            "classWeights": weights,
+            "classBalance": if balance == "Balanced" { "balanced" } else { "none" },
+        },
+        "earlyStopping": stopping.is_object().then_some(early_stopping),
+        "bestMetric": metric(&training["best_metric"]),
+        "batchNorm": training["train_batch_norm"].as_bool().map(|trains| if trains { "train" } else { "eval" }),
+        "maxGradientNorm": training["max_gradient_norm"],
+        "determinism": training["determinism"],
+        "checkpointInterval": training["checkpoint_interval_ms"].as_u64().map(duration::write),
+    })
 }
