@@ -138,10 +138,12 @@ pub fn parse(name: &str, text: &str, folder: &Path) -> Result<SpecFile, SpecFile
     if !strangers.is_empty() {
         return Err(invalid(strangers));
     }
-    let mut reading = Reading::default();
+    let mut reading = Reading::of_file_in(folder);
     let json = reading.object(firn_core::spec::schema::document(), "", &root);
-    let Reading { mut problems, lines } = reading;
-    let mut job = match json.map(serde_path_to_error::deserialize::<_, FineTuneJob>) {
+    let Reading {
+        mut problems, lines, ..
+    } = reading;
+    let job = match json.map(serde_path_to_error::deserialize::<_, FineTuneJob>) {
         Some(Ok(job)) => job,
         Some(Err(error)) => {
             // The schema and the types come from the same file, so this is unexpected; it is told like any other mistake.
@@ -155,7 +157,6 @@ pub fn parse(name: &str, text: &str, folder: &Path) -> Result<SpecFile, SpecFile
         }
         None => FineTuneJob::default(),
     };
-    problems.extend(paths::make_absolute(&mut job, folder, &lines));
     problems.sort_by_key(|problem| problem.line);
     if problems.is_empty() {
         Ok(SpecFile {

@@ -1,56 +1,9 @@
 //! Paths in a spec file: relative ones are relative to the file, and what a shell would expand is refused rather than taken literally.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use firn_proto::v1alpha1::{FineTuneJob, SplitSpec};
-
-use super::Problem;
-
-/// Makes every relative path of a job absolute.
-pub(super) fn make_absolute(job: &mut FineTuneJob, folder: &Path, lines: &BTreeMap<String, usize>) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (field, written) in written_paths(job) {
-        match absolute(written, folder) {
-            Ok(path) => *written = path,
-            Err(message) => {
-                problems.push(Problem {
-                    line: lines.get(field).copied(),
-                    field: field.to_owned(),
-                    message,
-                });
-            }
-        }
-    }
-    problems
-}
-
-fn written_paths(job: &mut FineTuneJob) -> Vec<(&'static str, &mut String)> {
-    let mut found = Vec::new();
-    let Some(spec) = &mut job.spec else { return found };
-    if let Some(model) = &mut spec.model {
-        found.push(("spec.model.weights", &mut model.weights));
-        found.push(("spec.model.tokenizer", &mut model.tokenizer));
-    }
-    if let Some(data) = &mut spec.data {
-        found.push(("spec.data.root", &mut data.root));
-        let splits: [(&'static str, &mut Option<SplitSpec>); 3] = [
-            ("spec.data.train.uri", &mut data.train),
-            ("spec.data.validation.uri", &mut data.validation),
-            ("spec.data.test.uri", &mut data.test),
-        ];
-        for (field, split) in splits {
-            if let Some(split) = split {
-                found.push((field, &mut split.uri));
-            }
-        }
-    }
-    if let Some(artifacts) = &mut spec.artifacts {
-        found.push(("spec.artifacts.uri", &mut artifacts.uri));
-    }
-    found
-}
-
-fn absolute(written: &str, folder: &Path) -> Result<String, String> {
+/// The path, made absolute against the folder of the file.
+pub(super) fn absolute(written: &str, folder: &Path) -> Result<String, String> {
     // URIs, right or wrong, are the coordinator's to judge.
     if written.is_empty() || written.starts_with('/') || written.starts_with("file:") || written.contains("://") {
         return Ok(written.to_owned());

@@ -1,25 +1,34 @@
 //! The tree of a file → the message, by the schema; every mistake is noted and reading goes on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
-use firn_core::spec::schema::{Field, Kind, join, most, unknown_field};
+use firn_core::spec::schema::{Field, Form, Kind, join, most, unknown_field};
 use serde_json::{Map, Number, Value as Json};
 
 use super::{
-    Problem,
+    Problem, paths,
     schema::{first_text, is_ignored},
     tree::{Entry, Node, Value},
 };
 
 /// Reads a message and remembers what was wrong and where everything stands.
-#[derive(Default)]
-pub(super) struct Reading {
+pub(super) struct Reading<'a> {
+    /// What relative paths are relative to.
+    folder: &'a Path,
     pub(super) problems: Vec<Problem>,
     /// Line of each field that the file holds, by path.
     pub(super) lines: BTreeMap<String, usize>,
 }
 
-impl Reading {
+impl<'a> Reading<'a> {
+    pub(super) fn of_file_in(folder: &'a Path) -> Self {
+        Self {
+            folder,
+            problems: Vec::new(),
+            lines: BTreeMap::new(),
+        }
+    }
+
     fn problem(&mut self, path: &str, line: usize, message: impl Into<String>) {
         self.problems.push(Problem {
             line: Some(line),
@@ -73,14 +82,21 @@ impl Reading {
             (Kind::Object(fields), Value::Mapping(_)) => self.object(fields, path, node),
             (Kind::List { item, .. }, Value::Sequence(items)) => self.list(item, path, items),
             (Kind::Map(inner), Value::Mapping(entries)) => self.map(inner, path, entries),
-            _ => {
-                let value = scalar(kind, node);
-                if value.is_none() {
+            _ => match (kind, scalar(kind, node)) {
+                (Kind::Text(Form::Uri), Some(Json::String(written))) => {
+                    let absolute = paths::absolute(&written, self.folder);
+                    absolute
+                        .map_err(|message| self.problem(path, line, message))
+                        .ok()
+                        .map(Json::String)
+                }
+                (_, None) => {
                     let expected = format!("expected {}, found {}", kind.expectation(), described(node));
                     self.problem(path, line, format!("{expected}{}", remedy(kind, node)));
+                    None
                 }
-                value
-            }
+                (_, value) => value,
+            },
         }
     }
 
