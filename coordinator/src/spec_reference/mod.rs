@@ -109,7 +109,7 @@ fn range(kind: &Kind) -> Option<String> {
 }
 
 /// Range, default, and to what the field belongs.
-fn facts(field: &Field) -> Vec<(&'static str, String)> {
+pub fn facts(field: &Field) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     if let Some(words) = range(&field.kind) {
         found.push(("range", words));
@@ -142,7 +142,7 @@ fn default(field: &Field) -> Option<String> {
     };
     match &field.default {
         Fallback::None => None,
-        Fallback::Value(value) => Some(plain(value)),
+        Fallback::Value(value) => Some(plain(value)).filter(|default| default != "{}"),
         Fallback::ByChoice(values) => {
             let mut words = String::new();
             for (i, (choice, value)) in values.iter().enumerate() {

@@ -230,9 +230,12 @@ struct Columns {
     /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
     image: Option<String>,
     /// Name of the label column.
-    #[schemars(extend("default" = "label"))]
+    #[schemars(extend("default" = LABEL_COLUMN))]
     label: String,
 }
+
+const TEXT_COLUMN: &str = "text";
+const LABEL_COLUMN: &str = "label";
 
 /// Whether the fields of a table may be wrapped.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -247,7 +250,7 @@ enum Quoting {
 impl From<Layout> for DataFormat {
     fn from(written: Layout) -> Self {
         let (text, image, label) = written.columns.map_or_else(
-            || (None, None, "label".to_owned()),
+            || (None, None, LABEL_COLUMN.to_owned()),
             |columns| (columns.text, columns.image, columns.label),
         );
         let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
@@ -259,7 +262,7 @@ impl From<Layout> for DataFormat {
                 root: written.root,
             };
         }
-        let text = text.unwrap_or_else(|| "text".to_owned());
+        let text = text.unwrap_or_else(|| TEXT_COLUMN.to_owned());
         match written.format {
             FormatName::ImageFolder => Self::ImageFolder,
             FormatName::Jsonl => Self::JsonLines { text, label },
@@ -365,7 +368,8 @@ pub enum Preprocessing {
         /// Pixels of the square centre crop, at most `resize`.
         #[schemars(range(min = 1, max = 8192), extend("x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
         crop: u32,
-        /// Mean of each channel, of values in [0, 1].
+        /// Mean of each channel, of values in [0, 1]. That of `inception_v3` is 0.5, and so is `std`, which is what torchvision's
+        /// normalisation and its `transform_input` give together.
         #[schemars(inner(range(min = 0.0, max = 1.0)), extend("x-firn-modality" = "image", "x-firn-items" = "three numbers, one for each channel", "x-firn-default" = "the architecture's own"))]
         mean: [f64; 3],
         /// Standard deviation of each channel.

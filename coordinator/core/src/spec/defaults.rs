@@ -55,15 +55,6 @@ fn preprocessing(written: &mut Value, architecture: Architecture) {
 }
 
 fn data(data: &mut Value) {
-    let table = match data["format"].as_str() {
-        Some("csv") => Some(("double", ",")),
-        Some("tsv") => Some(("none", "\t")),
-        _ => None,
-    };
-    if let Some((quoting, delimiter)) = table {
-        or_insert(data, "quoting", json!(quoting));
-        or_insert(data, "delimiter", json!(delimiter));
-    }
     if has_rows(data) {
         or_insert(data, "missingLabels", json!("error"));
     }

@@ -18,7 +18,7 @@ pub struct ModelSpec {
     pub weights: Option<String>,
     /// A `tokenizer.json`; text models only.
     #[serde(default, with = "uri::optional")]
-    #[schemars(with = "Option<uri::Uri>", extend("x-firn-default" = "text models: the file beside the weights"))]
+    #[schemars(with = "Option<uri::Uri>", extend("x-firn-default" = "the file beside the weights"))]
     pub tokenizer: Option<String>,
     /// What is frozen.
     pub freeze: Freeze,

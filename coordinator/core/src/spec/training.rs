@@ -135,7 +135,7 @@ pub enum ScheduleShape {
     Linear,
     /// Falls as half a cosine to 0 at the last step.
     Cosine,
-    /// Falls when a metric of the validation no longer improves; needs `data.validation`.
+    /// Falls when a metric of the validation no longer improves, as `torch.optim.lr_scheduler.ReduceLROnPlateau`; needs `data.validation`.
     Plateau(PlateauSpec),
 }
 
@@ -144,31 +144,31 @@ pub enum ScheduleShape {
 #[serde(rename_all = "camelCase")]
 pub struct PlateauSpec {
     /// What the rate is multiplied with.
-    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0, "default" = 0.1))]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0, "default" = PlateauSpec::DEFAULT.factor))]
     pub factor: f64,
     /// Evaluations without improvement after which one more reduces.
-    #[schemars(extend("default" = 10))]
+    #[schemars(extend("default" = PlateauSpec::DEFAULT.patience))]
     pub patience: u32,
     /// Smallest change that counts as an improvement.
-    #[schemars(range(min = 0.0), extend("default" = 1e-4))]
+    #[schemars(range(min = 0.0), extend("default" = PlateauSpec::DEFAULT.threshold))]
     pub threshold: f64,
     /// What the threshold is measured in.
-    #[schemars(extend("default" = "rel"))]
+    #[schemars(extend("default" = PlateauSpec::DEFAULT.threshold_mode))]
     pub threshold_mode: ThresholdMode,
     /// Evaluations after a reduction that do not count.
-    #[schemars(extend("default" = 0))]
+    #[schemars(extend("default" = PlateauSpec::DEFAULT.cooldown))]
     pub cooldown: u32,
     /// The rate falls no further.
-    #[schemars(range(min = 0.0), extend("default" = 0.0))]
+    #[schemars(range(min = 0.0), extend("default" = PlateauSpec::DEFAULT.min_learning_rate))]
     pub min_learning_rate: f64,
     /// What must improve.
     #[serde(with = "on_validation")]
-    #[schemars(with = "on_validation::Name", extend("default" = "validation/loss"))]
+    #[schemars(with = "on_validation::Name", extend("default" = on_validation::written(PlateauSpec::DEFAULT.metric)))]
     pub metric: MetricName,
 }
 
 impl PlateauSpec {
-    /// What a spec means that says nothing else; a test holds it beside the defaults of the fields.
+    /// What a spec means that says nothing else.
     pub const DEFAULT: Self = Self {
         metric: MetricName::LOSS,
         factor: 0.1,
@@ -327,8 +327,13 @@ pub(super) mod on_validation {
         }
     }
 
+    /// The metric as it is written.
+    pub(in crate::spec) fn written(metric: MetricName) -> String {
+        format!("{PREFIX}{}", metric.word())
+    }
+
     pub(in crate::spec) fn serialize<S: Serializer>(metric: &MetricName, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{PREFIX}{}", metric.word()))
+        serializer.serialize_str(&written(*metric))
     }
 
     pub(in crate::spec) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MetricName, D::Error> {

@@ -159,7 +159,11 @@ fn kind(schema: &Value) -> Kind {
             } else {
                 32
             },
-            range: range(schema),
+            // None has a sign: that is no end of a range.
+            range: Range {
+                least: range(schema).least.filter(|end| end.at > 0.0),
+                ..range(schema)
+            },
         },
         Some("number") => Kind::Number(range(schema)),
         Some("array") => Kind::List {
