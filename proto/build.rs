@@ -3,6 +3,7 @@
 use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
+use prost_types::FileDescriptorSet;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
@@ -18,15 +19,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out, descriptors.encode_to_vec())?;
 
     let mut config = tonic_prost_build::configure().btree_map(".");
-    // The messages that people write as YAML: `FineTuneJob` and all below it that is not status.
-    for message in SPEC_MESSAGES {
+    for message in spec_messages(&descriptors) {
+        let message = format!(".firn.v1alpha1.{message}");
         config = config
+            .type_attribute(&message, "#[derive(serde::Serialize, serde::Deserialize)]")
             .type_attribute(
-                format!(".firn.v1alpha1.{message}"),
-                "#[derive(serde::Serialize, serde::Deserialize)]",
-            )
-            .type_attribute(
-                format!(".firn.v1alpha1.{message}"),
+                &message,
                 "#[serde(rename_all = \"camelCase\", deny_unknown_fields, default)]",
             );
     }
@@ -39,26 +37,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-const SPEC_MESSAGES: [&str; 21] = [
-    "FineTuneJob",
-    "Metadata",
-    "JobSpec",
-    "TaskSpec",
-    "ModelSpec",
-    "FreezeSpec",
-    "HeadSpec",
-    "DataSpec",
-    "SplitSpec",
-    "PreprocessingSpec",
-    "ColumnsSpec",
-    "QuarantineSpec",
-    "TrainingSpec",
-    "OptimizerSpec",
-    "ScheduleSpec",
-    "LossSpec",
-    "EarlyStoppingSpec",
-    "ResourcesSpec",
-    "WorkersSpec",
-    "RestartPolicy",
-    "ArtifactsSpec",
-];
+/// The messages that people write as YAML: `FineTuneJob` and all below it that is not status.
+fn spec_messages(descriptors: &FileDescriptorSet) -> Vec<&str> {
+    let messages: Vec<_> = descriptors.file.iter().flat_map(|file| &file.message_type).collect();
+    let mut found = vec!["FineTuneJob"];
+    let mut next = 0;
+    while let Some(&name) = found.get(next) {
+        next += 1;
+        let message = messages.iter().find(|message| message.name() == name);
+        let fields = message.into_iter().flat_map(|message| &message.field);
+        for field in fields.filter(|field| field.name() != "status") {
+            let below = field.type_name().strip_prefix(".firn.v1alpha1.");
+            // The entries of a map are nested messages.
+            if let Some(name) = below.filter(|name| !name.contains('.') && !found.contains(name)) {
+                found.push(name);
+            }
+        }
+    }
+    found
+}
