@@ -1,6 +1,7 @@
 //! The command line as a user meets it: exit codes, messages, and no process left behind.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     process::Stdio,
     time::{Duration, Instant},
@@ -8,10 +9,12 @@ use std::{
 
 use firn_tests::{
     binaries::{Process, firn, processes_with},
+    cluster::Cluster,
     jobs, outcome,
+    submission::Submission,
 };
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Marks the processes of one test: children inherit the environment, except what begins with `FIRN_`.
@@ -156,5 +159,42 @@ fn a_corrupt_image_fails_the_job_by_name_unless_the_spec_allows_to_set_it_aside(
     assert!(listed.contains("beech/007.png"), "{listed}");
     let samples: u64 = finished.steps.iter().filter_map(|step| step["samples"].as_u64()).sum();
     assert_eq!(samples, 2 * 52, "the corrupt one of 53 takes no part");
+    Ok(())
+}
+
+/// What `firn` prints as JSON.
+fn printed(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<Value> {
+    let output = cluster.firn(arguments).output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[tokio::test]
+async fn what_a_job_leaves_and_what_is_shown_of_it_can_be_submitted_again_as_it_is() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let cluster = Cluster::start(folder.path(), 1)?;
+    let job = Submission::new(&cluster, &jobs::fault_job("first", 1, (1, 1))?)?;
+    job.succeeds(&cluster).await?;
+    let shown = printed(&cluster, &["get", "first", "-o", "json"])?;
+
+    let left = folder.path().join("left");
+    let directory = left.to_string_lossy();
+    let arguments = [
+        "download",
+        "first",
+        "--artifact",
+        "spec.json",
+        "--directory",
+        &directory,
+    ];
+    assert!(cluster.firn(&arguments).output()?.status.success());
+    let printed_file = folder.path().join("printed.json");
+    fs::write(&printed_file, serde_json::to_vec(&shown)?)?;
+
+    for file in [left.join("spec.json"), printed_file] {
+        let again = printed(&cluster, &["submit", &file.to_string_lossy(), "-o", "json"])?;
+        assert_eq!(again["spec"], shown["spec"], "{}", file.display());
+        assert_eq!(again["metadata"]["name"], "first");
+    }
     Ok(())
 }
