@@ -9,6 +9,16 @@ use firn_core::spec::{
     WorkersSpec, validate,
 };
 
+fn adamw() -> OptimizerSpec {
+    OptimizerSpec::AdamW {
+        learning_rate: 1e-3,
+        weight_decay: 0.01,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+    }
+}
+
 fn images() -> JobSpec {
     JobSpec {
         metadata: Metadata {
@@ -38,13 +48,7 @@ fn images() -> JobSpec {
             batch_size: 64,
             micro_batch_size: None,
             seed: 0,
-            optimizer: OptimizerSpec::AdamW {
-                learning_rate: 1e-3,
-                weight_decay: 0.01,
-                beta1: 0.9,
-                beta2: 0.999,
-                epsilon: 1e-8,
-            },
+            optimizer: adamw(),
             schedule: ScheduleSpec {
                 shape: ScheduleShape::Cosine,
                 warmup: Warmup::Ratio(0.05),

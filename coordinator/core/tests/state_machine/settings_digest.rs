@@ -8,6 +8,9 @@ use firn_core::state::WorkerDescription;
 
 use crate::bench::*;
 
+/// What is changed in a spec, and how.
+type Change = (&'static str, fn(&mut JobSpec));
+
 fn change_submission(coordinator: &mut Coordinator, change: impl Fn(&mut JobSpec, &mut Option<String>)) {
     for record in &mut coordinator.journal {
         if let Event::Job {
@@ -66,7 +69,7 @@ fn fresh(change: impl FnOnce(&mut JobSpec)) -> String {
 #[test]
 fn what_cannot_change_the_result_does_not_change_the_name_of_the_settings() {
     let same = fresh(|_| {});
-    let changes: [(&str, fn(&mut JobSpec)); 10] = [
+    let changes: [Change; 10] = [
         ("metadata.name", |spec| spec.metadata.name = "bees".to_owned()),
         ("metadata.labels", |spec| {
             spec.metadata.labels.insert("team".to_owned(), "vision".to_owned());
@@ -95,7 +98,7 @@ fn what_cannot_change_the_result_does_not_change_the_name_of_the_settings() {
 
 #[test]
 fn what_can_change_the_result_changes_the_name_of_the_settings() {
-    let changes: [(&str, fn(&mut JobSpec)); 8] = [
+    let changes: [Change; 8] = [
         ("spec.model.weights", |spec| {
             spec.model.weights = Some("/other.safetensors".to_owned())
         }),
