@@ -85,7 +85,7 @@ pub enum ModelError {
         /// What the file seems to be, with the words around it; empty where nothing is known.
         looks_like: String,
         /// Names of the file that the network does not know, heads and counters apart.
-        unknown: Vec<String>,
+        unknown: Box<[String]>,
         /// All that is wrong.
         problems: Vec<TensorProblem>,
     },

@@ -98,21 +98,8 @@ impl Model {
         let family = architecture::of(spec)?;
         let stage_names = spec.architecture.stages(family.layers());
         let named = named_cut(spec, &stage_names)?;
-        let naming = match &file {
-            Some(file) => Naming::detect(family.dialects(), file.keys()),
-            None => Naming::own(family.dialects()),
-        };
-        let source = file.as_ref().map_or(Source::Seed(seed), Source::File);
-        let mut assembly = Assembly::new(source, &naming, device);
-        let stages = family.build(&mut assembly)?;
-        let (entries, problems) = assembly.finish();
+        let (naming, stages, entries) = build(family.as_ref(), file.as_ref(), (spec, seed, device))?;
         assert_eq!(stages.len(), stage_names.len(), "one stage is built for each name");
-        if let Some(file) = &file {
-            fit::check((file, &naming), (spec, family.as_ref()), &entries, problems)?;
-            if !naming.wrapper.is_empty() {
-                tracing::warn!(file = %file.path.display(), prefix = naming.wrapper, "the prefix of the names is left out");
-            }
-        }
         let cut = cut(named, stages.len(), &entries);
         mark_trained(&entries, cut)?;
         let outputs = classes as i64;
@@ -333,6 +320,28 @@ impl Model {
                 .try_for_each(|((_, target), (_, source))| Ok(target.f_copy_(source)?))
         })
     }
+}
+
+/// Builds the network from the file, or from the seed: the names of its tensors, its stages, and its tensors.
+fn build(
+    family: &dyn Family,
+    file: Option<&WeightFile>,
+    (spec, seed, device): (&ModelSpec, u64, Device),
+) -> Result<(Naming, Stages, Vec<Entry>), ModelError> {
+    let naming = match file {
+        Some(file) => Naming::detect(family.dialects(), file.keys()),
+        None => Naming::own(family.dialects()),
+    };
+    let mut assembly = Assembly::new(file.map_or(Source::Seed(seed), Source::File), &naming, device);
+    let stages = family.build(&mut assembly)?;
+    let (entries, problems) = assembly.finish();
+    if let Some(file) = file {
+        fit::check((file, &naming), (spec, family), &entries, problems)?;
+        if !naming.wrapper.is_empty() {
+            tracing::warn!(file = %file.path.display(), prefix = naming.wrapper, "the prefix of the names is left out");
+        }
+    }
+    Ok((naming, stages, entries))
 }
 
 fn trainable(entries: &[Entry], cut: usize, heads: [Option<&Head>; 2]) -> Vec<(String, Tensor)> {

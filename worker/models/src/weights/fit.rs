@@ -80,7 +80,7 @@ pub(crate) fn check(
         path,
         architecture,
         looks_like,
-        unknown: surplus,
+        unknown: surplus.into(),
         problems,
     })
 }
