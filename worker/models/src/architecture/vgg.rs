@@ -118,6 +118,11 @@ impl Family for Vgg {
     fn dialects(&self) -> &'static [Dialect] {
         DIALECTS
     }
+
+    /// Measured on one thread with 16 images: 7.4 a second in parts of 4 against 6.8 at once (`vgg16_bn`), 13.3 against 12.7 (`vgg11`).
+    fn samples_a_thread(&self) -> Option<i64> {
+        Some(4)
+    }
 }
 
 /// Convolutions, then the maximum of each 2×2 pixels.
