@@ -3,7 +3,7 @@
 //! The serde form of a [`JobSpec`] is the document that people write and that `spec.json` holds: `apiVersion`, `kind`, `metadata`, `spec`.
 //! Beside each field stand its explanation, its words, its range and its default, and [`schema`] reads them: from there come the reading of
 //! YAML and JSON, the conversion of the wire's messages, the reference page, `firn explain`, and the schema of a Kubernetes resource.
-//! Defaults that depend on other fields are filled in by [`defaults`]; rules between fields stand in [`validate`].
+//! Defaults that depend on other fields are filled in by `defaults`; rules between fields stand in [`validate`].
 //!
 //! A `JobSpec` that [`JobSpec::from_document`] gives is one that can be run as far as can be known without seeing the data. It is stored
 //! with every default written out. Forms that earlier programs stored are read for ever: see [`versions`].
@@ -50,7 +50,7 @@ pub use words::Word;
 
 /// One fine-tuning run.
 ///
-/// The derived serde form is private: sections beside each other. The document nests them, see [`document`].
+/// The derived serde form is private: sections beside each other. The document nests them, see `document`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct JobSpec {
