@@ -41,18 +41,18 @@ impl FrozenTensors {
     /// # Errors
     /// [`ModelError::FrozenChanged`] when a byte differs.
     pub fn verify(self) -> Result<FrozenProof, ModelError> {
-        let Self {
-            original,
-            derived,
-            expected,
-        } = self;
-        let now = FrozenProof {
-            original: digest_of(CONTEXT, original)?,
-            derived: digest_of(CONTEXT, derived)?,
-        };
+        let expected = self.expected.clone();
+        let now = self.digests()?;
         compare("the loaded tensors", &expected.original, &now.original)?;
         compare("the folded copies", &expected.derived, &now.derived)?;
         Ok(now)
+    }
+
+    fn digests(self) -> Result<FrozenProof, ModelError> {
+        Ok(FrozenProof {
+            original: digest_of(CONTEXT, self.original)?,
+            derived: digest_of(CONTEXT, self.derived)?,
+        })
     }
 }
 
@@ -93,13 +93,7 @@ impl Model {
     /// # Errors
     /// [`ModelError::FrozenChanged`] when a byte differs.
     pub fn verify_frozen(&self) -> Result<FrozenProof, ModelError> {
-        let now = self.frozen_tensors().verify()?;
-        compare(
-            "the folded copies against their originals",
-            &self.derived_afresh()?,
-            &now.derived,
-        )?;
-        Ok(now)
+        self.whose_copies_follow(self.frozen_tensors().verify()?)
     }
 
     /// Digest of copies that are folded from the original tensors now.
@@ -117,21 +111,17 @@ impl Model {
     /// # Errors
     /// [`ModelError::FrozenChanged`] when they do not.
     pub(crate) fn prove(&self) -> Result<FrozenProof, ModelError> {
-        let now = self.digests()?;
+        self.whose_copies_follow(self.frozen_tensors().digests()?)
+    }
+
+    /// The same digests, if the copies are those that the originals fold to now.
+    fn whose_copies_follow(&self, now: FrozenProof) -> Result<FrozenProof, ModelError> {
         compare(
             "the folded copies against their originals",
             &self.derived_afresh()?,
             &now.derived,
         )?;
         Ok(now)
-    }
-
-    fn digests(&self) -> Result<FrozenProof, ModelError> {
-        let tensors = self.frozen_tensors();
-        Ok(FrozenProof {
-            original: digest_of(CONTEXT, tensors.original)?,
-            derived: digest_of(CONTEXT, tensors.derived)?,
-        })
     }
 }
 
@@ -209,7 +199,7 @@ mod tests {
         raise_by_one(&derived[1].1);
         let error = model.prove().unwrap_err().to_string();
         assert!(error.contains("the folded copies against their originals"), "{error}");
-        model.proof = model.digests().unwrap();
+        model.proof = model.frozen_tensors().digests().unwrap();
         let error = model.verify_frozen().unwrap_err().to_string();
         assert!(error.contains("the folded copies against their originals"), "{error}");
     }
