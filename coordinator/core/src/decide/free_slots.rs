@@ -33,19 +33,24 @@ pub(super) fn connected_workers(state: &State) -> Vec<WorkerSlots> {
         .collect()
 }
 
-/// What a job needs of the workers that are known; nothing where all of them are of this build.
-pub(super) fn need(state: &State, job: &Job) -> Need {
+/// Whether some known worker is of an earlier build, so that it matters what a job needs. One walk over all workers: ask it once a decision.
+pub(super) fn is_mixed(state: &State) -> bool {
     let mut known = state.workers.values();
-    match known.all(|worker| worker.description.protocol >= Revision::CURRENT) {
-        true => Need::NOTHING,
-        false => Need::of_job(job),
-    }
+    known.any(|worker| worker.description.protocol < Revision::CURRENT)
 }
 
-/// The workers that know everything that a job needs, and why the others will not do.
-pub(super) fn able<'a>(state: &State, workers: &'a [WorkerSlots], job: &Job) -> (Cow<'a, [WorkerSlots]>, Vec<String>) {
-    let need = need(state, job);
-    if need == Need::NOTHING {
+/// What a job needs of the workers that are known; nothing where they are not mixed.
+pub(super) fn need(is_mixed: bool, job: &Job) -> Need {
+    if is_mixed { Need::of_job(job) } else { Need::NOTHING }
+}
+
+/// The workers that know everything that is needed, and why the others will not do.
+pub(super) fn able<'a>(
+    state: &State,
+    workers: &'a [WorkerSlots],
+    need: &Need,
+) -> (Cow<'a, [WorkerSlots]>, Vec<String>) {
+    if *need == Need::NOTHING {
         return (Cow::Borrowed(workers), Vec::new());
     }
     let mut too_old = Vec::new();

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::decision_builder::DecisionBuilder;
-use super::free_slots::{able, connected_workers, need, take};
+use super::free_slots::{able, connected_workers, is_mixed, need, take};
 use super::processes::request_start;
 use super::{growth, yielding};
 use crate::compatibility::Need;
@@ -59,6 +59,8 @@ fn serve(draft: &mut DecisionBuilder<'_>) -> Vec<JobId> {
 /// What is free while jobs are served one after the other.
 struct Queue {
     workers: Vec<WorkerSlots>,
+    /// Whether it matters what a job needs.
+    is_mixed: bool,
     /// The job of each kind that waits for slots that others hold, and why.
     ahead: BTreeMap<DeviceKind, (JobId, String)>,
     /// Equal requests have equal answers until a gang is formed.
@@ -69,6 +71,7 @@ impl Queue {
     fn of(state: &State) -> Self {
         Self {
             workers: connected_workers(state),
+            is_mixed: is_mixed(state),
             ahead: BTreeMap::new(),
             refusals: Vec::new(),
         }
@@ -88,12 +91,12 @@ impl Queue {
         if self.is_behind(draft, job) {
             return;
         }
-        let asked = (job.spec.resources, need(draft.state(), job));
+        let asked = (job.spec.resources, need(self.is_mixed, job));
         let known = self.refusals.iter().find(|(refused, _)| *refused == asked);
         let answer = match known {
             Some((_, blocked)) => Err(blocked.clone()),
             None => {
-                let (workers, too_old) = able(draft.state(), &self.workers, job);
+                let (workers, too_old) = able(draft.state(), &self.workers, &asked.1);
                 let problem = Problem {
                     request: job.spec.resources,
                     workers: workers.into_owned(),
@@ -119,7 +122,7 @@ impl Queue {
         if self.is_behind(draft, job) {
             return;
         }
-        let (workers, too_old) = able(draft.state(), &self.workers, job);
+        let (workers, too_old) = able(draft.state(), &self.workers, &need(self.is_mixed, job));
         match growth::recruit(draft, job, &workers) {
             Ok(placement) => self.take(&placement),
             Err(blocked) => self.refuse(draft, job, &blocked.because(&too_old)),
@@ -134,7 +137,7 @@ impl Queue {
         {
             return;
         }
-        let (workers, _) = able(draft.state(), &self.workers, job);
+        let (workers, _) = able(draft.state(), &self.workers, &need(self.is_mixed, job));
         if let Ok(placement) = growth::recruit(draft, job, &workers) {
             self.take(&placement);
         }

@@ -6,8 +6,9 @@
 //! again in their turn.
 
 use super::decision_builder::DecisionBuilder;
-use super::free_slots::{able, connected_workers, free};
+use super::free_slots::{able, connected_workers, free, is_mixed, need};
 use super::{growth, processes};
+use crate::compatibility::Need;
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Problem, WorkerSlots};
@@ -45,30 +46,32 @@ pub(super) fn make_room(draft: &mut DecisionBuilder<'_>, ahead: &[JobId]) -> boo
 fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
     let mut workers = connected_workers(state);
     free_what_ends(state, &mut workers);
-    if fits(state, job, &workers) {
+    let is_mixed = is_mixed(state);
+    let need = need(is_mixed, job);
+    if fits(state, job, &workers, &need) {
         return None;
     }
     let mut yielding = Vec::new();
-    for other in candidates(state, job, now) {
+    for other in candidates(state, job, is_mixed, now) {
         for process in state.processes.values().filter(|process| process.job == other.id) {
             free(&mut workers, process);
         }
         yielding.push(other.id.clone());
-        if fits(state, job, &workers) {
+        if fits(state, job, &workers, &need) {
             return Some(yielding);
         }
     }
     None
 }
 
-fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
+fn candidates<'a>(state: &'a State, job: &Job, is_mixed: bool, now: Now) -> Vec<&'a Job> {
     let mut all = connected_workers(state);
     all.iter_mut()
         .flat_map(|worker| &mut worker.slots)
         .for_each(|slot| slot.free = true);
     let kind = placement::kind(job.spec.resources.device, &all);
     let has_hope = |other: &Job| {
-        let (workers, _) = able(state, &all, other);
+        let (workers, _) = able(state, &all, &need(is_mixed, other));
         growth::could_be_completed(other, &workers)
     };
     let mut candidates: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
@@ -77,12 +80,12 @@ fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
         let may_yield = other.sequence > job.sequence || (other.id != job.id && !has_hope(other));
         gang.is_some() && may_yield && has_waited(state, other, now)
     });
-    candidates.sort_by_key(|other| (has_hope(other), std::cmp::Reverse(other.sequence)));
+    candidates.sort_by_cached_key(|other| (has_hope(other), std::cmp::Reverse(other.sequence)));
     candidates
 }
 
-fn fits(state: &State, job: &Job, workers: &[WorkerSlots]) -> bool {
-    let (workers, _) = able(state, workers, job);
+fn fits(state: &State, job: &Job, workers: &[WorkerSlots], need: &Need) -> bool {
+    let (workers, _) = able(state, workers, need);
     if job.gang().is_some() {
         return growth::could_be_completed(job, &workers);
     }
