@@ -5,7 +5,7 @@ use tonic::Code;
 
 use crate::{
     agent::{Agent, hello},
-    rank::{Rank, follow_together},
+    rank::{follow_together, start_two},
     server::{Server, get, job, settings, submit, summary},
     verify::verify,
 };
@@ -42,8 +42,7 @@ async fn listed(server: &Server) -> Vec<proto::FineTuneJob> {
 async fn finished(server: &Server, id: &str) {
     submit(server, job(id)).await;
     let mut agent = Agent::attach(server, hello("one", "i1")).await.unwrap();
-    let starts = [agent.start_rank().await, agent.start_rank().await];
-    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(server, start));
+    let (starts, [mut zero, mut one]) = start_two(server, &mut agent).await;
     follow_together([&mut zero, &mut one], |_| false).await;
     for start in &starts {
         agent.exited(&start.process_id, 0).await;

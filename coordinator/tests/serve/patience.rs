@@ -10,7 +10,7 @@ use tonic::{Code, Request};
 
 use crate::{
     agent::{Agent, hello},
-    rank::Rank,
+    rank::start_two,
     server::{Server, job, settings, submit},
 };
 
@@ -43,8 +43,7 @@ async fn a_call_that_waits_for_others_is_told_to_ask_again_and_then_gets_its_ans
     let server = Server::start_with(settings).unwrap();
     submit(&server, job("insects")).await;
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
-    let starts = [agent.start_rank().await, agent.start_rank().await];
-    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
+    let (_, [mut zero, mut one]) = start_two(&server, &mut agent).await;
     let alone = zero.join().await.unwrap_err();
     assert_eq!(
         (alone.code(), alone.message()),
@@ -78,8 +77,7 @@ async fn a_client_that_does_not_read_its_download_does_not_keep_the_coordinator_
     let server = Server::start_with(settings).unwrap();
     submit(&server, job("insects")).await;
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
-    let starts = [agent.start_rank().await, agent.start_rank().await];
-    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
+    let (_, [mut zero, mut one]) = start_two(&server, &mut agent).await;
     let _ = tokio::join!(zero.begin(), one.begin());
     // More than a connection holds on its way.
     let content = vec![7; 12 << 20];

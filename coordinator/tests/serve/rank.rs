@@ -7,7 +7,7 @@ use firn_proto::v1alpha1::{
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
 
-use crate::{server::Server, twice::Line};
+use crate::{agent::Agent, server::Server, twice::Line};
 
 pub(crate) const CLASSES: [&str; 3] = ["ant", "bee, honey", "cricket"];
 /// Samples of train, validation and test.
@@ -25,6 +25,13 @@ pub(crate) struct Rank {
 pub(crate) struct Data {
     pub(crate) dataset: fn() -> proto::DatasetSummary,
     pub(crate) evaluation: fn(&str, u32, &proto::Shard) -> proto::EvaluationReport,
+}
+
+/// The two ranks that an agent is told to start, after what it was told of each.
+pub(crate) async fn start_two(server: &Server, agent: &mut Agent) -> ([proto::StartRank; 2], [Rank; 2]) {
+    let starts = [agent.start_rank().await, agent.start_rank().await];
+    let ranks = starts.each_ref().map(|start| Rank::new(server, start));
+    (starts, ranks)
 }
 
 /// Both ranks of a job from their first directives on, until `until` holds of one each; gives these. Each waits for the other at the

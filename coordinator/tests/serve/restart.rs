@@ -8,7 +8,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     agent::{Agent, hello},
-    rank::{Rank, evaluate, evaluation, follow_together},
+    rank::{Rank, evaluate, evaluation, follow_together, start_two},
     server::{Server, get, job, settings, submit, summary},
     whole_job::{check_what_is_left, log},
 };
@@ -248,8 +248,7 @@ async fn a_shard_that_is_repeated_after_its_pass_was_scored_is_answered_and_leav
     let server = Server::start(folder.path());
     submit(&server, job("insects")).await;
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
-    let starts = [agent.start_rank().await, agent.start_rank().await];
-    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
+    let (_, [mut zero, mut one]) = start_two(&server, &mut agent).await;
     let is_second_epoch = |next: &Next| *next == Next::TrainEpoch(1);
     follow_together([&mut zero, &mut one], is_second_epoch).await;
     let reports = folder.path().join("jobs/insects/passes/evaluate/validation/0");

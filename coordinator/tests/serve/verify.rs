@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use crate::{
     agent::{Agent, hello},
-    rank::{Rank, follow_together},
+    rank::{follow_together, start_two},
     server::{Server, job, submit},
 };
 
@@ -31,8 +31,7 @@ pub(crate) async fn verify(server: &Server, name: &str) -> Result<proto::Verific
 /// Two ranks follow their directives until `until` holds of one.
 async fn work(server: &Server, until: impl Fn(&Next) -> bool + Copy) -> Agent {
     let mut agent = Agent::attach(server, hello("one", "i1")).await.unwrap();
-    let starts = [agent.start_rank().await, agent.start_rank().await];
-    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(server, start));
+    let (_, [mut zero, mut one]) = start_two(server, &mut agent).await;
     follow_together([&mut zero, &mut one], until).await;
     agent
 }

@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     agent::{Agent, hello},
-    rank::{Rank, evaluate},
+    rank::{Rank, evaluate, start_two},
     server::{Server, get, job, submit, summary},
 };
 
@@ -192,8 +192,7 @@ async fn a_lost_rank_raises_the_generation_and_what_it_still_sends_has_no_effect
     let server = Server::start(folder.path());
     submit(&server, job("insects")).await;
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
-    let starts = [agent.start_rank().await, agent.start_rank().await];
-    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
+    let (starts, [mut zero, mut one]) = start_two(&server, &mut agent).await;
     let _ = tokio::join!(zero.begin(), one.begin());
 
     agent.exited(&starts[1].process_id, 139).await;
@@ -256,8 +255,7 @@ async fn reports_that_cannot_be_are_refused_by_field() {
     let server = Server::start(folder.path());
     submit(&server, job("insects")).await;
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
-    let starts = [agent.start_rank().await, agent.start_rank().await];
-    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
+    let (_, [mut zero, mut one]) = start_two(&server, &mut agent).await;
     let _ = tokio::join!(zero.begin(), one.begin());
 
     let step = proto::Step {
@@ -326,8 +324,7 @@ async fn a_job_that_fails_says_why_and_on_which_host() {
     let server = Server::start(folder.path());
     submit(&server, job("insects")).await;
     let mut agent = Agent::attach(&server, hello("one", "i1")).await.unwrap();
-    let starts = [agent.start_rank().await, agent.start_rank().await];
-    let [mut zero, mut one] = starts.each_ref().map(|start| Rank::new(&server, start));
+    let (starts, [mut zero, mut one]) = start_two(&server, &mut agent).await;
     let _ = tokio::join!(zero.begin(), one.begin());
     let failure = proto::Failure {
         reason: "BadData".to_owned(),
