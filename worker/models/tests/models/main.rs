@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod parity;
+mod shards;
 mod speed_path;
 mod support;
 mod training;
