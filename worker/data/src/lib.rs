@@ -18,6 +18,7 @@ mod index;
 mod loader;
 mod modality;
 mod names;
+mod panics;
 mod scan;
 mod source;
 mod target;

@@ -7,7 +7,7 @@
 //! A sample that fails, even by a panic, is listed as corrupt. A panic anywhere else in a thread is raised again in the consumer:
 //! silence would read as the end of the epoch.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::modality::Prepared;
+use crate::panics::caught;
 use crate::{CorruptSample, Preprocessor, Split, Targets, Tensors};
 
 /// What the network takes in, and what is expected of it.
@@ -272,8 +273,10 @@ impl OpenBatch {
 
 fn prepare(split: &Split, preprocessor: &Preprocessor, index: u64) -> Outcome {
     let sample = &split.samples[index as usize];
-    catch_unwind(AssertUnwindSafe(|| preprocessor.prepare(&sample.source)))
-        .unwrap_or_else(|payload| Err(format!("preparing it panicked: {}", panic_message(&*payload))))
+    caught(
+        || preprocessor.prepare(&sample.source),
+        |message| format!("preparing it panicked: {message}"),
+    )
 }
 
 fn assemble(split: &Split, preprocessor: &Preprocessor, indices: &[u64], outcomes: Vec<Outcome>) -> Batch {
@@ -300,14 +303,5 @@ fn assemble(split: &Split, preprocessor: &Preprocessor, indices: &[u64], outcome
         indices: good_indices,
         tensors: preprocessor.collate(&good),
         corrupt,
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(message), _) => (*message).to_owned(),
-        (_, Some(message)) => message.clone(),
-        _ => "no message".to_owned(),
     }
 }

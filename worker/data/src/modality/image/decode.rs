@@ -3,98 +3,12 @@
 //! The kind of file is told by its first bytes, never by its name. A file that cannot be decoded is an [`ImageError`]; a decoder that
 //! panics counts as one, so that no file can stop a job.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
+use super::error::{ImageError, MAX_PIXELS};
 use super::jpeg;
 use super::orientation::Orientation;
 use super::portable::{self, Format};
-use crate::loader::panic_message;
-
-/// Most pixels that an image may have: Pillow's limit for decompression bombs, 2 · (1 GiB / 4 / 3).
-pub const MAX_PIXELS: u64 = 178_956_970;
-
-/// Why a file gives no pixels.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ImageError {
-    /// No bytes.
-    #[error("the file is empty")]
-    Empty,
-    /// Bytes of something else.
-    #[error("not an image: the file starts with {start}, expected JPEG, PNG, BMP, PNM or WebP")]
-    NotAnImage {
-        /// The first bytes.
-        start: String,
-    },
-    /// A decompression bomb, or a scan that is too large to train on.
-    #[error("{width}x{height} pixels, more than the {MAX_PIXELS} that are decoded")]
-    TooLarge {
-        /// Pixels of a row.
-        width: u64,
-        /// Rows.
-        height: u64,
-    },
-    /// The file breaks its format's rules, or ends early.
-    #[error("damaged {format}: {reason}")]
-    Damaged {
-        /// The format.
-        format: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A variant that is not read.
-    #[error("{variant} is not supported")]
-    Unsupported {
-        /// What it is.
-        variant: String,
-    },
-    /// A bug of a decoder.
-    #[error("the decoder panicked: {message}")]
-    Panicked {
-        /// What it said.
-        message: String,
-    },
-}
-
-impl ImageError {
-    pub(crate) fn damaged(format: &'static str, reason: &str) -> Self {
-        Self::Damaged {
-            format,
-            reason: reason.to_owned(),
-        }
-    }
-
-    pub(crate) fn unsupported(variant: &str) -> Self {
-        Self::Unsupported {
-            variant: variant.to_owned(),
-        }
-    }
-}
-
-/// Pixels in rows from the top: red, green, blue, and a byte that is not used (four bytes make vectors simple).
-pub(crate) struct Raster {
-    pub(crate) width: usize,
-    pub(crate) height: usize,
-    pub(crate) pixels: Vec<[u8; 4]>,
-}
-
-impl Raster {
-    pub(crate) fn new(width: usize, height: usize) -> Self {
-        Self {
-            width,
-            height,
-            pixels: vec![[0; 4]; width * height],
-        }
-    }
-}
-
-/// A rectangle of pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Region {
-    pub(crate) left: usize,
-    pub(crate) top: usize,
-    pub(crate) width: usize,
-    pub(crate) height: usize,
-}
+use super::raster::{Raster, Region};
+use crate::panics::caught;
 
 /// Width and height of an upright image, without decoding it.
 ///
@@ -147,7 +61,7 @@ pub(crate) fn decode_region(
             let (upright_width, upright_height) = orientation.upright(raster.width, raster.height);
             let region = choose(upright_width, upright_height);
             let stored = orientation.stored_region(region, raster.width, raster.height);
-            Ok(orientation.turn(cut(raster, stored)))
+            Ok(orientation.turn(raster.cut(stored)))
         }
     })
 }
@@ -196,38 +110,6 @@ fn check_size(width: usize, height: usize) -> Result<(), ImageError> {
     Ok(())
 }
 
-pub(super) fn cut(raster: Raster, region: Region) -> Raster {
-    if region
-        == (Region {
-            left: 0,
-            top: 0,
-            width: raster.width,
-            height: raster.height,
-        })
-    {
-        return raster;
-    }
-    let mut part = Raster {
-        width: region.width,
-        height: region.height,
-        pixels: Vec::with_capacity(region.width * region.height),
-    };
-    for row in raster
-        .pixels
-        .chunks_exact(raster.width)
-        .skip(region.top)
-        .take(region.height)
-    {
-        part.pixels
-            .extend_from_slice(&row[region.left..region.left + region.width]);
-    }
-    part
-}
-
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|payload| {
-        Err(ImageError::Panicked {
-            message: panic_message(&*payload),
-        })
-    })
+    caught(decode, |message| ImageError::Panicked { message })
 }

@@ -2,19 +2,24 @@
 //! device that computes: bytes are a fourth of what would have to be kept and moved.
 
 mod decode;
+mod error;
 mod jpeg;
 mod orientation;
 mod portable;
+mod raster;
 mod resample;
 
 use std::cell::RefCell;
 
-use self::decode::{ImageError, Raster, decode_region, dimensions};
+use self::decode::{decode_region, dimensions};
+use self::error::ImageError;
+use self::raster::Raster;
 use self::resample::{Axis, resample, source_region};
 use super::{Modality, Prepared};
 use crate::{DataError, RawTensor, Tensors, Values};
 
-pub use self::decode::{MAX_PIXELS, Rgb, decode_rgb};
+pub use self::decode::{Rgb, decode_rgb};
+pub use self::error::MAX_PIXELS;
 
 /// Images of one size.
 pub(super) struct Images {

@@ -2,7 +2,7 @@
 
 use exif::{In, Reader, Tag};
 
-use super::decode::{Raster, Region};
+use super::raster::{Raster, Region};
 
 /// How the stored image becomes upright: first a transposition, then mirrors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,9 +143,9 @@ mod tests {
                 width: 1,
                 height: 2,
             };
-            let stored = super::super::decode::cut(numbered(), orientation.stored_region(region, 3, 2));
+            let stored = numbered().cut(orientation.stored_region(region, 3, 2));
             let part = orientation.turn(stored);
-            let expected = super::super::decode::cut(whole, region);
+            let expected = whole.cut(region);
             assert_eq!(part.pixels, expected.pixels, "orientation {value}");
         }
     }

@@ -7,8 +7,9 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::decode::{ImageError, MAX_PIXELS, Raster};
+use super::error::{ImageError, MAX_PIXELS};
 use super::orientation::Orientation;
+use super::raster::Raster;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {

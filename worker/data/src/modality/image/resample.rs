@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::decode::{Raster, Region};
+use super::raster::{Raster, Region};
 
 /// `PRECISION_BITS` of `Resample.c`.
 const PRECISION: u32 = 32 - 8 - 2;

@@ -4,7 +4,7 @@ use super::frame::Frame;
 use super::header::Colour;
 use super::upsample::{Rows, upsample_row};
 use super::{Plane, Scratch};
-use crate::modality::image::decode::{Raster, Region};
+use crate::modality::image::raster::{Raster, Region};
 
 /// The pixels of `region`.
 pub(super) fn render(frame: &Frame, colour: Colour, region: Region, scratch: &mut Scratch) -> Raster {

@@ -3,7 +3,7 @@
 //! The data of a scan is first copied without its byte stuffing and cut at restart markers, so that the reader in the hot loop loads eight
 //! bytes at a time and never looks for a marker. A code and its value are mostly found with one look into a table of 1024 entries.
 
-use crate::modality::image::decode::ImageError;
+use crate::modality::image::error::ImageError;
 
 /// Bits that one look resolves.
 const LOOK: usize = 10;

@@ -2,7 +2,7 @@
 
 use super::entropy::Table;
 use super::frame::{Component, Frame};
-use crate::modality::image::decode::ImageError;
+use crate::modality::image::error::ImageError;
 
 /// All that is known when a scan starts.
 pub(crate) struct Header {

@@ -21,7 +21,8 @@ mod upsample;
 
 pub(crate) use header::Header;
 
-use crate::modality::image::decode::{ImageError, Raster, Region};
+use crate::modality::image::error::ImageError;
+use crate::modality::image::raster::{Raster, Region};
 use coefficients::Coefficients;
 use frame::Frame;
 use header::Segment;

@@ -13,7 +13,8 @@ use super::inverse_dct::Reconstruct;
 use super::progressive::{AcFirst, AcRefine, DcFirst, DcRefine};
 use super::sequential::{Code, Sequential};
 use super::{Plane, Scratch};
-use crate::modality::image::decode::{ImageError, Region};
+use crate::modality::image::error::ImageError;
+use crate::modality::image::raster::Region;
 
 /// The blocks of one unit of a scan: an MCU, or, when the scan has one component, a single block.
 struct Layout {
