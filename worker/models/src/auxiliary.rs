@@ -10,32 +10,12 @@ use crate::{
     error::ModelError,
     head::Head,
     objective::{Expected, LossSums, Objective},
-    stage::{Features, Pass, Stage, Stages},
+    stage::{AuxiliaryOutput, Features, Pass, Stages},
 };
-
-/// What stands between a stage and its auxiliary output layer, and what that layer is.
-pub(crate) struct Auxiliary {
-    pub(crate) output: Output,
-    /// From what the stage gives to one vector a sample, `(n, width)`.
-    pub(crate) path: Box<dyn Stage>,
-}
-
-/// An auxiliary output layer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Output {
-    /// Firn's name, without `.weight`.
-    pub(crate) name: &'static str,
-    /// Length of the vector that it takes.
-    pub(crate) width: i64,
-    /// What its loss weighs beside that of the head.
-    pub(crate) weight: f64,
-    /// Pixels of the smallest square image of which its path leaves anything.
-    pub(crate) smallest_crop: u32,
-}
 
 /// The auxiliary output layer of a model.
 pub(crate) struct AuxiliaryHead {
-    pub(crate) output: Output,
+    pub(crate) output: AuxiliaryOutput,
     /// Index of the stage that it stands beside.
     stage: usize,
     pub(crate) trains: bool,
@@ -64,7 +44,7 @@ impl AuxiliaryHead {
 
     /// Refuses images that are too small to train it.
     pub(crate) fn check_crop(&self, crop: u32, stage_names: &[String]) -> Result<(), ModelError> {
-        let Output {
+        let AuxiliaryOutput {
             name, smallest_crop, ..
         } = self.output;
         if !self.trains || crop >= smallest_crop {

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::{auxiliary::Auxiliary, error::ModelError, layers::dropout::Dropout};
+use crate::{error::ModelError, layers::dropout::Dropout};
 
 /// What flows from one stage to the next; at the cut: the features of a batch.
 #[derive(Debug)]
@@ -71,6 +71,26 @@ pub(crate) trait Stage: Send {
     fn auxiliary(&self) -> Option<&Auxiliary> {
         None
     }
+}
+
+/// What stands between a stage and its auxiliary output layer, and what that layer is.
+pub(crate) struct Auxiliary {
+    pub(crate) output: AuxiliaryOutput,
+    /// From what the stage gives to one vector a sample, `(n, width)`.
+    pub(crate) path: Box<dyn Stage>,
+}
+
+/// An auxiliary output layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AuxiliaryOutput {
+    /// Firn's name, without `.weight`.
+    pub(crate) name: &'static str,
+    /// Length of the vector that it takes.
+    pub(crate) width: i64,
+    /// What its loss weighs beside that of the head.
+    pub(crate) weight: f64,
+    /// Pixels of the smallest square image of which its path leaves anything.
+    pub(crate) smallest_crop: u32,
 }
 
 /// All stages of a network, input side first.

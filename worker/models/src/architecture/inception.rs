@@ -13,13 +13,12 @@ use tch::Tensor;
 use super::Family;
 use crate::{
     assembly::Assembly,
-    auxiliary::{Auxiliary, Output},
     error::ModelError,
     layers::{
         convolution::{Activation, Geometry, Names, Unit},
         pooling::PixelMean,
     },
-    stage::{Features, Pass, Stage, Stages},
+    stage::{Auxiliary, AuxiliaryOutput, Features, Pass, Stage, Stages},
     weights::naming::Dialect,
 };
 
@@ -28,7 +27,7 @@ const EPSILON: f64 = 1e-3;
 /// Channels after the last stage.
 const FEATURE_WIDTH: i64 = 2048;
 /// Its loss weighs what it does in PyTorch's tutorial on fine-tuning torchvision's models.
-const AUXILIARY: Output = Output {
+const AUXILIARY: AuxiliaryOutput = AuxiliaryOutput {
     name: "AuxLogits.fc",
     width: 768,
     weight: 0.4,
