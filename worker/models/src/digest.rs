@@ -1,22 +1,8 @@
-//! Digests of tensors, for comparing what several processes hold.
+//! Digests of tensors: of those that must not change, and of those that several processes must hold alike.
 
 use tch::Tensor;
 
-use crate::{error::ModelError, model::Model, optimizer::Optimizer, weights::write::tensor_bytes};
-
-/// BLAKE3 (hex) of everything that the next step depends on: [`Model::trainable_state`], the optimizer's tensors and its step. Ranks that
-/// have applied the same steps have the same digest; one that differs has computed or stored something wrongly.
-///
-/// Takes about as long as reading the state twice: once to copy it in order, once to hash.
-pub fn state_digest(model: &Model, optimizer: &Optimizer) -> Result<String, ModelError> {
-    let state = optimizer.state();
-    let mut tensors = model.trainable_state();
-    // Names of parameters never begin with a digit.
-    tensors.push(("0 step".to_owned(), Tensor::f_from_slice(&[state.step as i64])?));
-    let slots = state.tensors.into_iter();
-    tensors.extend(slots.map(|(name, tensor)| (format!("0 optimizer {name}"), tensor)));
-    digest_of("firn 2026 trainable state v1", tensors)
-}
+use crate::{error::ModelError, weights::write::tensor_bytes};
 
 /// BLAKE3 over names, types, shapes and bytes, sorted by name.
 pub(crate) fn digest_of(context: &str, mut tensors: Vec<(String, Tensor)>) -> Result<String, ModelError> {

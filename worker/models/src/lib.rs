@@ -27,12 +27,11 @@ mod weights;
 
 pub use auxiliary::Outputs;
 pub use cut::stages;
-pub use digest::state_digest;
 pub use error::{ModelError, TensorProblem};
 pub use frozen::{FrozenProof, FrozenTensors};
 pub use input::{Input, Normalisation};
 pub use layers::dropout::Dropout;
-pub use model::{Model, ModelOptions, ModelSummary};
+pub use model::{Model, ModelOptions, ModelSummary, state_digest};
 pub use objective::{CrossEntropy, Expected, LossSums, Objective};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use stage::Features;

@@ -1,5 +1,8 @@
 //! A network with its cut: loaded once, frozen below, training above.
 
+mod proof;
+mod state;
+
 use std::path::{Path, PathBuf};
 
 use firn_core::spec::{Architecture, Modality, ModelSpec};
@@ -18,6 +21,8 @@ use crate::{
     stage::{Features, Pass, Stages},
     weights::{file::WeightFile, fit, naming::Naming},
 };
+
+pub use self::state::state_digest;
 
 /// What a model is made from.
 #[derive(Debug, Clone)]
@@ -252,73 +257,6 @@ impl Model {
     /// What gradients train, in a fixed order, the heads last: leaf tensors by Firn's names.
     pub fn trainable(&self) -> &[(String, Tensor)] {
         &self.trainable
-    }
-
-    /// All that training changes: [`Model::trainable`], then the running statistics of BatchNorm above the cut where they train.
-    pub fn trainable_state(&self) -> Vec<(String, Tensor)> {
-        let mut state: Vec<_> = self
-            .trainable
-            .iter()
-            .map(|(name, t)| (name.clone(), t.shallow_clone()))
-            .collect();
-        if self.train_batch_norm {
-            let statistics = self
-                .entries
-                .iter()
-                .filter(|e| e.role == Role::Statistic && e.stage >= self.cut);
-            state.extend(statistics.map(|entry| (entry.name.clone(), entry.tensor.shallow_clone())));
-        }
-        state
-    }
-
-    /// A trained tensor that holds a number that is not finite, and that number.
-    pub fn not_finite(&self) -> Result<Option<(String, f64)>, ModelError> {
-        for (name, tensor) in self.trainable_state() {
-            let tensor = tensor.f_detach()?;
-            let is_broken = tensor.f_isfinite()?.f_logical_not()?;
-            let broken = tensor.f_masked_select(&is_broken)?;
-            if broken.numel() > 0 {
-                return Ok(Some((name, f64::try_from(broken.f_get(0)?)?)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Copies values into [`Model::trainable_state`], in place.
-    ///
-    /// # Errors
-    /// Unless names and shapes are exactly those of the state; then nothing is changed.
-    pub fn load_state(&self, values: &[(String, Tensor)]) -> Result<(), ModelError> {
-        let state = self.trainable_state();
-        let shapes = |tensors: &[(String, Tensor)]| -> Vec<(String, Vec<i64>)> {
-            let mut shapes: Vec<_> = tensors
-                .iter()
-                .map(|(name, tensor)| (name.clone(), tensor.size()))
-                .collect();
-            shapes.sort();
-            shapes
-        };
-        let (expected, found) = (shapes(&state), shapes(values));
-        if let Some(position) = (0..expected.len().max(found.len())).find(|&i| expected.get(i) != found.get(i)) {
-            let describe = |entry: Option<&(String, Vec<i64>)>| match entry {
-                Some((name, shape)) => format!("`{name}` of shape {shape:?}"),
-                None => "nothing more".to_owned(),
-            };
-            return Err(ModelError::Mismatch {
-                what: "trainable state".to_owned(),
-                expected: describe(expected.get(position)),
-                found: describe(found.get(position)),
-            });
-        }
-        let (mut targets, mut sources) = (state, values.iter().collect::<Vec<_>>());
-        targets.sort_by(|a, b| a.0.cmp(&b.0));
-        sources.sort_by(|a, b| a.0.cmp(&b.0));
-        tch::no_grad(|| {
-            targets
-                .iter_mut()
-                .zip(sources)
-                .try_for_each(|((_, target), (_, source))| Ok(target.f_copy_(source)?))
-        })
     }
 }
 
