@@ -13,7 +13,7 @@ use firn_proto::v1alpha1::{Failure, QuarantinedSample};
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use super::{coordinator::client::reason_of, exit};
+use super::{coordinator::status::reason_of, exit};
 
 /// Why a rank cannot go on.
 #[derive(Debug, Error)]

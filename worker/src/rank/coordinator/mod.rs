@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod orders;
 pub(crate) mod pulse;
+pub(crate) mod status;
 mod transfers;
 pub(crate) mod vitals;
 
@@ -18,7 +19,8 @@ use tonic::{Response, Status};
 use tracing::warn;
 
 use self::{
-    client::{Client, Scope, Service, reason_of},
+    client::{Client, Scope, Service},
+    status::reason_of,
     vitals::Vitals,
 };
 use super::{failure::RankFailure, halt::Halt};

@@ -14,10 +14,7 @@ use tokio::{
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
-use super::{
-    client::{Client, is_passing},
-    vitals::Vitals,
-};
+use super::{client::Client, status::is_passing, vitals::Vitals};
 use crate::rank::exit;
 
 /// The coordinator answers sooner, with or without news; what takes longer is lost.
