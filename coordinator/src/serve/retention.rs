@@ -2,9 +2,9 @@
 
 use clap::Args;
 use firn_core::state::Retention;
+use thiserror::Error;
 use tracing::info;
 
-use super::settings::SettingsError;
 use crate::cmd::time_span;
 
 /// Limits beyond which ended jobs are deleted, oldest end first; without any, none is ever deleted.
@@ -24,6 +24,16 @@ pub struct RetentionArgs {
     pub retention_unfetched: Option<bool>,
 }
 
+/// A limit that cannot be understood.
+#[derive(Debug, Error)]
+#[error("invalid --{setting}: {reason}")]
+pub struct RetentionError {
+    /// The flag.
+    setting: &'static str,
+    /// What was expected and found.
+    reason: String,
+}
+
 impl RetentionArgs {
     /// These; what they leave open is as `other` says.
     pub(super) fn or(self, other: Self) -> Self {
@@ -35,8 +45,8 @@ impl RetentionArgs {
         }
     }
 
-    pub(super) fn decide(self) -> Result<Retention, SettingsError> {
-        let wrong = |setting| move |reason| SettingsError::Retention { setting, reason };
+    pub(super) fn decide(self) -> Result<Retention, RetentionError> {
+        let wrong = |setting| move |reason| RetentionError { setting, reason };
         let age = self.retention_age.as_deref().map(time_span::parse).transpose();
         let age = age.map_err(wrong("retention-age"))?;
         let bytes = self.retention_size.as_deref().map(size).transpose();

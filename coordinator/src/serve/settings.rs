@@ -22,7 +22,7 @@ use thiserror::Error;
 
 use super::{
     limits::Limits,
-    retention::RetentionArgs,
+    retention::{RetentionArgs, RetentionError},
     security::{Security, SecurityError, SecurityPaths},
 };
 
@@ -123,13 +123,8 @@ pub enum SettingsError {
     #[error("no --data-dir is given and HOME is not set: name a folder for the journal, artifacts and logs")]
     NoDataFolder,
     /// A limit of the retention cannot be understood.
-    #[error("invalid --{setting}: {reason}")]
-    Retention {
-        /// Which.
-        setting: &'static str,
-        /// What was expected and found.
-        reason: String,
-    },
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
     /// See there.
     #[error(transparent)]
     Security(#[from] SecurityError),
