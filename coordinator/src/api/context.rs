@@ -9,12 +9,10 @@ use std::{
     time::Duration,
 };
 
-use firn_core::{identifiers::JobId, state::Job};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
-    past_jobs,
     refusal::{nothing_yet, stopping},
     refused_agents::RefusedAgents,
 };
@@ -98,11 +96,6 @@ impl Context {
     pub(super) async fn wait_for<T>(&self, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let waited = tokio::time::timeout(self.longest_wait, self.unless_ending(answer));
         waited.await.map_err(|_| nothing_yet())?
-    }
-
-    /// A job as it is now.
-    pub(super) async fn job(&self, job: &JobId) -> Result<Arc<Job>, Status> {
-        past_jobs::job(self, job).await
     }
 
     /// Work on files, off the threads that serve calls.

@@ -18,7 +18,6 @@ use super::{
     context::Context,
     listing,
     log_lines::{self, LogStream},
-    past_jobs,
     refusal::{invalid, rejected, stopping, unexpected},
     requests::mark,
     wire::{
@@ -63,7 +62,7 @@ impl Jobs {
         let (snapshot, job) = looked.map_err(|other| unexpected(&other))?;
         let snapshot = match snapshot {
             Some(snapshot) => snapshot,
-            None => past_jobs::snapshot(&self.context, &job).await?,
+            None => self.context.snapshot(&job).await?,
         };
         Ok(job_status::job_to_wire(
             &snapshot,
@@ -81,7 +80,7 @@ impl Jobs {
 /// Whether a job has ended, and how it is shown. It is rendered off the engine, where only cheap copies are made; nothing of the state is
 /// held on to, so that the next change need not copy it.
 async fn show(context: &Context, job: &JobId, detail: Detail) -> Result<(bool, proto::FineTuneJob), Status> {
-    let snapshot = past_jobs::snapshot(context, job).await?;
+    let snapshot = context.snapshot(job).await?;
     let shown = job_status::job_to_wire(&snapshot, detail, context.clock.now());
     Ok((snapshot.job.outcome().is_some(), shown))
 }

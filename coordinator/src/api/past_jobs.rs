@@ -40,21 +40,23 @@ impl<T> Found<T> {
     }
 }
 
-/// The status of a job, wherever it is.
-pub(super) async fn snapshot(context: &Context, job: &JobId) -> Result<JobSnapshot, Status> {
-    let asked = job.clone();
-    let look = move |state: &State| Found::look(state, &asked, |state| job_status::snapshot(state, &asked));
-    let found = context.engine.ask(look).await?;
-    of_found(context, job, found, job_status::snapshot).await
-}
+impl Context {
+    /// The status of a job, wherever it is.
+    pub(super) async fn snapshot(&self, job: &JobId) -> Result<JobSnapshot, Status> {
+        self.find(job, job_status::snapshot).await
+    }
 
-/// A job, wherever it is.
-pub(super) async fn job(context: &Context, job: &JobId) -> Result<Arc<Job>, Status> {
-    let asked = job.clone();
-    let at_hand = |state: &State, id: &JobId| state.jobs.get(id).map(Arc::clone);
-    let look = move |state: &State| Found::look(state, &asked, |state| at_hand(state, &asked));
-    let found = context.engine.ask(look).await?;
-    of_found(context, job, found, at_hand).await
+    /// A job as it is now, wherever it is.
+    pub(super) async fn job(&self, job: &JobId) -> Result<Arc<Job>, Status> {
+        self.find(job, |state, id| state.jobs.get(id).map(Arc::clone)).await
+    }
+
+    async fn find<T: Send + 'static>(&self, job: &JobId, take: fn(&State, &JobId) -> Option<T>) -> Result<T, Status> {
+        let asked = job.clone();
+        let look = move |state: &State| Found::look(state, &asked, |state| take(state, &asked));
+        let found = self.engine.ask(look).await?;
+        of_found(self, job, found, take).await
+    }
 }
 
 async fn of_found<T: Send + 'static>(
