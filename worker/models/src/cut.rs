@@ -4,8 +4,8 @@ use firn_core::spec::{Architecture, Freeze, ModelSpec, Word};
 
 use crate::{
     architecture,
-    assembly::{Entry, Role},
     error::ModelError,
+    parameter_builder::{NamedTensor, Role},
     stage::Stages,
 };
 
@@ -28,7 +28,7 @@ pub(crate) fn named_cut(spec: &ModelSpec, names: &[String]) -> Result<usize, Mod
 
 /// The number of frozen stages. Stages without parameters just above the named one have nothing to train, so they are computed
 /// below the cut: the result is the same, and pooled features are smaller.
-pub(crate) fn cut(named: usize, stages: usize, entries: &[Entry]) -> usize {
+pub(crate) fn cut(named: usize, stages: usize, entries: &[NamedTensor]) -> usize {
     let trains = |stage| {
         let mut of_stage = entries.iter().filter(|entry| entry.stage == stage);
         of_stage.any(|entry| entry.role == Role::Parameter)
@@ -37,7 +37,7 @@ pub(crate) fn cut(named: usize, stages: usize, entries: &[Entry]) -> usize {
 }
 
 /// Lets gradients flow to the parameters above the cut, and to nothing else.
-pub(crate) fn mark_trained(entries: &[Entry], cut: usize) -> Result<(), ModelError> {
+pub(crate) fn mark_trained(entries: &[NamedTensor], cut: usize) -> Result<(), ModelError> {
     for entry in entries {
         let trains = entry.role == Role::Parameter && entry.stage >= cut;
         let _ = entry.tensor.f_set_requires_grad(trains)?;

@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use crate::{
-    assembly::Role,
     error::ModelError,
     model::Model,
+    parameter_builder::Role,
     weights::{
         file::{FileEntry, WeightFile},
         write::{Entry, write},
@@ -141,7 +141,7 @@ fn untrained_auxiliary(model: &Model, file: Option<&WeightFile>) -> Result<Vec<E
     }
 }
 
-fn untrained(model: &Model) -> impl Iterator<Item = &crate::assembly::Entry> {
+fn untrained(model: &Model) -> impl Iterator<Item = &crate::parameter_builder::NamedTensor> {
     let trains: std::collections::BTreeSet<String> =
         model.trainable_state().into_iter().map(|(name, _)| name).collect();
     model.entries.iter().filter(move |entry| !trains.contains(&entry.name))

@@ -3,9 +3,9 @@
 use tch::{Device, Tensor};
 
 use crate::{
-    assembly::{Initial, initialised},
     error::ModelError,
     layers::dropout::{Dropout, drop_units},
+    parameter_builder::{Initial, initialised},
 };
 
 /// Firn's name of the output layer that every model has.

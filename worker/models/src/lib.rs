@@ -7,7 +7,6 @@
 //! Every random value is a function of what it is for (seed, name, sample), never of the order or the rank that asks for it.
 
 mod architecture;
-mod assembly;
 mod auxiliary;
 pub mod checkpoint;
 mod cut;
@@ -21,6 +20,7 @@ mod layers;
 mod model;
 mod objective;
 mod optimizer;
+mod parameter_builder;
 mod random;
 mod stage;
 mod weights;

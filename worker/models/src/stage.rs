@@ -54,7 +54,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) dropout: Option<&'a Dropout<'a>>,
 }
 
-/// One stage of a network. Which tensors it has, what they are for and where they start is told to the assembly while it is made; so
+/// One stage of a network. Which tensors it has, what they are for and where they start is told to the builder while it is made; so
 /// nobody is asked whether a stage has parameters or BatchNorm.
 pub(crate) trait Stage: Send {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError>;

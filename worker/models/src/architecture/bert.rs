@@ -13,9 +13,9 @@ use super::{
     configuration::{Configuration, describe},
 };
 use crate::{
-    assembly::{Assembly, Initial, Role},
     error::ModelError,
     layers::{attention::attention, linear::Linear, norm::LayerNorm, pooling::TokenPool},
+    parameter_builder::{Initial, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::Dialect,
 };
@@ -124,16 +124,16 @@ const OWN: Dialect = Dialect {
 };
 
 impl Family for Bert {
-    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
+    fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
         let sizes = &self.sizes;
-        assembly.enter(0);
-        let mut stages: Stages = vec![Box::new(Embeddings::new(sizes, assembly)?)];
+        builder.enter(0);
+        let mut stages: Stages = vec![Box::new(Embeddings::new(sizes, builder)?)];
         for layer in 0..sizes.num_hidden_layers {
-            assembly.enter(layer + 1);
+            builder.enter(layer + 1);
             stages.push(Box::new(EncoderLayer::new(
                 sizes,
                 &format!("encoder.layer.{layer}"),
-                assembly,
+                builder,
             )?));
         }
         stages.push(Box::new(TokenPool(self.pooling)));
@@ -180,10 +180,10 @@ struct Embeddings {
 }
 
 impl Embeddings {
-    fn new(config: &Sizes, assembly: &mut Assembly<'_>) -> Result<Self, ModelError> {
+    fn new(config: &Sizes, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
         let mut table = |name: &str, rows| {
             let initial = Initial::Normal(config.initializer_range);
-            assembly.tensor(
+            builder.tensor(
                 &format!("embeddings.{name}.weight"),
                 &[rows, config.hidden_size],
                 Role::Parameter,
@@ -194,7 +194,7 @@ impl Embeddings {
             words: table("word_embeddings", config.vocab_size)?,
             positions: table("position_embeddings", config.max_position_embeddings)?,
             types: table("token_type_embeddings", config.type_vocab_size)?,
-            norm: layer_norm(config, "embeddings.LayerNorm", assembly)?,
+            norm: layer_norm(config, "embeddings.LayerNorm", builder)?,
         })
     }
 }
@@ -226,11 +226,11 @@ struct EncoderLayer {
 }
 
 impl EncoderLayer {
-    fn new(config: &Sizes, prefix: &str, assembly: &mut Assembly<'_>) -> Result<Self, ModelError> {
+    fn new(config: &Sizes, prefix: &str, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
         let mut linear = |name: &str, inputs, outputs| {
             Linear::new(
-                assembly,
+                builder,
                 &format!("{prefix}.{name}"),
                 [outputs, inputs],
                 config.initializer_range,
@@ -242,8 +242,8 @@ impl EncoderLayer {
         let attention_output = linear("attention.output.dense", hidden, hidden)?;
         let intermediate = linear("intermediate.dense", hidden, wide)?;
         let output = linear("output.dense", wide, hidden)?;
-        let attention_norm = layer_norm(config, &format!("{prefix}.attention.output.LayerNorm"), assembly)?;
-        let output_norm = layer_norm(config, &format!("{prefix}.output.LayerNorm"), assembly)?;
+        let attention_norm = layer_norm(config, &format!("{prefix}.attention.output.LayerNorm"), builder)?;
+        let output_norm = layer_norm(config, &format!("{prefix}.output.LayerNorm"), builder)?;
         let heads = config.num_attention_heads;
         Ok(Self {
             query,
@@ -282,6 +282,6 @@ impl Stage for EncoderLayer {
     }
 }
 
-fn layer_norm(config: &Sizes, name: &str, assembly: &mut Assembly<'_>) -> Result<LayerNorm, ModelError> {
-    LayerNorm::new(assembly, name, config.hidden_size, config.layer_norm_eps)
+fn layer_norm(config: &Sizes, name: &str, builder: &mut ParameterBuilder<'_>) -> Result<LayerNorm, ModelError> {
+    LayerNorm::new(builder, name, config.hidden_size, config.layer_norm_eps)
 }

@@ -14,9 +14,9 @@ use super::{
     configuration::{Configuration, describe},
 };
 use crate::{
-    assembly::{Assembly, Initial, Role},
     error::ModelError,
     layers::{attention::attention, norm::LayerNorm, pooling::TokenPool},
+    parameter_builder::{Initial, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::Dialect,
 };
@@ -87,8 +87,8 @@ impl Sizes {
         self.n_inner.unwrap_or(4 * self.n_embd)
     }
 
-    fn norm(&self, name: &str, assembly: &mut Assembly<'_>) -> Result<LayerNorm, ModelError> {
-        LayerNorm::new(assembly, name, self.n_embd, self.layer_norm_epsilon)
+    fn norm(&self, name: &str, builder: &mut ParameterBuilder<'_>) -> Result<LayerNorm, ModelError> {
+        LayerNorm::new(builder, name, self.n_embd, self.layer_norm_epsilon)
     }
 }
 
@@ -129,16 +129,16 @@ const OWN: Dialect = Dialect {
 };
 
 impl Family for Gpt2 {
-    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
+    fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
         let sizes = &self.sizes;
-        assembly.enter(0);
-        let mut stages: Stages = vec![Box::new(Embeddings::new(sizes, assembly)?)];
+        builder.enter(0);
+        let mut stages: Stages = vec![Box::new(Embeddings::new(sizes, builder)?)];
         for layer in 0..sizes.n_layer {
-            assembly.enter(layer + 1);
-            stages.push(Box::new(Layer::new(sizes, &format!("h.{layer}"), assembly)?));
+            builder.enter(layer + 1);
+            stages.push(Box::new(Layer::new(sizes, &format!("h.{layer}"), builder)?));
         }
-        assembly.enter(stages.len());
-        stages.push(Box::new(FinalNorm(sizes.norm("ln_f", assembly)?)));
+        builder.enter(stages.len());
+        stages.push(Box::new(FinalNorm(sizes.norm("ln_f", builder)?)));
         stages.push(Box::new(TokenPool(self.pooling)));
         Ok(stages)
     }
@@ -187,10 +187,10 @@ struct Embeddings {
 }
 
 impl Embeddings {
-    fn new(sizes: &Sizes, assembly: &mut Assembly<'_>) -> Result<Self, ModelError> {
+    fn new(sizes: &Sizes, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
         let mut table = |name: &str, rows| {
             let initial = Initial::Normal(sizes.initializer_range);
-            assembly.tensor(name, &[rows, sizes.n_embd], Role::Parameter, initial)
+            builder.tensor(name, &[rows, sizes.n_embd], Role::Parameter, initial)
         };
         Ok(Self {
             words: table("wte.weight", sizes.vocab_size)?,
@@ -224,19 +224,19 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(sizes: &Sizes, prefix: &str, assembly: &mut Assembly<'_>) -> Result<Self, ModelError> {
+    fn new(sizes: &Sizes, prefix: &str, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
         let (width, inner) = (sizes.n_embd, sizes.inner());
         let deviation = sizes.initializer_range;
         // transformers makes what is added to the states smaller, the more layers there are.
         let added = deviation / (2.0 * sizes.n_layer as f64).sqrt();
         let name = |tail: &str| format!("{prefix}.{tail}");
         Ok(Self {
-            attention_norm: sizes.norm(&name("ln_1"), assembly)?,
-            query_key_value: Transposed::new(assembly, &name("attn.c_attn"), [width, 3 * width], deviation)?,
-            attention_output: Transposed::new(assembly, &name("attn.c_proj"), [width, width], added)?,
-            wide_norm: sizes.norm(&name("ln_2"), assembly)?,
-            wide: Transposed::new(assembly, &name("mlp.c_fc"), [width, inner], deviation)?,
-            output: Transposed::new(assembly, &name("mlp.c_proj"), [inner, width], added)?,
+            attention_norm: sizes.norm(&name("ln_1"), builder)?,
+            query_key_value: Transposed::new(builder, &name("attn.c_attn"), [width, 3 * width], deviation)?,
+            attention_output: Transposed::new(builder, &name("attn.c_proj"), [width, width], added)?,
+            wide_norm: sizes.norm(&name("ln_2"), builder)?,
+            wide: Transposed::new(builder, &name("mlp.c_fc"), [width, inner], deviation)?,
+            output: Transposed::new(builder, &name("mlp.c_proj"), [inner, width], added)?,
             heads: sizes.n_head,
         })
     }
@@ -284,11 +284,16 @@ struct Transposed {
 }
 
 impl Transposed {
-    fn new(assembly: &mut Assembly<'_>, name: &str, shape: [i64; 2], deviation: f64) -> Result<Self, ModelError> {
+    fn new(
+        builder: &mut ParameterBuilder<'_>,
+        name: &str,
+        shape: [i64; 2],
+        deviation: f64,
+    ) -> Result<Self, ModelError> {
         let initial = Initial::Normal(deviation);
         Ok(Self {
-            weight: assembly.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
-            bias: assembly.tensor(&format!("{name}.bias"), &shape[1..], Role::Parameter, Initial::Zeros)?,
+            weight: builder.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
+            bias: builder.tensor(&format!("{name}.bias"), &shape[1..], Role::Parameter, Initial::Zeros)?,
         })
     }
 

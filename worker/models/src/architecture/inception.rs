@@ -12,12 +12,12 @@ use tch::Tensor;
 
 use super::Family;
 use crate::{
-    assembly::Assembly,
     error::ModelError,
     layers::{
         convolution::{Activation, Geometry, Names, Unit},
         pooling::PixelMean,
     },
+    parameter_builder::ParameterBuilder,
     stage::{Auxiliary, AuxiliaryOutput, Features, Pass, Stage, Stages},
     weights::naming::Dialect,
 };
@@ -45,13 +45,13 @@ const DIALECTS: &[Dialect] = &[Dialect::torchvision("Conv2d_1a_3x3.conv.weight",
 
 /// It is fastest with the whole batch at once (16 images on one thread: 16.2 a second, 14.7 in parts of 4).
 impl Family for InceptionV3 {
-    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
+    fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
         let mut stages: Stages = Vec::new();
         for (name, inputs, layers) in plan() {
-            assembly.enter(stages.len());
-            let layers = build(&layers, assembly, name, inputs)?.0;
+            builder.enter(stages.len());
+            let layers = build(&layers, builder, name, inputs)?.0;
             let auxiliary = match name {
-                "Mixed_6e" if assembly.has("AuxLogits.conv0.conv.weight") => Some(auxiliary(assembly)?),
+                "Mixed_6e" if builder.has("AuxLogits.conv0.conv.weight") => Some(auxiliary(builder)?),
                 _ => None,
             };
             stages.push(Box::new(Mixed { layers, auxiliary }));
@@ -187,7 +187,7 @@ fn e() -> Vec<Plan> {
 /// Layers with their tensors, and the channels that come out of them.
 fn build(
     plan: &[Plan],
-    assembly: &mut Assembly<'_>,
+    builder: &mut ParameterBuilder<'_>,
     stage: &str,
     mut channels: i64,
 ) -> Result<(Vec<Layer>, i64), ModelError> {
@@ -197,17 +197,17 @@ fn build(
             Same(name, outputs, kernel) => {
                 let geometry = Geometry::rectangle(channels, *outputs, *kernel);
                 channels = *outputs;
-                Layer::Unit(unit(assembly, stage, name, geometry)?)
+                Layer::Unit(unit(builder, stage, name, geometry)?)
             }
             Valid(name, outputs, kernel, stride) => {
                 let geometry = Geometry::square(channels, *outputs, *kernel, *stride).without_padding();
                 channels = *outputs;
-                Layer::Unit(unit(assembly, stage, name, geometry)?)
+                Layer::Unit(unit(builder, stage, name, geometry)?)
             }
             Average => Layer::Average,
             Maximum => Layer::Maximum,
             Branches(branches) => {
-                let build = |branch: &Vec<Plan>| build(branch, assembly, stage, channels);
+                let build = |branch: &Vec<Plan>| build(branch, builder, stage, channels);
                 let built = branches.iter().map(build).collect::<Result<Vec<_>, _>>()?;
                 channels = built.iter().map(|(_, outputs)| outputs).sum();
                 Layer::Branches(built.into_iter().map(|(layers, _)| layers).collect())
@@ -218,7 +218,7 @@ fn build(
 }
 
 /// torchvision's `BasicConv2d`.
-fn unit(assembly: &mut Assembly<'_>, stage: &str, name: &str, geometry: Geometry) -> Result<Unit, ModelError> {
+fn unit(builder: &mut ParameterBuilder<'_>, stage: &str, name: &str, geometry: Geometry) -> Result<Unit, ModelError> {
     let prefix = match name {
         "" => stage.to_owned(),
         name => format!("{stage}.{name}"),
@@ -228,13 +228,13 @@ fn unit(assembly: &mut Assembly<'_>, stage: &str, name: &str, geometry: Geometry
         convolution: &convolution,
         norm: &norm,
     };
-    Unit::normalised(assembly, &names, geometry, Activation::Relu, EPSILON)
+    Unit::normalised(builder, &names, geometry, Activation::Relu, EPSILON)
 }
 
 /// From 17×17 pixels to one vector a sample.
-fn auxiliary(assembly: &mut Assembly<'_>) -> Result<Auxiliary, ModelError> {
+fn auxiliary(builder: &mut ParameterBuilder<'_>) -> Result<Auxiliary, ModelError> {
     let plan = [Valid("conv0", 128, 1, 1), Valid("conv1", AUXILIARY.width, 5, 1)];
-    let layers = build(&plan, assembly, "AuxLogits", 768)?.0;
+    let layers = build(&plan, builder, "AuxLogits", 768)?.0;
     Ok(Auxiliary {
         output: AUXILIARY,
         path: Box::new(AuxiliaryPath(layers)),

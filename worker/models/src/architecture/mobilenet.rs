@@ -4,13 +4,13 @@ use firn_core::spec::{Architecture, ModelSpec};
 
 use super::Family;
 use crate::{
-    assembly::Assembly,
     error::ModelError,
     layers::{
         block::{Block, Blocks, Shortcut},
         convolution::{Activation, EPSILON, Geometry, Names, Unit},
         pooling::PixelMean,
     },
+    parameter_builder::ParameterBuilder,
     stage::{Stage, Stages},
     weights::naming::Dialect,
 };
@@ -39,29 +39,29 @@ pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError
 const DIALECTS: &[Dialect] = &[Dialect::torchvision("features.0.0.weight", "classifier.1")];
 
 impl Family for MobilenetV2 {
-    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
-        assembly.enter(0);
+    fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
+        builder.enter(0);
         let first = Geometry::square(3, 32, 3, 2);
-        let mut stages = vec![single(unit(assembly, "features.0", first)?)];
+        let mut stages = vec![single(unit(builder, "features.0", first)?)];
         let mut inputs = 32;
         for (expansion, outputs, count, first_stride) in BOTTLENECKS {
             for index in 0..count {
                 let stage = stages.len();
-                assembly.enter(stage);
+                builder.enter(stage);
                 let stride = if index == 0 { first_stride } else { 1 };
                 let size = Size {
                     inputs,
                     outputs,
                     stride,
                 };
-                let block = inverted_residual(assembly, stage, expansion, size)?;
+                let block = inverted_residual(builder, stage, expansion, size)?;
                 stages.push(Box::new(Blocks(vec![block])));
                 inputs = outputs;
             }
         }
-        assembly.enter(stages.len());
+        builder.enter(stages.len());
         let last = Geometry::square(inputs, FEATURE_WIDTH, 1, 1);
-        stages.push(single(unit(assembly, "features.18", last)?));
+        stages.push(single(unit(builder, "features.18", last)?));
         stages.push(Box::new(PixelMean));
         Ok(stages)
     }
@@ -89,7 +89,7 @@ struct Size {
 
 /// Widen (1×1), convolve each channel by itself (3×3), narrow (1×1, no activation).
 fn inverted_residual(
-    assembly: &mut Assembly<'_>,
+    builder: &mut ParameterBuilder<'_>,
     stage: usize,
     expansion: i64,
     size: Size,
@@ -104,10 +104,10 @@ fn inverted_residual(
     let mut units = Vec::with_capacity(3);
     if expansion != 1 {
         let widen = Geometry::square(inputs, hidden, 1, 1);
-        units.push(unit(assembly, &format!("{prefix}.0"), widen)?);
+        units.push(unit(builder, &format!("{prefix}.0"), widen)?);
     }
     let depthwise = Geometry::depthwise(hidden, 3, stride);
-    units.push(unit(assembly, &format!("{prefix}.{}", units.len()), depthwise)?);
+    units.push(unit(builder, &format!("{prefix}.{}", units.len()), depthwise)?);
     let narrow = Geometry::square(hidden, outputs, 1, 1);
     let (convolution, norm) = (
         format!("{prefix}.{}", units.len()),
@@ -117,7 +117,7 @@ fn inverted_residual(
         convolution: &convolution,
         norm: &norm,
     };
-    units.push(Unit::normalised(assembly, &names, narrow, Activation::None, EPSILON)?);
+    units.push(Unit::normalised(builder, &names, narrow, Activation::None, EPSILON)?);
     let shortcut = if stride == 1 && inputs == outputs {
         Shortcut::Identity
     } else {
@@ -131,13 +131,13 @@ fn inverted_residual(
 }
 
 /// torchvision's `Conv2dNormActivation`: `.0` convolves, `.1` normalises.
-fn unit(assembly: &mut Assembly<'_>, prefix: &str, geometry: Geometry) -> Result<Unit, ModelError> {
+fn unit(builder: &mut ParameterBuilder<'_>, prefix: &str, geometry: Geometry) -> Result<Unit, ModelError> {
     let (convolution, norm) = (format!("{prefix}.0"), format!("{prefix}.1"));
     let names = Names {
         convolution: &convolution,
         norm: &norm,
     };
-    Unit::normalised(assembly, &names, geometry, Activation::Relu6, EPSILON)
+    Unit::normalised(builder, &names, geometry, Activation::Relu6, EPSILON)
 }
 
 fn single(unit: Unit) -> Box<dyn Stage> {

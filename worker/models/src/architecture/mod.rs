@@ -14,16 +14,16 @@ use serde_json::{Map, Value};
 use tch::Device;
 
 use crate::{
-    assembly::{Assembly, Entry, Source},
     error::ModelError,
+    parameter_builder::{NamedTensor, ParameterBuilder, Source},
     stage::Stages,
     weights::naming::{Dialect, Naming},
 };
 
 /// A network with all its sizes known.
 pub(crate) trait Family: Send {
-    /// Builds all stages, one for each name; `assembly` is told which one is being made.
-    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError>;
+    /// Builds all stages, one for each name; `builder` is told which one is being made.
+    fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError>;
 
     /// Length of the feature vector that the head takes.
     fn feature_width(&self) -> i64;
@@ -80,10 +80,10 @@ pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
 }
 
 /// What a network is made of, under the names of `naming`, without the memory for it.
-pub(crate) fn inventory(family: &dyn Family, naming: &Naming) -> Result<(Stages, Vec<Entry>), ModelError> {
-    let mut assembly = Assembly::new(Source::Shapes, naming, Device::Cpu);
-    let stages = family.build(&mut assembly)?;
-    Ok((stages, assembly.finish().0))
+pub(crate) fn inventory(family: &dyn Family, naming: &Naming) -> Result<(Stages, Vec<NamedTensor>), ModelError> {
+    let mut builder = ParameterBuilder::new(Source::Shapes, naming, Device::Cpu);
+    let stages = family.build(&mut builder)?;
+    Ok((stages, builder.finish().0))
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
     use firn_core::spec::{Architecture, Freeze, HeadSpec};
 
     use super::*;
-    use crate::assembly::Role;
+    use crate::parameter_builder::Role;
 
     /// Holds the rows of `firn-core` and what is built here together.
     #[test]

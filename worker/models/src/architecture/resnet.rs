@@ -6,13 +6,13 @@ use tch::Tensor;
 
 use super::Family;
 use crate::{
-    assembly::Assembly,
     error::ModelError,
     layers::{
         block::{Block, Blocks, Shortcut},
         convolution::{Activation, EPSILON, Geometry, Names, Unit},
         pooling::PixelMean,
     },
+    parameter_builder::ParameterBuilder,
     stage::{Features, Pass, Stage, Stages},
     weights::naming::Dialect,
 };
@@ -116,24 +116,19 @@ fn before(name: &str) -> u32 {
 }
 
 impl Family for Resnet {
-    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
-        assembly.enter(0);
+    fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
+        builder.enter(0);
         let stem = Geometry::square(3, 64, 7, 2);
-        let mut stages: Stages = vec![Box::new(Stem(unit(
-            assembly,
-            ["conv1", "bn1"],
-            stem,
-            Activation::Relu,
-        )?))];
+        let mut stages: Stages = vec![Box::new(Stem(unit(builder, ["conv1", "bn1"], stem, Activation::Relu)?))];
         let mut inputs = 64;
         for (layer, count) in self.blocks.into_iter().enumerate() {
-            assembly.enter(layer + 1);
+            builder.enter(layer + 1);
             let width = 64 << layer;
             let mut blocks = Vec::with_capacity(count);
             for block in 0..count {
                 let stride = if layer > 0 && block == 0 { 2 } else { 1 };
                 let name = format!("layer{}.{block}", layer + 1);
-                blocks.push(residual(*self, assembly, &name, Size { inputs, width, stride })?);
+                blocks.push(residual(*self, builder, &name, Size { inputs, width, stride })?);
                 inputs = width * self.expansion();
             }
             stages.push(Box::new(Blocks(blocks)));
@@ -183,7 +178,7 @@ struct Size {
     stride: i64,
 }
 
-fn residual(sizes: Resnet, assembly: &mut Assembly<'_>, block: &str, size: Size) -> Result<Block, ModelError> {
+fn residual(sizes: Resnet, builder: &mut ParameterBuilder<'_>, block: &str, size: Size) -> Result<Block, ModelError> {
     let Size { inputs, width, stride } = size;
     let outputs = width * sizes.expansion();
     let geometries = if sizes.bottleneck {
@@ -207,14 +202,14 @@ fn residual(sizes: Resnet, assembly: &mut Assembly<'_>, block: &str, size: Size)
         } else {
             Activation::Relu
         };
-        units.push(unit(assembly, [&convolution, &norm], geometry, activation)?);
+        units.push(unit(builder, [&convolution, &norm], geometry, activation)?);
     }
     let shortcut = if stride == 1 && inputs == outputs {
         Shortcut::Identity
     } else {
         let (convolution, norm) = (format!("{block}.downsample.0"), format!("{block}.downsample.1"));
         let geometry = Geometry::square(inputs, outputs, 1, stride);
-        Shortcut::Projection(unit(assembly, [&convolution, &norm], geometry, Activation::None)?)
+        Shortcut::Projection(unit(builder, [&convolution, &norm], geometry, Activation::None)?)
     };
     Ok(Block {
         units,
@@ -224,12 +219,12 @@ fn residual(sizes: Resnet, assembly: &mut Assembly<'_>, block: &str, size: Size)
 }
 
 fn unit(
-    assembly: &mut Assembly<'_>,
+    builder: &mut ParameterBuilder<'_>,
     [convolution, norm]: [&str; 2],
     geometry: Geometry,
     activation: Activation,
 ) -> Result<Unit, ModelError> {
-    Unit::normalised(assembly, &Names { convolution, norm }, geometry, activation, EPSILON)
+    Unit::normalised(builder, &Names { convolution, norm }, geometry, activation, EPSILON)
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@ use tch::Tensor;
 
 use super::Family;
 use crate::{
-    assembly::Assembly,
     error::ModelError,
     layers::{
         convolution::{Activation, EPSILON, Geometry, Names, Unit},
         dropout::drop_units,
         linear::Linear,
     },
+    parameter_builder::ParameterBuilder,
     stage::{Features, Pass, Stage, Stages},
     weights::naming::Dialect,
 };
@@ -64,17 +64,17 @@ impl Vgg {
     }
 
     /// The unit whose convolution stands at this place of torchvision's `features`.
-    fn unit(self, assembly: &mut Assembly<'_>, place: usize, channels: [i64; 2]) -> Result<Unit, ModelError> {
+    fn unit(self, builder: &mut ParameterBuilder<'_>, place: usize, channels: [i64; 2]) -> Result<Unit, ModelError> {
         let (convolution, norm) = (format!("features.{place}"), format!("features.{}", place + 1));
         let geometry = Geometry::square(channels[0], channels[1], 3, 1).with_bias();
         if !self.has_batch_norm {
-            return Unit::plain(assembly, &convolution, geometry, Activation::Relu);
+            return Unit::plain(builder, &convolution, geometry, Activation::Relu);
         }
         let names = Names {
             convolution: &convolution,
             norm: &norm,
         };
-        Unit::normalised(assembly, &names, geometry, Activation::Relu, EPSILON)
+        Unit::normalised(builder, &names, geometry, Activation::Relu, EPSILON)
     }
 }
 
@@ -86,14 +86,14 @@ pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError
 const DIALECTS: &[Dialect] = &[Dialect::torchvision("features.0.weight", "classifier.6")];
 
 impl Family for Vgg {
-    fn build(&self, assembly: &mut Assembly<'_>) -> Result<Stages, ModelError> {
+    fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
         let mut stages: Stages = Vec::new();
         let (mut place, mut inputs) = (0, 3);
         for (count, width) in self.convolutions.into_iter().zip(WIDTHS) {
-            assembly.enter(stages.len());
+            builder.enter(stages.len());
             let mut units = Vec::with_capacity(count);
             for _ in 0..count {
-                units.push(self.unit(assembly, place, [inputs, width])?);
+                units.push(self.unit(builder, place, [inputs, width])?);
                 inputs = width;
                 // Convolution, perhaps BatchNorm, ReLU.
                 place += if self.has_batch_norm { 3 } else { 2 };
@@ -104,8 +104,8 @@ impl Family for Vgg {
         }
         stages.push(Box::new(Pool));
         for (name, width) in [("classifier.0", inputs * POOLED * POOLED), ("classifier.3", WIDE)] {
-            assembly.enter(stages.len());
-            let linear = Linear::new(assembly, name, [WIDE, width], DEVIATION)?;
+            builder.enter(stages.len());
+            let linear = Linear::new(builder, name, [WIDE, width], DEVIATION)?;
             stages.push(Box::new(Wide { name, linear }));
         }
         Ok(stages)

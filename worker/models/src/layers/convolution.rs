@@ -6,8 +6,8 @@
 use tch::{Device, Tensor};
 
 use crate::{
-    assembly::{Assembly, Initial, Role},
     error::ModelError,
+    parameter_builder::{Initial, ParameterBuilder, Role},
 };
 
 /// PyTorch's default ε of BatchNorm.
@@ -130,18 +130,18 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    /// A unit with BatchNorm, with its tensors from `assembly`; initialised as in torchvision: normal, He's variance over the outputs.
+    /// A unit with BatchNorm, with its tensors from `builder`; initialised as in torchvision: normal, He's variance over the outputs.
     /// `epsilon` is added to the variance.
     pub(crate) fn normalised(
-        assembly: &mut Assembly<'_>,
+        builder: &mut ParameterBuilder<'_>,
         names: &Names<'_>,
         geometry: Geometry,
         activation: Activation,
         epsilon: f64,
     ) -> Result<Self, ModelError> {
-        let (weight, bias) = kernel(assembly, names.convolution, geometry)?;
+        let (weight, bias) = kernel(builder, names.convolution, geometry)?;
         let mut norm = |tail: &str, role, initial| {
-            assembly.tensor(&format!("{}.{tail}", names.norm), &[geometry.outputs], role, initial)
+            builder.tensor(&format!("{}.{tail}", names.norm), &[geometry.outputs], role, initial)
         };
         Ok(Self::Normalised(Normalised {
             name: names.convolution.to_owned(),
@@ -159,12 +159,12 @@ impl Unit {
 
     /// A unit without BatchNorm.
     pub(crate) fn plain(
-        assembly: &mut Assembly<'_>,
+        builder: &mut ParameterBuilder<'_>,
         name: &str,
         geometry: Geometry,
         activation: Activation,
     ) -> Result<Self, ModelError> {
-        let (weight, bias) = kernel(assembly, name, geometry)?;
+        let (weight, bias) = kernel(builder, name, geometry)?;
         Ok(Self::Plain(Plain {
             name: name.to_owned(),
             weight,
@@ -210,14 +210,18 @@ impl Unit {
     }
 }
 
-/// The tensors of a convolution, named as the assembly is asked for them.
-fn kernel(assembly: &mut Assembly<'_>, name: &str, geometry: Geometry) -> Result<(Tensor, Option<Tensor>), ModelError> {
+/// The tensors of a convolution, named as the builder is asked for them.
+fn kernel(
+    builder: &mut ParameterBuilder<'_>,
+    name: &str,
+    geometry: Geometry,
+) -> Result<(Tensor, Option<Tensor>), ModelError> {
     let initial = Initial::Normal(geometry.deviation());
     let shape = geometry.weight_shape();
-    let weight = assembly.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?;
+    let weight = builder.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?;
     let bias = geometry
         .bias
-        .then(|| assembly.tensor(&format!("{name}.bias"), &shape[..1], Role::Parameter, Initial::Zeros));
+        .then(|| builder.tensor(&format!("{name}.bias"), &shape[..1], Role::Parameter, Initial::Zeros));
     Ok((weight, bias.transpose()?))
 }
 
@@ -349,7 +353,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        assembly::Source,
+        parameter_builder::Source,
         weights::naming::{Dialect, Naming},
     };
 
@@ -357,13 +361,13 @@ mod tests {
     fn one_value_of_a_channel_leaves_the_running_statistics_as_they_are() {
         static DIALECTS: &[Dialect] = &[Dialect::torchvision("conv.weight", "fc")];
         let naming = Naming::own(DIALECTS);
-        let mut assembly = Assembly::new(Source::Seed(1), &naming, Device::Cpu);
+        let mut builder = ParameterBuilder::new(Source::Seed(1), &naming, Device::Cpu);
         let names = Names {
             convolution: "conv",
             norm: "bn",
         };
         let geometry = Geometry::square(3, 4, 1, 1);
-        let unit = Unit::normalised(&mut assembly, &names, geometry, Activation::None, EPSILON).unwrap();
+        let unit = Unit::normalised(&mut builder, &names, geometry, Activation::None, EPSILON).unwrap();
         let image = |samples| Tensor::ones([samples, 3, 1, 1], (Kind::Float, Device::Cpu));
         let Unit::Normalised(layers) = &unit else {
             unreachable!("it was made so")

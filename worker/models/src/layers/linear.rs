@@ -3,8 +3,8 @@
 use tch::Tensor;
 
 use crate::{
-    assembly::{Assembly, Initial, Role},
     error::ModelError,
+    parameter_builder::{Initial, ParameterBuilder, Role},
 };
 
 pub(crate) struct Linear {
@@ -15,15 +15,15 @@ pub(crate) struct Linear {
 impl Linear {
     /// `shape`: outputs, inputs. The weight starts normal with this standard deviation, the bias at 0.
     pub(crate) fn new(
-        assembly: &mut Assembly<'_>,
+        builder: &mut ParameterBuilder<'_>,
         name: &str,
         shape: [i64; 2],
         deviation: f64,
     ) -> Result<Self, ModelError> {
         let initial = Initial::Normal(deviation);
         Ok(Self {
-            weight: assembly.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
-            bias: assembly.tensor(&format!("{name}.bias"), &shape[..1], Role::Parameter, Initial::Zeros)?,
+            weight: builder.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
+            bias: builder.tensor(&format!("{name}.bias"), &shape[..1], Role::Parameter, Initial::Zeros)?,
         })
     }
 

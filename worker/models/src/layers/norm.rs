@@ -3,8 +3,8 @@
 use tch::Tensor;
 
 use crate::{
-    assembly::{Assembly, Initial, Role},
     error::ModelError,
+    parameter_builder::{Initial, ParameterBuilder, Role},
 };
 
 pub(crate) struct LayerNorm {
@@ -15,10 +15,15 @@ pub(crate) struct LayerNorm {
 
 impl LayerNorm {
     /// Over the last dimension, of length `width`; `epsilon` is added to the variance.
-    pub(crate) fn new(assembly: &mut Assembly<'_>, name: &str, width: i64, epsilon: f64) -> Result<Self, ModelError> {
+    pub(crate) fn new(
+        builder: &mut ParameterBuilder<'_>,
+        name: &str,
+        width: i64,
+        epsilon: f64,
+    ) -> Result<Self, ModelError> {
         Ok(Self {
-            weight: assembly.tensor(&format!("{name}.weight"), &[width], Role::Parameter, Initial::Ones)?,
-            bias: assembly.tensor(&format!("{name}.bias"), &[width], Role::Parameter, Initial::Zeros)?,
+            weight: builder.tensor(&format!("{name}.weight"), &[width], Role::Parameter, Initial::Ones)?,
+            bias: builder.tensor(&format!("{name}.bias"), &[width], Role::Parameter, Initial::Zeros)?,
             epsilon,
         })
     }

@@ -10,7 +10,6 @@ use tch::{Device, Tensor};
 
 use crate::{
     architecture::{self, Family},
-    assembly::{Assembly, Entry, Role, Source},
     auxiliary::{self, AuxiliaryHead, Outputs},
     cut::{cut, mark_trained, named_cut, split},
     error::ModelError,
@@ -18,6 +17,7 @@ use crate::{
     head::{HEAD, Head},
     input::Input,
     layers::dropout::Dropout,
+    parameter_builder::{NamedTensor, ParameterBuilder, Role, Source},
     stage::{Features, Pass, Stages},
     weights::{file::WeightFile, fit, naming::Naming},
 };
@@ -67,7 +67,7 @@ pub struct Model {
     pub(crate) family: Box<dyn Family>,
     pub(crate) classes: usize,
     /// Every tensor of the backbone as loaded or trained.
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<NamedTensor>,
     /// Number of frozen stages.
     pub(crate) cut: usize,
     stage_names: Vec<String>,
@@ -265,14 +265,14 @@ fn build(
     family: &dyn Family,
     file: Option<&WeightFile>,
     (spec, seed, device): (&ModelSpec, u64, Device),
-) -> Result<(Naming, Stages, Vec<Entry>), ModelError> {
+) -> Result<(Naming, Stages, Vec<NamedTensor>), ModelError> {
     let naming = match file {
         Some(file) => Naming::detect(family.dialects(), file.keys()),
         None => Naming::own(family.dialects()),
     };
-    let mut assembly = Assembly::new(file.map_or(Source::Seed(seed), Source::File), &naming, device);
-    let stages = family.build(&mut assembly)?;
-    let (entries, problems) = assembly.finish();
+    let mut builder = ParameterBuilder::new(file.map_or(Source::Seed(seed), Source::File), &naming, device);
+    let stages = family.build(&mut builder)?;
+    let (entries, problems) = builder.finish();
     if let Some(file) = file {
         fit::check((file, &naming), (spec, family), &entries, problems)?;
         if !naming.wrapper.is_empty() {
@@ -282,7 +282,7 @@ fn build(
     Ok((naming, stages, entries))
 }
 
-fn trainable(entries: &[Entry], cut: usize, heads: [Option<&Head>; 2]) -> Vec<(String, Tensor)> {
+fn trainable(entries: &[NamedTensor], cut: usize, heads: [Option<&Head>; 2]) -> Vec<(String, Tensor)> {
     let above = entries
         .iter()
         .filter(|entry| entry.role == Role::Parameter && entry.stage >= cut);

@@ -2,10 +2,10 @@
 
 use super::Model;
 use crate::{
-    assembly::{Assembly, Source},
     cut::split,
     error::ModelError,
     frozen::{FrozenProof, FrozenTensors, compare, digest},
+    parameter_builder::{ParameterBuilder, Source},
 };
 
 impl Model {
@@ -39,9 +39,9 @@ impl Model {
 
     /// Digest of copies that are folded from the original tensors now.
     fn derived_afresh(&self) -> Result<String, ModelError> {
-        let source = Source::Entries(&self.entries);
-        let mut assembly = Assembly::new(source, &self.naming, self.head.weight.device());
-        let (frozen, _) = split(self.family.build(&mut assembly)?, self.cut)?;
+        let source = Source::Tensors(&self.entries);
+        let mut builder = ParameterBuilder::new(source, &self.naming, self.head.weight.device());
+        let (frozen, _) = split(self.family.build(&mut builder)?, self.cut)?;
         let mut derived = Vec::new();
         frozen.iter().for_each(|stage| stage.derived(&mut derived));
         digest(derived)

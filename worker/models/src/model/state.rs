@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::Model;
-use crate::{assembly::Role, digest::digest_of, error::ModelError, optimizer::Optimizer};
+use crate::{digest::digest_of, error::ModelError, optimizer::Optimizer, parameter_builder::Role};
 
 impl Model {
     /// All that training changes: [`Model::trainable`], then the running statistics of BatchNorm above the cut where they train.

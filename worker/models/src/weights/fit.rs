@@ -10,8 +10,8 @@ use firn_core::spec::{Architecture, ModelSpec, Word};
 use super::{file::WeightFile, index::INDEX, naming::Naming};
 use crate::{
     architecture::{self, Family},
-    assembly::Entry,
     error::{ModelError, SPELLED_OUT, TensorProblem},
+    parameter_builder::NamedTensor,
 };
 
 /// First parts of names that belong to outputs of other tasks, and to poolers.
@@ -40,7 +40,7 @@ fn is_harmless(name: &str) -> bool {
 }
 
 /// Names of the file that are neither used nor harmless.
-fn surplus(file: &WeightFile, naming: &Naming, entries: &[Entry]) -> Vec<String> {
+fn surplus(file: &WeightFile, naming: &Naming, entries: &[NamedTensor]) -> Vec<String> {
     let used: BTreeSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
     let plain = |key: &str| {
         let key = key.strip_prefix(&naming.wrapper).unwrap_or(key);
@@ -54,7 +54,7 @@ fn surplus(file: &WeightFile, naming: &Naming, entries: &[Entry]) -> Vec<String>
 pub(crate) fn check(
     (file, naming): (&WeightFile, &Naming),
     (spec, family): (&ModelSpec, &dyn Family),
-    entries: &[Entry],
+    entries: &[NamedTensor],
     mut problems: Vec<TensorProblem>,
 ) -> Result<(), ModelError> {
     let surplus = surplus(file, naming, entries);
@@ -144,7 +144,7 @@ fn fits(file: &WeightFile, architecture: Architecture, spec: &ModelSpec) -> Resu
     let family = architecture::of(&other)?;
     let naming = Naming::detect(family.dialects(), file.keys());
     let (_, entries) = architecture::inventory(family.as_ref(), &naming)?;
-    let has = |entry: &Entry| {
+    let has = |entry: &NamedTensor| {
         file.entry(&entry.key)
             .is_some_and(|found| found.shape == entry.tensor.size())
     };

@@ -32,7 +32,7 @@ pub(crate) enum Initial {
 }
 
 /// One tensor of the backbone.
-pub(crate) struct Entry {
+pub(crate) struct NamedTensor {
     /// Firn's name.
     pub(crate) name: String,
     /// The name in the file; Firn's own where there is none.
@@ -47,23 +47,23 @@ pub(crate) struct Entry {
 pub(crate) enum Source<'a> {
     File(&'a WeightFile),
     Seed(u64),
-    /// Tensors that an assembly gave before.
-    Entries(&'a [Entry]),
+    /// Tensors that a builder gave before.
+    Tensors(&'a [NamedTensor]),
     /// Nowhere: stand-ins without memory, for those who ask what a network is made of.
     Shapes,
 }
 
 /// Collects the tensors of a model while its layers are made.
-pub(crate) struct Assembly<'a> {
+pub(crate) struct ParameterBuilder<'a> {
     source: Source<'a>,
     naming: &'a Naming,
     device: Device,
     stage: usize,
-    entries: Vec<Entry>,
+    entries: Vec<NamedTensor>,
     problems: Vec<TensorProblem>,
 }
 
-impl<'a> Assembly<'a> {
+impl<'a> ParameterBuilder<'a> {
     pub(crate) fn new(source: Source<'a>, naming: &'a Naming, device: Device) -> Self {
         Self {
             source,
@@ -84,7 +84,7 @@ impl<'a> Assembly<'a> {
     pub(crate) fn has(&self, name: &str) -> bool {
         match self.source {
             Source::File(file) => self.naming.candidates(name).iter().any(|key| file.entry(key).is_some()),
-            Source::Entries(entries) => entries.iter().any(|entry| entry.name == name),
+            Source::Tensors(entries) => entries.iter().any(|entry| entry.name == name),
             Source::Seed(_) | Source::Shapes => true,
         }
     }
@@ -104,7 +104,7 @@ impl<'a> Assembly<'a> {
                 self.naming.candidates(name).remove(0),
                 initialised(seed, name, shape, initial)?,
             ),
-            Source::Entries(entries) => {
+            Source::Tensors(entries) => {
                 let entry = entries.iter().find(|entry| entry.name == name);
                 let entry = entry.expect("an architecture asks for the same tensors every time");
                 (entry.key.clone(), entry.tensor.shallow_clone())
@@ -116,7 +116,7 @@ impl<'a> Assembly<'a> {
             _ => tensor.f_to_device(self.device)?.f_contiguous()?,
         };
         let kept = tensor.shallow_clone();
-        self.entries.push(Entry {
+        self.entries.push(NamedTensor {
             name: name.to_owned(),
             key,
             role,
@@ -167,7 +167,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// All tensors in the order they were asked for, and all that is wrong with those of the file.
-    pub(crate) fn finish(self) -> (Vec<Entry>, Vec<TensorProblem>) {
+    pub(crate) fn finish(self) -> (Vec<NamedTensor>, Vec<TensorProblem>) {
         (self.entries, self.problems)
     }
 }
