@@ -97,7 +97,7 @@ impl Journal {
         let path = folder.join("journal.redb");
         // The reserve is laid, and given back if need be, before the first write.
         let mut space = Space::open(folder);
-        space.make_room(0);
+        space.draw_on_reserve(0);
         if !path.exists() {
             create(folder, &path)?;
         }
@@ -151,7 +151,7 @@ impl Journal {
     pub fn append(&mut self, encoded: &[Encoded]) -> Result<(), JournalError> {
         self.check_whole()?;
         if let Some(space) = &mut self.space {
-            space.make_room(encoded.iter().map(Encoded::bytes).sum());
+            space.draw_on_reserve(encoded.iter().map(Encoded::bytes).sum());
         }
         fail_point::pass(FailPoint::JournalBeforeWrite);
         (self.end, self.root) = self.fenced(|journal| journal.write(encoded))?;

@@ -105,7 +105,7 @@ impl Space {
     }
 
     /// Before a commit of records with so many bytes: gives up as much of the reserve as it may need.
-    pub(super) fn make_room(&mut self, bytes: u64) {
+    pub(super) fn draw_on_reserve(&mut self, bytes: u64) {
         let need = bytes * 2 + COMMIT;
         let Some(disk) = self.disk().filter(|disk| disk.free < need) else {
             return;

@@ -134,9 +134,9 @@ pub fn parse(name: &str, text: &str, folder: &Path) -> Result<SpecFile, SpecFile
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = tree::tree(text).map_err(|problem| invalid(vec![problem]))?;
     let root = root.ok_or_else(|| invalid(vec![whole_file("expected a job, found an empty file".to_owned())]))?;
-    let strangers = strangers(&root);
-    if !strangers.is_empty() {
-        return Err(invalid(strangers));
+    let foreign = of_another_kind(&root);
+    if !foreign.is_empty() {
+        return Err(invalid(foreign));
     }
     let mut reading = Reading::of_file_in(folder);
     let json = reading.object(firn_core::spec::schema::document(), "", &root);
@@ -178,7 +178,7 @@ fn whole_file(message: String) -> Problem {
 }
 
 /// Whether the file is about something else: then its other fields are not worth a word.
-fn strangers(root: &Node) -> Vec<Problem> {
+fn of_another_kind(root: &Node) -> Vec<Problem> {
     let Value::Mapping(entries) = &root.value else {
         return Vec::new();
     };

@@ -5,7 +5,7 @@
 //! control group, whichever limit was hit: the group's own, that of a group above it, or the machine's. Ranks live in the agent's group.
 //! Without such a group the count of the whole machine has to do.
 //!
-//! One count, several ranks: every kill explains one death. A kill that no rank's death has claimed was somebody else's, and explains
+//! One count, several ranks: every kill explains one death. A kill to which no rank's death is attributed was somebody else's, and explains
 //! nothing after [`LOOK_INTERVAL`] to twice that.
 
 use std::{
@@ -56,7 +56,7 @@ impl MemoryKills {
         }
     }
 
-    /// Looks at the count, so that kills which nobody claimed grow old.
+    /// Looks at the count, so that kills which explain nothing grow old.
     pub(super) fn look(&mut self) {
         if let Some(count) = self.count() {
             self.tally.look(count);
@@ -71,8 +71,8 @@ impl MemoryKills {
     }
 
     /// True if a SIGKILL that this agent did not send came from the kernel.
-    pub(super) fn claim(&mut self) -> bool {
-        self.count().is_some_and(|count| self.tally.claim(count))
+    pub(super) fn attribute(&mut self) -> bool {
+        self.count().is_some_and(|count| self.tally.attribute(count))
     }
 
     fn count(&self) -> Option<u64> {
@@ -84,27 +84,27 @@ impl MemoryKills {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tally {
     /// Kills up to this one explain nothing any more.
-    claimed: u64,
+    attributed: u64,
     looked: u64,
 }
 
 impl Tally {
     fn starting_at(count: u64) -> Self {
         Self {
-            claimed: count,
+            attributed: count,
             looked: count,
         }
     }
 
     fn look(&mut self, count: u64) {
-        self.claimed = self.claimed.max(self.looked);
+        self.attributed = self.attributed.max(self.looked);
         self.looked = count;
     }
 
-    fn claim(&mut self, count: u64) -> bool {
-        let unclaimed = count > self.claimed;
-        self.claimed += u64::from(unclaimed);
-        unclaimed
+    fn attribute(&mut self, count: u64) -> bool {
+        let is_new = count > self.attributed;
+        self.attributed += u64::from(is_new);
+        is_new
     }
 }
 
@@ -138,19 +138,22 @@ mod tests {
     #[test]
     fn every_kill_explains_one_death() {
         let mut tally = Tally::starting_at(5);
-        assert!(!tally.claim(5), "nothing was killed since the start");
-        assert!(tally.claim(7));
-        assert!(tally.claim(7));
-        assert!(!tally.claim(7));
+        assert!(!tally.attribute(5), "nothing was killed since the start");
+        assert!(tally.attribute(7));
+        assert!(tally.attribute(7));
+        assert!(!tally.attribute(7));
     }
 
     #[test]
     fn a_kill_that_nobody_claims_grows_old() {
         let mut tally = Tally::starting_at(5);
         tally.look(6);
-        assert!({ tally }.claim(6), "it may have been a rank that takes its time to end");
+        assert!(
+            { tally }.attribute(6),
+            "it may have been a rank that takes its time to end"
+        );
         tally.look(6);
-        assert!(!tally.claim(6));
+        assert!(!tally.attribute(6));
     }
 
     #[test]

@@ -227,7 +227,7 @@ impl Ranks {
         if self.ranks.get(&exit.process_id).is_some_and(|rank| rank.killed) {
             self.kills += 1;
         } else {
-            exit.out_of_memory = self.memory_kills.claim();
+            exit.out_of_memory = self.memory_kills.attribute();
         }
     }
 

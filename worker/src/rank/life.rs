@@ -11,7 +11,7 @@ use tracing::info;
 use super::{
     activities::{self, departure, restore},
     failure::RankFailure,
-    files::claim,
+    files::artifact_folder,
     halt::Halt,
     session::Session,
 };
@@ -73,17 +73,17 @@ fn live_in_a_gang(session: &mut Session<'_>, reason: String) -> Result<(), Halt>
     let world = session.membership.join(session.learner.steps_done(), reason)?;
     restore::take_over(session, &world)?;
     if session.membership.gang.rank == 0 {
-        claim_artifact_folder(session)?;
+        reserve_artifact_folder(session)?;
         session.membership.write_ledger(session.learner.steps_done());
     }
     follow(session, world.next)
 }
 
 /// So that no two jobs write over each other's files.
-fn claim_artifact_folder(session: &Session<'_>) -> Result<(), RankFailure> {
+fn reserve_artifact_folder(session: &Session<'_>) -> Result<(), RankFailure> {
     let arguments = session.arguments;
     match &session.spec.artifacts.folder {
-        Some(folder) => claim::claim(Path::new(folder), &arguments.job, &arguments.process_id),
+        Some(folder) => artifact_folder::reserve(Path::new(folder), &arguments.job, &arguments.process_id),
         None => Ok(()),
     }
 }

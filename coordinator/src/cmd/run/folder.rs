@@ -32,7 +32,7 @@ impl RunFolder {
     }
 
     /// Takes the folder, which is created if it is missing.
-    pub(super) fn claim(path: &Path, is_named: bool) -> Result<Self, CommandError> {
+    pub(super) fn lock(path: &Path, is_named: bool) -> Result<Self, CommandError> {
         // The lock makes a private folder; those above it, which hold the artifacts, are for everybody.
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(CommandError::file("create", parent))?;
@@ -131,21 +131,21 @@ mod tests {
         let artifacts = tempfile::tempdir().unwrap();
         let place = RunFolder::place(None, artifacts.path());
         assert_eq!(place, artifacts.path().join(".firn-run"));
-        let held = RunFolder::claim(&place, false).unwrap();
+        let held = RunFolder::lock(&place, false).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&place), 0o700, "specs and logs can be private");
-        let error = RunFolder::claim(&place, false).err().expect("it is held");
+        let error = RunFolder::lock(&place, false).err().expect("it is held");
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("a run is under way in "), "{error}");
         drop(held);
-        RunFolder::claim(&place, false).unwrap();
+        RunFolder::lock(&place, false).unwrap();
     }
 
     #[test]
     fn what_an_earlier_run_left_is_forgotten_and_a_folder_without_artifacts_goes_with_it() {
         let parent = tempfile::tempdir().unwrap();
         let artifacts = parent.path().join("artifacts");
-        let folder = RunFolder::claim(&RunFolder::place(None, &artifacts), false).unwrap();
+        let folder = RunFolder::lock(&RunFolder::place(None, &artifacts), false).unwrap();
         fs::create_dir(folder.path().join("coordinator")).unwrap();
         fs::write(folder.path().join("coordinator.log"), "old").unwrap();
         folder.begin_anew(&record()).unwrap();
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_named_folder_keeps_what_it_has() {
         let named = tempfile::tempdir().unwrap();
-        let folder = RunFolder::claim(&RunFolder::place(Some(named.path()), Path::new("/out")), true).unwrap();
+        let folder = RunFolder::lock(&RunFolder::place(Some(named.path()), Path::new("/out")), true).unwrap();
         fs::create_dir(folder.path().join("coordinator")).unwrap();
         folder.begin_anew(&record()).unwrap();
         folder.remove().unwrap();

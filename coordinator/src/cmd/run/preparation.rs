@@ -59,7 +59,7 @@ fn begin(args: &RunArgs) -> Result<Prepared, CommandError> {
     validate::complete(&file, &job)?;
     let programs = Programs::find()?;
     let place = RunFolder::place(args.keep_data.as_deref(), &artifacts);
-    let folder = RunFolder::claim(&place, args.keep_data.is_some())?;
+    let folder = RunFolder::lock(&place, args.keep_data.is_some())?;
     if !args.anew {
         resume::refuse_unfinished(&folder)?;
     }
@@ -93,7 +93,7 @@ fn take_up(args: &RunArgs) -> Result<Prepared, CommandError> {
             "nothing to resume: there is no unfinished run in {place}"
         )));
     }
-    let folder = RunFolder::claim(&place, args.keep_data.is_some())?;
+    let folder = RunFolder::lock(&place, args.keep_data.is_some())?;
     let (record, id) = resume::unfinished(&folder, file.as_ref().map(|file| &file.job))?;
     let shares = shares::divide(record.demand(), &record.device, &Machine::here())?;
     Ok(Prepared {

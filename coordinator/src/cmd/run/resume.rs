@@ -187,7 +187,7 @@ mod tests {
 
     fn folder(change: impl FnOnce(&mut RunRecord)) -> (tempfile::TempDir, RunFolder) {
         let artifacts = tempfile::tempdir().unwrap();
-        let folder = RunFolder::claim(&RunFolder::place(None, artifacts.path()), false).unwrap();
+        let folder = RunFolder::lock(&RunFolder::place(None, artifacts.path()), false).unwrap();
         let demand = Demand {
             workers: 2,
             slots_per_worker: 1,
@@ -242,7 +242,7 @@ mod tests {
         assert!(refuse_unfinished(&ended).is_ok());
 
         let artifacts = tempfile::tempdir().unwrap();
-        let empty = RunFolder::claim(&RunFolder::place(None, artifacts.path()), false).unwrap();
+        let empty = RunFolder::lock(&RunFolder::place(None, artifacts.path()), false).unwrap();
         let error = unfinished(&empty, None).unwrap_err().to_string();
         assert!(error.ends_with("no run has left anything there"), "{error}");
     }

@@ -62,16 +62,16 @@ fn commits_on_a_full_disk_eat_the_reserve_as_they_need_it_and_it_is_laid_anew_la
     let (mut space, free) = space(folder.path(), 64 * MIB);
     let whole = reserve(folder.path());
     assert_eq!(whole, 2 * MIB);
-    space.make_room(1000);
+    space.draw_on_reserve(1000);
     assert_eq!(reserve(folder.path()), whole, "there is room");
 
     free.store(0, Ordering::SeqCst);
     assert!(matches!(space.room(), Room::Short { free: 0, .. }));
-    space.make_room(1000);
+    space.draw_on_reserve(1000);
     let left = reserve(folder.path());
     assert!(left < whole && left > whole / 2, "{left} of {whole} are left");
     for _ in 0..100 {
-        space.make_room(1000);
+        space.draw_on_reserve(1000);
     }
     assert_eq!(reserve(folder.path()), 0);
 
@@ -87,6 +87,6 @@ fn the_reserve_of_the_run_before_is_known() {
     let free = 0;
     let measure = move || Ok(Disk { free, total: 64 * MIB });
     let mut again = Space::measured(folder.path(), Box::new(measure));
-    again.make_room(0);
+    again.draw_on_reserve(0);
     assert!(reserve(folder.path()) < 2 * MIB);
 }

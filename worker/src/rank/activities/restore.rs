@@ -16,7 +16,7 @@ use crate::rank::{
     failure::RankFailure,
     halt::{Halt, Interruption},
     learner::non_finite::NonFinitePolicy,
-    membership::records::Records,
+    membership::uncommitted_steps::UncommittedSteps,
     session::Session,
 };
 
@@ -85,7 +85,7 @@ pub(crate) fn restore(session: &mut Session<'_>, reference: &wire::CheckpointRef
     let unusable = match loaded {
         Ok(()) => {
             session.learner.non_finite().begin_anew();
-            session.membership.records.clear();
+            session.membership.uncommitted.clear();
             session.membership.set_steps_done(session.learner.steps_done());
             session.checkpoints.is_stored();
             return Ok(());
@@ -134,7 +134,7 @@ fn share(session: &mut Session<'_>, root: u32) -> Result<(), Halt> {
         .map_err(|error| RankFailure::Internal(format!("the state of rank {root} cannot be read: {error}")))?;
     session.learner.load(&transfer.checkpoint, None)?;
     *session.learner.non_finite() = NonFinitePolicy::of(transfer.skipped_in_a_row, transfer.rolled_back);
-    session.membership.records = Records::taken_over(transfer.records);
+    session.membership.uncommitted = UncommittedSteps::taken_over(transfer.records);
     session.membership.set_steps_done(session.learner.steps_done());
     session.data.set_aside(transfer.quarantined);
     info!(
@@ -151,7 +151,7 @@ fn pack(session: &mut Session<'_>) -> Result<StateTransfer, RankFailure> {
         skipped_in_a_row,
         rolled_back,
         checkpoint: session.learner.encode()?,
-        records: session.membership.records.to_vec(),
+        records: session.membership.uncommitted.to_vec(),
         quarantined: session.data.quarantined().to_wire(),
     })
 }
@@ -162,7 +162,7 @@ fn start_over(session: &mut Session<'_>) -> Result<(), Halt> {
         return Ok(());
     }
     session.learner.start_over()?;
-    session.membership.records.clear();
+    session.membership.uncommitted.clear();
     session.membership.set_steps_done(0);
     info!("starting over from the first step");
     Ok(())

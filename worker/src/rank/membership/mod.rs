@@ -5,7 +5,7 @@
 
 pub(crate) mod committer;
 pub(crate) mod gang;
-pub(crate) mod records;
+pub(crate) mod uncommitted_steps;
 
 use firn_core::state::rank_activity;
 use firn_proto::v1alpha1 as wire;
@@ -14,7 +14,7 @@ use tch::Device;
 use self::{
     committer::Committer,
     gang::{Gang, listen},
-    records::Records,
+    uncommitted_steps::UncommittedSteps,
 };
 use super::{coordinator::Coordinator, halt::Halt, settings::RankArguments};
 
@@ -26,8 +26,8 @@ pub(crate) struct Membership<'a> {
     pub(crate) gang: Gang,
     /// Rank 0 writes the ledger.
     committer: Option<Committer>,
-    /// Of the newest steps.
-    pub(crate) records: Records,
+    /// Records of the newest steps.
+    pub(crate) uncommitted: UncommittedSteps,
     /// The generation in which the state was taken over last; 0: it is the initial one.
     state_generation: u64,
 }
@@ -40,7 +40,7 @@ impl<'a> Membership<'a> {
             arguments,
             gang: Gang::apart(device),
             committer: None,
-            records: Records::default(),
+            uncommitted: UncommittedSteps::default(),
             state_generation: 0,
         }
     }
@@ -88,7 +88,7 @@ impl<'a> Membership<'a> {
 
     /// Rank 0 writes the ledger from now on, beginning with what it may not know yet.
     pub(crate) fn write_ledger(&mut self, steps_done: u64) {
-        let records = self.records.to_vec();
+        let records = self.uncommitted.to_vec();
         self.committer = Some(Committer::start(self.coordinator, steps_done, records));
     }
 
@@ -100,13 +100,13 @@ impl<'a> Membership<'a> {
     /// A step was applied to the model.
     pub(crate) fn record(&mut self, record: wire::Step) -> Result<(), Halt> {
         self.set_steps_done(record.step + 1);
-        self.records.push(record);
+        self.uncommitted.push(record);
         let mut known = self.coordinator.vitals().steps_committed();
         if let Some(committer) = &mut self.committer {
             committer.commit(self.coordinator, record)?;
             known = known.max(committer.committed());
         }
-        self.records.forget_committed(known);
+        self.uncommitted.forget_committed(known);
         Ok(())
     }
 

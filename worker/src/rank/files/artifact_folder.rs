@@ -9,7 +9,7 @@ use crate::rank::failure::RankFailure;
 ///
 /// # Errors
 /// When another job has taken it, or it cannot be written.
-pub(crate) fn claim(folder: &Path, job: &str, process: &str) -> Result<(), RankFailure> {
+pub(crate) fn reserve(folder: &Path, job: &str, process: &str) -> Result<(), RankFailure> {
     fs::create_dir_all(folder).map_err(RankFailure::write(folder))?;
     let path = folder.join(".firn-job");
     if owner(&path)?.is_none() {
@@ -60,28 +60,28 @@ mod tests {
     fn a_folder_of_artifacts_belongs_to_one_job() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("artifacts");
-        claim(&folder, "jobs/a", "p-1").unwrap();
-        claim(&folder, "jobs/a", "p-2").unwrap();
-        let refused = claim(&folder, "jobs/a-2", "p-3").unwrap_err().to_string();
+        reserve(&folder, "jobs/a", "p-1").unwrap();
+        reserve(&folder, "jobs/a", "p-2").unwrap();
+        let refused = reserve(&folder, "jobs/a-2", "p-3").unwrap_err().to_string();
         assert!(refused.contains("holds the files of jobs/a;"), "{refused}");
         let names = fs::read_dir(&folder).unwrap();
-        assert_eq!(names.count(), 1, "nothing but the claim is left");
+        assert_eq!(names.count(), 1, "nothing but the reservation is left");
     }
 
     #[test]
-    fn a_claim_that_was_left_empty_is_nobodys() {
+    fn a_reservation_that_was_left_empty_is_nobodys() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(".firn-job"), "").unwrap();
-        claim(folder.path(), "jobs/a", "p-1").unwrap();
-        assert!(claim(folder.path(), "jobs/b", "p-2").is_err());
+        reserve(folder.path(), "jobs/a", "p-1").unwrap();
+        assert!(reserve(folder.path(), "jobs/b", "p-2").is_err());
     }
 
     #[test]
-    fn a_claim_that_cannot_be_read_is_not_taken_over() {
+    fn a_reservation_that_cannot_be_read_is_not_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".firn-job");
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        let refused = claim(folder.path(), "jobs/a", "p-1").unwrap_err();
+        let refused = reserve(folder.path(), "jobs/a", "p-1").unwrap_err();
         assert!(matches!(refused, RankFailure::Read { .. }), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), [0xff, 0xfe]);
     }

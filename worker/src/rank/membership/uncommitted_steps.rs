@@ -9,12 +9,12 @@ use firn_proto::v1alpha1::Step;
 
 /// Consecutive steps, oldest first, up to the newest that this process has applied.
 #[derive(Debug, Default)]
-pub(crate) struct Records {
+pub(crate) struct UncommittedSteps {
     steps: VecDeque<Step>,
 }
 
-impl Records {
-    /// Records of another rank.
+impl UncommittedSteps {
+    /// Those of another rank.
     pub(crate) fn taken_over(steps: Vec<Step>) -> Self {
         Self { steps: steps.into() }
     }
@@ -54,30 +54,30 @@ mod tests {
         }
     }
 
-    fn numbers(records: &Records) -> Vec<u64> {
-        records.to_vec().iter().map(|step| step.step).collect()
+    fn numbers(kept: &UncommittedSteps) -> Vec<u64> {
+        kept.to_vec().iter().map(|step| step.step).collect()
     }
 
     #[test]
     fn what_is_not_known_as_committed_is_kept() {
-        let mut records = Records::default();
-        (5..9).for_each(|number| records.push(step(number)));
-        records.forget_committed(5);
-        assert_eq!(numbers(&records), [5, 6, 7, 8]);
-        records.forget_committed(7);
-        assert_eq!(numbers(&records), [7, 8]);
+        let mut kept = UncommittedSteps::default();
+        (5..9).for_each(|number| kept.push(step(number)));
+        kept.forget_committed(5);
+        assert_eq!(numbers(&kept), [5, 6, 7, 8]);
+        kept.forget_committed(7);
+        assert_eq!(numbers(&kept), [7, 8]);
         // The ledger is ahead of this rank: nothing is left, and nothing breaks.
-        records.forget_committed(20);
-        assert!(numbers(&records).is_empty());
+        kept.forget_committed(20);
+        assert!(numbers(&kept).is_empty());
     }
 
     #[test]
     fn records_that_are_taken_over_go_on_with_the_next_step() {
-        let mut records = Records::taken_over(vec![step(3), step(4)]);
-        records.push(step(5));
-        assert_eq!(numbers(&records), [3, 4, 5]);
-        records.clear();
-        records.push(step(0));
-        assert_eq!(numbers(&records), [0]);
+        let mut kept = UncommittedSteps::taken_over(vec![step(3), step(4)]);
+        kept.push(step(5));
+        assert_eq!(numbers(&kept), [3, 4, 5]);
+        kept.clear();
+        kept.push(step(0));
+        assert_eq!(numbers(&kept), [0]);
     }
 }
