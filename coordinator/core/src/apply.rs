@@ -1,4 +1,4 @@
-//! Applying: what a record or a note changes. Total and without policy, so that replaying a journal is a fold that cannot fail.
+//! Applying: what a record or a soft change does. Total and without policy, so that replaying a journal is a fold that cannot fail.
 //!
 //! A record that does not fit the state (which no `decide` would have written) changes nothing.
 
@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use crate::decision::Decision;
 use crate::identifiers::WorkerName;
-use crate::note::Note;
 use crate::now::Now;
 use crate::record::{Event, Record};
+use crate::soft_change::SoftChange;
 use crate::state::{Availability, Job, LossReason, Phase, Presence, Pulse, Soft, State, Worker, WorkerDescription};
 
 /// Applies one journaled record.
@@ -42,19 +42,19 @@ pub fn apply(state: &mut State, record: &Record) {
     }
 }
 
-/// Applies one note.
-pub fn annotate(state: &mut State, note: &Note) {
+/// Applies one change of the soft state.
+pub fn apply_soft(state: &mut State, change: &SoftChange) {
     let soft = &mut state.soft;
-    match note.clone() {
-        Note::LeaseRenewed { worker, end } => Arc::make_mut(&mut soft.leases).renew(&worker, end),
-        Note::Woken { at, slept } => soft.wake(at, slept, at + 2 * state.settings.heartbeat_interval),
-        Note::SettlingPutOff { until } => soft.settle_at = until,
-        Note::RetentionDue { until } => soft.retention_at = until,
-        Note::StreamOpened { worker, stream } => soft.open_stream(worker, stream),
-        Note::StreamClosed { worker } => {
+    match change.clone() {
+        SoftChange::LeaseRenewed { worker, end } => Arc::make_mut(&mut soft.leases).renew(&worker, end),
+        SoftChange::Woken { at, slept } => soft.wake(at, slept, at + 2 * state.settings.heartbeat_interval),
+        SoftChange::SettlingPutOff { until } => soft.settle_at = until,
+        SoftChange::RetentionDue { until } => soft.retention_at = until,
+        SoftChange::StreamOpened { worker, stream } => soft.open_stream(worker, stream),
+        SoftChange::StreamClosed { worker } => {
             Arc::make_mut(&mut soft.streams).remove(&worker);
         }
-        Note::ShardLeased {
+        SoftChange::ShardLeased {
             job,
             pass,
             shard,
@@ -62,41 +62,41 @@ pub fn annotate(state: &mut State, note: &Note) {
         } => {
             soft.shard_leases.entry((job, pass)).or_default().insert(shard, process);
         }
-        Note::StopSent { process, at } => {
+        SoftChange::StopSent { process, at } => {
             if soft.ending.contains(&process) {
                 soft.stop_sent.insert(process, at);
             }
         }
-        Note::ProcessMissed { process, until } => {
+        SoftChange::ProcessMissed { process, until } => {
             soft.missing.entry(process).or_insert(until);
         }
-        Note::ProcessFound { process } => {
+        SoftChange::ProcessFound { process } => {
             soft.missing.remove(&process);
         }
-        Note::RankPulsed { process, at, progress } => {
+        SoftChange::RankPulsed { process, at, progress } => {
             let last = soft.pulses.remove(&process);
             soft.pulses
                 .insert(process, Pulse::after(last, at, progress, soft.started_at));
         }
-        Note::StateHashed { job, process, hash } => {
+        SoftChange::StateHashed { job, process, hash } => {
             let steps = soft.state_hashes.entry(job).or_default();
             steps.entry(hash.steps_done).or_default().insert(process, hash.hash);
         }
-        Note::StatesCompared { job, steps_done } => {
+        SoftChange::StatesCompared { job, steps_done } => {
             if let Some(steps) = soft.state_hashes.get_mut(&job) {
                 steps.retain(|step, _| *step > steps_done);
             }
         }
-        Note::Retried { job } => {
+        SoftChange::Retried { job } => {
             soft.retries.remove(&job);
         }
-        Note::Waiting {
+        SoftChange::Waiting {
             job,
             reason: Some(reason),
         } => {
             Arc::make_mut(&mut soft.waiting).insert(job, reason);
         }
-        Note::Waiting { job, reason: None } => {
+        SoftChange::Waiting { job, reason: None } => {
             soft.no_longer_waits(&job);
         }
     }
@@ -112,8 +112,8 @@ pub fn enact(state: &mut State, decision: &Decision) {
     for record in &decision.records {
         apply(state, record);
     }
-    for note in &decision.notes {
-        annotate(state, note);
+    for change in &decision.soft_changes {
+        apply_soft(state, change);
     }
 }
 

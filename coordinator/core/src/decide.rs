@@ -1,4 +1,4 @@
-//! Deciding: what follows from an input, as records, notes, effects and a reply. All policy is here, and nothing here changes the state.
+//! Deciding: what follows from an input, as records, soft changes, effects and a reply. All policy is here, and nothing here changes the state.
 //!
 //! An input is first answered for itself; then whatever has become possible or necessary is settled (a gang that has come down is
 //! formed again, a waiting job is placed). The latter looks at the state alone, never at the input, so it also heals what a crash between
@@ -35,10 +35,10 @@ pub use timers::deadline;
 
 use crate::decision::Decision;
 use crate::input::Input;
-use crate::note::Note;
 use crate::now::Now;
 use crate::reject::Reject;
 use crate::reply::Reply;
+use crate::soft_change::SoftChange;
 use crate::state::{Job, Phase, State};
 use decision_builder::DecisionBuilder;
 
@@ -182,7 +182,7 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
 /// Agents come and go by the thousand while no job waits; then there is nothing to settle, and the state need not be copied to see it.
 fn settle(draft: &mut DecisionBuilder<'_>) {
     if draft.base().soft.settle_at.is_some() {
-        draft.note(Note::SettlingPutOff { until: None });
+        draft.change_soft(SoftChange::SettlingPutOff { until: None });
     }
     let is_open = |job: &Job| !matches!(job.phase, Phase::Ended(_));
     if draft.changes_jobs() || draft.base().jobs.values().any(|job| is_open(job)) {
@@ -203,6 +203,6 @@ fn settle_soon(draft: &mut DecisionBuilder<'_>, others: usize) {
         settle(draft);
     } else if draft.base().soft.settle_at.is_none() {
         let until = Some(draft.now() + SETTLE_DELAY);
-        draft.note(Note::SettlingPutOff { until });
+        draft.change_soft(SoftChange::SettlingPutOff { until });
     }
 }

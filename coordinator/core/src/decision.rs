@@ -1,9 +1,9 @@
-//! A decision: what becomes durable, what is only noted, what is done, and what the caller is told, in this order.
+//! A decision: what becomes durable, what changes in memory alone, what is done, and what the caller is told, in this order.
 
 use crate::effect::Effect;
-use crate::note::Note;
 use crate::record::Record;
 use crate::reply::Reply;
+use crate::soft_change::SoftChange;
 
 /// The answer of `decide`.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +11,7 @@ pub struct Decision {
     /// Journal these (in one transaction, durable), then apply them.
     pub records: Vec<Record>,
     /// Then apply these; never journal them.
-    pub notes: Vec<Note>,
+    pub soft_changes: Vec<SoftChange>,
     /// Then do these, in order.
     pub effects: Vec<Effect>,
     /// Then answer.
@@ -21,6 +21,6 @@ pub struct Decision {
 impl Decision {
     /// Whether the state changes, so that whoever waits has to ask again.
     pub fn changes_state(&self) -> bool {
-        !self.records.is_empty() || !self.notes.is_empty()
+        !self.records.is_empty() || !self.soft_changes.is_empty()
     }
 }

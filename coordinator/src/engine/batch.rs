@@ -1,6 +1,6 @@
 //! What a batch of messages has led to, held back until the records are durable.
 
-use firn_core::{Decision, Effect, Note, Record, Sender, State, identifiers::JobId};
+use firn_core::{Decision, Effect, Record, Sender, SoftChange, State, identifiers::JobId};
 
 use super::{
     changes::Touched,
@@ -24,8 +24,8 @@ pub(super) struct Batch {
     pub(super) records: Vec<Record>,
     /// `records`, as they are written.
     pub(super) encoded: Vec<Encoded>,
-    /// For each decision: how many of `records` are there with it, and its notes.
-    decisions: Vec<(usize, Vec<Note>)>,
+    /// For each decision: how many of `records` are there with it, and its soft changes.
+    decisions: Vec<(usize, Vec<SoftChange>)>,
     pub(super) effects: Vec<Effect>,
     waiting: Vec<Waiting>,
     pub(super) touched: Touched,
@@ -49,26 +49,26 @@ impl Batch {
                 None => self.touched.others = true,
             }
         }
-        for note in &decision.notes {
-            match note {
-                Note::ShardLeased { job, .. } | Note::Waiting { job, .. } => self.touch(job),
-                Note::StreamOpened { .. } | Note::StreamClosed { .. } => self.touched.others = true,
+        for change in &decision.soft_changes {
+            match change {
+                SoftChange::ShardLeased { job, .. } | SoftChange::Waiting { job, .. } => self.touch(job),
+                SoftChange::StreamOpened { .. } | SoftChange::StreamClosed { .. } => self.touched.others = true,
                 // Nobody waits for these; what follows from them is a record.
-                Note::LeaseRenewed { .. }
-                | Note::Woken { .. }
-                | Note::SettlingPutOff { .. }
-                | Note::StopSent { .. }
-                | Note::ProcessMissed { .. }
-                | Note::ProcessFound { .. }
-                | Note::RankPulsed { .. }
-                | Note::StateHashed { .. }
-                | Note::StatesCompared { .. }
-                | Note::RetentionDue { .. }
-                | Note::Retried { .. } => {}
+                SoftChange::LeaseRenewed { .. }
+                | SoftChange::Woken { .. }
+                | SoftChange::SettlingPutOff { .. }
+                | SoftChange::StopSent { .. }
+                | SoftChange::ProcessMissed { .. }
+                | SoftChange::ProcessFound { .. }
+                | SoftChange::RankPulsed { .. }
+                | SoftChange::StateHashed { .. }
+                | SoftChange::StatesCompared { .. }
+                | SoftChange::RetentionDue { .. }
+                | SoftChange::Retried { .. } => {}
             }
         }
         self.records.extend(decision.records);
-        self.decisions.push((self.records.len(), decision.notes));
+        self.decisions.push((self.records.len(), decision.soft_changes));
         self.effects.extend(decision.effects);
         Ok(decision.reply)
     }
@@ -94,12 +94,12 @@ impl Batch {
     /// Carries the decisions over into the state as it is on disk.
     pub(super) fn enact(&mut self, durable: &mut State) {
         let mut done = 0;
-        for (end, notes) in self.decisions.drain(..) {
+        for (end, soft_changes) in self.decisions.drain(..) {
             for record in &self.records[done..end] {
                 firn_core::apply(durable, record);
             }
-            for note in &notes {
-                firn_core::annotate(durable, note);
+            for change in &soft_changes {
+                firn_core::apply_soft(durable, change);
             }
             done = end;
         }

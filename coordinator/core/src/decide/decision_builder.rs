@@ -1,25 +1,25 @@
 //! A decision in the making: its parts so far, and the state as it will be once they are applied.
 
-use crate::apply::{annotate, apply};
+use crate::apply::{apply, apply_soft};
 use crate::decision::Decision;
 use crate::effect::Effect;
 use crate::identifiers::JobId;
-use crate::note::Note;
 use crate::now::Now;
 use crate::record::{Event, JobEvent, Record};
 use crate::reply::Reply;
+use crate::soft_change::SoftChange;
 use crate::state::{Pass, State};
 
-/// Collects records, notes and effects. The state is copied only when something looks at it after a change: heartbeats and committed steps,
+/// Collects records, soft changes and effects. The state is copied only when something looks at it after a change: heartbeats and committed steps,
 /// which are most of all inputs, never copy.
 pub(super) struct DecisionBuilder<'a> {
     base: &'a State,
     ahead: Option<Box<State>>,
     applied_records: usize,
-    applied_notes: usize,
+    applied_soft_changes: usize,
     now: Now,
     records: Vec<Record>,
-    notes: Vec<Note>,
+    soft_changes: Vec<SoftChange>,
     effects: Vec<Effect>,
 }
 
@@ -29,10 +29,10 @@ impl<'a> DecisionBuilder<'a> {
             base,
             ahead: None,
             applied_records: 0,
-            applied_notes: 0,
+            applied_soft_changes: 0,
             now,
             records: Vec::new(),
-            notes: Vec::new(),
+            soft_changes: Vec::new(),
             effects: Vec::new(),
         }
     }
@@ -48,18 +48,18 @@ impl<'a> DecisionBuilder<'a> {
 
     /// The state with all that has been decided so far.
     pub(super) fn state(&mut self) -> &State {
-        if self.applied_records == self.records.len() && self.applied_notes == self.notes.len() {
+        if self.applied_records == self.records.len() && self.applied_soft_changes == self.soft_changes.len() {
             return self.ahead.as_deref().unwrap_or(self.base);
         }
         let ahead = self.ahead.get_or_insert_with(|| Box::new(self.base.clone()));
         for record in &self.records[self.applied_records..] {
             apply(ahead, record);
         }
-        for note in &self.notes[self.applied_notes..] {
-            annotate(ahead, note);
+        for change in &self.soft_changes[self.applied_soft_changes..] {
+            apply_soft(ahead, change);
         }
         self.applied_records = self.records.len();
-        self.applied_notes = self.notes.len();
+        self.applied_soft_changes = self.soft_changes.len();
         ahead
     }
 
@@ -102,8 +102,8 @@ impl<'a> DecisionBuilder<'a> {
         });
     }
 
-    pub(super) fn note(&mut self, note: Note) {
-        self.notes.push(note);
+    pub(super) fn change_soft(&mut self, change: SoftChange) {
+        self.soft_changes.push(change);
     }
 
     pub(super) fn effect(&mut self, effect: Effect) {
@@ -129,7 +129,7 @@ impl<'a> DecisionBuilder<'a> {
     pub(super) fn finish(self, reply: Reply) -> Decision {
         Decision {
             records: self.records,
-            notes: self.notes,
+            soft_changes: self.soft_changes,
             effects: self.effects,
             reply,
         }

@@ -6,11 +6,11 @@
 use super::decision_builder::DecisionBuilder;
 use crate::effect::Effect;
 use crate::identifiers::JobId;
-use crate::note::Note;
 use crate::now::Now;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
+use crate::soft_change::SoftChange;
 use crate::state::{Deletion, PastJob, Retention, State};
 
 /// Jobs that one decision deletes; the others follow at once.
@@ -93,7 +93,7 @@ pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
         false => Some(now + 1),
     };
     if draft.base().soft.retention_at != until {
-        draft.note(Note::RetentionDue { until });
+        draft.change_soft(SoftChange::RetentionDue { until });
     }
 }
 

@@ -7,10 +7,10 @@ use super::quarantine::set_aside;
 use super::reports::{Examined, examine};
 use crate::identifiers::RankIdentity;
 use crate::input::ShardReport;
-use crate::note::Note;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::{Directive, Reply};
+use crate::soft_change::SoftChange;
 use crate::stage::{self, Stage};
 use crate::state::{FailureReason, Job, Pass, Shard, ShardTable, SplitName, State};
 
@@ -40,7 +40,7 @@ pub(super) fn request_shard(
         return Ok(Reply::Wait);
     };
     let process = identity.process.clone();
-    draft.note(Note::ShardLeased {
+    draft.change_soft(SoftChange::ShardLeased {
         job: identity.job.clone(),
         pass,
         shard: shard.index,

@@ -13,17 +13,17 @@ use super::processes::request_start;
 use super::{growth, yielding};
 use crate::compatibility::Need;
 use crate::identifiers::{JobId, ProcessId};
-use crate::note::Note;
 use crate::now::Now;
 use crate::placement::{self, Blocked, Placement, Problem, WorkerSlots};
 use crate::record::JobEvent;
+use crate::soft_change::SoftChange;
 use crate::spec::ResourcesSpec;
 use crate::state::{DeviceKind, Job, Member, MemberState, Phase, State};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
 pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
     let ahead = serve(draft);
-    if yielding::make_room(draft, &ahead) {
+    if yielding::dissolve_waiting_gangs(draft, &ahead) {
         serve(draft);
     }
 }
@@ -201,7 +201,7 @@ fn previous(job: &Job) -> Option<Placement> {
 
 fn wait(draft: &mut DecisionBuilder<'_>, id: &JobId, reason: String) {
     if draft.state().soft.waiting.get(id).map(|known| known.as_ref()) != Some(reason.as_str()) {
-        draft.note(Note::Waiting {
+        draft.change_soft(SoftChange::Waiting {
             job: id.clone(),
             reason: Some(reason.into()),
         });

@@ -3,8 +3,8 @@
 use super::decision_builder::DecisionBuilder;
 use crate::effect::{Effect, StartRank};
 use crate::identifiers::ProcessId;
-use crate::note::Note;
 use crate::record::JobEvent;
+use crate::soft_change::SoftChange;
 use crate::state::{Job, StopRequest};
 
 /// Asks for a process of a formed gang, for the first time or once more.
@@ -61,7 +61,7 @@ pub(super) fn send_stop(draft: &mut DecisionBuilder<'_>, id: &ProcessId) {
             process: id.clone(),
             grace: stop.grace,
         });
-        draft.note(Note::StopSent {
+        draft.change_soft(SoftChange::StopSent {
             process: id.clone(),
             at: now,
         });

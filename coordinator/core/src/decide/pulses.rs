@@ -6,12 +6,12 @@ use super::decision_builder::DecisionBuilder;
 use super::gangs::Formation;
 use super::{causes, hangs, losses, members, settle, yielding};
 use crate::identifiers::{JobId, ProcessId, RankIdentity};
-use crate::note::Note;
 use crate::now::Now;
 use crate::queries;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
+use crate::soft_change::SoftChange;
 use crate::state::{FailureReason, Gang, Job, Member, Phase, Progress, State, StateHash};
 
 pub(super) fn pulse(
@@ -24,7 +24,7 @@ pub(super) fn pulse(
     members::check_epoch(state, identity)?;
     let is_fresh = !is_late(state, identity, &progress);
     if is_fresh && is_let_go(state, identity) {
-        draft.note(Note::RankPulsed {
+        draft.change_soft(SoftChange::RankPulsed {
             process: identity.process.clone(),
             at: draft.now(),
             progress,
@@ -33,7 +33,7 @@ pub(super) fn pulse(
         let now = draft.now();
         let process = identity.process.clone();
         let is_news = leaving && !state.processes.get(&process).is_some_and(|process| process.leaving);
-        draft.note(Note::RankPulsed {
+        draft.change_soft(SoftChange::RankPulsed {
             process: process.clone(),
             at: now,
             progress,
@@ -162,7 +162,7 @@ fn compare_states(draft: &mut DecisionBuilder<'_>, identity: &RankIdentity, hash
     let mut steps: Vec<u64> = Vec::new();
     for hash in hashes {
         steps.push(hash.steps_done);
-        draft.note(Note::StateHashed {
+        draft.change_soft(SoftChange::StateHashed {
             job: identity.job.clone(),
             process: identity.process.clone(),
             hash,
@@ -185,7 +185,7 @@ fn compare_states(draft: &mut DecisionBuilder<'_>, identity: &RankIdentity, hash
             continue;
         }
         let verdict = minority(gang, known);
-        draft.note(Note::StatesCompared {
+        draft.change_soft(SoftChange::StatesCompared {
             job: identity.job.clone(),
             steps_done: step,
         });

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::decision_builder::DecisionBuilder;
 use super::{deletion, hangs, losses, processes, pulses, settle};
 use crate::identifiers::{JobId, ProcessId, WorkerName};
-use crate::note::Note;
 use crate::now::Now;
 use crate::record::Event;
 use crate::reply::Reply;
+use crate::soft_change::SoftChange;
 use crate::stage::Stage;
 use crate::state::{Ending, Gang, Job, LossReason, MemberState, Phase, Process, RankExit, State};
 
@@ -27,7 +27,7 @@ pub(super) fn start(draft: &mut DecisionBuilder<'_>) -> Reply {
     });
     let end = draft.now() + LEASES_TO_RETURN * state.settings.lease;
     for (worker, _) in state.workers.iter().filter(|(_, worker)| worker.is_attached()) {
-        draft.note(Note::LeaseRenewed {
+        draft.change_soft(SoftChange::LeaseRenewed {
             worker: worker.clone(),
             end,
         });
@@ -43,7 +43,7 @@ pub(super) fn start(draft: &mut DecisionBuilder<'_>) -> Reply {
 
 /// Nobody was heard for a while, for no fault of theirs.
 pub(super) fn wake(draft: &mut DecisionBuilder<'_>, slept: u64) -> Reply {
-    draft.note(Note::Woken { at: draft.now(), slept });
+    draft.change_soft(SoftChange::Woken { at: draft.now(), slept });
     Reply::Done
 }
 
@@ -54,7 +54,7 @@ fn expire(draft: &mut DecisionBuilder<'_>, worker: &WorkerName) {
     let limit = state.soft.started_at + state.settings.return_limit;
     let until = state.soft.returning_until.min(limit);
     if state.soft.awaited.contains(worker) && until > draft.now() {
-        draft.note(Note::LeaseRenewed {
+        draft.change_soft(SoftChange::LeaseRenewed {
             worker: worker.clone(),
             end: until,
         });
@@ -87,7 +87,7 @@ pub(super) fn tick(draft: &mut DecisionBuilder<'_>) -> Reply {
             Due::Silent(_) => {}
             Due::Disconnected => pulses::resolve_disconnection(draft, &job),
             Due::Exit(process) => stop_gracefully(draft, &process),
-            Due::Restart => draft.note(Note::Retried { job }),
+            Due::Restart => draft.change_soft(SoftChange::Retried { job }),
         }
     }
     let missing = draft.state().soft.missing.iter();

@@ -6,10 +6,10 @@ use super::decision_builder::DecisionBuilder;
 use super::{losses, processes, settle, settle_soon};
 use crate::effect::Effect;
 use crate::identifiers::{ProcessId, StreamId, WorkerName};
-use crate::note::Note;
 use crate::record::{Event, JobEvent};
 use crate::reject::Reject;
 use crate::reply::{Reply, Welcome};
+use crate::soft_change::SoftChange;
 use crate::state::{
     Gang, LivingProcess, LossReason, Outcome, Phase, Process, RankExit, State, Worker, WorkerDescription,
 };
@@ -37,11 +37,11 @@ pub(super) fn attach(
         losses::set_aside_if_failing(draft, &name);
     }
     let end = draft.now() + state.settings.lease;
-    draft.note(Note::LeaseRenewed {
+    draft.change_soft(SoftChange::LeaseRenewed {
         worker: name.clone(),
         end,
     });
-    draft.note(Note::StreamOpened {
+    draft.change_soft(SoftChange::StreamOpened {
         worker: name.clone(),
         stream,
     });
@@ -129,7 +129,7 @@ fn reconcile(
         .collect();
     for (id, process) in state.processes.iter().filter(|(_, process)| here(process)) {
         if pid(id).is_some() && state.soft.missing.contains_key(id) {
-            draft.note(Note::ProcessFound { process: id.clone() });
+            draft.change_soft(SoftChange::ProcessFound { process: id.clone() });
         }
         match fate(state, (id, process), pid(id), was_attached) {
             Fate::Runs(None) | Fate::Leave => {}
@@ -152,7 +152,7 @@ fn reconcile(
             }
             Fate::Gone => {
                 let until = draft.now() + state.settings.exit_grace;
-                draft.note(Note::ProcessMissed {
+                draft.change_soft(SoftChange::ProcessMissed {
                     process: id.clone(),
                     until,
                 });
@@ -205,7 +205,7 @@ pub(super) fn heartbeat(
 ) -> Result<Reply, Reject> {
     check_stream(draft.base(), worker, stream)?;
     let end = draft.now() + draft.base().settings.lease;
-    draft.note(Note::LeaseRenewed {
+    draft.change_soft(SoftChange::LeaseRenewed {
         worker: worker.clone(),
         end,
     });
@@ -214,7 +214,7 @@ pub(super) fn heartbeat(
 
 pub(super) fn detach(draft: &mut DecisionBuilder<'_>, worker: &WorkerName, stream: StreamId) -> Reply {
     if check_stream(draft.base(), worker, stream).is_ok() {
-        draft.note(Note::StreamClosed { worker: worker.clone() });
+        draft.change_soft(SoftChange::StreamClosed { worker: worker.clone() });
         settle_soon(draft, crowd(draft.base()));
     }
     Reply::Done

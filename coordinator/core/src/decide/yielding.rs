@@ -28,7 +28,7 @@ fn waiting_gang(job: &Job) -> Option<&Gang> {
 }
 
 /// Dissolves gangs for the first of these jobs that this helps; whether there was one.
-pub(super) fn make_room(draft: &mut DecisionBuilder<'_>, ahead: &[JobId]) -> bool {
+pub(super) fn dissolve_waiting_gangs(draft: &mut DecisionBuilder<'_>, ahead: &[JobId]) -> bool {
     for id in ahead {
         let (now, state) = (draft.now(), draft.state());
         let Some(job) = state.job(id) else { continue };

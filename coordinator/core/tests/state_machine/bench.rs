@@ -44,14 +44,14 @@ impl Coordinator {
     pub(crate) fn give(&mut self, input: Input) -> Result<Reply, Reject> {
         let Decision {
             records,
-            notes,
+            soft_changes,
             effects,
             reply,
         } = decide(&self.state, self.now, input)?;
         let records: Vec<Record> = records.iter().map(through_the_journal).collect();
         let decision = Decision {
             records,
-            notes,
+            soft_changes,
             effects,
             reply,
         };

@@ -223,7 +223,7 @@ impl Outside {
         let news = &self.core.journal[outcome.before..];
         let verdict = self.witness.learn(news, caller.as_ref());
         let has_records = !news.is_empty();
-        let touched = network::touched(news, &outcome.notes);
+        let touched = network::touched(news, &outcome.soft_changes);
         if let Err(broken) = verdict {
             self.fail(broken);
         }

@@ -20,7 +20,7 @@ pub(crate) struct Outcome {
     /// Records before the decision.
     pub(crate) before: usize,
     /// The decision, without its records.
-    pub(crate) notes: Vec<firn_core::Note>,
+    pub(crate) soft_changes: Vec<firn_core::SoftChange>,
 }
 
 impl Core {
@@ -44,7 +44,7 @@ impl Core {
                     reply: Err(reject),
                     effects: Vec::new(),
                     before,
-                    notes: Vec::new(),
+                    soft_changes: Vec::new(),
                 };
             }
         };
@@ -56,7 +56,7 @@ impl Core {
             reply: Ok(decision.reply),
             effects: decision.effects,
             before,
-            notes: decision.notes,
+            soft_changes: decision.soft_changes,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use firn_core::identifiers::{JobId, ProcessId, RankIdentity};
-use firn_core::{Event, Input, Note, Record, Reject, Reply, queries};
+use firn_core::{Event, Input, Record, Reject, Reply, SoftChange, queries};
 
 use super::Outside;
 use super::ranks::Rank;
@@ -102,13 +102,13 @@ pub(super) fn caller(input: &Input) -> Option<&ProcessId> {
 }
 
 /// The jobs whose waiters ask again, as in the shell.
-pub(super) fn touched(records: &[Record], notes: &[Note]) -> BTreeSet<JobId> {
+pub(super) fn touched(records: &[Record], soft_changes: &[SoftChange]) -> BTreeSet<JobId> {
     let recorded = records.iter().filter_map(|record| match &record.event {
         Event::Job { job, .. } => Some(job.clone()),
         _ => None,
     });
-    let noted = notes.iter().filter_map(|note| match note {
-        Note::ShardLeased { job, .. } | Note::Waiting { job, .. } => Some(job.clone()),
+    let noted = soft_changes.iter().filter_map(|change| match change {
+        SoftChange::ShardLeased { job, .. } | SoftChange::Waiting { job, .. } => Some(job.clone()),
         _ => None,
     });
     recorded.chain(noted).collect()

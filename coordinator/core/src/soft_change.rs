@@ -1,4 +1,4 @@
-//! Notes: changes of what is known only while this coordinator runs. They are applied like records, but never journaled.
+//! Soft changes: those of what is known only while this coordinator runs. They are applied like records, but never journaled.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::state::{Pass, Progress, StateHash};
 
 /// A change of [`crate::state::Soft`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub enum SoftChange {
     /// A worker gave a sign of life.
     LeaseRenewed {
         /// Which.
