@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod artifacts;
+mod inputs;
 mod parity;
+mod seeded;
 mod shards;
 mod speed_path;
 mod support;

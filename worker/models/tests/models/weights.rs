@@ -1,7 +1,7 @@
 //! Weights files that are wrong, and models without weights.
 
 use firn_core::spec::{Architecture, Freeze};
-use firn_models::{Input, ModelError, TensorProblem};
+use firn_models::{ModelError, TensorProblem};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
@@ -355,51 +355,6 @@ fn a_bert_without_its_configuration_says_which_file_is_missing() {
 }
 
 #[test]
-fn random_weights_depend_on_the_seed_alone() {
-    let case = &golden("berts")["small"];
-    let folder = WeightsFolder::with_config(&[("x".to_owned(), Tensor::from(0.0_f32))], &case["config"]);
-    let mut spec = spec(Architecture::Bert, None, through("layer.0"));
-    spec.tokenizer = Some(folder.folder.path().join("tokenizer.json").to_str().unwrap().to_owned());
-    let digest = |seed| {
-        let options = firn_models::ModelOptions {
-            spec: &spec,
-            classes: 2,
-            seed,
-            device: Device::Cpu,
-            train_batch_norm: false,
-        };
-        firn_models::Model::load(&options).unwrap().frozen_digest()
-    };
-    assert_eq!(digest(1), digest(1));
-    assert_ne!(digest(1), digest(2));
-}
-
-#[test]
-fn the_sizes_of_an_encoder_without_weights_come_from_beside_its_tokenizer() {
-    let case = &golden("berts")["small"];
-    let folder = WeightsFolder::with_config(&[("x".to_owned(), Tensor::from(0.0_f32))], &case["config"]);
-    let mut spec = spec(Architecture::Bert, None, Freeze::All);
-    spec.tokenizer = Some(folder.folder.path().join("tokenizer.json").to_str().unwrap().to_owned());
-    let model = load(&spec).unwrap();
-    assert_eq!(model.max_length(), Some(40));
-    assert_eq!(
-        model.summary().stages,
-        ["embeddings", "layer.0", "layer.1", "layer.2", "pool"]
-    );
-}
-
-#[test]
-fn random_weights_keep_activations_alive() {
-    let model = load(&spec(Architecture::Resnet50, None, Freeze::All)).unwrap();
-    let features = model.features(&images(64, 64)).unwrap().tensor;
-    let deviation = features.std(false).double_value(&[]);
-    assert!(
-        deviation.is_finite() && deviation > 1e-3,
-        "deviation of the features {deviation}"
-    );
-}
-
-#[test]
 fn summaries_count_what_torchvision_counts() {
     let count = |architecture, freeze| load(&spec(architecture, None, freeze)).unwrap().summary();
     let all = count(Architecture::Resnet18, Freeze::All);
@@ -416,32 +371,5 @@ fn summaries_count_what_torchvision_counts() {
     assert_eq!(
         (part.frozen_parameters, part.cut.as_str()),
         (11_176_512 - 8_393_728, "layer3")
-    );
-}
-
-#[test]
-fn inputs_of_the_wrong_kind_or_shape_are_refused() {
-    let model = load(&spec(Architecture::Resnet18, None, Freeze::All)).unwrap();
-    let refused = |input: &Input| model.features(input).unwrap_err().to_string();
-    assert_eq!(
-        refused(&tokens(10, &[3])),
-        "input of the model: expected images, found tokens"
-    );
-    let grey = Input::Images(Tensor::zeros([2, 1, 8, 8], (Kind::Float, Device::Cpu)));
-    assert_eq!(
-        refused(&grey),
-        "input of the model: expected float pixels (n, 3, h, w), found Float [2, 1, 8, 8]"
-    );
-}
-
-#[test]
-fn more_tokens_than_positions_are_refused() {
-    let case = &golden("berts")["small"];
-    let file = WeightsFolder::with_config(&filled(&case["tensors"]), &case["config"]);
-    let model = load(&spec(Architecture::Bert, Some(file.weights()), Freeze::All)).unwrap();
-    let error = model.features(&tokens(200, &[41])).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "input of the model: expected ids and mask (n, at most 40), found [1, 41], [1, 41]"
     );
 }

@@ -1,5 +1,6 @@
 //! Each test changes one thing in an honest journal.
 
+mod life;
 mod results;
 mod steps;
 
