@@ -12,16 +12,16 @@ pub enum Effect {
     StopRank {
         /// On this worker.
         worker: WorkerName,
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
         /// Milliseconds between SIGTERM and SIGKILL.
         grace: u64,
     },
     /// End a stream, so that its agent, if it still lives, attaches again.
     CloseStream {
-        /// Whose.
+        /// Name of the worker.
         worker: WorkerName,
-        /// Which.
+        /// Number of the stream.
         stream: StreamId,
     },
     /// All shards of an evaluation are in: compute what only the predictions can tell, then give `Input::PassScored`.
@@ -30,19 +30,19 @@ pub enum Effect {
         job: JobId,
         /// Its formation: give it back, so that a late answer is not taken for that of a later walk over the same pass.
         generation: Generation,
-        /// Which.
+        /// Kind, split and, where it has one, epoch.
         pass: Pass,
     },
     /// Remove all files of a job, then give `Input::JobErased`.
     EraseJob {
-        /// Which.
+        /// Id of the job.
         job: JobId,
     },
     /// Delete a checkpoint's file; nothing refers to its digest any more.
     DeleteCheckpoint {
         /// Of this job.
         job: JobId,
-        /// Which.
+        /// SHA-256 of its bytes, in hex.
         sha256: String,
     },
 }

@@ -39,12 +39,12 @@ pub enum Input {
     },
     /// A person ends a job; without effect if it has ended. Answer: `Done`.
     Cancel {
-        /// Which.
+        /// Id of the job.
         job: JobId,
     },
     /// A person wants a job that is over to be gone, with all that it left. Answer: `Done`.
     Delete {
-        /// Which.
+        /// Id of the job.
         job: JobId,
     },
     /// A copy of a file that a job left was taken completely. Answer: `Done`.
@@ -56,14 +56,14 @@ pub enum Input {
     },
     /// The files of a job that was deleted are gone. Answer: `Done`.
     JobErased {
-        /// Which.
+        /// Id of the job.
         job: JobId,
         /// Bytes of its files.
         bytes: u64,
     },
     /// A person takes a worker out of use, or back into it. Answer: `Done`.
     DrainWorker {
-        /// Which.
+        /// Name of the worker.
         worker: WorkerName,
         /// Back into use.
         undo: bool,
@@ -79,28 +79,28 @@ pub enum Input {
     },
     /// A sign of life. Refused with `WorkerLost` or `StaleStream`: then end the stream, so that the agent attaches again.
     AgentHeartbeat {
-        /// Whose.
+        /// Name of the worker.
         worker: WorkerName,
         /// On which stream.
         stream: StreamId,
     },
     /// An agent's stream ended; its lease runs on.
     AgentDetached {
-        /// Whose.
+        /// Name of the worker.
         worker: WorkerName,
-        /// Which.
+        /// Number of the stream.
         stream: StreamId,
     },
     /// An agent was told to end: its ranks hand over and leave.
     AgentDraining {
-        /// Whose.
+        /// Name of the worker.
         worker: WorkerName,
         /// On which stream.
         stream: StreamId,
     },
     /// An agent shuts down on purpose; its ranks have been stopped.
     AgentLeaving {
-        /// Whose.
+        /// Name of the worker.
         worker: WorkerName,
         /// On which stream.
         stream: StreamId,
@@ -109,7 +109,7 @@ pub enum Input {
     RankStarted {
         /// The agent's worker.
         worker: WorkerName,
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
         /// At the operating system.
         pid: u32,
@@ -118,9 +118,9 @@ pub enum Input {
     RankExited {
         /// The agent's worker.
         worker: WorkerName,
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
-        /// How.
+        /// How it ended: status, signal, and whether memory ran out.
         exit: RankExit,
     },
     /// A rank process asks what is to be done. Answer: `Enrolled`.
@@ -157,21 +157,21 @@ pub enum Input {
     /// Rank 0 gives the unique id (`Some`), the others ask for it. Answer: `CollectiveId`, or `Wait` until it is there; ask
     /// [`crate::queries::collective_id`] after each change.
     CollectiveIdShared {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
         /// From rank 0.
         id: Option<Vec<u8>>,
     },
     /// A rank indexed the data. Answer: `Dataset`, or `JobFailed` if it found something else than another rank.
     DatasetRegistered {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
         /// What it found.
         dataset: Arc<Dataset>,
     },
     /// A rank loaded the model. Answer: `Done`, or `JobFailed` if its frozen part differs from another rank's.
     ModelRegistered {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
         /// What it loaded.
         model: ModelSummary,
@@ -180,7 +180,7 @@ pub enum Input {
     ///
     /// A rank that asks while it holds a shard gets another one as long as there are any, then its own again.
     ShardRequested {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
         /// Of which pass; for test the epoch does not matter.
         pass: Pass,
@@ -190,11 +190,11 @@ pub enum Input {
     /// A rank delivers a shard. Answer: `ShardCounted` (store the predictions in the same transaction) or `ShardRepeated` (do not), or
     /// `JobFailed` if it holds more corrupt samples than the spec allows.
     ShardCompleted {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
         /// Of which pass; for test the epoch does not matter.
         pass: Pass,
-        /// Which.
+        /// Number of the shard in its pass.
         shard: u32,
         /// What it gave.
         report: ShardReport,
@@ -223,56 +223,56 @@ pub enum Input {
     },
     /// Rank 0 commits steps; repeats are without effect. Answer: `StepsCommitted`.
     StepsCommitted {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
         /// In order, without a gap.
         steps: Vec<Step>,
     },
     /// A rank sets a sample aside. Answer: `Done`, or `JobFailed` if the spec's limit is exceeded.
     SampleQuarantined {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
-        /// Which.
+        /// Split, position, and what is wrong with it.
         sample: QuarantinedSample,
     },
     /// Rank 0's checkpoint is durable under its digest; the record of this input makes it exist. Answer: `Done`.
     CheckpointStored {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
-        /// Which.
+        /// Its digest, and the steps that it holds.
         checkpoint: Checkpoint,
     },
     /// A committed checkpoint cannot be read. Answer: `Done`, or `JobFailed` if no other is left.
     CheckpointRejected {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
-        /// Which.
+        /// SHA-256 of its bytes, in hex.
         sha256: String,
         /// What is wrong with it.
         reason: String,
     },
     /// The numbers broke: back to the newest checkpoint. Answer: `Done`, or `JobFailed` if that was tried before.
     RollbackRequested {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
         /// What it saw.
         reason: String,
     },
     /// An artifact is durable. Answer: `Done`.
     ArtifactStored {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
-        /// Which.
+        /// Its name, digest and size.
         artifact: Artifact,
     },
     /// Rank 0 has stored all artifacts. Answer: `Done`.
     JobFinished {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
     },
     /// A rank says why it cannot go on; its exit follows. Answer: `Done`.
     RankFailed {
-        /// Who.
+        /// The rank that calls.
         identity: RankIdentity,
         /// Why. Rank and host are filled in by the core.
         failure: Failure,

@@ -21,7 +21,7 @@ pub struct Problem {
 /// One worker's slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerSlots {
-    /// Whose.
+    /// Name of the worker.
     pub name: WorkerName,
     /// By index.
     pub slots: Vec<SlotState>,

@@ -23,7 +23,7 @@ use crate::task::Metrics;
 pub struct Record {
     /// When it was decided.
     pub at: Now,
-    /// What.
+    /// What happened.
     pub event: Event,
 }
 
@@ -39,21 +39,21 @@ pub enum Event {
     WorkerAttached(WorkerDescription),
     /// A worker is gone.
     WorkerLost {
-        /// Which.
+        /// Name of the worker.
         worker: WorkerName,
-        /// Why.
+        /// Why it counts as gone.
         reason: LossReason,
     },
     /// A worker is taken out of use, or back into it.
     WorkerAvailabilityChanged {
-        /// Which.
+        /// Name of the worker.
         worker: WorkerName,
         /// To what.
         availability: Availability,
     },
     /// A lost worker is no longer listed.
     WorkerForgotten {
-        /// Which.
+        /// Name of the worker.
         worker: WorkerName,
     },
     /// A marked mutation took effect: it is in the same commit, before this.
@@ -65,9 +65,9 @@ pub enum Event {
     },
     /// Something happened to a job.
     Job {
-        /// Which.
+        /// Id of the job.
         job: JobId,
-        /// What.
+        /// What happened to it.
         event: JobEvent,
     },
 }
@@ -108,9 +108,9 @@ pub enum JobEvent {
     },
     /// Ranks or recruits are lost.
     RanksLost {
-        /// Which.
+        /// Ids of the processes.
         processes: Vec<ProcessId>,
-        /// Why.
+        /// What explains the loss.
         cause: Cause,
         /// Whether it counts against the limit of the spec.
         counts: bool,
@@ -119,7 +119,7 @@ pub enum JobEvent {
     },
     /// A rank has left a working gang because its peers left it, and is ready for the next formation.
     RankLeft {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
         /// The formation that it leaves; 0 in journals of earlier programs.
         #[serde(default)]
@@ -135,24 +135,24 @@ pub enum JobEvent {
     },
     /// A rank that was to leave is gone, or not waited for any more.
     RankReleased {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
     },
     /// A rank was told to end and will leave.
     RankLeaving {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
     },
     /// An agent confirmed the start of a rank process.
     RankStarted {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
         /// At the operating system.
         pid: u32,
     },
     /// A rank announced itself.
     RankJoined {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
         /// The formation that it leaves; 0: it comes for the first time, or the journal is of an earlier program.
         #[serde(default)]
@@ -184,26 +184,26 @@ pub enum JobEvent {
     },
     /// A rank process is to end.
     RankStopRequested {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
         /// When and how.
         stop: StopRequest,
     },
     /// A rank process has ended.
     RankExited {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
-        /// How.
+        /// How it ended: status, signal, and whether memory ran out.
         exit: RankExit,
     },
     /// A rank said why it cannot go on.
     RankFailureReported {
-        /// Which.
+        /// Its number in the gang.
         rank: u32,
         /// Its process; `None` in journals of earlier programs.
         #[serde(default)]
         process: Option<ProcessId>,
-        /// Why.
+        /// Reason, message and place.
         failure: Failure,
     },
     /// All ranks are gone, and the job is to be formed again.
@@ -219,7 +219,7 @@ pub enum JobEvent {
         dataset: Arc<Dataset>,
         /// How each split is cut.
         shards: BTreeMap<SplitName, ShardTable>,
-        /// Who.
+        /// Its number in the gang.
         rank: u32,
         /// Its host.
         host: String,
@@ -228,7 +228,7 @@ pub enum JobEvent {
     ModelRegistered {
         /// What it loaded.
         model: ModelSummary,
-        /// Who.
+        /// Its number in the gang.
         rank: u32,
         /// Its host.
         host: String,
@@ -239,7 +239,7 @@ pub enum JobEvent {
         pass: Pass,
         /// How the split is cut.
         shards: ShardTable,
-        /// Which.
+        /// Number of the shard in its pass.
         shard: u32,
         /// Who delivered it.
         rank: u32,
@@ -268,7 +268,7 @@ pub enum JobEvent {
     },
     /// No further epoch is trained.
     TrainingEnded {
-        /// Why.
+        /// The rule that ended it.
         end: TrainingEnd,
     },
     /// Steps count.
@@ -290,7 +290,7 @@ pub enum JobEvent {
     },
     /// A checkpoint cannot be read and no longer counts.
     CheckpointRejected {
-        /// Which.
+        /// SHA-256 of its bytes, in hex.
         sha256: String,
         /// What is wrong with it.
         reason: String,
@@ -299,7 +299,7 @@ pub enum JobEvent {
     },
     /// A checkpoint exists.
     CheckpointCommitted {
-        /// Which.
+        /// Its digest, and the steps that it holds.
         #[serde(flatten)]
         checkpoint: Checkpoint,
         /// Whose; not recorded by earlier programs.
@@ -313,7 +313,7 @@ pub enum JobEvent {
     },
     /// A file was left.
     ArtifactStored {
-        /// Which.
+        /// Its name, digest and size.
         #[serde(flatten)]
         artifact: Artifact,
         /// Who left it; not recorded by earlier programs.
@@ -322,7 +322,7 @@ pub enum JobEvent {
     },
     /// It is over.
     Ended {
-        /// How.
+        /// Whether it succeeded, failed or was cancelled.
         outcome: Outcome,
     },
     /// Somebody has taken a copy of a file that it left, for the first time.
@@ -332,7 +332,7 @@ pub enum JobEvent {
     },
     /// It is to be deleted with all that it left, and nobody sees it any more.
     Deleted {
-        /// Why.
+        /// Who asked for it, or which limit.
         reason: Deletion,
     },
     /// Its files are gone: its name is free. The journal ends its strand with this record.
@@ -347,7 +347,7 @@ pub enum JobEvent {
 pub struct Source {
     /// The formation that it was in.
     pub generation: Generation,
-    /// Which.
+    /// Id of the process.
     pub process: ProcessId,
 }
 

@@ -17,7 +17,7 @@ pub enum Reject {
     /// The job is over.
     #[error("job jobs/{job} has ended: {outcome}")]
     JobEnded {
-        /// Which.
+        /// Id of the job.
         job: JobId,
         /// `succeeded`, `cancelled` or the failure.
         outcome: String,
@@ -25,13 +25,13 @@ pub enum Reject {
     /// The job is not over, so it cannot be deleted.
     #[error("job jobs/{job} has not ended, and only ended jobs are deleted: end it with `firn cancel {job}` first")]
     JobNotEnded {
-        /// Which.
+        /// Id of the job.
         job: JobId,
     },
     /// The caller belongs to another formation.
     #[error("expected generation {expected} of jobs/{job}, found {found}")]
     StaleGeneration {
-        /// Whose.
+        /// Id of the job.
         job: JobId,
         /// That counts now.
         expected: Generation,
@@ -49,7 +49,7 @@ pub enum Reject {
     /// Not all ranks have joined yet.
     #[error("the gang of jobs/{job} is not complete: {joined} of {world_size} ranks have joined")]
     GangIncomplete {
-        /// Whose.
+        /// Id of the job.
         job: JobId,
         /// Ranks that have joined.
         joined: usize,
@@ -63,7 +63,7 @@ pub enum Reject {
         job: JobId,
         /// Which process.
         process: ProcessId,
-        /// Why.
+        /// Why it is not wanted, as a sentence.
         reason: String,
     },
     /// A newer coordinator has taken over.
@@ -77,7 +77,7 @@ pub enum Reject {
     /// The worker is not known.
     #[error("worker {worker} does not exist")]
     WorkerNotFound {
-        /// Which.
+        /// Name of the worker.
         worker: WorkerName,
     },
     /// Somebody else than rank 0 does what only rank 0 may do.
@@ -167,13 +167,13 @@ pub enum Reject {
     /// The worker is not, or no longer, attached: its agent has to attach again.
     #[error("worker {worker} is not attached")]
     WorkerLost {
-        /// Which.
+        /// Name of the worker.
         worker: WorkerName,
     },
     /// The stream was replaced by a newer one of the same agent.
     #[error("worker {worker} has attached by a newer stream")]
     StaleStream {
-        /// Whose.
+        /// Name of the worker.
         worker: WorkerName,
     },
 }

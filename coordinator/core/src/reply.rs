@@ -128,7 +128,7 @@ pub enum Directive {
     },
     /// Load the best checkpoint, then run the test pass (complete at once without a test split).
     LoadBest {
-        /// Which.
+        /// Its digest, and the steps that it holds.
         checkpoint: Checkpoint,
         /// Its epoch, from 0.
         epoch: u32,
@@ -142,7 +142,7 @@ pub enum Directive {
     },
     /// Exit.
     Stop {
-        /// Why.
+        /// Why, as a sentence for the log.
         reason: String,
     },
 }

@@ -11,7 +11,7 @@ use crate::state::{Pass, Progress, StateHash};
 pub enum SoftChange {
     /// A worker gave a sign of life.
     LeaseRenewed {
-        /// Which.
+        /// Name of the worker.
         worker: WorkerName,
         /// Until when it counts as there.
         end: Now,
@@ -19,7 +19,7 @@ pub enum SoftChange {
     /// The coordinator could not hear anybody for a while: that time counts against nobody, and what was said meanwhile gets the time of two
     /// heartbeats to arrive.
     Woken {
-        /// When.
+        /// Time, by the engine's clock.
         at: Now,
         /// Milliseconds for which nobody was heard.
         slept: u64,
@@ -36,14 +36,14 @@ pub enum SoftChange {
     },
     /// An agent's stream is open.
     StreamOpened {
-        /// Whose.
+        /// Name of the worker.
         worker: WorkerName,
-        /// Which.
+        /// Number of the stream.
         stream: StreamId,
     },
     /// An agent's stream ended; its lease runs on.
     StreamClosed {
-        /// Whose.
+        /// Name of the worker.
         worker: WorkerName,
     },
     /// A rank works on a shard.
@@ -52,35 +52,35 @@ pub enum SoftChange {
         job: JobId,
         /// Of this pass.
         pass: Pass,
-        /// Which.
+        /// Number of the shard in its pass.
         shard: u32,
-        /// Who.
+        /// Id of the process.
         process: ProcessId,
     },
     /// An agent was told to end a process.
     StopSent {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
-        /// When.
+        /// Time, by the engine's clock.
         at: Now,
     },
     /// An agent came back without a process; the news of its end may be on the way.
     ProcessMissed {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
         /// Until when it is waited for.
         until: Now,
     },
     /// An agent has a process that it seemed to have lost.
     ProcessFound {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
     },
     /// A rank gave a sign of life.
     RankPulsed {
-        /// Which.
+        /// Id of the process.
         process: ProcessId,
-        /// When.
+        /// Time, by the engine's clock.
         at: Now,
         /// What it does.
         progress: Progress,
@@ -108,7 +108,7 @@ pub enum SoftChange {
     },
     /// Why a job waits, or that it no longer does.
     Waiting {
-        /// Which.
+        /// Id of the job.
         job: JobId,
         /// A sentence; `None`: it does not wait.
         reason: Option<Arc<str>>,

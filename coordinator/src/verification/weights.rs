@@ -35,7 +35,7 @@ pub enum WeightState {
     },
     /// They could not be compared.
     NotChecked {
-        /// Why.
+        /// What stood in the way.
         why: String,
     },
 }

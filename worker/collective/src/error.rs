@@ -139,7 +139,7 @@ pub enum CollectiveError {
     /// The peer at an address is not the one that was expected there.
     #[error("{address} refused this rank: we are {ours}; there is {theirs}")]
     Refused {
-        /// Where.
+        /// `host:port`.
         address: String,
         /// Who we said we are.
         ours: Identity,
@@ -149,7 +149,7 @@ pub enum CollectiveError {
     /// Something else than a ring of this version answers at an address.
     #[error("{address} does not speak this ring's protocol: expected the mark {expected:016x}, found {found:016x}")]
     ForeignProtocol {
-        /// Where.
+        /// `host:port`.
         address: String,
         /// The first 8 bytes that a ring sends.
         expected: u64,
@@ -161,7 +161,7 @@ pub enum CollectiveError {
     Bind {
         /// The host that was asked for.
         host: String,
-        /// Why.
+        /// The system's answer.
         source: io::Error,
     },
     /// Rank, world size and addresses do not fit together.
@@ -211,7 +211,7 @@ pub enum CollectiveError {
         rank: u32,
         /// What was tried.
         what: &'static str,
-        /// Why.
+        /// The system's answer.
         source: io::Error,
     },
     /// NCCL or the CUDA driver is not there.

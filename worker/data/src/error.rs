@@ -174,7 +174,7 @@ pub enum DataError {
     Tokenizer {
         /// Path of the `tokenizer.json`.
         path: PathBuf,
-        /// Why.
+        /// What the tokenizer library says.
         reason: String,
     },
     /// Settings that no sample can satisfy.

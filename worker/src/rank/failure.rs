@@ -93,7 +93,7 @@ pub(crate) enum RankFailure {
     Read {
         /// The file.
         path: String,
-        /// Why.
+        /// The system's answer.
         source: std::io::Error,
     },
     /// A checkpoint is not the one that was committed.
@@ -111,7 +111,7 @@ pub(crate) enum RankFailure {
     Write {
         /// The file.
         path: String,
-        /// Why.
+        /// The system's answer.
         source: std::io::Error,
     },
 }

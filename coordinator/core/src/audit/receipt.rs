@@ -11,7 +11,7 @@ use crate::task::{Metrics, Task};
 /// What was found in the records of one job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Receipt {
-    /// Whose.
+    /// Id of the job.
     pub job: JobId,
     /// Records of the job that were walked.
     pub records: u64,
@@ -102,7 +102,7 @@ pub struct EpochReceipt {
 /// One walk over a split.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PassReceipt {
-    /// Which.
+    /// Kind, split and, where it has one, epoch.
     pub pass: Pass,
     /// Samples of the split.
     pub split_samples: u64,
@@ -146,7 +146,7 @@ pub struct LossReceipt {
     pub generation: Generation,
     /// When it was learned.
     pub at: Now,
-    /// Why.
+    /// Reason, message and place.
     pub failure: Failure,
 }
 

@@ -25,7 +25,7 @@ pub struct Checkpoint {
 /// A checkpoint that no longer counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedCheckpoint {
-    /// Which.
+    /// Its digest, and the steps that it holds.
     pub checkpoint: Checkpoint,
     /// What is wrong with it.
     pub reason: String,

@@ -93,7 +93,7 @@ impl Dataset {
 /// The index of one split. The samples themselves stay where they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitManifest {
-    /// Which.
+    /// Its name.
     pub split: SplitName,
     /// How many samples.
     pub samples: u64,

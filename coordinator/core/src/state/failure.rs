@@ -126,9 +126,9 @@ pub struct RankReport {
     /// Who; `None` in journals of earlier programs.
     #[serde(default)]
     pub process: Option<ProcessId>,
-    /// What.
+    /// Reason, message and place.
     pub failure: Failure,
-    /// When.
+    /// Time, by the engine's clock.
     pub at: Now,
 }
 
@@ -148,7 +148,7 @@ pub enum Outcome {
 pub struct Loss {
     /// The formation that they were lost from.
     pub generation: Generation,
-    /// Why.
+    /// What explains the loss.
     pub cause: Cause,
     /// Whether it counts against the limit of the spec. One of several at a time does.
     pub counts: bool,

@@ -118,7 +118,7 @@ pub enum MemberState {
         ring_address: String,
         /// What it says.
         reason: String,
-        /// When.
+        /// Time, by the engine's clock.
         at: Now,
     },
     /// Its end is known, or it is lost.
@@ -172,7 +172,7 @@ impl CollectiveKind {
 /// The gang works together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningGang {
-    /// Who.
+    /// Its ranks, in their order.
     pub gang: Gang,
     /// How gradients are summed.
     pub collective: CollectiveKind,

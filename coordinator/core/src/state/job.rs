@@ -69,9 +69,9 @@ pub enum Phase {
 /// A job that is over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
-    /// How.
+    /// Whether it succeeded, failed or was cancelled.
     pub outcome: Outcome,
-    /// When.
+    /// Time, by the engine's clock.
     pub at: Now,
     /// The ranks of the last formation.
     pub last: Vec<Member>,
@@ -194,7 +194,7 @@ impl Run {
 /// A formation whose ranks began from a checkpoint, or from the beginning: what they had before beyond that is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
-    /// Which.
+    /// Number of the formation.
     pub generation: Generation,
     /// Optimizer steps of that state.
     pub steps_done: u64,

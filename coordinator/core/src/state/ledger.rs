@@ -67,7 +67,7 @@ pub struct RolledBack {
     pub to: u64,
     /// The formation that starts again at `from`.
     pub generation: Generation,
-    /// When.
+    /// Time, by the engine's clock.
     pub at: Now,
 }
 

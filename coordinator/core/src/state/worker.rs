@@ -124,7 +124,7 @@ pub enum Presence {
     Lost {
         /// Since when.
         at: Now,
-        /// Why.
+        /// Why it counts as gone.
         reason: LossReason,
     },
 }
@@ -161,7 +161,7 @@ pub struct Process {
     pub rank: u32,
     /// When it was asked for.
     pub asked_at: Now,
-    /// Where.
+    /// Name of the worker that runs it.
     pub worker: WorkerName,
     /// On which slot.
     pub slot: u32,
@@ -197,7 +197,7 @@ pub struct StopRequest {
 /// A process that an agent has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LivingProcess {
-    /// Which.
+    /// Id of the process.
     pub process: ProcessId,
     /// Its number at the operating system.
     pub pid: u32,
