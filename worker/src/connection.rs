@@ -19,8 +19,6 @@ use tonic::{
 
 /// Largest message that is accepted from the coordinator, in bytes, except for chunks of files.
 pub const MESSAGE_LIMIT: usize = 1 << 20;
-/// Largest message with a chunk of a checkpoint or an artifact, in bytes.
-pub const CHUNK_LIMIT: usize = 16 << 20;
 
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);

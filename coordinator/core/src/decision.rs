@@ -17,10 +17,3 @@ pub struct Decision {
     /// Then answer.
     pub reply: Reply,
 }
-
-impl Decision {
-    /// Whether the state changes, so that whoever waits has to ask again.
-    pub fn changes_state(&self) -> bool {
-        !self.records.is_empty() || !self.soft_changes.is_empty()
-    }
-}

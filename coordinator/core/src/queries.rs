@@ -164,8 +164,3 @@ pub fn job_on_slot<'a>(state: &'a State, worker: &WorkerName, slot: u32) -> Opti
         .find(|process| process.worker == *worker && process.slot == slot)
         .map(|process| &process.job)
 }
-
-/// Whether the newest checkpoint list of a job names this digest, so that its file is needed.
-pub fn needs_checkpoint(job: &Job, sha256: &str) -> bool {
-    job.run.checkpoints.iter().any(|checkpoint| checkpoint.sha256 == sha256)
-}
