@@ -151,19 +151,9 @@ fn ask_for(draft: &mut DecisionBuilder<'_>, job: &Job, gang: &Gang, placement: &
         for (local_rank, &slot) in (taken..).zip(slots) {
             let number = job.recruited + recruits.len() as u64;
             let rank = u32::try_from(gang.members.len() + gang.recruits.len() + recruits.len()).unwrap_or(u32::MAX);
-            let device = worker.description.slots.iter().find(|known| known.index == slot);
-            recruits.push(Member {
-                rank,
-                worker: name.clone(),
-                host: worker.description.host.clone(),
-                slot,
-                device: device.map(|known| known.device.clone()).unwrap_or_default(),
-                local_rank,
-                local_world_size: local_rank + 1,
-                process: ProcessId::from(format!("{}-p{number}", job.id)),
-                state: MemberState::Starting,
-                steps_done: 0,
-            });
+            let process = ProcessId::from(format!("{}-p{number}", job.id));
+            let local = (local_rank, local_rank + 1);
+            recruits.push(Member::to_start(&worker.description, slot, rank, local, process));
         }
     }
     let processes: Vec<ProcessId> = recruits.iter().map(|recruit| recruit.process.clone()).collect();

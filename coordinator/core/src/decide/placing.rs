@@ -18,7 +18,7 @@ use crate::placement::{self, Blocked, Placement, Problem, WorkerSlots};
 use crate::record::JobEvent;
 use crate::soft_change::SoftChange;
 use crate::spec::ResourcesSpec;
-use crate::state::{DeviceKind, Job, Member, MemberState, Phase, State};
+use crate::state::{DeviceKind, Job, Member, Phase, State};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
 pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
@@ -237,19 +237,9 @@ fn members(state: &State, job: &Job, placement: &Placement) -> Vec<Member> {
         };
         for (local_rank, &slot) in (0u32..).zip(slots) {
             let rank = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            let device = worker.description.slots.iter().find(|known| known.index == slot);
-            members.push(Member {
-                rank,
-                worker: name.clone(),
-                host: worker.description.host.clone(),
-                slot,
-                device: device.map(|known| known.device.clone()).unwrap_or_default(),
-                local_rank,
-                local_world_size: u32::try_from(slots.len()).unwrap_or(u32::MAX),
-                process: ProcessId::from(format!("{}-g{generation}-r{rank}", job.id)),
-                state: MemberState::Starting,
-                steps_done: 0,
-            });
+            let local = (local_rank, u32::try_from(slots.len()).unwrap_or(u32::MAX));
+            let process = ProcessId::from(format!("{}-g{generation}-r{rank}", job.id));
+            members.push(Member::to_start(&worker.description, slot, rank, local, process));
         }
     }
     members

@@ -6,7 +6,7 @@ use crate::identifiers::{Generation, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::state::checkpoint::Checkpoint;
 use crate::state::failure::{Cause, RankReport};
-use crate::state::worker::DeviceKind;
+use crate::state::worker::{DeviceKind, WorkerDescription};
 
 /// The ranks of one formation, in rank order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,30 @@ pub struct Member {
 }
 
 impl Member {
+    /// One that is to be started: `local` is its rank among those on the worker, and how many they are.
+    pub(crate) fn to_start(
+        worker: &WorkerDescription,
+        slot: u32,
+        rank: u32,
+        local: (u32, u32),
+        process: ProcessId,
+    ) -> Self {
+        let device = worker.slots.iter().find(|known| known.index == slot);
+        let (local_rank, local_world_size) = local;
+        Self {
+            rank,
+            worker: worker.name.clone(),
+            host: worker.host.clone(),
+            slot,
+            device: device.map(|known| known.device.clone()).unwrap_or_default(),
+            local_rank,
+            local_world_size,
+            process,
+            state: MemberState::Starting,
+            steps_done: 0,
+        }
+    }
+
     /// Whether it said this. Ranks are numbered anew with every formation, and recruits provisionally.
     pub fn said(&self, report: &RankReport) -> bool {
         match &report.process {
