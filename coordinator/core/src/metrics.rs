@@ -11,11 +11,15 @@
 
 mod average_precision;
 mod counts;
+mod moments;
+mod ranks;
 mod roc;
 mod scores;
 mod table;
+pub mod targets;
 
 pub use counts::{ClassCounts, Counts};
+pub use moments::Moments;
 pub use roc::area_under_roc;
 pub use scores::ScoreMetrics;
 pub use table::{Better, Formula, METRICS, Metric, MetricName, NAMES};

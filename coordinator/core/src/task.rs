@@ -122,6 +122,7 @@ impl Task {
         match (metric.formula, self) {
             (Formula::Loss, _) => true,
             (Formula::Counts(_) | Formula::Scores(_), Self::Classification) => true,
+            (Formula::Moments(_) | Formula::Pairs(_), Self::Classification) => false,
         }
     }
 

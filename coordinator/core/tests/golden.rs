@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use firn_core::{
-    metrics::ScoreMetrics,
+    metrics::{Moments, ScoreMetrics, targets},
     order::SampleOrder,
     schedule::{learning_rate, peak},
     spec::{MetricName, PlateauSpec, ScheduleShape, ScheduleSpec, ThresholdMode, TrainingSpec, Warmup, Word},
@@ -14,6 +14,8 @@ use firn_core::{
         classification::{matrix_of_cells, per_class},
     },
 };
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 fn cases(file: &str) -> Vec<Value> {
@@ -172,5 +174,50 @@ fn metrics_equal_those_of_scikit_learn() {
         }
         let confusion: Vec<u64> = case["confusion"].as_array().unwrap().iter().map(unsigned).collect();
         assert_eq!(matrix_of_cells(classes.len(), metrics.confusion()), confusion, "{name}");
+    }
+}
+
+fn numbers(list: &Value) -> Vec<f64> {
+    list.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+/// All metrics of one target, from two parts as two ranks would send them.
+fn of_target(pairs: &[(f64, f64)]) -> BTreeMap<String, f64> {
+    let part = |odd: usize| Moments::of_pairs(pairs.iter().skip(odd).step_by(2).copied());
+    let mut moments = part(0);
+    moments.merge(&part(1));
+    let mut metrics = targets::of_moments(&moments);
+    metrics.extend(targets::of_pairs(pairs));
+    metrics
+}
+
+fn assert_near(name: &str, found: &BTreeMap<String, f64>, expected: &Value) {
+    let expected = expected.as_object().unwrap();
+    for (metric, expected) in expected {
+        match (found.get(metric), expected.as_f64()) {
+            (None, None) => {}
+            // What is subtracted from a large mean is known to so many digits only, in the reference as well.
+            (Some(found), Some(expected)) if (found - expected).abs() <= 1e-10 * expected.abs().max(1.0) => {}
+            (found, expected) => panic!("{name}: {metric} is {found:?}, the reference's {expected:?}"),
+        }
+    }
+    let defined = expected.values().filter(|value| !value.is_null()).count();
+    assert_eq!(found.len(), defined, "{name}: every metric has its reference");
+}
+
+#[test]
+fn metrics_of_numbers_equal_those_of_scikit_learn_and_scipy() {
+    for case in cases(include_str!("golden/regression.json")) {
+        let (name, width) = (case["name"].as_str().unwrap(), unsigned(&case["targets"]) as usize);
+        let (values, predictions) = (numbers(&case["values"]), numbers(&case["predictions"]));
+        let column = |target: usize| {
+            let of = |all: &[f64]| all.iter().skip(target).step_by(width).copied().collect::<Vec<_>>();
+            of(&values).into_iter().zip(of(&predictions)).collect::<Vec<_>>()
+        };
+        let found: Vec<_> = (0..width).map(|target| of_target(&column(target))).collect();
+        for (found, expected) in found.iter().zip(case["per_target"].as_array().unwrap()) {
+            assert_near(name, found, expected);
+        }
+        assert_near(name, &targets::mean(&found), &case["expected"]);
     }
 }

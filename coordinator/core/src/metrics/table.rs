@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::counts::{self, Counts};
-use super::{average_precision, roc};
+use super::moments::{self, Moments};
+use super::{average_precision, ranks, roc};
 
 /// A quantity that says how good a model is.
 #[derive(Debug)]
@@ -39,14 +40,18 @@ pub enum Formula {
     /// Classification: from (score, is of the class) pairs of one class, in rising order of the score. Of two classes that of the second
     /// one's score; of more, the unweighted mean over all classes of one against the rest.
     Scores(fn(&[(f64, bool)]) -> Option<f64>),
+    /// Regression: from the moments of one target; of several, the unweighted mean over them.
+    Moments(fn(&Moments) -> Option<f64>),
+    /// Regression: from the (value, prediction) pairs of one target; of several, the unweighted mean over them.
+    Pairs(fn(&[(f64, f64)]) -> Option<f64>),
 }
 
 impl Formula {
     /// Whether single predictions are needed, which no record holds.
     pub fn needs_predictions(self) -> bool {
         match self {
-            Self::Loss | Self::Counts(_) => false,
-            Self::Scores(_) => true,
+            Self::Loss | Self::Counts(_) | Self::Moments(_) => false,
+            Self::Scores(_) | Self::Pairs(_) => true,
         }
     }
 }
@@ -140,6 +145,31 @@ pub const METRICS: &[Metric] = &[
         "cohen_kappa",
         Formula::Counts(counts::cohen_kappa),
         "agreement beyond chance",
+    ),
+    lower(
+        "mae",
+        Formula::Moments(moments::mean_absolute_error),
+        "mean absolute error, in the units of the target",
+    ),
+    lower(
+        "rmse",
+        Formula::Moments(moments::root_mean_squared_error),
+        "root of the mean squared error, in the units of the target",
+    ),
+    higher(
+        "r2",
+        Formula::Moments(moments::r2),
+        "fraction of the variance that is explained",
+    ),
+    higher(
+        "pearson",
+        Formula::Moments(moments::pearson),
+        "linear correlation of values and predictions",
+    ),
+    higher(
+        "spearman",
+        Formula::Pairs(ranks::spearman),
+        "correlation of the ranks of values and predictions",
     ),
 ];
 

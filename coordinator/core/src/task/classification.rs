@@ -129,7 +129,7 @@ impl ClassificationStatistics {
         let value = |formula: Formula| match formula {
             Formula::Loss => Some(self.loss_sum / self.samples as f64),
             Formula::Counts(formula) => formula(&counts),
-            Formula::Scores(_) => None,
+            Formula::Scores(_) | Formula::Moments(_) | Formula::Pairs(_) => None,
         };
         let values = METRICS
             .iter()

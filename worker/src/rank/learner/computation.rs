@@ -8,7 +8,7 @@ use firn_models::{Dropout, LossSums, Model, Objective};
 use tch::{Kind, Tensor};
 
 use super::{
-    inputs::{self, Inputs},
+    inputs::Inputs,
     memory,
     outcome::{Position, Spent},
 };

@@ -13,6 +13,11 @@ fn word<W: Word + std::fmt::Debug>() -> impl Strategy<Value = W> {
     prop::sample::select(W::WORDS.iter().map(|(_, choice)| *choice).collect::<Vec<W>>())
 }
 
+/// One that a classification has.
+fn metric() -> impl Strategy<Value = MetricName> {
+    word::<MetricName>().prop_filter("of the task", |metric| Task::Classification.has(metric.metric()))
+}
+
 fn path() -> impl Strategy<Value = String> {
     "/[a-zA-Z0-9 %é_.-]{1,12}(/[a-z]{1,8}){0,2}"
 }
@@ -142,7 +147,7 @@ fn loss() -> impl Strategy<Value = LossSpec> {
 /// A plateau needs a validation split.
 fn shape(has_validation: bool) -> impl Strategy<Value = ScheduleShape> {
     let plateau = (
-        word::<MetricName>(),
+        metric(),
         (0.01..0.99, 0u32..50, 0.0..0.1),
         word::<ThresholdMode>(),
         (0u32..50, 0.0..0.01),
@@ -174,7 +179,7 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
         ],
     )
         .prop_map(|(shape, warmup)| ScheduleSpec { shape, warmup });
-    let stopping = prop::option::of((word::<MetricName>(), 1u32..50, 0.0..0.1)).prop_map(
+    let stopping = prop::option::of((metric(), 1u32..50, 0.0..0.1)).prop_map(
         |stopping: Option<(MetricName, u32, f64)>| {
             stopping.map(|(metric, patience, min_delta)| EarlyStopping {
                 metric,
@@ -191,7 +196,7 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
         prop::option::of(0.1..9.0),
         0u64..4_000_000,
     );
-    let choices = (stopping, word::<MetricName>(), any::<bool>(), word::<Determinism>());
+    let choices = (stopping, metric(), any::<bool>(), word::<Determinism>());
     (numbers, optimizer(), schedule, loss(), choices).prop_map(
         move |(numbers, optimizer, schedule, loss, (early_stopping, best_metric, batch_norm, determinism))| {
             let (epochs, batch_size, micro_batch_size, seed, max_gradient_norm, checkpoint_interval_ms) = numbers;
