@@ -32,6 +32,6 @@ pub use frozen::{FrozenProof, FrozenTensors};
 pub use input::{Input, Normalisation};
 pub use layers::dropout::Dropout;
 pub use model::{Model, ModelOptions, ModelSummary, state_digest};
-pub use objective::{CrossEntropy, Expected, LossSums, Objective};
+pub use objective::{CrossEntropy, Distance, Distances, Expected, LossSums, Objective, Scale};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use stage::Features;

@@ -4,8 +4,10 @@
 //! So an objective never averages. Each has its own file; [`Objective`] chooses.
 
 mod cross_entropy;
+mod distance;
 
 pub use cross_entropy::CrossEntropy;
+pub use distance::{Distance, Distances, Scale};
 
 use tch::{Device, Tensor};
 
@@ -15,6 +17,8 @@ use crate::error::ModelError;
 pub enum Objective {
     /// Of exclusive classes.
     CrossEntropy(CrossEntropy),
+    /// Of numbers.
+    Distances(Distances),
 }
 
 /// What is expected of the network for the samples of a batch.
@@ -22,6 +26,8 @@ pub enum Objective {
 pub enum Expected<'a> {
     /// The class of each sample, below the number of outputs.
     Classes(&'a [i64]),
+    /// The numbers of each sample, sample after sample, in the units of their targets.
+    Numbers(&'a [f64]),
 }
 
 /// Both sums of a batch.
@@ -46,6 +52,11 @@ impl Objective {
         CrossEntropy::new(class_weights, label_smoothing, device).map(Self::CrossEntropy)
     }
 
+    /// `scales`: of each target, in the order of the outputs.
+    pub fn distances(distance: Distance, scales: Vec<Scale>) -> Self {
+        Self::Distances(Distances::new(distance, scales))
+    }
+
     /// The sums over a batch of outputs `(n, outputs)`.
     ///
     /// # Errors
@@ -53,8 +64,15 @@ impl Objective {
     pub fn sums(&self, outputs: &Tensor, expected: Expected<'_>) -> Result<LossSums, ModelError> {
         match (self, expected) {
             (Self::CrossEntropy(loss), Expected::Classes(labels)) => loss.sums(outputs, labels),
+            (Self::Distances(loss), Expected::Numbers(values)) => loss.sums(outputs, values),
+            (Self::CrossEntropy(_), Expected::Numbers(_)) => Err(other_kind("classes", "numbers")),
+            (Self::Distances(_), Expected::Classes(_)) => Err(other_kind("numbers", "classes")),
         }
     }
+}
+
+fn other_kind(expected: &str, found: &str) -> ModelError {
+    mismatch("what is expected of a batch", expected.to_owned(), found.to_owned())
 }
 
 fn mismatch(what: &str, expected: String, found: String) -> ModelError {

@@ -298,6 +298,22 @@ def losses():
     return out
 
 
+def distances():
+    """Losses of two standardised targets, whose scales are far from 1."""
+    outputs = torch.from_numpy(uniform("outputs", 7 * 2).astype(np.float32)).reshape(7, 2) * 2.0
+    mean, std = np.array([200000.0, -0.03]), np.array([90000.0, 0.002])
+    values = uniform("values", 7 * 2).reshape(7, 2) * 3.0 * std + mean
+    expected = torch.from_numpy((values - mean) / std).float()
+    rules = {"mse": torch.nn.MSELoss(), "l1": torch.nn.L1Loss(), "huber": torch.nn.HuberLoss(), "huber_0.25": torch.nn.HuberLoss(delta=0.25)}
+    out = {"mean": mean.tolist(), "std": std.tolist(), "values": values.ravel().tolist(), "cases": {}}
+    for name, rule in rules.items():
+        leaf = outputs.clone().requires_grad_()
+        loss = rule(leaf, expected)
+        loss.backward()
+        out["cases"][name] = {"mean": loss.item(), "mean_gradient": numbers(leaf.grad)}
+    return out
+
+
 def optimizers():
     """Parameters after each of 20 steps whose gradients and rates are fixed formulas."""
     rules = {
@@ -382,7 +398,7 @@ def main():
     if sys.argv[1:2] == ["check"]:
         return check(sys.argv[2])
     GOLDEN.mkdir(exist_ok=True)
-    parts = {"images": images(), "vggs": vggs(), "cut_vggs": cut_vggs(), "inception": inception(), "cut_resnet": cut_resnet(), "berts": berts(), "gpt2": gpt2(), "losses": losses(), "optimizers": optimizers()}
+    parts = {"images": images(), "vggs": vggs(), "cut_vggs": cut_vggs(), "inception": inception(), "cut_resnet": cut_resnet(), "berts": berts(), "gpt2": gpt2(), "losses": losses(), "distances": distances(), "optimizers": optimizers()}
     if len(sys.argv) > 1:  # the folder of a real MiniLM
         parts["sentences"] = sentences(sys.argv[1])
     for name, value in parts.items():
