@@ -178,7 +178,11 @@ fn metrics_equal_those_of_scikit_learn() {
 }
 
 fn numbers(list: &Value) -> Vec<f64> {
-    list.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|number| number.as_f64().unwrap())
+        .collect()
 }
 
 /// All metrics of one target, from two parts as two ranks would send them.

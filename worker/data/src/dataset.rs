@@ -118,8 +118,7 @@ impl Split {
     /// Samples of each of the first `classes` classes.
     pub fn class_counts(&self, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; classes];
-        for sample in &self.samples {
-            let Target::Class(class) = sample.target;
+        for class in self.samples.iter().filter_map(|sample| sample.target.class()) {
             if let Some(count) = counts.get_mut(class as usize) {
                 *count += 1;
             }

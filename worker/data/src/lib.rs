@@ -1,7 +1,7 @@
 //! From files to network input: which samples a dataset has, and how each becomes pixels or tokens.
 //!
 //! Three rooms that do not know each other: `format` says how a dataset lies on disk, and lists samples; `source` says where the bytes of a
-//! sample are; `modality` makes numbers of them. `index` joins what the lists of all splits mean.
+//! sample are; `modality` makes numbers of them. `labels` says what is expected of the network, and `index` joins the splits.
 //!
 //! Two promises shape this room. **An index is a function of the data**, not of the machine that reads it: samples are sorted, splits are
 //! drawn from hashes of the samples' names, and every rank that indexes the same files gets the same digest. **Pixels are PIL's**: the
@@ -15,6 +15,7 @@ mod dataset;
 mod error;
 mod format;
 mod index;
+mod labels;
 mod loader;
 mod modality;
 mod names;

@@ -8,6 +8,13 @@ pub enum Target {
 }
 
 impl Target {
+    /// Its position in the dataset's classes, if it is one.
+    pub fn class(&self) -> Option<u32> {
+        match self {
+            Self::Class(class) => Some(*class),
+        }
+    }
+
     /// Adds it to the digest of a split.
     pub(crate) fn update(&self, hasher: &mut blake3::Hasher) {
         match self {

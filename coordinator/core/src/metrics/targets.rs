@@ -24,7 +24,9 @@ pub fn of_pairs(pairs: &[(f64, f64)]) -> BTreeMap<String, f64> {
 }
 
 fn by_name(value: impl Fn(Formula) -> Option<f64>) -> BTreeMap<String, f64> {
-    let defined = METRICS.iter().filter_map(|metric| Some((metric.name, value(metric.formula)?)));
+    let defined = METRICS
+        .iter()
+        .filter_map(|metric| Some((metric.name, value(metric.formula)?)));
     defined.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

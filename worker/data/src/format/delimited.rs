@@ -16,7 +16,8 @@ pub(super) struct Layout<'a> {
     pub(super) delimiter: char,
     pub(super) quoted: bool,
     pub(super) input: Input<'a>,
-    pub(super) label: &'a str,
+    /// The label columns.
+    pub(super) labels: &'a [String],
 }
 
 impl Layout<'_> {
@@ -33,7 +34,8 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &Da
     let column =
         |name, role| column(path, &header, name, role).map_err(|error| separator::explain(error, &header, layout));
     let input_column = column(layout.input.column, layout.input.role)?;
-    let label_column = column(layout.label, "label")?;
+    let label_columns = layout.labels.iter().map(|label| column(label, "label"));
+    let label_columns: Vec<usize> = label_columns.collect::<Result<_, _>>()?;
     let mut rows = Rows::new(path, data);
     while let Some(line) = reader.advance()? {
         let fault = |error| RowFault {
@@ -42,18 +44,21 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &Da
             error,
         };
         let record = &reader.record;
-        let label = if reader.is_open() {
+        let labels = if reader.is_open() {
             Err(fault(RowError::OpenQuote))
         } else if record.len() != header.len() {
             Err(fault(ragged(header.len(), record.len(), layout)))
         } else {
-            field(&record[label_column], layout.label, "label")
-                .and_then(|label| rows.label(label.trim().to_owned(), layout.label))
-                .map_err(fault)
+            let columns = label_columns.iter().zip(layout.labels);
+            let label = |(place, name): (&usize, &String)| {
+                let label = field(&record[*place], name, "label")?;
+                rows.label(label.trim().to_owned(), name)
+            };
+            columns.map(label).collect::<Result<_, _>>().map_err(fault)
         };
         let Input { column, role, source } = layout.input;
         let written = record.get(input_column).unwrap_or_default();
-        rows.add(line, label, field(written, column, role).and_then(source));
+        rows.add(line, labels, field(written, column, role).and_then(source));
     }
     rows.finish(split, data)
 }
@@ -237,7 +242,7 @@ mod tests {
                 delimiter: ',',
                 quoted: true,
                 input: Input::texts("text"),
-                label: "label",
+                labels: &[],
             };
             let mut reader = RowReader::new(Path::new("train.csv"), bytes, &layout);
             std::iter::from_fn(|| reader.advance().unwrap()).collect::<Vec<_>>()

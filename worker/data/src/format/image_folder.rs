@@ -101,7 +101,7 @@ fn list_class(
             name_of(&entry),
             Listed {
                 id,
-                class: class.to_owned(),
+                labels: vec![class.to_owned()],
                 source,
             },
         ));

@@ -13,7 +13,7 @@ use crate::{DataError, Source, SplitName, names};
 pub(super) fn list(
     split: SplitName,
     path: &Path,
-    (input, label): (&Input<'_>, &str),
+    (input, labels): (&Input<'_>, &[String]),
     data: &DataSpec,
 ) -> Result<Listing, DataError> {
     let bytes = read_file(split, path, "jsonl")?;
@@ -26,15 +26,13 @@ pub(super) fn list(
         };
         let object = match std::str::from_utf8(row) {
             Ok(row) if row.trim().is_empty() => continue,
-            Ok(row) => object(row, line, (input.column, label)),
+            Ok(row) => object(row, line, (input.column, labels)),
             Err(_) => Err(fault(RowError::NotUtf8)),
         };
         match object {
             Ok(object) => rows.add(
                 line,
-                label_of(&object, label)
-                    .and_then(|text| rows.label(text, label))
-                    .map_err(fault),
+                labels_of(&object, labels, &rows).map_err(fault),
                 text_of(&object, input).and_then(|text| (input.source)(text)),
             ),
             Err(fault) => rows.add(line, Err(fault), Ok(Source::Text(String::new()))),
@@ -49,13 +47,17 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(move |byte| *byte == end)
 }
 
-fn object(row: &str, line: u64, (text, label): (&str, &str)) -> Result<Map<String, Value>, RowFault> {
+fn object(row: &str, line: u64, (text, labels): (&str, &[String])) -> Result<Map<String, Value>, RowFault> {
     match serde_json::from_str(row) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(RowFault {
             line,
             column: None,
-            error: wrong("the line", &other, &format!("an object with `{text}` and `{label}`")),
+            error: wrong(
+                "the line",
+                &other,
+                &format!("an object with `{text}` and `{}`", labels.join("` and `")),
+            ),
         }),
         Err(error) => {
             let words = error.to_string();
@@ -64,7 +66,7 @@ fn object(row: &str, line: u64, (text, label): (&str, &str)) -> Result<Map<Strin
                 line,
                 column: Some(error.column()),
                 error: RowError::NotJson {
-                    reason: format!("{reason}{}", hint(row, line, (text, label))),
+                    reason: format!("{reason}{}", hint(row, line, (text, labels))),
                 },
             })
         }
@@ -72,9 +74,10 @@ fn object(row: &str, line: u64, (text, label): (&str, &str)) -> Result<Map<Strin
 }
 
 /// Whether the first line is the header of a table.
-fn hint(row: &str, line: u64, (text, label): (&str, &str)) -> String {
+fn hint(row: &str, line: u64, (text, labels): (&str, &[String])) -> String {
     let separator = row.chars().find(|character| ",\t;|".contains(*character));
-    let is_header = line == 1 && row.contains(text) && row.contains(label) && !row.starts_with('{');
+    let is_header =
+        line == 1 && row.contains(text) && labels.iter().all(|label| row.contains(label)) && !row.starts_with('{');
     match (separator, is_header) {
         (Some('\t'), true) => "; it seems to be a table: set data.format: tsv".to_owned(),
         (Some(','), true) => "; it seems to be a table: set data.format: csv".to_owned(),
@@ -92,6 +95,11 @@ fn text_of<'a>(object: &'a Map<String, Value>, input: &Input<'_>) -> Result<&'a 
         Value::String(text) => Ok(text),
         other => Err(wrong(&format!("field `{name}`"), other, "a string")),
     }
+}
+
+fn labels_of(object: &Map<String, Value>, names: &[String], rows: &Rows<'_>) -> Result<Vec<String>, RowError> {
+    let label = |name: &String| rows.label(label_of(object, name)?, name);
+    names.iter().map(label).collect()
 }
 
 fn label_of(object: &Map<String, Value>, name: &str) -> Result<String, RowError> {

@@ -1,5 +1,5 @@
-//! How a dataset lies on disk. A format lists the samples of one split: their ids, class names and where their bytes are. It decides
-//! nothing about other splits, and opens no image. Each has a file here, and its line in [`list`].
+//! How a dataset lies on disk. A format lists the samples of one split: their ids, their labels as they are written, and where
+//! their bytes are. It decides nothing about other splits, and opens no image. Each has a file here, and its line in [`list`].
 
 mod delimited;
 mod image_folder;
@@ -18,7 +18,7 @@ use self::rows::Input;
 
 use crate::{DataError, Source, SplitName};
 
-/// Samples of one split before their classes have numbers.
+/// Samples of one split before it is known what their labels mean.
 pub(crate) struct Listing {
     pub(crate) split: SplitName,
     pub(crate) path: PathBuf,
@@ -39,7 +39,8 @@ pub(crate) struct EmptyClass {
 
 pub(crate) struct Listed {
     pub(crate) id: String,
-    pub(crate) class: String,
+    /// As they are written, in the order of the label columns; of a class folder its name.
+    pub(crate) labels: Vec<String>,
     pub(crate) source: Source,
 }
 
@@ -59,30 +60,33 @@ pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Lis
                 delimiter: *delimiter,
                 quoted: *quoted,
                 input: Input::texts(text),
-                label,
+                labels: std::slice::from_ref(label),
             },
             data,
         ),
-        DataFormat::JsonLines { text, label } => json_lines::list(split, path, (&Input::texts(text), label), data),
+        DataFormat::JsonLines { text, label } => {
+            json_lines::list(split, path, (&Input::texts(text), std::slice::from_ref(label)), data)
+        }
         DataFormat::ImageTable {
             rows,
             image,
             label,
             root,
         } => {
+            let labels = std::slice::from_ref(label);
             let input = Input {
                 column: image,
                 role: "image",
                 source: &image_table::sources(path, root.as_deref()),
             };
             match *rows {
-                RowLayout::JsonLines => json_lines::list(split, path, (&input, label), data),
+                RowLayout::JsonLines => json_lines::list(split, path, (&input, labels), data),
                 RowLayout::Delimited { delimiter, quoted } => {
                     let layout = delimited::Layout {
                         delimiter,
                         quoted,
                         input,
-                        label,
+                        labels,
                     };
                     delimited::list(split, path, &layout, data)
                 }

@@ -63,16 +63,16 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The row that starts on `line`: what is expected of the network, and what it looks at.
-    pub(super) fn add(&mut self, line: u64, label: Result<String, RowFault>, source: Result<Source, RowError>) {
-        if self.missing_labels == MissingLabels::Drop && is_without(&label) {
+    /// The row that starts on `line`: its labels, in the order of their columns, and what the network looks at.
+    pub(super) fn add(&mut self, line: u64, labels: Result<Vec<String>, RowFault>, source: Result<Source, RowError>) {
+        if self.missing_labels == MissingLabels::Drop && is_without(&labels) {
             let (count, _) = self.left_out.get_or_insert((0, line));
             *count += 1;
             return;
         }
-        let (class, source) = match (label, source) {
-            (Ok(class), Ok(source)) => (class, source),
-            (Ok(class), Err(error)) => {
+        let (labels, source) = match (labels, source) {
+            (Ok(labels), Ok(source)) => (labels, source),
+            (Ok(labels), Err(error)) => {
                 let reason = error.to_string();
                 self.set_aside += 1;
                 self.list(RowFault {
@@ -80,7 +80,7 @@ impl<'a> Rows<'a> {
                     column: None,
                     error,
                 });
-                (class, Source::Unusable(reason))
+                (labels, Source::Unusable(reason))
             }
             (Err(fault), _) => {
                 self.refused += 1;
@@ -90,7 +90,7 @@ impl<'a> Rows<'a> {
         };
         self.samples.push(Listed {
             id: format!("{}:{line}", self.name),
-            class,
+            labels,
             source,
         });
     }
@@ -138,8 +138,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn is_without(label: &Result<String, RowFault>) -> bool {
-    let error = label.as_ref().err().map(|fault| &fault.error);
+fn is_without(labels: &Result<Vec<String>, RowFault>) -> bool {
+    let error = labels.as_ref().err().map(|fault| &fault.error);
     matches!(
         error,
         Some(RowError::Empty { role: "label", .. } | RowError::MissingLabel { .. })

@@ -42,7 +42,7 @@ fn seems(line: &str, layout: &Layout<'_>) -> Option<String> {
     if line.starts_with(['{', '[']) {
         return Some("; it seems to hold JSON lines: set data.format: jsonl".to_owned());
     }
-    let wanted = [layout.input.column, layout.label];
+    let is_wanted = |name: &str| name == layout.input.column || layout.labels.iter().any(|label| label == name);
     let named = |separator: u8| {
         let mut builder = ReaderBuilder::new();
         let mut reader = builder
@@ -50,7 +50,7 @@ fn seems(line: &str, layout: &Layout<'_>) -> Option<String> {
             .has_headers(false)
             .from_reader(line.as_bytes());
         let fields = reader.records().next().and_then(Result::ok).unwrap_or_default();
-        let hits = fields.iter().filter(|field| wanted.contains(&field.trim())).count();
+        let hits = fields.iter().filter(|field| is_wanted(field.trim())).count();
         (hits, fields.len())
     };
     let others = SEPARATORS

@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use firn_core::spec::{DataSpec, SplitSource};
 
 use crate::dataset::update_with_length;
-use crate::{DataError, Sample, Split, SplitName, Target, names};
+use crate::labels::Labels;
+use crate::{DataError, Sample, Split, SplitName};
 
 /// Takes the drawn splits out of `train`. All splits stay in manifest order.
 pub(super) fn draw(
     train: &mut Split,
     data: &DataSpec,
-    classes: &[String],
+    labels: &Labels,
     seed: u64,
     warnings: &mut Vec<String>,
 ) -> Result<BTreeMap<SplitName, Split>, DataError> {
@@ -36,7 +37,7 @@ pub(super) fn draw(
     if total <= 0.0 {
         return Ok(BTreeMap::new());
     }
-    let goals = assign(train, classes.len(), fractions, seed);
+    let goals = assign(train, fractions, seed);
     let samples = std::mem::take(&mut train.samples);
     let count = samples.len();
     let mut drawn: BTreeMap<SplitName, Split> = fractions
@@ -64,20 +65,20 @@ pub(super) fn draw(
                 samples: count,
             });
         }
-        warnings.extend(too_small_warning(split, classes));
+        warnings.extend(labels.warnings_of_drawn(split));
     }
     Ok(drawn)
 }
 
-/// Where each sample of `train` goes.
-fn assign(train: &Split, classes: usize, fractions: [(SplitName, f64); 2], seed: u64) -> Vec<SplitName> {
-    let mut by_class: Vec<Vec<([u8; 32], usize)>> = vec![Vec::new(); classes];
+/// Where each sample of `train` goes. Samples without a class are drawn from together.
+fn assign(train: &Split, fractions: [(SplitName, f64); 2], seed: u64) -> Vec<SplitName> {
+    let mut by_class: BTreeMap<Option<u32>, Vec<([u8; 32], usize)>> = BTreeMap::new();
     for (place, sample) in train.samples.iter().enumerate() {
-        let Target::Class(class) = sample.target;
-        by_class[class as usize].push((key(seed, sample), place));
+        let members = by_class.entry(sample.target.class()).or_default();
+        members.push((key(seed, sample), place));
     }
     let mut goals = vec![SplitName::Train; train.samples.len()];
-    for mut members in by_class {
+    for mut members in by_class.into_values() {
         members.sort_unstable();
         let count = members.len();
         let mut members = members.into_iter();
@@ -109,27 +110,10 @@ fn key(seed: u64, sample: &Sample) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-fn too_small_warning(split: &Split, classes: &[String]) -> Option<String> {
-    let counts = split.class_counts(classes.len());
-    let absent: Vec<&String> = classes
-        .iter()
-        .zip(counts)
-        .filter(|(_, count)| *count == 0)
-        .map(|(class, _)| class)
-        .collect();
-    (!absent.is_empty()).then(|| {
-        format!(
-            "{}: too few samples in train to draw from: {}",
-            split.name,
-            names::enumerate(&absent)
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Source;
+    use crate::{Source, Target};
 
     fn samples(count: usize) -> Split {
         let sample = |i: usize| Sample {
@@ -148,7 +132,7 @@ mod tests {
     #[test]
     fn every_class_gives_its_share() {
         let split = samples(500);
-        let goals = assign(&split, 2, FRACTIONS, 7);
+        let goals = assign(&split, FRACTIONS, 7);
         for (label, count) in [(0, 400), (1, 100)] {
             let of = |name| {
                 split
@@ -170,20 +154,15 @@ mod tests {
         let split = samples(300);
         let mut reversed = split.clone();
         reversed.samples.reverse();
-        let mut goals = assign(&reversed, 2, FRACTIONS, 7);
+        let mut goals = assign(&reversed, FRACTIONS, 7);
         goals.reverse();
-        assert_eq!(goals, assign(&split, 2, FRACTIONS, 7));
-        assert_ne!(goals, assign(&split, 2, FRACTIONS, 8), "the seed matters");
+        assert_eq!(goals, assign(&split, FRACTIONS, 7));
+        assert_ne!(goals, assign(&split, FRACTIONS, 8), "the seed matters");
     }
 
     #[test]
     fn train_keeps_the_last_sample_of_a_class() {
-        let goals = assign(
-            &samples(6),
-            2,
-            [(SplitName::Test, 0.45), (SplitName::Validation, 0.5)],
-            0,
-        );
+        let goals = assign(&samples(6), [(SplitName::Test, 0.45), (SplitName::Validation, 0.5)], 0);
         for label in [0, 1] {
             assert!(
                 samples(6)

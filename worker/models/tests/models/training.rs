@@ -304,9 +304,20 @@ fn a_label_outside_the_classes_is_refused() {
 #[test]
 fn losses_of_standardised_numbers_equal_pytorchs() {
     let golden = golden("distances");
-    let outputs: Vec<f64> = uniform("outputs", 14).into_iter().map(|u| f64::from(u as f32 * 2.0)).collect();
-    let (values, means, stds) = (floats(&golden["values"]), floats(&golden["mean"]), floats(&golden["std"]));
-    let scales: Vec<Scale> = means.into_iter().zip(stds).map(|(mean, std)| Scale { mean, std }).collect();
+    let outputs: Vec<f64> = uniform("outputs", 14)
+        .into_iter()
+        .map(|u| f64::from(u as f32 * 2.0))
+        .collect();
+    let (values, means, stds) = (
+        floats(&golden["values"]),
+        floats(&golden["mean"]),
+        floats(&golden["std"]),
+    );
+    let scales: Vec<Scale> = means
+        .into_iter()
+        .zip(stds)
+        .map(|(mean, std)| Scale { mean, std })
+        .collect();
     let distances = [
         ("mse", Distance::Squared),
         ("l1", Distance::Absolute),
@@ -320,14 +331,20 @@ fn losses_of_standardised_numbers_equal_pytorchs() {
         // In two parts, as two ranks would.
         let part = |begin: usize, length: usize| {
             let expected = Expected::Numbers(&values[2 * begin..][..2 * length]);
-            loss.sums(&leaf.narrow(0, begin as i64, length as i64), expected).unwrap()
+            loss.sums(&leaf.narrow(0, begin as i64, length as i64), expected)
+                .unwrap()
         };
         let (first, second) = (part(0, 3), part(3, 4));
         let (sum, weight) = (&first.loss + &second.loss, first.weight + second.weight);
         let mean = case["mean"].as_f64().unwrap();
         close(&format!("{name}: mean"), &(&sum / weight), &[mean], 1e-6);
         let gradient = Tensor::run_backward(&[&sum], &[&leaf], false, false).remove(0) / weight;
-        close(&format!("{name}: gradient"), &gradient, &floats(&case["mean_gradient"]), 1e-6);
+        close(
+            &format!("{name}: gradient"),
+            &gradient,
+            &floats(&case["mean_gradient"]),
+            1e-6,
+        );
         // What is reported is the same in doubles.
         let Objective::Distances(distances) = &loss else {
             unreachable!("it was made so")

@@ -8,7 +8,7 @@ use firn_models::{Dropout, LossSums, Model, Objective};
 use tch::{Kind, Tensor};
 
 use super::{
-    inputs::Inputs,
+    inputs::{self, Inputs},
     memory,
     outcome::{Position, Spent},
 };

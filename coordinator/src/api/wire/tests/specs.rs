@@ -179,15 +179,14 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
         ],
     )
         .prop_map(|(shape, warmup)| ScheduleSpec { shape, warmup });
-    let stopping = prop::option::of((metric(), 1u32..50, 0.0..0.1)).prop_map(
-        |stopping: Option<(MetricName, u32, f64)>| {
+    let stopping =
+        prop::option::of((metric(), 1u32..50, 0.0..0.1)).prop_map(|stopping: Option<(MetricName, u32, f64)>| {
             stopping.map(|(metric, patience, min_delta)| EarlyStopping {
                 metric,
                 patience,
                 min_delta,
             })
-        },
-    );
+        });
     let numbers = (
         1u32..1000,
         64u32..4096,

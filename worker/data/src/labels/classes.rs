@@ -1,0 +1,117 @@
+//! One class for each sample: train names the classes, another split may not add one.
+
+use std::collections::HashMap;
+
+use firn_core::spec::DataFormat;
+
+use super::class_names;
+use crate::format::{EmptyClass, Listed, Listing};
+use crate::{DataError, Split, Target, names};
+
+pub(crate) struct Classes {
+    /// In the order of the network's outputs.
+    names: Vec<String>,
+    numbers: HashMap<String, u32>,
+}
+
+impl Classes {
+    pub(super) fn of_train(train: &Listing, format: &DataFormat) -> Result<Self, DataError> {
+        if let Some(class) = train.empty_classes.first() {
+            return Err(DataError::EmptyClass {
+                class: class.name.clone(),
+                path: train.path.join(&class.name),
+                hint: class.unread.clone(),
+            });
+        }
+        let mut names: Vec<String> = train.samples.iter().map(|listed| class_of(listed).to_owned()).collect();
+        names.sort_unstable();
+        names.dedup();
+        // Folders keep ImageFolder's order, so that a head trained there still fits; a table's ratings 1 to 10 read better by value.
+        if !matches!(format, DataFormat::ImageFolder) {
+            names::sort_labels(&mut names);
+        }
+        if let [class] = &names[..] {
+            return Err(DataError::OneClass {
+                path: train.path.clone(),
+                class: class.clone(),
+            });
+        }
+        let numbers = names.iter().cloned().zip(0..).collect();
+        Ok(Self { names, numbers })
+    }
+
+    pub(super) fn targets(&self, listing: &Listing) -> Result<Vec<Target>, DataError> {
+        let target = |listed: &Listed| match self.numbers.get(class_of(listed)) {
+            Some(&class) => Ok(Target::Class(class)),
+            None => Err(DataError::UnknownClass {
+                split: listing.split,
+                hint: class_names::hint(class_of(listed), &self.names),
+                class: class_of(listed).to_owned(),
+                sample: listed.id.clone(),
+                count: self.names.len(),
+                known: names::enumerate(&self.names),
+            }),
+        };
+        listing.samples.iter().map(target).collect()
+    }
+
+    pub(super) fn warnings_of_train(&self, train: &Listing) -> Vec<String> {
+        class_names::warnings(&train.path, &self.names)
+    }
+
+    pub(super) fn warnings(&self, listing: &Listing, targets: &[Target]) -> Vec<String> {
+        let split = listing.split;
+        let empty = listing.empty_classes.iter();
+        let sentence =
+            |class: &EmptyClass| format!("{split}: class folder `{}` holds no images{}", class.name, class.unread);
+        let empty = empty.map(sentence);
+        empty.chain(self.absent_class_warning(listing, targets)).collect()
+    }
+
+    /// scikit-learn's macro means count such a class as 0, which surprises.
+    fn absent_class_warning(&self, listing: &Listing, targets: &[Target]) -> Option<String> {
+        let absent = self.absent(targets.iter());
+        (!absent.is_empty()).then(|| {
+            format!(
+                "{}: no sample of {} of {} classes ({}); in macro means they count as 0",
+                listing.split,
+                absent.len(),
+                self.names.len(),
+                names::enumerate(&absent)
+            )
+        })
+    }
+
+    pub(super) fn warning_of_drawn(&self, split: &Split) -> Option<String> {
+        let absent = self.absent(split.samples.iter().map(|sample| &sample.target));
+        (!absent.is_empty()).then(|| {
+            format!(
+                "{}: too few samples in train to draw from: {}",
+                split.name,
+                names::enumerate(&absent)
+            )
+        })
+    }
+
+    /// The classes that no target is of.
+    fn absent<'a>(&self, targets: impl Iterator<Item = &'a Target>) -> Vec<&str> {
+        let mut is_there = vec![false; self.names.len()];
+        for class in targets.filter_map(Target::class) {
+            is_there[class as usize] = true;
+        }
+        let classes = self.names.iter().zip(is_there);
+        classes
+            .filter(|(_, is_there)| !is_there)
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+
+    pub(super) fn into_names(self) -> Vec<String> {
+        self.names
+    }
+}
+
+/// A folder's name, or the text of the one label column.
+fn class_of(listed: &Listed) -> &str {
+    listed.labels.first().map_or("", String::as_str)
+}
