@@ -21,6 +21,11 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Those that it has, in the order train, validation, test.
+    pub fn splits(&self) -> impl Iterator<Item = &Arc<Split>> {
+        std::iter::once(&self.train).chain(&self.validation).chain(&self.test)
+    }
+
     /// The split of that name, if the dataset has it.
     pub fn split(&self, name: SplitName) -> Option<&Arc<Split>> {
         match name {

@@ -2,10 +2,10 @@
 //!
 //! All of it outlives every gang. It is the expensive part of a start, and the reason why a rank stays in its process when others are lost.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use firn_core::spec;
-use firn_data::{Dataset, Preprocessor, TextLimits};
+use firn_data::{Dataset, Preprocessor, Split, TextLimits};
 use firn_models::{Model, ModelOptions};
 use firn_proto::v1alpha1 as wire;
 use tch::Device;
@@ -75,9 +75,9 @@ fn settings_digest(enrolled: &wire::EnrolResponse) -> String {
 /// Indexes the dataset and compares it with what the other ranks see. Returns it with the samples that are set aside already.
 fn agree_on_dataset(coordinator: &Coordinator, spec: &spec::JobSpec) -> Result<(Dataset, Quarantined), Halt> {
     let dataset = firn_data::index(&spec.data, spec.training.seed)?;
-    let registered = coordinator.register_dataset(summary_of(&dataset))?;
+    let registered = coordinator.register_dataset(summary_of(spec, &dataset))?;
     info!(
-        classes = dataset.classes.len(),
+        outputs = task::outputs(spec, &dataset),
         train = dataset.train.len(),
         "the dataset is indexed"
     );
@@ -119,24 +119,20 @@ fn agree_on_model(
     Ok(model)
 }
 
-fn summary_of(dataset: &Dataset) -> wire::DatasetSummary {
-    let classes = dataset.classes.len();
-    let splits = std::iter::once(&dataset.train)
-        .chain(&dataset.validation)
-        .chain(&dataset.test);
-    wire::DatasetSummary {
-        classes: dataset.classes.clone(),
-        splits: splits
-            .map(|split| wire::SplitManifest {
-                split: split.name.to_string(),
-                samples: split.samples.len() as u64,
-                class_counts: split.class_counts(classes),
-                digest: split.digest(),
-            })
-            .collect(),
+fn summary_of(spec: &spec::JobSpec, dataset: &Dataset) -> wire::DatasetSummary {
+    let manifest = |split: &Arc<Split>| wire::SplitManifest {
+        split: split.name.to_string(),
+        samples: split.samples.len() as u64,
+        digest: split.digest(),
+        ..wire::SplitManifest::default()
+    };
+    let mut summary = wire::DatasetSummary {
+        splits: dataset.splits().map(manifest).collect(),
         warnings: dataset.warnings.clone(),
-        class_count: classes as u32,
-    }
+        ..wire::DatasetSummary::default()
+    };
+    task::summarise(spec, dataset, &mut summary);
+    summary
 }
 
 /// The tokenizer that the spec names, or the one beside the weights.

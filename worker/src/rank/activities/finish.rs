@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
 use super::{model_card, restore};
-use crate::rank::{failure::RankFailure, files::whole_file, halt::Halt, session::Session};
+use crate::rank::{failure::RankFailure, files::whole_file, halt::Halt, session::Session, task};
 
 /// The coordinator keeps no larger file.
 const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
@@ -77,12 +77,17 @@ fn write_files(
 ) -> Result<Vec<String>, RankFailure> {
     let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).expect("a JSON value is JSON");
     let spec = serde_json::to_value(&session.spec).expect("a spec that came as JSON goes as JSON");
-    let (model, classes) = (session.learner.model(), &session.data.dataset.classes);
+    let model = session.learner.model();
+    let outputs = task::describe(&session.spec, &session.data.dataset);
+    let mut config = export::config(model, &outputs.names);
+    for (field, value) in &outputs.more {
+        config[*field] = value.clone();
+    }
     let files = [
         ("head.safetensors", export::head(model)?),
-        ("config.json", pretty(&export::config(model, classes))),
+        ("config.json", pretty(&config)),
         ("spec.json", pretty(&spec)),
-        ("README.md", model_card::render(session, finish).into_bytes()),
+        ("README.md", model_card::render(session, &outputs, finish).into_bytes()),
     ];
     let writer = &session.arguments.process_id;
     let mut names = Vec::new();

@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 
 use firn_proto::v1alpha1::FinishDirective;
 
-use crate::rank::session::Session;
+use crate::rank::{session::Session, task::Outputs};
 
 /// The card as Markdown.
-pub(crate) fn render(session: &Session<'_>, finish: &FinishDirective) -> String {
+pub(crate) fn render(session: &Session<'_>, outputs: &Outputs, finish: &FinishDirective) -> String {
     let spec = &session.spec;
     let (model, dataset) = (session.learner.model(), &session.data.dataset);
     let summary = model.summary();
@@ -23,8 +23,8 @@ pub(crate) fn render(session: &Session<'_>, finish: &FinishDirective) -> String 
 
     line(format!("# {}\n", spec.metadata.name));
     line(format!(
-        "A `{architecture}` network, fine-tuned by Firn for classification into {} classes.\n",
-        dataset.classes.len()
+        "A `{architecture}` network, fine-tuned by Firn for {}.\n",
+        outputs.learned
     ));
     line("| | |\n|---|---|".to_owned());
     line(format!("| pretrained weights | `{weights}` |"));
@@ -43,15 +43,9 @@ pub(crate) fn render(session: &Session<'_>, finish: &FinishDirective) -> String 
         spec.training.batch_size, spec.training.seed
     ));
 
-    line("## Classes\n".to_owned());
-    for (index, class) in dataset.classes.iter().enumerate() {
-        line(format!("- {index}: {class}"));
-    }
+    line(outputs.section.clone());
     line("\n## Data\n".to_owned());
-    let splits = std::iter::once(&dataset.train)
-        .chain(&dataset.validation)
-        .chain(&dataset.test);
-    for split in splits {
+    for split in dataset.splits() {
         line(format!(
             "- {}: {} samples, BLAKE3 of the manifest `{}`",
             split.name,

@@ -8,11 +8,11 @@ use firn_models::{Dropout, LossSums, Model, Objective};
 use tch::{Kind, Tensor};
 
 use super::{
-    inputs::{self, Inputs},
+    inputs::Inputs,
     memory,
     outcome::{Position, Spent},
 };
-use crate::rank::failure::RankFailure;
+use crate::rank::{failure::RankFailure, task};
 
 /// Numbers that travel at the end of the flat gradient: Σwℓ, Σw and the number of samples.
 pub(crate) const SUMS: i64 = 3;
@@ -84,7 +84,7 @@ impl Computation {
             samples: &batch.indices,
         };
         let outputs = self.model.outputs(&features, &dropout)?;
-        let sums = outputs.sums(&self.objective, inputs::expected(&batch.targets))?;
+        let sums = outputs.sums(&self.objective, task::expected(&batch.targets))?;
         sums.loss.f_backward()?;
         Ok(sums)
     }

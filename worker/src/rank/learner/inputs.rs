@@ -1,8 +1,8 @@
-//! From decoded samples to what the network takes, and to what is expected of it.
+//! From decoded samples to what the network takes.
 
 use firn_core::spec::Preprocessing;
-use firn_data::{Batch, RawTensor, Targets, Values};
-use firn_models::{Expected, Input, Normalisation};
+use firn_data::{Batch, RawTensor, Values};
+use firn_models::{Input, Normalisation};
 use tch::Device;
 
 use crate::rank::failure::RankFailure;
@@ -60,12 +60,5 @@ impl Inputs {
                 return Err(RankFailure::Internal(format!("no network takes {names:?}")));
             }
         })
-    }
-}
-
-/// What the objective compares the network's outputs with.
-pub(super) fn expected(targets: &Targets) -> Expected<'_> {
-    match targets {
-        Targets::Classes(classes) => Expected::Classes(classes),
     }
 }

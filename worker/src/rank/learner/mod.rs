@@ -27,7 +27,7 @@ use std::ops::Range;
 
 use firn_core::{order, schedule, spec::Determinism};
 use firn_data::Batch;
-use firn_models::{Input, Model, Optimizer};
+use firn_models::{Input, Model, Objective, Optimizer};
 use tch::{Device, Tensor};
 
 use self::{
@@ -93,6 +93,11 @@ impl Learner {
     /// Those of libtorch.
     pub(crate) fn input(&self, batch: &Batch) -> Result<Input, RankFailure> {
         self.computation.inputs.of(batch)
+    }
+
+    /// What it makes small.
+    pub(crate) fn objective(&self) -> &Objective {
+        &self.computation.objective
     }
 
     /// Steps applied to the model, over the whole job.

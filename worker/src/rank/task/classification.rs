@@ -9,6 +9,7 @@ use firn_models::Objective;
 use firn_proto::v1alpha1 as wire;
 use tch::{Device, Kind, Tensor};
 
+use super::Outputs;
 use crate::rank::failure::RankFailure;
 
 pub(super) fn objective(loss: &LossSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
@@ -18,6 +19,26 @@ pub(super) fn objective(loss: &LossSpec, dataset: &Dataset, device: Device) -> R
         loss.label_smoothing,
         device,
     )?)
+}
+
+pub(super) fn summarise(dataset: &Dataset, summary: &mut wire::DatasetSummary) {
+    let classes = dataset.classes.len();
+    summary.classes.clone_from(&dataset.classes);
+    summary.class_count = classes as u32;
+    for (split, manifest) in dataset.splits().zip(&mut summary.splits) {
+        manifest.class_counts = split.class_counts(classes);
+    }
+}
+
+pub(super) fn describe(dataset: &Dataset) -> Outputs {
+    let classes = dataset.classes.iter().enumerate();
+    let lines: Vec<String> = classes.map(|(index, class)| format!("- {index}: {class}")).collect();
+    Outputs {
+        names: dataset.classes.clone(),
+        more: Vec::new(),
+        learned: format!("classification into {} classes", dataset.classes.len()),
+        section: format!("## Classes\n\n{}", lines.join("\n")),
+    }
 }
 
 /// The weight of each class, in the order of the classes; `None` if all are 1.

@@ -1,4 +1,5 @@
-//! What the job's task means on a rank: how many outputs the network has, what training makes small, and what the outputs say of a sample.
+//! What the job's task means on a rank: how many outputs the network has and what they are called, what training makes small, and what the
+//! outputs say of a sample.
 //!
 //! Each task has its own file; the choices between them stand here and nowhere else on a rank.
 
@@ -6,8 +7,9 @@ mod classification;
 
 use firn_core::spec::{JobSpec, Task};
 use firn_data::{Batch, Dataset, Split, Targets};
-use firn_models::Objective;
+use firn_models::{Expected, Objective};
 use firn_proto::v1alpha1 as wire;
+use serde_json::Value;
 use tch::{Device, Tensor};
 
 use super::failure::RankFailure;
@@ -26,14 +28,47 @@ pub(crate) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Re
     }
 }
 
+/// What the objective compares the network's outputs with.
+pub(crate) fn expected(targets: &Targets) -> Expected<'_> {
+    match targets {
+        Targets::Classes(classes) => Expected::Classes(classes),
+    }
+}
+
 /// Adds the predictions for a batch, and their statistics, to the report. `outputs`: `(n, outputs)`, as the network gives them.
 pub(crate) fn score(
+    objective: &Objective,
     outputs: &Tensor,
-    batch: &Batch,
-    split: &Split,
+    (batch, split): (&Batch, &Split),
     report: &mut wire::EvaluationReport,
 ) -> Result<(), RankFailure> {
-    match &batch.targets {
-        Targets::Classes(classes) => classification::score(outputs, (&batch.indices, classes), split, report),
+    match (&batch.targets, objective) {
+        (Targets::Classes(classes), _) => classification::score(outputs, (&batch.indices, classes), split, report),
     }
+}
+
+/// Adds what the labels of the indexed dataset are to what the coordinator is told of it.
+pub(crate) fn summarise(spec: &JobSpec, dataset: &Dataset, summary: &mut wire::DatasetSummary) {
+    match spec.task {
+        Task::Classification => classification::summarise(dataset, summary),
+    }
+}
+
+/// What the outputs of the exported network mean, for its `config.json`.
+pub(crate) fn describe(spec: &JobSpec, dataset: &Dataset) -> Outputs {
+    match spec.task {
+        Task::Classification => classification::describe(dataset),
+    }
+}
+
+/// What the outputs of a network mean, for those who find it later.
+pub(crate) struct Outputs {
+    /// Their names, in their order.
+    pub(crate) names: Vec<String>,
+    /// What `config.json` says of them beside the names, by field.
+    pub(crate) more: Vec<(&'static str, Value)>,
+    /// What was learned: `classification into 2 classes`.
+    pub(crate) learned: String,
+    /// The section of the model card, as Markdown.
+    pub(crate) section: String,
 }
