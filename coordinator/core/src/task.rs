@@ -26,10 +26,22 @@ pub enum Task {
 }
 
 /// The labels of a dataset, as its training split fixes them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Schema<'a> {
     /// Class names in the order of the model's outputs.
     pub classes: &'a [String],
+}
+
+impl<'a> Schema<'a> {
+    /// Of a classification.
+    pub fn of_classes(classes: &'a [String]) -> Self {
+        Self { classes }
+    }
+
+    /// What differs in another rank's view of the same data, if anything does.
+    pub fn difference(self, found: Self) -> Option<String> {
+        classification::schema_difference(self.classes, found.classes)
+    }
 }
 
 /// What a part of a split says about a model; parts add up. Stored without a tag: the fields tell the tasks apart.
@@ -87,6 +99,17 @@ pub enum StatisticsError {
         /// The first cell that does not come after the one before it.
         cell: ConfusionCell,
     },
+}
+
+impl Detail {
+    /// Why a recorded detail cannot be what follows from the shards, which is `self`; `None`: it can.
+    pub fn difference(&self, found: &Self) -> Option<&'static str> {
+        match (self, found) {
+            (Self::Classification { confusion }, Self::Classification { confusion: found }) => {
+                (confusion != found).then_some("the confusion matrix is not the sum of those of its shards")
+            }
+        }
+    }
 }
 
 impl Task {

@@ -95,7 +95,7 @@ fn evaluated(case: &Value, classes: &[String]) -> Metrics {
     };
     let all = Statistics::merged(&[part(0), part(1)]).unwrap();
     let from_scores = ScoreMetrics::of_matrix(&labels, &scores, classes.len() as u32);
-    all.evaluate(Schema { classes }, &from_scores).unwrap()
+    all.evaluate(Schema::of_classes(classes), &from_scores).unwrap()
 }
 
 fn plateau(case: &Value) -> PlateauSpec {

@@ -7,14 +7,12 @@ use std::collections::BTreeMap;
 use firn_core::{
     spec::Word as _,
     state::{Artifact, CommittedStep, Evaluation, Job, Pass, QuarantinedSample, SplitName, TrainingEnd},
-    task::{
-        Detail,
-        classification::{MOST_MATRIX_CLASSES, matrix_of_cells, per_class},
-    },
+    task::Schema,
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::wire::names::job_name;
+use super::{task, wire::names::job_name};
 use crate::artifacts::{ArtifactError, ArtifactStore, StoredFile};
 
 /// `metrics.json`.
@@ -33,8 +31,8 @@ struct MetricsDocument<'a> {
     training_ended_by: Option<&'static str>,
     epochs_trained: u32,
     steps: u64,
-    validation: Option<EvaluationDocument<'a>>,
-    test: Option<EvaluationDocument<'a>>,
+    validation: Option<EvaluationDocument>,
+    test: Option<EvaluationDocument>,
     /// Samples that were set aside.
     quarantined: Vec<QuarantinedDocument<'a>>,
     /// Every validation, in order.
@@ -43,38 +41,14 @@ struct MetricsDocument<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct EvaluationDocument<'a> {
+struct EvaluationDocument {
     epoch: u32,
     samples: u64,
     /// By scikit-learn's names; undefined ones are left out.
     metrics: BTreeMap<String, f64>,
+    /// What the task tells beyond them.
     #[serde(flatten)]
-    detail: Option<DetailDocument<'a>>,
-}
-
-/// What a task tells beyond its metrics.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum DetailDocument<'a> {
-    #[serde(rename_all = "camelCase")]
-    Classification {
-        /// Row: true class; column: predicted class. Of at most 256 classes.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        confusion: Vec<Vec<u64>>,
-        /// Of more: true class, predicted class and samples of each cell that is not 0.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        confusion_cells: Vec<(u32, u32, u64)>,
-        per_class: Vec<ClassDocument<'a>>,
-    },
-}
-
-#[derive(Serialize)]
-struct ClassDocument<'a> {
-    class: &'a str,
-    precision: f64,
-    recall: f64,
-    f1: f64,
-    support: u64,
+    detail: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -117,22 +91,22 @@ struct StepDocument {
 
 /// All that is known of the quality of a job, as JSON with two spaces of indentation and a line end.
 pub(crate) fn metrics_json(job: &Job) -> String {
-    let mut json = serde_json::to_string_pretty(&document(job, classes(job))).expect("names and numbers are JSON");
+    let mut json = serde_json::to_string_pretty(&document(job, schema(job))).expect("names and numbers are JSON");
     json.push('\n');
     json
 }
 
 /// The same without classes and epochs: it does not grow with them, nor with the samples.
 pub(crate) fn metrics_summary_json(job: &Job) -> String {
-    let mut document = document(job, &[]);
+    let mut document = document(job, Schema::default());
     for evaluation in document.validation.iter_mut().chain(&mut document.test) {
-        evaluation.detail = None;
+        evaluation.detail.clear();
     }
     document.epochs.clear();
     serde_json::to_string(&document).expect("names and numbers are JSON")
 }
 
-fn document<'a>(job: &'a Job, classes: &'a [String]) -> MetricsDocument<'a> {
+fn document<'a>(job: &'a Job, schema: Schema<'a>) -> MetricsDocument<'a> {
     let run = &job.run;
     let of = |split| run.best_epoch.and_then(|epoch| run.evaluation(split, epoch));
     let validations = run
@@ -141,7 +115,7 @@ fn document<'a>(job: &'a Job, classes: &'a [String]) -> MetricsDocument<'a> {
         .filter(|evaluation| evaluation.split == SplitName::Validation);
     MetricsDocument {
         job: job_name(&job.id),
-        classes,
+        classes: schema.classes,
         best_metric: format!("validation/{}", job.spec.training.best_metric.word()),
         best_epoch: run.best_epoch,
         training_ended_by: run.training_end.map(|end| match end {
@@ -150,8 +124,8 @@ fn document<'a>(job: &'a Job, classes: &'a [String]) -> MetricsDocument<'a> {
         }),
         epochs_trained: run.epochs_concluded,
         steps: run.ledger.committed,
-        validation: of(SplitName::Validation).map(|evaluation| evaluation_document(evaluation, classes)),
-        test: of(SplitName::Test).map(|evaluation| evaluation_document(evaluation, classes)),
+        validation: of(SplitName::Validation).map(|evaluation| evaluation_document(evaluation, schema)),
+        test: of(SplitName::Test).map(|evaluation| evaluation_document(evaluation, schema)),
         quarantined: run.quarantined.iter().map(quarantined_document).collect(),
         epochs: validations
             .map(|evaluation| EpochDocument {
@@ -163,51 +137,20 @@ fn document<'a>(job: &'a Job, classes: &'a [String]) -> MetricsDocument<'a> {
     }
 }
 
-fn classes(job: &Job) -> &[String] {
-    job.run
-        .dataset
-        .as_ref()
-        .map_or(&[], |registered| &registered.dataset.classes)
+fn schema(job: &Job) -> Schema<'_> {
+    let registered = job.run.dataset.as_ref();
+    registered
+        .map(|registered| registered.dataset.schema())
+        .unwrap_or_default()
 }
 
-fn evaluation_document<'a>(evaluation: &'a Evaluation, classes: &'a [String]) -> EvaluationDocument<'a> {
+fn evaluation_document(evaluation: &Evaluation, schema: Schema<'_>) -> EvaluationDocument {
     let metrics = &evaluation.metrics;
     EvaluationDocument {
         epoch: evaluation.epoch,
         samples: metrics.samples,
         metrics: metrics.values.clone(),
-        detail: Some(detail_document(&metrics.detail, classes)),
-    }
-}
-
-fn detail_document<'a>(detail: &Detail, classes: &'a [String]) -> DetailDocument<'a> {
-    match detail {
-        Detail::Classification { confusion } => {
-            let count = classes.len();
-            let counts = classes.iter().zip(per_class(count, confusion));
-            let class_document = |(class, counts): (&'a String, firn_core::metrics::ClassCounts)| ClassDocument {
-                class,
-                precision: counts.precision(),
-                recall: counts.recall(),
-                f1: counts.f1(),
-                support: counts.labelled,
-            };
-            let is_small = count <= MOST_MATRIX_CLASSES;
-            let matrix = if is_small {
-                matrix_of_cells(count, confusion)
-            } else {
-                Vec::new()
-            };
-            let cells = if is_small { &[] } else { confusion.as_slice() };
-            DetailDocument::Classification {
-                confusion: matrix.chunks(count.max(1)).map(<[u64]>::to_vec).collect(),
-                confusion_cells: cells
-                    .iter()
-                    .map(|cell| (cell.truth, cell.predicted, cell.count))
-                    .collect(),
-                per_class: counts.map(class_document).collect(),
-            }
-        }
+        detail: task::document(&metrics.detail, schema),
     }
 }
 

@@ -13,6 +13,7 @@ mod rank_service;
 mod refusal;
 mod refused_agents;
 mod requests;
+mod task;
 mod upload;
 pub mod wire;
 mod worker_service;

@@ -39,7 +39,7 @@ pub(super) async fn complete_shard(context: &Context, request: proto::CompleteSh
         (Pass::Evaluate { .. }, Some(Report::Evaluation(evaluation))) => {
             let Some(sender) = sender(context, &identity, pass, request.shard).await? else {
                 // The core says why this rank may deliver nothing.
-                let empty = Schema { classes: &[] };
+                let empty = Schema::default();
                 let report = evaluation_from_wire(&proto::EvaluationReport::default(), Task::Classification, empty)?;
                 return counted(
                     context,

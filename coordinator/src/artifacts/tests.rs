@@ -179,7 +179,7 @@ fn predictions_are_quoted_as_csv_and_round_trip() {
         ..EvaluationReport::default()
     };
     let mut out = Vec::new();
-    let mut writer = PredictionsWriter::new(&mut out, Task::Classification, Schema { classes: &classes }).unwrap();
+    let mut writer = PredictionsWriter::new(&mut out, Task::Classification, Schema::of_classes(&classes)).unwrap();
     writer.write(&report).unwrap();
     writer.finish().unwrap();
     let expected = "index,sample,label,predicted,probability_ant,\"probability_bee, honey\"\n\

@@ -40,8 +40,8 @@ fn dataset() -> proto::DatasetSummary {
         splits: [("train", 40), ("validation", other), ("test", other)]
             .map(split)
             .to_vec(),
-        warnings: Vec::new(),
         class_count: CLASSES,
+        ..proto::DatasetSummary::default()
     }
 }
 
@@ -60,12 +60,16 @@ fn evaluation(split: &str, epoch: u32, shard: &proto::Shard) -> proto::Evaluatio
             classes.push(label);
             scores.push(1e-4);
         }
-        proto::Prediction {
+        let of_sample = proto::Prediction {
             index,
             sample: format!("{split}/{index:06}.png"),
+            ..proto::Prediction::default()
+        };
+        proto::Prediction {
             label,
             scores,
             classes,
+            ..of_sample
         }
     };
     let predictions: Vec<_> = (shard.begin..shard.end).map(prediction).collect();

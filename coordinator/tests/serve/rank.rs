@@ -101,8 +101,8 @@ pub(crate) fn dataset() -> proto::DatasetSummary {
     proto::DatasetSummary {
         classes: CLASSES.map(str::to_owned).to_vec(),
         splits: SAMPLES.map(split).to_vec(),
-        warnings: Vec::new(),
         class_count: 3,
+        ..proto::DatasetSummary::default()
     }
 }
 

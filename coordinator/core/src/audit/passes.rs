@@ -294,8 +294,8 @@ fn difference(expected: &Metrics, found: &Metrics) -> Option<String> {
             expected.samples, found.samples
         ));
     }
-    if expected.detail != found.detail {
-        return Some("the confusion matrix is not the sum of those of its shards".to_owned());
+    if let Some(difference) = expected.detail.difference(&found.detail) {
+        return Some(difference.to_owned());
     }
     let near = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).max(1.0);
     let both = expected

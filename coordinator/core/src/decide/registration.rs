@@ -104,15 +104,7 @@ fn difference(registered: &Dataset, found: &Dataset) -> Option<String> {
             ));
         }
     }
-    if registered.classes != found.classes {
-        let list = |dataset: &Dataset| dataset.classes.join(", ");
-        return Some(format!(
-            "classes: expected [{}], found [{}]",
-            list(registered),
-            list(found)
-        ));
-    }
-    None
+    registered.schema().difference(found.schema())
 }
 
 /// Enough of a digest to tell two apart.

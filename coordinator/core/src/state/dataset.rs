@@ -66,7 +66,7 @@ pub struct UnknownName {
 }
 
 /// The manifest of a job's dataset, as the first rank that indexed it found it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dataset {
     /// Class names in the order of the model's outputs.
     pub classes: Vec<String>,
@@ -79,7 +79,7 @@ pub struct Dataset {
 impl Dataset {
     /// What its labels are.
     pub fn schema(&self) -> Schema<'_> {
-        Schema { classes: &self.classes }
+        Schema::of_classes(&self.classes)
     }
 
     /// The manifest of a split, if the dataset has it and it holds any sample.

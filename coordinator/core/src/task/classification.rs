@@ -206,6 +206,16 @@ pub(super) fn check_schema(schema: Schema<'_>) -> Result<(), String> {
     }
 }
 
+pub(super) fn schema_difference(expected: &[String], found: &[String]) -> Option<String> {
+    (expected != found).then(|| {
+        format!(
+            "classes: expected [{}], found [{}]",
+            expected.join(", "),
+            found.join(", ")
+        )
+    })
+}
+
 /// A split has a count for each class, and they add up.
 pub(super) fn check_split(schema: Schema<'_>, samples: u64, class_counts: &[u64]) -> Result<(), String> {
     let (classes, found) = (schema.classes.len(), class_counts.len());

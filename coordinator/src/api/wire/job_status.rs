@@ -5,13 +5,9 @@ use std::sync::Arc;
 use firn_core::{
     Now, State,
     identifiers::JobId,
-    metrics::ClassCounts,
     queries,
     state::{Condition, Dataset, Evaluation, Job, Loss, Member, Outcome, SplitManifest, SplitName},
-    task::{
-        self, ConfusionCell,
-        classification::{MOST_MATRIX_CLASSES, matrix_of_cells, per_class},
-    },
+    task::{Schema, classification::MOST_MATRIX_CLASSES},
 };
 use firn_proto::v1alpha1 as proto;
 use prost::Message;
@@ -24,6 +20,7 @@ use super::{
     stored_job,
     time::timestamp,
 };
+use crate::api::task;
 
 /// Confusion matrices of up to so many classes are shown for every epoch; larger ones only for the best epoch and for test.
 const SMALL_MATRIX: usize = 32;
@@ -89,7 +86,7 @@ pub(crate) fn job_to_wire(snapshot: &JobSnapshot, detail: Detail, now: Now) -> p
 fn status(snapshot: &JobSnapshot, detail: Detail, now: Now) -> proto::JobStatus {
     let job = &*snapshot.job;
     let run = &job.run;
-    let detail = detail.for_classes(classes(job).len());
+    let detail = detail.for_classes(schema(job).classes.len());
     let quarantined = run.quarantined.iter().map(quarantined_to_wire);
     let quarantined = match detail {
         Detail::Full | Detail::Whole => quarantined.collect(),
@@ -150,11 +147,11 @@ fn progress(job: &Job, now: Now) -> proto::Progress {
     }
 }
 
-fn classes(job: &Job) -> &[String] {
-    job.run
-        .dataset
-        .as_ref()
-        .map_or(&[], |registered| &registered.dataset.classes)
+fn schema(job: &Job) -> Schema<'_> {
+    let registered = job.run.dataset.as_ref();
+    registered
+        .map(|registered| registered.dataset.schema())
+        .unwrap_or_default()
 }
 
 /// The beginning of a list, as much of it as a snapshot holds.
@@ -178,18 +175,17 @@ fn dataset_shown(dataset: &Dataset, detail: Detail) -> proto::DatasetSummary {
         _ => FIRST_CLASSES,
     };
     let names = within(dataset.classes.iter().take(most).cloned());
-    let mut shown = dataset_to_wire(&Dataset {
-        classes: Vec::new(),
-        splits: dataset
-            .splits
-            .iter()
-            .map(|split| first_classes(split, names.len()))
-            .collect(),
+    let splits = dataset.splits.iter().map(|split| first_classes(split, names.len()));
+    let shown = dataset_to_wire(&Dataset {
+        splits: splits.collect(),
         warnings: within(dataset.warnings.iter().cloned()),
+        ..Dataset::default()
     });
-    shown.class_count = u32::try_from(dataset.classes.len()).unwrap_or(u32::MAX);
-    shown.classes = names;
-    shown
+    proto::DatasetSummary {
+        class_count: u32::try_from(dataset.classes.len()).unwrap_or(u32::MAX),
+        classes: names,
+        ..shown
+    }
 }
 
 fn first_classes(split: &SplitManifest, classes: usize) -> SplitManifest {
@@ -217,8 +213,7 @@ fn shown_evaluations(job: &Job, detail: Detail) -> impl Iterator<Item = &Evaluat
 }
 
 fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> proto::Evaluation {
-    let classes = classes(job);
-    let is_small = classes.len() <= SMALL_MATRIX;
+    let is_small = schema(job).classes.len() <= SMALL_MATRIX;
     let is_detailed = match detail {
         Detail::Full | Detail::Whole => is_chosen(job, evaluation) || is_small,
         Detail::Snapshot => is_chosen(job, evaluation) && is_small,
@@ -233,38 +228,9 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
         ..proto::Evaluation::default()
     };
     if is_detailed {
-        add_detail(&mut shown, &metrics.detail, classes);
+        task::show(&mut shown, &metrics.detail, schema(job));
     }
     shown
-}
-
-/// What the task tells beyond the metrics.
-fn add_detail(shown: &mut proto::Evaluation, detail: &task::Detail, classes: &[String]) {
-    match detail {
-        task::Detail::Classification { confusion } => {
-            let count = classes.len();
-            match count <= MOST_MATRIX_CLASSES {
-                true => shown.confusion = matrix_of_cells(count, confusion),
-                false => shown.cells = confusion.iter().map(cell_to_wire).collect(),
-            }
-            let of_class = |(class, counts): (&String, ClassCounts)| proto::ClassMetrics {
-                class: class.clone(),
-                precision: counts.precision(),
-                recall: counts.recall(),
-                f1: counts.f1(),
-                support: counts.labelled,
-            };
-            shown.per_class = classes.iter().zip(per_class(count, confusion)).map(of_class).collect();
-        }
-    }
-}
-
-fn cell_to_wire(cell: &ConfusionCell) -> proto::ConfusionCell {
-    proto::ConfusionCell {
-        truth: cell.truth,
-        predicted: cell.predicted,
-        count: cell.count,
-    }
 }
 
 fn rank_to_wire(member: &Member) -> proto::RankPlacement {

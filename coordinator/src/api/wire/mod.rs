@@ -11,7 +11,6 @@ mod job_spec;
 pub(crate) mod job_status;
 pub(crate) mod names;
 pub(crate) mod pass;
-mod predictions;
 mod refusal;
 pub(crate) mod step;
 pub(crate) mod time;

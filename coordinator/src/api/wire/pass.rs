@@ -11,9 +11,8 @@ use tonic::Status;
 use super::{
     dataset::{quarantined_from_wire, split_name},
     names::present,
-    predictions,
 };
-use crate::api::refusal::invalid;
+use crate::api::{refusal::invalid, task};
 
 pub(crate) fn pass_from_wire(pass: Option<proto::Pass>) -> Result<Pass, Status> {
     let pass = present("pass", pass)?;
@@ -74,7 +73,7 @@ pub(crate) fn evaluation_from_wire(
             format!("expected a finite number, found {}", report.loss_sum),
         ));
     }
-    let statistics = predictions::statistics(report, task, schema)?;
+    let statistics = task::statistics(report, task, schema)?;
     let is_ordered = report.predictions.windows(2).all(|pair| pair[0].index < pair[1].index);
     if !is_ordered {
         return Err(invalid(
@@ -110,7 +109,7 @@ mod tests {
 
     fn from_wire(report: &proto::EvaluationReport) -> Result<ShardReport, Status> {
         let classes = ["ants", "bees"].map(str::to_owned);
-        evaluation_from_wire(report, Task::Classification, Schema { classes: &classes })
+        evaluation_from_wire(report, Task::Classification, Schema::of_classes(&classes))
     }
 
     fn report(predictions: &[(u64, u32, &[f64])]) -> proto::EvaluationReport {

@@ -171,7 +171,7 @@ mod tests {
             sample: "bees/1.jpg".to_owned(),
             label: 1,
             scores: vec![0.1, 1.0 / 3.0, 1e-300],
-            classes: Vec::new(),
+            ..Prediction::default()
         };
         let line = row(&prediction, &classes);
         assert_eq!(line.len(), header(&classes).len());

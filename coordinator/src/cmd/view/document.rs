@@ -8,14 +8,14 @@
 //! [artifact, …]}`.
 
 use firn_proto::v1alpha1::{
-    Artifact, ClassMetrics, Condition, DatasetSummary, Evaluation, Failure, FineTuneJob, JobStatus, LogLine, Loss,
-    Progress, QuarantinedSample, RankPlacement, Slot, Worker,
+    Artifact, Condition, DatasetSummary, Evaluation, Failure, FineTuneJob, JobStatus, LogLine, Loss, Progress,
+    QuarantinedSample, RankPlacement, Slot, Worker,
 };
 use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Format;
-use super::milestones::class_count;
+use super::task;
 use crate::cmd::error::CommandError;
 
 /// Prints `value` in `format`; [`Format::Json`] as one indented document, [`Format::Yaml`] as YAML.
@@ -151,26 +151,15 @@ fn progress(progress: &Progress) -> Value {
 }
 
 fn evaluation(evaluation: &Evaluation) -> Value {
-    let classes = evaluation.confusion.len().isqrt().max(1);
-    json!({
+    let mut document = json!({
         "split": evaluation.split,
         "epoch": evaluation.epoch,
         "samples": evaluation.samples,
         "metrics": evaluation.metrics,
-        "perClass": evaluation.per_class.iter().map(class_metrics).collect::<Vec<_>>(),
-        "confusion": evaluation.confusion.chunks(classes).collect::<Vec<_>>(),
-        "confusionCells": evaluation.cells.iter().map(|cell| json!([cell.truth, cell.predicted, cell.count])).collect::<Vec<_>>(),
-    })
-}
-
-fn class_metrics(class: &ClassMetrics) -> Value {
-    json!({
-        "class": class.class,
-        "precision": class.precision,
-        "recall": class.recall,
-        "f1": class.f1,
-        "support": class.support,
-    })
+    });
+    let fields = document.as_object_mut().expect("it was made as an object");
+    fields.extend(task::document(evaluation));
+    document
 }
 
 fn placement(rank: &RankPlacement) -> Value {
@@ -210,7 +199,10 @@ fn dataset(dataset: &DatasetSummary) -> Value {
     let splits = dataset.splits.iter().map(|split| {
         json!({"split": split.split, "samples": split.samples, "classCounts": split.class_counts, "digest": split.digest})
     });
-    json!({"classCount": class_count(dataset), "classes": dataset.classes, "splits": splits.collect::<Vec<_>>(), "warnings": dataset.warnings})
+    let mut document = task::label_document(dataset);
+    document.insert("splits".to_owned(), splits.collect());
+    document.insert("warnings".to_owned(), json!(dataset.warnings));
+    document.into()
 }
 
 fn slot(slot: &Slot) -> Value {

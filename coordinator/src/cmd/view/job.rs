@@ -1,6 +1,6 @@
 //! One job in full, for a person: `firn get`.
 
-use firn_proto::v1alpha1::{FineTuneJob, JobSpec, JobStatus, Progress, SplitManifest, TrainingSpec};
+use firn_proto::v1alpha1::{FineTuneJob, JobSpec, JobStatus, Progress, TrainingSpec};
 use prost_types::Timestamp;
 
 use super::{
@@ -8,9 +8,10 @@ use super::{
     failure::{failure, name},
     humanise::{age, bytes, count, metric},
     losses::losses,
-    milestones::{class_count, dataset_line, training_line},
-    report::{CLASSES_LISTED, quarantine},
-    table::{indent, table, text_table},
+    milestones::{dataset_line, training_line},
+    report::quarantine,
+    table::{indent, text_table},
+    task,
 };
 use crate::cmd::{console::Paint, error::CommandError, outcome::Outcome};
 
@@ -193,30 +194,7 @@ fn dataset(status: &JobStatus, wide: bool) -> String {
     let Some(dataset) = &status.dataset else {
         return String::new();
     };
-    let mut headers = vec!["CLASS".to_owned()];
-    headers.extend(dataset.splits.iter().map(|split| split.split.to_uppercase()));
-    let per_class = |split: &SplitManifest, class: usize| {
-        split
-            .class_counts
-            .get(class)
-            .map_or_else(|| "-".to_owned(), u64::to_string)
-    };
-    let rows = dataset
-        .classes
-        .iter()
-        .take(CLASSES_LISTED)
-        .enumerate()
-        .map(|(index, class)| {
-            std::iter::once(class.clone())
-                .chain(dataset.splits.iter().map(|split| per_class(split, index)))
-                .collect()
-        });
-    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
-    let mut text = format!("{}\n{}", dataset_line(dataset), table(&headers, rows.collect(), 1));
-    let more = class_count(dataset).saturating_sub(dataset.classes.len().min(CLASSES_LISTED));
-    if more > 0 {
-        text.push_str(&format!("and {more} more classes (-o json lists all)\n"));
-    }
+    let mut text = format!("{}\n{}", dataset_line(dataset), task::label_table(dataset));
     for warning in &dataset.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
@@ -227,10 +205,10 @@ fn dataset(status: &JobStatus, wide: bool) -> String {
 }
 
 fn evaluations(status: &JobStatus) -> String {
-    const SHOWN: [&str; 4] = ["loss", "accuracy", "f1_macro", "roc_auc"];
     if status.evaluations.is_empty() {
         return String::new();
     }
+    let shown = task::headlines(status);
     let rows = status.evaluations.iter().map(|evaluation| {
         let best = evaluation.split == "validation" && status.best_epoch == Some(evaluation.epoch);
         let mut row = vec![
@@ -238,7 +216,7 @@ fn evaluations(status: &JobStatus) -> String {
             format!("{}{}", evaluation.epoch + 1, if best { "*" } else { "" }),
             count(evaluation.samples),
         ];
-        row.extend(SHOWN.iter().map(|name| {
+        row.extend(shown.iter().map(|name| {
             evaluation
                 .metrics
                 .get(*name)
@@ -246,10 +224,10 @@ fn evaluations(status: &JobStatus) -> String {
         }));
         row
     });
-    text_table(
-        &["SPLIT", "EPOCH", "SAMPLES", "LOSS", "ACCURACY", "F1_MACRO", "ROC_AUC"],
-        rows.collect(),
-    )
+    let names: Vec<String> = shown.iter().map(|name| name.to_uppercase()).collect();
+    let headers = ["SPLIT", "EPOCH", "SAMPLES"].into_iter();
+    let headers: Vec<&str> = headers.chain(names.iter().map(String::as_str)).collect();
+    text_table(&headers, rows.collect())
 }
 
 fn artifacts(status: &JobStatus, wide: bool) -> String {

@@ -8,16 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use firn_proto::v1alpha1::{DatasetSummary, Evaluation, FineTuneJob, JobStatus, Loss, Progress};
 use prost_types::Timestamp;
 
-use super::humanise::{self, counted, has_diverged, metric, rate};
+use super::{
+    humanise::{self, counted, has_diverged, metric, rate},
+    task,
+};
 
 /// Metrics of an evaluation's line.
-const SHOWN: [&str; 3] = ["loss", "accuracy", "f1_macro"];
-
-/// Classes that are named when the data is found; `firn get` lists more.
-const CLASSES_NAMED: usize = 20;
-
-/// Characters of a class name that are shown there.
-const NAME_SHOWN: usize = 40;
+const SHOWN: usize = 3;
 
 /// What was told already.
 #[derive(Debug, Default)]
@@ -165,7 +162,7 @@ impl Milestones {
         };
         self.dataset_told = true;
         let mut lines = vec![format!("data: {}", dataset_line(dataset))];
-        lines.extend(classes_line(dataset));
+        lines.extend(task::label_line(dataset));
         lines.extend(dataset.warnings.iter().map(|warning| format!("warning: {warning}")));
         lines
     }
@@ -204,11 +201,6 @@ fn ranks_on_workers(status: &JobStatus) -> String {
     format!("{} on {named}", counted(status.ranks.len() as u64, "rank"))
 }
 
-/// How many classes there are: not all of many are listed.
-pub(crate) fn class_count(dataset: &DatasetSummary) -> usize {
-    dataset.classes.len().max(dataset.class_count as usize)
-}
-
 /// `train 450, validation 60, test 60 samples; 3 classes`.
 pub(crate) fn dataset_line(dataset: &DatasetSummary) -> String {
     let splits: Vec<String> = dataset
@@ -216,48 +208,7 @@ pub(crate) fn dataset_line(dataset: &DatasetSummary) -> String {
         .iter()
         .map(|split| format!("{} {}", split.split, humanise::count(split.samples)))
         .collect();
-    let classes = class_count(dataset);
-    let noun = if classes == 1 { "class" } else { "classes" };
-    format!("{} samples; {classes} {noun}", splits.join(", "))
-}
-
-/// `classes: ants 123/50, bees 121/50 (train/validation)`: wrong classes are seen before anything is learned.
-fn classes_line(dataset: &DatasetSummary) -> Option<String> {
-    let counts = |class: usize| {
-        let counts = dataset.splits.iter().filter_map(|split| split.class_counts.get(class));
-        counts
-            .map(|count| humanise::count(*count))
-            .collect::<Vec<_>>()
-            .join("/")
-    };
-    let named = dataset.classes.iter().take(CLASSES_NAMED).enumerate();
-    let mut names: Vec<String> = named
-        .map(|(class, name)| format!("{} {}", shown(name), counts(class)))
-        .collect();
-    if names.is_empty() {
-        return None;
-    }
-    let more = class_count(dataset) - names.len();
-    if more > 0 {
-        names.push(format!("and {} more", humanise::count(more as u64)));
-    }
-    let splits: Vec<&str> = dataset.splits.iter().map(|split| split.split.as_str()).collect();
-    Some(format!("classes: {} ({})", names.join(", "), splits.join("/")))
-}
-
-/// A name on one line, in which control characters are seen; a long one is cut.
-fn shown(name: &str) -> String {
-    let mut shown = String::new();
-    for character in name.chars().take(NAME_SHOWN) {
-        match character.is_control() {
-            true => shown.extend(character.escape_default()),
-            false => shown.push(character),
-        }
-    }
-    if name.chars().nth(NAME_SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
+    format!("{} samples; {}", splits.join(", "), task::labels(dataset))
 }
 
 /// `epoch 2/10: step 20/150, 812 samples/s, loss 0.3121, 12s left`.
@@ -276,17 +227,8 @@ pub(crate) fn training_line(progress: &Progress) -> String {
 }
 
 fn evaluation_line(status: &JobStatus, evaluation: &Evaluation) -> String {
-    let metrics: Vec<String> = SHOWN
-        .iter()
-        .filter_map(|name| {
-            evaluation
-                .metrics
-                .get(*name)
-                .map(|value| format!("{name} {}", metric(*value)))
-        })
-        .collect();
     let epochs = status.progress.as_ref().map_or(0, |progress| progress.epochs);
-    let mut metrics = metrics.join(", ");
+    let mut metrics = headlines(status, evaluation).join(", ");
     if evaluation.metrics.get("loss").is_some_and(|loss| has_diverged(*loss)) {
         metrics.push_str("; the training has diverged: a lower learningRate or a maxGradientNorm may help");
     }
@@ -312,16 +254,14 @@ pub(crate) fn newest_validation(status: &JobStatus) -> Option<String> {
         .evaluations
         .iter()
         .rfind(|evaluation| evaluation.split == "validation")?;
-    let metrics: Vec<String> = SHOWN
-        .iter()
-        .filter_map(|name| {
-            newest
-                .metrics
-                .get(*name)
-                .map(|value| format!("{name} {}", metric(*value)))
-        })
-        .collect();
-    Some(format!("validation {}", metrics.join(" ")))
+    Some(format!("validation {}", headlines(status, newest).join(" ")))
+}
+
+/// The first few metrics of an evaluation: `loss 0.5210`.
+fn headlines(status: &JobStatus, evaluation: &Evaluation) -> Vec<String> {
+    let shown = task::headlines(status).iter().take(SHOWN);
+    let line = |name: &&str| Some(format!("{name} {}", metric(*evaluation.metrics.get(*name)?)));
+    shown.filter_map(line).collect()
 }
 
 #[cfg(test)]
@@ -366,7 +306,7 @@ mod tests {
         for split in &mut dataset.splits {
             split.class_counts = vec![1500; 256];
         }
-        let line = classes_line(&dataset).unwrap();
+        let line = task::label_line(&dataset).unwrap();
         assert!(
             line.starts_with(&format!("classes: a\\nb 1,500/1,500/1,500, {}… 1,500/", "é".repeat(40))),
             "{line}"

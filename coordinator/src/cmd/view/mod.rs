@@ -16,6 +16,7 @@ pub(crate) mod report;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod table;
+mod task;
 
 use clap::ValueEnum;
 

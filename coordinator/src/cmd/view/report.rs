@@ -1,5 +1,4 @@
-//! What a job achieved: its metrics at the best epoch and on the test split, each class, the confusion matrix, and what
-//! was set aside.
+//! What a job achieved: its metrics at the best epoch and on the test split, what its task tells beyond them, and what was set aside.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +9,12 @@ use super::{
     failure::name,
     humanise::{counted, duration, elapsed, metric},
     table::table,
+    task,
 };
 use crate::cmd::{console::Paint, outcome::Outcome};
 
-/// More classes make a matrix that no terminal shows well; it is in `-o json`.
-const LARGEST_CONFUSION_MATRIX: usize = 12;
 /// Quarantined samples that are listed one by one.
 const SAMPLES_LISTED: usize = 20;
-/// Classes that are listed one by one.
-pub(super) const CLASSES_LISTED: usize = 64;
 
 /// How a job ended, in one line.
 pub(crate) fn headline(job: &FineTuneJob, paint: Paint) -> String {
@@ -45,7 +41,7 @@ pub(crate) fn headline(job: &FineTuneJob, paint: Paint) -> String {
     line + "\n"
 }
 
-/// Metrics, classes and confusion matrix of a job; empty text if nothing was evaluated.
+/// Metrics of a job, and what its task tells beyond them; empty text if nothing was evaluated.
 pub(crate) fn results(job: &FineTuneJob) -> String {
     let Some(status) = &job.status else {
         return String::new();
@@ -55,12 +51,9 @@ pub(crate) fn results(job: &FineTuneJob) -> String {
     if validation.is_some() || test.is_some() {
         sections.push(metrics_table(validation, test));
     }
-    // The test split was held out: where there is one, its classes are the ones to look at.
+    // The test split was held out: where there is one, its numbers are the ones to look at.
     if let Some(evaluation) = test.or(validation) {
-        if !evaluation.per_class.is_empty() {
-            sections.push(class_table(evaluation));
-        }
-        sections.extend(confusion_table(status, evaluation));
+        sections.extend(task::tables(status, evaluation));
     }
     sections.extend(quarantine(status));
     sections.join("\n")
@@ -124,43 +117,6 @@ fn metrics_table(validation: Option<&Evaluation>, test: Option<&Evaluation>) -> 
     );
     let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
     table(&headers, rows, 1)
-}
-
-fn class_table(evaluation: &Evaluation) -> String {
-    let rows = evaluation.per_class.iter().take(CLASSES_LISTED).map(|class| {
-        vec![
-            class.class.clone(),
-            metric(class.precision),
-            metric(class.recall),
-            metric(class.f1),
-            class.support.to_string(),
-        ]
-    });
-    let title = format!("CLASS ({})", evaluation.split.to_uppercase());
-    let mut text = table(&[&title, "PRECISION", "RECALL", "F1", "SUPPORT"], rows.collect(), 1);
-    if evaluation.per_class.len() > CLASSES_LISTED {
-        let more = evaluation.per_class.len() - CLASSES_LISTED;
-        text.push_str(&format!("and {more} more classes (-o json lists all)\n"));
-    }
-    text
-}
-
-fn confusion_table(status: &JobStatus, evaluation: &Evaluation) -> Option<String> {
-    let classes = &status.dataset.as_ref()?.classes;
-    let fits = (2..=LARGEST_CONFUSION_MATRIX).contains(&classes.len());
-    if !fits || evaluation.confusion.len() != classes.len() * classes.len() {
-        return None;
-    }
-    let headers: Vec<&str> = std::iter::once("TRUE \\ PREDICTED")
-        .chain(classes.iter().map(String::as_str))
-        .collect();
-    let rows = classes.iter().zip(evaluation.confusion.chunks(classes.len()));
-    let rows = rows.map(|(class, counts)| {
-        std::iter::once(class.clone())
-            .chain(counts.iter().map(u64::to_string))
-            .collect()
-    });
-    Some(table(&headers, rows.collect(), 1))
 }
 
 /// The samples that were set aside, if any.

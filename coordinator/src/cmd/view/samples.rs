@@ -89,7 +89,7 @@ pub(crate) fn running() -> FineTuneJob {
         classes: vec!["negative".into(), "positive".into()],
         splits: vec![split("train", 450), split("validation", 60), split("test", 60)],
         warnings: vec!["class `neutral` has no validation sample".into()],
-        class_count: 2,
+        ..DatasetSummary::default()
     });
     status.model = Some(ModelSummary {
         frozen_parameters: 22_565_376,

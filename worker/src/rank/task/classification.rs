@@ -9,7 +9,7 @@ use firn_models::Objective;
 use firn_proto::v1alpha1 as wire;
 use tch::{Device, Kind, Tensor};
 
-use super::Outputs;
+use super::{Outputs, of_sample};
 use crate::rank::failure::RankFailure;
 
 pub(super) fn objective(loss: &LossSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
@@ -91,11 +91,10 @@ pub(super) fn score(
         report.samples += 1;
         report.loss_sum -= row[label];
         report.predictions.push(wire::Prediction {
-            index,
-            sample: split.samples[index as usize].id.clone(),
             label: label as u32,
             scores,
             classes,
+            ..of_sample(split, index)
         });
     }
     Ok(())

@@ -47,6 +47,15 @@ pub(crate) fn score(
     }
 }
 
+/// A prediction for the sample at a position of manifest order, before it says anything.
+fn of_sample(split: &Split, index: u64) -> wire::Prediction {
+    wire::Prediction {
+        index,
+        sample: split.samples[index as usize].id.clone(),
+        ..wire::Prediction::default()
+    }
+}
+
 /// Adds what the labels of the indexed dataset are to what the coordinator is told of it.
 pub(crate) fn summarise(spec: &JobSpec, dataset: &Dataset, summary: &mut wire::DatasetSummary) {
     match spec.task {

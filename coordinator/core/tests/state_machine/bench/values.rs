@@ -100,7 +100,7 @@ pub(crate) fn dataset(splits: &[SplitName]) -> Dataset {
     Dataset {
         classes: vec!["ants".to_owned(), "bees".to_owned()],
         splits: splits.iter().map(manifest).collect(),
-        warnings: Vec::new(),
+        ..Dataset::default()
     }
 }
 

@@ -57,5 +57,10 @@ fn score(means: Means<'_>, split: &Split, batch: &Batch, report: &mut wire::Eval
         let features = model.features(&means.learner.input(batch)?)?;
         model.logits(&features, None)?
     };
-    Ok(task::score(means.learner.objective(), &outputs, (batch, split), report)?)
+    Ok(task::score(
+        means.learner.objective(),
+        &outputs,
+        (batch, split),
+        report,
+    )?)
 }

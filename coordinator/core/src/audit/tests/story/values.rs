@@ -115,7 +115,7 @@ pub(in crate::audit::tests) fn dataset() -> Dataset {
     Dataset {
         classes: vec!["ants".to_owned(), "bees".to_owned()],
         splits: SplitName::ALL.map(split).to_vec(),
-        warnings: Vec::new(),
+        ..Dataset::default()
     }
 }
 

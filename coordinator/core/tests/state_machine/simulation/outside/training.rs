@@ -316,7 +316,7 @@ pub(super) fn dataset(splits: &[SplitName]) -> Dataset {
     Dataset {
         classes: vec!["ants".to_owned(), "bees".to_owned()],
         splits: splits.iter().map(manifest).collect(),
-        warnings: Vec::new(),
+        ..Dataset::default()
     }
 }
 

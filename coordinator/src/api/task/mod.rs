@@ -1,0 +1,40 @@
+//! What the services know of a task: the statistics of what a rank predicted, and how is shown what the task tells beyond its metrics.
+//!
+//! Each task has its own file; the choices between them stand here.
+
+mod classification;
+
+use firn_core::task::{Detail, Schema, Statistics, Task};
+use firn_proto::v1alpha1 as proto;
+use serde_json::{Map, Value};
+use tonic::Status;
+
+/// The statistics of a report's predictions, which are checked on the way.
+///
+/// # Errors
+/// What a rank cannot have predicted, with its field.
+pub(super) fn statistics(
+    report: &proto::EvaluationReport,
+    task: Task,
+    schema: Schema<'_>,
+) -> Result<Statistics, Status> {
+    match task {
+        Task::Classification => {
+            classification::statistics(report, schema.classes.len()).map(Statistics::Classification)
+        }
+    }
+}
+
+/// What a task tells beyond its metrics, as fields of an evaluation in `metrics.json`.
+pub(super) fn document(detail: &Detail, schema: Schema<'_>) -> Map<String, Value> {
+    match detail {
+        Detail::Classification { confusion } => classification::document(confusion, schema.classes),
+    }
+}
+
+/// Adds what a task tells beyond its metrics to an evaluation on the wire.
+pub(super) fn show(shown: &mut proto::Evaluation, detail: &Detail, schema: Schema<'_>) {
+    match detail {
+        Detail::Classification { confusion } => classification::show(shown, confusion, schema.classes),
+    }
+}
