@@ -34,7 +34,9 @@ use serde::{Deserialize, Serialize};
 pub use crate::metrics::MetricName;
 pub use crate::task::Task;
 pub use architecture::Architecture;
-pub use data::{DataFormat, DataSpec, MissingLabels, Preprocessing, QuarantineSpec, RowLayout, SplitSource};
+pub use data::{
+    DataFormat, DataSpec, LabelColumns, MissingLabels, Preprocessing, QuarantineSpec, RowLayout, SplitSource,
+};
 pub use document::{API_VERSION, KIND};
 pub use exact::to_value;
 pub use model::{Freeze, HeadSpec, Modality, ModelSpec, Pooling};

@@ -31,7 +31,7 @@ fn training() -> TrainingSpec {
         "epochs": 100, "batchSize": 32, "seed": 0,
         "optimizer": {"type": "sgd", "learningRate": 1e-3, "weightDecay": 0.0, "momentum": 0.9, "nesterov": false},
         "schedule": {"type": "constant", "warmupSteps": 0},
-        "loss": {"labelSmoothing": 0.0, "classBalance": "none"},
+        "loss": {"type": "cross_entropy", "labelSmoothing": 0.0, "classBalance": "none"},
         "bestMetric": "validation/loss", "batchNorm": "eval", "determinism": "default", "checkpointInterval": "60s",
     }))
     .unwrap()

@@ -53,10 +53,7 @@ fn images() -> JobSpec {
                 shape: ScheduleShape::Cosine,
                 warmup: Warmup::Ratio(0.05),
             },
-            loss: LossSpec {
-                label_smoothing: 0.0,
-                class_weights: ClassWeights::Uniform,
-            },
+            loss: LossSpec::default(),
             early_stopping: None,
             best_metric: MetricName::named("f1_macro"),
             train_batch_norm: false,
@@ -85,7 +82,7 @@ fn reviews() -> JobSpec {
         delimiter: '\t',
         quoted: false,
         text: "text".to_owned(),
-        label: "label".to_owned(),
+        label: "label".into(),
     };
     spec.data.preprocessing = Preprocessing::Text { max_length: Some(128) };
     spec
@@ -224,7 +221,7 @@ fn data_is_checked() {
         said(reviews(), |spec| {
             spec.data.format = DataFormat::JsonLines {
                 text: "text".to_owned(),
-                label: "text".to_owned(),
+                label: "text".into(),
             };
         }),
         "spec.data.columns.label: must be another column than the text, found `text` for both"
@@ -262,7 +259,10 @@ fn training_is_checked() {
             spec.training.micro_batch_size = Some(65);
             spec.training.max_gradient_norm = Some(0.0);
             spec.training.schedule.warmup = Warmup::Ratio(1.0);
-            spec.training.loss.label_smoothing = -0.1;
+            spec.training.loss = LossSpec::CrossEntropy {
+                label_smoothing: -0.1,
+                class_weights: ClassWeights::Uniform,
+            };
         }),
         "spec.training.microBatchSize: must be from 1 to batchSize (64), found 65\n\
          spec.training.schedule.warmupRatio: must be at least 0 and below 1, found 1\n\
@@ -272,7 +272,10 @@ fn training_is_checked() {
     assert_eq!(
         said(images(), |spec| {
             let weights = BTreeMap::from([("ants".to_owned(), 0.0), ("bees".to_owned(), f64::INFINITY)]);
-            spec.training.loss.class_weights = ClassWeights::Named(weights);
+            spec.training.loss = LossSpec::CrossEntropy {
+                label_smoothing: 0.0,
+                class_weights: ClassWeights::Named(weights),
+            };
         }),
         "spec.training.loss.classWeights.ants: must be above 0, found 0\n\
          spec.training.loss.classWeights.bees: must be above 0, found inf"

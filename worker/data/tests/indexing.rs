@@ -32,7 +32,7 @@ fn csv() -> DataFormat {
         delimiter: ',',
         quoted: true,
         text: "text".to_owned(),
-        label: "label".to_owned(),
+        label: "label".into(),
     }
 }
 
@@ -121,7 +121,7 @@ fn a_table_of_image_paths_lists_its_rows_in_their_order() {
     let images = |rows, root| DataFormat::ImageTable {
         rows,
         image: "picture".to_owned(),
-        label: "label".to_owned(),
+        label: "label".into(),
         root,
     };
     let tabs = RowLayout::Delimited {
@@ -247,11 +247,11 @@ fn tables_of_all_kinds_give_the_same_samples() {
         delimiter: '\t',
         quoted: false,
         text: "text".to_owned(),
-        label: "label".to_owned(),
+        label: "label".into(),
     };
     let json = DataFormat::JsonLines {
         text: "text".to_owned(),
-        label: "label".to_owned(),
+        label: "label".into(),
     };
     let formats = [
         ("a", csv(), ["train:2", "train:3"]),
@@ -281,11 +281,11 @@ fn rows_without_a_label_are_left_out_or_words_are_classes_as_the_spec_says() {
         delimiter: ';',
         quoted: true,
         text: "text".to_owned(),
-        label: "label".to_owned(),
+        label: "label".into(),
     };
     let json = DataFormat::JsonLines {
         text: "text".to_owned(),
-        label: "label".to_owned(),
+        label: "label".into(),
     };
     for (name, format, first) in [("a", semicolons, 3), ("b", json, 2)] {
         let with = |missing_labels| DataSpec {
@@ -320,7 +320,7 @@ fn labels_of_json_lines_may_be_booleans() {
     );
     let json = DataFormat::JsonLines {
         text: "text".to_owned(),
-        label: "label".to_owned(),
+        label: "label".into(),
     };
     assert_eq!(index(&spec(folder.path(), json), 0).unwrap().classes, ["false", "true"]);
 }

@@ -147,10 +147,7 @@ fn training(checkpoint_interval_ms: u64) -> spec::TrainingSpec {
             shape: spec::ScheduleShape::Constant,
             warmup: spec::Warmup::Steps(0),
         },
-        loss: spec::LossSpec {
-            label_smoothing: 0.0,
-            class_weights: spec::ClassWeights::Uniform,
-        },
+        loss: spec::LossSpec::default(),
         early_stopping: None,
         best_metric: spec::MetricName::LOSS,
         train_batch_norm: false,

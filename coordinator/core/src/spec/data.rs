@@ -149,15 +149,15 @@ pub enum DataFormat {
         quoted: bool,
         /// Name of the text column.
         text: String,
-        /// Name of the label column.
-        label: String,
+        /// Where the labels stand.
+        label: LabelColumns,
     },
     /// One JSON object a line.
     JsonLines {
         /// Name of the text field.
         text: String,
-        /// Name of the label field.
-        label: String,
+        /// Where the labels stand.
+        label: LabelColumns,
     },
     /// Images whose paths stand in a column of a table, or in a field of JSON lines.
     ImageTable {
@@ -165,11 +165,33 @@ pub enum DataFormat {
         rows: RowLayout,
         /// Name of the column of paths.
         image: String,
-        /// Name of the label column.
-        label: String,
+        /// Where the labels stand.
+        label: LabelColumns,
         /// Folder at which relative paths begin; none: that of the table.
         root: Option<String>,
     },
+}
+
+/// Which columns of a table, or fields of a JSON line, hold the label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelColumns {
+    /// The one with the name of the class.
+    Class(String),
+}
+
+impl LabelColumns {
+    /// Their names.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::Class(name) => std::slice::from_ref(name),
+        }
+    }
+}
+
+impl<Name: Into<String>> From<Name> for LabelColumns {
+    fn from(name: Name) -> Self {
+        Self::Class(name.into())
+    }
 }
 
 /// How the rows of a file are written.
@@ -237,6 +259,13 @@ struct Columns {
 const TEXT_COLUMN: &str = "text";
 const LABEL_COLUMN: &str = "label";
 
+impl Columns {
+    fn of(text: Option<String>, image: Option<String>, label: LabelColumns) -> Self {
+        let LabelColumns::Class(label) = label;
+        Self { text, image, label }
+    }
+}
+
 /// Whether the fields of a table may be wrapped.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -250,8 +279,8 @@ enum Quoting {
 impl From<Layout> for DataFormat {
     fn from(written: Layout) -> Self {
         let (text, image, label) = written.columns.map_or_else(
-            || (None, None, LABEL_COLUMN.to_owned()),
-            |columns| (columns.text, columns.image, columns.label),
+            || (None, None, LABEL_COLUMN.into()),
+            |columns| (columns.text, columns.image, LabelColumns::Class(columns.label)),
         );
         let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
         if let (Some(image), Some(rows)) = (image, rows(written.format, written.delimiter, quoted)) {
@@ -298,11 +327,7 @@ fn rows(format: FormatName, delimiter: Option<char>, quoted: Option<bool>) -> Op
 
 impl From<DataFormat> for Layout {
     fn from(format: DataFormat) -> Self {
-        let texts = |text, label| Columns {
-            text: Some(text),
-            image: None,
-            label,
-        };
+        let texts = |text, label| Columns::of(Some(text), None, label);
         let (rows, columns, root) = match format {
             DataFormat::ImageFolder => {
                 return Self {
@@ -325,14 +350,7 @@ impl From<DataFormat> for Layout {
                 image,
                 label,
                 root,
-            } => {
-                let columns = Columns {
-                    text: None,
-                    image: Some(image),
-                    label,
-                };
-                (rows, columns, root)
-            }
+            } => (rows, Columns::of(None, Some(image), label), root),
         };
         let (format, quoting, delimiter) = match rows {
             RowLayout::JsonLines => (FormatName::Jsonl, None, None),

@@ -205,16 +205,30 @@ pub enum Warmup {
     Steps(u32),
 }
 
-/// Cross-entropy, weighted and smoothed as `torch.nn.CrossEntropyLoss`.
+/// What training makes small.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LossSpec {
-    /// Mass that is spread evenly over all classes.
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.0))]
-    pub label_smoothing: f64,
-    /// Weights of the classes.
-    #[serde(flatten)]
-    pub class_weights: ClassWeights,
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[schemars(extend("x-firn-type" = "cross_entropy"))]
+pub enum LossSpec {
+    /// Weighted and smoothed as `torch.nn.CrossEntropyLoss`.
+    CrossEntropy {
+        /// Mass that is spread evenly over all classes.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.0))]
+        label_smoothing: f64,
+        /// Weights of the classes.
+        #[serde(flatten)]
+        class_weights: ClassWeights,
+    },
+}
+
+impl Default for LossSpec {
+    /// Cross-entropy as it is.
+    fn default() -> Self {
+        Self::CrossEntropy {
+            label_smoothing: 0.0,
+            class_weights: ClassWeights::Uniform,
+        }
+    }
 }
 
 /// Weights of the classes in the loss.

@@ -182,13 +182,13 @@ fn data(spec: &JobSpec, violations: &mut Violations) {
         )
     });
     if let DataFormat::Table { text, label, .. } | DataFormat::JsonLines { text, label } = &data.format {
-        violations.require(text != label, "spec.data.columns.label", || {
-            format!("must be another column than the text, found `{label}` for both")
+        violations.require(!label.names().contains(text), "spec.data.columns.label", || {
+            format!("must be another column than the text, found `{text}` for both")
         });
     }
     if let DataFormat::ImageTable { image, label, root, .. } = &data.format {
-        violations.require(image != label, "spec.data.columns.label", || {
-            format!("must be another column than the image, found `{label}` for both")
+        violations.require(!label.names().contains(image), "spec.data.columns.label", || {
+            format!("must be another column than the image, found `{image}` for both")
         });
         violations.absolute("spec.data.root", root.as_ref());
     }

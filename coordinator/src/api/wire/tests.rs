@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use firn_core::compatibility::Need;
 use firn_core::spec::{
-    Architecture, ClassWeights, DataFormat, DeviceRequest, Freeze, JobSpec, LossSpec, MetricName, OptimizerSpec,
-    Pooling, Preprocessing, ResourcesSpec, ScheduleShape, ScheduleSpec, Warmup, schema, validate, versions::initial,
+    Architecture, DataFormat, DeviceRequest, Freeze, JobSpec, LossSpec, MetricName, OptimizerSpec, Pooling,
+    Preprocessing, ResourcesSpec, ScheduleShape, ScheduleSpec, Warmup, schema, validate, versions::initial,
 };
 use firn_proto::v1alpha1 as wire;
 use proptest::prelude::*;
@@ -100,13 +100,7 @@ fn every_default_is_the_documented_one() {
             warmup: Warmup::Ratio(0.0)
         }
     );
-    assert_eq!(
-        training.loss,
-        LossSpec {
-            label_smoothing: 0.0,
-            class_weights: ClassWeights::Uniform
-        }
-    );
+    assert_eq!(training.loss, LossSpec::default());
     assert_eq!(
         (training.early_stopping.clone(), training.best_metric),
         (None, MetricName::LOSS)

@@ -87,7 +87,7 @@ async fn a_record_that_could_not_be_read_back_is_refused_and_disturbs_nobody_els
     let folder = tempfile::tempdir().unwrap();
     let (engine, handle, _) = engine(folder.path());
     let mut broken = spec("broken");
-    broken.training.loss.label_smoothing = f64::NAN;
+    broken.training.max_gradient_norm = Some(f64::NAN);
     let broken = handle.tell(Input::Submit { spec: Arc::new(broken) });
     let (before, broken, after, (), ended) = tokio::join!(
         handle.tell(submit("before")),

@@ -60,12 +60,12 @@ pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Lis
                 delimiter: *delimiter,
                 quoted: *quoted,
                 input: Input::texts(text),
-                labels: std::slice::from_ref(label),
+                labels: label.names(),
             },
             data,
         ),
         DataFormat::JsonLines { text, label } => {
-            json_lines::list(split, path, (&Input::texts(text), std::slice::from_ref(label)), data)
+            json_lines::list(split, path, (&Input::texts(text), label.names()), data)
         }
         DataFormat::ImageTable {
             rows,
@@ -73,7 +73,7 @@ pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Lis
             label,
             root,
         } => {
-            let labels = std::slice::from_ref(label);
+            let labels = label.names();
             let input = Input {
                 column: image,
                 role: "image",

@@ -29,7 +29,7 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
         delimiter,
         quoted,
         text: "text".to_owned(),
-        label: "label".to_owned(),
+        label: "label".into(),
     };
     let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
     DataSpec {
@@ -40,7 +40,7 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
             Format::Tsv => table('\t', false),
             Format::JsonLines => DataFormat::JsonLines {
                 text: "text".to_owned(),
-                label: "label".to_owned(),
+                label: "label".into(),
             },
             Format::Images | Format::ImageLines => DataFormat::ImageTable {
                 rows: match format {
@@ -51,7 +51,7 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
                     },
                 },
                 image: "image".to_owned(),
-                label: "label".to_owned(),
+                label: "label".into(),
                 root: None,
             },
         },

@@ -20,8 +20,7 @@ pub(crate) fn learner(training: &TrainingSpec, samples: u64, disturbance: Distur
             true => text_model(training),
             false => image_model(training),
         },
-        objective: Objective::cross_entropy(Some(&[0.5, 1.0, 3.0]), training.loss.label_smoothing, Device::Cpu)
-            .unwrap(),
+        objective: Objective::cross_entropy(Some(&[0.5, 1.0, 3.0]), 0.1, Device::Cpu).unwrap(),
         training: training.clone(),
         inputs: Inputs::new(&Preprocessing::Text { max_length: None }, Device::Cpu).unwrap(),
     };
@@ -45,7 +44,7 @@ pub(crate) fn training(determinism: Determinism) -> TrainingSpec {
             shape: ScheduleShape::Constant,
             warmup: Warmup::Steps(0),
         },
-        loss: LossSpec {
+        loss: LossSpec::CrossEntropy {
             label_smoothing: 0.1,
             class_weights: ClassWeights::Uniform,
         },

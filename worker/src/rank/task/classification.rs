@@ -13,12 +13,12 @@ use super::{Outputs, of_sample};
 use crate::rank::failure::RankFailure;
 
 pub(super) fn objective(loss: &LossSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
-    let weights = class_weights(&loss.class_weights, dataset)?;
-    Ok(Objective::cross_entropy(
-        weights.as_deref(),
-        loss.label_smoothing,
-        device,
-    )?)
+    let LossSpec::CrossEntropy {
+        label_smoothing,
+        class_weights: wanted,
+    } = loss;
+    let weights = class_weights(wanted, dataset)?;
+    Ok(Objective::cross_entropy(weights.as_deref(), *label_smoothing, device)?)
 }
 
 pub(super) fn summarise(dataset: &Dataset, summary: &mut wire::DatasetSummary) {

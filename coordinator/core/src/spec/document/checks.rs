@@ -17,7 +17,7 @@ pub(super) struct Checks {
     pub(super) violations: Vec<Violation>,
 }
 
-/// Takes out what says nothing: empty texts and lists, as the wire's unset fields are.
+/// Takes out what says nothing: empty texts, lists and maps, as the wire's unset fields are.
 pub(super) fn tidy(document: &mut Value) {
     below(schema::document(), document);
 
@@ -30,8 +30,15 @@ pub(super) fn tidy(document: &mut Value) {
             _ => true,
         });
         for field in fields {
-            if let (Kind::Object(fields), Some(value)) = (&field.kind, found.get_mut(&field.name)) {
-                below(fields, value);
+            let Some(value) = found.get_mut(&field.name) else {
+                continue;
+            };
+            match &field.kind {
+                Kind::Object(fields) => below(fields, value),
+                Kind::Map(_) if value.as_object().is_some_and(Map::is_empty) => {
+                    found.shift_remove(&field.name);
+                }
+                _ => {}
             }
         }
     }

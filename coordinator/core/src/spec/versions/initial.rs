@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use crate::spec::{
-    API_VERSION, ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, JobSpec, KIND, LossSpec, ModelSpec,
-    OptimizerSpec, Preprocessing, ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, WeightsPlace,
-    Word, duration, schema::join, uri,
+    API_VERSION, ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, JobSpec, KIND, LabelColumns, LossSpec,
+    ModelSpec, OptimizerSpec, Preprocessing, ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup,
+    WeightsPlace, Word, duration, schema::join, uri,
 };
 
 /// All its architectures.
@@ -120,13 +120,15 @@ fn data(data: &DataSpec) -> Result<Value, Unsayable> {
         Some(SplitSource::Path(path)) => json!({"Path": path}),
         Some(SplitSource::FractionOfTrain(fraction)) => json!({"FractionOfTrain": fraction}),
     };
+    // The first of several: they are lost on the way there and back.
+    let class = |label: &LabelColumns| label.names().first().cloned();
     Ok(json!({
         "format": match &data.format {
             DataFormat::ImageFolder => json!("ImageFolder"),
             DataFormat::Table { delimiter, quoted, text, label } => {
-                json!({"Table": {"delimiter": delimiter, "quoted": quoted, "text": text, "label": label}})
+                json!({"Table": {"delimiter": delimiter, "quoted": quoted, "text": text, "label": class(label)}})
             }
-            DataFormat::JsonLines { text, label } => json!({"JsonLines": {"text": text, "label": label}}),
+            DataFormat::JsonLines { text, label } => json!({"JsonLines": {"text": text, "label": class(label)}}),
             DataFormat::ImageTable { .. } => return Err("spec.data.columns.image"),
         },
         "train": data.train,
@@ -198,12 +200,16 @@ fn schedule(schedule: &ScheduleSpec) -> Result<Value, Unsayable> {
 }
 
 fn loss(loss: &LossSpec) -> Value {
-    let class_weights = match &loss.class_weights {
+    let LossSpec::CrossEntropy {
+        label_smoothing,
+        class_weights,
+    } = loss;
+    let class_weights = match class_weights {
         ClassWeights::Uniform => json!("Uniform"),
         ClassWeights::Balanced => json!("Balanced"),
         ClassWeights::Named(weights) => json!({"Named": weights}),
     };
-    json!({"label_smoothing": loss.label_smoothing, "class_weights": class_weights})
+    json!({"label_smoothing": label_smoothing, "class_weights": class_weights})
 }
 
 fn stopping(stopping: &EarlyStopping) -> Result<Value, Unsayable> {

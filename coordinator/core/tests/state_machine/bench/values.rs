@@ -50,10 +50,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
                 shape: ScheduleShape::Constant,
                 warmup: Warmup::Steps(0),
             },
-            loss: LossSpec {
-                label_smoothing: 0.0,
-                class_weights: ClassWeights::Uniform,
-            },
+            loss: LossSpec::default(),
             early_stopping: None,
             best_metric: MetricName::LOSS,
             train_batch_norm: false,

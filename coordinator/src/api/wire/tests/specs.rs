@@ -55,7 +55,7 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
                                 },
                             },
                             image: "image".to_owned(),
-                            label: "class".to_owned(),
+                            label: "class".into(),
                             root: (kind == 2).then(|| "/data/images".to_owned()),
                         },
                     },
@@ -70,6 +70,7 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
             .boxed(),
         Modality::Text => (columns, 0u8..4, any::<bool>(), prop::option::of(3u32..600))
             .prop_map(|((text, label), kind, quoted, max_length)| {
+                let label = label.into();
                 let format = match kind {
                     0 => DataFormat::JsonLines { text, label },
                     _ => DataFormat::Table {
@@ -138,7 +139,7 @@ fn loss() -> impl Strategy<Value = LossSpec> {
         Just(ClassWeights::Balanced),
         prop::collection::btree_map("[a-z]{1,6}", 0.1..9.0, 1..4).prop_map(ClassWeights::Named),
     ];
-    (0.0..0.99, class_weights).prop_map(|(label_smoothing, class_weights)| LossSpec {
+    (0.0..0.99, class_weights).prop_map(|(label_smoothing, class_weights)| LossSpec::CrossEntropy {
         label_smoothing,
         class_weights,
     })

@@ -71,10 +71,7 @@ pub(super) fn spec() -> JobSpec {
                 shape: ScheduleShape::Constant,
                 warmup: Warmup::Steps(0),
             },
-            loss: LossSpec {
-                label_smoothing: 0.0,
-                class_weights: ClassWeights::Uniform,
-            },
+            loss: LossSpec::default(),
             early_stopping: None,
             best_metric: MetricName::named("accuracy"),
             train_batch_norm: false,
