@@ -9,7 +9,7 @@ CARGO ?= cargo
 # The whole workspace every time, so that each dependency is compiled once, with one set of features.
 BUILD := $(CARGO) build --release --workspace --bins
 
-.PHONY: help demo build test faults upgrade bench bench-load bench-history bench-faults lint format doctor libtorch minilm python tools clean
+.PHONY: help demo build test test-long faults upgrade bench bench-load bench-history bench-faults lint format doctor libtorch minilm python tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ build: tools libtorch ## Build the two binaries, target/release/firn and target/
 
 test: build minilm python ## Run all tests (Rust and Python) and print how many passed
 	@$${PYTHON:-python3} tests/everything.py
+
+test-long: build minilm python ## Run the Python tests at the sizes that take many minutes
+	@.python/bin/python -m pytest -s -p no:cacheprovider --long -m long tests/python
 
 faults: build ## Break running jobs in every way of tests/FAULTS.md, and nothing else of `make test` (five minutes)
 	@$(CARGO) test --release --workspace --test faults -- --nocapture --test-threads 2

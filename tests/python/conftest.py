@@ -18,6 +18,20 @@ MINILM = ROOT / ".cache" / "minilm"
 FIRN = ROOT / "target" / "release" / "firn"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="also run the tests that take many minutes")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes many minutes; its short form is another test")
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="takes many minutes: make test-long"))
+
+
 def shared(path):
     """A data set or weights that stand beside the project; the test skips, visibly, where they are absent."""
     found = SHARED / path

@@ -5,6 +5,7 @@
 //! form that one can have must be known.
 
 pub mod classification;
+pub mod regression;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -13,9 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::metrics::{Formula, METRICS, Metric, MetricName};
+use crate::metrics::{Formula, METRICS, Metric, MetricName, Moments};
 
 pub use classification::{ClassificationStatistics, ConfusionCell};
+pub use regression::RegressionStatistics;
 
 /// What is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +25,8 @@ pub use classification::{ClassificationStatistics, ConfusionCell};
 pub enum Task {
     /// One class for each sample.
     Classification,
+    /// One or several numbers for each sample.
+    Regression,
 }
 
 /// The labels of a dataset, as its training split fixes them.
@@ -30,17 +34,21 @@ pub enum Task {
 pub struct Schema<'a> {
     /// Class names in the order of the model's outputs.
     pub classes: &'a [String],
+    /// Numbers in the order of the model's outputs.
+    pub targets: &'a [regression::Target],
 }
 
 impl<'a> Schema<'a> {
     /// Of a classification.
     pub fn of_classes(classes: &'a [String]) -> Self {
-        Self { classes }
+        let targets = &[];
+        Self { classes, targets }
     }
 
     /// What differs in another rank's view of the same data, if anything does.
     pub fn difference(self, found: Self) -> Option<String> {
         classification::schema_difference(self.classes, found.classes)
+            .or_else(|| regression::schema_difference(self.targets, found.targets))
     }
 }
 
@@ -50,6 +58,8 @@ impl<'a> Schema<'a> {
 pub enum Statistics {
     /// One class for each sample.
     Classification(ClassificationStatistics),
+    /// Numbers for each sample.
+    Regression(RegressionStatistics),
 }
 
 /// What a split says about a model.
@@ -72,6 +82,11 @@ pub enum Detail {
         /// Cells that are not 0, by true and then by predicted class.
         confusion: Vec<ConfusionCell>,
     },
+    /// Numbers for each sample.
+    Regression {
+        /// The metrics of each target by name, in the order of the model's outputs.
+        targets: Vec<BTreeMap<String, f64>>,
+    },
 }
 
 /// Statistics that cannot be those of a part of this split.
@@ -84,6 +99,22 @@ pub enum StatisticsError {
         samples: u64,
         /// Sum of its counts.
         counted: u128,
+    },
+    /// Moments of more or fewer targets.
+    #[error("expected moments of {targets} targets, found {found}")]
+    Targets {
+        /// Targets of the training schema.
+        targets: usize,
+        /// Those of the part.
+        found: usize,
+    },
+    /// Moments of more or fewer samples, or that are no numbers.
+    #[error("expected finite moments of {samples} samples, found {found:?}")]
+    Moments {
+        /// Samples that the part says it scored.
+        samples: u64,
+        /// What came.
+        found: Box<Moments>,
     },
     /// A class that the schema does not have.
     #[error("expected classes below {classes}, found {cell:?}")]
@@ -108,6 +139,10 @@ impl Detail {
             (Self::Classification { confusion }, Self::Classification { confusion: found }) => {
                 (confusion != found).then_some("the confusion matrix is not the sum of those of its shards")
             }
+            (Self::Regression { targets }, Self::Regression { targets: found }) => {
+                regression::difference(targets, found)
+            }
+            _ => Some("the metrics are those of another task"),
         }
     }
 }
@@ -120,6 +155,7 @@ impl Task {
     pub fn check_schema(self, schema: Schema<'_>) -> Result<(), String> {
         match self {
             Self::Classification => classification::check_schema(schema),
+            Self::Regression => regression::check_schema(schema),
         }
     }
 
@@ -130,6 +166,7 @@ impl Task {
     pub fn check_split(self, schema: Schema<'_>, samples: u64, class_counts: &[u64]) -> Result<(), String> {
         match self {
             Self::Classification => classification::check_split(schema, samples, class_counts),
+            Self::Regression => regression::check_split(class_counts),
         }
     }
 
@@ -137,6 +174,8 @@ impl Task {
     pub fn numbers_per_prediction(self, schema: Schema<'_>) -> usize {
         match self {
             Self::Classification => classification::numbers_per_prediction(schema.classes.len()),
+            // The value and the prediction of each target.
+            Self::Regression => 2 * schema.targets.len(),
         }
     }
 
@@ -144,8 +183,8 @@ impl Task {
     pub fn has(self, metric: &Metric) -> bool {
         match (metric.formula, self) {
             (Formula::Loss, _) => true,
-            (Formula::Counts(_) | Formula::Scores(_), Self::Classification) => true,
-            (Formula::Moments(_) | Formula::Pairs(_), Self::Classification) => false,
+            (Formula::Counts(_) | Formula::Scores(_), task) => task == Self::Classification,
+            (Formula::Moments(_) | Formula::Pairs(_), task) => task == Self::Regression,
         }
     }
 
@@ -160,6 +199,7 @@ impl Statistics {
     pub fn samples(&self) -> u64 {
         match self {
             Self::Classification(statistics) => statistics.samples,
+            Self::Regression(statistics) => statistics.samples,
         }
     }
 
@@ -167,6 +207,7 @@ impl Statistics {
     pub fn loss_sum(&self) -> f64 {
         match self {
             Self::Classification(statistics) => statistics.loss_sum,
+            Self::Regression(statistics) => statistics.loss_sum,
         }
     }
 
@@ -177,6 +218,7 @@ impl Statistics {
     pub fn check(&self, schema: Schema<'_>) -> Result<(), StatisticsError> {
         match self {
             Self::Classification(statistics) => statistics.check(schema.classes.len()),
+            Self::Regression(statistics) => statistics.check(schema.targets.len()),
         }
     }
 
@@ -184,16 +226,29 @@ impl Statistics {
     pub fn agrees(&self, detail: &Detail) -> bool {
         match (self, detail) {
             (Self::Classification(counts), Detail::Classification { confusion }) => counts.confusion == *confusion,
+            (Self::Regression(moments), Detail::Regression { targets }) => moments.agrees(targets),
+            _ => false,
         }
     }
 
-    /// The sum of parts of one split, in the order given: floats are added in it. `None` without a part.
+    /// The sum of parts of one split, in the order given: floats are added in it. `None` without a part. The parts of a split are all of one
+    /// task; what is of another than the first is passed over.
     pub fn merged<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut parts = parts.into_iter().peekable();
         match parts.peek()? {
             Self::Classification(_) => {
-                let parts = parts.map(|Self::Classification(part)| part);
+                let parts = parts.filter_map(|part| match part {
+                    Self::Classification(part) => Some(part),
+                    _ => None,
+                });
                 Some(Self::Classification(ClassificationStatistics::merged(parts)))
+            }
+            Self::Regression(_) => {
+                let parts = parts.filter_map(|part| match part {
+                    Self::Regression(part) => Some(part),
+                    _ => None,
+                });
+                Some(Self::Regression(RegressionStatistics::merged(parts)))
             }
         }
     }
@@ -202,6 +257,7 @@ impl Statistics {
     pub fn evaluate(&self, schema: Schema<'_>, from_predictions: &BTreeMap<String, f64>) -> Option<Metrics> {
         let mut metrics = match self {
             Self::Classification(statistics) => statistics.evaluate(schema.classes.len()),
+            Self::Regression(statistics) => statistics.evaluate(),
         }?;
         let more = from_predictions.iter().map(|(name, value)| (name.clone(), *value));
         metrics.values.extend(more.filter(|(_, value)| value.is_finite()));
@@ -219,6 +275,7 @@ impl Metrics {
     pub fn confusion(&self) -> &[ConfusionCell] {
         match &self.detail {
             Detail::Classification { confusion } => confusion,
+            Detail::Regression { .. } => &[],
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use firn_core::task::regression;
+
 use crate::{Source, Target};
 
 /// An indexed dataset. The classes of all splits are positions in `classes`.
@@ -10,6 +12,8 @@ use crate::{Source, Target};
 pub struct Dataset {
     /// In the order of the network's outputs.
     pub classes: Vec<String>,
+    /// Of a regression, which has no classes: what is learned, in the order of the network's outputs.
+    pub targets: Vec<regression::Target>,
     /// What the head learns from; never empty.
     pub train: Arc<Split>,
     /// What chooses the best checkpoint.

@@ -97,6 +97,30 @@ pub enum DataError {
         /// One of them that it looks like; empty if none does.
         hint: String,
     },
+    /// A target that is no number.
+    #[error("{split}: {sample}: expected a number within ±1e100 in `{column}`, found `{found}`{more}")]
+    NotANumber {
+        /// The split that has it.
+        split: SplitName,
+        /// Its first sample, `file:line`.
+        sample: String,
+        /// The column or field.
+        column: String,
+        /// What stands there.
+        found: String,
+        /// `; 3 of 200 values are none`; empty of one.
+        more: String,
+    },
+    /// A target that is the same for all training samples.
+    #[error("train: `{column}` is {value} for each of {samples} samples, so there is nothing to learn of it")]
+    ConstantTarget {
+        /// The column or field.
+        column: String,
+        /// Samples that are trained on.
+        samples: usize,
+        /// What it is.
+        value: String,
+    },
     /// A split without samples.
     #[error("{split}: {path} holds no samples{hint}", path = path.display())]
     EmptySplit {

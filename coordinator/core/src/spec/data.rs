@@ -177,6 +177,8 @@ pub enum DataFormat {
 pub enum LabelColumns {
     /// The one with the name of the class.
     Class(String),
+    /// Those with the numbers of a regression, in the order of the network's outputs; at least one.
+    Numbers(Vec<String>),
 }
 
 impl LabelColumns {
@@ -184,6 +186,7 @@ impl LabelColumns {
     pub fn names(&self) -> &[String] {
         match self {
             Self::Class(name) => std::slice::from_ref(name),
+            Self::Numbers(names) => names,
         }
     }
 }
@@ -243,7 +246,7 @@ pub(super) enum FormatName {
     Jsonl,
 }
 
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Columns {
     /// Name of the text column.
@@ -252,8 +255,12 @@ struct Columns {
     /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
     image: Option<String>,
     /// Name of the label column.
-    #[schemars(extend("default" = LABEL_COLUMN))]
-    label: String,
+    #[schemars(extend("x-firn-default" = "`label`, unless `targets` are given"))]
+    label: Option<String>,
+    /// Regression: the columns with the numbers that are learned; not together with `label`, which names a single one.
+    #[serde(default)]
+    #[schemars(extend("x-firn-default" = "of a regression the label column"))]
+    targets: Vec<String>,
 }
 
 const TEXT_COLUMN: &str = "text";
@@ -261,8 +268,16 @@ const LABEL_COLUMN: &str = "label";
 
 impl Columns {
     fn of(text: Option<String>, image: Option<String>, label: LabelColumns) -> Self {
-        let LabelColumns::Class(label) = label;
-        Self { text, image, label }
+        let (label, targets) = match label {
+            LabelColumns::Class(name) => (Some(name), Vec::new()),
+            LabelColumns::Numbers(names) => (None, names),
+        };
+        Self {
+            text,
+            image,
+            label,
+            targets,
+        }
     }
 }
 
@@ -278,10 +293,16 @@ enum Quoting {
 
 impl From<Layout> for DataFormat {
     fn from(written: Layout) -> Self {
-        let (text, image, label) = written.columns.map_or_else(
-            || (None, None, LABEL_COLUMN.into()),
-            |columns| (columns.text, columns.image, LabelColumns::Class(columns.label)),
-        );
+        let Columns {
+            text,
+            image,
+            label,
+            targets,
+        } = written.columns.unwrap_or_default();
+        let label = match targets.is_empty() {
+            true => LabelColumns::Class(label.unwrap_or_else(|| LABEL_COLUMN.to_owned())),
+            false => LabelColumns::Numbers(targets),
+        };
         let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
         if let (Some(image), Some(rows)) = (image, rows(written.format, written.delimiter, quoted)) {
             return Self::ImageTable {

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Architecture, Modality, Word, beside_weights, exact, uri};
+use super::{Architecture, Modality, Task, Word, beside_weights, exact, uri};
 
 /// Fills in what follows from other fields. The document has all its sections and all defaults that depend on nothing.
 pub(super) fn fill(document: &mut Value) {
@@ -13,7 +13,8 @@ pub(super) fn fill(document: &mut Value) {
         model(&mut spec["model"], architecture);
         preprocessing(&mut spec["data"]["preprocessing"], architecture);
     }
-    data(&mut spec["data"]);
+    let is_regression = spec["task"]["type"] == Task::Regression.word();
+    data(&mut spec["data"], is_regression);
     training(&mut spec["training"]);
     let workers = &mut spec["resources"]["workers"];
     let min = workers["min"].clone();
@@ -54,7 +55,16 @@ fn preprocessing(written: &mut Value, architecture: Architecture) {
     }
 }
 
-fn data(data: &mut Value) {
+fn data(data: &mut Value, is_regression: bool) {
+    if is_regression && has_rows(data) {
+        let label = data["columns"]["label"].as_str().unwrap_or("label").to_owned();
+        or_insert(data, "columns", json!({}));
+        let columns = &mut data["columns"];
+        if columns["targets"].as_array().is_none_or(Vec::is_empty) {
+            columns["targets"] = json!([label]);
+        }
+        remove(columns, "label");
+    }
     if has_rows(data) {
         or_insert(data, "missingLabels", json!("error"));
     }

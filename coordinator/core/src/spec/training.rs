@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MetricName, duration};
+use super::{MetricName, Task, duration};
 
 /// How the head is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -208,7 +208,7 @@ pub enum Warmup {
 /// What training makes small.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
-#[schemars(extend("x-firn-type" = "cross_entropy"))]
+#[schemars(extend("x-firn-type" = "cross_entropy", "x-firn-type-default" = "`cross_entropy` of classes, `mse` of numbers"))]
 pub enum LossSpec {
     /// Weighted and smoothed as `torch.nn.CrossEntropyLoss`.
     CrossEntropy {
@@ -219,6 +219,34 @@ pub enum LossSpec {
         #[serde(flatten)]
         class_weights: ClassWeights,
     },
+    /// Regression: e², as `torch.nn.MSELoss`. An error is one of the standardised target; the mean over targets.
+    Mse,
+    /// Regression: |e|, as `torch.nn.L1Loss`.
+    L1,
+    /// Regression: e²/2 up to `delta`, beyond it `delta`·(|e| - `delta`/2), as `torch.nn.HuberLoss`.
+    Huber {
+        /// Where the loss turns from squared to linear, in standard deviations of the target.
+        #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1.0))]
+        delta: f64,
+    },
+}
+
+impl LossSpec {
+    /// The task whose outputs it compares.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::CrossEntropy { .. } => Task::Classification,
+            Self::Mse | Self::L1 | Self::Huber { .. } => Task::Regression,
+        }
+    }
+
+    /// The word of the loss that a task has if nothing is written.
+    pub(super) fn default_word(task: Task) -> &'static str {
+        match task {
+            Task::Classification => "cross_entropy",
+            Task::Regression => "mse",
+        }
+    }
 }
 
 impl Default for LossSpec {

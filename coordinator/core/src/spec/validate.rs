@@ -4,6 +4,7 @@
 //! weights to be seen (a class that is not there, the number of a model's layers) is checked by the ranks before the first step.
 
 mod ranges;
+mod task;
 mod violations;
 
 pub use violations::Violation;
@@ -22,6 +23,7 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     let mut violations = Violations::default();
     metadata(spec, &mut violations);
     metrics(spec, &mut violations);
+    task::check(spec, &mut violations);
     model(spec, &mut violations);
     data(spec, &mut violations);
     training(&spec.training, &mut violations);
@@ -181,15 +183,7 @@ fn data(spec: &JobSpec, violations: &mut Violations) {
             number(taken)
         )
     });
-    if let DataFormat::Table { text, label, .. } | DataFormat::JsonLines { text, label } = &data.format {
-        violations.require(!label.names().contains(text), "spec.data.columns.label", || {
-            format!("must be another column than the text, found `{text}` for both")
-        });
-    }
-    if let DataFormat::ImageTable { image, label, root, .. } = &data.format {
-        violations.require(!label.names().contains(image), "spec.data.columns.label", || {
-            format!("must be another column than the image, found `{image}` for both")
-        });
+    if let DataFormat::ImageTable { root, .. } = &data.format {
         violations.absolute("spec.data.root", root.as_ref());
     }
     preprocessing(&data.preprocessing, violations);

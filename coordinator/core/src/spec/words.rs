@@ -29,7 +29,10 @@ pub trait Word: Sized + Copy + PartialEq + 'static {
 }
 
 impl Word for Task {
-    const WORDS: &'static [(&'static str, Self)] = &[("classification", Self::Classification)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("classification", Self::Classification),
+        ("regression", Self::Regression),
+    ];
 }
 
 impl Word for Pooling {

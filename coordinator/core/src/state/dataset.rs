@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::Schema;
+use crate::task::{Schema, regression::Target};
 
 /// A part of the dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,10 +66,13 @@ pub struct UnknownName {
 }
 
 /// The manifest of a job's dataset, as the first rank that indexed it found it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dataset {
     /// Class names in the order of the model's outputs.
     pub classes: Vec<String>,
+    /// Of a regression: what is learned, in the order of the model's outputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Target>,
     /// Manifests in the order train, validation, test; those that exist.
     pub splits: Vec<SplitManifest>,
     /// What a person should know.
@@ -79,7 +82,10 @@ pub struct Dataset {
 impl Dataset {
     /// What its labels are.
     pub fn schema(&self) -> Schema<'_> {
-        Schema::of_classes(&self.classes)
+        Schema {
+            classes: &self.classes,
+            targets: &self.targets,
+        }
     }
 
     /// The manifest of a split, if the dataset has it and it holds any sample.

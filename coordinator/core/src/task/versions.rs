@@ -144,7 +144,9 @@ mod tests {
         else {
             panic!("expected an evaluated shard, found {record:?}");
         };
-        let Statistics::Classification(counts) = statistics;
+        let Statistics::Classification(counts) = statistics else {
+            panic!("expected counts of classes, found {statistics:?}");
+        };
         assert_eq!((counts.samples, counts.confusion.len()), (16, 2));
         assert_eq!(serde_json::to_string(&record).unwrap(), SHARD.trim_end());
     }

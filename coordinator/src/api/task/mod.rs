@@ -3,6 +3,7 @@
 //! Each task has its own file; the choices between them stand here.
 
 mod classification;
+mod regression;
 
 use firn_core::task::{Detail, Schema, Statistics, Task};
 use firn_proto::v1alpha1 as proto;
@@ -22,6 +23,7 @@ pub(super) fn statistics(
         Task::Classification => {
             classification::statistics(report, schema.classes.len()).map(Statistics::Classification)
         }
+        Task::Regression => regression::statistics(report, schema.targets.len()).map(Statistics::Regression),
     }
 }
 
@@ -29,6 +31,7 @@ pub(super) fn statistics(
 pub(super) fn document(detail: &Detail, schema: Schema<'_>) -> Map<String, Value> {
     match detail {
         Detail::Classification { confusion } => classification::document(confusion, schema.classes),
+        Detail::Regression { targets } => regression::document(targets, schema.targets),
     }
 }
 
@@ -36,5 +39,6 @@ pub(super) fn document(detail: &Detail, schema: Schema<'_>) -> Map<String, Value
 pub(super) fn show(shown: &mut proto::Evaluation, detail: &Detail, schema: Schema<'_>) {
     match detail {
         Detail::Classification { confusion } => classification::show(shown, confusion, schema.classes),
+        Detail::Regression { targets } => regression::show(shown, targets, schema.targets),
     }
 }

@@ -1,6 +1,9 @@
 //! Manifests, model summaries and quarantined samples: wire <-> core.
 
-use firn_core::state::{Dataset, ModelSummary, QuarantinedSample, SplitManifest, SplitName};
+use firn_core::{
+    state::{Dataset, ModelSummary, QuarantinedSample, SplitManifest, SplitName},
+    task::regression::Target,
+};
 use firn_proto::v1alpha1 as proto;
 use tonic::Status;
 
@@ -37,8 +40,14 @@ pub(crate) fn dataset_from_wire(summary: proto::DatasetSummary) -> Result<Datase
             "expected each split once, in the order train, validation, test",
         ));
     }
+    let target = |target: proto::TargetSummary| Target {
+        name: target.name,
+        mean: target.mean,
+        std: target.std,
+    };
     Ok(Dataset {
         classes,
+        targets: summary.targets.into_iter().map(target).collect(),
         splits,
         warnings: summary.warnings,
     })
@@ -55,8 +64,14 @@ fn split_from_wire(field: &str, manifest: proto::SplitManifest) -> Result<SplitM
 }
 
 pub(crate) fn dataset_to_wire(dataset: &Dataset) -> proto::DatasetSummary {
+    let target = |target: &Target| proto::TargetSummary {
+        name: target.name.clone(),
+        mean: target.mean,
+        std: target.std,
+    };
     proto::DatasetSummary {
         classes: dataset.classes.clone(),
+        targets: dataset.targets.iter().map(target).collect(),
         splits: dataset
             .splits
             .iter()

@@ -178,6 +178,7 @@ fn dataset_shown(dataset: &Dataset, detail: Detail) -> proto::DatasetSummary {
     let splits = dataset.splits.iter().map(|split| first_classes(split, names.len()));
     let shown = dataset_to_wire(&Dataset {
         splits: splits.collect(),
+        targets: dataset.targets.clone(),
         warnings: within(dataset.warnings.iter().cloned()),
         ..Dataset::default()
     });
@@ -213,7 +214,8 @@ fn shown_evaluations(job: &Job, detail: Detail) -> impl Iterator<Item = &Evaluat
 }
 
 fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> proto::Evaluation {
-    let is_small = schema(job).classes.len() <= SMALL_MATRIX;
+    let schema = schema(job);
+    let is_small = schema.classes.len().max(schema.targets.len()) <= SMALL_MATRIX;
     let is_detailed = match detail {
         Detail::Full | Detail::Whole => is_chosen(job, evaluation) || is_small,
         Detail::Snapshot => is_chosen(job, evaluation) && is_small,
@@ -228,7 +230,7 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
         ..proto::Evaluation::default()
     };
     if is_detailed {
-        task::show(&mut shown, &metrics.detail, schema(job));
+        task::show(&mut shown, &metrics.detail, schema);
     }
     shown
 }

@@ -1,4 +1,4 @@
-//! Of one class for each sample: `probability_{class}` for each class in the order of the model's outputs. Label and prediction are class
+//! Of one class for each sample: `label,predicted`, then `probability_{class}` for each class in the order of the model's outputs. Label and prediction are class
 //! names.
 //!
 //! Of more than [`MOST_SCORED_CLASSES`] classes: `probability_label`, then `class_1,probability_1` to `class_10,probability_10`, the

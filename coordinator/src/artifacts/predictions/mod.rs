@@ -1,9 +1,10 @@
 //! The predictions file: one line a sample, so that anyone can recompute the metrics; and those metrics that need it.
 //!
-//! Header `index,sample,label,predicted`, then what the task keeps of a prediction. Numbers are written with the fewest digits that read
+//! Header `index,sample`, then what the task keeps of a prediction. Numbers are written with the fewest digits that read
 //! back to the same double. A task has its own file here.
 
 pub mod classification;
+mod regression;
 
 use std::{
     collections::BTreeMap,
@@ -31,6 +32,7 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record(match task {
             Task::Classification => classification::header(schema.classes),
+            Task::Regression => regression::header(schema.targets),
         })?;
         Ok(Self { task, schema, csv })
     }
@@ -43,6 +45,7 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
         for prediction in &report.predictions {
             self.csv.write_record(match self.task {
                 Task::Classification => classification::row(prediction, self.schema.classes),
+                Task::Regression => regression::row(prediction),
             })?;
         }
         Ok(())
@@ -72,6 +75,7 @@ pub fn metrics(
 ) -> Result<BTreeMap<String, f64>, ArtifactError> {
     match task {
         Task::Classification => classification::metrics(schema.classes.len(), samples, walk),
+        Task::Regression => regression::metrics(schema.targets.len(), walk),
     }
 }
 
@@ -82,6 +86,7 @@ pub fn metrics(
 pub fn statistics(task: Task, walk: &Walk<'_>) -> Result<Statistics, ArtifactError> {
     match task {
         Task::Classification => classification::statistics(walk).map(Statistics::Classification),
+        Task::Regression => regression::statistics(walk).map(Statistics::Regression),
     }
 }
 
@@ -96,12 +101,14 @@ pub fn read(
     each: &mut dyn FnMut(&Prediction),
 ) -> Result<(), ArtifactError> {
     let mut csv = csv::Reader::from_reader(std::io::BufReader::new(file));
-    let parser = match task {
-        Task::Classification => classification::Parser::new(schema.classes),
+    let classes = classification::Parser::new(schema.classes);
+    let parse = |row: &csv::StringRecord| match task {
+        Task::Classification => classes.parse(row),
+        Task::Regression => regression::parse(row, schema.targets.len()),
     };
     let mut row = csv::StringRecord::new();
     while csv.read_record(&mut row)? {
-        let prediction = parser.parse(&row).ok_or_else(|| ArtifactError::Predictions {
+        let prediction = parse(&row).ok_or_else(|| ArtifactError::Predictions {
             line: row.position().map_or(0, csv::Position::line),
         })?;
         each(&prediction);

@@ -47,8 +47,10 @@ pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
     let validation = other(SplitName::Validation, &data.validation)?;
     let test = other(SplitName::Test, &data.test)?;
     warnings.extend(duplicates::warnings(&train, validation.as_ref(), test.as_ref()));
+    let (classes, targets) = labels.outputs(&train)?;
     Ok(Dataset {
-        classes: labels.into_classes(),
+        classes,
+        targets,
         train: Arc::new(train),
         validation: validation.map(Arc::new),
         test: test.map(Arc::new),

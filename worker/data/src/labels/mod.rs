@@ -5,28 +5,42 @@
 
 mod class_names;
 mod classes;
+mod numbers;
 
-use firn_core::spec::DataSpec;
+use firn_core::spec::{DataFormat, DataSpec, LabelColumns};
+use firn_core::task::regression;
 
 use crate::format::Listing;
 use crate::{DataError, Split, Target};
 use classes::Classes;
+use numbers::Numbers;
 
 /// As train fixes them.
 pub(crate) enum Labels {
     Classes(Classes),
+    Numbers(Numbers),
 }
 
 impl Labels {
     /// Of the listing of train, before anything is drawn from it.
     pub(crate) fn of_train(train: &Listing, data: &DataSpec) -> Result<Self, DataError> {
-        Classes::of_train(train, &data.format).map(Self::Classes)
+        let label = match &data.format {
+            DataFormat::ImageFolder => None,
+            DataFormat::Table { label, .. }
+            | DataFormat::JsonLines { label, .. }
+            | DataFormat::ImageTable { label, .. } => Some(label),
+        };
+        match label {
+            Some(LabelColumns::Numbers(columns)) => Ok(Self::Numbers(Numbers::new(columns))),
+            Some(LabelColumns::Class(_)) | None => Classes::of_train(train, &data.format).map(Self::Classes),
+        }
     }
 
     /// What is expected of the network for each sample of a listing.
     pub(crate) fn targets(&self, listing: &Listing) -> Result<Vec<Target>, DataError> {
         match self {
             Self::Classes(classes) => classes.targets(listing),
+            Self::Numbers(numbers) => numbers.targets(listing),
         }
     }
 
@@ -34,6 +48,7 @@ impl Labels {
     pub(crate) fn warnings_of_train(&self, train: &Listing) -> Vec<String> {
         match self {
             Self::Classes(classes) => classes.warnings_of_train(train),
+            Self::Numbers(_) => Vec::new(),
         }
     }
 
@@ -41,6 +56,7 @@ impl Labels {
     pub(crate) fn warnings(&self, listing: &Listing, targets: &[Target]) -> Vec<String> {
         match self {
             Self::Classes(classes) => classes.warnings(listing, targets),
+            Self::Numbers(_) => Vec::new(),
         }
     }
 
@@ -48,13 +64,15 @@ impl Labels {
     pub(crate) fn warnings_of_drawn(&self, split: &Split) -> Option<String> {
         match self {
             Self::Classes(classes) => classes.warning_of_drawn(split),
+            Self::Numbers(_) => None,
         }
     }
 
-    /// The names of the classes, in the order of the network's outputs.
-    pub(crate) fn into_classes(self) -> Vec<String> {
+    /// What the outputs of the network are, in their order, once `train` is what is trained on: classes or targets.
+    pub(crate) fn outputs(self, train: &Split) -> Result<(Vec<String>, Vec<regression::Target>), DataError> {
         match self {
-            Self::Classes(classes) => classes.into_names(),
+            Self::Classes(classes) => Ok((classes.into_names(), Vec::new())),
+            Self::Numbers(numbers) => Ok((Vec::new(), numbers.scales(train)?)),
         }
     }
 }

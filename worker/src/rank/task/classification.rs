@@ -16,7 +16,12 @@ pub(super) fn objective(loss: &LossSpec, dataset: &Dataset, device: Device) -> R
     let LossSpec::CrossEntropy {
         label_smoothing,
         class_weights: wanted,
-    } = loss;
+    } = loss
+    else {
+        return Err(RankFailure::Spec(
+            "spec.training.loss.type: expected a loss of classes".to_owned(),
+        ));
+    };
     let weights = class_weights(wanted, dataset)?;
     Ok(Objective::cross_entropy(weights.as_deref(), *label_smoothing, device)?)
 }

@@ -4,6 +4,7 @@
 //! Each task has its own file; the choices between them stand here and nowhere else on a rank.
 
 mod classification;
+mod regression;
 
 use firn_core::spec::{JobSpec, Task};
 use firn_data::{Batch, Dataset, Split, Targets};
@@ -18,6 +19,7 @@ use super::failure::RankFailure;
 pub(crate) fn outputs(spec: &JobSpec, dataset: &Dataset) -> usize {
     match spec.task {
         Task::Classification => dataset.classes.len(),
+        Task::Regression => dataset.targets.len(),
     }
 }
 
@@ -25,6 +27,7 @@ pub(crate) fn outputs(spec: &JobSpec, dataset: &Dataset) -> usize {
 pub(crate) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
     match spec.task {
         Task::Classification => classification::objective(&spec.training.loss, dataset, device),
+        Task::Regression => regression::objective(&spec.training.loss, dataset),
     }
 }
 
@@ -32,6 +35,7 @@ pub(crate) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Re
 pub(crate) fn expected(targets: &Targets) -> Expected<'_> {
     match targets {
         Targets::Classes(classes) => Expected::Classes(classes),
+        Targets::Numbers { numbers, .. } => Expected::Numbers(numbers),
     }
 }
 
@@ -44,6 +48,10 @@ pub(crate) fn score(
 ) -> Result<(), RankFailure> {
     match (&batch.targets, objective) {
         (Targets::Classes(classes), _) => classification::score(outputs, (&batch.indices, classes), split, report),
+        (Targets::Numbers { numbers, .. }, Objective::Distances(distances)) => {
+            regression::score(distances, outputs, (&batch.indices, numbers), split, report)
+        }
+        (Targets::Numbers { .. }, _) => Err(RankFailure::Internal("numbers have a loss of classes".to_owned())),
     }
 }
 
@@ -60,6 +68,7 @@ fn of_sample(split: &Split, index: u64) -> wire::Prediction {
 pub(crate) fn summarise(spec: &JobSpec, dataset: &Dataset, summary: &mut wire::DatasetSummary) {
     match spec.task {
         Task::Classification => classification::summarise(dataset, summary),
+        Task::Regression => regression::summarise(dataset, summary),
     }
 }
 
@@ -67,6 +76,7 @@ pub(crate) fn summarise(spec: &JobSpec, dataset: &Dataset, summary: &mut wire::D
 pub(crate) fn describe(spec: &JobSpec, dataset: &Dataset) -> Outputs {
     match spec.task {
         Task::Classification => classification::describe(dataset),
+        Task::Regression => regression::describe(&dataset.targets),
     }
 }
 

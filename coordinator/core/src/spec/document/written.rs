@@ -1,10 +1,10 @@
 //! What cannot be written together. The offending part is taken out, so that the rules of the whole are asked about the rest.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{checks::Checks, chosen::Chosen};
 use crate::spec::{
-    Modality, Word,
+    LossSpec, Modality, Task, Word,
     data::{HAS_TWO_SOURCES, NEEDS_A_SOURCE},
     schema::{self, Field, join},
 };
@@ -13,6 +13,7 @@ use crate::spec::{
 pub(super) fn exclusions(document: &mut Value, chosen: &Chosen, checks: &mut Checks) {
     of_the_other_modality(document, chosen, checks);
     let Some(spec) = document.get_mut("spec") else { return };
+    loss_of_task(spec);
     if let Some(data) = spec.get_mut("data") {
         layout(data, checks);
         splits(data, checks);
@@ -51,6 +52,27 @@ fn of_the_other_modality(document: &mut Value, chosen: &Chosen, checks: &mut Che
     }
 }
 
+/// The loss of a task stands for one that is not named, so that its fields are checked as its own.
+fn loss_of_task(spec: &mut Value) {
+    let Some(task) = spec["task"]["type"].as_str().and_then(Task::from_word) else {
+        return;
+    };
+    let inner = |object: &mut Value, name: &str| {
+        let fields = object.as_object_mut()?;
+        Some(fields.entry(name).or_insert_with(|| json!({})).take())
+    };
+    let Some(mut training) = inner(spec, "training") else {
+        return;
+    };
+    if let Some(mut loss) = inner(&mut training, "loss") {
+        if let Some(fields) = loss.as_object_mut() {
+            fields.entry("type").or_insert(LossSpec::default_word(task).into());
+        }
+        training["loss"] = loss;
+    }
+    spec["training"] = training;
+}
+
 fn layout(data: &mut Value, checks: &mut Checks) {
     const PATH: &str = "spec.data";
     let format = data["format"].as_str().unwrap_or_default().to_owned();
@@ -78,6 +100,13 @@ fn layout(data: &mut Value, checks: &mut Checks) {
         if let Some(columns) = data["columns"].as_object_mut() {
             columns.shift_remove("text");
         }
+    }
+    if let Some(columns) = data.get_mut("columns")
+        && columns["label"].is_string()
+        && columns["targets"].is_array()
+    {
+        let reason = "`targets` name the columns of a regression";
+        checks.absent(columns, "spec.data.columns", "label", reason);
     }
 }
 

@@ -10,6 +10,8 @@ use crate::spec::{API_VERSION, JobSpec, KIND, Modality, duration, uri};
 const DEFAULT_NOTE: &str = "x-firn-default";
 /// Of a tagged enum: the choice that is taken when none is written.
 const DEFAULT_TYPE: &str = "x-firn-type";
+/// That choice in words, where it depends on other fields.
+const DEFAULT_TYPE_NOTE: &str = "x-firn-type-default";
 /// `image` or `text`: the models to which a field belongs.
 const MODALITY: &str = "x-firn-modality";
 /// `false`: the result does not depend on the field, nor on those in it.
@@ -271,6 +273,7 @@ fn alternatives(schema: &Value, owner: &Value) -> Vec<Field> {
     let tag = Field {
         kind: Kind::Choice(choices),
         default: default.map_or(Fallback::None, |word| Fallback::Value(word.into())),
+        default_note: text(owner, DEFAULT_TYPE_NOTE).map(str::to_owned),
         ..bare(tag, &unwrapped(text(owner, "description").unwrap_or_default()))
     };
     std::iter::once(tag).chain(found).collect()

@@ -153,7 +153,7 @@ fn training(training: &TrainingSpec) -> Result<Value, Unsayable> {
         "seed": training.seed,
         "optimizer": optimizer(training.optimizer),
         "schedule": schedule(&training.schedule)?,
-        "loss": loss(&training.loss),
+        "loss": loss(&training.loss)?,
         "early_stopping": early_stopping,
         "best_metric": known(training.best_metric.word(), &METRICS, "spec.training.bestMetric")?,
         "train_batch_norm": training.train_batch_norm,
@@ -199,17 +199,20 @@ fn schedule(schedule: &ScheduleSpec) -> Result<Value, Unsayable> {
     Ok(json!({"shape": shape, "warmup": warmup}))
 }
 
-fn loss(loss: &LossSpec) -> Value {
+fn loss(loss: &LossSpec) -> Result<Value, Unsayable> {
     let LossSpec::CrossEntropy {
         label_smoothing,
         class_weights,
-    } = loss;
+    } = loss
+    else {
+        return Err("spec.training.loss.type");
+    };
     let class_weights = match class_weights {
         ClassWeights::Uniform => json!("Uniform"),
         ClassWeights::Balanced => json!("Balanced"),
         ClassWeights::Named(weights) => json!({"Named": weights}),
     };
-    json!({"label_smoothing": label_smoothing, "class_weights": class_weights})
+    Ok(json!({"label_smoothing": label_smoothing, "class_weights": class_weights}))
 }
 
 fn stopping(stopping: &EarlyStopping) -> Result<Value, Unsayable> {

@@ -3,41 +3,67 @@
 //! Each task has its own file; the choices between them stand here.
 
 mod classification;
+mod regression;
 
 use firn_proto::v1alpha1::{DatasetSummary, Evaluation, JobStatus};
 use serde_json::{Map, Value};
 
 /// Metrics that short lines and the list of evaluations show, the most telling first.
-pub(super) fn headlines(_status: &JobStatus) -> &'static [&'static str] {
-    &classification::HEADLINES
+pub(super) fn headlines(status: &JobStatus) -> &'static [&'static str] {
+    match status.dataset.as_ref().is_some_and(is_regression) {
+        true => &regression::HEADLINES,
+        false => &classification::HEADLINES,
+    }
 }
 
 /// The labels of a dataset in a word or two: `3 classes`.
 pub(super) fn labels(dataset: &DatasetSummary) -> String {
-    classification::labels(dataset)
+    match is_regression(dataset) {
+        true => regression::labels(dataset),
+        false => classification::labels(dataset),
+    }
 }
 
 /// The labels of a dataset and what is known of each, in one line: what is wrong is seen before anything is learned.
 pub(super) fn label_line(dataset: &DatasetSummary) -> Option<String> {
-    classification::label_line(dataset)
+    match is_regression(dataset) {
+        true => regression::label_line(dataset),
+        false => classification::label_line(dataset),
+    }
 }
 
 /// The labels of a dataset one by one.
 pub(super) fn label_table(dataset: &DatasetSummary) -> String {
-    classification::label_table(dataset)
+    match is_regression(dataset) {
+        true => regression::label_table(dataset),
+        false => classification::label_table(dataset),
+    }
 }
 
 /// The labels of a dataset, as fields of its document.
 pub(super) fn label_document(dataset: &DatasetSummary) -> Map<String, Value> {
-    classification::label_document(dataset)
+    match is_regression(dataset) {
+        true => regression::label_document(dataset),
+        false => classification::label_document(dataset),
+    }
 }
 
 /// What an evaluation tells beyond its metrics, as tables.
 pub(super) fn tables(status: &JobStatus, evaluation: &Evaluation) -> Vec<String> {
-    classification::tables(status, evaluation)
+    match evaluation.targets.is_empty() {
+        true => classification::tables(status, evaluation),
+        false => regression::tables(evaluation),
+    }
 }
 
 /// What an evaluation tells beyond its metrics, as fields of its document.
 pub(super) fn document(evaluation: &Evaluation) -> Map<String, Value> {
-    classification::document(evaluation)
+    match evaluation.targets.is_empty() {
+        true => classification::document(evaluation),
+        false => regression::document(evaluation),
+    }
+}
+
+fn is_regression(dataset: &DatasetSummary) -> bool {
+    !dataset.targets.is_empty()
 }
