@@ -1,15 +1,15 @@
 //! Which revision of the protocol a job needs of the workers that train it, and because of which field.
 //!
 //! A worker that does not know a field would ignore it and learn something else. So agents and ranks say which revision they speak, and
-//! a job is placed only on those that know everything its spec asks for. What workers of revision 1 know is exactly what the first form of
-//! the spec can express ([`initial`]), so nothing that is added to a spec has to be listed here. A job that the first form can express runs
-//! on the oldest workers there are, which is what lets a fleet be upgraded one machine at a time while jobs run.
+//! a job is placed only on those that know everything its spec asks for, which is what [`versions`] can say to them: to revision 1 in the first
+//! form of the spec, to later ones in the document without what is newer. So nothing that is added to a spec has to be listed here, and a job
+//! that uses nothing new runs on the oldest workers there are, which is what lets a fleet be upgraded one machine at a time while jobs run.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{JobSpec, settings, versions::initial};
+use crate::spec::{JobSpec, settings, versions};
 use crate::state::Job;
 
 /// Revision of what agents, ranks and the coordinator say to each other. Raised when a worker of the revision before would ignore, or not
@@ -20,8 +20,10 @@ pub struct Revision(pub u32);
 impl Revision {
     /// Of builds that announce none: 0.1.0 at `da01602` and before.
     pub const OLDEST: Self = Self(1);
-    /// Of this build.
-    pub const CURRENT: Self = Self(2);
+    /// Of everything in the spec that says nothing of its revision: what is newer is marked.
+    pub const UNMARKED: Self = Self(2);
+    /// Of this build. Revision 3 knows regression.
+    pub const CURRENT: Self = Self(3);
 
     /// As announced on the wire; 0 is what is said by those that know no revisions.
     pub fn announced(number: u32) -> Self {
@@ -65,9 +67,16 @@ impl Need {
         }
     }
 
-    /// Of a spec.
+    /// Of a spec: the oldest revision that knows all of it, because of what the one before does not know.
     pub fn of(spec: &JobSpec) -> Self {
-        initial::of(spec).map_or_else(Self::second, |_| Self::NOTHING)
+        let mut need = Self::NOTHING;
+        while let Err(field) = versions::known_to(need.revision, spec) {
+            need = Self {
+                revision: Revision(need.revision.0 + 1),
+                because: Some(field),
+            };
+        }
+        need
     }
 
     fn second(because: Cow<'static, str>) -> Self {
@@ -137,7 +146,7 @@ mod tests {
         let refusal = refuses_agent(Revision(99), "9.0.0").unwrap();
         assert_eq!(
             refusal,
-            "this coordinator serves workers of revision 1 to 2, found revision 99 (build 9.0.0): upgrade the coordinator first"
+            "this coordinator serves workers of revision 1 to 3, found revision 99 (build 9.0.0): upgrade the coordinator first"
         );
     }
 }

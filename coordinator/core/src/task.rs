@@ -26,6 +26,7 @@ pub enum Task {
     /// One class for each sample.
     Classification,
     /// One or several numbers for each sample.
+    #[schemars(extend("x-firn-since" = 3))]
     Regression,
 }
 

@@ -9,6 +9,8 @@
 //! Schema 4 adds the [strands](super::strands) of the jobs, which are made of the records once, when an older file is opened. The chain
 //! itself stays as it is, and so do the heads of it that were noted. From then on records may have forms that builds of schema 3 cannot read
 //! (metrics by name, sparse confusion counts). The file says which build gave it its schema, so that an older program can name it.
+//!
+//! Schema 5 lies as schema 4 does. Its records hold specs, datasets and metrics of tasks that builds of schema 4 do not know.
 
 use std::path::Path;
 
@@ -22,7 +24,7 @@ use super::{
 };
 
 /// Layout of the file and form of its records. Raised when an older program could not read what a newer one writes.
-pub(super) const SCHEMA_VERSION: u64 = 4;
+pub(super) const SCHEMA_VERSION: u64 = 5;
 
 /// Sequence number -> (hash, record as JSON).
 pub(super) const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");
@@ -96,7 +98,10 @@ pub(super) fn prepare(database: &Database, path: &Path) -> Result<Prepared, Jour
         Some(1) => migrate(database, path)?,
         Some(2) => set_schema(database, 3).map_err(failed)?,
         Some(3) => {}
-        Some(SCHEMA_VERSION) => {
+        Some(found @ (4 | SCHEMA_VERSION)) => {
+            if found < SCHEMA_VERSION {
+                raise(database).map_err(failed)?;
+            }
             let (end, root) = end(database, path)?;
             return Ok(Prepared { end, root: Some(root) });
         }
@@ -135,7 +140,7 @@ fn create_strands(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Fills the tables of the strands: the file is one of schema 4 from now on. No record from `bare_before` on is kept by a digest that
+/// Fills the tables of the strands: the file is one of this schema from now on. No record from `bare_before` on is kept by a digest that
 /// could be that of anything.
 pub(super) fn adopt(database: &Database, tally: &Tally, end: Position, bare_before: u64) -> Result<(), redb::Error> {
     let transaction = begin_durable(database)?;
@@ -174,6 +179,14 @@ pub(super) fn root(heads: &impl Heads, path: &Path) -> Result<Root, JournalError
 fn set_schema(database: &Database, version: u64) -> Result<(), redb::Error> {
     let transaction = begin_durable(database)?;
     transaction.open_table(NUMBERS)?.insert("schema", version)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Of a file that lies as this program would have it.
+fn raise(database: &Database) -> Result<(), redb::Error> {
+    let transaction = begin_durable(database)?;
+    sign(&transaction)?;
     transaction.commit()?;
     Ok(())
 }

@@ -164,6 +164,22 @@ pub(crate) fn job(name: &str) -> proto::FineTuneJob {
     }
 }
 
+/// The same with two numbers of a table of images to learn.
+pub(crate) fn regression(name: &str) -> proto::FineTuneJob {
+    let mut job = job(name);
+    let spec = job.spec.get_or_insert_default();
+    spec.task.get_or_insert_default().r#type = "regression".to_owned();
+    let data = spec.data.get_or_insert_default();
+    data.format = "csv".to_owned();
+    data.columns = Some(proto::ColumnsSpec {
+        image: "photo".to_owned(),
+        targets: vec!["price".to_owned(), "rooms".to_owned()],
+        ..Default::default()
+    });
+    spec.training.get_or_insert_default().best_metric = "validation/mae".to_owned();
+    job
+}
+
 pub(crate) async fn submit(server: &Server, job: proto::FineTuneJob) -> proto::FineTuneJob {
     let request = proto::CreateJobRequest {
         job: Some(job),

@@ -11,7 +11,7 @@ use tonic_types::StatusExt as _;
 use crate::{
     agent::{Agent, hello},
     rank::{Rank, evaluate, start_two},
-    server::{Server, get, job, submit, summary},
+    server::{Server, get, job, regression, submit, summary},
 };
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn an_agent_newer_than_the_coordinator_is_refused_by_name_and_listed_with_
         ..hello("new", "i1")
     };
     let refused = Agent::attach(&server, newer).await.err().unwrap();
-    let reason = "this coordinator serves workers of revision 1 to 2, found revision 99 (build 9.0.0): upgrade the coordinator first";
+    let reason = "this coordinator serves workers of revision 1 to 3, found revision 99 (build 9.0.0): upgrade the coordinator first";
     assert_eq!(
         (refused.code(), refused.message()),
         (Code::FailedPrecondition, format!("worker new: {reason}").as_str())
@@ -125,11 +125,56 @@ async fn an_agent_that_announces_no_revision_is_served_and_listed_with_what_it_d
         .into_inner();
     assert!(newer.spec_json.starts_with(r#"{"apiVersion":"#), "{}", newer.spec_json);
     assert_eq!(newer.settings_digest, told.settings_digest);
-    let reason = "speaks revision 1 (build 0.1.0), the coordinator 2: it gets no jobs that need more";
+    let reason = "speaks revision 1 (build 0.1.0), the coordinator 3: it gets no jobs that need more";
     assert_eq!(
         listed(&server).await,
         [("old".to_owned(), "Ready".to_owned(), reason.to_owned())]
     );
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_of_revision_2_gets_the_document_that_it_knows_and_no_job_that_needs_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let older = proto::AgentHello {
+        protocol: 2,
+        version: "0.1.9".to_owned(),
+        ..hello("old", "i1")
+    };
+    let mut agent = Agent::attach(&server, older).await.unwrap();
+    submit(&server, regression("prices")).await;
+    submit(&server, job("insects")).await;
+    let start = agent.start_rank().await;
+    assert_eq!(start.job, "jobs/insects");
+    let request = |protocol| proto::EnrolRequest {
+        identity: Some(proto::RankIdentity {
+            job: start.job.clone(),
+            process_id: start.process_id.clone(),
+            ..Default::default()
+        }),
+        protocol,
+        ..Default::default()
+    };
+    // A rank of that revision refuses a document with a field that it does not know.
+    let told = server.ranks().enrol(request(2)).await.unwrap().into_inner().spec_json;
+    let (older, newer) = (
+        r#""loss":{"labelSmoothing""#,
+        r#""loss":{"type":"cross_entropy","labelSmoothing""#,
+    );
+    assert!(told.contains(older), "{told}");
+    let current = server.ranks().enrol(request(Revision::CURRENT.0)).await.unwrap();
+    let current = current.into_inner().spec_json;
+    assert_eq!(current.replace(newer, older), told);
+
+    let reason = "speaks revision 2 (build 0.1.9), the coordinator 3: it gets no jobs that need more";
+    assert_eq!(
+        listed(&server).await,
+        [("old".to_owned(), "Ready".to_owned(), reason.to_owned())]
+    );
+    let waits = get(&server, "jobs/prices").await.status.unwrap().conditions.remove(0);
+    let expected = "worker old speaks revision 2 (build 0.1.9); the job needs 3 because of spec.task.type";
+    assert!(waits.message.ends_with(expected), "{}", waits.message);
     server.stop().await.unwrap();
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::counts::{self, Counts};
 use super::moments::{self, Moments};
 use super::{average_precision, ranks, roc};
+use crate::compatibility::Revision;
 
 /// A quantity that says how good a model is.
 #[derive(Debug)]
@@ -19,6 +20,15 @@ pub struct Metric {
     pub formula: Formula,
     /// What it is, in one line.
     pub about: &'static str,
+    /// The first revision of the protocol whose ranks know its name.
+    pub since: Revision,
+}
+
+impl Metric {
+    const fn since(self, revision: u32) -> Self {
+        let since = Revision(revision);
+        Self { since, ..self }
+    }
 }
 
 /// Which of two values is the better one.
@@ -63,6 +73,7 @@ const fn higher(name: &'static str, formula: Formula, about: &'static str) -> Me
         better,
         formula,
         about,
+        since: Revision::UNMARKED,
     }
 }
 
@@ -73,6 +84,7 @@ const fn lower(name: &'static str, formula: Formula, about: &'static str) -> Met
         better,
         formula,
         about,
+        since: Revision::UNMARKED,
     }
 }
 
@@ -150,27 +162,32 @@ pub const METRICS: &[Metric] = &[
         "mae",
         Formula::Moments(moments::mean_absolute_error),
         "mean absolute error, in the units of the target",
-    ),
+    )
+    .since(3),
     lower(
         "rmse",
         Formula::Moments(moments::root_mean_squared_error),
         "root of the mean squared error, in the units of the target",
-    ),
+    )
+    .since(3),
     higher(
         "r2",
         Formula::Moments(moments::r2),
         "fraction of the variance that is explained",
-    ),
+    )
+    .since(3),
     higher(
         "pearson",
         Formula::Moments(moments::pearson),
         "linear correlation of values and predictions",
-    ),
+    )
+    .since(3),
     higher(
         "spearman",
         Formula::Pairs(ranks::spearman),
         "correlation of the ranks of values and predictions",
-    ),
+    )
+    .since(3),
 ];
 
 /// The name of a metric that this build knows: a place in [`METRICS`]. It is stored as its word, so rows may move.

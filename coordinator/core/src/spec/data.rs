@@ -259,7 +259,7 @@ struct Columns {
     label: Option<String>,
     /// Regression: the columns with the numbers that are learned; not together with `label`, which names a single one.
     #[serde(default)]
-    #[schemars(extend("x-firn-default" = "of a regression the label column"))]
+    #[schemars(extend("x-firn-since" = 3, "x-firn-default" = "of a regression the label column"))]
     targets: Vec<String>,
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::Modality;
 pub use super::document::unknown_field;
+use crate::compatibility::Revision;
 
 /// One field of the document.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,8 @@ pub struct Field {
     pub modality: Option<Modality>,
     /// Whether what is learned can depend on it by more than the order of floating-point sums.
     pub shapes_result: bool,
+    /// The first revision of the protocol whose ranks know the field; [`Revision::UNMARKED`] of those that say nothing.
+    pub since: Revision,
 }
 
 /// What a field may hold.
@@ -86,6 +89,8 @@ pub struct Choice {
     pub word: String,
     /// What it means.
     pub explanation: String,
+    /// The first revision of the protocol whose ranks know the word.
+    pub since: Revision,
 }
 
 /// What a field is when nothing is written.

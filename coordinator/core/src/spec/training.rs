@@ -208,7 +208,11 @@ pub enum Warmup {
 /// What training makes small.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
-#[schemars(extend("x-firn-type" = "cross_entropy", "x-firn-type-default" = "`cross_entropy` of classes, `mse` of numbers"))]
+#[schemars(extend(
+    "x-firn-type" = "cross_entropy",
+    "x-firn-type-since" = 3,
+    "x-firn-type-default" = "`cross_entropy` of classes, `mse` of numbers"
+))]
 pub enum LossSpec {
     /// Weighted and smoothed as `torch.nn.CrossEntropyLoss`.
     CrossEntropy {
@@ -220,10 +224,13 @@ pub enum LossSpec {
         class_weights: ClassWeights,
     },
     /// Regression: e², as `torch.nn.MSELoss`. An error is one of the standardised target; the mean over targets.
+    #[schemars(extend("x-firn-since" = 3))]
     Mse,
     /// Regression: |e|, as `torch.nn.L1Loss`.
+    #[schemars(extend("x-firn-since" = 3))]
     L1,
     /// Regression: e²/2 up to `delta`, beyond it `delta`·(|e| - `delta`/2), as `torch.nn.HuberLoss`.
+    #[schemars(extend("x-firn-since" = 3))]
     Huber {
         /// Where the loss turns from squared to linear, in standard deviations of the target.
         #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1.0))]
@@ -359,7 +366,7 @@ pub(super) mod on_validation {
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
             let choice = |metric: &Metric| {
                 let word = format!("{PREFIX}{}", metric.name);
-                json!({"type": "string", "const": word, "description": metric.about})
+                json!({"type": "string", "const": word, "description": metric.about, "x-firn-since": metric.since})
             };
             json_schema!({"oneOf": METRICS.iter().map(choice).collect::<Vec<_>>()})
         }

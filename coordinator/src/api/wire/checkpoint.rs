@@ -3,7 +3,7 @@
 use firn_core::{
     Directive, News, World,
     compatibility::Revision,
-    spec::{JobSpec, versions::initial},
+    spec::{JobSpec, versions},
     state::{Artifact, Checkpoint, Job, Origin},
 };
 use firn_proto::v1alpha1::{self as proto, directive::Next};
@@ -68,15 +68,11 @@ pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Dire
     }
 }
 
-/// As a rank of that revision reads it: for those of the first program in the first form, so that they go on with their jobs. What that
-/// cannot express asks for more than they know, and is not theirs ([`firn_core::compatibility`]).
+/// As a rank of that revision reads it, so that older ones go on with their jobs. A job that asks for more than they know is not theirs
+/// ([`firn_core::compatibility`]), and is told as it is.
 pub(crate) fn spec_json(spec: &JobSpec, revision: Revision) -> String {
-    let first = (revision == Revision::OLDEST).then(|| initial::of(spec).ok()).flatten();
-    let json = match first {
-        Some(first) => serde_json::to_string(&first),
-        None => serde_json::to_string(spec),
-    };
-    json.expect("a spec is plain data with finite numbers")
+    let told = versions::known_to(revision, spec).unwrap_or_else(|_| spec.to_document());
+    serde_json::to_string(&told).expect("a spec is plain data with finite numbers")
 }
 
 pub(crate) fn news_to_wire(news: News) -> proto::PulseResponse {

@@ -131,10 +131,34 @@ fn a_newer_schema_is_refused_with_the_build_that_wrote_it_and_the_file_is_left_a
         assert!(is_named, "{said}");
         assert!(
             said.contains("schema version 99, written by firn 9.9.9; this is firn")
-                && said.ends_with("up to schema version 4"),
+                && said.ends_with("up to schema version 5"),
             "{said}"
         );
     }
+}
+
+#[test]
+fn a_journal_of_schema_4_is_read_as_it_is_and_kept_from_the_programs_of_that_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = filled(folder.path());
+    let (head, end) = (written.head(), written.end());
+    drop(written);
+    tamper(folder.path(), |transaction| {
+        transaction.open_table(NUMBERS).unwrap().insert("schema", 4).unwrap();
+        transaction
+            .open_table(BUILDS)
+            .unwrap()
+            .insert("schema", "0.1.0")
+            .unwrap();
+    });
+    let journal = Journal::open(folder.path()).unwrap();
+    assert_eq!((journal.head(), journal.end()), (head, end));
+    journal.reader().verify_chain().unwrap();
+    drop(journal);
+    tamper(folder.path(), |transaction| {
+        let numbers = transaction.open_table(NUMBERS).unwrap();
+        assert_eq!(numbers.get("schema").unwrap().unwrap().value(), SCHEMA_VERSION);
+    });
 }
 
 /// Every bit of a record's text, hash or number that is flipped in the file is found, and the record is named. Bits elsewhere (free

@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::{Choice, End, Fallback, Field, Form, Kind, Only, Range};
+use crate::compatibility::Revision;
 use crate::spec::{API_VERSION, JobSpec, KIND, Modality, duration, uri};
 
 /// Its own default, in words, where it depends on other fields.
@@ -16,6 +17,10 @@ const DEFAULT_TYPE_NOTE: &str = "x-firn-type-default";
 const MODALITY: &str = "x-firn-modality";
 /// `false`: the result does not depend on the field, nor on those in it.
 const RESULT: &str = "x-firn-result";
+/// Of a field, a choice or a word: the first revision of the protocol whose ranks know it.
+const SINCE: &str = "x-firn-since";
+/// Of a tagged enum: the same of its tag, where it had none before.
+const TYPE_SINCE: &str = "x-firn-type-since";
 /// Of a list: how many items, and why, in words.
 const ITEMS: &str = "x-firn-items";
 
@@ -29,6 +34,7 @@ pub(super) fn document() -> Vec<Field> {
         kind: Kind::Choice(vec![Choice {
             word: word.to_owned(),
             explanation: String::new(),
+            since: Revision::UNMARKED,
         }]),
         ..bare(name, explanation)
     };
@@ -55,7 +61,13 @@ fn bare(name: &str, explanation: &str) -> Field {
         only: None,
         modality: None,
         shapes_result: true,
+        since: Revision::UNMARKED,
     }
+}
+
+fn since(schema: &Value, key: &str) -> Revision {
+    let marked = schema[key].as_u64();
+    marked.map_or(Revision::UNMARKED, |number| Revision(number as u32))
 }
 
 /// The fields of an object: its own, and those of the alternatives that were flattened into it.
@@ -119,6 +131,7 @@ fn field(name: &str, schema: &Value, is_required: bool) -> Field {
             _ => Modality::Text,
         }),
         shapes_result: schema[RESULT] != false,
+        since: since(schema, SINCE),
         ..bare(name, &unwrapped(&explanation))
     }
 }
@@ -188,27 +201,28 @@ fn kind(schema: &Value) -> Kind {
 }
 
 fn choices(schema: &Value) -> Option<Vec<Choice>> {
-    let choice = |word: &Value, explanation: &str| {
+    let choice = |word: &Value, part: &Value| {
         Some(Choice {
             word: word.as_str()?.to_owned(),
-            explanation: unwrapped(explanation),
+            explanation: unwrapped(text(part, "description").unwrap_or_default()),
+            since: since(part, SINCE),
         })
     };
+    // What is said of the only words is said of the field.
     if let Some(word) = schema.get("const") {
-        return Some(vec![choice(word, "")?]);
+        return Some(vec![choice(word, &Value::Null)?]);
     }
     if let Some(words) = schema["enum"].as_array() {
-        return words.iter().map(|word| choice(word, "")).collect();
+        return words.iter().map(|word| choice(word, &Value::Null)).collect();
     }
     let parts = schema["oneOf"].as_array()?;
     let mut found = Vec::new();
     for part in parts {
-        let explanation = text(part, "description").unwrap_or_default();
         match (part.get("const"), part["enum"].as_array()) {
-            (Some(word), _) => found.push(choice(word, explanation)?),
+            (Some(word), _) => found.push(choice(word, part)?),
             (None, Some(words)) => {
                 for word in words {
-                    found.push(choice(word, explanation)?);
+                    found.push(choice(word, part)?);
                 }
             }
             (None, None) => return None,
@@ -247,6 +261,7 @@ fn alternatives(schema: &Value, owner: &Value) -> Vec<Field> {
             choices.push(Choice {
                 word: word.to_owned(),
                 explanation: unwrapped(explanation),
+                since: since(part, SINCE),
             });
         }
         let of_choice = fields(part)
@@ -256,6 +271,7 @@ fn alternatives(schema: &Value, owner: &Value) -> Vec<Field> {
             if field.explanation.is_empty() {
                 field.explanation = unwrapped(explanation);
             }
+            field.since = field.since.max(since(part, SINCE));
             take(&mut found, field, tag.zip(word));
         }
     }
@@ -274,6 +290,7 @@ fn alternatives(schema: &Value, owner: &Value) -> Vec<Field> {
         kind: Kind::Choice(choices),
         default: default.map_or(Fallback::None, |word| Fallback::Value(word.into())),
         default_note: text(owner, DEFAULT_TYPE_NOTE).map(str::to_owned),
+        since: since(owner, TYPE_SINCE),
         ..bare(tag, &unwrapped(text(owner, "description").unwrap_or_default()))
     };
     std::iter::once(tag).chain(found).collect()
@@ -306,6 +323,7 @@ fn take(found: &mut Vec<Field>, mut field: Field, choice: Option<(&str, &str)>) 
         found.push(field);
         return;
     };
+    known.since = known.since.min(field.since);
     if let Some(only) = &mut known.only {
         if let (Fallback::Value(before), Fallback::Value(value)) = (&known.default, &field.default)
             && before != value

@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::said_by;
 use crate::spec::{
     API_VERSION, ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, JobSpec, KIND, LabelColumns, LossSpec,
     ModelSpec, OptimizerSpec, Preprocessing, ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup,
-    WeightsPlace, Word, duration, schema::join, uri,
+    WeightsPlace, Word, duration, uri,
 };
 
 /// All its architectures.
@@ -46,25 +47,7 @@ type Unsayable = &'static str;
 pub fn of(spec: &JobSpec) -> Result<Value, Cow<'static, str>> {
     let first = expressed(spec)?;
     // Of a field that is not named below the first form knows nothing: it is lost on the way there and back.
-    let back: Option<JobSpec> = serde_json::from_value(first.clone()).ok();
-    if back.as_ref() == Some(spec) {
-        return Ok(first);
-    }
-    let back = back.map(|back| back.to_document()).unwrap_or_default();
-    let lost = difference("", &spec.to_document(), &back);
-    Err(lost.map_or("spec".into(), Cow::Owned))
-}
-
-/// Path of the first field in which documents differ.
-fn difference(path: &str, one: &Value, other: &Value) -> Option<String> {
-    match (one, other) {
-        (Value::Object(fields), Value::Object(others)) => {
-            let of = |object: &Map<String, Value>, name| object.get(name).cloned().unwrap_or_default();
-            let mut names = fields.keys().chain(others.keys());
-            names.find_map(|name| difference(&join(path, name), &of(fields, name), &of(others, name)))
-        }
-        _ => (one != other).then(|| path.to_owned()),
-    }
+    said_by(spec, first)
 }
 
 fn known(word: &'static str, words: &[&str], field: Unsayable) -> Result<&'static str, Unsayable> {

@@ -1,5 +1,53 @@
-//! Earlier forms of the stored spec. What was stored once is read for ever, and means the same.
+//! The spec as other builds wrote it, and as they know it.
 //!
-//! Each form is a file of its own: how it says what the document says, and how a job is said in it.
+//! What was stored once is read for ever, and means the same: each earlier form is a file of its own ([`initial`]), which has how it says what the
+//! document says, and how a job is said in it. And ranks of earlier builds read what they know: those of revision 1 the first form, later ones
+//! the document less what is newer than they are ([`known`]).
 
 pub mod initial;
+mod known;
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::{JobSpec, schema::join};
+use crate::compatibility::Revision;
+
+/// The job as ranks of a revision read it.
+///
+/// # Errors
+/// If it asks for something that they do not know: path of the field.
+pub fn known_to(revision: Revision, spec: &JobSpec) -> Result<Value, Cow<'static, str>> {
+    match revision {
+        Revision::OLDEST => initial::of(spec),
+        older if older < Revision::CURRENT => known::document(spec, older),
+        _ => Ok(spec.to_document()),
+    }
+}
+
+/// `told` itself, if it says the same as the spec: what it leaves out, builds that do not know it take as this one does.
+///
+/// # Errors
+/// If something is lost: path of the field.
+fn said_by(spec: &JobSpec, told: Value) -> Result<Value, Cow<'static, str>> {
+    let back: Option<JobSpec> = serde_json::from_value(told.clone()).ok();
+    if back.as_ref() == Some(spec) {
+        return Ok(told);
+    }
+    let back = back.map(|back| back.to_document()).unwrap_or_default();
+    let lost = difference("", &spec.to_document(), &back);
+    Err(lost.map_or("spec".into(), Cow::Owned))
+}
+
+/// Path of the first field in which documents differ.
+fn difference(path: &str, one: &Value, other: &Value) -> Option<String> {
+    match (one, other) {
+        (Value::Object(fields), Value::Object(others)) => {
+            let of = |object: &Map<String, Value>, name| object.get(name).cloned().unwrap_or_default();
+            let mut names = fields.keys().chain(others.keys());
+            names.find_map(|name| difference(&join(path, name), &of(fields, name), &of(others, name)))
+        }
+        _ => (one != other).then(|| path.to_owned()),
+    }
+}

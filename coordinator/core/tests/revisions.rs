@@ -1,0 +1,133 @@
+//! What is added to the spec after revision 2 of the protocol says so, and ranks of earlier revisions are told nothing of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use firn_core::compatibility::{Need, Revision};
+use firn_core::spec::schema::{self, Kind};
+use firn_core::spec::{DataFormat, Freeze, JobSpec, LabelColumns, LossSpec, MissingLabels, Task, versions};
+
+const REVISION_2: &str = include_str!("spec_forms/revision-2.jsonl");
+
+fn stored() -> Vec<(&'static str, JobSpec)> {
+    let of_line = |line| (line, serde_json::from_str(line).unwrap());
+    REVISION_2.lines().map(of_line).collect()
+}
+
+/// The first stored job with texts in a table.
+fn texts() -> JobSpec {
+    let is_table = |spec: &JobSpec| matches!(spec.data.format, DataFormat::Table { .. });
+    stored().into_iter().map(|(_, spec)| spec).find(is_table).unwrap()
+}
+
+fn regression() -> JobSpec {
+    let mut spec = texts();
+    spec.task = Task::Regression;
+    spec.training.loss = LossSpec::Mse;
+    if let DataFormat::Table { label, .. } = &mut spec.data.format {
+        *label = LabelColumns::Numbers(vec!["stars".to_owned()]);
+    }
+    spec
+}
+
+/// `2 spec.task.type`, `3 spec.task.type = regression`.
+fn lines() -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    schema::walk(&mut |path, field| {
+        lines.insert(format!("{} {path}", field.since.0));
+        let words = match &field.kind {
+            Kind::Choice(choices) => choices.as_slice(),
+            _ => &[],
+        };
+        for choice in words {
+            let since = field.since.max(choice.since);
+            lines.insert(format!("{} {path} = {}", since.0, choice.word));
+        }
+    });
+    lines
+}
+
+#[test]
+fn what_is_new_in_the_spec_is_marked_with_the_revision_of_this_build_and_keeps_its_mark() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spec_forms/revisions.txt");
+    let before: BTreeSet<String> = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    let now = lines();
+    let gone: Vec<&String> = before.difference(&now).collect();
+    assert!(gone.is_empty(), "what ranks know is never taken back: {gone:?}");
+    let current = format!("{} ", Revision::CURRENT.0);
+    let new: Vec<&String> = now.difference(&before).collect();
+    let unmarked: Vec<_> = new.iter().filter(|line| !line.starts_with(&current)).collect();
+    assert!(
+        unmarked.is_empty(),
+        "expected `x-firn-since` = {current}where these are defined: {unmarked:?}"
+    );
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, now.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        return;
+    }
+    assert!(
+        new.is_empty(),
+        "spec_forms/revisions.txt lacks {new:?}; add them with: BLESS=1 cargo test --release -p firn-core --test revisions"
+    );
+}
+
+#[test]
+fn ranks_of_revision_2_are_told_the_document_that_they_know_byte_for_byte() {
+    for (line, spec) in stored() {
+        let told = versions::known_to(Revision(2), &spec).unwrap();
+        assert_eq!(told.to_string(), line);
+        assert_ne!(
+            spec.to_document().to_string(),
+            line,
+            "this build says more of {}",
+            spec.metadata.name
+        );
+    }
+}
+
+#[test]
+fn a_job_needs_the_oldest_revision_that_knows_all_it_asks_for() {
+    let need = |spec: &JobSpec| {
+        let need = Need::of(spec);
+        (need.revision.0, need.because.unwrap_or_default().into_owned())
+    };
+    let mut spec = texts();
+    assert_eq!(need(&spec), (2, "spec.data.missingLabels".to_owned()));
+    spec.data.missing_labels = Some(MissingLabels::Keep);
+    assert_eq!(need(&spec), (1, String::new()));
+    let mut regression = regression();
+    assert_eq!(need(&regression), (3, "spec.task.type".to_owned()));
+    let metric = "validation/mae";
+    let mut document = regression.to_document();
+    document["spec"]["training"]["bestMetric"] = metric.into();
+    regression = serde_json::from_value(document).unwrap();
+    assert_eq!(need(&regression).0, 3);
+}
+
+#[test]
+fn each_thing_that_is_newer_keeps_a_job_from_older_ranks_by_itself() {
+    let newer = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut document = texts().to_document();
+        change(&mut document["spec"]);
+        let spec: JobSpec = serde_json::from_value(document).unwrap();
+        versions::known_to(Revision(2), &spec).map_err(|field| field.into_owned())
+    };
+    let field = newer(&|spec| spec["training"]["loss"] = serde_json::json!({"type": "huber", "delta": 2.0}));
+    assert_eq!(field.unwrap_err(), "spec.training.loss.type");
+    let field = newer(&|spec| spec["data"]["columns"] = serde_json::json!({"text": "t", "targets": ["a", "b"]}));
+    assert_eq!(field.unwrap_err(), "spec.data.columns.targets");
+    let field = newer(&|spec| spec["training"]["bestMetric"] = "validation/r2".into());
+    assert_eq!(field.unwrap_err(), "spec.training.bestMetric");
+    assert!(newer(&|spec| spec["training"]["bestMetric"] = "validation/cohen_kappa".into()).is_ok());
+}
+
+/// A revision that is not announced yet is told what this build knows.
+#[test]
+fn ranks_of_this_revision_are_told_everything() {
+    let mut spec = regression();
+    spec.model.freeze = Freeze::Nothing;
+    for revision in [Revision::CURRENT, Revision(99)] {
+        assert_eq!(versions::known_to(revision, &spec), Ok(spec.to_document()));
+    }
+}
