@@ -93,9 +93,10 @@ fn a_job_needs_the_oldest_revision_that_knows_all_it_asks_for() {
         (need.revision.0, need.because.unwrap_or_default().into_owned())
     };
     let mut spec = texts();
-    assert_eq!(need(&spec), (2, "spec.data.missingLabels".to_owned()));
-    spec.data.missing_labels = Some(MissingLabels::Keep);
+    assert_eq!(spec.data.missing_labels, Some(MissingLabels::Error), "the default");
     assert_eq!(need(&spec), (1, String::new()));
+    spec.data.missing_labels = Some(MissingLabels::Drop);
+    assert_eq!(need(&spec), (2, "spec.data.missingLabels".to_owned()));
     let mut regression = regression();
     assert_eq!(need(&regression), (3, "spec.task.type".to_owned()));
     let metric = "validation/mae";

@@ -10,6 +10,7 @@ use crate::identifiers::RankIdentity;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
+use crate::spec::{JobSpec, MissingLabels};
 use crate::state::{Dataset, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
 use crate::task::Task;
 
@@ -20,6 +21,16 @@ pub(super) fn dataset(
 ) -> Result<Reply, Reject> {
     let caller = wanted(draft.base(), identity)?;
     validate(caller.job.spec.task, found)?;
+    if let Some(message) = missing_label(&caller.job.spec, found) {
+        let place = format!("rank {} on {}", caller.member.rank, caller.member.host);
+        let message = format!("{place} found {message}");
+        return Ok(Reply::JobFailed(losses::fail_by(
+            draft,
+            &caller,
+            FailureReason::BadData,
+            message,
+        )));
+    }
     let run = &caller.job.run;
     let Some(registered) = &run.dataset else {
         let numbers = caller.job.spec.task.numbers_per_prediction(found.schema());
@@ -83,6 +94,19 @@ fn validate(task: Task, dataset: &Dataset) -> Result<(), Reject> {
         }
     }
     Ok(())
+}
+
+/// A class that is a word for no label, where the spec refuses these. Ranks do so themselves, with the lines; those of the first program take
+/// every word for a class.
+fn missing_label(spec: &JobSpec, found: &Dataset) -> Option<String> {
+    let is_refused = spec.data.missing_labels == Some(MissingLabels::Error);
+    let class = found
+        .classes
+        .iter()
+        .find(|class| is_refused && MissingLabels::is_missing(class))?;
+    Some(format!(
+        "labels `{class}`, which are missing values; data.missingLabels can leave such rows out (drop) or take the word for a class (keep)"
+    ))
 }
 
 /// The first thing in which two manifests differ: `expected …, found …`.

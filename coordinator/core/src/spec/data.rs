@@ -52,6 +52,19 @@ pub enum MissingLabels {
     Keep,
 }
 
+impl MissingLabels {
+    /// What `pandas.read_csv` takes for a missing value unless it is told otherwise (pandas 2, `STR_NA_VALUES`), less the empty text.
+    const WORDS: [&str; 18] = [
+        "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+        "NULL", "NaN", "None", "n/a", "nan", "null",
+    ];
+
+    /// Whether a label is a word for none.
+    pub fn is_missing(label: &str) -> bool {
+        Self::WORDS.contains(&label)
+    }
+}
+
 /// Where a split other than train comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "SplitDocument", into = "SplitDocument")]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use firn_core::identifiers::RankIdentity;
+use firn_core::spec::MissingLabels;
 use firn_core::state::*;
 use firn_core::{Directive, Input, Reply};
 
@@ -38,6 +39,31 @@ fn the_first_manifest_becomes_the_jobs() {
             shard_size: 16
         }
     );
+}
+
+#[test]
+fn labels_that_are_missing_fail_a_job_that_refuses_them_also_where_its_rank_takes_them_for_classes() {
+    for (missing_labels, refuses) in [(MissingLabels::Error, true), (MissingLabels::Keep, false)] {
+        let mut coordinator = Coordinator::new();
+        coordinator.attach_cpus(&["a"]);
+        let mut table = spec("ants");
+        table.data.missing_labels = Some(missing_labels);
+        coordinator.submit(table);
+        let ranks = coordinator.bring_up();
+        let mut found = dataset(&TRAIN_AND_VALIDATION);
+        found.classes[0] = "NaN".to_owned();
+        let Reply::JobFailed(failure) = coordinator.register(&ranks[0], found) else {
+            assert!(!refuses);
+            continue;
+        };
+        assert!(refuses);
+        assert_eq!(failure.reason, FailureReason::BadData);
+        assert_eq!(
+            failure.message,
+            "rank 0 on host-a found labels `NaN`, which are missing values; data.missingLabels can leave such rows out (drop) or take \
+             the word for a class (keep)"
+        );
+    }
 }
 
 #[test]

@@ -5,7 +5,6 @@ mod delimited;
 mod image_folder;
 mod image_table;
 mod json_lines;
-mod missing;
 mod passed_over;
 mod rows;
 mod separator;

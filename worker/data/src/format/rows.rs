@@ -6,7 +6,6 @@ use std::path::Path;
 
 use firn_core::spec::{DataSpec, MissingLabels};
 
-use super::missing::is_missing;
 use super::{Listed, Listing, file_name};
 use crate::error::{RowError, RowFault};
 use crate::{DataError, Source, SplitName};
@@ -97,7 +96,7 @@ impl<'a> Rows<'a> {
 
     /// The label that a column holds, unless it is a word for none and these are no classes.
     pub(super) fn label(&self, label: String, column: &str) -> Result<String, RowError> {
-        if self.missing_labels != MissingLabels::Keep && is_missing(&label) {
+        if self.missing_labels != MissingLabels::Keep && MissingLabels::is_missing(&label) {
             return Err(RowError::MissingLabel {
                 column: column.to_owned(),
                 value: label,

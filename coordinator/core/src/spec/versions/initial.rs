@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::said_by;
 use crate::spec::{
     API_VERSION, ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, JobSpec, KIND, LabelColumns, LossSpec,
-    ModelSpec, OptimizerSpec, Preprocessing, ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup,
-    WeightsPlace, Word, duration, uri,
+    MissingLabels, ModelSpec, OptimizerSpec, Preprocessing, ScheduleShape, ScheduleSpec, SplitSource, Task,
+    TrainingSpec, Warmup, WeightsPlace, Word, duration, uri,
 };
 
 /// All its architectures.
@@ -40,13 +40,19 @@ const METRICS: [&str; 8] = [
 /// Path of a field that asks for something that the form cannot say.
 type Unsayable = &'static str;
 
-/// The job in the first form.
+/// The job in the first form. It takes every label for a class. Of a job that refuses missing ones the coordinator does so, when it is told the
+/// classes.
 ///
 /// # Errors
 /// If it asks for something that the first form cannot say: path of the field.
 pub fn of(spec: &JobSpec) -> Result<Value, Cow<'static, str>> {
     let first = expressed(spec)?;
     // Of a field that is not named below the first form knows nothing: it is lost on the way there and back.
+    if spec.data.missing_labels == Some(MissingLabels::Error) {
+        let mut kept = spec.clone();
+        kept.data.missing_labels = Some(MissingLabels::Keep);
+        return said_by(&kept, first);
+    }
     said_by(spec, first)
 }
 
