@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{JobSpec, settings, versions};
-use crate::state::Job;
+use crate::state::{Job, Phase};
 
 /// Revision of what agents, ranks and the coordinator say to each other. Raised when a worker of the revision before would ignore, or not
 /// understand, something that changes what is learned.
@@ -59,6 +59,8 @@ impl Need {
         match name.map(settings::is_new_to_first_program) {
             // It was made from the first form.
             Some(false) => Self::NOTHING,
+            // It has none yet, and is named when its first gang is formed.
+            Some(true) if job.phase == Phase::Queued => Self::of(&job.spec),
             Some(true) => match Self::of(&job.spec) {
                 Self::NOTHING => Self::second("the digest in its checkpoints".into()),
                 of_spec => of_spec,

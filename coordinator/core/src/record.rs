@@ -86,6 +86,12 @@ pub enum JobEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         settings_digest: Option<String>,
     },
+    /// Its settings are named otherwise than at its submission, before its first formation: so that ranks of the first program, which are known,
+    /// can take part.
+    SettingsNamed {
+        /// Names them in checkpoints.
+        digest: String,
+    },
     /// Its ranks were chosen: processes that are new, or that live on from the formation before. Nothing of an older one counts any more.
     GangFormed {
         /// Number of the formation.

@@ -114,6 +114,7 @@ pub(super) fn has_timer(job: &Job) -> bool {
 fn change_run(job: &mut Job, event: &JobEvent, at: Now) {
     let run = &mut job.run;
     match event.clone() {
+        JobEvent::SettingsNamed { digest } => job.recorded_settings_digest = Some(digest),
         JobEvent::DatasetRegistered {
             dataset,
             shards,

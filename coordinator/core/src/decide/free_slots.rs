@@ -33,15 +33,20 @@ pub(super) fn connected_workers(state: &State) -> Vec<WorkerSlots> {
         .collect()
 }
 
-/// Whether some known worker is of an earlier build, so that it matters what a job needs. One walk over all workers: ask it once a decision.
-pub(super) fn is_mixed(state: &State) -> bool {
-    let mut known = state.workers.values();
-    known.any(|worker| worker.description.protocol < Revision::CURRENT)
+/// What the oldest worker speaks that is there or may come back; of this build where none is known. One walk over all workers: ask it once a
+/// decision.
+pub(super) fn oldest_revision(state: &State) -> Revision {
+    let known = state.workers.values().map(|worker| worker.description.protocol);
+    known.min().unwrap_or(Revision::CURRENT)
 }
 
-/// What a job needs of the workers that are known; nothing where they are not mixed.
-pub(super) fn need(is_mixed: bool, job: &Job) -> Need {
-    if is_mixed { Need::of_job(job) } else { Need::NOTHING }
+/// What a job needs of the workers that are known; nothing where all are of this build.
+pub(super) fn need(oldest: Revision, job: &Job) -> Need {
+    if oldest < Revision::CURRENT {
+        Need::of_job(job)
+    } else {
+        Need::NOTHING
+    }
 }
 
 /// The workers that know everything that is needed, and why the others will not do.

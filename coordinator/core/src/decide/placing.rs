@@ -8,16 +8,16 @@
 use std::collections::BTreeMap;
 
 use super::decision_builder::DecisionBuilder;
-use super::free_slots::{able, connected_workers, is_mixed, need, take};
+use super::free_slots::{able, connected_workers, need, oldest_revision, take};
 use super::processes::request_start;
 use super::{growth, yielding};
-use crate::compatibility::Need;
+use crate::compatibility::{Need, Revision};
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Blocked, Placement, Problem, WorkerSlots};
 use crate::record::JobEvent;
 use crate::soft_change::SoftChange;
-use crate::spec::ResourcesSpec;
+use crate::spec::{ResourcesSpec, settings};
 use crate::state::{DeviceKind, Job, Member, Phase, State};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
@@ -59,8 +59,8 @@ fn serve(draft: &mut DecisionBuilder<'_>) -> Vec<JobId> {
 /// What is free while jobs are served one after the other.
 struct Queue {
     workers: Vec<WorkerSlots>,
-    /// Whether it matters what a job needs.
-    is_mixed: bool,
+    /// What the oldest known worker speaks.
+    oldest: Revision,
     /// The job of each kind that waits for slots that others hold, and why.
     ahead: BTreeMap<DeviceKind, (JobId, String)>,
     /// Equal requests have equal answers until a gang is formed.
@@ -71,7 +71,7 @@ impl Queue {
     fn of(state: &State) -> Self {
         Self {
             workers: connected_workers(state),
-            is_mixed: is_mixed(state),
+            oldest: oldest_revision(state),
             ahead: BTreeMap::new(),
             refusals: Vec::new(),
         }
@@ -91,7 +91,7 @@ impl Queue {
         if self.is_behind(draft, job) {
             return;
         }
-        let asked = (job.spec.resources, need(self.is_mixed, job));
+        let asked = (job.spec.resources, need(self.oldest, job));
         let known = self.refusals.iter().find(|(refused, _)| *refused == asked);
         let answer = match known {
             Some((_, blocked)) => Err(blocked.clone()),
@@ -108,6 +108,7 @@ impl Queue {
         match answer {
             Ok(placement) => {
                 self.take(&placement);
+                self.name_settings(draft, job);
                 form_gang(draft, job, &placement);
             }
             Err(blocked) => {
@@ -117,12 +118,25 @@ impl Queue {
         }
     }
 
+    /// Before the first formation nobody has a checkpoint of the job. Where workers of the first program are known, they may come to have a part
+    /// in it, so it is named as their ranks name it, if they know all it asks for.
+    fn name_settings(&self, draft: &mut DecisionBuilder<'_>, job: &Job) {
+        let is_new = settings::is_new_to_first_program;
+        if job.phase != Phase::Queued || !job.recorded_settings_digest.as_deref().is_some_and(is_new) {
+            return;
+        }
+        let digest = settings::digest(&job.spec, self.oldest);
+        if !is_new(&digest) {
+            draft.record_job(&job.id, JobEvent::SettingsNamed { digest });
+        }
+    }
+
     /// What a gang needs that has fewer workers than the spec asks for.
     fn complete(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
         if self.is_behind(draft, job) {
             return;
         }
-        let (workers, too_old) = able(draft.state(), &self.workers, &need(self.is_mixed, job));
+        let (workers, too_old) = able(draft.state(), &self.workers, &need(self.oldest, job));
         match growth::recruit(draft, job, &workers) {
             Ok(placement) => self.take(&placement),
             Err(blocked) => self.refuse(draft, job, &blocked.because(&too_old)),
@@ -137,7 +151,7 @@ impl Queue {
         {
             return;
         }
-        let (workers, _) = able(draft.state(), &self.workers, &need(self.is_mixed, job));
+        let (workers, _) = able(draft.state(), &self.workers, &need(self.oldest, job));
         if let Ok(placement) = growth::recruit(draft, job, &workers) {
             self.take(&placement);
         }

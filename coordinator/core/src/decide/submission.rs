@@ -28,19 +28,13 @@ pub(super) fn submit(draft: &mut DecisionBuilder<'_>, spec: Arc<JobSpec>) -> Res
     }
     let id = free_id(state, &spec.metadata.name);
     let submitted = JobEvent::Submitted {
-        settings_digest: Some(settings::digest(&spec, oldest_revision(state))),
+        settings_digest: Some(settings::digest(&spec, Revision::CURRENT)),
         spec,
         request: None,
     };
     draft.record_job(&id, submitted);
     settle_soon(draft, state.soft.waiting.len());
     Ok(Reply::Submitted(id))
-}
-
-/// Of the workers that are there or may come back.
-fn oldest_revision(state: &State) -> Revision {
-    let known = state.workers.values().map(|worker| worker.description.protocol);
-    known.min().unwrap_or(Revision::CURRENT)
 }
 
 /// The name itself, or with the first of `-2`, `-3`, … that no job has.

@@ -6,9 +6,9 @@
 //! again in their turn.
 
 use super::decision_builder::DecisionBuilder;
-use super::free_slots::{able, connected_workers, free, is_mixed, need};
+use super::free_slots::{able, connected_workers, free, need, oldest_revision};
 use super::{growth, processes};
-use crate::compatibility::Need;
+use crate::compatibility::{Need, Revision};
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Problem, WorkerSlots};
@@ -46,13 +46,13 @@ pub(super) fn dissolve_waiting_gangs(draft: &mut DecisionBuilder<'_>, ahead: &[J
 fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
     let mut workers = connected_workers(state);
     free_what_ends(state, &mut workers);
-    let is_mixed = is_mixed(state);
-    let need = need(is_mixed, job);
+    let oldest = oldest_revision(state);
+    let need = need(oldest, job);
     if fits(state, job, &workers, &need) {
         return None;
     }
     let mut yielding = Vec::new();
-    for other in candidates(state, job, is_mixed, now) {
+    for other in candidates(state, job, oldest, now) {
         for process in state.processes.values().filter(|process| process.job == other.id) {
             free(&mut workers, process);
         }
@@ -64,14 +64,14 @@ fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
     None
 }
 
-fn candidates<'a>(state: &'a State, job: &Job, is_mixed: bool, now: Now) -> Vec<&'a Job> {
+fn candidates<'a>(state: &'a State, job: &Job, oldest: Revision, now: Now) -> Vec<&'a Job> {
     let mut all = connected_workers(state);
     all.iter_mut()
         .flat_map(|worker| &mut worker.slots)
         .for_each(|slot| slot.free = true);
     let kind = placement::kind(job.spec.resources.device, &all);
     let has_hope = |other: &Job| {
-        let (workers, _) = able(state, &all, &need(is_mixed, other));
+        let (workers, _) = able(state, &all, &need(oldest, other));
         growth::could_be_completed(other, &workers)
     };
     let mut candidates: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();

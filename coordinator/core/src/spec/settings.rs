@@ -1,7 +1,7 @@
 //! The digest that names a job's settings in its checkpoints, so that a checkpoint of other settings is refused.
 //!
 //! It is made once, when the job is submitted, and recorded: a later program may write the same spec otherwise, or know a field that this
-//! one does not.
+//! one does not. It may be made anew before the first formation, and never after it.
 //!
 //! It covers what the result can depend on. Left out is what cannot change it but for the order of floating-point sums: name and labels,
 //! which only people read; where and on how many workers the job runs, and how many samples a rank computes at once; restarts and the
@@ -10,8 +10,8 @@
 //! depends.
 //!
 //! Ranks of the first program know no such digest: they hash the JSON of the spec in its first form, byte for byte. While a worker of
-//! that program is known, a job that the first form can express is named so, and ranks of both programs agree. Jobs that the first program
-//! took in have nothing on record, and are named so too, as their checkpoints are.
+//! that program is known, a job that the first form can express is named so when its first gang is formed, and ranks of both programs agree.
+//! Jobs that the first program took in have nothing on record, and are named so too, as their checkpoints are.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ use crate::compatibility::Revision;
 /// What a digest begins with that the first program could not have made.
 const MARK: &str = "settings:";
 
-/// Of a job that is submitted where `oldest` is the oldest revision that a known worker speaks.
+/// Of a job, where `oldest` is the oldest revision that a known worker speaks.
 pub(crate) fn digest(spec: &JobSpec, oldest: Revision) -> String {
     match (oldest, first_digest(spec)) {
         (Revision::OLDEST, Some(digest)) => digest,

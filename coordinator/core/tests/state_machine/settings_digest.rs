@@ -1,7 +1,7 @@
 //! The digest that names a job's settings is fixed when the job is submitted. It used to be that of the spec as the running program writes
 //! it, so an upgrade that wrote it otherwise made every recruit refuse the job's checkpoints, and the job ended as misconfigured.
 
-use firn_core::compatibility::Revision;
+use firn_core::compatibility::{Need, Revision};
 use firn_core::record::{Event, JobEvent};
 use firn_core::spec::{Determinism, JobSpec, SplitSource, schema, versions::initial};
 use firn_core::state::WorkerDescription;
@@ -142,36 +142,57 @@ fn the_fields_that_cannot_change_the_result_are_these() {
     assert_eq!(found, expected);
 }
 
-#[test]
-fn while_a_worker_of_the_first_program_is_known_a_job_is_named_as_its_ranks_name_it() {
-    let older = |name: &str| WorkerDescription {
+fn older(name: &str) -> WorkerDescription {
+    WorkerDescription {
         protocol: Revision::OLDEST,
         ..description(name, &["cpu"])
-    };
+    }
+}
+
+/// As ranks of the first program name the job of this spec.
+fn first_name(spec: &JobSpec) -> String {
+    let first = serde_json::to_string(&initial::of(spec).unwrap()).unwrap();
+    blake3::hash(first.as_bytes()).to_hex().to_string()
+}
+
+#[test]
+fn while_a_worker_of_the_first_program_is_known_a_job_is_named_as_its_ranks_name_it() {
     let mut coordinator = Coordinator::new();
     coordinator.attach_with(older("w1"), &[]);
     coordinator.submit(spec("ants"));
-    let first = serde_json::to_string(&initial::of(&spec("ants")).unwrap()).unwrap();
-    assert_eq!(
-        digest(&coordinator),
-        blake3::hash(first.as_bytes()).to_hex().to_string()
-    );
+    assert_eq!(digest(&coordinator), first_name(&spec("ants")));
     assert_eq!(coordinator.starts()[0].worker.as_str(), "w1");
+}
+
+#[test]
+fn a_job_that_was_submitted_before_a_worker_came_is_named_for_those_that_are_known_when_its_first_gang_is_formed() {
+    let mut coordinator = Coordinator::new();
+    coordinator.submit(spec("ants"));
+    let at_submission = digest(&coordinator);
+    coordinator.attach_with(older("w1"), &[]);
+    assert_eq!(coordinator.starts()[0].worker.as_str(), "w1");
+    assert_eq!(digest(&coordinator), first_name(&spec("ants")));
+    assert_eq!(coordinator.replayed().jobs, coordinator.state.jobs, "it is on record");
+
+    let mut coordinator = Coordinator::new();
+    coordinator.submit(spec("ants"));
+    coordinator.attach("w2", &["cpu"]);
+    assert_eq!(coordinator.starts()[0].worker.as_str(), "w2");
+    assert_eq!(digest(&coordinator), at_submission, "no older one is known");
 }
 
 #[test]
 fn a_job_whose_checkpoints_the_first_program_would_refuse_is_not_placed_on_its_workers() {
     let mut coordinator = Coordinator::new();
     coordinator.submit(spec("ants"));
-    let older = WorkerDescription {
-        protocol: Revision::OLDEST,
-        ..description("w1", &["cpu"])
-    };
-    coordinator.attach_with(older, &[]);
-    let reason = coordinator.why_queued("ants");
-    let expected =
-        "worker w1 speaks revision 1 (build 0.1.0); the job needs 2 because of the digest in its checkpoints";
-    assert!(reason.ends_with(expected), "{reason}");
     coordinator.attach("w2", &["cpu"]);
-    assert_eq!(coordinator.starts()[0].worker.as_str(), "w2");
+    coordinator.bring_up();
+    let name = digest(&coordinator);
+    coordinator.attach_with(older("w1"), &[]);
+    assert_eq!(digest(&coordinator), name, "it is fixed now");
+    let need = Need::of_job(coordinator.job("ants"));
+    assert_eq!(
+        need.refuses("worker w1", Revision::OLDEST, "0.1.0").unwrap(),
+        "worker w1 speaks revision 1 (build 0.1.0); the job needs 2 because of the digest in its checkpoints"
+    );
 }
