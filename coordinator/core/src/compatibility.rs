@@ -101,6 +101,43 @@ impl Need {
     }
 }
 
+/// By which rules ranks find and read the samples of a job. It keeps those under which it began: by others the same files have other samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DataRules {
+    /// Of the first program: bytes of names that are not UTF-8 are lost, the rows of a table without line feeds are all on its first line, and
+    /// texts are cut at their end, whatever the tokenizer says.
+    First,
+    /// Of this build.
+    #[default]
+    Current,
+}
+
+impl DataRules {
+    /// Of a job: the first ones if ranks of the first program have a part in it, or may come to have one.
+    pub fn of_job(job: &Job) -> Self {
+        match settings::is_new_to_first_program(&job.settings_digest()) {
+            true => Self::Current,
+            false => Self::First,
+        }
+    }
+
+    /// As told on the wire.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::First => 1,
+            Self::Current => 2,
+        }
+    }
+
+    /// As told on the wire; by a coordinator that tells none they are those of this build.
+    pub fn numbered(number: u32) -> Self {
+        match number {
+            1 => Self::First,
+            _ => Self::Current,
+        }
+    }
+}
+
 /// Why an agent is not taken, whatever the jobs need; `None`: it is.
 pub fn refuses_agent(revision: Revision, build: &str) -> Option<String> {
     if (Revision::OLDEST..=Revision::CURRENT).contains(&revision) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compatibility::Need;
+use crate::compatibility::{DataRules, Need};
 use crate::identifiers::{Generation, JobId, ProcessId};
 use crate::spec::JobSpec;
 use crate::state::{Checkpoint, CollectiveKind, Dataset, Failure, Origin, Pass, QuarantinedSample, Shard};
@@ -22,6 +22,8 @@ pub enum Reply {
         spec: Arc<JobSpec>,
         /// Names the settings of the job in checkpoints.
         settings_digest: String,
+        /// By which rules its data are read.
+        data_rules: DataRules,
         /// What the rank must know for it.
         need: Need,
         /// Raised at every start of the coordinator.

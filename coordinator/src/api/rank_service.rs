@@ -85,6 +85,7 @@ impl RankService for Ranks {
             Reply::Enrolled {
                 spec,
                 settings_digest,
+                data_rules,
                 need,
                 coordinator_epoch,
             } => {
@@ -98,6 +99,7 @@ impl RankService for Ranks {
                     spec_json: spec_json(&spec, revision),
                     coordinator_epoch,
                     settings_digest,
+                    data_rules: data_rules.number(),
                 }))
             }
             other => Err(unexpected(&other)),

@@ -125,6 +125,8 @@ async fn an_agent_that_announces_no_revision_is_served_and_listed_with_what_it_d
         .into_inner();
     assert!(newer.spec_json.starts_with(r#"{"apiVersion":"#), "{}", newer.spec_json);
     assert_eq!(newer.settings_digest, told.settings_digest);
+    // It finds and reads the samples as the older one does, which knows no other way.
+    assert_eq!(newer.data_rules, 1);
     let reason = "speaks revision 1 (build 0.1.0), the coordinator 3: it gets no jobs that need more";
     assert_eq!(
         listed(&server).await,
@@ -164,7 +166,9 @@ async fn a_worker_of_revision_2_gets_the_document_that_it_knows_and_no_job_that_
     );
     assert!(told.contains(older), "{told}");
     let current = server.ranks().enrol(request(Revision::CURRENT.0)).await.unwrap();
-    let current = current.into_inner().spec_json;
+    let current = current.into_inner();
+    assert_eq!(current.data_rules, 2);
+    let current = current.spec_json;
     assert_eq!(current.replace(newer, older), told);
 
     let reason = "speaks revision 2 (build 0.1.9), the coordinator 3: it gets no jobs that need more";

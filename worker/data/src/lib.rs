@@ -27,7 +27,7 @@ mod tensors;
 
 pub use dataset::{CorruptSample, Dataset, Sample, Split, SplitName};
 pub use error::{DataError, RowError, RowFault};
-pub use index::index;
+pub use index::{index, index_by};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use modality::image::{MAX_PIXELS, Rgb, decode_rgb};
 pub use modality::{Preprocessor, TextLimits};

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use firn_core::compatibility::DataRules;
 use firn_core::spec::Preprocessing;
 use firn_data::{
     Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Tensors, TextLimits,
@@ -136,7 +137,7 @@ fn tokens(tensors: &Tensors) -> (&[i64], &[i64], usize) {
     }
 }
 
-fn token_batches(tokenizer: &Path, expected: &Value) {
+fn token_batches(rules: DataRules, tokenizer: &Path, expected: &Value) {
     let texts = expected["texts"].as_array().unwrap();
     let sample = |text: &Value| Sample {
         id: String::new(),
@@ -156,7 +157,8 @@ fn token_batches(tokenizer: &Path, expected: &Value) {
             Some(tokenizer),
             TextLimits {
                 longest: Some(512),
-                vocabulary: None,
+                rules,
+                ..TextLimits::default()
             },
         )
         .unwrap();
@@ -182,6 +184,7 @@ fn token_batches(tokenizer: &Path, expected: &Value) {
 #[test]
 fn token_ids_equal_those_of_transformers() {
     token_batches(
+        DataRules::Current,
         &fixtures("tokens/tiny.json"),
         &read_json(&fixtures("tokens/tiny_expected.json")),
     );
@@ -199,11 +202,23 @@ fn configured(config: &str) -> tempfile::TempDir {
 fn texts_are_cut_on_the_side_that_the_configuration_of_the_tokenizer_names() {
     let folder = configured(r#"{"truncation_side": "left"}"#);
     token_batches(
+        DataRules::Current,
         &folder.path().join("tokenizer.json"),
         &read_json(&fixtures("tokens/tiny_left_expected.json")),
     );
     let folder = configured(r#"{"truncation_side": "right", "padding_side": "left"}"#);
     token_batches(
+        DataRules::Current,
+        &folder.path().join("tokenizer.json"),
+        &read_json(&fixtures("tokens/tiny_expected.json")),
+    );
+}
+
+#[test]
+fn a_job_of_the_first_program_has_its_texts_cut_at_the_end_whatever_the_tokenizer_says() {
+    let folder = configured(r#"{"truncation_side": "left"}"#);
+    token_batches(
+        DataRules::First,
         &folder.path().join("tokenizer.json"),
         &read_json(&fixtures("tokens/tiny_expected.json")),
     );
@@ -217,7 +232,7 @@ fn a_side_that_is_none_is_refused() {
         Some(&folder.path().join("tokenizer.json")),
         TextLimits {
             longest: Some(512),
-            vocabulary: None,
+            ..TextLimits::default()
         },
     );
     let error = refused.err().expect("it is refused").to_string();
@@ -237,5 +252,9 @@ fn token_ids_of_the_demo_encoder_equal_those_of_transformers() {
         );
         return;
     }
-    token_batches(&tokenizer, &read_json(&fixtures("tokens/minilm_expected.json")));
+    token_batches(
+        DataRules::Current,
+        &tokenizer,
+        &read_json(&fixtures("tokens/minilm_expected.json")),
+    );
 }

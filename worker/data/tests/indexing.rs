@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::Path;
 
+use firn_core::compatibility::DataRules;
 use firn_core::spec::{DataFormat, DataSpec, MissingLabels, Preprocessing, QuarantineSpec, RowLayout, SplitSource};
-use firn_data::{Dataset, Preprocessor, Sample, Source, Split, Target, TextLimits, index, scan};
+use firn_data::{Dataset, Preprocessor, Sample, Source, Split, Target, TextLimits, index, index_by, scan};
 
 fn write(root: &Path, name: &str, bytes: &[u8]) {
     let path = root.join(name);
@@ -195,6 +196,30 @@ fn names_that_are_not_utf_8_stay_distinct() {
             .to_string()
             .ends_with("are both shown as caf\\xE8/1\\xFF.jpg, because the name of one is not UTF-8; rename one")
     );
+}
+
+/// As the program wrote them that is older than both: a rank that comes later has to find the same samples.
+#[test]
+fn a_job_of_the_first_program_keeps_the_ids_that_its_samples_had() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let name = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
+    for split in ["train", "val"] {
+        for class in [&b"caf\xe9"[..], b"tea"] {
+            let class = folder.path().join(split).join(name(class));
+            fs::create_dir_all(&class).unwrap();
+            fs::write(class.join(name(b"1\xff.jpg")), b"x").unwrap();
+        }
+    }
+    let images = index_by(DataRules::First, &spec(folder.path(), DataFormat::ImageFolder), 0).unwrap();
+    assert_eq!(images.classes, ["caf\u{fffd}", "tea"]);
+    assert_eq!(ids(&images.train), ["caf\u{fffd}/1\u{fffd}.jpg", "tea/1\u{fffd}.jpg"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "train", b"text,label\ra,0\rb,1\r");
+    let rows = |rules| index_by(rules, &spec(folder.path(), csv()), 0).unwrap().train;
+    assert_eq!(ids(&rows(DataRules::First)), ["train:1", "train:1"]);
+    assert_eq!(ids(&rows(DataRules::Current)), ["train:2", "train:3"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use firn_core::spec;
+use firn_core::{compatibility::DataRules, spec};
 use firn_data::{Dataset, Preprocessor, Split, TextLimits};
 use firn_models::{Model, ModelOptions};
 use firn_proto::v1alpha1 as wire;
@@ -30,9 +30,10 @@ pub(crate) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankA
     let enrolled = coordinator.enrol()?;
     let spec: spec::JobSpec = serde_json::from_str(&enrolled.spec_json)
         .map_err(|error| RankFailure::Directive(format!("sent a spec that cannot be read: {error}")))?;
+    let rules = DataRules::numbered(enrolled.data_rules);
     let device = gang::parse_device(&arguments.device)?;
     determinism::pin(&spec, device);
-    let (dataset, quarantined) = agree_on_dataset(coordinator, &spec)?;
+    let (dataset, quarantined) = agree_on_dataset(coordinator, &spec, rules)?;
     let model = agree_on_model(coordinator, &spec, task::outputs(&spec, &dataset), device)?;
 
     let tokenizer = tokenizer_of(&spec.model);
@@ -40,6 +41,7 @@ pub(crate) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankA
     let limits = TextLimits {
         longest: model.max_length(),
         vocabulary: model.vocabulary(),
+        rules,
     };
     let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer, limits)?;
     let computation = Computation {
@@ -73,8 +75,12 @@ fn settings_digest(enrolled: &wire::EnrolResponse) -> String {
 }
 
 /// Indexes the dataset and compares it with what the other ranks see. Returns it with the samples that are set aside already.
-fn agree_on_dataset(coordinator: &Coordinator, spec: &spec::JobSpec) -> Result<(Dataset, Quarantined), Halt> {
-    let dataset = firn_data::index(&spec.data, spec.training.seed)?;
+fn agree_on_dataset(
+    coordinator: &Coordinator,
+    spec: &spec::JobSpec,
+    rules: DataRules,
+) -> Result<(Dataset, Quarantined), Halt> {
+    let dataset = firn_data::index_by(rules, &spec.data, spec.training.seed)?;
     let registered = coordinator.register_dataset(summary_of(spec, &dataset))?;
     info!(
         outputs = task::outputs(spec, &dataset),

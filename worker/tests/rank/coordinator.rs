@@ -220,6 +220,7 @@ impl RankService for Book {
             spec_json: self.spec_json.clone(),
             settings_digest: String::new(),
             coordinator_epoch: 1,
+            data_rules: 0,
         }))
     }
 

@@ -3,7 +3,7 @@
 use super::decision_builder::DecisionBuilder;
 use super::members::{wanted, working};
 use super::settle;
-use crate::compatibility::Need;
+use crate::compatibility::{DataRules, Need};
 use crate::identifiers::{Generation, RankIdentity};
 use crate::queries;
 use crate::record::JobEvent;
@@ -23,6 +23,7 @@ pub(super) fn enrol(draft: &mut DecisionBuilder<'_>, identity: &RankIdentity) ->
     Ok(Reply::Enrolled {
         spec: caller.job.spec.clone(),
         settings_digest: caller.job.settings_digest(),
+        data_rules: DataRules::of_job(caller.job),
         need: Need::of_job(caller.job),
         coordinator_epoch: draft.base().coordinator_epoch,
     })

@@ -1,7 +1,7 @@
 //! The digest that names a job's settings is fixed when the job is submitted. It used to be that of the spec as the running program writes
 //! it, so an upgrade that wrote it otherwise made every recruit refuse the job's checkpoints, and the job ended as misconfigured.
 
-use firn_core::compatibility::{Need, Revision};
+use firn_core::compatibility::{DataRules, Need, Revision};
 use firn_core::record::{Event, JobEvent};
 use firn_core::spec::{Determinism, JobSpec, SplitSource, schema, versions::initial};
 use firn_core::state::WorkerDescription;
@@ -53,6 +53,12 @@ fn a_job_of_the_first_program_is_named_as_its_ranks_did() {
         assert_eq!(
             digest(&coordinator),
             blake3::hash(stored.as_bytes()).to_hex().to_string()
+        );
+        let job = coordinator.state.jobs.values().next().unwrap();
+        assert_eq!(
+            DataRules::of_job(job),
+            DataRules::First,
+            "its ranks have found the samples so"
         );
     }
 }
@@ -173,12 +179,18 @@ fn a_job_that_was_submitted_before_a_worker_came_is_named_for_those_that_are_kno
     assert_eq!(coordinator.starts()[0].worker.as_str(), "w1");
     assert_eq!(digest(&coordinator), first_name(&spec("ants")));
     assert_eq!(coordinator.replayed().jobs, coordinator.state.jobs, "it is on record");
+    assert_eq!(
+        DataRules::of_job(coordinator.job("ants")),
+        DataRules::First,
+        "all ranks read alike"
+    );
 
     let mut coordinator = Coordinator::new();
     coordinator.submit(spec("ants"));
     coordinator.attach("w2", &["cpu"]);
     assert_eq!(coordinator.starts()[0].worker.as_str(), "w2");
     assert_eq!(digest(&coordinator), at_submission, "no older one is known");
+    assert_eq!(DataRules::of_job(coordinator.job("ants")), DataRules::Current);
 }
 
 #[test]

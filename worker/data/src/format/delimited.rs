@@ -5,6 +5,7 @@ use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
+use firn_core::compatibility::DataRules;
 use firn_core::spec::DataSpec;
 
 use super::rows::{Input, Rows};
@@ -18,6 +19,8 @@ pub(super) struct Layout<'a> {
     pub(super) input: Input<'a>,
     /// The label columns.
     pub(super) labels: &'a [String],
+    /// By which lines are counted.
+    pub(super) rules: DataRules,
 }
 
 impl Layout<'_> {
@@ -117,7 +120,7 @@ struct RowReader<'a> {
     /// The lines up to this byte are counted.
     counted: usize,
     line: u64,
-    /// LF, as in files that end their lines with CR LF; CR in a file that has no LF.
+    /// LF, as in files that end their lines with CR LF; CR in a file that has no LF, except by the first rules.
     line_end: u8,
 }
 
@@ -138,7 +141,10 @@ impl<'a> RowReader<'a> {
             delimiter,
             quoted: layout.quoted,
             record: ByteRecord::new(),
-            line_end: if bytes.contains(&b'\n') { b'\n' } else { b'\r' },
+            line_end: match layout.rules {
+                DataRules::Current if !bytes.contains(&b'\n') => b'\r',
+                _ => b'\n',
+            },
             counted: 0,
             line: 1,
         }
@@ -237,16 +243,19 @@ mod tests {
 
     #[test]
     fn a_file_without_line_feeds_has_lines_that_end_with_cr() {
-        let lines = |bytes: &[u8]| {
+        let lines_by = |rules, bytes: &[u8]| {
             let layout = Layout {
                 delimiter: ',',
                 quoted: true,
                 input: Input::texts("text"),
                 labels: &[],
+                rules,
             };
             let mut reader = RowReader::new(Path::new("train.csv"), bytes, &layout);
             std::iter::from_fn(|| reader.advance().unwrap()).collect::<Vec<_>>()
         };
+        let lines = |bytes| lines_by(DataRules::Current, bytes);
+        assert_eq!(lines_by(DataRules::First, b"a,1\rb,1\r\rc,1"), [1, 1, 1]);
         assert_eq!(lines(b"a,1\rb,1\r\rc,1"), [1, 2, 4]);
         assert_eq!(
             lines(b"\"a\rb\",1\r\nc,1\n\nd,1\n"),

@@ -1,12 +1,14 @@
 //! Image folders, listed as torchvision's `ImageFolder` does: one folder a class, folders within it walked, classes in name order and
 //! files in the order of (folder, name). Hidden files and folders are passed over, and what macOS adds to archives.
 //!
-//! A name that is not UTF-8, as old archives have them, is shown with its odd bytes as `\\xE9`: two that differ only there stay two.
+//! A name that is not UTF-8, as old archives have them, is shown with its odd bytes as `\\xE9`: two that differ only there stay two. The first
+//! program showed a replacement character for them, and jobs that it began are read so to their end.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
 
+use firn_core::compatibility::DataRules;
 use walkdir::{DirEntry, WalkDir};
 
 use super::passed_over::PassedOver;
@@ -16,7 +18,7 @@ use crate::{DataError, Source, SplitName};
 /// What the decoder reads; without case.
 const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "ppm", "pgm", "webp"];
 
-pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> {
+pub(super) fn list(split: SplitName, root: &Path, rules: DataRules) -> Result<Listing, DataError> {
     if !is_folder(split, root)? {
         return Err(DataError::NotAFolder {
             split,
@@ -31,7 +33,7 @@ pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> 
             classes.push(entry);
         } else {
             images_outside += usize::from(is_image(&entry));
-            passed_over.add(entry.path(), shown(entry.file_name()));
+            passed_over.add(entry.path(), shown(entry.file_name(), rules));
         }
     }
     if classes.is_empty() {
@@ -49,17 +51,17 @@ pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> 
     let mut samples = Vec::new();
     let mut empty_classes = Vec::new();
     for class in &classes {
-        let name = name_of(class);
+        let name = shown(class.file_name(), rules);
         let before = samples.len();
         let mut within = PassedOver::default();
-        list_class(root, class.path(), &name, &mut samples, &mut within)?;
+        list_class((root, class.path()), &name, rules, &mut samples, &mut within)?;
         if samples.len() == before {
             let unread = within.unread().map(|sentence| format!("; {sentence}")).collect();
             empty_classes.push(EmptyClass { name, unread });
         }
         passed_over.merge(within);
     }
-    check_distinct(split, root, classes.iter().map(name_of))?;
+    check_distinct(split, root, classes.iter().map(|class| shown(class.file_name(), rules)))?;
     check_distinct(split, root, samples.iter().map(|sample| sample.id.as_str()))?;
     Ok(Listing {
         split,
@@ -71,9 +73,9 @@ pub(super) fn list(split: SplitName, root: &Path) -> Result<Listing, DataError> 
 }
 
 fn list_class(
-    root: &Path,
-    folder: &Path,
+    (root, folder): (&Path, &Path),
     class: &str,
+    rules: DataRules,
     samples: &mut Vec<Listed>,
     passed_over: &mut PassedOver,
 ) -> Result<(), DataError> {
@@ -83,7 +85,7 @@ fn list_class(
             continue;
         }
         let relative = entry.path().strip_prefix(root).expect("the walk starts at the root");
-        let id = shown(relative.as_os_str());
+        let id = shown(relative.as_os_str(), rules);
         if !is_image(&entry) {
             passed_over.add(entry.path(), id);
             continue;
@@ -91,14 +93,14 @@ fn list_class(
         let size = entry.metadata().map_err(|error| walk_error(folder, &error))?.len();
         let parent = relative
             .parent()
-            .map_or(String::new(), |parent| shown(parent.as_os_str()));
+            .map_or(String::new(), |parent| shown(parent.as_os_str(), rules));
         let source = Source::File {
             path: entry.path().to_owned(),
             size,
         };
         found.push((
             parent,
-            name_of(&entry),
+            shown(entry.file_name(), rules),
             Listed {
                 id,
                 labels: vec![class.to_owned()],
@@ -129,7 +131,10 @@ fn entries(folder: &Path, depth: usize, passed_over: &mut PassedOver) -> Result<
 }
 
 /// A path as text that differs where the path does, unless a name holds such an escape literally.
-fn shown(path: &OsStr) -> String {
+fn shown(path: &OsStr, rules: DataRules) -> String {
+    if rules == DataRules::First {
+        return path.to_string_lossy().into_owned();
+    }
     let mut text = String::new();
     for chunk in path.as_encoded_bytes().utf8_chunks() {
         text.push_str(chunk.valid());
@@ -172,10 +177,6 @@ fn is_image(entry: &DirEntry) -> bool {
     extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
 }
 
-fn name_of(entry: &DirEntry) -> String {
-    shown(entry.file_name())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt as _;
@@ -184,6 +185,8 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf_8_are_shown_as_numbers() {
-        assert_eq!(shown(OsStr::from_bytes(b"caf\xe9/\xc3\xa9.jpg")), "caf\\xE9/\u{e9}.jpg");
+        let path = OsStr::from_bytes(b"caf\xe9/\xc3\xa9.jpg");
+        assert_eq!(shown(path, DataRules::Current), "caf\\xE9/\u{e9}.jpg");
+        assert_eq!(shown(path, DataRules::First), "caf\u{fffd}/\u{e9}.jpg");
     }
 }

@@ -11,6 +11,7 @@ mod separator;
 
 use std::path::{Path, PathBuf};
 
+use firn_core::compatibility::DataRules;
 use firn_core::spec::{DataFormat, DataSpec, RowLayout};
 
 use self::rows::Input;
@@ -44,9 +45,9 @@ pub(crate) struct Listed {
 }
 
 /// Lists what lies at `path`.
-pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Listing, DataError> {
+pub(crate) fn list(data: &DataSpec, rules: DataRules, split: SplitName, path: &Path) -> Result<Listing, DataError> {
     match &data.format {
-        DataFormat::ImageFolder => image_folder::list(split, path),
+        DataFormat::ImageFolder => image_folder::list(split, path, rules),
         DataFormat::Table {
             delimiter,
             quoted,
@@ -60,6 +61,7 @@ pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Lis
                 quoted: *quoted,
                 input: Input::texts(text),
                 labels: label.names(),
+                rules,
             },
             data,
         ),
@@ -86,6 +88,7 @@ pub(crate) fn list(data: &DataSpec, split: SplitName, path: &Path) -> Result<Lis
                         quoted,
                         input,
                         labels,
+                        rules,
                     };
                     delimited::list(split, path, &layout, data)
                 }

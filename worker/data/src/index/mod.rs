@@ -9,6 +9,7 @@ mod fraction;
 use std::path::Path;
 use std::sync::Arc;
 
+use firn_core::compatibility::DataRules;
 use firn_core::spec::{DataSpec, SplitSource};
 
 use crate::format::{self, Listed, Listing};
@@ -23,7 +24,17 @@ use crate::{DataError, Dataset, Sample, Split, SplitName, Target};
 ///
 /// Everything that makes the data unusable, with its place; see [`DataError`].
 pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
-    let train = format::list(data, SplitName::Train, Path::new(&data.train))?;
+    index_by(DataRules::Current, data, seed)
+}
+
+/// The same by the rules under which a job began.
+///
+/// # Errors
+///
+/// As [`index`].
+pub fn index_by(rules: DataRules, data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
+    let list = |split, path: &str| format::list(data, rules, split, Path::new(path));
+    let train = list(SplitName::Train, &data.train)?;
     let mut warnings = passed_over_warnings(&train);
     if train.samples.is_empty() && train.empty_classes.is_empty() {
         return Err(empty_split(&train));
@@ -38,7 +49,7 @@ pub fn index(data: &DataSpec, seed: u64) -> Result<Dataset, DataError> {
             None => Ok(None),
             Some(SplitSource::FractionOfTrain(_)) => Ok(drawn.remove(&name)),
             Some(SplitSource::Path(path)) => {
-                let listing = format::list(data, name, Path::new(path))?;
+                let listing = list(name, path)?;
                 warnings.extend(passed_over_warnings(&listing));
                 split_of(listing, &labels, &mut warnings).map(Some)
             }

@@ -6,7 +6,7 @@ mod text;
 
 use std::path::Path;
 
-use firn_core::spec::Preprocessing;
+use firn_core::{compatibility::DataRules, spec::Preprocessing};
 
 use self::image::Images;
 use self::text::Texts;
@@ -53,13 +53,15 @@ impl Prepared {
     }
 }
 
-/// What a network that takes texts allows; nothing is known of one that takes something else.
+/// What a network that takes texts allows, and the job; nothing is known of a network that takes something else.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TextLimits {
     /// Most tokens of a sample.
     pub longest: Option<u32>,
     /// Token ids are below this number.
     pub vocabulary: Option<u32>,
+    /// By which the job reads its data.
+    pub rules: DataRules,
 }
 
 /// From a sample to network input. Shared by all threads of a loader.

@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
+use firn_core::compatibility::DataRules;
 use serde_json::Value;
 use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
@@ -42,7 +43,10 @@ impl Texts {
         let padding_id = padding_id(&tokenizer).filter(|id| rows.is_none_or(|rows| *id < rows));
         let truncation = TruncationParams {
             max_length: length as usize,
-            direction: truncation_side(path, &tokenizer)?,
+            direction: match limits.rules {
+                DataRules::First => TruncationDirection::Right,
+                DataRules::Current => truncation_side(path, &tokenizer)?,
+            },
             ..TruncationParams::default()
         };
         tokenizer.with_padding(None);

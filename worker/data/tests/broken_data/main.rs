@@ -244,7 +244,7 @@ fn preprocessing_that_cannot_work_is_refused() {
     for (preprocessing, tokenizer, message) in cases {
         let limits = TextLimits {
             longest: Some(512),
-            vocabulary: None,
+            ..TextLimits::default()
         };
         let error = Preprocessor::new(&preprocessing, tokenizer, limits)
             .err()
@@ -324,8 +324,8 @@ fn a_token_that_the_network_has_no_embedding_for_is_named() {
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokens/tiny.json");
     let preprocessor = |vocabulary| {
         let limits = TextLimits {
-            longest: None,
             vocabulary: Some(vocabulary),
+            ..TextLimits::default()
         };
         Preprocessor::new(&Preprocessing::Text { max_length: None }, Some(&tiny), limits)
     };
