@@ -16,6 +16,7 @@ mod duration;
 mod exact;
 mod model;
 mod nearest;
+mod number;
 mod resources;
 pub mod schema;
 pub(crate) mod settings;
@@ -37,7 +38,6 @@ pub use architecture::Architecture;
 pub use data::{
     DataFormat, DataSpec, LabelColumns, MissingLabels, Preprocessing, QuarantineSpec, RowLayout, SplitSource,
 };
-pub use document::{API_VERSION, KIND};
 pub use exact::to_value;
 pub use model::{Freeze, HeadSpec, Modality, ModelSpec, Pooling};
 pub use nearest::nearest;
@@ -49,6 +49,11 @@ pub use training::{
 pub use validate::{Violation, validate};
 pub use weights::{WeightsPlace, beside_weights};
 pub use words::Word;
+
+/// The only `apiVersion`.
+pub const API_VERSION: &str = "firn.dev/v1alpha1";
+/// The only `kind`.
+pub const KIND: &str = "FineTuneJob";
 
 /// One fine-tuning run.
 ///

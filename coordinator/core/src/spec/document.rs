@@ -11,16 +11,11 @@ mod written;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
-use super::{JobSpec, Violation, defaults, exact, validate, versions::initial};
+use super::{API_VERSION, JobSpec, KIND, Violation, defaults, exact, validate, versions::initial};
 use checks::Checks;
 pub(super) use checks::not_finite;
 pub use checks::unknown_field;
 use chosen::Chosen;
-
-/// The only `apiVersion`.
-pub const API_VERSION: &str = "firn.dev/v1alpha1";
-/// The only `kind`.
-pub const KIND: &str = "FineTuneJob";
 
 impl JobSpec {
     /// The job that a document describes, every default filled in. Empty texts and lists mean that nothing was written.

@@ -145,7 +145,7 @@ impl Range {
 
     /// In words: `from 1 to 10`, `above 0`, `at least 0 and below 1`; `None`: any number.
     pub fn words(&self) -> Option<String> {
-        use super::validate::number;
+        use super::number::number;
         let lower = |end: End| format!("{} {}", if end.included { "at least" } else { "above" }, number(end.at));
         let upper = |end: End| format!("{} {}", if end.included { "at most" } else { "below" }, number(end.at));
         match (self.least, self.most) {

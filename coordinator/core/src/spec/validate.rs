@@ -8,8 +8,9 @@ mod task;
 mod violations;
 
 pub use violations::Violation;
-pub(super) use violations::{number, within};
+pub(super) use violations::within;
 
+use super::number::number;
 use super::{
     Architecture, DataFormat, Determinism, Freeze, JobSpec, MetricName, Modality, OptimizerSpec, Preprocessing,
     ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec, nearest,

@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::spec::{
     Violation, duration, nearest,
+    number::number,
     schema::{self, Fallback, Field, Form, Kind, join, most},
     uri,
-    validate::{number, within},
+    validate::within,
 };
 
 /// The violations found so far.

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::violations::{Violations, number};
+use super::violations::Violations;
 use crate::spec::{
     JobSpec,
     document::{nested, not_finite},
+    number::number,
     schema::{self, Kind, Range, join},
 };
 

@@ -62,15 +62,6 @@ impl Violations {
     }
 }
 
-/// As people write it: whole numbers without a fraction, small ones with an exponent.
-pub(in crate::spec) fn number(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 1e15 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:?}")
-    }
-}
-
 /// Whether a path is `whole` or stands in it.
 pub(in crate::spec) fn within(field: &str, whole: &str) -> bool {
     field
