@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::uri;
 
+/// Most workers that one job may take.
+pub(super) const MOST_WORKERS: u32 = 10_000;
+
 /// Where a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -24,10 +27,10 @@ pub struct ResourcesSpec {
 #[serde(rename_all = "camelCase")]
 pub struct WorkersSpec {
     /// Fewest workers the job starts with.
-    #[schemars(range(min = 1, max = 10_000), extend("default" = 1))]
+    #[schemars(range(min = 1, max = MOST_WORKERS), extend("default" = 1))]
     pub min: u32,
     /// Most workers it takes, at least `min`.
-    #[schemars(range(min = 1, max = 10_000), extend("x-firn-default" = "`min`"))]
+    #[schemars(range(min = 1, max = MOST_WORKERS), extend("x-firn-default" = "`min`"))]
     pub max: u32,
 }
 

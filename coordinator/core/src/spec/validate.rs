@@ -11,6 +11,7 @@ pub use violations::Violation;
 pub(super) use violations::within;
 
 use super::number::number;
+use super::resources::MOST_WORKERS;
 use super::{
     Architecture, DataFormat, Determinism, Freeze, JobSpec, MetricName, Modality, OptimizerSpec, Preprocessing,
     ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec, nearest,
@@ -284,8 +285,8 @@ fn strict_ranks(training: &TrainingSpec, ranks: u64, violations: &mut Violations
 
 fn resources(spec: &JobSpec, violations: &mut Violations) {
     let WorkersSpec { min, max } = spec.resources.workers;
-    violations.require(max >= min && max <= 10_000, "spec.resources.workers.max", || {
-        format!("must be from min ({min}) to 10000, found {max}")
+    violations.require(max >= min && max <= MOST_WORKERS, "spec.resources.workers.max", || {
+        format!("must be from min ({min}) to {MOST_WORKERS}, found {max}")
     });
     violations.absolute("spec.artifacts.uri", spec.artifacts.folder.as_ref());
 }
