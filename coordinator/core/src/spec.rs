@@ -25,6 +25,7 @@ pub mod uri;
 mod validate;
 pub mod versions;
 mod weights;
+mod word;
 mod words;
 
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ pub use training::{
 };
 pub use validate::{Violation, validate};
 pub use weights::{WeightsPlace, beside_weights};
-pub use words::Word;
+pub use word::Word;
 
 /// The only `apiVersion`.
 pub const API_VERSION: &str = "firn.dev/v1alpha1";

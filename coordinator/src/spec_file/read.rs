@@ -134,7 +134,7 @@ fn remedy(kind: &Kind, node: &Node) -> String {
             Some(first) => format!("; did you mean `{{{first}: {text}}}`?"),
             None => String::new(),
         },
-        Kind::Truth | Kind::Whole { .. } | Kind::Number(_) if !plain => {
+        Kind::Boolean | Kind::Integer { .. } | Kind::Number(_) if !plain => {
             let unquoted = Node {
                 line: node.line,
                 value: Value::Scalar {
@@ -158,8 +158,8 @@ fn scalar(kind: &Kind, node: &Node) -> Option<Json> {
     match kind {
         Kind::Text(_) | Kind::Choice(_) => (!plain || is_text(text)).then(|| Json::String(text.clone())),
         _ if !plain => None,
-        Kind::Truth => truth(text).map(Json::Bool),
-        Kind::Whole { bits, .. } => whole(text).filter(|number| *number <= most(*bits)).map(Json::from),
+        Kind::Boolean => truth(text).map(Json::Bool),
+        Kind::Integer { bits, .. } => whole(text).filter(|number| *number <= most(*bits)).map(Json::from),
         Kind::Number(_) => number(text).and_then(Number::from_f64).map(Json::Number),
         Kind::List { .. } | Kind::Map(_) | Kind::Object(_) => None,
     }

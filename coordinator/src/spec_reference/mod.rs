@@ -86,8 +86,8 @@ fn kind(kind: &Kind) -> String {
         Kind::Text(Form::Uri) => "URI or absolute path".to_owned(),
         Kind::Text(Form::Duration) => "duration: 500ms, 90s, 5m, 1h".to_owned(),
         Kind::Choice(_) => "one of some words".to_owned(),
-        Kind::Truth => "true or false".to_owned(),
-        Kind::Whole { .. } => "whole number".to_owned(),
+        Kind::Boolean => "true or false".to_owned(),
+        Kind::Integer { .. } => "whole number".to_owned(),
         Kind::Number(_) => "number".to_owned(),
         Kind::List { item, length: None } => format!("list, each item {}", item.expectation()),
         Kind::List {
@@ -102,7 +102,7 @@ fn kind(kind: &Kind) -> String {
 fn range(kind: &Kind) -> Option<String> {
     let of = |range: &Range| range.words();
     match kind {
-        Kind::Whole { range, .. } | Kind::Number(range) => of(range),
+        Kind::Integer { range, .. } | Kind::Number(range) => of(range),
         Kind::List { item, .. } | Kind::Map(item) => range(item).map(|words| format!("each {words}")),
         _ => None,
     }

@@ -132,9 +132,9 @@ fn is_of_kind(message: &DescriptorProto, found: &FieldDescriptorProto, kind: &Ki
 fn is_scalar(found: Type, kind: &Kind) -> bool {
     match kind {
         Kind::Text(_) | Kind::Choice(_) => found == Type::String,
-        Kind::Truth => found == Type::Bool,
-        Kind::Whole { bits: 64, .. } => found == Type::Uint64,
-        Kind::Whole { .. } => found == Type::Uint32,
+        Kind::Boolean => found == Type::Bool,
+        Kind::Integer { bits: 64, .. } => found == Type::Uint64,
+        Kind::Integer { .. } => found == Type::Uint32,
         Kind::Number(_) => found == Type::Double,
         Kind::Object(_) => found == Type::Message,
         Kind::List { .. } | Kind::Map(_) => false,

@@ -48,9 +48,9 @@ pub enum Kind {
     /// One of some words.
     Choice(Vec<Choice>),
     /// True or false.
-    Truth,
+    Boolean,
     /// A whole number.
-    Whole {
+    Integer {
         /// Bits of the number on the wire, which has no sign there.
         bits: u32,
         /// Where it may lie.
@@ -165,8 +165,8 @@ impl Kind {
     pub fn expectation(&self) -> String {
         match self {
             Self::Text(_) | Self::Choice(_) => "text".to_owned(),
-            Self::Truth => "true or false".to_owned(),
-            Self::Whole { bits, .. } => format!("a whole number from 0 to {}", most(*bits)),
+            Self::Boolean => "true or false".to_owned(),
+            Self::Integer { bits, .. } => format!("a whole number from 0 to {}", most(*bits)),
             Self::Number(_) => "a number".to_owned(),
             Self::List { item, .. } => format!("a list, each item {}", item.expectation()),
             Self::Map(value) => format!("a mapping of names, each to {}", value.expectation()),

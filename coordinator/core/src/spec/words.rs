@@ -2,31 +2,12 @@
 //!
 //! One table for each choice serves reading, writing and the list of valid words in an error, so that the three cannot disagree.
 
+use super::word::Word;
 use super::{
     DataFormat, Determinism, DeviceRequest, MetricName, Modality, PlateauSpec, Pooling, RowLayout, ScheduleShape, Task,
     ThresholdMode,
 };
 use crate::metrics::NAMES;
-
-/// A choice that is written as one word.
-pub trait Word: Sized + Copy + PartialEq + 'static {
-    /// Every choice with its word, in the order in which an error lists them.
-    const WORDS: &'static [(&'static str, Self)];
-
-    /// The word of this choice.
-    fn word(self) -> &'static str {
-        let entry = Self::WORDS.iter().find(|(_, choice)| *choice == self);
-        entry.expect("every choice stands in the table of its words").0
-    }
-
-    /// The choice of a word.
-    fn from_word(word: &str) -> Option<Self> {
-        Self::WORDS
-            .iter()
-            .find(|(known, _)| *known == word)
-            .map(|(_, choice)| *choice)
-    }
-}
 
 impl Word for Task {
     const WORDS: &'static [(&'static str, Self)] = &[

@@ -151,8 +151,8 @@ impl Checks {
                     self.add(path, unknown_word(word, &kind.words()));
                 }
             }
-            (Kind::Truth, Value::Bool(_)) => {}
-            (Kind::Whole { bits, .. }, Value::Number(found)) if found.as_u64().is_some_and(|n| n <= most(*bits)) => {}
+            (Kind::Boolean, Value::Bool(_)) => {}
+            (Kind::Integer { bits, .. }, Value::Number(found)) if found.as_u64().is_some_and(|n| n <= most(*bits)) => {}
             (Kind::Number(_), Value::Number(found)) if found.is_f64() || found.is_u64() || found.is_i64() => {}
             (Kind::Number(range), Value::String(text)) if not_finite(text).is_some() => {
                 let expected = range.words().unwrap_or_else(|| "finite".to_owned());
@@ -283,8 +283,8 @@ fn stand_in(kind: &Kind) -> Value {
         Kind::Choice(choices) => choices
             .first()
             .map_or(Value::Null, |choice| choice.word.as_str().into()),
-        Kind::Truth => false.into(),
-        Kind::Whole { .. } => 1.into(),
+        Kind::Boolean => false.into(),
+        Kind::Integer { .. } => 1.into(),
         Kind::Number(_) => 1.0.into(),
         Kind::List { .. } | Kind::Map(_) | Kind::Object(_) => Value::Null,
     }

@@ -54,7 +54,7 @@ fn bare(name: &str, explanation: &str) -> Field {
     Field {
         name: name.to_owned(),
         explanation: explanation.to_owned(),
-        kind: Kind::Truth,
+        kind: Kind::Boolean,
         optional: false,
         default: Fallback::None,
         default_note: None,
@@ -167,8 +167,8 @@ fn kind(schema: &Value) -> Kind {
         return Kind::Choice(choices);
     }
     match text(schema, "type") {
-        Some("boolean") => Kind::Truth,
-        Some("integer") => Kind::Whole {
+        Some("boolean") => Kind::Boolean,
+        Some("integer") => Kind::Integer {
             bits: if text(schema, "format") == Some("uint64") {
                 64
             } else {

@@ -48,8 +48,8 @@ fn kind(kind: &Kind) -> Value {
         Kind::Text(Form::Uri) => json!({"type": "string", "format": crate::spec::uri::FORMAT}),
         Kind::Text(Form::Duration) => json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"}),
         Kind::Choice(_) => json!({"type": "string", "enum": kind.words()}),
-        Kind::Truth => json!({"type": "boolean"}),
-        Kind::Whole { bits: _, range } => {
+        Kind::Boolean => json!({"type": "boolean"}),
+        Kind::Integer { bits: _, range } => {
             let mut schema = json!({"type": "integer", "format": "int64", "minimum": 0});
             bounds(&mut schema, range, |number| json!(number as i64));
             schema

@@ -21,7 +21,7 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
 fn below(kind: &Kind, path: &str, value: &Value, violations: &mut Violations) {
     match (kind, value) {
         (_, Value::Null) => {}
-        (Kind::Whole { range, .. } | Kind::Number(range), value) => number_in(range, path, value, violations),
+        (Kind::Integer { range, .. } | Kind::Number(range), value) => number_in(range, path, value, violations),
         (Kind::List { item, .. }, Value::Array(items)) => {
             for (i, inner) in items.iter().enumerate() {
                 below(item, &format!("{path}[{i}]"), inner, violations);
