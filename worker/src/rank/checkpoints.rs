@@ -24,10 +24,10 @@ use super::{
     coordinator::{Coordinator, client::Client},
     failure::RankFailure,
     files::checkpoint_folder,
-    halt::Halt,
     learner::Learner,
     membership::Membership,
     settings::RankArguments,
+    stop_reason::StopReason,
 };
 
 /// The coordinator keeps no larger checkpoint, in bytes.
@@ -49,14 +49,14 @@ pub(crate) struct Checkpoints {
 
 /// A checkpoint on its way, or, where another rank stores it, the proof alone.
 struct Storing {
-    task: JoinHandle<Result<(), Halt>>,
+    task: JoinHandle<Result<(), StopReason>>,
     /// The job cannot go on without it.
     ends_epoch: bool,
 }
 
 impl Storing {
     /// Waits for its end. May be dropped and called again.
-    async fn end(&mut self) -> Result<(), Halt> {
+    async fn end(&mut self) -> Result<(), StopReason> {
         let ended = (&mut self.task).await;
         match (self.ends_epoch, ended) {
             (false, ended) => judge(ended),
@@ -99,7 +99,7 @@ impl Checkpoints {
     }
 
     /// Stores the present state; it exists when this returns.
-    pub(crate) fn store(&mut self, learner: &Learner, membership: &mut Membership<'_>) -> Result<(), Halt> {
+    pub(crate) fn store(&mut self, learner: &Learner, membership: &mut Membership<'_>) -> Result<(), StopReason> {
         let bytes = learner.encode()?;
         let coordinator = membership.coordinator;
         // One on its way comes first: the coordinator takes no older one after a newer one.
@@ -112,7 +112,7 @@ impl Checkpoints {
 
     /// After an epoch: every rank proves its frozen part, and rank 0 stores the present state. The state is copied here; everything else
     /// happens while the epoch is evaluated. [`Checkpoints::settle`] tells how it ended.
-    pub(crate) fn store_epoch(&mut self, learner: &Learner, membership: &mut Membership<'_>) -> Result<(), Halt> {
+    pub(crate) fn store_epoch(&mut self, learner: &Learner, membership: &mut Membership<'_>) -> Result<(), StopReason> {
         let coordinator = membership.coordinator;
         let frozen = learner.model().frozen_tensors();
         let proof = in_background(move || Ok(frozen.verify()?));
@@ -152,7 +152,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// A frozen part that has moved; for the checkpoint of an epoch, whatever kept it from being stored.
-    pub(crate) async fn stored(&mut self) -> Result<(), Halt> {
+    pub(crate) async fn stored(&mut self) -> Result<(), StopReason> {
         let Some(storing) = &mut self.storing else {
             return Ok(());
         };
@@ -165,13 +165,13 @@ impl Checkpoints {
     ///
     /// # Errors
     /// Those of [`Checkpoints::stored`].
-    pub(crate) fn settle(&mut self, coordinator: &Coordinator<'_>) -> Result<(), Halt> {
+    pub(crate) fn settle(&mut self, coordinator: &Coordinator<'_>) -> Result<(), StopReason> {
         coordinator.wait(self.stored())
     }
 
     /// Within an epoch: every rank proves its frozen part, and rank 0 stores the present state, if the last time was long enough ago. The
     /// state is copied here; everything else happens while training goes on.
-    pub(crate) fn store_if_due(&mut self, learner: &Learner, membership: &Membership<'_>) -> Result<(), Halt> {
+    pub(crate) fn store_if_due(&mut self, learner: &Learner, membership: &Membership<'_>) -> Result<(), StopReason> {
         let coordinator = membership.coordinator;
         if !self.is_storing() {
             coordinator.runtime().block_on(self.stored())?;
@@ -227,10 +227,10 @@ impl Checkpoints {
 }
 
 /// What became of a checkpoint within an epoch. A refusal costs nothing but the checkpoint; a frozen part that has moved ends the job.
-fn judge(ended: Result<Result<(), Halt>, JoinError>) -> Result<(), Halt> {
+fn judge(ended: Result<Result<(), StopReason>, JoinError>) -> Result<(), StopReason> {
     match ended {
-        Ok(Err(Halt::Failed(RankFailure::Model(error)))) => return Err(error.into()),
-        Ok(Err(Halt::Failed(failure))) => warn!(%failure, "a checkpoint within the epoch was not stored"),
+        Ok(Err(StopReason::Failed(RankFailure::Model(error)))) => return Err(error.into()),
+        Ok(Err(StopReason::Failed(failure))) => warn!(%failure, "a checkpoint within the epoch was not stored"),
         Ok(ended) => return ended,
         Err(error) => warn!(%error, "a checkpoint within the epoch was not stored"),
     }
@@ -248,7 +248,7 @@ struct Keeping {
 }
 
 /// Stores the file of a checkpoint, and has it committed.
-async fn keep(keeping: Keeping, bytes: Vec<u8>) -> Result<(), Halt> {
+async fn keep(keeping: Keeping, bytes: Vec<u8>) -> Result<(), StopReason> {
     let Keeping {
         client,
         folder,
@@ -284,7 +284,7 @@ async fn in_background<T: Send + 'static>(
 ///
 /// # Errors
 /// When a file is gone, or is not what was committed.
-pub(crate) fn fetch(coordinator: &Coordinator<'_>, reference: &wire::CheckpointRef) -> Result<Vec<u8>, Halt> {
+pub(crate) fn fetch(coordinator: &Coordinator<'_>, reference: &wire::CheckpointRef) -> Result<Vec<u8>, StopReason> {
     let bytes = match reference.location.strip_prefix("file://") {
         None => coordinator.wait(coordinator.client().fetch_checkpoint(reference))?,
         Some(path) => fs::read(path).map_err(|source| RankFailure::Read {
@@ -317,7 +317,7 @@ mod tests {
 
     use super::*;
 
-    fn moved() -> Result<(), Halt> {
+    fn moved() -> Result<(), StopReason> {
         let moved = ModelError::FrozenChanged {
             what: "the loaded tensors",
             expected: "a".to_owned(),
@@ -327,7 +327,7 @@ mod tests {
     }
 
     /// A checkpoint on its way that ends with this.
-    fn on_its_way(ended: Result<(), Halt>, ends_epoch: bool) -> Checkpoints {
+    fn on_its_way(ended: Result<(), StopReason>, ends_epoch: bool) -> Checkpoints {
         Checkpoints {
             folder: None,
             writer: "p1".to_owned(),
@@ -349,8 +349,8 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             assert!(!checkpoints.is_settled(), "how it ended has to be told");
-            let halt = checkpoints.stored().await.unwrap_err();
-            assert!(matches!(halt, Halt::Failed(RankFailure::Model(_))), "{halt}");
+            let reason = checkpoints.stored().await.unwrap_err();
+            assert!(matches!(reason, StopReason::Failed(RankFailure::Model(_))), "{reason}");
             assert!(checkpoints.is_settled());
             let lost = on_its_way(Err(full().into()), ends_epoch).stored().await;
             assert_eq!(
@@ -366,8 +366,8 @@ mod tests {
 
     #[test]
     fn a_frozen_part_that_moved_ends_the_job_and_a_full_disk_costs_a_checkpoint() {
-        let halt = judge(Ok(moved())).unwrap_err();
-        assert!(matches!(halt, Halt::Failed(RankFailure::Model(_))), "{halt}");
+        let reason = judge(Ok(moved())).unwrap_err();
+        assert!(matches!(reason, StopReason::Failed(RankFailure::Model(_))), "{reason}");
         let full = RankFailure::write(Path::new("/data"))(std::io::ErrorKind::StorageFull.into());
         judge(Ok(Err(full.into()))).unwrap();
     }

@@ -2,7 +2,7 @@
 //!
 //! The split that matters is whether starting again could help. A wrong spec, broken data or a batch that memory does not hold fails in the
 //! same way every time, so it fails the job at once; a full disk or an unreachable coordinator is the machines' trouble. A lost peer is
-//! none of these: see [`super::halt`].
+//! none of these: see [`super::reason`].
 
 use std::{io::ErrorKind, path::Path};
 

@@ -12,8 +12,8 @@ use super::{
     activities::{self, departure, restore},
     failure::RankFailure,
     files::artifact_folder,
-    halt::Halt,
     session::Session,
+    stop_reason::StopReason,
 };
 
 /// How the life of a rank ends.
@@ -29,13 +29,13 @@ pub(crate) enum End {
     Failed(RankFailure),
 }
 
-impl From<Halt> for End {
-    fn from(halt: Halt) -> Self {
-        match halt {
-            Halt::Interrupted(interruption) => Self::Stopped(interruption.to_string()),
-            Halt::Stopped(reason) => Self::Stopped(reason),
-            Halt::Left => Self::Left,
-            Halt::Failed(failure) => Self::Failed(failure),
+impl From<StopReason> for End {
+    fn from(reason: StopReason) -> Self {
+        match reason {
+            StopReason::Interrupted(interruption) => Self::Stopped(interruption.to_string()),
+            StopReason::Unwanted(reason) => Self::Stopped(reason),
+            StopReason::Left => Self::Left,
+            StopReason::Failed(failure) => Self::Failed(failure),
         }
     }
 }
@@ -54,8 +54,8 @@ fn live_in_gangs(session: &mut Session<'_>) -> End {
     loop {
         let interruption = match live_in_a_gang(session, reason) {
             Ok(()) => return End::Done,
-            Err(Halt::Interrupted(interruption)) => interruption,
-            Err(halt) => return halt.into(),
+            Err(StopReason::Interrupted(interruption)) => interruption,
+            Err(reason) => return reason.into(),
         };
         info!(reason = %interruption, steps = session.learner.steps_done(), "leaving the gang to join the next one");
         if let Some(leave) = session.membership.coordinator.vitals().leave()
@@ -68,7 +68,7 @@ fn live_in_gangs(session: &mut Session<'_>) -> End {
     }
 }
 
-fn live_in_a_gang(session: &mut Session<'_>, reason: String) -> Result<(), Halt> {
+fn live_in_a_gang(session: &mut Session<'_>, reason: String) -> Result<(), StopReason> {
     session.checkpoints.begin_generation();
     let world = session.membership.join(session.learner.steps_done(), reason)?;
     restore::take_over(session, &world)?;
@@ -89,7 +89,7 @@ fn reserve_artifact_folder(session: &Session<'_>) -> Result<(), RankFailure> {
 }
 
 /// Follows directives until the job has ended.
-fn follow(session: &mut Session<'_>, first: Option<wire::Directive>) -> Result<(), Halt> {
+fn follow(session: &mut Session<'_>, first: Option<wire::Directive>) -> Result<(), StopReason> {
     let mut directive = first;
     while let Some(next) = activities::carry_out(session, directive)? {
         directive = Some(next);

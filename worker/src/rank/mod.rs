@@ -22,7 +22,6 @@ mod determinism;
 mod exit;
 mod failure;
 mod files;
-mod halt;
 mod job_data;
 mod learner;
 mod life;
@@ -30,6 +29,7 @@ mod membership;
 mod prepare;
 mod session;
 mod settings;
+mod stop_reason;
 mod task;
 
 use std::{process::ExitCode, sync::Arc};
@@ -71,7 +71,7 @@ pub fn run(arguments: RankArguments) -> anyhow::Result<ExitCode> {
 fn take_part(coordinator: &Coordinator, arguments: &RankArguments) -> End {
     match prepare::prepare(coordinator, arguments) {
         Ok(mut session) => life::live(&mut session),
-        Err(halt) => halt.into(),
+        Err(reason) => reason.into(),
     }
 }
 

@@ -16,17 +16,20 @@ use super::{
     coordinator::Coordinator,
     determinism,
     failure::RankFailure,
-    halt::Halt,
     job_data::{JobData, Quarantined},
     learner::{Learner, computation::Computation, inputs::Inputs},
     membership::{Membership, gang},
     session::Session,
     settings::RankArguments,
+    stop_reason::StopReason,
     task,
 };
 
 /// Loads data and model, and agrees with the other ranks on both.
-pub(crate) fn prepare<'a>(coordinator: &'a Coordinator<'a>, arguments: &'a RankArguments) -> Result<Session<'a>, Halt> {
+pub(crate) fn prepare<'a>(
+    coordinator: &'a Coordinator<'a>,
+    arguments: &'a RankArguments,
+) -> Result<Session<'a>, StopReason> {
     let enrolled = coordinator.enrol()?;
     let spec: spec::JobSpec = serde_json::from_str(&enrolled.spec_json)
         .map_err(|error| RankFailure::Directive(format!("sent a spec that cannot be read: {error}")))?;
@@ -79,7 +82,7 @@ fn agree_on_dataset(
     coordinator: &Coordinator,
     spec: &spec::JobSpec,
     rules: DataRules,
-) -> Result<(Dataset, Quarantined), Halt> {
+) -> Result<(Dataset, Quarantined), StopReason> {
     let dataset = firn_data::index_by(rules, &spec.data, spec.training.seed)?;
     let registered = coordinator.register_dataset(summary_of(spec, &dataset))?;
     info!(
@@ -98,7 +101,7 @@ fn agree_on_model(
     spec: &spec::JobSpec,
     outputs: usize,
     device: Device,
-) -> Result<Model, Halt> {
+) -> Result<Model, StopReason> {
     let model = Model::load(&ModelOptions {
         spec: &spec.model,
         classes: outputs,

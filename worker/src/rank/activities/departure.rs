@@ -5,15 +5,15 @@ use tracing::{info, warn};
 
 use crate::rank::{
     coordinator::orders::Leave,
-    halt::{Halt, Interruption},
     session::Session,
+    stop_reason::{Interruption, StopReason},
 };
 
 /// Whether this rank goes on.
 ///
 /// # Errors
 /// When another generation takes over, or the process is to leave.
-pub(crate) fn check(session: &mut Session<'_>) -> Result<(), Halt> {
+pub(crate) fn check(session: &mut Session<'_>) -> Result<(), StopReason> {
     let vitals = session.membership.coordinator.vitals();
     if let Some(leave) = vitals.leave() {
         let is_stored = hand_over(session, leave)?;
@@ -21,7 +21,7 @@ pub(crate) fn check(session: &mut Session<'_>) -> Result<(), Halt> {
             // Rank 0 does it, unless it is lost.
             vitals.check_generation()?;
         }
-        return Err(Halt::Left);
+        return Err(StopReason::Left);
     }
     Ok(vitals.check_generation()?)
 }
@@ -42,9 +42,9 @@ pub(crate) fn hand_over(session: &mut Session<'_>, leave: Leave) -> Result<bool,
             info!(steps = session.learner.steps_done(), "everything is stored; leaving");
             Ok(true)
         }
-        Err(Halt::Interrupted(interruption)) => Err(interruption),
-        Err(halt) => {
-            warn!(reason = %halt, "the state could not be stored before leaving");
+        Err(StopReason::Interrupted(interruption)) => Err(interruption),
+        Err(reason) => {
+            warn!(reason = %reason, "the state could not be stored before leaving");
             Ok(false)
         }
     }

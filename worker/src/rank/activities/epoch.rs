@@ -12,13 +12,13 @@ use super::{departure, step};
 use crate::rank::{
     coordinator::Coordinator,
     failure::RankFailure,
-    halt::{Halt, Interruption},
     job_data::{self, JobData},
     learner::{
         non_finite::Verdict,
         outcome::{Outcome, Position},
     },
     session::Session,
+    stop_reason::{Interruption, StopReason},
 };
 
 /// Steps between two hashes of the trained state, which the coordinator compares over the ranks. One more is told
@@ -30,7 +30,7 @@ const HASH_EVERY: u64 = 100;
 ///
 /// # Errors
 /// [`Interruption::RolledBack`] on all ranks alike, when training must go on from an older state.
-pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -> Result<(), Halt> {
+pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -> Result<(), StopReason> {
     let steps_per_epoch = session.learner.steps_per_epoch();
     let first = session
         .learner
@@ -45,7 +45,7 @@ pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -
         let position = session.learner.position(epoch, terms.peak_learning_rate);
         let outcome = loop {
             match one_step(session, position, step_in_epoch, &mut loader) {
-                Err(Halt::Failed(failure)) if session.learner.make_do(&failure) => {
+                Err(StopReason::Failed(failure)) if session.learner.make_do(&failure) => {
                     let micro_batch = session.learner.micro_batch();
                     warn!(%failure, micro_batch, "the step is taken again in smaller micro-batches");
                     loader = start_loader(session, epoch, step_in_epoch..steps_per_epoch);
@@ -87,7 +87,7 @@ fn one_step(
     position: Position,
     step_in_epoch: u64,
     loader: &mut Loader,
-) -> Result<Outcome, Halt> {
+) -> Result<Outcome, StopReason> {
     let membership = &mut session.membership;
     let units = session.learner.units(membership.place(), step_in_epoch);
     let units: Vec<usize> = units.iter().map(Vec::len).collect();
@@ -102,7 +102,7 @@ fn one_step(
 }
 
 /// A step was applied: the ledger and, now and then, the comparison of states hear of it.
-fn tell(session: &mut Session<'_>, record: Step) -> Result<(), Halt> {
+fn tell(session: &mut Session<'_>, record: Step) -> Result<(), StopReason> {
     session.membership.record(record)?;
     let steps_done = session.learner.steps_done();
     if steps_done.is_multiple_of(HASH_EVERY) {
@@ -112,9 +112,9 @@ fn tell(session: &mut Session<'_>, record: Step) -> Result<(), Halt> {
 }
 
 /// What follows when the numbers are broken. The ledger shall tell of the steps that led to it, as far as the coordinator still takes them.
-fn broken(session: &mut Session<'_>, verdict: Verdict, quantity: String, value: f64) -> Halt {
-    if let Err(halt) = session.membership.flush_ledger() {
-        warn!("the last steps are not in the ledger: {halt}");
+fn broken(session: &mut Session<'_>, verdict: Verdict, quantity: String, value: f64) -> StopReason {
+    if let Err(reason) = session.membership.flush_ledger() {
+        warn!("the last steps are not in the ledger: {reason}");
     }
     let step = session.learner.steps_done().saturating_sub(1);
     if verdict != Verdict::Fail {
@@ -122,15 +122,15 @@ fn broken(session: &mut Session<'_>, verdict: Verdict, quantity: String, value: 
         match session.membership.coordinator.request_rollback(&reason) {
             Ok(()) => return Interruption::RolledBack(reason).into(),
             // The job has gone back before; this process may not have been there.
-            Err(Halt::Failed(RankFailure::Call { status, .. })) if status.code() == Code::FailedPrecondition => {}
-            Err(halt) => return halt,
+            Err(StopReason::Failed(RankFailure::Call { status, .. })) if status.code() == Code::FailedPrecondition => {}
+            Err(reason) => return reason,
         }
     }
     RankFailure::NotFinite { step, quantity, value }.into()
 }
 
 /// Reports the corrupt samples of a batch, and never touches them again.
-fn set_aside(coordinator: &Coordinator<'_>, data: &mut JobData, split: &str, batch: &Batch) -> Result<(), Halt> {
+fn set_aside(coordinator: &Coordinator<'_>, data: &mut JobData, split: &str, batch: &Batch) -> Result<(), StopReason> {
     for corrupt in &batch.corrupt {
         if data.quarantined().contains(split, corrupt.index) {
             continue;
@@ -168,7 +168,7 @@ fn start_loader(session: &Session<'_>, epoch: u32, steps: Range<u64>) -> Loader 
 
 /// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to. What
 /// takes long goes on while the epoch is evaluated.
-fn store_checkpoint(session: &mut Session<'_>) -> Result<(), Halt> {
+fn store_checkpoint(session: &mut Session<'_>) -> Result<(), StopReason> {
     session.membership.coordinator.vitals().begin(rank_activity::STORING);
     if let Some((name, value)) = session.learner.model().not_finite()? {
         let verdict = session.learner.non_finite().give_up();

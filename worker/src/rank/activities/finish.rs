@@ -15,13 +15,13 @@ use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
 use super::{model_card, restore};
-use crate::rank::{failure::RankFailure, files::whole_file, halt::Halt, session::Session, task};
+use crate::rank::{failure::RankFailure, files::whole_file, session::Session, stop_reason::StopReason, task};
 
 /// The coordinator keeps no larger file.
 const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Writes and records every artifact (rank 0), after a last proof that nothing frozen has changed (all ranks).
-pub(crate) fn leave_artifacts(session: &mut Session<'_>, finish: &wire::FinishDirective) -> Result<(), Halt> {
+pub(crate) fn leave_artifacts(session: &mut Session<'_>, finish: &wire::FinishDirective) -> Result<(), StopReason> {
     let coordinator = session.membership.coordinator;
     coordinator.vitals().begin(rank_activity::FINISHING);
     session.learner.model().verify_frozen()?;
@@ -107,7 +107,7 @@ fn write_files(
     Ok(names)
 }
 
-fn record(session: &Session<'_>, folder: &Path, name: &str) -> Result<(), Halt> {
+fn record(session: &Session<'_>, folder: &Path, name: &str) -> Result<(), StopReason> {
     let path = folder.join(name);
     let bytes = fs::read(&path).map_err(RankFailure::write(&path))?;
     let mut artifact = wire::Artifact {

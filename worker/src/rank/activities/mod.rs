@@ -19,7 +19,7 @@ mod step;
 
 use firn_proto::v1alpha1::{self as wire, directive::Next};
 
-use super::{failure::RankFailure, halt::Halt, session::Session};
+use super::{failure::RankFailure, session::Session, stop_reason::StopReason};
 
 /// Does what the directive says; returns the next one, or `None` when the job has ended.
 ///
@@ -28,7 +28,7 @@ use super::{failure::RankFailure, halt::Halt, session::Session};
 pub(crate) fn carry_out(
     session: &mut Session<'_>,
     directive: Option<wire::Directive>,
-) -> Result<Option<wire::Directive>, Halt> {
+) -> Result<Option<wire::Directive>, StopReason> {
     let wire::Directive { next, terms, then } = directive.unwrap_or_default();
     match next {
         Some(Next::RunPass(pass)) => passes::run(session, pass).map(Some),
@@ -45,7 +45,7 @@ pub(crate) fn carry_out(
             passes::run(session, then.unwrap_or_else(|| evaluation("test", epoch))).map(Some)
         }
         Some(Next::Finish(directive)) => finish::leave_artifacts(session, &directive).map(|()| None),
-        Some(Next::Stop(reason)) => Err(Halt::Stopped(reason)),
+        Some(Next::Stop(reason)) => Err(StopReason::Unwanted(reason)),
         None => Err(RankFailure::Directive("gave no directive".to_owned()).into()),
     }
 }

@@ -14,10 +14,10 @@ use crate::rank::checkpoints;
 use crate::rank::{
     coordinator::Coordinator,
     failure::RankFailure,
-    halt::{Halt, Interruption},
     learner::non_finite::NonFinitePolicy,
     membership::uncommitted_steps::UncommittedSteps,
     session::Session,
+    stop_reason::{Interruption, StopReason},
 };
 
 /// Pauses before a checkpoint that could not be read is read again.
@@ -43,7 +43,7 @@ struct StateTransfer {
 }
 
 /// Takes over the state that the gang goes on from.
-pub(crate) fn take_over(session: &mut Session<'_>, world: &wire::World) -> Result<(), Halt> {
+pub(crate) fn take_over(session: &mut Session<'_>, world: &wire::World) -> Result<(), StopReason> {
     if let Some(reference) = &world.resume {
         restore(session, reference)?;
         info!(
@@ -78,7 +78,7 @@ fn trains_from_the_beginning(world: &wire::World) -> bool {
 }
 
 /// Loads a committed checkpoint. One that cannot be used is rejected, so that the gang goes back to the one before.
-pub(crate) fn restore(session: &mut Session<'_>, reference: &wire::CheckpointRef) -> Result<(), Halt> {
+pub(crate) fn restore(session: &mut Session<'_>, reference: &wire::CheckpointRef) -> Result<(), StopReason> {
     let coordinator = session.membership.coordinator;
     let loaded = fetch(coordinator, reference)
         .and_then(|bytes| Ok(session.learner.load(&bytes, Some(reference.sha256.as_str()))?));
@@ -90,8 +90,8 @@ pub(crate) fn restore(session: &mut Session<'_>, reference: &wire::CheckpointRef
             session.checkpoints.is_stored();
             return Ok(());
         }
-        Err(Halt::Failed(failure)) if failure.is_of_the_checkpoint() => failure,
-        Err(halt) => return Err(halt),
+        Err(StopReason::Failed(failure)) if failure.is_of_the_checkpoint() => failure,
+        Err(reason) => return Err(reason),
     };
     let reason = unusable.to_string();
     coordinator.reject_checkpoint(&reference.sha256, &reason)?;
@@ -103,10 +103,10 @@ pub(crate) fn restore(session: &mut Session<'_>, reference: &wire::CheckpointRef
 }
 
 /// The bytes of a committed checkpoint. A disk or a coordinator in passing trouble must not have a good one rejected.
-fn fetch(coordinator: &Coordinator<'_>, reference: &wire::CheckpointRef) -> Result<Vec<u8>, Halt> {
+fn fetch(coordinator: &Coordinator<'_>, reference: &wire::CheckpointRef) -> Result<Vec<u8>, StopReason> {
     for pause in READ_AGAIN {
         match checkpoints::fetch(coordinator, reference) {
-            Err(Halt::Failed(failure)) if failure.may_pass() => {
+            Err(StopReason::Failed(failure)) if failure.may_pass() => {
                 warn!(%failure, "the checkpoint could not be read; trying again in {pause:?}");
             }
             fetched => return fetched,
@@ -120,7 +120,7 @@ fn fetch(coordinator: &Coordinator<'_>, reference: &wire::CheckpointRef) -> Resu
 }
 
 /// Takes the root's state, or gives it.
-fn share(session: &mut Session<'_>, root: u32) -> Result<(), Halt> {
+fn share(session: &mut Session<'_>, root: u32) -> Result<(), StopReason> {
     let is_root = session.membership.gang.rank == root;
     let mine = match is_root {
         true => pack(session)?.encode_to_vec(),
@@ -157,7 +157,7 @@ fn pack(session: &mut Session<'_>) -> Result<StateTransfer, RankFailure> {
 }
 
 /// Goes back to the state before the first step.
-fn start_over(session: &mut Session<'_>) -> Result<(), Halt> {
+fn start_over(session: &mut Session<'_>) -> Result<(), StopReason> {
     if session.learner.is_at_the_beginning() {
         return Ok(());
     }

@@ -13,12 +13,12 @@ use firn_core::{slices, spec::Determinism};
 use firn_data::Batch;
 
 use crate::rank::{
-    halt::Halt,
     learner::{
         Learner,
         outcome::{Outcome, Position},
     },
     membership::gang::Gang,
+    stop_reason::StopReason,
 };
 
 /// Computes this rank's part from `batches`, sums over the gang, and updates the model.
@@ -33,8 +33,8 @@ pub(crate) fn run(
     gang: &mut Gang,
     position: Position,
     units: &[usize],
-    mut batches: impl Iterator<Item = Result<Batch, Halt>>,
-) -> Result<Outcome, Halt> {
+    mut batches: impl Iterator<Item = Result<Batch, StopReason>>,
+) -> Result<Outcome, StopReason> {
     learner.step(position, |computation, spent| match computation.training.determinism {
         Determinism::Default => {
             let all = batches.by_ref().take(units.iter().sum());

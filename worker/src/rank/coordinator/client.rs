@@ -23,8 +23,8 @@ use crate::{
     connection::{self, AuthorizedChannel},
     rank::{
         failure::RankFailure,
-        halt::{Halt, Interruption},
         settings::RankArguments,
+        stop_reason::{Interruption, StopReason},
     },
 };
 
@@ -112,7 +112,7 @@ impl Client {
         &self,
         pass: wire::Pass,
         held: Vec<u32>,
-    ) -> Result<wire::lease_shard_response::Answer, Halt> {
+    ) -> Result<wire::lease_shard_response::Answer, StopReason> {
         let request = wire::LeaseShardRequest {
             identity: self.identity(),
             pass: Some(pass),
@@ -131,7 +131,7 @@ impl Client {
     }
 
     /// Commits steps to the ledger; returns how many it holds.
-    pub(crate) async fn commit_steps(&self, steps: Vec<wire::Step>) -> Result<u64, Halt> {
+    pub(crate) async fn commit_steps(&self, steps: Vec<wire::Step>) -> Result<u64, StopReason> {
         let request = wire::CommitStepsRequest {
             identity: self.identity(),
             steps,
@@ -154,7 +154,7 @@ impl Client {
         name: &'static str,
         request: R,
         call: impl Fn(Service, R) -> F,
-    ) -> Result<T, Halt>
+    ) -> Result<T, StopReason>
     where
         R: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
@@ -187,10 +187,10 @@ impl Client {
 }
 
 /// What a refusal means for the caller.
-fn meaning(scope: Scope, call: &'static str, status: Status) -> Halt {
+fn meaning(scope: Scope, call: &'static str, status: Status) -> StopReason {
     let message = || status.message().to_owned();
     match reason_of(&status).as_str() {
-        "JOB_ENDED" | "JOB_NOT_FOUND" | "UNWANTED" => return Halt::Stopped(message()),
+        "JOB_ENDED" | "JOB_NOT_FOUND" | "UNWANTED" => return StopReason::Unwanted(message()),
         _ => {}
     }
     match (status.code(), scope) {
@@ -199,7 +199,7 @@ fn meaning(scope: Scope, call: &'static str, status: Status) -> Halt {
             message: message(),
         }
         .into(),
-        (Code::Aborted | Code::NotFound, Scope::Process) => Halt::Stopped(message()),
+        (Code::Aborted | Code::NotFound, Scope::Process) => StopReason::Unwanted(message()),
         _ => RankFailure::call(call)(status).into(),
     }
 }
@@ -220,15 +220,18 @@ mod tests {
     #[test]
     fn what_is_over_decides_what_comes_next() {
         let stale = || refusal(Code::Aborted, "STALE_GENERATION");
-        let halt = meaning(Scope::Generation, "CommitSteps", stale());
-        assert!(matches!(halt, Halt::Interrupted(_)), "{halt:?}");
-        let halt = meaning(Scope::Process, "Join", stale());
-        assert!(matches!(halt, Halt::Stopped(_)), "{halt:?}");
+        let reason = meaning(Scope::Generation, "CommitSteps", stale());
+        assert!(matches!(reason, StopReason::Interrupted(_)), "{reason:?}");
+        let reason = meaning(Scope::Process, "Join", stale());
+        assert!(matches!(reason, StopReason::Unwanted(_)), "{reason:?}");
         let ended = refusal(Code::FailedPrecondition, "JOB_ENDED");
-        let halt = meaning(Scope::Generation, "CompleteShard", ended);
-        assert!(matches!(halt, Halt::Stopped(_)), "{halt:?}");
+        let reason = meaning(Scope::Generation, "CompleteShard", ended);
+        assert!(matches!(reason, StopReason::Unwanted(_)), "{reason:?}");
         let gap = refusal(Code::FailedPrecondition, "STEP_GAP");
-        let halt = meaning(Scope::Generation, "CommitSteps", gap);
-        assert!(matches!(halt, Halt::Failed(RankFailure::Call { .. })), "{halt:?}");
+        let reason = meaning(Scope::Generation, "CommitSteps", gap);
+        assert!(
+            matches!(reason, StopReason::Failed(RankFailure::Call { .. })),
+            "{reason:?}"
+        );
     }
 }

@@ -23,7 +23,7 @@ use self::{
     status::reason_of,
     vitals::Vitals,
 };
-use super::{failure::RankFailure, halt::Halt};
+use super::{failure::RankFailure, stop_reason::StopReason};
 
 /// For the last words of a rank.
 const REPORT_WITHIN: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// The first call: gets the stored spec.
-    pub(crate) fn enrol(&self) -> Result<wire::EnrolResponse, Halt> {
+    pub(crate) fn enrol(&self) -> Result<wire::EnrolResponse, StopReason> {
         let request = wire::EnrolRequest {
             identity: self.identity(),
             protocol: Revision::CURRENT.0,
@@ -76,7 +76,7 @@ impl<'a> Coordinator<'a> {
 
     /// Enters the newest generation, and waits for the whole gang; an order to leave at once ends the wait. Where something is to be stored
     /// first, the gang is formed for that.
-    pub(crate) fn join(&self, request: wire::JoinRequest) -> Result<wire::World, Halt> {
+    pub(crate) fn join(&self, request: wire::JoinRequest) -> Result<wire::World, StopReason> {
         let client = self.client();
         let request = wire::JoinRequest {
             identity: client.identity(),
@@ -92,7 +92,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Gives (rank 0) or gets the NCCL unique id.
-    pub(crate) fn share_collective_id(&self, collective_id: Vec<u8>) -> Result<Vec<u8>, Halt> {
+    pub(crate) fn share_collective_id(&self, collective_id: Vec<u8>) -> Result<Vec<u8>, StopReason> {
         let client = self.client();
         let request = wire::ShareCollectiveIdRequest {
             identity: client.identity(),
@@ -108,7 +108,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// The committed checkpoint cannot be used: the gang goes on from the one before.
-    pub(crate) fn reject_checkpoint(&self, sha256: &str, reason: &str) -> Result<(), Halt> {
+    pub(crate) fn reject_checkpoint(&self, sha256: &str, reason: &str) -> Result<(), StopReason> {
         let request = wire::RejectCheckpointRequest {
             identity: self.identity(),
             sha256: sha256.to_owned(),
@@ -121,7 +121,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// The numbers are broken: the gang goes back to its newest checkpoint.
-    pub(crate) fn request_rollback(&self, reason: &str) -> Result<(), Halt> {
+    pub(crate) fn request_rollback(&self, reason: &str) -> Result<(), StopReason> {
         let request = wire::RequestRollbackRequest {
             identity: self.identity(),
             reason: reason.to_owned(),
@@ -136,7 +136,7 @@ impl<'a> Coordinator<'a> {
     pub(crate) fn register_dataset(
         &self,
         dataset: wire::DatasetSummary,
-    ) -> Result<wire::RegisterDatasetResponse, Halt> {
+    ) -> Result<wire::RegisterDatasetResponse, StopReason> {
         let request = wire::RegisterDatasetRequest {
             identity: self.identity(),
             dataset: Some(dataset),
@@ -147,7 +147,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Tells what was loaded.
-    pub(crate) fn register_model(&self, model: wire::ModelSummary) -> Result<(), Halt> {
+    pub(crate) fn register_model(&self, model: wire::ModelSummary) -> Result<(), StopReason> {
         let request = wire::RegisterModelRequest {
             identity: self.identity(),
             model: Some(model),
@@ -159,7 +159,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Delivers what a shard gave.
-    pub(crate) fn complete_shard(&self, report: wire::CompleteShardRequest) -> Result<(), Halt> {
+    pub(crate) fn complete_shard(&self, report: wire::CompleteShardRequest) -> Result<(), StopReason> {
         let request = wire::CompleteShardRequest {
             identity: self.identity(),
             ..report
@@ -171,7 +171,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Sets a corrupt sample aside; fails when the spec's limit is reached.
-    pub(crate) fn quarantine(&self, sample: wire::QuarantinedSample) -> Result<(), Halt> {
+    pub(crate) fn quarantine(&self, sample: wire::QuarantinedSample) -> Result<(), StopReason> {
         let request = wire::QuarantineSampleRequest {
             identity: self.identity(),
             sample: Some(sample.clone()),
@@ -180,7 +180,7 @@ impl<'a> Coordinator<'a> {
             service.quarantine_sample(request).await
         });
         match answer {
-            Err(Halt::Failed(RankFailure::Call { status, .. })) if reason_of(&status) == "JOB_FAILED" => {
+            Err(StopReason::Failed(RankFailure::Call { status, .. })) if reason_of(&status) == "JOB_FAILED" => {
                 let refusal = status.message().to_owned();
                 Err(RankFailure::TooManyCorrupt { sample, refusal }.into())
             }
@@ -189,13 +189,13 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Stores an artifact file at the coordinator.
-    pub(crate) fn upload_artifact(&self, artifact: wire::Artifact, bytes: &[u8]) -> Result<(), Halt> {
+    pub(crate) fn upload_artifact(&self, artifact: wire::Artifact, bytes: &[u8]) -> Result<(), StopReason> {
         let target = wire::upload_header::Target::Artifact(artifact);
         self.wait(self.client().upload(target, bytes))
     }
 
     /// Records an artifact that lies elsewhere.
-    pub(crate) fn record_artifact(&self, artifact: wire::Artifact) -> Result<(), Halt> {
+    pub(crate) fn record_artifact(&self, artifact: wire::Artifact) -> Result<(), StopReason> {
         let request = wire::RecordArtifactRequest {
             identity: self.identity(),
             artifact: Some(artifact),
@@ -207,7 +207,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// All artifacts are stored: the job has succeeded.
-    pub(crate) fn finish_job(&self) -> Result<(), Halt> {
+    pub(crate) fn finish_job(&self) -> Result<(), StopReason> {
         let client = self.client();
         let request = wire::FinishJobRequest {
             identity: client.identity(),
@@ -247,7 +247,12 @@ impl<'a> Coordinator<'a> {
     }
 
     /// A call of this process, in whatever generation.
-    fn process_call<R, T, F>(&self, name: &'static str, request: R, call: impl Fn(Service, R) -> F) -> Result<T, Halt>
+    fn process_call<R, T, F>(
+        &self,
+        name: &'static str,
+        request: R,
+        call: impl Fn(Service, R) -> F,
+    ) -> Result<T, StopReason>
     where
         R: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
@@ -256,7 +261,12 @@ impl<'a> Coordinator<'a> {
     }
 
     /// A call of a member of the present generation.
-    fn member_call<R, T, F>(&self, name: &'static str, request: R, call: impl Fn(Service, R) -> F) -> Result<T, Halt>
+    fn member_call<R, T, F>(
+        &self,
+        name: &'static str,
+        request: R,
+        call: impl Fn(Service, R) -> F,
+    ) -> Result<T, StopReason>
     where
         R: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
@@ -265,25 +275,28 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Waits for what the coordinator alone decides; an order to leave at once ends the wait, which may be long when it is away.
-    pub(crate) fn wait<T>(&self, call: impl Future<Output = Result<T, Halt>>) -> Result<T, Halt> {
+    pub(crate) fn wait<T>(&self, call: impl Future<Output = Result<T, StopReason>>) -> Result<T, StopReason> {
         self.wait_unless(self.vitals.told_to_leave_at_once(), call)
     }
 
     /// Waits for what depends on other ranks; any order to leave ends the wait.
-    pub(crate) fn wait_for_others<T>(&self, call: impl Future<Output = Result<T, Halt>>) -> Result<T, Halt> {
+    pub(crate) fn wait_for_others<T>(
+        &self,
+        call: impl Future<Output = Result<T, StopReason>>,
+    ) -> Result<T, StopReason> {
         self.wait_unless(self.vitals.told_to_leave(), call)
     }
 
     fn wait_unless<T>(
         &self,
         leaving: impl Future<Output = ()>,
-        call: impl Future<Output = Result<T, Halt>>,
-    ) -> Result<T, Halt> {
+        call: impl Future<Output = Result<T, StopReason>>,
+    ) -> Result<T, StopReason> {
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 answer = call => answer,
-                () = leaving => Err(Halt::Left),
+                () = leaving => Err(StopReason::Left),
             }
         })
     }

@@ -4,14 +4,14 @@ use firn_proto::v1alpha1 as wire;
 use tonic::Response;
 
 use super::client::{Client, Scope};
-use crate::rank::halt::Halt;
+use crate::rank::stop_reason::StopReason;
 
 /// Bytes in one message of an upload; the coordinator takes at most 1 MiB.
 const CHUNK: usize = 512 * 1024;
 
 impl Client {
     /// Stores a checkpoint or an artifact at the coordinator; it exists when this returns.
-    pub(crate) async fn upload(&self, target: wire::upload_header::Target, bytes: &[u8]) -> Result<(), Halt> {
+    pub(crate) async fn upload(&self, target: wire::upload_header::Target, bytes: &[u8]) -> Result<(), StopReason> {
         use wire::upload_request::Content;
         let header = wire::UploadHeader {
             identity: self.identity(),
@@ -34,7 +34,7 @@ impl Client {
     }
 
     /// The bytes of a committed checkpoint.
-    pub(crate) async fn fetch_checkpoint(&self, checkpoint: &wire::CheckpointRef) -> Result<Vec<u8>, Halt> {
+    pub(crate) async fn fetch_checkpoint(&self, checkpoint: &wire::CheckpointRef) -> Result<Vec<u8>, StopReason> {
         let request = wire::FetchCheckpointRequest {
             identity: self.identity(),
             sha256: checkpoint.sha256.clone(),
@@ -56,7 +56,7 @@ impl Client {
     }
 
     /// Commits a checkpoint that lies in the artifact folder; returns the digests of those that are still needed.
-    pub(crate) async fn commit_checkpoint(&self, checkpoint: wire::CheckpointRef) -> Result<Vec<String>, Halt> {
+    pub(crate) async fn commit_checkpoint(&self, checkpoint: wire::CheckpointRef) -> Result<Vec<String>, StopReason> {
         let request = wire::CommitCheckpointRequest {
             identity: self.identity(),
             checkpoint: Some(checkpoint),

@@ -17,7 +17,7 @@ use firn_proto::v1alpha1 as wire;
 use tokio::sync::Notify;
 
 use super::orders::{Leave, Orders};
-use crate::rank::halt::Interruption;
+use crate::rank::stop_reason::Interruption;
 
 /// Hashes that wait for an answer; an older one says nothing that a newer one does not.
 const HASHES: usize = 16;

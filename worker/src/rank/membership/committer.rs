@@ -13,7 +13,7 @@ use tokio::{
 use crate::rank::{
     coordinator::{Coordinator, client::Client},
     failure::RankFailure,
-    halt::Halt,
+    stop_reason::StopReason,
 };
 
 /// Steps that may wait for the coordinator before training waits for it, too.
@@ -23,7 +23,7 @@ const WAITING: usize = 4096;
 pub(crate) struct Committer {
     steps: mpsc::Sender<Step>,
     committed: watch::Receiver<u64>,
-    task: JoinHandle<Result<(), Halt>>,
+    task: JoinHandle<Result<(), StopReason>>,
     sent: u64,
 }
 
@@ -45,7 +45,7 @@ impl Committer {
     }
 
     /// Hands a step over. Fails when the ledger refused an earlier one.
-    pub(crate) fn commit(&mut self, coordinator: &Coordinator, step: Step) -> Result<(), Halt> {
+    pub(crate) fn commit(&mut self, coordinator: &Coordinator, step: Step) -> Result<(), StopReason> {
         self.sent = step.step + 1;
         match self.steps.try_send(step) {
             Ok(()) => Ok(()),
@@ -68,7 +68,7 @@ impl Committer {
     }
 
     /// Waits until all steps so far are in the ledger.
-    pub(crate) fn flush(&mut self, coordinator: &Coordinator) -> Result<(), Halt> {
+    pub(crate) fn flush(&mut self, coordinator: &Coordinator) -> Result<(), StopReason> {
         let sent = self.sent;
         let reached = coordinator.wait(async {
             let reached = self.committed.wait_for(|committed| *committed >= sent).await;
@@ -82,9 +82,9 @@ impl Committer {
     }
 
     /// Why the task ended: it ends early only with an error.
-    fn refusal(&mut self, coordinator: &Coordinator) -> Halt {
+    fn refusal(&mut self, coordinator: &Coordinator) -> StopReason {
         let ended = match coordinator.runtime().block_on(&mut self.task) {
-            Ok(Err(halt)) => return halt,
+            Ok(Err(reason)) => return reason,
             Ok(Ok(())) => "the ledger's writer ended before its time".to_owned(),
             Err(error) => format!("the ledger's writer ended: {error}"),
         };
@@ -104,7 +104,7 @@ async fn commit(
     records: Vec<Step>,
     mut incoming: mpsc::Receiver<Step>,
     progress: watch::Sender<u64>,
-) -> Result<(), Halt> {
+) -> Result<(), StopReason> {
     let mut batch = records;
     while !batch.is_empty() || incoming.recv_many(&mut batch, 1024).await > 0 {
         let committed = client.commit_steps(std::mem::take(&mut batch)).await?;

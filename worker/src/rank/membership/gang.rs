@@ -14,7 +14,7 @@ use firn_proto::v1alpha1::World;
 use tch::{Device, Kind, Tensor};
 use tracing::info;
 
-use crate::rank::{coordinator::Coordinator, failure::RankFailure, halt::Halt, settings::RankArguments};
+use crate::rank::{coordinator::Coordinator, failure::RankFailure, settings::RankArguments, stop_reason::StopReason};
 
 /// This rank's place in the gang.
 pub(crate) struct Gang {
@@ -46,7 +46,7 @@ impl Gang {
         arguments: &RankArguments,
         listener: RingListener,
         world: &World,
-    ) -> Result<Self, Halt> {
+    ) -> Result<Self, StopReason> {
         let device = parse_device(&arguments.device)?;
         let world_size = u32::try_from(world.ring_addresses.len()).expect("a gang has fewer than 2^32 ranks");
         let abort = listener.abort_handle();
@@ -113,7 +113,7 @@ impl Gang {
     ///
     /// # Errors
     /// When another rank is lost, or does not take part in time.
-    pub(crate) fn all_reduce_sum(&mut self, flat: &mut Tensor) -> Result<(), Halt> {
+    pub(crate) fn all_reduce_sum(&mut self, flat: &mut Tensor) -> Result<(), StopReason> {
         if self.world_size == 1 {
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl Gang {
     ///
     /// # Errors
     /// As [`Gang::all_reduce_sum`].
-    pub(crate) fn broadcast(&mut self, payload: Vec<u8>, root: u32) -> Result<Vec<u8>, Halt> {
+    pub(crate) fn broadcast(&mut self, payload: Vec<u8>, root: u32) -> Result<Vec<u8>, StopReason> {
         if self.world_size == 1 {
             return Ok(payload);
         }
@@ -157,7 +157,7 @@ impl Gang {
     }
 
     /// Broadcasts bit patterns: collectives move f32 and calculate nothing in a broadcast.
-    fn broadcast_words(&mut self, words: &mut [u32], root: u32) -> Result<(), Halt> {
+    fn broadcast_words(&mut self, words: &mut [u32], root: u32) -> Result<(), StopReason> {
         match self.device {
             Device::Cuda(_) => {
                 let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
@@ -187,7 +187,7 @@ fn connect_nccl(
     place: NcclPlace,
     options: NcclOptions,
     abort: AbortHandle,
-) -> Result<Nccl, Halt> {
+) -> Result<Nccl, StopReason> {
     let mine = match place.rank {
         0 => nccl::unique_id()?.to_vec(),
         _ => Vec::new(),

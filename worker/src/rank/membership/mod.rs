@@ -16,7 +16,7 @@ use self::{
     gang::{Gang, listen},
     uncommitted_steps::UncommittedSteps,
 };
-use super::{coordinator::Coordinator, halt::Halt, settings::RankArguments};
+use super::{coordinator::Coordinator, settings::RankArguments, stop_reason::StopReason};
 
 /// This process among the ranks of its job.
 pub(crate) struct Membership<'a> {
@@ -47,7 +47,7 @@ impl<'a> Membership<'a> {
 
     /// Leaves the present gang, and enters the next one as soon as it is complete. `steps_done`: of the state that this process brings;
     /// `reason`: why it left.
-    pub(crate) fn join(&mut self, steps_done: u64, reason: String) -> Result<wire::World, Halt> {
+    pub(crate) fn join(&mut self, steps_done: u64, reason: String) -> Result<wire::World, StopReason> {
         self.committer = None;
         self.gang.abort();
         self.coordinator.vitals().begin(rank_activity::JOINING);
@@ -98,7 +98,7 @@ impl<'a> Membership<'a> {
     }
 
     /// A step was applied to the model.
-    pub(crate) fn record(&mut self, record: wire::Step) -> Result<(), Halt> {
+    pub(crate) fn record(&mut self, record: wire::Step) -> Result<(), StopReason> {
         self.set_steps_done(record.step + 1);
         self.uncommitted.push(record);
         let mut known = self.coordinator.vitals().steps_committed();
@@ -111,7 +111,7 @@ impl<'a> Membership<'a> {
     }
 
     /// Rank 0 waits until all steps so far are in the ledger.
-    pub(crate) fn flush_ledger(&mut self) -> Result<(), Halt> {
+    pub(crate) fn flush_ledger(&mut self) -> Result<(), StopReason> {
         match &mut self.committer {
             Some(committer) => committer.flush(self.coordinator),
             None => Ok(()),

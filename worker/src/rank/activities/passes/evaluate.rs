@@ -6,7 +6,7 @@ use firn_data::{Batch, Loader, Split};
 use firn_proto::v1alpha1::{self as wire, complete_shard_request::Report};
 
 use super::{Found, Means, OpenShard};
-use crate::rank::{halt::Halt, job_data, learner::units, task};
+use crate::rank::{job_data, learner::units, stop_reason::StopReason, task};
 
 /// A shard to be scored.
 pub(super) struct Shard {
@@ -27,7 +27,11 @@ impl Shard {
 }
 
 impl OpenShard for Shard {
-    fn work(self: Box<Self>, means: Means<'_>, between: &mut dyn FnMut() -> Result<(), Halt>) -> Result<Found, Halt> {
+    fn work(
+        self: Box<Self>,
+        means: Means<'_>,
+        between: &mut dyn FnMut() -> Result<(), StopReason>,
+    ) -> Result<Found, StopReason> {
         let mut report = wire::EvaluationReport::default();
         for batch in self.loader {
             means.vitals.tick();
@@ -43,7 +47,12 @@ impl OpenShard for Shard {
 }
 
 /// Adds the predictions for a batch, and their statistics, to the report.
-fn score(means: Means<'_>, split: &Split, batch: &Batch, report: &mut wire::EvaluationReport) -> Result<(), Halt> {
+fn score(
+    means: Means<'_>,
+    split: &Split,
+    batch: &Batch,
+    report: &mut wire::EvaluationReport,
+) -> Result<(), StopReason> {
     let corrupt = batch.corrupt.iter();
     report
         .corrupt

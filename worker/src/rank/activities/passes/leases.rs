@@ -4,7 +4,7 @@ use firn_core::state::rank_activity;
 use firn_proto::v1alpha1::{self as wire, lease_shard_response::Answer};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::rank::{checkpoints::Checkpoints, coordinator::Coordinator, failure::RankFailure, halt::Halt};
+use crate::rank::{checkpoints::Checkpoints, coordinator::Coordinator, failure::RankFailure, stop_reason::StopReason};
 
 /// The requests of one pass.
 pub(super) struct Leases<'a> {
@@ -12,7 +12,7 @@ pub(super) struct Leases<'a> {
     pass: &'a wire::Pass,
     /// Shards that are here and not complete: the coordinator must not hand them out to us again.
     held: Vec<u32>,
-    pending: JoinHandle<Result<Answer, Halt>>,
+    pending: JoinHandle<Result<Answer, StopReason>>,
     complete: Option<wire::Directive>,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Leases<'a> {
 
     /// Waits for the answer, and asks for the next shard at once. The last answer of an epoch's validation comes after its checkpoint, so
     /// one that cannot be stored ends the wait, also if that was known before it began.
-    pub(super) fn next(&mut self, checkpoints: &mut Checkpoints) -> Result<Answer, Halt> {
+    pub(super) fn next(&mut self, checkpoints: &mut Checkpoints) -> Result<Answer, StopReason> {
         if let Some(directive) = self.complete.take() {
             return Ok(Answer::Complete(directive));
         }
@@ -53,7 +53,7 @@ impl<'a> Leases<'a> {
         self.answered(ended)
     }
 
-    fn answered(&mut self, ended: Result<Result<Answer, Halt>, JoinError>) -> Result<Answer, Halt> {
+    fn answered(&mut self, ended: Result<Result<Answer, StopReason>, JoinError>) -> Result<Answer, StopReason> {
         let answer =
             ended.map_err(|error| RankFailure::Internal(format!("the request for a shard ended: {error}")))??;
         self.coordinator.vitals().begin(rank_activity::IN_A_PASS);
@@ -65,7 +65,7 @@ impl<'a> Leases<'a> {
     }
 
     /// The next shard, if the answer has come already.
-    pub(super) fn poll(&mut self) -> Result<Option<wire::Shard>, Halt> {
+    pub(super) fn poll(&mut self) -> Result<Option<wire::Shard>, StopReason> {
         if self.complete.is_some() || !self.pending.is_finished() {
             return Ok(None);
         }
@@ -85,7 +85,7 @@ impl<'a> Leases<'a> {
     }
 }
 
-fn ask(coordinator: &Coordinator<'_>, pass: &wire::Pass, held: Vec<u32>) -> JoinHandle<Result<Answer, Halt>> {
+fn ask(coordinator: &Coordinator<'_>, pass: &wire::Pass, held: Vec<u32>) -> JoinHandle<Result<Answer, StopReason>> {
     let (client, pass) = (coordinator.client(), pass.clone());
     coordinator
         .runtime()

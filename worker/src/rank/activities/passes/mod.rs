@@ -16,8 +16,8 @@ use firn_proto::v1alpha1::{self as wire, complete_shard_request::Report, lease_s
 use self::leases::Leases;
 use super::departure;
 use crate::rank::{
-    coordinator::vitals::Vitals, failure::RankFailure, halt::Halt, job_data::JobData, learner::Learner,
-    session::Session,
+    coordinator::vitals::Vitals, failure::RankFailure, job_data::JobData, learner::Learner, session::Session,
+    stop_reason::StopReason,
 };
 
 /// What a kind of pass works with.
@@ -31,7 +31,11 @@ struct Means<'a> {
 /// A shard of one kind of pass, opened: what can be prepared while the shard before is still computed has begun.
 trait OpenShard {
     /// Does what the pass is for. `between` is called between pieces of work: it may open the next shard.
-    fn work(self: Box<Self>, means: Means<'_>, between: &mut dyn FnMut() -> Result<(), Halt>) -> Result<Found, Halt>;
+    fn work(
+        self: Box<Self>,
+        means: Means<'_>,
+        between: &mut dyn FnMut() -> Result<(), StopReason>,
+    ) -> Result<Found, StopReason>;
 }
 
 /// What was found in a shard.
@@ -54,7 +58,7 @@ fn open(means: Means<'_>, pass: &wire::Pass, shard: &wire::Shard) -> Result<Box<
 }
 
 /// Takes part in a pass until it is complete; returns what to do next.
-pub(crate) fn run(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::Directive, Halt> {
+pub(crate) fn run(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::Directive, StopReason> {
     let coordinator = session.membership.coordinator;
     let vitals = coordinator.vitals();
     vitals.begin(rank_activity::IN_A_PASS);

@@ -6,7 +6,7 @@ use firn_data::Split;
 use firn_proto::v1alpha1::{self as wire, complete_shard_request::Report};
 
 use super::{Found, Means, OpenShard};
-use crate::rank::{halt::Halt, job_data};
+use crate::rank::{job_data, stop_reason::StopReason};
 
 /// A shard to be read.
 pub(super) struct Shard {
@@ -23,7 +23,11 @@ impl Shard {
 }
 
 impl OpenShard for Shard {
-    fn work(self: Box<Self>, means: Means<'_>, _: &mut dyn FnMut() -> Result<(), Halt>) -> Result<Found, Halt> {
+    fn work(
+        self: Box<Self>,
+        means: Means<'_>,
+        _: &mut dyn FnMut() -> Result<(), StopReason>,
+    ) -> Result<Found, StopReason> {
         let outcome = firn_data::scan(&self.split, self.samples, means.data.preprocessor(), || {
             means.vitals.tick()
         });

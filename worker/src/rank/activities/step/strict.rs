@@ -18,7 +18,7 @@ use std::ops::Range;
 use firn_core::slices::{self, Node, PartialSums};
 use tch::{Kind, Tensor};
 
-use crate::rank::{failure::RankFailure, halt::Halt, membership::gang::Gang};
+use crate::rank::{failure::RankFailure, membership::gang::Gang, stop_reason::StopReason};
 
 /// Numbers in a table: 16 MiB.
 const TABLE: i64 = 4 << 20;
@@ -59,11 +59,11 @@ impl Slices {
     ///
     /// # Panics
     /// If slices of this rank were not added.
-    pub(crate) fn exchange(self, gang: &mut Gang) -> Result<Tensor, Halt> {
+    pub(crate) fn exchange(self, gang: &mut Gang) -> Result<Tensor, StopReason> {
         self.exchange_by(gang, TABLE)
     }
 
-    fn exchange_by(self, gang: &mut Gang, table: i64) -> Result<Tensor, Halt> {
+    fn exchange_by(self, gang: &mut Gang, table: i64) -> Result<Tensor, StopReason> {
         assert!(self.left.is_empty(), "slices {:?} were not computed", self.left);
         let _no_grad = tch::no_grad_guard();
         let nodes_of = |rank| slices::nodes_of(slices::of_rank(self.count, rank, gang.world_size));
@@ -92,7 +92,7 @@ fn exchange_columns(
     mine: &[Tensor],
     first: usize,
     columns: Range<i64>,
-) -> Result<Vec<Tensor>, Halt> {
+) -> Result<Vec<Tensor>, StopReason> {
     let width = columns.end - columns.start;
     let mut table = Tensor::f_zeros([nodes.len() as i64 * width], (Kind::Float, gang.device))?;
     let row = |table: &Tensor, row: usize| table.f_narrow(0, row as i64 * width, width);

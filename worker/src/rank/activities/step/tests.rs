@@ -11,13 +11,13 @@ use tch::Tensor;
 
 use super::run;
 use crate::rank::{
-    halt::{Halt, Interruption},
     learner::{
         fixtures::{Disturbance, batch, learner, training},
         outcome::{Outcome, Position},
         units,
     },
     membership::gang::Gang,
+    stop_reason::{Interruption, StopReason},
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -98,15 +98,15 @@ fn train(training: &TrainingSpec, gang: Gang, disturbance: Disturbance) -> Train
         let batches = units.into_iter().flatten().map(|range: Range<u64>| {
             let samples = range.map(|place| order.position(place));
             let good: Vec<u64> = samples.filter(|sample| Some(*sample) != disturbance.missing).collect();
-            Ok::<_, Halt>(batch(&good, disturbance))
+            Ok::<_, StopReason>(batch(&good, disturbance))
         });
         let position = learner.position(0, None);
         assert_eq!(position.step, step);
         if disturbance.interrupted == Some(step) {
             let cut = std::iter::once_with(|| Err(Interruption::NewGeneration(2).into()));
             let batches = batches.clone().take(1).chain(cut);
-            let halt = run(&mut learner, &mut gang, position, &[9], batches).unwrap_err();
-            assert!(matches!(halt, Halt::Interrupted(_)), "{halt}");
+            let reason = run(&mut learner, &mut gang, position, &[9], batches).unwrap_err();
+            assert!(matches!(reason, StopReason::Interrupted(_)), "{reason}");
         }
         trained
             .outcomes

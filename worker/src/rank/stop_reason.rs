@@ -13,13 +13,13 @@ use super::failure::RankFailure;
 
 /// Why the main thread does not go on with its directive.
 #[derive(Debug, Error)]
-pub(crate) enum Halt {
+pub(crate) enum StopReason {
     /// The gang has changed: join again.
     #[error(transparent)]
     Interrupted(#[from] Interruption),
     /// This process is no longer wanted: exit with status 12.
     #[error("stopped: {0}")]
-    Stopped(String),
+    Unwanted(String),
     /// The worker is drained or preempted: exit with status 13.
     #[error("told to leave")]
     Left,
@@ -58,7 +58,7 @@ pub(crate) enum Interruption {
     RolledBack(String),
 }
 
-impl From<CollectiveError> for Halt {
+impl From<CollectiveError> for StopReason {
     fn from(error: CollectiveError) -> Self {
         match error {
             // Of this machine or of this program: the next gang would meet them again.
@@ -80,19 +80,19 @@ impl From<CollectiveError> for Halt {
     }
 }
 
-impl From<DataError> for Halt {
+impl From<DataError> for StopReason {
     fn from(error: DataError) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl From<ModelError> for Halt {
+impl From<ModelError> for StopReason {
     fn from(error: ModelError) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl From<TchError> for Halt {
+impl From<TchError> for StopReason {
     fn from(error: TchError) -> Self {
         Self::Failed(error.into())
     }
@@ -113,15 +113,18 @@ mod tests {
             sequence: 57,
             reason: "it closed the connection".to_owned(),
         };
-        let halt = Halt::from(lost);
-        assert!(matches!(&halt, Halt::Interrupted(_)), "{halt:?}");
+        let reason = StopReason::from(lost);
+        assert!(matches!(&reason, StopReason::Interrupted(_)), "{reason:?}");
         assert_eq!(
-            halt.to_string(),
+            reason.to_string(),
             "rank 1 lost rank 0 in all-reduce #57: it closed the connection"
         );
         let missing = CollectiveError::NcclMissing {
             reason: "no CUDA driver".to_owned(),
         };
-        assert!(matches!(Halt::from(missing), Halt::Failed(RankFailure::Collective(_))));
+        assert!(matches!(
+            StopReason::from(missing),
+            StopReason::Failed(RankFailure::Collective(_))
+        ));
     }
 }
