@@ -58,7 +58,7 @@ fn live_in_gangs(session: &mut Session<'_>) -> End {
             Err(reason) => return reason.into(),
         };
         info!(reason = %interruption, steps = session.learner.steps_done(), "leaving the gang to join the next one");
-        if let Some(leave) = session.membership.coordinator.vitals().leave()
+        if let Some(leave) = session.membership.coordinator.heartbeat().leave()
             && (departure::hand_over(session, leave).unwrap_or(false) || !leave.store_checkpoint)
         {
             return End::Left;

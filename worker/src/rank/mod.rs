@@ -38,7 +38,7 @@ use tracing::{error, info};
 
 pub use self::settings::RankArguments;
 use self::{
-    coordinator::{Coordinator, client::Client, pulse, vitals::Vitals},
+    coordinator::{Coordinator, client::Client, heartbeat::Heartbeat, pulse},
     life::End,
 };
 
@@ -55,14 +55,14 @@ pub fn run(arguments: RankArguments) -> anyhow::Result<ExitCode> {
     tch::set_num_threads(arguments.threads);
     tch::set_num_interop_threads(1);
 
-    let vitals = Arc::new(Vitals::new());
+    let heartbeat = Arc::new(Heartbeat::new());
     let client = {
         let _in_runtime = runtime.enter();
-        Client::connect(&arguments, Arc::clone(&vitals))?
+        Client::connect(&arguments, Arc::clone(&heartbeat))?
     };
-    runtime.spawn(pulse::beat(client.clone(), Arc::clone(&vitals)));
-    let signals = runtime.spawn(pulse::heed_signals(Arc::clone(&vitals)));
-    let coordinator = Coordinator::new(&runtime, client, vitals);
+    runtime.spawn(pulse::beat(client.clone(), Arc::clone(&heartbeat)));
+    let signals = runtime.spawn(pulse::heed_signals(Arc::clone(&heartbeat)));
+    let coordinator = Coordinator::new(&runtime, client, heartbeat);
     let end = take_part(&coordinator, &arguments);
     signals.abort();
     Ok(ExitCode::from(report(&coordinator, end)))

@@ -14,16 +14,16 @@ use crate::rank::{
 /// # Errors
 /// When another generation takes over, or the process is to leave.
 pub(crate) fn check(session: &mut Session<'_>) -> Result<(), StopReason> {
-    let vitals = session.membership.coordinator.vitals();
-    if let Some(leave) = vitals.leave() {
+    let heartbeat = session.membership.coordinator.heartbeat();
+    if let Some(leave) = heartbeat.leave() {
         let is_stored = hand_over(session, leave)?;
         if leave.store_checkpoint && !is_stored {
             // Rank 0 does it, unless it is lost.
-            vitals.check_generation()?;
+            heartbeat.check_generation()?;
         }
         return Err(StopReason::Left);
     }
-    Ok(vitals.check_generation()?)
+    Ok(heartbeat.check_generation()?)
 }
 
 /// Rank 0 stores what must not be lost when this process leaves on purpose; whether it has. Failing is no failure: the job goes on from the
@@ -36,7 +36,7 @@ pub(crate) fn hand_over(session: &mut Session<'_>, leave: Leave) -> Result<bool,
     if !leave.store_checkpoint || membership.gang.rank != 0 || membership.ledger().is_none() {
         return Ok(false);
     }
-    membership.coordinator.vitals().begin(rank_activity::STORING);
+    membership.coordinator.heartbeat().begin(rank_activity::STORING);
     match session.checkpoints.store(&session.learner, membership) {
         Ok(()) => {
             info!(steps = session.learner.steps_done(), "everything is stored; leaving");

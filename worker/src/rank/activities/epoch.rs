@@ -38,7 +38,11 @@ pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -
         .saturating_sub(u64::from(epoch) * steps_per_epoch);
     let mut loader = start_loader(session, epoch, first..steps_per_epoch);
 
-    session.membership.coordinator.vitals().begin(rank_activity::TRAINING);
+    session
+        .membership
+        .coordinator
+        .heartbeat()
+        .begin(rank_activity::TRAINING);
     for step_in_epoch in first..steps_per_epoch {
         departure::check(session)?;
         let began = Instant::now();
@@ -93,8 +97,8 @@ fn one_step(
     let units: Vec<usize> = units.iter().map(Vec::len).collect();
     let (coordinator, data) = (membership.coordinator, &mut session.data);
     let batches = loader.take(units.iter().sum()).map(|batch| {
-        coordinator.vitals().tick();
-        coordinator.vitals().check_urgent()?;
+        coordinator.heartbeat().tick();
+        coordinator.heartbeat().check_urgent()?;
         set_aside(coordinator, data, "train", &batch)?;
         Ok(batch)
     });
@@ -169,7 +173,7 @@ fn start_loader(session: &Session<'_>, epoch: u32, steps: Range<u64>) -> Loader 
 /// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to. What
 /// takes long goes on while the epoch is evaluated.
 fn store_checkpoint(session: &mut Session<'_>) -> Result<(), StopReason> {
-    session.membership.coordinator.vitals().begin(rank_activity::STORING);
+    session.membership.coordinator.heartbeat().begin(rank_activity::STORING);
     if let Some((name, value)) = session.learner.model().not_finite()? {
         let verdict = session.learner.non_finite().give_up();
         return Err(broken(session, verdict, format!("trained tensor `{name}`"), value));

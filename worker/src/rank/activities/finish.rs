@@ -23,7 +23,7 @@ const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
 /// Writes and records every artifact (rank 0), after a last proof that nothing frozen has changed (all ranks).
 pub(crate) fn leave_artifacts(session: &mut Session<'_>, finish: &wire::FinishDirective) -> Result<(), StopReason> {
     let coordinator = session.membership.coordinator;
-    coordinator.vitals().begin(rank_activity::FINISHING);
+    coordinator.heartbeat().begin(rank_activity::FINISHING);
     session.learner.model().verify_frozen()?;
     if session.membership.gang.rank != 0 {
         return Ok(());
@@ -39,12 +39,12 @@ pub(crate) fn leave_artifacts(session: &mut Session<'_>, finish: &wire::FinishDi
     let names = write_files(session, finish, &folder)?;
     for name in &names {
         record(session, &folder, name)?;
-        coordinator.vitals().tick();
+        coordinator.heartbeat().tick();
     }
-    coordinator.vitals().finish(true);
+    coordinator.heartbeat().finish(true);
     coordinator
         .finish_job()
-        .inspect_err(|_| coordinator.vitals().finish(false))?;
+        .inspect_err(|_| coordinator.heartbeat().finish(false))?;
     // Only now are they of no use: until the end is recorded, another rank may need them.
     if let Err(failure) = session.checkpoints.remove_all() {
         warn!(%failure, "the job's checkpoints were not removed");

@@ -16,8 +16,8 @@ use tonic::{Code, Response, Status};
 use tracing::warn;
 
 use super::{
+    heartbeat::Heartbeat,
     status::{is_nothing_yet, is_passing, reason_of},
-    vitals::Vitals,
 };
 use crate::{
     connection::{self, AuthorizedChannel},
@@ -55,7 +55,7 @@ pub(crate) struct Client {
     job: Arc<str>,
     process_id: Arc<str>,
     generation: u64,
-    vitals: Arc<Vitals>,
+    heartbeat: Arc<Heartbeat>,
     patience: Duration,
 }
 
@@ -64,7 +64,7 @@ impl Client {
     ///
     /// # Errors
     /// If the settings cannot be used.
-    pub(crate) fn connect(arguments: &RankArguments, vitals: Arc<Vitals>) -> anyhow::Result<Self> {
+    pub(crate) fn connect(arguments: &RankArguments, heartbeat: Arc<Heartbeat>) -> anyhow::Result<Self> {
         let channel = connection::channel(&arguments.connection)?;
         let service = RankServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_LIMIT)
@@ -74,7 +74,7 @@ impl Client {
             job: arguments.job.as_str().into(),
             process_id: arguments.process_id.as_str().into(),
             generation: 0,
-            vitals,
+            heartbeat,
             patience: Duration::from_secs(arguments.coordinator_patience),
         })
     }
@@ -82,7 +82,7 @@ impl Client {
     /// The same for the generation that the rank is in now. A task that outlives its generation keeps the old one, and is refused.
     pub(crate) fn in_present_generation(&self) -> Self {
         Self {
-            generation: self.vitals.generation(),
+            generation: self.heartbeat.generation(),
             ..self.clone()
         }
     }
@@ -93,7 +93,7 @@ impl Client {
             job: self.job.to_string(),
             process_id: self.process_id.to_string(),
             generation: self.generation,
-            coordinator_epoch: self.vitals.coordinator_epoch(),
+            coordinator_epoch: self.heartbeat.coordinator_epoch(),
         })
     }
 

@@ -4,11 +4,11 @@
 //! in [`client`].
 
 pub(crate) mod client;
+pub(crate) mod heartbeat;
 pub(crate) mod orders;
 pub(crate) mod pulse;
 pub(crate) mod status;
 mod transfers;
-pub(crate) mod vitals;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -20,8 +20,8 @@ use tracing::warn;
 
 use self::{
     client::{Client, Scope, Service},
+    heartbeat::Heartbeat,
     status::reason_of,
-    vitals::Vitals,
 };
 use super::{failure::RankFailure, stop_reason::StopReason};
 
@@ -32,16 +32,16 @@ const REPORT_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Coordinator<'a> {
     runtime: &'a Runtime,
     process: Client,
-    vitals: Arc<Vitals>,
+    heartbeat: Arc<Heartbeat>,
 }
 
 impl<'a> Coordinator<'a> {
     /// `process`: a client of any generation.
-    pub(crate) fn new(runtime: &'a Runtime, process: Client, vitals: Arc<Vitals>) -> Self {
+    pub(crate) fn new(runtime: &'a Runtime, process: Client, heartbeat: Arc<Heartbeat>) -> Self {
         Self {
             runtime,
             process,
-            vitals,
+            heartbeat,
         }
     }
 
@@ -56,8 +56,8 @@ impl<'a> Coordinator<'a> {
     }
 
     /// What the pulse tells and hears.
-    pub(crate) fn vitals(&self) -> &Vitals {
-        &self.vitals
+    pub(crate) fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
     }
 
     /// The first call: gets the stored spec.
@@ -70,7 +70,7 @@ impl<'a> Coordinator<'a> {
         let response = self.process_call("Enrol", request, |mut service, request| async move {
             service.enrol(request).await
         })?;
-        self.vitals.hear_epoch(response.coordinator_epoch);
+        self.heartbeat.hear_epoch(response.coordinator_epoch);
         Ok(response)
     }
 
@@ -87,7 +87,7 @@ impl<'a> Coordinator<'a> {
                 service.join(request).await
             }),
         )?;
-        self.vitals.hear_epoch(world.coordinator_epoch);
+        self.heartbeat.hear_epoch(world.coordinator_epoch);
         Ok(world)
     }
 
@@ -276,7 +276,7 @@ impl<'a> Coordinator<'a> {
 
     /// Waits for what the coordinator alone decides; an order to leave at once ends the wait, which may be long when it is away.
     pub(crate) fn wait<T>(&self, call: impl Future<Output = Result<T, StopReason>>) -> Result<T, StopReason> {
-        self.wait_unless(self.vitals.told_to_leave_at_once(), call)
+        self.wait_unless(self.heartbeat.told_to_leave_at_once(), call)
     }
 
     /// Waits for what depends on other ranks; any order to leave ends the wait.
@@ -284,7 +284,7 @@ impl<'a> Coordinator<'a> {
         &self,
         call: impl Future<Output = Result<T, StopReason>>,
     ) -> Result<T, StopReason> {
-        self.wait_unless(self.vitals.told_to_leave(), call)
+        self.wait_unless(self.heartbeat.told_to_leave(), call)
     }
 
     fn wait_unless<T>(

@@ -14,7 +14,7 @@ use tokio::{
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
-use super::{client::Client, status::is_passing, vitals::Vitals};
+use super::{client::Client, heartbeat::Heartbeat, status::is_passing};
 use crate::rank::exit;
 
 /// The coordinator answers sooner, with or without news; what takes longer is lost.
@@ -25,24 +25,24 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Pulses for ever.
-pub(crate) async fn beat(client: Client, vitals: Arc<Vitals>) {
+pub(crate) async fn beat(client: Client, heartbeat: Arc<Heartbeat>) {
     let mut is_away = false;
     loop {
         let began = Instant::now();
-        let request = vitals.request();
+        let request = heartbeat.request();
         let told = request.state_hashes.clone();
         let answer = tokio::select! {
             answer = timeout(ANSWER_WITHIN, client.pulse(request)) => answer,
             // Told at once, by another pulse.
-            () = vitals.news() => continue,
+            () = heartbeat.news() => continue,
         };
         match answer {
             Ok(Ok(answer)) => {
                 is_away = false;
-                heed(&vitals, &answer, &told);
+                heed(&heartbeat, &answer, &told);
             }
             Ok(Err(status)) if is_final(&status) => {
-                if !vitals.is_finishing() {
+                if !heartbeat.is_finishing() {
                     stop(status.message());
                 }
             }
@@ -50,16 +50,16 @@ pub(crate) async fn beat(client: Client, vitals: Arc<Vitals>) {
             Err(_) => note_absence(&mut is_away, "no answer"),
         }
         // Either ends the wait.
-        let _ = timeout(INTERVAL.saturating_sub(began.elapsed()), vitals.news()).await;
+        let _ = timeout(INTERVAL.saturating_sub(began.elapsed()), heartbeat.news()).await;
     }
 }
 
-fn heed(vitals: &Vitals, answer: &wire::PulseResponse, told: &[wire::StateHash]) {
-    if !answer.stop.is_empty() && !vitals.is_finishing() {
+fn heed(heartbeat: &Heartbeat, answer: &wire::PulseResponse, told: &[wire::StateHash]) {
+    if !answer.stop.is_empty() && !heartbeat.is_finishing() {
         stop(&answer.stop);
     }
-    vitals.heed(answer, told);
-    if vitals.leave().is_some() && vitals.is_preparing() {
+    heartbeat.heed(answer, told);
+    if heartbeat.leave().is_some() && heartbeat.is_preparing() {
         info!("leaving before the first step, as told");
         exit::at_once(exit::LEFT);
     }
@@ -86,17 +86,17 @@ fn note_absence(is_away: &mut bool, reason: &str) {
 ///
 /// # Errors
 /// When the system does not let signals be watched.
-pub(crate) async fn heed_signals(vitals: Arc<Vitals>) -> std::io::Result<()> {
+pub(crate) async fn heed_signals(heartbeat: Arc<Heartbeat>) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     terminate.recv().await;
     info!("told to end (SIGTERM): leaving at the next step");
-    vitals.leave_soon();
+    heartbeat.leave_soon();
     tokio::select! {
-        () = vitals.told_to_leave() => {}
-        () = sleep(LEAVE_WITHIN) => vitals.leave_unasked(),
+        () = heartbeat.told_to_leave() => {}
+        () = sleep(LEAVE_WITHIN) => heartbeat.leave_unasked(),
         _ = terminate.recv() => exit::by_signal(),
     }
-    if vitals.is_preparing() {
+    if heartbeat.is_preparing() {
         exit::at_once(exit::LEFT);
     }
     terminate.recv().await;

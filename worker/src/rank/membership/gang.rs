@@ -50,7 +50,7 @@ impl Gang {
         let device = parse_device(&arguments.device)?;
         let world_size = u32::try_from(world.ring_addresses.len()).expect("a gang has fewer than 2^32 ranks");
         let abort = listener.abort_handle();
-        coordinator.vitals().enter(world.generation, &abort);
+        coordinator.heartbeat().enter(world.generation, &abort);
         info!(
             rank = world.rank,
             world_size,

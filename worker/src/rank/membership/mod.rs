@@ -50,7 +50,7 @@ impl<'a> Membership<'a> {
     pub(crate) fn join(&mut self, steps_done: u64, reason: String) -> Result<wire::World, StopReason> {
         self.committer = None;
         self.gang.abort();
-        self.coordinator.vitals().begin(rank_activity::JOINING);
+        self.coordinator.heartbeat().begin(rank_activity::JOINING);
         let listener = listen(self.arguments)?;
         let world = self.coordinator.join(wire::JoinRequest {
             identity: None,
@@ -77,13 +77,13 @@ impl<'a> Membership<'a> {
 
     /// The process holds another state than before, of so many steps.
     pub(crate) fn set_steps_done(&self, steps_done: u64) {
-        self.coordinator.vitals().set_steps_done(steps_done);
+        self.coordinator.heartbeat().set_steps_done(steps_done);
     }
 
     /// Tells what the state hashes to.
     pub(crate) fn show_hash(&self, steps_done: u64, hash: String) {
-        let vitals = self.coordinator.vitals();
-        vitals.show_hash(wire::StateHash { steps_done, hash });
+        let heartbeat = self.coordinator.heartbeat();
+        heartbeat.show_hash(wire::StateHash { steps_done, hash });
     }
 
     /// Rank 0 writes the ledger from now on, beginning with what it may not know yet.
@@ -101,7 +101,7 @@ impl<'a> Membership<'a> {
     pub(crate) fn record(&mut self, record: wire::Step) -> Result<(), StopReason> {
         self.set_steps_done(record.step + 1);
         self.uncommitted.push(record);
-        let mut known = self.coordinator.vitals().steps_committed();
+        let mut known = self.coordinator.heartbeat().steps_committed();
         if let Some(committer) = &mut self.committer {
             committer.commit(self.coordinator, record)?;
             known = known.max(committer.committed());

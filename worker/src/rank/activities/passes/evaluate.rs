@@ -34,8 +34,8 @@ impl OpenShard for Shard {
     ) -> Result<Found, StopReason> {
         let mut report = wire::EvaluationReport::default();
         for batch in self.loader {
-            means.vitals.tick();
-            means.vitals.check_urgent()?;
+            means.heartbeat.tick();
+            means.heartbeat.check_urgent()?;
             score(means, &self.split, &batch, &mut report)?;
             between()?;
         }

@@ -34,11 +34,11 @@ impl<'a> Leases<'a> {
         if let Some(directive) = self.complete.take() {
             return Ok(Answer::Complete(directive));
         }
-        let vitals = self.coordinator.vitals();
+        let heartbeat = self.coordinator.heartbeat();
         let pending = &mut self.pending;
         let ended = self.coordinator.wait_for_others(async {
             if !pending.is_finished() && !checkpoints.is_settled() {
-                vitals.begin(rank_activity::STORING);
+                heartbeat.begin(rank_activity::STORING);
                 tokio::select! {
                     biased;
                     ended = &mut *pending => return Ok(ended),
@@ -46,7 +46,7 @@ impl<'a> Leases<'a> {
                 }
             }
             if !pending.is_finished() {
-                vitals.begin(rank_activity::WAITING);
+                heartbeat.begin(rank_activity::WAITING);
             }
             Ok(pending.await)
         })?;
@@ -56,7 +56,7 @@ impl<'a> Leases<'a> {
     fn answered(&mut self, ended: Result<Result<Answer, StopReason>, JoinError>) -> Result<Answer, StopReason> {
         let answer =
             ended.map_err(|error| RankFailure::Internal(format!("the request for a shard ended: {error}")))??;
-        self.coordinator.vitals().begin(rank_activity::IN_A_PASS);
+        self.coordinator.heartbeat().begin(rank_activity::IN_A_PASS);
         if let Answer::Shard(shard) = &answer {
             self.held.push(shard.index);
             self.pending = ask(self.coordinator, self.pass, self.held.clone());

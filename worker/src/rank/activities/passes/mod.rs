@@ -16,7 +16,7 @@ use firn_proto::v1alpha1::{self as wire, complete_shard_request::Report, lease_s
 use self::leases::Leases;
 use super::departure;
 use crate::rank::{
-    coordinator::vitals::Vitals, failure::RankFailure, job_data::JobData, learner::Learner, session::Session,
+    coordinator::heartbeat::Heartbeat, failure::RankFailure, job_data::JobData, learner::Learner, session::Session,
     stop_reason::StopReason,
 };
 
@@ -25,7 +25,7 @@ use crate::rank::{
 struct Means<'a> {
     data: &'a JobData,
     learner: &'a Learner,
-    vitals: &'a Vitals,
+    heartbeat: &'a Heartbeat,
 }
 
 /// A shard of one kind of pass, opened: what can be prepared while the shard before is still computed has begun.
@@ -60,8 +60,8 @@ fn open(means: Means<'_>, pass: &wire::Pass, shard: &wire::Shard) -> Result<Box<
 /// Takes part in a pass until it is complete; returns what to do next.
 pub(crate) fn run(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::Directive, StopReason> {
     let coordinator = session.membership.coordinator;
-    let vitals = coordinator.vitals();
-    vitals.begin(rank_activity::IN_A_PASS);
+    let heartbeat = coordinator.heartbeat();
+    heartbeat.begin(rank_activity::IN_A_PASS);
     let mut leases = Leases::open(coordinator, &pass);
     // A shard that was opened while the one before was computed.
     let mut ahead = None;
@@ -70,7 +70,7 @@ pub(crate) fn run(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::D
         let means = Means {
             data: &session.data,
             learner: &session.learner,
-            vitals,
+            heartbeat,
         };
         let (shard, opened) = match ahead.take() {
             Some(opened) => opened,

@@ -29,7 +29,7 @@ impl OpenShard for Shard {
         _: &mut dyn FnMut() -> Result<(), StopReason>,
     ) -> Result<Found, StopReason> {
         let outcome = firn_data::scan(&self.split, self.samples, means.data.preprocessor(), || {
-            means.vitals.tick()
+            means.heartbeat.tick()
         });
         let corrupt = outcome.corrupt.iter();
         let corrupt: Vec<_> = corrupt

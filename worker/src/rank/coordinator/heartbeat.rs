@@ -24,7 +24,7 @@ const HASHES: usize = 16;
 
 /// The life of a rank, as others see it.
 #[derive(Debug)]
-pub(crate) struct Vitals {
+pub(crate) struct Heartbeat {
     /// Of the `World` that the main thread works in; 0 before the first.
     generation: AtomicU64,
     /// The highest that any coordinator told.
@@ -50,7 +50,7 @@ struct Shown {
     hashes: VecDeque<wire::StateHash>,
 }
 
-impl Vitals {
+impl Heartbeat {
     pub(crate) fn new() -> Self {
         Self {
             generation: AtomicU64::new(0),
@@ -260,22 +260,22 @@ mod tests {
         }
     }
 
-    fn working_in(generation: u64) -> (Vitals, AbortHandle) {
-        let vitals = Vitals::new();
+    fn working_in(generation: u64) -> (Heartbeat, AbortHandle) {
+        let heartbeat = Heartbeat::new();
         let abort = AbortHandle::with_wake().unwrap();
-        vitals.enter(generation, &abort);
-        (vitals, abort)
+        heartbeat.enter(generation, &abort);
+        (heartbeat, abort)
     }
 
     #[test]
     fn a_generation_that_can_wait_is_noticed_at_the_boundary_and_aborts_nothing() {
-        let (vitals, abort) = working_in(3);
-        vitals.heed(&answer(3, false), &[]);
-        assert!(vitals.check_generation().is_ok());
-        vitals.heed(&answer(4, true), &[]);
-        assert!(vitals.check_urgent().is_ok());
+        let (heartbeat, abort) = working_in(3);
+        heartbeat.heed(&answer(3, false), &[]);
+        assert!(heartbeat.check_generation().is_ok());
+        heartbeat.heed(&answer(4, true), &[]);
+        assert!(heartbeat.check_urgent().is_ok());
         assert_eq!(
-            vitals.check_generation().unwrap_err().to_string(),
+            heartbeat.check_generation().unwrap_err().to_string(),
             "generation 4 takes over"
         );
         assert!(!abort.is_aborted());
@@ -283,89 +283,89 @@ mod tests {
 
     #[test]
     fn a_generation_that_cannot_wait_aborts_the_collective_at_once() {
-        let (vitals, abort) = working_in(3);
-        vitals.heed(&answer(4, false), &[]);
+        let (heartbeat, abort) = working_in(3);
+        heartbeat.heed(&answer(4, false), &[]);
         assert!(abort.is_aborted());
-        assert!(vitals.check_urgent().is_err());
+        assert!(heartbeat.check_urgent().is_err());
         // The next one is of the generation that was announced, and stays.
         let next = AbortHandle::with_wake().unwrap();
-        vitals.enter(4, &next);
-        assert!(vitals.check_urgent().is_ok() && vitals.check_generation().is_ok());
-        vitals.heed(&answer(4, false), &[]);
+        heartbeat.enter(4, &next);
+        assert!(heartbeat.check_urgent().is_ok() && heartbeat.check_generation().is_ok());
+        heartbeat.heed(&answer(4, false), &[]);
         assert!(!next.is_aborted());
     }
 
     #[test]
     fn a_collective_that_is_too_late_is_aborted_before_it_connects() {
-        let (vitals, _) = working_in(3);
-        vitals.heed(&answer(5, false), &[]);
+        let (heartbeat, _) = working_in(3);
+        heartbeat.heed(&answer(5, false), &[]);
         let late = AbortHandle::with_wake().unwrap();
-        vitals.enter(4, &late);
+        heartbeat.enter(4, &late);
         assert!(late.is_aborted());
     }
 
     #[test]
     fn what_an_earlier_generation_committed_does_not_count() {
-        let (vitals, _) = working_in(1);
+        let (heartbeat, _) = working_in(1);
         let committed = |generation, steps_committed| wire::PulseResponse {
             steps_committed,
             ..answer(generation, true)
         };
-        vitals.heed(&committed(1, 150), &[]);
-        assert_eq!(vitals.steps_committed(), 150);
-        vitals.enter(2, &AbortHandle::with_wake().unwrap());
-        vitals.heed(&committed(1, 150), &[]);
-        assert_eq!(vitals.steps_committed(), 0);
-        vitals.heed(&committed(2, 100), &[]);
-        assert_eq!(vitals.steps_committed(), 100);
+        heartbeat.heed(&committed(1, 150), &[]);
+        assert_eq!(heartbeat.steps_committed(), 150);
+        heartbeat.enter(2, &AbortHandle::with_wake().unwrap());
+        heartbeat.heed(&committed(1, 150), &[]);
+        assert_eq!(heartbeat.steps_committed(), 0);
+        heartbeat.heed(&committed(2, 100), &[]);
+        assert_eq!(heartbeat.steps_committed(), 100);
     }
 
     #[test]
     fn hashes_are_told_until_they_are_answered() {
-        let (vitals, _) = working_in(1);
+        let (heartbeat, _) = working_in(1);
         let hash = |steps_done| wire::StateHash {
             steps_done,
             hash: format!("{steps_done:x}"),
         };
-        vitals.show_hash(hash(100));
-        let told = vitals.request().state_hashes;
+        heartbeat.show_hash(hash(100));
+        let told = heartbeat.request().state_hashes;
         assert_eq!(told, [hash(100)]);
-        vitals.show_hash(hash(200));
-        vitals.heed(&answer(1, false), &told);
-        assert_eq!(vitals.request().state_hashes, [hash(200)]);
-        (3..40).for_each(|steps| vitals.show_hash(hash(steps)));
-        let kept = vitals.request().state_hashes;
+        heartbeat.show_hash(hash(200));
+        heartbeat.heed(&answer(1, false), &told);
+        assert_eq!(heartbeat.request().state_hashes, [hash(200)]);
+        (3..40).for_each(|steps| heartbeat.show_hash(hash(steps)));
+        let kept = heartbeat.request().state_hashes;
         assert_eq!((kept.len(), kept.last()), (HASHES, Some(&hash(39))));
     }
 
     #[test]
     fn what_a_pulse_tells_is_what_happens() {
-        let (vitals, _) = working_in(2);
-        vitals.begin(rank_activity::TRAINING);
-        vitals.set_steps_done(7);
-        let first = vitals.request();
+        let (heartbeat, _) = working_in(2);
+        heartbeat.begin(rank_activity::TRAINING);
+        heartbeat.set_steps_done(7);
+        let first = heartbeat.request();
         assert_eq!((first.activity.as_str(), first.steps_done), ("training", 7));
         assert_eq!((first.operation.as_str(), first.leaving), ("", false));
-        vitals.tick();
-        vitals.leave_soon();
-        let second = vitals.request();
+        heartbeat.tick();
+        heartbeat.leave_soon();
+        let second = heartbeat.request();
         assert_eq!((second.ticks, second.leaving), (first.ticks + 1, true));
     }
 
     #[test]
     fn an_order_to_leave_stays_and_is_not_weakened_by_impatience() {
-        let (vitals, _) = working_in(1);
-        assert_eq!(vitals.leave(), None);
+        let (heartbeat, _) = working_in(1);
+        assert_eq!(heartbeat.leave(), None);
         let leave = wire::Leave { store_checkpoint: true };
-        vitals.heed(
+        heartbeat.heed(
             &wire::PulseResponse {
                 leave: Some(leave),
                 ..answer(1, false)
             },
             &[],
         );
-        vitals.leave_unasked();
-        vitals.heed(&answer(1, false), &[]);
-        assert_eq!(vitals.leave(), Some(Leave { store_checkpoint: true }));
+        heartbeat.leave_unasked();
+        heartbeat.heed(&answer(1, false), &[]);
+        assert_eq!(heartbeat.leave(), Some(Leave { store_checkpoint: true }));
     }
 }
