@@ -93,16 +93,16 @@ fn one_step(
     loader: &mut Loader,
 ) -> Result<Outcome, StopReason> {
     let membership = &mut session.membership;
-    let units = session.learner.units(membership.place(), step_in_epoch);
-    let units: Vec<usize> = units.iter().map(Vec::len).collect();
+    let summands = session.learner.micro_batch_plan(membership.place(), step_in_epoch);
+    let summands: Vec<usize> = summands.iter().map(Vec::len).collect();
     let (coordinator, data) = (membership.coordinator, &mut session.data);
-    let batches = loader.take(units.iter().sum()).map(|batch| {
+    let batches = loader.take(summands.iter().sum()).map(|batch| {
         coordinator.heartbeat().tick();
         coordinator.heartbeat().check_urgent()?;
         set_aside(coordinator, data, "train", &batch)?;
         Ok(batch)
     });
-    step::run(&mut session.learner, &mut membership.gang, position, &units, batches)
+    step::run(&mut session.learner, &mut membership.gang, position, &summands, batches)
 }
 
 /// A step was applied: the ledger and, now and then, the comparison of states hear of it.
@@ -162,7 +162,10 @@ fn start_loader(session: &Session<'_>, epoch: u32, steps: Range<u64>) -> Loader 
         split.samples.len() as u64,
     ));
     let place = session.membership.place();
-    let ranges: Vec<Range<u64>> = steps.flat_map(|step| learner.units(place, step)).flatten().collect();
+    let ranges: Vec<Range<u64>> = steps
+        .flat_map(|step| learner.micro_batch_plan(place, step))
+        .flatten()
+        .collect();
     let plan = ranges.into_iter().map(move |range| {
         let order = Arc::clone(&order);
         range.map(move |position| order.position(position))

@@ -23,7 +23,7 @@ use crate::rank::{
 
 /// Computes this rank's part from `batches`, sums over the gang, and updates the model.
 ///
-/// `units` has the number of micro-batches of each unit that is this rank's, in order: its whole part of the global batch, or, in strict
+/// `summands` has the number of micro-batches of each summand that is this rank's, in order: its whole part of the global batch, or, in strict
 /// mode, each of its slices. `batches` gives them one after the other.
 ///
 /// # Errors
@@ -32,12 +32,12 @@ pub(crate) fn run(
     learner: &mut Learner,
     gang: &mut Gang,
     position: Position,
-    units: &[usize],
+    summands: &[usize],
     mut batches: impl Iterator<Item = Result<Batch, StopReason>>,
 ) -> Result<Outcome, StopReason> {
     learner.step(position, |computation, spent| match computation.training.determinism {
         Determinism::Default => {
-            let all = batches.by_ref().take(units.iter().sum());
+            let all = batches.by_ref().take(summands.iter().sum());
             let mut summed = computation.sums(position, all, spent)?;
             let began = Instant::now();
             gang.all_reduce_sum(&mut summed)?;
@@ -47,7 +47,7 @@ pub(crate) fn run(
         Determinism::Strict => {
             let count = slices::of_job(&computation.training);
             let mut mine = strict::Slices::new(count, gang, computation.length());
-            for count in units {
+            for count in summands {
                 mine.add(computation.sums(position, batches.by_ref().take(*count), spent)?)?;
             }
             let began = Instant::now();

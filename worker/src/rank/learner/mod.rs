@@ -12,11 +12,11 @@
 pub(crate) mod computation;
 pub(crate) mod inputs;
 mod memory;
+pub(crate) mod micro_batch_plan;
 pub(crate) mod non_finite;
 mod norm;
 pub(crate) mod outcome;
 mod state;
-pub(crate) mod units;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -32,9 +32,9 @@ use tch::{Device, Tensor};
 
 use self::{
     computation::{Computation, SUMS},
+    micro_batch_plan::Summand,
     non_finite::NonFinitePolicy,
     outcome::{Outcome, Position, Spent},
-    units::Unit,
 };
 use super::failure::RankFailure;
 
@@ -136,9 +136,9 @@ impl Learner {
     }
 
     /// What the rank at `place` (rank, world size) computes in a step of an epoch.
-    pub(crate) fn units(&self, place: (u32, u32), step_in_epoch: u64) -> Vec<Unit> {
+    pub(crate) fn micro_batch_plan(&self, place: (u32, u32), step_in_epoch: u64) -> Vec<Summand> {
         let global = self.global_batch(step_in_epoch);
-        units::of_rank(&self.computation.training, self.micro_batch(), place, global)
+        micro_batch_plan::of_rank(&self.computation.training, self.micro_batch(), place, global)
     }
 
     /// Samples of a micro-batch: what the spec says, else what keeps a CPU's caches and a GPU's cores busy, or less where the memory did

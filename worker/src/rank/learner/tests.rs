@@ -130,7 +130,9 @@ fn the_batch_of_a_step_does_not_depend_on_who_computes_which_part() {
     assert_eq!(one.steps_per_epoch(), 3);
     assert_eq!(one.global_batch(2), 32..40);
     for world in [1, 2, 3] {
-        let places = (0..world).flat_map(|rank| one.units((rank, world), 1)).flatten();
+        let places = (0..world)
+            .flat_map(|rank| one.micro_batch_plan((rank, world), 1))
+            .flatten();
         assert_eq!(places.flatten().collect::<Vec<_>>(), (16..32).collect::<Vec<_>>());
     }
 }
@@ -146,8 +148,8 @@ fn no_room(samples: usize, fits: Option<usize>) -> RankFailure {
 
 /// Sizes of the micro-batches of the first step, alone.
 fn micro_batches(learner: &Learner) -> Vec<u64> {
-    let units = learner.units((0, 1), 0);
-    units
+    let summands = learner.micro_batch_plan((0, 1), 0);
+    summands
         .into_iter()
         .flatten()
         .map(|places| places.end - places.start)

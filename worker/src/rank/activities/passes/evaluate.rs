@@ -6,7 +6,7 @@ use firn_data::{Batch, Loader, Split};
 use firn_proto::v1alpha1::{self as wire, complete_shard_request::Report};
 
 use super::{Found, Means, OpenShard};
-use crate::rank::{job_data, learner::units, stop_reason::StopReason, task};
+use crate::rank::{job_data, learner::micro_batch_plan, stop_reason::StopReason, task};
 
 /// A shard to be scored.
 pub(super) struct Shard {
@@ -18,7 +18,7 @@ pub(super) struct Shard {
 impl Shard {
     /// Begins to decode. Cut by position: the same samples share a batch, and give the same bits, however many beside them are set aside.
     pub(super) fn open(means: Means<'_>, split: &Arc<Split>, samples: Range<u64>) -> Self {
-        let plan = units::micro_batches(samples, means.learner.micro_batch());
+        let plan = micro_batch_plan::micro_batches(samples, means.learner.micro_batch());
         Self {
             split: Arc::clone(split),
             loader: means.data.load(split, plan.into_iter()),

@@ -13,8 +13,8 @@ use super::run;
 use crate::rank::{
     learner::{
         fixtures::{Disturbance, batch, learner, training},
+        micro_batch_plan,
         outcome::{Outcome, Position},
-        units,
     },
     membership::gang::Gang,
     stop_reason::{Interruption, StopReason},
@@ -93,9 +93,9 @@ fn train(training: &TrainingSpec, gang: Gang, disturbance: Disturbance) -> Train
             Determinism::Default => 3,
         };
         let place = (gang.rank, gang.world_size);
-        let units = units::of_rank(training, micro_batch, place, learner.global_batch(step));
-        let counts: Vec<usize> = units.iter().map(Vec::len).collect();
-        let batches = units.into_iter().flatten().map(|range: Range<u64>| {
+        let summands = micro_batch_plan::of_rank(training, micro_batch, place, learner.global_batch(step));
+        let counts: Vec<usize> = summands.iter().map(Vec::len).collect();
+        let batches = summands.into_iter().flatten().map(|range: Range<u64>| {
             let samples = range.map(|place| order.position(place));
             let good: Vec<u64> = samples.filter(|sample| Some(*sample) != disturbance.missing).collect();
             Ok::<_, StopReason>(batch(&good, disturbance))
