@@ -35,12 +35,12 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::metrics::MetricName;
 pub use crate::task::Task;
-pub use architecture::Architecture;
+pub use architecture::{Architecture, Modality, Pooling};
 pub use data::{
     DataFormat, DataSpec, LabelColumns, MissingLabels, Preprocessing, QuarantineSpec, RowLayout, SplitSource,
 };
 pub use exact::to_value;
-pub use model::{Freeze, HeadSpec, Modality, ModelSpec, Pooling};
+pub use model::{Freeze, HeadSpec, ModelSpec};
 pub use nearest::nearest;
 pub use resources::{ArtifactsSpec, DeviceRequest, ResourcesSpec, RestartPolicy, WorkersSpec};
 pub use training::{

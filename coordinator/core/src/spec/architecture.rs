@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Modality, Pooling, Preprocessing, Word};
+use super::{Preprocessing, Word};
 
 /// The architectures that Firn builds itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +46,27 @@ pub enum Architecture {
     Bert,
     /// Radford et al. 2019; sizes from the `config.json` beside the weights.
     Gpt2,
+}
+
+/// What a model takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Modality {
+    /// RGB images.
+    Image,
+    /// Token sequences.
+    Text,
+}
+
+/// How token states become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Mean over the tokens that are not padding.
+    Mean,
+    /// State of the first token.
+    Cls,
+    /// State of the last token that is not padding.
+    Last,
 }
 
 /// One row: what a spec is read and checked against.

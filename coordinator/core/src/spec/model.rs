@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, uri};
+use super::{Architecture, Pooling, uri};
 
 /// The network, its weights and its cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,15 +27,6 @@ pub struct ModelSpec {
     /// How token states become one vector.
     #[schemars(extend("x-firn-modality" = "text", "x-firn-default" = "the architecture's own"))]
     pub pooling: Pooling,
-}
-
-/// What a model takes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Modality {
-    /// RGB images.
-    Image,
-    /// Token sequences.
-    Text,
 }
 
 /// The cut: everything below is frozen.
@@ -111,16 +102,4 @@ impl From<HeadSpec> for HeadDocument {
     fn from(HeadSpec { dropout }: HeadSpec) -> Self {
         Self::Linear { dropout }
     }
-}
-
-/// How token states become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// Mean over the tokens that are not padding.
-    Mean,
-    /// State of the first token.
-    Cls,
-    /// State of the last token that is not padding.
-    Last,
 }
