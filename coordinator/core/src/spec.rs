@@ -37,7 +37,8 @@ pub use crate::metrics::MetricName;
 pub use crate::task::Task;
 pub use architecture::{Architecture, Modality, Pooling};
 pub use data::{
-    DataFormat, DataSpec, LabelColumns, MissingLabels, Preprocessing, QuarantineSpec, RowLayout, SplitSource,
+    DataFormat, DataSpec, InputColumn, LabelColumns, MissingLabels, Preprocessing, QuarantineSpec, RowFormat,
+    RowLayout, SplitSource,
 };
 pub use exact::to_value;
 pub use model::{Freeze, HeadSpec, ModelSpec};

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use firn_core::compatibility::{Need, Revision};
 use firn_core::spec::schema::{self, Kind};
-use firn_core::spec::{DataFormat, Freeze, JobSpec, LabelColumns, LossSpec, MissingLabels, Task, versions};
+use firn_core::spec::{DataFormat, Freeze, JobSpec, LabelColumns, LossSpec, MissingLabels, RowLayout, Task, versions};
 
 const REVISION_2: &str = include_str!("spec_forms/revision-2.jsonl");
 
@@ -17,7 +17,10 @@ fn stored() -> Vec<(&'static str, JobSpec)> {
 
 /// The first stored job with texts in a table.
 fn texts() -> JobSpec {
-    let is_table = |spec: &JobSpec| matches!(spec.data.format, DataFormat::Table { .. });
+    let is_table = |spec: &JobSpec| match &spec.data.format {
+        DataFormat::Rows(rows) => rows.layout != RowLayout::JsonLines && rows.input.role() == "text",
+        DataFormat::ImageFolder => false,
+    };
     stored().into_iter().map(|(_, spec)| spec).find(is_table).unwrap()
 }
 
@@ -25,8 +28,8 @@ fn regression() -> JobSpec {
     let mut spec = texts();
     spec.task = Task::Regression;
     spec.training.loss = LossSpec::Mse;
-    if let DataFormat::Table { label, .. } = &mut spec.data.format {
-        *label = LabelColumns::Numbers(vec!["stars".to_owned()]);
+    if let DataFormat::Rows(rows) = &mut spec.data.format {
+        rows.label = LabelColumns::Numbers(vec!["stars".to_owned()]);
     }
     spec
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
     HeadSpec, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec, Pooling, Preprocessing,
-    QuarantineSpec, ResourcesSpec, RestartPolicy, ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup,
-    WorkersSpec, validate,
+    QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, ScheduleShape, ScheduleSpec, SplitSource, Task,
+    TrainingSpec, Warmup, WorkersSpec, validate,
 };
 
 fn adamw() -> OptimizerSpec {
@@ -78,12 +78,14 @@ fn reviews() -> JobSpec {
     let mut spec = images();
     spec.model.architecture = Architecture::Bert;
     spec.model.weights = Some("/data/minilm/model.safetensors".to_owned());
-    spec.data.format = DataFormat::Table {
-        delimiter: '\t',
-        quoted: false,
-        text: "text".to_owned(),
-        label: "label".into(),
-    };
+    spec.data.format = DataFormat::texts(
+        RowLayout::Delimited {
+            delimiter: '\t',
+            quoted: false,
+        },
+        "text",
+        "label",
+    );
     spec.data.preprocessing = Preprocessing::Text { max_length: Some(128) };
     spec
 }
@@ -219,10 +221,7 @@ fn data_is_checked() {
     );
     assert_eq!(
         said(reviews(), |spec| {
-            spec.data.format = DataFormat::JsonLines {
-                text: "text".to_owned(),
-                label: "text".into(),
-            };
+            spec.data.format = DataFormat::texts(RowLayout::JsonLines, "text", "text");
         }),
         "spec.data.columns.label: must be another column than the text, found `text` for both"
     );

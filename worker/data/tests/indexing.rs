@@ -29,12 +29,14 @@ fn spec(root: &Path, format: DataFormat) -> DataSpec {
 }
 
 fn csv() -> DataFormat {
-    DataFormat::Table {
-        delimiter: ',',
-        quoted: true,
-        text: "text".to_owned(),
-        label: "label".into(),
-    }
+    DataFormat::texts(
+        RowLayout::Delimited {
+            delimiter: ',',
+            quoted: true,
+        },
+        "text",
+        "label",
+    )
 }
 
 fn ids(split: &Split) -> Vec<&str> {
@@ -119,12 +121,7 @@ fn a_table_of_image_paths_lists_its_rows_in_their_order() {
         .map(|(path, label)| format!("{{\"picture\": \"{path}\", \"label\": \"{label}\"}}\n"))
         .collect();
     write(&root, "elsewhere/train", lines.as_bytes());
-    let images = |rows, root| DataFormat::ImageTable {
-        rows,
-        image: "picture".to_owned(),
-        label: "label".into(),
-        root,
-    };
+    let images = |rows, root| DataFormat::images(rows, "picture", "label", root);
     let tabs = RowLayout::Delimited {
         delimiter: '\t',
         quoted: false,
@@ -268,16 +265,15 @@ fn tables_of_all_kinds_give_the_same_samples() {
     );
     write(root, "b/train", b"text\tlabel\ngood, \"very\" good\t10\nbad\t9");
     write(root, "c/train", b"{\"text\": \"good, \\\"very\\\" good\", \"label\": 10}\n{\"text\": \"bad\", \"label\": \"9\", \"more\": []}\n");
-    let tsv = DataFormat::Table {
-        delimiter: '\t',
-        quoted: false,
-        text: "text".to_owned(),
-        label: "label".into(),
-    };
-    let json = DataFormat::JsonLines {
-        text: "text".to_owned(),
-        label: "label".into(),
-    };
+    let tsv = DataFormat::texts(
+        RowLayout::Delimited {
+            delimiter: '\t',
+            quoted: false,
+        },
+        "text",
+        "label",
+    );
+    let json = DataFormat::texts(RowLayout::JsonLines, "text", "label");
     let formats = [
         ("a", csv(), ["train:2", "train:3"]),
         ("b", tsv, ["train:2", "train:3"]),
@@ -302,16 +298,15 @@ fn rows_without_a_label_are_left_out_or_words_are_classes_as_the_spec_says() {
         b"{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\", \"label\": \"nan\"}\n{\"text\": \"c\", \"label\": 0}\n\
           {\"text\": \"d\", \"label\": null}\n{\"text\": \"e\", \"label\": \"None\"}\n{\"text\": \"f\", \"label\": \"1\"}\n",
     );
-    let semicolons = DataFormat::Table {
-        delimiter: ';',
-        quoted: true,
-        text: "text".to_owned(),
-        label: "label".into(),
-    };
-    let json = DataFormat::JsonLines {
-        text: "text".to_owned(),
-        label: "label".into(),
-    };
+    let semicolons = DataFormat::texts(
+        RowLayout::Delimited {
+            delimiter: ';',
+            quoted: true,
+        },
+        "text",
+        "label",
+    );
+    let json = DataFormat::texts(RowLayout::JsonLines, "text", "label");
     for (name, format, first) in [("a", semicolons, 3), ("b", json, 2)] {
         let with = |missing_labels| DataSpec {
             missing_labels: Some(missing_labels),
@@ -343,10 +338,7 @@ fn labels_of_json_lines_may_be_booleans() {
         "train",
         b"{\"text\": \"a\", \"label\": true}\n{\"text\": \"b\", \"label\": false}\n",
     );
-    let json = DataFormat::JsonLines {
-        text: "text".to_owned(),
-        label: "label".into(),
-    };
+    let json = DataFormat::texts(RowLayout::JsonLines, "text", "label");
     assert_eq!(index(&spec(folder.path(), json), 0).unwrap().classes, ["false", "true"]);
 }
 

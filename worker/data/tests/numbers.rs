@@ -5,7 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use firn_core::spec::{DataFormat, DataSpec, LabelColumns, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
+use firn_core::spec::{
+    DataFormat, DataSpec, LabelColumns, MissingLabels, Preprocessing, QuarantineSpec, RowLayout, SplitSource,
+};
 use firn_data::{Dataset, Split, index};
 
 fn spec(train: &Path, format: DataFormat, validation: Option<SplitSource>) -> DataSpec {
@@ -25,12 +27,14 @@ fn targets(names: &[&str]) -> LabelColumns {
 }
 
 fn table(names: &[&str]) -> DataFormat {
-    DataFormat::Table {
-        delimiter: ',',
-        quoted: true,
-        text: "text".to_owned(),
-        label: targets(names),
-    }
+    DataFormat::texts(
+        RowLayout::Delimited {
+            delimiter: ',',
+            quoted: true,
+        },
+        "text",
+        targets(names),
+    )
 }
 
 fn numbers(split: &Split) -> Vec<&[f64]> {
@@ -72,10 +76,7 @@ fn json_numbers_keep_all_their_digits() {
         "{\"text\":\"a\",\"y\":0.1}\n{\"text\":\"b\",\"y\":\"-2.5e-3\"}\n{\"text\":\"c\",\"y\":3}\n",
     )
     .unwrap();
-    let format = DataFormat::JsonLines {
-        text: "text".to_owned(),
-        label: targets(&["y"]),
-    };
+    let format = DataFormat::texts(RowLayout::JsonLines, "text", targets(&["y"]));
     let dataset = index(&spec(&train, format, None), 0).unwrap();
     assert_eq!(numbers(&dataset.train), [[0.1], [-2.5e-3], [3.0]]);
 }

@@ -154,35 +154,76 @@ mod train {
 pub enum DataFormat {
     /// One folder a class.
     ImageFolder,
-    /// A table with a header line.
-    Table {
-        /// Between fields: an ASCII character that is no quote and ends no line.
-        delimiter: char,
-        /// Whether fields may be wrapped in double quotes.
-        quoted: bool,
-        /// Name of the text column.
-        text: String,
-        /// Where the labels stand.
-        label: LabelColumns,
-    },
-    /// One JSON object a line.
-    JsonLines {
-        /// Name of the text field.
-        text: String,
-        /// Where the labels stand.
-        label: LabelColumns,
-    },
-    /// Images whose paths stand in a column of a table, or in a field of JSON lines.
-    ImageTable {
-        /// How a row is written.
-        rows: RowLayout,
-        /// Name of the column of paths.
-        image: String,
-        /// Where the labels stand.
-        label: LabelColumns,
+    /// One sample a row: a table with a header line, or JSON lines.
+    Rows(RowFormat),
+}
+
+impl DataFormat {
+    /// Rows that hold texts.
+    pub fn texts(layout: RowLayout, text: impl Into<String>, label: impl Into<LabelColumns>) -> Self {
+        Self::Rows(RowFormat {
+            layout,
+            input: InputColumn::Text(text.into()),
+            label: label.into(),
+        })
+    }
+
+    /// Rows that hold paths of images.
+    pub fn images(
+        layout: RowLayout,
+        image: impl Into<String>,
+        label: impl Into<LabelColumns>,
+        root: Option<String>,
+    ) -> Self {
+        let column = image.into();
+        Self::Rows(RowFormat {
+            layout,
+            input: InputColumn::Image { column, root },
+            label: label.into(),
+        })
+    }
+}
+
+/// How rows are written, and which of their columns hold what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowFormat {
+    /// How a row is written.
+    pub layout: RowLayout,
+    /// What the network looks at.
+    pub input: InputColumn,
+    /// Where the labels stand.
+    pub label: LabelColumns,
+}
+
+/// Which column of a table, or field of a JSON line, the network looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputColumn {
+    /// The one of this name holds texts.
+    Text(String),
+    /// One holds paths of images.
+    Image {
+        /// Its name.
+        column: String,
         /// Folder at which relative paths begin; none: that of the table.
         root: Option<String>,
     },
+}
+
+impl InputColumn {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Text(column) | Self::Image { column, .. } => column,
+        }
+    }
+
+    /// What it holds, in a word for messages: `text` or `image`.
+    pub fn role(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Image { .. } => "image",
+        }
+    }
 }
 
 /// Which columns of a table, or fields of a JSON line, hold the label.
@@ -215,7 +256,7 @@ impl<Name: Into<String>> From<Name> for LabelColumns {
 pub enum RowLayout {
     /// Fields in a line, under a header line.
     Delimited {
-        /// Between fields, as in [`DataFormat::Table`].
+        /// Between fields: an ASCII character that is no quote and ends no line.
         delimiter: char,
         /// Whether fields may be wrapped in double quotes.
         quoted: bool,
@@ -317,30 +358,12 @@ impl From<Layout> for DataFormat {
             false => LabelColumns::Numbers(targets),
         };
         let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
-        if let (Some(image), Some(rows)) = (image, rows(written.format, written.delimiter, quoted)) {
-            return Self::ImageTable {
-                rows,
-                image,
-                label,
-                root: written.root,
-            };
-        }
-        let text = text.unwrap_or_else(|| TEXT_COLUMN.to_owned());
-        match written.format {
-            FormatName::ImageFolder => Self::ImageFolder,
-            FormatName::Jsonl => Self::JsonLines { text, label },
-            FormatName::Csv => Self::Table {
-                delimiter: written.delimiter.unwrap_or(','),
-                quoted: quoted.unwrap_or(true),
-                text,
-                label,
-            },
-            FormatName::Tsv => Self::Table {
-                delimiter: written.delimiter.unwrap_or('\t'),
-                quoted: quoted.unwrap_or(false),
-                text,
-                label,
-            },
+        let Some(layout) = rows(written.format, written.delimiter, quoted) else {
+            return Self::ImageFolder;
+        };
+        match image {
+            Some(image) => Self::images(layout, image, label, written.root),
+            None => Self::texts(layout, text.unwrap_or_else(|| TEXT_COLUMN.to_owned()), label),
         }
     }
 }
@@ -361,32 +384,20 @@ fn rows(format: FormatName, delimiter: Option<char>, quoted: Option<bool>) -> Op
 
 impl From<DataFormat> for Layout {
     fn from(format: DataFormat) -> Self {
-        let texts = |text, label| Columns::of(Some(text), None, label);
-        let (rows, columns, root) = match format {
-            DataFormat::ImageFolder => {
-                return Self {
-                    format: FormatName::ImageFolder,
-                    columns: None,
-                    quoting: None,
-                    delimiter: None,
-                    root: None,
-                };
-            }
-            DataFormat::JsonLines { text, label } => (RowLayout::JsonLines, texts(text, label), None),
-            DataFormat::Table {
-                delimiter,
-                quoted,
-                text,
-                label,
-            } => (RowLayout::Delimited { delimiter, quoted }, texts(text, label), None),
-            DataFormat::ImageTable {
-                rows,
-                image,
-                label,
-                root,
-            } => (rows, Columns::of(None, Some(image), label), root),
+        let DataFormat::Rows(RowFormat { layout, input, label }) = format else {
+            return Self {
+                format: FormatName::ImageFolder,
+                columns: None,
+                quoting: None,
+                delimiter: None,
+                root: None,
+            };
         };
-        let (format, quoting, delimiter) = match rows {
+        let (columns, root) = match input {
+            InputColumn::Text(text) => (Columns::of(Some(text), None, label), None),
+            InputColumn::Image { column, root } => (Columns::of(None, Some(column), label), root),
+        };
+        let (format, quoting, delimiter) = match layout {
             RowLayout::JsonLines => (FormatName::Jsonl, None, None),
             RowLayout::Delimited { delimiter, quoted } => (
                 if delimiter == '\t' {

@@ -13,8 +13,8 @@ pub(super) use violations::within;
 use super::number::number;
 use super::resources::MOST_WORKERS;
 use super::{
-    Architecture, DataFormat, Determinism, Freeze, JobSpec, MetricName, Modality, OptimizerSpec, Preprocessing,
-    ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec, nearest,
+    Architecture, DataFormat, Determinism, Freeze, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec,
+    Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec, nearest,
 };
 use crate::slices;
 use violations::Violations;
@@ -185,7 +185,9 @@ fn data(spec: &JobSpec, violations: &mut Violations) {
             number(taken)
         )
     });
-    if let DataFormat::ImageTable { root, .. } = &data.format {
+    if let DataFormat::Rows(rows) = &data.format
+        && let InputColumn::Image { root, .. } = &rows.input
+    {
         violations.absolute("spec.data.root", root.as_ref());
     }
     preprocessing(&data.preprocessing, violations);

@@ -4,8 +4,8 @@
 
 use super::word::Word;
 use super::{
-    DataFormat, Determinism, DeviceRequest, MetricName, Modality, PlateauSpec, Pooling, RowLayout, ScheduleShape, Task,
-    ThresholdMode,
+    DataFormat, Determinism, DeviceRequest, InputColumn, MetricName, Modality, PlateauSpec, Pooling, RowLayout,
+    ScheduleShape, Task, ThresholdMode,
 };
 use crate::metrics::NAMES;
 
@@ -65,8 +65,11 @@ impl DataFormat {
     /// What its samples are.
     pub fn modality(&self) -> Modality {
         match self {
-            Self::ImageFolder | Self::ImageTable { .. } => Modality::Image,
-            Self::Table { .. } | Self::JsonLines { .. } => Modality::Text,
+            Self::ImageFolder => Modality::Image,
+            Self::Rows(rows) => match rows.input {
+                InputColumn::Text(_) => Modality::Text,
+                InputColumn::Image { .. } => Modality::Image,
+            },
         }
     }
 
@@ -74,20 +77,19 @@ impl DataFormat {
     pub fn word(&self) -> &'static str {
         match self {
             Self::ImageFolder => "imagefolder",
-            Self::Table { delimiter, .. } => RowLayout::word(*delimiter),
-            Self::JsonLines { .. } => "jsonl",
-            Self::ImageTable { rows, .. } => match rows {
-                RowLayout::Delimited { delimiter, .. } => RowLayout::word(*delimiter),
-                RowLayout::JsonLines => "jsonl",
-            },
+            Self::Rows(rows) => rows.layout.word(),
         }
     }
 }
 
 impl RowLayout {
-    /// The word of a table with that delimiter.
-    fn word(delimiter: char) -> &'static str {
-        if delimiter == '\t' { "tsv" } else { "csv" }
+    /// The word that people write for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Delimited { delimiter: '\t', .. } => "tsv",
+            Self::Delimited { .. } => "csv",
+            Self::JsonLines => "jsonl",
+        }
     }
 }
 

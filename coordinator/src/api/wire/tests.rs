@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use firn_core::compatibility::Need;
 use firn_core::spec::{
     Architecture, DataFormat, DeviceRequest, Freeze, JobSpec, LossSpec, MetricName, MissingLabels, OptimizerSpec,
-    Pooling, Preprocessing, ResourcesSpec, ScheduleShape, ScheduleSpec, Warmup, schema, validate, versions::initial,
+    Pooling, Preprocessing, ResourcesSpec, RowLayout, ScheduleShape, ScheduleSpec, Warmup, schema, validate,
+    versions::initial,
 };
 use firn_proto::v1alpha1 as wire;
 use proptest::prelude::*;
@@ -132,12 +133,7 @@ fn defaults_of_text_models_are_their_own() {
     assert_eq!(spec.model.tokenizer.as_deref(), Some("/models/tokenizer.json"));
     assert_eq!(spec.model.pooling, Pooling::Mean);
     assert_eq!(spec.data.preprocessing, Preprocessing::Text { max_length: None });
-    let table = |delimiter, quoted| DataFormat::Table {
-        delimiter,
-        quoted,
-        text: "text".into(),
-        label: "label".into(),
-    };
+    let table = |delimiter, quoted| DataFormat::texts(RowLayout::Delimited { delimiter, quoted }, "text", "label");
     assert_eq!(spec.data.format, table('\t', false));
     assert_eq!(
         job_spec(&smallest_job("bert", "csv")).unwrap().data.format,

@@ -12,10 +12,9 @@ mod separator;
 use std::path::{Path, PathBuf};
 
 use firn_core::compatibility::DataRules;
-use firn_core::spec::{DataFormat, DataSpec, RowLayout};
+use firn_core::spec::{DataFormat, DataSpec, InputColumn, RowLayout};
 
 use self::rows::Input;
-
 use crate::{DataError, Source, SplitName};
 
 /// Samples of one split before it is known what their labels mean.
@@ -46,53 +45,34 @@ pub(crate) struct Listed {
 
 /// Lists what lies at `path`.
 pub(crate) fn list(data: &DataSpec, rules: DataRules, split: SplitName, path: &Path) -> Result<Listing, DataError> {
-    match &data.format {
-        DataFormat::ImageFolder => image_folder::list(split, path, rules),
-        DataFormat::Table {
-            delimiter,
-            quoted,
-            text,
-            label,
-        } => delimited::list(
-            split,
-            path,
-            &delimited::Layout {
-                delimiter: *delimiter,
-                quoted: *quoted,
-                input: Input::texts(text),
-                labels: label.names(),
-                rules,
-            },
-            data,
-        ),
-        DataFormat::JsonLines { text, label } => {
-            json_lines::list(split, path, (&Input::texts(text), label.names()), data)
-        }
-        DataFormat::ImageTable {
-            rows,
-            image,
-            label,
-            root,
-        } => {
-            let labels = label.names();
-            let input = Input {
-                column: image,
-                role: "image",
-                source: &image_table::sources(path, root.as_deref()),
-            };
-            match *rows {
-                RowLayout::JsonLines => json_lines::list(split, path, (&input, labels), data),
-                RowLayout::Delimited { delimiter, quoted } => {
-                    let layout = delimited::Layout {
-                        delimiter,
-                        quoted,
-                        input,
-                        labels,
-                        rules,
-                    };
-                    delimited::list(split, path, &layout, data)
-                }
+    let rows = match &data.format {
+        DataFormat::ImageFolder => return image_folder::list(split, path, rules),
+        DataFormat::Rows(rows) => rows,
+    };
+    let images;
+    let input = match &rows.input {
+        InputColumn::Text(column) => Input::texts(column),
+        InputColumn::Image { column, root } => {
+            images = image_table::sources(path, root.as_deref());
+            Input {
+                column,
+                role: rows.input.role(),
+                source: &images,
             }
+        }
+    };
+    let labels = rows.label.names();
+    match rows.layout {
+        RowLayout::JsonLines => json_lines::list(split, path, (&input, labels), data),
+        RowLayout::Delimited { delimiter, quoted } => {
+            let layout = delimited::Layout {
+                delimiter,
+                quoted,
+                input,
+                labels,
+                rules,
+            };
+            delimited::list(split, path, &layout, data)
         }
     }
 }

@@ -26,9 +26,7 @@ impl Labels {
     pub(crate) fn of_train(train: &Listing, data: &DataSpec) -> Result<Self, DataError> {
         let label = match &data.format {
             DataFormat::ImageFolder => None,
-            DataFormat::Table { label, .. }
-            | DataFormat::JsonLines { label, .. }
-            | DataFormat::ImageTable { label, .. } => Some(label),
+            DataFormat::Rows(rows) => Some(&rows.label),
         };
         match label {
             Some(LabelColumns::Numbers(columns)) => Ok(Self::Numbers(Numbers::new(columns))),

@@ -25,12 +25,7 @@ fn write_files(root: &Path, files: &[(&str, &[u8])]) {
 }
 
 fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> DataSpec {
-    let table = |delimiter, quoted| DataFormat::Table {
-        delimiter,
-        quoted,
-        text: "text".to_owned(),
-        label: "label".into(),
-    };
+    let table = |delimiter, quoted| DataFormat::texts(RowLayout::Delimited { delimiter, quoted }, "text", "label");
     let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
     DataSpec {
         format: match format {
@@ -38,22 +33,19 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
             Format::Csv => table(',', true),
             Format::PlainCsv => table(',', false),
             Format::Tsv => table('\t', false),
-            Format::JsonLines => DataFormat::JsonLines {
-                text: "text".to_owned(),
-                label: "label".into(),
-            },
-            Format::Images | Format::ImageLines => DataFormat::ImageTable {
-                rows: match format {
+            Format::JsonLines => DataFormat::texts(RowLayout::JsonLines, "text", "label"),
+            Format::Images | Format::ImageLines => DataFormat::images(
+                match format {
                     Format::ImageLines => RowLayout::JsonLines,
                     _ => RowLayout::Delimited {
                         delimiter: ',',
                         quoted: true,
                     },
                 },
-                image: "image".to_owned(),
-                label: "label".into(),
-                root: None,
-            },
+                "image",
+                "label",
+                None,
+            ),
         },
         missing_labels: None,
         train: path("train"),

@@ -1,7 +1,7 @@
 //! What has to fit the task: the label columns and the loss.
 
 use super::violations::Violations;
-use crate::spec::{DataFormat, JobSpec, LabelColumns, Task, Word};
+use crate::spec::{DataFormat, InputColumn, JobSpec, LabelColumns, Task, Word};
 
 /// What people watch holds the scale of each.
 const MOST_TARGETS: usize = 256;
@@ -22,14 +22,12 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
                 format!("must be a table for {word}, found `imagefolder`, whose folders are classes")
             });
         }
-        DataFormat::Table { text, label, .. } | DataFormat::JsonLines { text, label } => {
-            columns(task, ("text", text), label, violations);
-        }
-        DataFormat::ImageTable { image, label, .. } => columns(task, ("image", image), label, violations),
+        DataFormat::Rows(rows) => columns(task, &rows.input, &rows.label, violations),
     }
 }
 
-fn columns(task: Task, (role, input): (&str, &String), label: &LabelColumns, violations: &mut Violations) {
+fn columns(task: Task, input: &InputColumn, label: &LabelColumns, violations: &mut Violations) {
+    let (input, role) = (input.name(), input.role());
     const TARGETS: &str = "spec.data.columns.targets";
     match label {
         LabelColumns::Class(label) => {

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::said_by;
 use crate::spec::{
-    API_VERSION, ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, JobSpec, KIND, LabelColumns, LossSpec,
-    MissingLabels, ModelSpec, OptimizerSpec, Preprocessing, ScheduleShape, ScheduleSpec, SplitSource, Task,
-    TrainingSpec, Warmup, WeightsPlace, Word, duration, uri,
+    API_VERSION, ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, InputColumn, JobSpec, KIND, LabelColumns,
+    LossSpec, MissingLabels, ModelSpec, OptimizerSpec, Preprocessing, RowFormat, RowLayout, ScheduleShape,
+    ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, WeightsPlace, Word, duration, uri,
 };
 
 /// All its architectures.
@@ -114,11 +114,13 @@ fn data(data: &DataSpec) -> Result<Value, Unsayable> {
     Ok(json!({
         "format": match &data.format {
             DataFormat::ImageFolder => json!("ImageFolder"),
-            DataFormat::Table { delimiter, quoted, text, label } => {
-                json!({"Table": {"delimiter": delimiter, "quoted": quoted, "text": text, "label": class(label)}})
-            }
-            DataFormat::JsonLines { text, label } => json!({"JsonLines": {"text": text, "label": class(label)}}),
-            DataFormat::ImageTable { .. } => return Err("spec.data.columns.image"),
+            DataFormat::Rows(RowFormat { layout, input: InputColumn::Text(text), label }) => match layout {
+                RowLayout::Delimited { delimiter, quoted } => {
+                    json!({"Table": {"delimiter": delimiter, "quoted": quoted, "text": text, "label": class(label)}})
+                }
+                RowLayout::JsonLines => json!({"JsonLines": {"text": text, "label": class(label)}}),
+            },
+            DataFormat::Rows(_) => return Err("spec.data.columns.image"),
         },
         "train": data.train,
         "validation": split(&data.validation),

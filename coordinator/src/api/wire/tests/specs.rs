@@ -46,18 +46,18 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
                 (
                     match kind {
                         0 => DataFormat::ImageFolder,
-                        _ => DataFormat::ImageTable {
-                            rows: match kind {
+                        _ => DataFormat::images(
+                            match kind {
                                 1 => RowLayout::JsonLines,
                                 _ => RowLayout::Delimited {
                                     delimiter: ';',
                                     quoted: kind == 2,
                                 },
                             },
-                            image: "image".to_owned(),
-                            label: "class".into(),
-                            root: (kind == 2).then(|| "/data/images".to_owned()),
-                        },
+                            "image",
+                            "class",
+                            (kind == 2).then(|| "/data/images".to_owned()),
+                        ),
                     },
                     Preprocessing::Image {
                         resize,
@@ -70,15 +70,16 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
             .boxed(),
         Modality::Text => (columns, 0u8..4, any::<bool>(), prop::option::of(3u32..600))
             .prop_map(|((text, label), kind, quoted, max_length)| {
-                let label = label.into();
                 let format = match kind {
-                    0 => DataFormat::JsonLines { text, label },
-                    _ => DataFormat::Table {
-                        delimiter: [',', '\t', ';'][usize::from(kind - 1)],
-                        quoted,
+                    0 => DataFormat::texts(RowLayout::JsonLines, text, label),
+                    _ => DataFormat::texts(
+                        RowLayout::Delimited {
+                            delimiter: [',', '\t', ';'][usize::from(kind - 1)],
+                            quoted,
+                        },
                         text,
                         label,
-                    },
+                    ),
                 };
                 (format, Preprocessing::Text { max_length })
             })
