@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use firn_core::task::regression;
 
+use crate::digest::update_with_length;
 use crate::{Source, Target};
 
 /// An indexed dataset. The classes of all splits are positions in `classes`.
@@ -134,10 +135,4 @@ impl Split {
         }
         counts
     }
-}
-
-/// The length first, so that no two different sequences of fields hash the same bytes.
-pub(crate) fn update_with_length(hasher: &mut blake3::Hasher, bytes: &[u8]) {
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
 }

@@ -12,6 +12,7 @@
 //! step, or a [`CorruptSample`], which is set aside.
 
 mod dataset;
+mod digest;
 mod error;
 mod format;
 mod index;

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::dataset::update_with_length;
+use crate::digest::update_with_length;
 use crate::{CorruptSample, Preprocessor, Split};
 
 /// What a range of samples holds.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use crate::dataset::update_with_length;
+use crate::digest::update_with_length;
 
 /// What the network looks at, before it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! CSV and TSV with a header line. The `csv` crate splits fields; what it tolerates and a dataset should not (rows of uneven length, a
 //! quote that is never closed) is checked here, because a row read wrongly is a sample learned wrongly.
 
+use std::iter;
 use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
@@ -34,8 +35,12 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &Da
     let bytes = read_file(split, path, layout.name())?;
     let mut reader = RowReader::new(path, &bytes, layout);
     let header = header(&mut reader)?;
-    let column =
-        |name, role| column(path, &header, name, role).map_err(|error| separator::explain(error, &header, layout));
+    let labels = layout.labels.iter().map(String::as_str);
+    let wanted: Vec<&str> = iter::once(layout.input.column).chain(labels).collect();
+    let column = |name, role| {
+        let found = column(path, &header, name, role);
+        found.map_err(|error| separator::explain(error, &header, (layout.delimiter, &wanted)))
+    };
     let input_column = column(layout.input.column, layout.input.role)?;
     let label_columns = layout.labels.iter().map(|label| column(label, "label"));
     let label_columns: Vec<usize> = label_columns.collect::<Result<_, _>>()?;

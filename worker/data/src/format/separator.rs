@@ -2,7 +2,6 @@
 
 use csv::ReaderBuilder;
 
-use super::delimited::Layout;
 use crate::DataError;
 
 /// What people separate fields by, with the words for each and for how to say so.
@@ -14,35 +13,19 @@ const SEPARATORS: [(u8, &str, &str); 4] = [
 ];
 
 /// Adds to the message on a missing column what the table seems to be, when the header has one field that is more than a name.
-pub(super) fn explain(error: DataError, header: &[String], layout: &Layout<'_>) -> DataError {
-    let DataError::MissingColumn {
-        path,
-        column,
-        role,
-        found,
-        nearest,
-    } = error
-    else {
-        return error;
-    };
-    let nearest = match header {
-        [line] => seems(line, layout).unwrap_or(nearest),
-        _ => nearest,
-    };
-    DataError::MissingColumn {
-        path,
-        column,
-        role,
-        found,
-        nearest,
+pub(super) fn explain(mut error: DataError, header: &[String], (delimiter, wanted): (char, &[&str])) -> DataError {
+    if let (DataError::MissingColumn { nearest, .. }, [line]) = (&mut error, header)
+        && let Some(words) = seems(line, delimiter, wanted)
+    {
+        *nearest = words;
     }
+    error
 }
 
-fn seems(line: &str, layout: &Layout<'_>) -> Option<String> {
+fn seems(line: &str, delimiter: char, wanted: &[&str]) -> Option<String> {
     if line.starts_with(['{', '[']) {
         return Some("; it seems to hold JSON lines: set data.format: jsonl".to_owned());
     }
-    let is_wanted = |name: &str| name == layout.input.column || layout.labels.iter().any(|label| label == name);
     let named = |separator: u8| {
         let mut builder = ReaderBuilder::new();
         let mut reader = builder
@@ -50,12 +33,12 @@ fn seems(line: &str, layout: &Layout<'_>) -> Option<String> {
             .has_headers(false)
             .from_reader(line.as_bytes());
         let fields = reader.records().next().and_then(Result::ok).unwrap_or_default();
-        let hits = fields.iter().filter(|field| is_wanted(field.trim())).count();
+        let hits = fields.iter().filter(|field| wanted.contains(&field.trim())).count();
         (hits, fields.len())
     };
     let others = SEPARATORS
         .iter()
-        .filter(|(separator, ..)| char::from(*separator) != layout.delimiter);
+        .filter(|(separator, ..)| char::from(*separator) != delimiter);
     let (_, words, setting) = others
         .filter(|(separator, ..)| named(*separator).1 > 1)
         .max_by_key(|(separator, ..)| named(*separator))?;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use firn_core::spec::{DataSpec, SplitSource};
 
-use crate::dataset::update_with_length;
+use crate::digest::update_with_length;
 use crate::labels::Labels;
 use crate::{DataError, Sample, Split, SplitName};
 
