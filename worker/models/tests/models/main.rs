@@ -6,6 +6,8 @@
 
 mod artifacts;
 mod inputs;
+mod losses;
+mod optimizers;
 mod parity;
 mod seeded;
 mod shards;

@@ -1,0 +1,130 @@
+//! Losses equal PyTorch's.
+
+use firn_models::{Distance, Expected, Objective, Scale};
+use tch::{Device, Kind, Tensor};
+
+use crate::support::*;
+
+#[test]
+fn losses_equal_cross_entropy_loss_with_weights_and_smoothing() {
+    let logits = uniform("logits", 28)
+        .into_iter()
+        .map(|u| f64::from(u as f32 * 3.0))
+        .collect::<Vec<_>>();
+    let labels = [0, 1, 2, 3, 1, 1, 0];
+    for case in golden("losses").as_array().unwrap() {
+        let weights = case["weights"].as_array().map(|_| floats(&case["weights"]));
+        let smoothing = case["smoothing"].as_f64().unwrap();
+        let logits = tensor(&logits, &[7, 4]).set_requires_grad(true);
+        let loss = Objective::cross_entropy(weights.as_deref(), smoothing, Device::Cpu).unwrap();
+        // In two parts, as two ranks would.
+        let parts = [(0, 3), (3, 4)].map(|(start, length)| {
+            loss.sums(
+                &logits.narrow(0, start, length),
+                Expected::Classes(&labels[start as usize..][..length as usize]),
+            )
+            .unwrap()
+        });
+        let sum = &parts[0].loss + &parts[1].loss;
+        let weight: f64 = parts.iter().map(|part| part.weight).sum();
+        let what = format!("weights {weights:?}, smoothing {smoothing}");
+        close(&format!("{what}: sum"), &sum, &[case["sum"].as_f64().unwrap()], 1e-5);
+        close(
+            &format!("{what}: mean"),
+            &(&sum / weight),
+            &[case["mean"].as_f64().unwrap()],
+            1e-6,
+        );
+        let gradient = Tensor::run_backward(&[&sum], &[&logits], false, false).remove(0) / weight;
+        close(
+            &format!("{what}: gradient"),
+            &gradient,
+            &floats(&case["mean_gradient"]),
+            1e-6,
+        );
+    }
+}
+
+#[test]
+fn a_label_outside_the_classes_is_refused() {
+    let loss = Objective::cross_entropy(None, 0.0, Device::Cpu).unwrap();
+    let error = loss
+        .sums(
+            &Tensor::zeros([2, 3], (Kind::Float, Device::Cpu)),
+            Expected::Classes(&[0, 3]),
+        )
+        .unwrap_err();
+    assert_eq!(error.to_string(), "label 1 of the batch: expected 0 to 2, found 3");
+}
+
+#[test]
+fn losses_of_standardised_numbers_equal_pytorchs() {
+    let golden = golden("distances");
+    let outputs: Vec<f64> = uniform("outputs", 14)
+        .into_iter()
+        .map(|u| f64::from(u as f32 * 2.0))
+        .collect();
+    let (values, means, stds) = (
+        floats(&golden["values"]),
+        floats(&golden["mean"]),
+        floats(&golden["std"]),
+    );
+    let scales: Vec<Scale> = means
+        .into_iter()
+        .zip(stds)
+        .map(|(mean, std)| Scale { mean, std })
+        .collect();
+    let distances = [
+        ("mse", Distance::Squared),
+        ("l1", Distance::Absolute),
+        ("huber", Distance::Huber { delta: 1.0 }),
+        ("huber_0.25", Distance::Huber { delta: 0.25 }),
+    ];
+    for (name, distance) in distances {
+        let case = &golden["cases"][name];
+        let loss = Objective::distances(distance, scales.clone());
+        let leaf = tensor(&outputs, &[7, 2]).set_requires_grad(true);
+        // In two parts, as two ranks would.
+        let part = |begin: usize, length: usize| {
+            let expected = Expected::Numbers(&values[2 * begin..][..2 * length]);
+            loss.sums(&leaf.narrow(0, begin as i64, length as i64), expected)
+                .unwrap()
+        };
+        let (first, second) = (part(0, 3), part(3, 4));
+        let (sum, weight) = (&first.loss + &second.loss, first.weight + second.weight);
+        let mean = case["mean"].as_f64().unwrap();
+        close(&format!("{name}: mean"), &(&sum / weight), &[mean], 1e-6);
+        let gradient = Tensor::run_backward(&[&sum], &[&leaf], false, false).remove(0) / weight;
+        close(
+            &format!("{name}: gradient"),
+            &gradient,
+            &floats(&case["mean_gradient"]),
+            1e-6,
+        );
+        // What is reported is the same in doubles.
+        let Objective::Distances(distances) = &loss else {
+            unreachable!("it was made so")
+        };
+        let rows = outputs.chunks(2).zip(values.chunks(2));
+        let sum: f64 = rows.map(|(outputs, values)| distances.loss(outputs, values)).sum();
+        assert!((sum / 7.0 - mean).abs() < 1e-6, "{name}");
+    }
+    let scale = scales[0];
+    assert!((scale.in_units(scale.standardised(123_456.0)) - 123_456.0).abs() < 1e-9);
+}
+
+#[test]
+fn numbers_are_no_classes_and_fill_the_batch() {
+    let scale = Scale { mean: 0.0, std: 1.0 };
+    let loss = Objective::distances(Distance::Squared, vec![scale]);
+    let outputs = Tensor::zeros([2, 1], (Kind::Float, Device::Cpu));
+    let message = |expected| loss.sums(&outputs, expected).unwrap_err().to_string();
+    assert_eq!(
+        message(Expected::Classes(&[0, 1])),
+        "what is expected of a batch: expected numbers, found classes"
+    );
+    assert_eq!(
+        message(Expected::Numbers(&[1.0])),
+        "numbers of a batch: expected 2 × 1, found 1 of 1 targets"
+    );
+}
