@@ -14,6 +14,7 @@ mod defaults;
 mod document;
 mod duration;
 mod exact;
+mod format;
 mod model;
 mod nearest;
 mod number;
@@ -36,11 +37,9 @@ use serde::{Deserialize, Serialize};
 pub use crate::metrics::MetricName;
 pub use crate::task::Task;
 pub use architecture::{Architecture, Modality, Pooling};
-pub use data::{
-    DataFormat, DataSpec, InputColumn, LabelColumns, MissingLabels, Preprocessing, QuarantineSpec, RowFormat,
-    RowLayout, SplitSource,
-};
+pub use data::{DataSpec, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
 pub use exact::to_value;
+pub use format::{DataFormat, InputColumn, LabelColumns, RowFormat, RowLayout};
 pub use model::{Freeze, HeadSpec, ModelSpec};
 pub use nearest::nearest;
 pub use resources::{ArtifactsSpec, DeviceRequest, ResourcesSpec, RestartPolicy, WorkersSpec};

@@ -1,0 +1,277 @@
+//! How samples lie on disk: folders of images, or rows of tables and of JSON lines.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::uri;
+
+/// Layout on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Layout", into = "Layout")]
+pub enum DataFormat {
+    /// One folder a class.
+    ImageFolder,
+    /// One sample a row: a table with a header line, or JSON lines.
+    Rows(RowFormat),
+}
+
+impl DataFormat {
+    /// Rows that hold texts.
+    pub fn texts(layout: RowLayout, text: impl Into<String>, label: impl Into<LabelColumns>) -> Self {
+        Self::Rows(RowFormat {
+            layout,
+            input: InputColumn::Text(text.into()),
+            label: label.into(),
+        })
+    }
+
+    /// Rows that hold paths of images.
+    pub fn images(
+        layout: RowLayout,
+        image: impl Into<String>,
+        label: impl Into<LabelColumns>,
+        root: Option<String>,
+    ) -> Self {
+        let column = image.into();
+        Self::Rows(RowFormat {
+            layout,
+            input: InputColumn::Image { column, root },
+            label: label.into(),
+        })
+    }
+}
+
+/// How rows are written, and which of their columns hold what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowFormat {
+    /// How a row is written.
+    pub layout: RowLayout,
+    /// What the network looks at.
+    pub input: InputColumn,
+    /// Where the labels stand.
+    pub label: LabelColumns,
+}
+
+/// Which column of a table, or field of a JSON line, the network looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputColumn {
+    /// The one of this name holds texts.
+    Text(String),
+    /// One holds paths of images.
+    Image {
+        /// Its name.
+        column: String,
+        /// Folder at which relative paths begin; none: that of the table.
+        root: Option<String>,
+    },
+}
+
+impl InputColumn {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Text(column) | Self::Image { column, .. } => column,
+        }
+    }
+
+    /// What it holds, in a word for messages: `text` or `image`.
+    pub fn role(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Image { .. } => "image",
+        }
+    }
+}
+
+/// Which columns of a table, or fields of a JSON line, hold the label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelColumns {
+    /// The one with the name of the class.
+    Class(String),
+    /// Those with the numbers of a regression, in the order of the network's outputs; at least one.
+    Numbers(Vec<String>),
+}
+
+impl LabelColumns {
+    /// Their names.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::Class(name) => std::slice::from_ref(name),
+            Self::Numbers(names) => names,
+        }
+    }
+}
+
+impl<Name: Into<String>> From<Name> for LabelColumns {
+    fn from(name: Name) -> Self {
+        Self::Class(name.into())
+    }
+}
+
+/// How the rows of a file are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowLayout {
+    /// Fields in a line, under a header line.
+    Delimited {
+        /// Between fields: an ASCII character that is no quote and ends no line.
+        delimiter: char,
+        /// Whether fields may be wrapped in double quotes.
+        quoted: bool,
+    },
+    /// One JSON object a line.
+    JsonLines,
+}
+
+/// The layout as it is written, beside the splits.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Layout {
+    /// Layout on disk.
+    format: FormatName,
+    /// Which columns of a table, or fields of a JSON line, hold what.
+    #[schemars(extend("x-firn-default" = "the defaults of its fields; none for `imagefolder`"))]
+    columns: Option<Columns>,
+    /// `csv` and `tsv`: whether fields may be wrapped.
+    #[schemars(extend("x-firn-default" = "`double` for `csv`, `none` for `tsv`"))]
+    quoting: Option<Quoting>,
+    /// `csv` and `tsv`: the character between fields, `;` or `|` for example.
+    #[schemars(extend("x-firn-default" = "`,` for `csv`, a tab for `tsv`"))]
+    delimiter: Option<char>,
+    /// With `columns.image`: the folder at which relative paths of images begin.
+    #[serde(default, with = "uri::optional")]
+    #[schemars(with = "Option<uri::Uri>", extend("x-firn-default" = "the folder of the table"))]
+    root: Option<String>,
+}
+
+/// The word of a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum FormatName {
+    /// One folder a class.
+    ImageFolder,
+    /// A table with a header line and commas between the fields, or what `delimiter` says.
+    Csv,
+    /// A table with a header line and tabs between the fields.
+    Tsv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Columns {
+    /// Name of the text column.
+    #[schemars(extend("x-firn-default" = "`text`, unless `image` is given"))]
+    text: Option<String>,
+    /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
+    image: Option<String>,
+    /// Name of the label column.
+    #[schemars(extend("x-firn-default" = "`label`, unless `targets` are given"))]
+    label: Option<String>,
+    /// Regression: the columns with the numbers that are learned; not together with `label`, which names a single one.
+    #[serde(default)]
+    #[schemars(extend("x-firn-since" = 3, "x-firn-default" = "of a regression the label column"))]
+    targets: Vec<String>,
+}
+
+const TEXT_COLUMN: &str = "text";
+const LABEL_COLUMN: &str = "label";
+
+impl Columns {
+    fn of(text: Option<String>, image: Option<String>, label: LabelColumns) -> Self {
+        let (label, targets) = match label {
+            LabelColumns::Class(name) => (Some(name), Vec::new()),
+            LabelColumns::Numbers(names) => (None, names),
+        };
+        Self {
+            text,
+            image,
+            label,
+            targets,
+        }
+    }
+}
+
+/// Whether the fields of a table may be wrapped.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Quoting {
+    /// Fields may be wrapped in double quotes.
+    Double,
+    /// Every character stands for itself.
+    None,
+}
+
+impl From<Layout> for DataFormat {
+    fn from(written: Layout) -> Self {
+        let Columns {
+            text,
+            image,
+            label,
+            targets,
+        } = written.columns.unwrap_or_default();
+        let label = match targets.is_empty() {
+            true => LabelColumns::Class(label.unwrap_or_else(|| LABEL_COLUMN.to_owned())),
+            false => LabelColumns::Numbers(targets),
+        };
+        let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
+        let Some(layout) = rows(written.format, written.delimiter, quoted) else {
+            return Self::ImageFolder;
+        };
+        match image {
+            Some(image) => Self::images(layout, image, label, written.root),
+            None => Self::texts(layout, text.unwrap_or_else(|| TEXT_COLUMN.to_owned()), label),
+        }
+    }
+}
+
+/// How rows are written under the word of a layout that has rows.
+fn rows(format: FormatName, delimiter: Option<char>, quoted: Option<bool>) -> Option<RowLayout> {
+    let (usual, is_quoted) = match format {
+        FormatName::ImageFolder => return None,
+        FormatName::Jsonl => return Some(RowLayout::JsonLines),
+        FormatName::Csv => (',', true),
+        FormatName::Tsv => ('\t', false),
+    };
+    Some(RowLayout::Delimited {
+        delimiter: delimiter.unwrap_or(usual),
+        quoted: quoted.unwrap_or(is_quoted),
+    })
+}
+
+impl From<DataFormat> for Layout {
+    fn from(format: DataFormat) -> Self {
+        let DataFormat::Rows(RowFormat { layout, input, label }) = format else {
+            return Self {
+                format: FormatName::ImageFolder,
+                columns: None,
+                quoting: None,
+                delimiter: None,
+                root: None,
+            };
+        };
+        let (columns, root) = match input {
+            InputColumn::Text(text) => (Columns::of(Some(text), None, label), None),
+            InputColumn::Image { column, root } => (Columns::of(None, Some(column), label), root),
+        };
+        let (format, quoting, delimiter) = match layout {
+            RowLayout::JsonLines => (FormatName::Jsonl, None, None),
+            RowLayout::Delimited { delimiter, quoted } => (
+                if delimiter == '\t' {
+                    FormatName::Tsv
+                } else {
+                    FormatName::Csv
+                },
+                Some(if quoted { Quoting::Double } else { Quoting::None }),
+                Some(delimiter),
+            ),
+        };
+        Self {
+            format,
+            columns: Some(columns),
+            quoting,
+            delimiter,
+            root,
+        }
+    }
+}
