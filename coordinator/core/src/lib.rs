@@ -30,6 +30,7 @@ pub mod random;
 pub mod record;
 mod reject;
 mod reply;
+mod revision;
 pub mod schedule;
 mod selection;
 pub mod slices;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::Modality;
 pub use super::document::unknown_field;
-use crate::compatibility::Revision;
+use crate::revision::Revision;
 
 /// One field of the document.
 #[derive(Debug, Clone, PartialEq)]

@@ -22,7 +22,7 @@ use super::{
     schema::{self, Field},
     versions::initial,
 };
-use crate::compatibility::Revision;
+use crate::revision::Revision;
 
 /// What a digest begins with that the first program could not have made.
 const MARK: &str = "settings:";

@@ -7,9 +7,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compatibility::Revision;
 use crate::identifiers::{Generation, InstanceId, JobId, ProcessId, WorkerName};
 use crate::now::Now;
+use crate::revision::Revision;
 
 /// One node's agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::{Choice, End, Fallback, Field, Form, Kind, Only, Range};
-use crate::compatibility::Revision;
+use crate::revision::Revision;
 use crate::spec::{API_VERSION, JobSpec, KIND, Modality, duration, uri};
 
 /// Its own default, in words, where it depends on other fields.

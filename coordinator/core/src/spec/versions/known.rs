@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::said_by;
-use crate::compatibility::Revision;
+use crate::revision::Revision;
 use crate::spec::{
     JobSpec,
     schema::{self, Field, Kind, join},

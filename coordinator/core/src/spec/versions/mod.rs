@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::{JobSpec, schema::join};
-use crate::compatibility::Revision;
+use crate::revision::Revision;
 
 /// The job as ranks of a revision read it.
 ///
