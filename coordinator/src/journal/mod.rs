@@ -273,8 +273,8 @@ impl Journal {
 /// Of a file of an older schema. The whole chain is followed for it, once.
 fn make_strands(reader: &JournalReader) -> Result<Root, JournalError> {
     let (walked, bare_before) = reader.make_strands()?;
-    let adopted = schema::adopt(&reader.database, &walked.tally, walked.end, bare_before);
-    adopted.map_err(|source| JournalError::from_storage(&reader.path, source))?;
+    let filled = walked.tally.fill(&reader.database, walked.end, bare_before);
+    filled.map_err(|source| JournalError::from_storage(&reader.path, source))?;
     Ok(walked.tally.root)
 }
 

@@ -20,7 +20,6 @@ use super::{
     JournalError,
     chain::{ChainHash, Position, RecordDigest},
     directory::Root,
-    strands::Tally,
 };
 
 /// Layout of the file and form of its records. Raised when an older program could not read what a newer one writes.
@@ -140,26 +139,6 @@ fn create_strands(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Fills the tables of the strands: the file is one of this schema from now on. No record from `bare_before` on is kept by a digest that
-/// could be that of anything.
-pub(super) fn adopt(database: &Database, tally: &Tally, end: Position, bare_before: u64) -> Result<(), redb::Error> {
-    let transaction = begin_durable(database)?;
-    tally.write(&transaction)?;
-    sign(&transaction)?;
-    {
-        let mut numbers = transaction.open_table(NUMBERS)?;
-        numbers.insert("strands since", end.sequence)?;
-        numbers.insert("bare before", bare_before)?;
-    }
-    transaction.commit()?;
-    tracing::info!(
-        records = end.sequence,
-        jobs = tally.strands.len(),
-        "the records of each job of an older journal were chained on their own"
-    );
-    Ok(())
-}
-
 fn end(database: &Database, path: &Path) -> Result<(Position, Root), JournalError> {
     let failed = |source: redb::Error| JournalError::from_storage(path, source);
     let transaction = database.begin_read().map_err(|source| failed(source.into()))?;
@@ -192,7 +171,7 @@ fn raise(database: &Database) -> Result<(), redb::Error> {
 }
 
 /// Gives the file the schema of this program, in its name.
-fn sign(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+pub(super) fn sign(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(NUMBERS)?.insert("schema", SCHEMA_VERSION)?;
     transaction
         .open_table(BUILDS)?

@@ -9,14 +9,14 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use redb::{ReadOnlyTable, ReadableTable as _, Table, WriteTransaction};
+use redb::{Database, ReadOnlyTable, ReadableTable as _, Table, WriteTransaction};
 
 use super::{
-    chain::RecordDigest,
+    chain::{Position, RecordDigest},
     directory::{self, Node, Nodes, NodesMut, Place, Root},
     encoded::Encoded,
     membership::{Membership, Part},
-    schema::{CLOSED, DIRECTORY, HEAD, MEMBERS, NAMES, STRANDS},
+    schema::{self, CLOSED, DIRECTORY, HEAD, MEMBERS, NAMES, NUMBERS, STRANDS},
 };
 
 /// The records of one job so far.
@@ -191,6 +191,26 @@ impl Tally {
             members: Some(Vec::new()),
             ..Self::new()
         }
+    }
+
+    /// Fills the tables of the strands: the file is one of this schema from now on. No record from `bare_before` on is kept by a digest that
+    /// could be that of anything.
+    pub(super) fn fill(&self, database: &Database, end: Position, bare_before: u64) -> Result<(), redb::Error> {
+        let transaction = schema::begin_durable(database)?;
+        self.write(&transaction)?;
+        schema::sign(&transaction)?;
+        {
+            let mut numbers = transaction.open_table(NUMBERS)?;
+            numbers.insert("strands since", end.sequence)?;
+            numbers.insert("bare before", bare_before)?;
+        }
+        transaction.commit()?;
+        tracing::info!(
+            records = end.sequence,
+            jobs = self.strands.len(),
+            "the records of each job of an older journal were chained on their own"
+        );
+        Ok(())
     }
 
     /// Whether it is to be written, rather than to be compared with what is there.
