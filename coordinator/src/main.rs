@@ -3,15 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use firn::cmd::{self, Cli, CommandError, Outcome, Verb};
+use firn::cmd::{self, Cli};
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().verb {
-        // Before any other thread exists: it replaces this process.
-        Verb::Tether(args) => Err(cmd::tether::become_command(args)),
-        verb => run(verb),
-    };
-    match result {
+    match cmd::perform(Cli::parse().verb) {
         Ok(outcome) => ExitCode::from(outcome.exit_code()),
         Err(error) => {
             if !error.is_closed_pipe() {
@@ -20,11 +15,4 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// The future runs on the main thread, which `firn run` relies on: what it starts dies with the thread that started it.
-fn run(verb: Verb) -> Result<Outcome, CommandError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CommandError::Local(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(cmd::execute(verb))
 }

@@ -102,11 +102,24 @@ pub enum Verb {
     Tether(tether::TetherArgs),
 }
 
-/// Does what was asked.
+/// Does what was asked, and returns when that is done.
+///
+/// The runtime is made here and not in `main`: what the futures of all verbs stand on is then compiled with this crate, and not once more with
+/// the binary. They run on the thread that calls, which `firn run` relies on: what it starts dies with the thread that started it.
 ///
 /// # Errors
 /// Whatever kept the verb from doing it; a job that fails is an outcome, not an error.
-pub async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
+pub fn perform(verb: Verb) -> Result<Outcome, CommandError> {
+    // Before any other thread exists: it replaces this process.
+    if let Verb::Tether(args) = verb {
+        return Err(tether::become_command(args));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CommandError::Local(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(execute(verb))
+}
+
+async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
     let console = &mut Console::standard();
     match verb {
         Verb::Serve(args) => serve::run(args).await,
