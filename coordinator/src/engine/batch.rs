@@ -5,6 +5,7 @@ use firn_core::{Decision, Effect, Record, Sender, SoftChange, State, identifiers
 use super::{
     changes::Touched,
     handle::{Answer, Outcome, Question, Refusal},
+    open_questions::{OpenQuestion, OpenQuestions},
     standing::Standing,
 };
 use crate::journal::{Encoded, Journal};
@@ -17,6 +18,7 @@ enum Waiting {
         outcome: Outcome,
     },
     Asked(Question),
+    AskedUntilAnswered(JobId, Box<dyn OpenQuestion>),
 }
 
 #[derive(Default)]
@@ -91,6 +93,10 @@ impl Batch {
         self.waiting.push(Waiting::Asked(question));
     }
 
+    pub(super) fn ask_until_answered(&mut self, job: JobId, question: Box<dyn OpenQuestion>) {
+        self.waiting.push(Waiting::AskedUntilAnswered(job, question));
+    }
+
     /// Carries the decisions over into the state as it is on disk.
     pub(super) fn enact(&mut self, durable: &mut State) {
         let mut done = 0;
@@ -105,24 +111,26 @@ impl Batch {
         }
     }
 
-    /// Answers everybody, in order.
-    pub(super) fn release(self, durable: &State) {
+    /// Answers everybody, in order. Questions that have no answer yet become open ones.
+    pub(super) fn release(self, durable: &State, open: &mut OpenQuestions) {
         for waiting in self.waiting {
             match waiting {
                 Waiting::Told { answer, outcome, .. } => answer(outcome, durable),
                 Waiting::Asked(question) => question(durable),
+                Waiting::AskedUntilAnswered(job, question) => open.begin(job, question, durable),
             }
         }
     }
 
     /// Answers questions, and tells everybody else that nothing is known to be written.
-    pub(super) fn refuse(self, standing: &Standing, durable: &State) {
+    pub(super) fn refuse(self, standing: &Standing, durable: &State, open: &mut OpenQuestions) {
         for waiting in self.waiting {
             match waiting {
                 Waiting::Told { answer, sender, .. } => {
                     answer(Err(Refusal::NotWritten(standing.refusal(sender))), durable);
                 }
                 Waiting::Asked(question) => question(durable),
+                Waiting::AskedUntilAnswered(job, question) => open.begin(job, question, durable),
             }
         }
     }

@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     changes::Changes,
+    open_questions::{Asked, OpenQuestion},
     standing::{NotWritten, Standing},
 };
 
@@ -24,6 +25,8 @@ pub(super) enum Message {
     Input { input: Box<Input>, answer: Option<Answer> },
     /// Somebody wants to know what is durable.
     Question(Question),
+    /// Somebody wants to know something of a job, as soon as that has an answer.
+    OpenQuestion { job: JobId, question: Box<dyn OpenQuestion> },
     /// Take nothing more in.
     Close,
 }
@@ -139,22 +142,25 @@ impl EngineHandle {
         }
     }
 
-    /// Tells the core once; while the answer is [`Reply::Wait`], asks the question after every change of the job.
+    /// Tells the core once; while the answer is [`Reply::Wait`], the engine asks the question after every change of the job.
     ///
     /// # Errors
     /// When the core refuses, or the engine has ended.
     pub async fn tell_then_ask<Q>(&self, job: &JobId, input: Input, question: Q) -> Outcome
     where
-        Q: Fn(&State) -> Result<Reply, Reject> + Clone + Send + 'static,
+        Q: Fn(&State) -> Result<Reply, Reject> + Send + 'static,
     {
-        let mut changes = self.changes.of(job);
-        changes.borrow_and_update();
-        let mut reply = self.tell(input).await?;
-        while reply == Reply::Wait {
-            changed(&mut changes).await?;
-            reply = self.ask(question.clone()).await??;
+        match self.tell(input).await? {
+            Reply::Wait => {}
+            reply => return Ok(reply),
         }
-        Ok(reply)
+        let (answer, answered) = oneshot::channel();
+        let message = Message::OpenQuestion {
+            job: job.clone(),
+            question: Box::new(Asked::new(question, answer)),
+        };
+        self.mailbox.send(message).await.map_err(|_| Stopped)?;
+        Ok(answered.await.map_err(|_| Stopped)??)
     }
 
     /// Reads the state, as it is on disk.

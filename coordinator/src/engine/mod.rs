@@ -15,6 +15,7 @@ mod clock;
 mod compaction;
 mod effects;
 mod handle;
+mod open_questions;
 mod outboxes;
 mod recovery;
 mod scoring;
@@ -46,6 +47,7 @@ pub use standing::{NotWritten, Standing};
 use batch::Batch;
 use compaction::Prunable;
 use handle::{Message, Outcome};
+use open_questions::OpenQuestions;
 use upkeep::Upkeep;
 use watch::Watch;
 
@@ -85,6 +87,7 @@ pub struct Engine {
     mailbox: mpsc::Receiver<Message>,
     executor: EffectExecutor,
     changes: Changes,
+    open: OpenQuestions,
 }
 
 impl Engine {
@@ -113,6 +116,7 @@ impl Engine {
             mailbox,
             executor,
             changes,
+            open: OpenQuestions::default(),
         };
         (engine, handle)
     }
@@ -187,6 +191,7 @@ impl Engine {
                     }
                 }
                 Message::Question(question) => batch.ask_later(question),
+                Message::OpenQuestion { job, question } => batch.ask_until_answered(job, question),
                 Message::Close => {}
             }
         }
@@ -234,7 +239,7 @@ impl Engine {
             let bytes = encoded.iter().map(Encoded::bytes).sum();
             if let Err(failure) = self.write(move |journal| journal.append(&encoded)).await {
                 self.fall_back(failure);
-                batch.refuse(&self.standing.borrow(), &self.durable);
+                batch.refuse(&self.standing.borrow(), &self.durable, &mut self.open);
                 return;
             }
             fail_point::pass(FailPoint::CommitBeforeEffects);
@@ -251,7 +256,9 @@ impl Engine {
         if has_records {
             fail_point::pass(FailPoint::CommitBeforeReply);
         }
-        batch.release(&self.durable);
+        // Before those that come with this batch, which see what it has led to anyway.
+        self.open.ask(&touched, &self.durable);
+        batch.release(&self.durable, &mut self.open);
         if has_records {
             fail_point::pass(FailPoint::CommitAfterReply);
         }
