@@ -225,7 +225,8 @@ pub(crate) fn write_all(store: &ArtifactStore, job: &Job) -> Result<Vec<Artifact
         let Some(epoch) = job.run.best_epoch else { continue };
         if job.run.evaluation(split, epoch).is_some() {
             let name = format!("predictions_{split}.csv");
-            let file = store.publish_predictions(id, Pass::Evaluate { split, epoch }, &name)?;
+            let pass = Pass::Evaluate { split, epoch };
+            let file = store.publish_predictions(id, pass, (job.spec.task, schema(job)), &name)?;
             written.push(artifact(&name, file));
         }
     }

@@ -7,8 +7,8 @@
 //! ```text
 //! jobs/{job}/checkpoints/{sha256}.safetensors
 //! jobs/{job}/artifacts/{first 16 digits of the sha256}-{name}
-//! jobs/{job}/passes/{pass}/{shard}-g{generation}-r{rank}.report      as it came over the wire
-//! jobs/{job}/predictions/{split}-{epoch}.csv                         of passes that are complete
+//! jobs/{job}/passes/{pass}/{shard}-g{generation}-r{rank}.report      as it came over the wire, of passes whose predictions may be wanted
+//! jobs/{job}/predictions/{split}-{epoch}.csv                         what builds up to da01602 made of them
 //! jobs/{job}/logs.jsonl
 //! ```
 

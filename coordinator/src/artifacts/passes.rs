@@ -1,16 +1,20 @@
-//! The files of passes: reports while shards come in, predictions once the pass is complete.
+//! The files of passes: reports of shards, and the predictions that are made of them when the job leaves its files.
 
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use firn_core::state::{Pass, SplitName};
+use firn_core::{
+    state::Pass,
+    task::{Schema, Task},
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     ArtifactError, ArtifactStore, FileKind, Spool, StoredFile, TEMPORARY, check_name, files_in, open, persist,
+    predictions::PredictionsWriter,
 };
 
 impl ArtifactStore {
@@ -20,105 +24,114 @@ impl ArtifactStore {
     /// When the job's name is unfit.
     pub fn spool(&self, job: &str, pass: Pass) -> Result<Spool, ArtifactError> {
         check_name(job)?;
-        Ok(Spool::new(self.root.join(job).join("passes").join(pass.to_string())))
+        Ok(Spool::new(self.spools(job).join(pass.to_string())))
     }
 
-    /// Removes the reports of all passes of a job that has ended.
+    /// Removes the reports of all passes of a job that has ended, and the predictions that an earlier build made of them.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn clear_spools(&self, job: &str) -> Result<(), ArtifactError> {
         check_name(job)?;
-        let path = self.root.join(job).join("passes");
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(ArtifactError::Io { path, source }),
-            _ => Ok(()),
-        }
+        remove_folder(&self.spools(job))?;
+        remove_folder(&self.root.join(job).join("predictions"))
     }
 
-    /// Writes the predictions of a complete pass, whole or not at all.
+    /// Removes the reports of the validations of all other epochs.
     ///
     /// # Errors
-    /// When the disk fails, or `write` does.
-    pub fn write_predictions(
-        &self,
-        job: &str,
-        pass: Pass,
-        write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), ArtifactError>,
-    ) -> Result<(), ArtifactError> {
-        let target = self.predictions_path(job, pass)?;
-        let folder = target.parent().expect("a stored file lies in a folder");
-        let io = |source| ArtifactError::Io {
-            path: target.clone(),
-            source,
-        };
-        fs::create_dir_all(folder).map_err(io)?;
-        let file = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempfile_in(folder)
-            .map_err(io)?;
-        let mut buffer = BufWriter::new(file.as_file());
-        write(&mut buffer)?;
-        buffer.flush().map_err(io)?;
-        drop(buffer);
-        persist(file, &target)
+    /// When a folder cannot be read or removed.
+    pub fn keep_validations(&self, job: &str, epochs: &[u32]) -> Result<(), ArtifactError> {
+        check_name(job)?;
+        let spool = |epoch: u32| self.spools(job).join(Pass::validation(epoch).to_string());
+        let kept: Vec<PathBuf> = epochs.iter().map(|&epoch| spool(epoch)).collect();
+        let validations = spool(0);
+        for path in files_in(validations.parent().expect("an epoch stands below its split"))? {
+            if !kept.contains(&path) {
+                remove_folder(&path)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Makes the predictions of a complete pass an artifact of this name.
+    /// Makes the predictions of a pass that was scored an artifact of this name. Its reports are read one at a time.
     ///
     /// # Errors
     /// When there are none, or the disk fails.
-    pub fn publish_predictions(&self, job: &str, pass: Pass, name: &str) -> Result<StoredFile, ArtifactError> {
-        let mut file = open(&self.predictions_path(job, pass)?)?;
+    pub fn publish_predictions(
+        &self,
+        job: &str,
+        pass: Pass,
+        (task, schema): (Task, Schema<'_>),
+        name: &str,
+    ) -> Result<StoredFile, ArtifactError> {
+        let spool = self.spool(job, pass)?;
+        let mut reports = spool.reports()?.peekable();
+        if reports.peek().is_none() {
+            return self.publish_written_predictions(job, pass, name);
+        }
+        self.stream_artifact(job, name, |out| {
+            let mut writer = PredictionsWriter::new(out, task, schema)?;
+            for report in reports {
+                writer.write(&report?)?;
+            }
+            writer.finish()
+        })
+    }
+
+    /// The same of a pass that an earlier build scored: it wrote them out at once.
+    fn publish_written_predictions(&self, job: &str, pass: Pass, name: &str) -> Result<StoredFile, ArtifactError> {
+        let epoch = pass.round().unwrap_or_default();
+        let folder = self.root.join(job).join("predictions");
+        let path = folder.join(format!("{}-{epoch:06}.csv", pass.split()));
+        let mut file = open(&path)?;
+        self.stream_artifact(job, name, |out| match std::io::copy(&mut file, out) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(ArtifactError::Io { path, source }),
+        })
+    }
+
+    /// Writes a file that the coordinator itself makes, in parts.
+    fn stream_artifact(
+        &self,
+        job: &str,
+        name: &str,
+        write: impl FnOnce(&mut BufWriter<HashingWriter<'_>>) -> Result<(), ArtifactError>,
+    ) -> Result<StoredFile, ArtifactError> {
         let folder = self.root.join(job).join("artifacts");
         let io = |source| ArtifactError::Io {
             path: folder.clone(),
             source,
         };
         fs::create_dir_all(&folder).map_err(io)?;
-        let copy = tempfile::Builder::new()
+        let file = tempfile::Builder::new()
             .prefix(TEMPORARY)
             .tempfile_in(&folder)
             .map_err(io)?;
-        let mut hashing = HashingWriter {
-            file: copy.as_file(),
+        let mut out = BufWriter::new(HashingWriter {
+            file: file.as_file(),
             hasher: Sha256::new(),
-        };
-        let size = std::io::copy(&mut file, &mut hashing).map_err(io)?;
-        let sha256 = hex::encode(hashing.hasher.finalize());
-        persist(copy, &self.path(job, &FileKind::Artifact(name.to_owned()), &sha256)?)?;
+            size: 0,
+        });
+        write(&mut out)?;
+        let written = out.into_inner().map_err(|error| io(error.into_error()))?;
+        let (size, sha256) = (written.size, hex::encode(written.hasher.finalize()));
+        persist(file, &self.path(job, &FileKind::Artifact(name.to_owned()), &sha256)?)?;
         Ok(StoredFile { size, sha256 })
     }
 
-    /// Removes the validation predictions of all other epochs.
-    ///
-    /// # Errors
-    /// When the folder cannot be read or a file not removed.
-    pub fn keep_predictions(&self, job: &str, epochs: &[u32]) -> Result<(), ArtifactError> {
-        check_name(job)?;
-        let kept: Vec<PathBuf> = epochs
-            .iter()
-            .map(|epoch| self.predictions_path(job, Pass::validation(*epoch)))
-            .collect::<Result<_, _>>()?;
-        for path in files_in(&self.root.join(job).join("predictions"))? {
-            let is_validation = path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(SplitName::Validation.as_str()));
-            if is_validation && !kept.contains(&path) {
-                fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
-            }
-        }
-        Ok(())
+    fn spools(&self, job: &str) -> PathBuf {
+        self.root.join(job).join("passes")
     }
+}
 
-    fn predictions_path(&self, job: &str, pass: Pass) -> Result<PathBuf, ArtifactError> {
-        check_name(job)?;
-        let epoch = pass.round().unwrap_or_default();
-        Ok(self
-            .root
-            .join(job)
-            .join("predictions")
-            .join(format!("{}-{epoch:06}.csv", pass.split())))
+fn remove_folder(path: &Path) -> Result<(), ArtifactError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(ArtifactError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -126,12 +139,15 @@ impl ArtifactStore {
 struct HashingWriter<'a> {
     file: &'a File,
     hasher: Sha256,
+    /// Bytes so far.
+    size: u64,
 }
 
 impl Write for HashingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
         Ok(written)
     }
 

@@ -1,9 +1,13 @@
-//! The evaluation reports of a pass, shard by shard, until the pass is complete and its predictions have been written out.
+//! The evaluation reports of a pass, shard by shard, as long as the job may want the predictions in them.
 //!
 //! A report is written before the core is told of it, under the name of its sender; the record that counts the shard names the sender
-//! too, and so the one file that counts. Others of the same shard are ignored and go with the pass.
+//! too, and so the one file that counts. Others of the same shard are ignored, and go when the pass is scored.
 
-use std::{fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use firn_core::identifiers::Generation;
 use firn_proto::v1alpha1::EvaluationReport;
@@ -50,39 +54,47 @@ impl Spool {
     /// # Errors
     /// When it is missing or damaged.
     pub fn read(&self, key: ReportKey) -> Result<EvaluationReport, ArtifactError> {
-        let path = self.path(key);
-        let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => ArtifactError::Missing { path: path.clone() },
-            _ => ArtifactError::Io {
-                path: path.clone(),
-                source,
-            },
-        })?;
-        EvaluationReport::decode(bytes.as_slice()).map_err(|error| ArtifactError::Report {
-            path,
-            reason: error.to_string(),
-        })
+        read(&self.path(key))
     }
 
-    /// Removes all reports.
+    /// Removes the reports that do not count, so that one of each shard is left.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn clear(&self) -> Result<(), ArtifactError> {
+    pub fn keep(&self, counted: impl IntoIterator<Item = ReportKey>) -> Result<(), ArtifactError> {
+        let counted: BTreeSet<PathBuf> = counted.into_iter().map(|key| self.path(key)).collect();
         for path in files_in(&self.folder)? {
-            fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
+            if !counted.contains(&path) {
+                fs::remove_file(&path).map_err(|source| ArtifactError::Io { path, source })?;
+            }
         }
-        match fs::remove_dir(&self.folder) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(ArtifactError::Io {
-                path: self.folder.clone(),
-                source,
-            }),
-            _ => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// The reports that [`keep`](Self::keep) left, in the order of the shards; each is read when it is asked for.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn reports(&self) -> Result<impl Iterator<Item = Result<EvaluationReport, ArtifactError>>, ArtifactError> {
+        Ok(files_in(&self.folder)?.into_iter().map(|path| read(&path)))
     }
 
     fn path(&self, key: ReportKey) -> PathBuf {
         self.folder
             .join(format!("{:08}-g{}-r{}.report", key.shard, key.generation, key.rank))
     }
+}
+
+fn read(path: &Path) -> Result<EvaluationReport, ArtifactError> {
+    let bytes = fs::read(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => ArtifactError::Missing { path: path.to_owned() },
+        _ => ArtifactError::Io {
+            path: path.to_owned(),
+            source,
+        },
+    })?;
+    EvaluationReport::decode(bytes.as_slice()).map_err(|error| ArtifactError::Report {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }

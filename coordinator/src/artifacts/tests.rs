@@ -1,7 +1,5 @@
 //! Files come into being whole, and only as announced.
 
-use std::io::BufWriter;
-
 use firn_core::task::{Schema, Task};
 use firn_core::{identifiers::Generation, state::Pass};
 use firn_proto::v1alpha1::{EvaluationReport, Prediction};
@@ -146,26 +144,35 @@ fn prediction(index: u64, sample: &str, label: u32, scores: [f64; 2]) -> Predict
     }
 }
 
-#[test]
-fn spooled_reports_come_back_exactly_and_can_be_cleared() {
-    let (_folder, store) = store();
-    let spool = store.spool("j", Pass::validation(3)).unwrap();
-    let key = ReportKey {
-        shard: 4,
-        generation: Generation(1),
+fn key(shard: u32, generation: u64) -> ReportKey {
+    ReportKey {
+        shard,
+        generation: Generation(generation),
         rank: 0,
-    };
-    let report = EvaluationReport {
+    }
+}
+
+fn report(index: u64, scores: [f64; 2]) -> EvaluationReport {
+    EvaluationReport {
         samples: 1,
         loss_sum: 0.1 + 0.2,
-        predictions: vec![prediction(7, "a.png", 1, [1.0 / 3.0, 2.0 / 3.0])],
+        predictions: vec![prediction(index, "a.png", 1, scores)],
         ..EvaluationReport::default()
-    };
-    spool.write(key, &report).unwrap();
-    assert_eq!(spool.read(key).unwrap(), report);
-    spool.clear().unwrap();
-    assert!(matches!(spool.read(key), Err(ArtifactError::Missing { .. })));
-    spool.clear().unwrap();
+    }
+}
+
+#[test]
+fn spooled_reports_come_back_exactly_and_those_that_do_not_count_go() {
+    let (_folder, store) = store();
+    let spool = store.spool("j", Pass::validation(3)).unwrap();
+    let (counted, other) = (report(7, [1.0 / 3.0, 2.0 / 3.0]), report(7, [0.5, 0.5]));
+    spool.write(key(4, 1), &counted).unwrap();
+    spool.write(key(4, 2), &other).unwrap();
+    assert_eq!(spool.read(key(4, 1)).unwrap(), counted);
+    spool.keep([key(4, 1)]).unwrap();
+    assert!(matches!(spool.read(key(4, 2)), Err(ArtifactError::Missing { .. })));
+    let left: Vec<_> = spool.reports().unwrap().map(Result::unwrap).collect();
+    assert_eq!(left, [counted]);
 }
 
 #[test]
@@ -188,32 +195,43 @@ fn predictions_are_quoted_as_csv_and_round_trip() {
     assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
 
+/// Publishes the validation predictions of an epoch of job `j`.
+fn publish(store: &ArtifactStore, epoch: u32) -> Result<StoredFile, ArtifactError> {
+    let classes = ["ant".to_owned(), "bee".to_owned()];
+    let outputs = (Task::Classification, Schema::of_classes(&classes));
+    store.publish_predictions("j", Pass::validation(epoch), outputs, "predictions_validation.csv")
+}
+
 #[test]
-fn predictions_of_the_best_epoch_are_kept_and_published() {
+fn reports_of_the_best_epoch_are_kept_and_become_its_predictions() {
     let (folder, store) = store();
-    for epoch in [0, 1, 2] {
-        let content = format!("epoch {epoch}");
-        let write = |file: &mut BufWriter<&File>| {
-            file.write_all(content.as_bytes()).unwrap();
-            Ok(())
-        };
-        store.write_predictions("j", Pass::validation(epoch), write).unwrap();
+    for epoch in [0, 1, 10] {
+        let spool = store.spool("j", Pass::validation(epoch)).unwrap();
+        spool.write(key(1, 1), &report(1, [0.25, 0.75])).unwrap();
+        spool.write(key(0, 1), &report(0, [0.5, f64::from(epoch)])).unwrap();
     }
-    store.keep_predictions("j", &[1]).unwrap();
-    assert_eq!(files_in(&folder.path().join("jobs/j/predictions")).unwrap().len(), 1);
-    let published = store
-        .publish_predictions("j", Pass::validation(1), "predictions_validation.csv")
-        .unwrap();
-    assert_eq!(published, announced(b"epoch 1"));
-    assert!(
-        store
-            .holds(
-                "j",
-                &FileKind::Artifact("predictions_validation.csv".to_owned()),
-                &published
-            )
-            .unwrap()
+    store.keep_validations("j", &[1]).unwrap();
+    let published = publish(&store, 1).unwrap();
+    let expected = "index,sample,label,predicted,probability_ant,probability_bee\n0,a.png,bee,bee,0.5,1.0\n1,a.png,bee,bee,0.25,0.75\n";
+    assert_eq!(published, announced(expected.as_bytes()));
+    let kind = FileKind::Artifact("predictions_validation.csv".to_owned());
+    assert!(store.holds("j", &kind, &published).unwrap());
+    for gone in [0, 10] {
+        assert!(matches!(publish(&store, gone), Err(ArtifactError::Missing { .. })));
+    }
+    store.clear_spools("j").unwrap();
+    assert_eq!(
+        files_in(&folder.path().join("jobs/j")).unwrap().len(),
+        1,
+        "the artifacts"
     );
-    let missing = store.publish_predictions("j", Pass::validation(0), "predictions_validation.csv");
-    assert!(matches!(missing, Err(ArtifactError::Missing { .. })));
+}
+
+#[test]
+fn predictions_that_an_earlier_build_wrote_when_it_scored_the_pass_are_published() {
+    let (folder, store) = store();
+    let written = folder.path().join("jobs/j/predictions");
+    fs::create_dir_all(&written).unwrap();
+    fs::write(written.join("validation-000001.csv"), b"epoch 1").unwrap();
+    assert_eq!(publish(&store, 1).unwrap(), announced(b"epoch 1"));
 }

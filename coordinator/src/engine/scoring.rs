@@ -1,8 +1,8 @@
-//! What only the predictions can tell: some of the metrics, and the predictions file.
+//! The metrics that only single predictions can tell.
 //!
-//! When all shards of an evaluation are in, their spooled reports are read in order, written out as one CSV file, and scored. They are
-//! read one at a time, so that memory does not grow with the split. The file
-//! is on disk before the core learns of it, the spool is removed after; so either can be interrupted and done again.
+//! When all shards of an evaluation are in, their spooled reports are scored. They are read one at a time, so that memory does not grow
+//! with the split. The reports of the best epoch stay until the job leaves its files, so an epoch writes its predictions once; those of
+//! other epochs go when a later one is scored. All of it can be interrupted and done again.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,17 +15,14 @@ use firn_core::{
 use tracing::{debug, error};
 
 use super::EngineHandle;
-use crate::artifacts::{
-    ArtifactError, ArtifactStore, ReportKey,
-    predictions::{self, PredictionsWriter},
-};
+use crate::artifacts::{ArtifactError, ArtifactStore, ReportKey, predictions};
 
 /// All that is needed to score a pass.
 struct Work {
     task: Task,
     dataset: Arc<Dataset>,
     shards: BTreeMap<u32, CompletedShard>,
-    /// Epochs whose validation predictions may still be wanted.
+    /// Epochs whose validation reports may still be wanted.
     kept_epochs: Vec<u32>,
 }
 
@@ -71,12 +68,7 @@ pub(super) async fn score_pass(
         }
     };
     match told {
-        Ok(Reply::Done) => {
-            let cleared = tokio::task::spawn_blocking(move || store.spool(job.as_str(), pass)?.clear()).await;
-            if let Err(error) = cleared.expect("removing files does not panic") {
-                error!(%pass, %error, "reports that are no longer needed could not be removed");
-            }
-        }
+        Ok(Reply::Done) => {}
         Ok(reply) => debug!(?reply, "a scored pass was answered otherwise"),
         Err(refusal) => debug!(%refusal, "a scored pass is no longer wanted"),
     }
@@ -101,31 +93,24 @@ fn work(state: &State, job: &JobId, pass: Pass) -> Option<Work> {
     })
 }
 
-/// Writes the predictions and computes what they tell. Blocks.
+/// Computes what the predictions tell, and removes the reports that nobody wants any more. Blocks.
 fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<BTreeMap<String, f64>, ArtifactError> {
     let spool = store.spool(job.as_str(), pass)?;
-    let report = |shard: u32, complete: &CompletedShard| {
-        spool.read(ReportKey {
+    let counted = || {
+        work.shards.iter().map(|(&shard, complete)| ReportKey {
             shard,
             generation: complete.generation,
             rank: complete.rank,
         })
     };
-    let schema = work.dataset.schema();
-    store.write_predictions(job.as_str(), pass, |file| {
-        let mut writer = PredictionsWriter::new(file, work.task, schema)?;
-        for (&shard, complete) in &work.shards {
-            writer.write(&report(shard, complete)?)?;
-        }
-        writer.finish()
-    })?;
+    spool.keep(counted())?;
     if pass.split() == SplitName::Validation {
-        store.keep_predictions(job.as_str(), &work.kept_epochs)?;
+        store.keep_validations(job.as_str(), &work.kept_epochs)?;
     }
     let samples = work.dataset.split(pass.split()).map_or(0, |split| split.samples);
-    predictions::metrics(work.task, schema, samples, &|each| {
-        for (&shard, complete) in &work.shards {
-            report(shard, complete)?.predictions.iter().for_each(&mut *each);
+    predictions::metrics(work.task, work.dataset.schema(), samples, &|each| {
+        for key in counted() {
+            spool.read(key)?.predictions.iter().for_each(&mut *each);
         }
         Ok(())
     })
