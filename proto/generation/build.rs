@@ -1,4 +1,4 @@
-//! Compiles the protocol definitions without an installed `protoc`.
+//! Compiles the protocol definitions without an installed `protoc`, into the files that `firn-proto` keeps.
 
 use std::{env, fs, path::PathBuf};
 
@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "firn/v1alpha1/rank.proto",
         "firn/v1alpha1/verification.proto",
     ];
-    let descriptors = protox::compile(files, ["."])?;
+    let descriptors = protox::compile(files, [".."])?;
 
     // Kept for server reflection and for naming unknown fields in specs.
     let out = PathBuf::from(env::var("OUT_DIR")?).join("firn_descriptor.bin");
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     config.compile_fds(descriptors)?;
 
-    println!("cargo:rerun-if-changed=firn");
+    println!("cargo:rerun-if-changed=../firn");
     Ok(())
 }
 
