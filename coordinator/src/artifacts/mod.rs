@@ -7,7 +7,8 @@
 //! ```text
 //! jobs/{job}/checkpoints/{sha256}.safetensors
 //! jobs/{job}/artifacts/{first 16 digits of the sha256}-{name}
-//! jobs/{job}/passes/{pass}/{shard}-g{generation}-r{rank}.report      as it came over the wire, of passes whose predictions may be wanted
+//! jobs/{job}/passes/{pass}/{shard}-g{generation}-r{rank}.report      as it came over the wire
+//! jobs/{job}/scored/{pass}/{shard}-g{generation}-r{rank}.report      the same, of passes that are scored and whose predictions may be wanted
 //! jobs/{job}/predictions/{split}-{epoch}.csv                         what builds up to da01602 made of them
 //! jobs/{job}/logs.jsonl
 //! ```
@@ -244,6 +245,17 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, ArtifactError> {
         }
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(source) => Err(io(source)),
+    }
+}
+
+/// With all that is in it; one that is not there is removed.
+fn remove_folder(path: &Path) -> Result<(), ArtifactError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(ArtifactError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use firn_core::{
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     ArtifactError, ArtifactStore, FileKind, Spool, StoredFile, TEMPORARY, check_name, files_in, open, persist,
-    predictions::PredictionsWriter,
+    predictions::PredictionsWriter, remove_folder,
 };
 
 impl ArtifactStore {
@@ -24,7 +24,11 @@ impl ArtifactStore {
     /// When the job's name is unfit.
     pub fn spool(&self, job: &str, pass: Pass) -> Result<Spool, ArtifactError> {
         check_name(job)?;
-        Ok(Spool::new(self.spools(job).join(pass.to_string())))
+        let [incoming, scored] = self.spools(job);
+        Ok(Spool::new(
+            incoming.join(pass.to_string()),
+            scored.join(pass.to_string()),
+        ))
     }
 
     /// Removes the reports of all passes of a job that has ended, and the predictions that an earlier build made of them.
@@ -33,7 +37,9 @@ impl ArtifactStore {
     /// When the disk fails.
     pub fn clear_spools(&self, job: &str) -> Result<(), ArtifactError> {
         check_name(job)?;
-        remove_folder(&self.spools(job))?;
+        for folder in self.spools(job) {
+            remove_folder(&folder)?;
+        }
         remove_folder(&self.root.join(job).join("predictions"))
     }
 
@@ -43,12 +49,14 @@ impl ArtifactStore {
     /// When a folder cannot be read or removed.
     pub fn keep_validations(&self, job: &str, epochs: &[u32]) -> Result<(), ArtifactError> {
         check_name(job)?;
-        let spool = |epoch: u32| self.spools(job).join(Pass::validation(epoch).to_string());
-        let kept: Vec<PathBuf> = epochs.iter().map(|&epoch| spool(epoch)).collect();
-        let validations = spool(0);
-        for path in files_in(validations.parent().expect("an epoch stands below its split"))? {
-            if !kept.contains(&path) {
-                remove_folder(&path)?;
+        for folder in self.spools(job) {
+            let spool = |epoch: u32| folder.join(Pass::validation(epoch).to_string());
+            let kept: Vec<PathBuf> = epochs.iter().map(|&epoch| spool(epoch)).collect();
+            let validations = spool(0);
+            for path in files_in(validations.parent().expect("an epoch stands below its split"))? {
+                if !kept.contains(&path) {
+                    remove_folder(&path)?;
+                }
             }
         }
         Ok(())
@@ -66,7 +74,7 @@ impl ArtifactStore {
         name: &str,
     ) -> Result<StoredFile, ArtifactError> {
         let spool = self.spool(job, pass)?;
-        let mut reports = spool.reports()?.peekable();
+        let mut reports = spool.settled()?.peekable();
         if reports.peek().is_none() {
             return self.publish_written_predictions(job, pass, name);
         }
@@ -120,18 +128,9 @@ impl ArtifactStore {
         Ok(StoredFile { size, sha256 })
     }
 
-    fn spools(&self, job: &str) -> PathBuf {
-        self.root.join(job).join("passes")
-    }
-}
-
-fn remove_folder(path: &Path) -> Result<(), ArtifactError> {
-    match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(ArtifactError::Io {
-            path: path.to_owned(),
-            source,
-        }),
-        _ => Ok(()),
+    /// Where the reports of a job's passes come in, and where those that count are once their pass is scored.
+    fn spools(&self, job: &str) -> [PathBuf; 2] {
+        ["passes", "scored"].map(|name| self.root.join(job).join(name))
     }
 }
 

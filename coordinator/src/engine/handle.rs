@@ -26,7 +26,10 @@ pub(super) enum Message {
     /// Somebody wants to know what is durable.
     Question(Question),
     /// Somebody wants to know something of a job, as soon as that has an answer.
-    OpenQuestion { job: JobId, question: Box<dyn OpenQuestion> },
+    OpenQuestion {
+        job: JobId,
+        question: Box<dyn OpenQuestion>,
+    },
     /// Take nothing more in.
     Close,
 }

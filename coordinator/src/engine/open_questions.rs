@@ -142,7 +142,11 @@ mod tests {
         }
         assert!(open.jobs[&JobId::from("a")].questions.len() <= FEW);
         open.ask(&touched("a"), &state);
-        assert_eq!(open.jobs[&JobId::from("a")].questions.len(), 1, "one caller still waits");
+        assert_eq!(
+            open.jobs[&JobId::from("a")].questions.len(),
+            1,
+            "one caller still waits"
+        );
         assert!(answered.try_recv().is_err());
     }
 }

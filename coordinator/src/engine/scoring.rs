@@ -103,7 +103,7 @@ fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<
             rank: complete.rank,
         })
     };
-    spool.keep(counted())?;
+    spool.settle(counted())?;
     if pass.split() == SplitName::Validation {
         store.keep_validations(job.as_str(), &work.kept_epochs)?;
     }

@@ -1,5 +1,7 @@
 //! A coordinator that is killed, and the next one on the same folder.
 
+use std::collections::BTreeSet;
+
 use firn::{journal::JournalError, serve::ServeError};
 use firn_proto::v1alpha1::{
     self as proto, complete_shard_request::Report, directive::Next, lease_shard_response::Answer,
@@ -243,7 +245,7 @@ async fn a_coordinator_does_not_start_on_a_journal_that_was_tampered_with() {
 }
 
 #[tokio::test]
-async fn a_shard_that_is_repeated_after_its_pass_was_scored_is_answered_and_leaves_nothing() {
+async fn a_shard_that_is_repeated_after_its_pass_was_scored_is_answered_and_leaves_no_other_report() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     submit(&server, job("insects")).await;
@@ -251,19 +253,29 @@ async fn a_shard_that_is_repeated_after_its_pass_was_scored_is_answered_and_leav
     let (_, [mut zero, mut one]) = start_two(&server, &mut agent).await;
     let is_second_epoch = |next: &Next| *next == Next::TrainEpoch(1);
     follow_together([&mut zero, &mut one], is_second_epoch).await;
-    let reports = folder.path().join("jobs/insects/passes/evaluate/validation/0");
-    while reports.exists() {
-        tokio::task::yield_now().await;
-    }
+    let folder_of_reports = folder.path().join("jobs/insects/scored/evaluate/validation/0");
+    let reports = || -> BTreeSet<_> {
+        let entries = std::fs::read_dir(&folder_of_reports).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    };
+    let counted = reports();
+    assert!(
+        !counted.is_empty(),
+        "the predictions of the best epoch are made of them"
+    );
 
     let first = proto::Shard {
         index: 0,
         begin: 0,
         end: 1,
     };
+    // One of the two repeats what it said, the other says what nobody counts.
     zero.complete(&evaluate("validation", 0), &first).await.unwrap();
+    one.complete(&evaluate("validation", 0), &first).await.unwrap();
 
-    assert!(!reports.exists(), "nobody would remove it");
+    assert_eq!(reports(), counted);
+    let incoming = folder.path().join("jobs/insects/passes/evaluate/validation/0");
+    assert!(!incoming.exists(), "nobody would remove it before the job ends");
     server.kill().await;
 }
 

@@ -11,7 +11,9 @@ mod tests {
     /// Whether a file in `proto/src/generated` is what the definitions make of it; with `BLESS` it becomes that.
     fn holds(name: &str) {
         let made = fs::read(Path::new(env!("OUT_DIR")).join(name)).unwrap();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/generated").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../src/generated")
+            .join(name);
         if std::env::var_os("BLESS").is_some() {
             fs::write(&path, made).unwrap();
             return;
