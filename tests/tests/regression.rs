@@ -85,7 +85,9 @@ fn two_targets_are_learned_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
     }
     assert_eq!(test["targets"][1]["target"], "age");
     assert_eq!(alone.metrics["bestMetric"], "validation/mae");
+    assert_eq!(alone.metrics["formatVersion"], 1);
     let config: Value = serde_json::from_slice(&fs::read(alone.folder.join("config.json"))?)?;
+    assert_eq!(config["firn_format"], 1);
     assert_eq!(
         (&config["problem_type"], &config["num_labels"]),
         (&json!("regression"), &json!(2))

@@ -15,10 +15,15 @@ use serde_json::{Map, Value};
 use super::{task, wire::names::job_name};
 use crate::artifacts::{ArtifactError, ArtifactStore, StoredFile};
 
+/// Of `metrics.json`. Fields are added without raising it; what would mislead a reader of the form before raises it. Documents without one
+/// are of builds before, and of this form.
+const FORMAT_VERSION: u32 = 1;
+
 /// `metrics.json`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct MetricsDocument<'a> {
+    format_version: u32,
     /// `jobs/{job}`.
     job: String,
     /// Names in the order of the model's outputs, and of rows and columns of `confusion`.
@@ -114,6 +119,7 @@ fn document<'a>(job: &'a Job, schema: Schema<'a>) -> MetricsDocument<'a> {
         .iter()
         .filter(|evaluation| evaluation.split == SplitName::Validation);
     MetricsDocument {
+        format_version: FORMAT_VERSION,
         job: job_name(&job.id),
         classes: schema.classes,
         best_metric: format!("validation/{}", job.spec.training.best_metric.word()),

@@ -24,10 +24,15 @@ use crate::{
     },
 };
 
+/// Of `config.json` and of the header of `head.safetensors`, which gain fields without raising it. Files without one are of builds before, and
+/// of this form.
+const FORMAT: u32 = 1;
+
 /// `head.safetensors`: the head and every tensor that trained, under the names of the source file.
 pub fn head(model: &Model) -> Result<Vec<u8>, ModelError> {
     let metadata = [
         ("format".to_owned(), "pt".to_owned()),
+        ("firn_format".to_owned(), FORMAT.to_string()),
         ("architecture".to_owned(), model.architecture.word().to_owned()),
         ("cut".to_owned(), model.summary().cut),
         ("classes".to_owned(), model.classes.to_string()),
@@ -88,6 +93,7 @@ pub fn config(model: &Model, classes: &[String]) -> Value {
         .map(|(id, name)| (name.clone(), id.into()))
         .collect();
     let mut config = json!({
+        "firn_format": FORMAT,
         "architecture": model.architecture.word(),
         "num_labels": classes.len(),
         "id2label": names,
