@@ -176,7 +176,7 @@ fn spooled_reports_come_back_exactly_and_those_that_do_not_count_go() {
         // It comes too late, and is not taken for what counts.
         spool.write(key(4, 2), &other).unwrap();
         let left: Vec<_> = spool.settled().unwrap().map(Result::unwrap).collect();
-        assert_eq!(left, [counted.clone()]);
+        assert_eq!(left, std::slice::from_ref(&counted));
     }
 }
 
