@@ -2,7 +2,7 @@
 //!
 //! What was stored once is read for ever, and means the same: each earlier form is a file of its own ([`initial`]), which has how it says what the
 //! document says, and how a job is said in it. And ranks of earlier builds read what they know: those of revision 1 the first form, later ones
-//! the document less what is newer than they are ([`known`]).
+//! the document less what is newer than they are (`known.rs`).
 
 pub mod initial;
 mod known;
