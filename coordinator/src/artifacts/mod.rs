@@ -9,7 +9,7 @@
 //! jobs/{job}/artifacts/{first 16 digits of the sha256}-{name}
 //! jobs/{job}/passes/{pass}/{shard}-g{generation}-r{rank}.report      as it came over the wire
 //! jobs/{job}/scored/{pass}/{shard}-g{generation}-r{rank}.report      the same, of passes that are scored and whose predictions may be wanted
-//! jobs/{job}/predictions/{split}-{epoch}.csv                         what builds up to da01602 made of them
+//! jobs/{job}/predictions/{split}-{epoch}.csv                         what earlier builds made of them when they scored a pass
 //! jobs/{job}/logs.jsonl
 //! ```
 

@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +15,7 @@ use firn_core::identifiers::Generation;
 use firn_proto::v1alpha1::EvaluationReport;
 use prost::Message as _;
 
-use super::{ArtifactError, files_in, remove_folder, write_whole};
+use super::{ArtifactError, files_in, open, remove_folder, write_whole};
 
 /// Which report: of this shard, from this rank of this formation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,13 +113,13 @@ impl ReportKey {
 }
 
 fn read(path: &Path) -> Result<EvaluationReport, ArtifactError> {
-    let bytes = fs::read(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => ArtifactError::Missing { path: path.to_owned() },
-        _ => ArtifactError::Io {
+    let mut bytes = Vec::new();
+    open(path)?
+        .read_to_end(&mut bytes)
+        .map_err(|source| ArtifactError::Io {
             path: path.to_owned(),
             source,
-        },
-    })?;
+        })?;
     EvaluationReport::decode(bytes.as_slice()).map_err(|error| ArtifactError::Report {
         path: path.to_owned(),
         reason: error.to_string(),
