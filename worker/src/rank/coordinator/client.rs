@@ -206,16 +206,7 @@ fn meaning(scope: Scope, call: &'static str, status: Status) -> StopReason {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
-    use tonic_types::{ErrorDetails, StatusExt as _};
-
-    use super::*;
-
-    fn refusal(code: Code, reason: &str) -> Status {
-        let details = ErrorDetails::with_error_info(reason, "firn.dev", HashMap::new());
-        Status::with_error_details(code, "the coordinator's words", details)
-    }
+    use super::{super::status::refusal, *};
 
     #[test]
     fn what_is_over_decides_what_comes_next() {

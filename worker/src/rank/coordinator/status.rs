@@ -26,18 +26,17 @@ pub(super) fn is_passing(status: &Status) -> bool {
     }
 }
 
+/// A refusal with that reason, as the coordinator words it.
+#[cfg(test)]
+pub(super) fn refusal(code: Code, reason: &str) -> Status {
+    let no_metadata = std::collections::HashMap::new();
+    let details = tonic_types::ErrorDetails::with_error_info(reason, "firn.dev", no_metadata);
+    Status::with_error_details(code, "the coordinator's words", details)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
-    use tonic_types::ErrorDetails;
-
     use super::*;
-
-    fn refusal(code: Code, reason: &str) -> Status {
-        let details = ErrorDetails::with_error_info(reason, "firn.dev", HashMap::new());
-        Status::with_error_details(code, "the coordinator's words", details)
-    }
 
     #[test]
     fn an_absent_coordinator_is_waited_for_and_a_refusal_is_final() {
