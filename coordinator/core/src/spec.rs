@@ -19,6 +19,7 @@ mod model;
 mod nearest;
 mod number;
 mod resources;
+mod scheduling;
 pub mod schema;
 pub(crate) mod settings;
 mod training;
@@ -43,6 +44,7 @@ pub use format::{DataFormat, InputColumn, LabelColumns, RowFormat, RowLayout};
 pub use model::{Freeze, HeadSpec, ModelSpec};
 pub use nearest::nearest;
 pub use resources::{ArtifactsSpec, DeviceRequest, ResourcesSpec, RestartPolicy, WorkersSpec};
+pub use scheduling::{PreemptionPolicy, RunPolicy, SchedulingSpec};
 pub use training::{
     ClassWeights, Determinism, EarlyStopping, LossSpec, OptimizerSpec, PlateauSpec, ScheduleShape, ScheduleSpec,
     ThresholdMode, TrainingSpec, Warmup,
@@ -84,6 +86,12 @@ pub struct JobSpec {
     /// What is left behind, and where.
     #[schemars(extend("x-firn-result" = false))]
     pub artifacts: ArtifactsSpec,
+    /// Where it stands among other jobs.
+    #[schemars(extend("x-firn-result" = false, "x-firn-reader" = "coordinator", "x-firn-since" = 4))]
+    pub scheduling: SchedulingSpec,
+    /// How long it may run, and how long it is kept.
+    #[schemars(extend("x-firn-result" = false, "x-firn-reader" = "coordinator", "x-firn-since" = 4))]
+    pub run_policy: RunPolicy,
 }
 
 /// How a job is called.
@@ -92,6 +100,9 @@ pub struct JobSpec {
 pub struct Metadata {
     /// Lower-case letters, digits and `-`, at most 63. If a job of that name exists, the new job's id gets `-2`, `-3`, …
     pub name: String,
+    /// Whose job it is: quotas and rights are given by namespace. Lower-case letters, digits and `-`, at most 63.
+    #[schemars(extend("x-firn-reader" = "coordinator", "x-firn-since" = 4, "default" = "default"))]
+    pub namespace: String,
     /// Free text for the user's own bookkeeping.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

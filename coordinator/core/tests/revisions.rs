@@ -136,3 +136,21 @@ fn ranks_of_this_revision_are_told_everything() {
         assert_eq!(versions::known_to(revision, &spec), Ok(spec.to_document()));
     }
 }
+
+#[test]
+fn what_only_the_coordinator_reads_keeps_a_job_from_no_rank_and_is_told_to_none_that_does_not_know_it() {
+    let plain = texts();
+    let mut document = plain.to_document();
+    document["metadata"]["namespace"] = "research".into();
+    document["spec"]["scheduling"] = serde_json::json!({"priority": 7, "workerSelector": {"zone": "a"}});
+    document["spec"]["runPolicy"] = serde_json::json!({"activeDeadline": "2h", "ttlSecondsAfterFinished": 60});
+    let spec: JobSpec = serde_json::from_value(document).unwrap();
+    assert_eq!(spec.scheduling.priority, 7);
+    assert_eq!(spec.run_policy.active_deadline_ms, Some(7_200_000));
+    assert_eq!(Need::of(&spec), Need::of(&plain));
+    for older in (1..Revision::CURRENT.0).map(Revision) {
+        let told = versions::known_to(older, &spec);
+        assert_eq!(told, versions::known_to(older, &plain), "revision {}", older.0);
+        assert_eq!(told.is_ok(), older >= Need::of(&plain).revision);
+    }
+}

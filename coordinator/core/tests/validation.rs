@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
     HeadSpec, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec, Pooling, Preprocessing,
-    QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, ScheduleShape, ScheduleSpec, SplitSource, Task,
-    TrainingSpec, Warmup, WorkersSpec, validate,
+    QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec,
+    SplitSource, Task, TrainingSpec, Warmup, WorkersSpec, validate,
 };
 
 fn adamw() -> OptimizerSpec {
@@ -23,6 +23,7 @@ fn images() -> JobSpec {
     JobSpec {
         metadata: Metadata {
             name: "ants-and-bees".to_owned(),
+            namespace: "default".to_owned(),
             labels: BTreeMap::from([("team".to_owned(), "vision".to_owned())]),
         },
         task: Task::Classification,
@@ -71,6 +72,8 @@ fn images() -> JobSpec {
             folder: None,
             merged_model: true,
         },
+        scheduling: SchedulingSpec::default(),
+        run_policy: RunPolicy::default(),
     }
 }
 

@@ -11,6 +11,7 @@
 //! (metrics by name, sparse confusion counts). The file says which build gave it its schema, so that an older program can name it.
 //!
 //! Schema 5 lies as schema 4 does. Its records hold specs, datasets and metrics of tasks that builds of schema 4 do not know.
+//! Those of schema 6 hold namespaces, priorities, quotas, tokens and suspended jobs besides.
 
 use std::path::Path;
 
@@ -23,7 +24,7 @@ use super::{
 };
 
 /// Layout of the file and form of its records. Raised when an older program could not read what a newer one writes.
-pub(super) const SCHEMA_VERSION: u64 = 5;
+pub(super) const SCHEMA_VERSION: u64 = 6;
 
 /// Sequence number -> (hash, record as JSON).
 pub(super) const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");
@@ -97,7 +98,7 @@ pub(super) fn prepare(database: &Database, path: &Path) -> Result<Prepared, Jour
         Some(1) => migrate(database, path)?,
         Some(2) => set_schema(database, 3).map_err(failed)?,
         Some(3) => {}
-        Some(found @ (4 | SCHEMA_VERSION)) => {
+        Some(found @ (4 | 5 | SCHEMA_VERSION)) => {
             if found < SCHEMA_VERSION {
                 raise(database).map_err(failed)?;
             }

@@ -301,6 +301,9 @@ pub struct Metadata {
     #[prost(message, optional, tag = "4")]
     #[serde(skip)]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whose job it is: quotas and rights are given by namespace. Lower-case letters, digits and `-`, at most 63. Default: default.
+    #[prost(string, tag = "5")]
+    pub namespace: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -327,6 +330,12 @@ pub struct JobSpec {
     /// What is left behind, and where.
     #[prost(message, optional, tag = "7")]
     pub artifacts: ::core::option::Option<ArtifactsSpec>,
+    /// Where it stands among other jobs.
+    #[prost(message, optional, tag = "8")]
+    pub scheduling: ::core::option::Option<SchedulingSpec>,
+    /// How long it may run, and how long it is kept.
+    #[prost(message, optional, tag = "9")]
+    pub run_policy: ::core::option::Option<RunPolicy>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -689,6 +698,37 @@ pub struct ArtifactsSpec {
     /// Whether the full model with the new head is written, under the original key names. Default: true.
     #[prost(bool, optional, tag = "2")]
     pub merged_model: ::core::option::Option<bool>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SchedulingSpec {
+    /// Jobs of a higher priority are served first. Range: at most 1000000000. Default: 0.
+    #[prost(uint32, optional, tag = "1")]
+    pub priority: ::core::option::Option<u32>,
+    /// Whether running jobs of lower priority are drained where this one could not start otherwise. They lose no step, and go on when there is
+    /// room again. `lower_priority`, `never`. Default: lower_priority.
+    #[prost(string, tag = "2")]
+    pub preemption_policy: ::prost::alloc::string::String,
+    /// Labels that a worker must have to be given this job (`firn-worker agent --label KEY=VALUE`).
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub worker_selector: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunPolicy {
+    /// Longest time from its first start to its end, the time in which it is suspended left out. Then it fails with the reason
+    /// `DeadlineExceeded`. Default: no limit.
+    #[prost(string, tag = "1")]
+    pub active_deadline: ::prost::alloc::string::String,
+    /// So many seconds after its end the job is deleted with all that the coordinator keeps of it; fetched or not. Range: at most 315360000.
+    /// Default: as long as the coordinator's retention says.
+    #[prost(uint32, optional, tag = "2")]
+    pub ttl_seconds_after_finished: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobStatus {

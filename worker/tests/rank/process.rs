@@ -90,6 +90,7 @@ pub(crate) fn image_job(folder: &Path, checkpoint_interval_ms: u64) -> String {
     let spec = spec::JobSpec {
         metadata: spec::Metadata {
             name: "images".to_owned(),
+            namespace: "default".to_owned(),
             labels: BTreeMap::new(),
         },
         task: spec::Task::Classification,
@@ -126,6 +127,8 @@ pub(crate) fn image_job(folder: &Path, checkpoint_interval_ms: u64) -> String {
             folder: None,
             merged_model: false,
         },
+        scheduling: spec::SchedulingSpec::default(),
+        run_policy: spec::RunPolicy::default(),
     };
     serde_json::to_string(&spec).unwrap()
 }

@@ -30,6 +30,28 @@ pub(super) fn serialize<S: Serializer>(milliseconds: &u64, serializer: S) -> Res
     serializer.serialize_str(&write(*milliseconds))
 }
 
+/// The same of a duration that need not be there.
+pub(super) mod optional {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        milliseconds: &Option<u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match milliseconds {
+            Some(milliseconds) => serializer.serialize_some(&super::write(*milliseconds)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        let written = Option::<String>::deserialize(deserializer)?;
+        written
+            .map(|written| super::milliseconds(&written).map_err(D::Error::custom))
+            .transpose()
+    }
+}
+
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let written = String::deserialize(deserializer)?;
     milliseconds(&written).map_err(D::Error::custom)

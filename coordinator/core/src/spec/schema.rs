@@ -36,6 +36,8 @@ pub struct Field {
     pub modality: Option<Modality>,
     /// Whether what is learned can depend on it by more than the order of floating-point sums.
     pub shapes_result: bool,
+    /// Whether ranks need to know it; `false`: only the coordinator does.
+    pub for_ranks: bool,
     /// The first revision of the protocol whose ranks know the field; [`Revision::UNMARKED`] of those that say nothing.
     pub since: Revision,
 }

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{
     JobSpec,
     schema::{self, Field},
-    versions::initial,
+    versions,
 };
 use crate::revision::Revision;
 
@@ -46,7 +46,7 @@ pub(crate) fn is_new_to_first_program(digest: &str) -> bool {
 }
 
 fn first_digest(spec: &JobSpec) -> Option<String> {
-    let first = initial::of(spec).ok()?;
+    let first = versions::known_to(Revision::OLDEST, spec).ok()?;
     let json = serde_json::to_string(&first).expect("a spec is plain data with finite numbers");
     Some(hashed(&json))
 }

@@ -7,6 +7,8 @@ mod ranges;
 mod task;
 mod violations;
 
+use std::collections::BTreeMap;
+
 pub use violations::Violation;
 pub(super) use violations::within;
 
@@ -68,28 +70,40 @@ const MOST_LABELS: usize = 64;
 const MOST_LABEL_BYTES: usize = 256;
 
 fn metadata(spec: &JobSpec, violations: &mut Violations) {
-    let name = &spec.metadata.name;
-    let letters = name
-        .bytes()
-        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-    let ends = !name.starts_with('-') && !name.ends_with('-');
-    violations.require(letters && ends && (1..=63).contains(&name.len()), "metadata.name", || {
-        format!(
-            "must be 1 to 63 lower-case letters, digits and `-`, with a letter or digit at both ends, found `{name}`"
-        )
+    let (name, namespace) = (&spec.metadata.name, &spec.metadata.namespace);
+    for (field, found) in [("metadata.name", name), ("metadata.namespace", namespace)] {
+        violations.require(is_label(found), field, || {
+            format!(
+                "must be 1 to 63 lower-case letters, digits and `-`, with a letter or digit at both ends, found `{found}`"
+            )
+        });
+    }
+    labels("metadata.labels", &spec.metadata.labels, violations);
+    labels(
+        "spec.scheduling.workerSelector",
+        &spec.scheduling.worker_selector,
+        violations,
+    );
+}
+
+fn labels(field: &str, labels: &BTreeMap<String, String>, violations: &mut Violations) {
+    violations.require(labels.len() <= MOST_LABELS, field, || {
+        format!("must be at most {MOST_LABELS} labels, found {}", labels.len())
     });
-    violations.require(spec.metadata.labels.len() <= MOST_LABELS, "metadata.labels", || {
-        format!(
-            "must be at most {MOST_LABELS} labels, found {}",
-            spec.metadata.labels.len()
-        )
-    });
-    for (key, value) in &spec.metadata.labels {
+    for (key, value) in labels {
         let fits = !key.is_empty() && key.len() <= MOST_LABEL_BYTES && value.len() <= MOST_LABEL_BYTES;
-        violations.require(fits, &format!("metadata.labels.{key}"), || {
+        violations.require(fits, &format!("{field}.{key}"), || {
             format!("key and value must be at most {MOST_LABEL_BYTES} bytes, and the key not empty")
         });
     }
+}
+
+/// A label of a domain name (RFC 1123), as Kubernetes asks for.
+fn is_label(name: &str) -> bool {
+    let letters = name
+        .bytes()
+        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    letters && !name.starts_with('-') && !name.ends_with('-') && (1..=63).contains(&name.len())
 }
 
 fn model(spec: &JobSpec, violations: &mut Violations) {

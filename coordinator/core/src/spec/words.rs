@@ -4,8 +4,8 @@
 
 use super::word::Word;
 use super::{
-    DataFormat, Determinism, DeviceRequest, InputColumn, MetricName, Modality, PlateauSpec, Pooling, RowLayout,
-    ScheduleShape, Task, ThresholdMode,
+    DataFormat, Determinism, DeviceRequest, InputColumn, MetricName, Modality, PlateauSpec, Pooling, PreemptionPolicy,
+    RowLayout, ScheduleShape, Task, ThresholdMode,
 };
 use crate::metrics::NAMES;
 
@@ -41,6 +41,10 @@ impl Word for ThresholdMode {
 
 impl Word for Determinism {
     const WORDS: &'static [(&'static str, Self)] = &[("default", Self::Default), ("strict", Self::Strict)];
+}
+
+impl Word for PreemptionPolicy {
+    const WORDS: &'static [(&'static str, Self)] = &[("lower_priority", Self::LowerPriority), ("never", Self::Never)];
 }
 
 impl Word for DeviceRequest {

@@ -75,8 +75,13 @@ fn fresh(change: impl FnOnce(&mut JobSpec)) -> String {
 #[test]
 fn what_cannot_change_the_result_does_not_change_the_name_of_the_settings() {
     let same = fresh(|_| {});
-    let changes: [Change; 10] = [
+    let changes: [Change; 13] = [
         ("metadata.name", |spec| spec.metadata.name = "bees".to_owned()),
+        ("metadata.namespace", |spec| {
+            spec.metadata.namespace = "research".to_owned()
+        }),
+        ("spec.scheduling", |spec| spec.scheduling.priority += 1),
+        ("spec.runPolicy", |spec| spec.run_policy.active_deadline_ms = Some(1)),
         ("metadata.labels", |spec| {
             spec.metadata.labels.insert("team".to_owned(), "vision".to_owned());
         }),
@@ -144,6 +149,8 @@ fn the_fields_that_cannot_change_the_result_are_these() {
         "spec.resources",
         "spec.restartPolicy",
         "spec.artifacts",
+        "spec.scheduling",
+        "spec.runPolicy",
     ];
     assert_eq!(found, expected);
 }

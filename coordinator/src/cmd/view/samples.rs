@@ -36,6 +36,7 @@ pub(crate) fn queued() -> FineTuneJob {
         kind: "FineTuneJob".into(),
         metadata: Some(Metadata {
             name: "reviews".into(),
+            namespace: "default".into(),
             labels: [("team".to_owned(), "text".to_owned())].into(),
             resource_name: "jobs/reviews".into(),
             create_time: Some(created()),

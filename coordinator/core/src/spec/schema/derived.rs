@@ -17,6 +17,8 @@ const DEFAULT_TYPE_NOTE: &str = "x-firn-type-default";
 const MODALITY: &str = "x-firn-modality";
 /// `false`: the result does not depend on the field, nor on those in it.
 const RESULT: &str = "x-firn-result";
+/// `coordinator`: ranks do the same whatever the field holds, and so do those that do not know it.
+const READER: &str = "x-firn-reader";
 /// Of a field, a choice or a word: the first revision of the protocol whose ranks know it.
 const SINCE: &str = "x-firn-since";
 /// Of a tagged enum: the same of its tag, where it had none before.
@@ -61,6 +63,7 @@ fn bare(name: &str, explanation: &str) -> Field {
         only: None,
         modality: None,
         shapes_result: true,
+        for_ranks: true,
         since: Revision::UNMARKED,
     }
 }
@@ -118,8 +121,11 @@ fn field(name: &str, schema: &Value, is_required: bool) -> Field {
     if explanation.is_empty() {
         explanation = text(&inner, "description").unwrap_or_default().to_owned();
     }
+    let since = since(schema, SINCE);
+    let mut kind = kind(&inner);
+    raise(&mut kind, since);
     Field {
-        kind: kind(&inner),
+        kind,
         optional,
         default: schema
             .get("default")
@@ -131,8 +137,19 @@ fn field(name: &str, schema: &Value, is_required: bool) -> Field {
             _ => Modality::Text,
         }),
         shapes_result: schema[RESULT] != false,
-        since: since(schema, SINCE),
+        for_ranks: text(schema, READER) != Some("coordinator"),
+        since,
         ..bare(name, &unwrapped(&explanation))
+    }
+}
+
+/// What is in a field is no older than the field.
+fn raise(kind: &mut Kind, since: Revision) {
+    if let Kind::Object(fields) = kind {
+        for field in fields {
+            field.since = field.since.max(since);
+            raise(&mut field.kind, since);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::said_by;
+use super::{leave_out, said_by};
 use crate::revision::Revision;
 use crate::spec::{
     JobSpec,
@@ -17,21 +17,10 @@ use crate::spec::{
 
 pub(super) fn document(spec: &JobSpec, revision: Revision) -> Result<Value, Cow<'static, str>> {
     let mut document = spec.to_document();
-    leave_out(schema::document(), &mut document, revision);
+    leave_out(schema::document(), &mut document, &|field| field.since > revision);
     match newer_word("", schema::document(), &document, revision) {
         Some(path) => Err(path.into()),
         None => said_by(spec, document),
-    }
-}
-
-fn leave_out(fields: &[Field], value: &mut Value, revision: Revision) {
-    let Value::Object(found) = value else { return };
-    for field in fields {
-        if field.since > revision {
-            found.shift_remove(&field.name);
-        } else if let Some(inner) = found.get_mut(&field.name) {
-            leave_out(field.kind.fields(), inner, revision);
-        }
     }
 }
 

@@ -11,7 +11,10 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::{JobSpec, schema::join};
+use super::{
+    JobSpec,
+    schema::{self, Field, join},
+};
 use crate::revision::Revision;
 
 /// The job as ranks of a revision read it.
@@ -20,9 +23,28 @@ use crate::revision::Revision;
 /// If it asks for something that they do not know: path of the field.
 pub fn known_to(revision: Revision, spec: &JobSpec) -> Result<Value, Cow<'static, str>> {
     match revision {
-        Revision::OLDEST => initial::of(spec),
-        older if older < Revision::CURRENT => known::document(spec, older),
+        Revision::OLDEST => initial::of(&needed_by_ranks(spec)),
+        older if older < Revision::CURRENT => known::document(&needed_by_ranks(spec), older),
         _ => Ok(spec.to_document()),
+    }
+}
+
+/// The job with the defaults in place of what only the coordinator reads; one that could not be read back, as it is.
+pub fn needed_by_ranks(spec: &JobSpec) -> JobSpec {
+    let mut document = spec.to_document();
+    leave_out(schema::document(), &mut document, &|field| !field.for_ranks);
+    serde_json::from_value(document).unwrap_or_else(|_| spec.clone())
+}
+
+/// Takes fields out.
+fn leave_out(fields: &[Field], value: &mut Value, is_meant: &impl Fn(&Field) -> bool) {
+    let Value::Object(found) = value else { return };
+    for field in fields {
+        if is_meant(field) {
+            found.shift_remove(&field.name);
+        } else if let Some(inner) = found.get_mut(&field.name) {
+            leave_out(field.kind.fields(), inner, is_meant);
+        }
     }
 }
 

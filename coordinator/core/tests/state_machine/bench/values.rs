@@ -15,6 +15,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
     JobSpec {
         metadata: Metadata {
             name: name.to_owned(),
+            namespace: "default".to_owned(),
             labels: BTreeMap::new(),
         },
         task: Task::Classification,
@@ -68,6 +69,8 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             folder: None,
             merged_model: false,
         },
+        scheduling: SchedulingSpec::default(),
+        run_policy: RunPolicy::default(),
     }
 }
 

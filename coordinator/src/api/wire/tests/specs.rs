@@ -4,8 +4,8 @@ use firn_core::slices;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
     HeadSpec, JobSpec, LossSpec, Metadata, MetricName, MissingLabels, Modality, ModelSpec, OptimizerSpec, PlateauSpec,
-    Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, ScheduleShape, ScheduleSpec, SplitSource,
-    Task, ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
+    PreemptionPolicy, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape,
+    ScheduleSpec, SchedulingSpec, SplitSource, Task, ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -233,6 +233,34 @@ fn resources(one_rank: bool) -> impl Strategy<Value = ResourcesSpec> {
     })
 }
 
+fn scheduling() -> impl Strategy<Value = (SchedulingSpec, RunPolicy)> {
+    let selector = prop::collection::btree_map("[a-z]{1,6}", "[a-z]{0,6}", 0..3);
+    let policy = (prop::option::of(1u64..10_000), prop::option::of(0u32..10_000));
+    (0u32..1000, word::<PreemptionPolicy>(), selector, policy).prop_map(
+        |(priority, preemption_policy, worker_selector, (active_deadline_ms, ttl_seconds_after_finished))| {
+            let scheduling = SchedulingSpec {
+                priority,
+                preemption_policy,
+                worker_selector,
+            };
+            let run_policy = RunPolicy {
+                active_deadline_ms,
+                ttl_seconds_after_finished,
+            };
+            (scheduling, run_policy)
+        },
+    )
+}
+
+fn metadata() -> impl Strategy<Value = Metadata> {
+    let labels = prop::collection::btree_map("[a-z]{1,6}", ".{0,12}", 0..3);
+    ("[a-z0-9]{1,9}", "[a-z0-9]{1,9}", labels).prop_map(|(name, namespace, labels)| Metadata {
+        name,
+        namespace,
+        labels,
+    })
+}
+
 /// Any spec that keeps to every rule.
 pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
     word::<Architecture>()
@@ -258,25 +286,24 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
             )
         })
         .prop_flat_map(|(model, data, training)| {
-            let labels = prop::collection::btree_map("[a-z]{1,6}", ".{0,12}", 0..3);
             let one_rank = training.train_batch_norm;
             (
                 Just((model, data, training)),
                 resources(one_rank),
-                labels,
-                "[a-z0-9]{1,9}",
+                metadata(),
                 0u32..100,
-                prop::option::of(path()),
+                (prop::option::of(path()), scheduling()),
             )
         })
         .prop_map(
-            |((model, data, mut training), resources, labels, name, max_restarts, folder)| {
+            |((model, data, mut training), resources, metadata, max_restarts, rest)| {
+                let (folder, (scheduling, run_policy)) = rest;
                 let ranks = resources.workers.max * resources.slots_per_worker;
                 if ranks > slices::of_job(&training) {
                     training.determinism = Determinism::Default;
                 }
                 JobSpec {
-                    metadata: Metadata { name, labels },
+                    metadata,
                     task: Task::Classification,
                     model,
                     data,
@@ -287,6 +314,8 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
                         folder,
                         merged_model: max_restarts % 2 == 0,
                     },
+                    scheduling,
+                    run_policy,
                 }
             },
         )

@@ -35,6 +35,7 @@ pub(super) fn spec() -> JobSpec {
     JobSpec {
         metadata: Metadata {
             name: "ants".to_owned(),
+            namespace: "default".to_owned(),
             labels: BTreeMap::new(),
         },
         task: Task::Classification,
@@ -88,6 +89,8 @@ pub(super) fn spec() -> JobSpec {
             folder: None,
             merged_model: false,
         },
+        scheduling: SchedulingSpec::default(),
+        run_policy: RunPolicy::default(),
     }
 }
 
