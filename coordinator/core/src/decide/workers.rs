@@ -33,8 +33,10 @@ pub(super) fn attach(
     let was_attached = known.is_some_and(Worker::is_attached);
     if !was_attached || known.is_some_and(|worker| worker.description != description) {
         draft.record(Event::WorkerAttached(description));
-        // A new agent is no new machine.
-        losses::set_aside_if_failing(draft, &name);
+        // A new agent is no new machine. To ask copies the list of all workers, so only those that failed are asked about.
+        if known.is_some_and(|worker| !worker.failures.is_empty()) {
+            losses::set_aside_if_failing(draft, &name);
+        }
     }
     let end = draft.now() + state.settings.lease;
     draft.change_soft(SoftChange::LeaseRenewed {
