@@ -146,7 +146,7 @@ fn start(state: &mut State, epoch: u64, at: Now) {
                 .jobs
                 .get(&process.job)
                 .is_none_or(|job| matches!(job.phase, Phase::Ended(_)));
-            ended || process.is_ending()
+            ended || state.is_ending(process)
         })
         .map(|(id, _)| id.clone())
         .collect();

@@ -21,11 +21,13 @@ mod pulses;
 mod quarantine;
 mod ranks;
 mod registration;
+mod release;
 mod reports;
 mod requests;
 mod rewinding;
 mod scores;
 mod submission;
+mod suspension;
 mod timers;
 mod training;
 mod workers;
@@ -66,6 +68,8 @@ fn answer(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject
         Input::Once { request, mutation } => requests::once(draft, request, *mutation),
         Input::Submit { spec } => submission::submit(draft, spec),
         Input::Cancel { job } => submission::cancel(draft, &job),
+        Input::Suspend { job } => suspension::suspend(draft, &job),
+        Input::Resume { job } => suspension::resume(draft, &job),
         Input::Delete { job } => deletion::delete(draft, &job),
         Input::ArtifactFetched { job, artifact } => Ok(deletion::fetch(draft, &job, artifact)),
         Input::JobErased { job, bytes } => Ok(deletion::conclude(draft, &job, bytes)),
@@ -158,6 +162,8 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
         | Input::Once { .. }
         | Input::Submit { .. }
         | Input::Cancel { .. }
+        | Input::Suspend { .. }
+        | Input::Resume { .. }
         | Input::Delete { .. }
         | Input::ArtifactFetched { .. }
         | Input::JobErased { .. }
@@ -186,6 +192,7 @@ fn settle(draft: &mut DecisionBuilder<'_>) {
     }
     let is_open = |job: &Job| !matches!(job.phase, Phase::Ended(_));
     if draft.changes_jobs() || draft.base().jobs.values().any(|job| is_open(job)) {
+        release::settle(draft);
         gangs::settle(draft);
         placing::settle(draft);
     }

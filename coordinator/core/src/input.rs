@@ -42,6 +42,16 @@ pub enum Input {
         /// Id of the job.
         job: JobId,
     },
+    /// A person wants a job to hold no slots until it is resumed; without effect if it is suspended. Answer: `Done`.
+    Suspend {
+        /// Id of the job.
+        job: JobId,
+    },
+    /// A person wants a suspended job to go on; without effect if it is not suspended. Answer: `Done`.
+    Resume {
+        /// Id of the job.
+        job: JobId,
+    },
     /// A person wants a job that is over to be gone, with all that it left. Answer: `Done`.
     Delete {
         /// Id of the job.
@@ -303,6 +313,8 @@ impl Input {
             Self::Once { .. }
             | Self::Submit { .. }
             | Self::Cancel { .. }
+            | Self::Suspend { .. }
+            | Self::Resume { .. }
             | Self::Delete { .. }
             | Self::ArtifactFetched { .. }
             | Self::DrainWorker { .. } => Sender::Person,
@@ -342,6 +354,8 @@ impl Input {
             | Self::PassScored { .. }
             | Self::ScoringFailed { .. }
             | Self::Cancel { .. }
+            | Self::Suspend { .. }
+            | Self::Resume { .. }
             | Self::Delete { .. }
             | Self::ArtifactFetched { .. }
             | Self::JobErased { .. }

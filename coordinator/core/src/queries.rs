@@ -123,8 +123,13 @@ pub fn stage(job: &Job) -> Stage {
 }
 
 /// One word for tables.
-pub fn summary(job: &Job) -> Summary {
+pub fn summary(state: &State, job: &Job) -> Summary {
     match &job.phase {
+        Phase::Starting(_) | Phase::Running(_) if job.suspended && !job.is_finishing() => Summary::Suspending,
+        Phase::Queued | Phase::Restarting(_) if job.suspended => match state.live_processes(&job.id).next() {
+            Some(_) => Summary::Suspending,
+            None => Summary::Suspended,
+        },
         Phase::Queued => Summary::Queued,
         Phase::Starting(_) | Phase::Restarting(_) => Summary::Starting,
         Phase::Running(_) if Stage::of(&job.run) == Stage::Finish => Summary::Finishing,
@@ -140,6 +145,9 @@ pub fn summary(job: &Job) -> Summary {
 /// The conditions, with the reason why a waiting job waits just now.
 pub fn conditions(state: &State, job: &Job) -> Vec<Condition> {
     let mut conditions = job.conditions.clone();
+    if job.suspended && job.gang().is_none() && job.outcome().is_none() {
+        tell_what_still_ends(state, job, &mut conditions);
+    }
     if let Some(reason) = state.soft.waiting.get(&job.id) {
         let is_warm = matches!(job.phase, Phase::Starting(_));
         let (kind, word) = match is_warm {
@@ -155,6 +163,22 @@ pub fn conditions(state: &State, job: &Job) -> Vec<Condition> {
         }
     }
     conditions
+}
+
+/// The gang of a suspended job is gone, but processes that were told to end may still hold their slots.
+fn tell_what_still_ends(state: &State, job: &Job, conditions: &mut [Condition]) {
+    let message = match state.live_processes(&job.id).count() {
+        0 => return,
+        1 => "1 process has yet to end".to_owned(),
+        many => format!("{many} processes have yet to end"),
+    };
+    let mut suspended = conditions
+        .iter_mut()
+        .filter(|condition| condition.kind == ConditionKind::Suspended);
+    if let Some(condition) = suspended.next() {
+        "Suspending".clone_into(&mut condition.reason);
+        condition.message = message;
+    }
 }
 
 /// The job whose process may be alive on a slot.

@@ -13,8 +13,8 @@ use crate::now::Now;
 use crate::spec::JobSpec;
 use crate::state::{
     Answer, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Deletion, Failure, LossReason, Member,
-    ModelSummary, Origin, Outcome, Pass, QuarantinedSample, RankExit, Request, ShardOutcome, ShardTable, SplitName,
-    Step, StopRequest, TrainingEnd, WorkerDescription,
+    ModelSummary, Origin, Outcome, Pass, QuarantinedSample, RankExit, Release, Request, ShardOutcome, ShardTable,
+    SplitName, Step, StopRequest, TrainingEnd, WorkerDescription,
 };
 use crate::task::Metrics;
 
@@ -212,6 +212,15 @@ pub enum JobEvent {
         /// Reason, message and place.
         failure: Failure,
     },
+    /// Its gang gives its slots back: the ranks hand over at the next step and leave, and it waits again.
+    ReleaseRequested {
+        /// Why.
+        reason: Release,
+    },
+    /// A person wants it to hold no slots until it is resumed.
+    Suspended,
+    /// A person wants it to go on.
+    Resumed,
     /// All ranks are gone, and the job is to be formed again.
     RestartScheduled {
         /// What explains it; `None`: they left on purpose.

@@ -22,6 +22,12 @@ pub enum Reject {
         /// `succeeded`, `cancelled` or the failure.
         outcome: String,
     },
+    /// The job has been over for so long that only its records tell how it ended.
+    #[error("job jobs/{job} has ended")]
+    JobOver {
+        /// Id of the job.
+        job: JobId,
+    },
     /// The job is not over, so it cannot be deleted.
     #[error("job jobs/{job} has not ended, and only ended jobs are deleted: end it with `firn cancel {job}` first")]
     JobNotEnded {

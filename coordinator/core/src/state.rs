@@ -13,6 +13,7 @@ pub mod job;
 pub mod ledger;
 pub mod pass;
 pub mod rank_activity;
+pub mod release;
 pub mod request;
 pub mod settings;
 pub mod soft;
@@ -34,6 +35,7 @@ pub use job::{
 };
 pub use ledger::{CommittedStep, Ledger, RolledBack, Step, StepTiming};
 pub use pass::{CompletedShard, Pass, PassProgress, ShardOutcome};
+pub use release::{Release, Releasing};
 pub use request::{Answer, Request, Requests};
 pub use settings::{Retention, Settings};
 pub use soft::{Leases, Progress, Pulse, Soft, StateHash};
@@ -107,11 +109,17 @@ impl State {
         })
     }
 
-    /// Whether a process is to hand over and leave: it was told to end, or its worker is taken out of use.
+    /// Whether a process is to hand over and leave: it was told to end, its worker is taken out of use, or its gang gives its slots back.
     pub fn is_leaving(&self, process: &ProcessId) -> bool {
         self.processes.get(process).is_some_and(|process| {
             let worker = self.workers.get(&process.worker);
-            process.leaving || worker.is_some_and(|worker| worker.availability.is_leaving())
+            let is_released = self.job(&process.job).is_some_and(Job::is_released);
+            process.leaving || is_released || worker.is_some_and(|worker| worker.availability.is_leaving())
         })
+    }
+
+    /// Whether the slot of a process will be free soon, whatever happens.
+    pub fn is_ending(&self, process: &Process) -> bool {
+        process.is_ending() || self.job(&process.job).is_some_and(Job::is_released)
     }
 }

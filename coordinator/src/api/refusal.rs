@@ -81,7 +81,7 @@ fn not_written(refusal: &NotWritten) -> Status {
 pub(crate) fn rejected(reject: &Reject) -> Status {
     let (code, reason) = match reject {
         Reject::JobNotFound { .. } => (Code::NotFound, "JOB_NOT_FOUND"),
-        Reject::JobEnded { .. } => (Code::FailedPrecondition, "JOB_ENDED"),
+        Reject::JobEnded { .. } | Reject::JobOver { .. } => (Code::FailedPrecondition, "JOB_ENDED"),
         Reject::JobNotEnded { .. } => (Code::FailedPrecondition, "JOB_NOT_ENDED"),
         Reject::StaleGeneration { .. } => (Code::Aborted, "STALE_GENERATION"),
         Reject::NotAMember { .. } => (Code::Aborted, "NOT_A_MEMBER"),

@@ -4,7 +4,7 @@ use crate::now::Now;
 use crate::record::JobEvent;
 use crate::spec::Word;
 use crate::state::{
-    Condition, ConditionKind, ConditionStatus, FailureReason, Job, Member, Origin, Outcome, TrainingEnd,
+    Condition, ConditionKind, ConditionStatus, FailureReason, Job, Member, Origin, Outcome, Release, TrainingEnd,
 };
 
 /// The first condition of a job.
@@ -22,6 +22,8 @@ pub(super) fn submit(job: &mut Job, at: Now) {
 pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
     use ConditionKind::{Admitted, Queued, Running};
     match event {
+        JobEvent::Suspended => suspend(job, at),
+        JobEvent::Resumed => resume(job, at),
         JobEvent::GangFormed { members, .. } => {
             let place = place(members);
             set(job, at, Queued, false, ("SlotsFound", place.clone()));
@@ -41,8 +43,11 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
         JobEvent::RanksLost { cause, .. } => {
             set(job, at, Running, false, ("RankLost", cause.failure.message.clone()));
         }
+        JobEvent::RestartScheduled { .. } if job.suspended => rest(job, at),
         JobEvent::RestartScheduled { cause, .. } => {
+            let release = job.releasing.as_ref().map(|releasing| &releasing.reason);
             let (reason, why) = match cause {
+                _ if release.is_some() => given_back(release),
                 Some(cause) if cause.failure.reason == FailureReason::Preempted => {
                     ("Preempted", cause.failure.message.clone())
                 }
@@ -59,6 +64,75 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
         }
         JobEvent::Ended { outcome } => end(job, outcome, at),
         _ => {}
+    }
+}
+
+/// Why a gang has given its slots back.
+fn given_back(release: Option<&Release>) -> (&'static str, String) {
+    match release {
+        Some(Release::Preempted { by }) => ("Preempted", format!("it gave its slots up to jobs/{by}")),
+        _ => ("Suspended", "a person suspended it".to_owned()),
+    }
+}
+
+/// A person has suspended the job; its gang, if it has one, is still there.
+fn suspend(job: &mut Job, at: Now) {
+    if job.gang().is_none() {
+        return rest(job, at);
+    }
+    let message = match job.is_finishing() {
+        true => "its artifacts are being written, and that is not broken off",
+        false => "its ranks hand over and leave",
+    };
+    set(
+        job,
+        at,
+        ConditionKind::Suspended,
+        true,
+        ("Suspending", message.to_owned()),
+    );
+}
+
+/// The job is suspended and has no gang.
+fn rest(job: &mut Job, at: Now) {
+    use ConditionKind::{Admitted, Queued, Running, Suspended};
+    let message = match job.run.resume() {
+        Some(checkpoint) => format!(
+            "holds no slots until it is resumed; it goes on from the checkpoint after step {}",
+            checkpoint.steps_done
+        ),
+        None => "holds no slots until it is resumed".to_owned(),
+    };
+    set(job, at, Suspended, true, ("Suspended", message.clone()));
+    set(job, at, Queued, false, ("Suspended", message.clone()));
+    for kind in [Admitted, Running] {
+        if job.conditions.iter().any(|condition| condition.kind == kind) {
+            set(job, at, kind, false, ("Suspended", message.clone()));
+        }
+    }
+}
+
+/// A person has resumed the job. Ranks that were told to leave go nevertheless, and then it is placed again.
+fn resume(job: &mut Job, at: Now) {
+    let message = match job.is_released() {
+        true => "is placed again when its ranks have left",
+        false => "a person resumed it",
+    };
+    set(
+        job,
+        at,
+        ConditionKind::Suspended,
+        false,
+        ("Resumed", message.to_owned()),
+    );
+    if job.gang().is_none() {
+        set(
+            job,
+            at,
+            ConditionKind::Queued,
+            true,
+            ("WaitingForSlots", "waits to be placed".to_owned()),
+        );
     }
 }
 
@@ -94,13 +168,13 @@ fn counted_steps(steps: u64) -> String {
 }
 
 fn end(job: &mut Job, outcome: &Outcome, at: Now) {
-    use ConditionKind::{Admitted, Failed, Queued, Running, Succeeded};
+    use ConditionKind::{Admitted, Failed, Queued, Running, Succeeded, Suspended};
     let (reason, message) = match outcome {
         Outcome::Succeeded => success(job),
         Outcome::Failed(failure) => (failure.reason.as_str(), failure.message.clone()),
         Outcome::Cancelled => (FailureReason::Cancelled.as_str(), "a person ended the job".to_owned()),
     };
-    for kind in [Queued, Admitted, Running] {
+    for kind in [Queued, Suspended, Admitted, Running] {
         if job
             .conditions
             .iter()

@@ -4,7 +4,7 @@ use crate::identifiers::ProcessId;
 use crate::now::Now;
 use crate::record::JobEvent;
 use crate::state::{
-    Cause, Ended, Gang, Job, Loss, Member, MemberState, Outcome, Phase, RankReport, Restart, RunningGang,
+    Cause, Ended, Gang, Job, Loss, Member, MemberState, Outcome, Phase, RankReport, Releasing, Restart, RunningGang,
 };
 
 /// Losses that a job remembers.
@@ -44,6 +44,12 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
                 running.collective_id = Some(id.clone());
             }
         }
+        JobEvent::ReleaseRequested { reason } => {
+            let reason = reason.clone();
+            job.releasing = Some(Releasing { reason, at });
+        }
+        JobEvent::Suspended => job.suspended = true,
+        JobEvent::Resumed => job.suspended = false,
         JobEvent::RestartScheduled { cause, not_before } => {
             let last = job.members().to_vec();
             job.phase = Phase::Restarting(Restart {

@@ -46,6 +46,7 @@ pub(super) fn apply(state: &mut State, id: &JobId, event: &JobEvent, at: Now) {
     change_run(job, event, at);
     change_ledger(job, event, at);
     conditions::change(job, event, at);
+    conclude_release(job, event);
     change_soft((soft, processes), job, event, at);
     if matches!(job.phase, Phase::Ended(_)) {
         state.shelve();
@@ -94,6 +95,8 @@ fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, settings_digest: O
         restarts: 0,
         retry_at: Now::default(),
         recruited: 0,
+        suspended: false,
+        releasing: None,
         conditions: Vec::new(),
         run: Default::default(),
     };
@@ -102,10 +105,18 @@ fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, settings_digest: O
     state.jobs.insert(id.clone(), Arc::new(job));
 }
 
+/// A release is over when nobody is left. Until then the conditions tell why the ranks have left.
+fn conclude_release(job: &mut Job, event: &JobEvent) {
+    if matches!(event, JobEvent::RestartScheduled { .. } | JobEvent::Ended { .. }) {
+        job.releasing = None;
+    }
+}
+
 /// Whether the job has a timer that depends on nothing but itself.
 pub(super) fn has_timer(job: &Job) -> bool {
     match &job.phase {
-        Phase::Starting(_) | Phase::Running(_) | Phase::Restarting(_) => true,
+        Phase::Starting(_) | Phase::Running(_) => true,
+        Phase::Restarting(_) => !job.suspended,
         Phase::Queued | Phase::Ended(_) => false,
     }
 }
@@ -259,6 +270,12 @@ fn change_soft((soft, processes): (&mut Soft, &BTreeMap<ProcessId, Process>), jo
                 },
             ));
         }
+        JobEvent::ReleaseRequested { .. } => {
+            soft.no_longer_waits(&job.id);
+            let of_job = processes.iter().filter(|(_, process)| process.job == job.id);
+            soft.ending.extend(of_job.map(|(id, _)| id.clone()));
+        }
+        JobEvent::Suspended | JobEvent::Resumed => soft.no_longer_waits(&job.id),
         JobEvent::RankStopRequested { process, .. } if processes.contains_key(process) => {
             soft.ending.insert(process.clone());
         }

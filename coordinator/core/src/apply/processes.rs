@@ -101,6 +101,7 @@ fn place_processes(
         let process = processes.entry(member.process.clone()).or_insert_with(|| Process {
             job: job.clone(),
             generation,
+            asked_in: generation,
             rank: member.rank,
             asked_at: at,
             worker: member.worker.clone(),

@@ -80,7 +80,9 @@ fn next_move(state: &State, id: &JobId) -> Option<Move> {
             (all_left || someone_has_gone(state, job, gang)).then_some(Move::FormAgain(Formation::AFTER_LOSS))
         }
         Phase::Starting(_) => {
-            if gang.members.iter().any(|member| member.state == MemberState::Exited) {
+            // Where all leave with nothing to hand over, nobody is parted: they go one by one.
+            let just_goes = job.is_released() && !hands_over(state, job);
+            if !just_goes && gang.members.iter().any(|member| member.state == MemberState::Exited) {
                 return again;
             }
             let all_joined = gang.members.iter().all(Member::has_joined);

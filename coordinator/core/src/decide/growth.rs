@@ -15,7 +15,9 @@ use crate::state::{DeviceKind, Gang, Job, Member, MemberState, Phase, State};
 
 /// Whether a gang could use more processes now.
 pub(super) fn is_wanted(job: &Job, now: Now) -> bool {
-    let Some(gang) = job.gang() else { return false };
+    let Some(gang) = job.gang().filter(|_| !job.is_released()) else {
+        return false;
+    };
     let resources = &job.spec.resources;
     let workers = workers_of(gang);
     let most = resources.workers.max.max(resources.workers.min) as usize;

@@ -8,7 +8,7 @@ use super::decision_builder::DecisionBuilder;
 use super::gangs::{self, Formation};
 use super::members::Caller;
 use super::processes::request_stop;
-use super::settle;
+use super::{release, settle};
 use crate::effect::Effect;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::now::Now;
@@ -76,12 +76,18 @@ pub(super) fn learn_exit(draft: &mut DecisionBuilder<'_>, id: &ProcessId, exit: 
     let Some(process) = state.processes.get(id) else { return };
     let job_id = process.job.clone();
     let departure = departure(state, id, &exit, now);
+    let leaves_steps_behind = release::leaves_steps_behind(state, id, &exit);
     let exited = JobEvent::RankExited {
         process: id.clone(),
         exit,
     };
     match departure {
-        Departure::Expected => draft.record_job(&job_id, exited),
+        Departure::Expected => {
+            draft.record_job(&job_id, exited);
+            if leaves_steps_behind {
+                gangs::form_again(draft, &job_id, Formation::AFTER_LOSS);
+            }
+        }
         Departure::Lost(cause) if cause.gravity == Gravity::Fatal => {
             draft.record_job(&job_id, exited);
             fail_job(draft, &job_id, cause.failure);
@@ -152,7 +158,8 @@ fn count_loss(draft: &mut DecisionBuilder<'_>, id: &JobId, lost: &[ProcessId], c
         return false;
     };
     let last = job.losses.iter().rfind(|loss| loss.counts);
-    let counts = last.is_none_or(|loss| now >= loss.cause.at + settings.loss_window);
+    // Nobody is started in place of a rank that was to leave.
+    let counts = !job.is_released() && last.is_none_or(|loss| now >= loss.cause.at + settings.loss_window);
     let survived = job.losses_counted;
     let is_spent = counts && survived >= job.spec.restart_policy.max_restarts;
     let retry_at = match counts {

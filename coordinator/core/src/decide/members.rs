@@ -1,7 +1,7 @@
 //! Who may speak for a gang: any process that is wanted may enrol, join and pulse; only members of the newest generation, once it is complete,
 //! may change what the job has achieved.
 
-use crate::identifiers::RankIdentity;
+use crate::identifiers::{JobId, RankIdentity};
 use crate::reject::Reject;
 use crate::state::{Gang, Job, Member, MemberState, Outcome, Phase, State};
 
@@ -20,6 +20,26 @@ pub(crate) fn check_epoch(state: &State, identity: &RankIdentity) -> Result<(), 
         return Err(Reject::StaleCoordinator { ours, theirs });
     }
     Ok(())
+}
+
+/// A job that goes on.
+///
+/// # Errors
+/// [`Reject`], if there is none or it is over.
+pub(crate) fn unfinished<'a>(state: &'a State, id: &JobId) -> Result<&'a Job, Reject> {
+    let Some(job) = state.job(id) else {
+        return Err(match state.past.contains_key(id) {
+            true => Reject::JobOver { job: id.clone() },
+            false => Reject::JobNotFound { job: id.clone() },
+        });
+    };
+    match job.outcome() {
+        Some(outcome) => Err(Reject::JobEnded {
+            job: id.clone(),
+            outcome: describe(outcome),
+        }),
+        None => Ok(job),
+    }
 }
 
 /// Checks that the process is a living member or a recruit, whatever generation it knows.

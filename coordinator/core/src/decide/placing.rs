@@ -176,6 +176,7 @@ impl Queue {
 
 fn waits(job: &Job, now: Now) -> bool {
     match &job.phase {
+        _ if job.suspended => false,
         Phase::Queued => true,
         Phase::Restarting(restart) => restart.not_before <= now,
         _ => false,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decision_builder::DecisionBuilder;
-use super::{deletion, hangs, losses, processes, pulses, settle};
+use super::{deletion, hangs, losses, processes, pulses, release, settle};
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::record::Event;
@@ -116,7 +116,7 @@ pub(super) fn tick(draft: &mut DecisionBuilder<'_>) -> Reply {
     for (id, process) in due {
         if process.stop.is_some() {
             processes::send_stop(draft, &id);
-        } else if process.let_go_at.is_some() {
+        } else if draft.state().is_ending(&process) {
             processes::request_stop(draft, &id, 0);
         } else {
             stop_gracefully(draft, &id);
@@ -211,7 +211,7 @@ fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
     }
     match &job.phase {
         // Once its time has come it waits for slots, and the reason says so.
-        Phase::Restarting(restart) if !state.soft.waiting.contains_key(&job.id) => {
+        Phase::Restarting(restart) if !job.suspended && !state.soft.waiting.contains_key(&job.id) => {
             deadlines.push((restart.not_before, Due::Restart));
         }
         Phase::Starting(_) | Phase::Running(_) => {
@@ -248,7 +248,9 @@ fn process_deadline(state: &State, id: &ProcessId, process: &Process) -> Option<
     if let Phase::Ended(ended) = &job.phase {
         return Some(begun(ended.at) + state.settings.linger);
     }
-    let let_go_at = process.let_go_at?;
+    let Some(let_go_at) = process.let_go_at else {
+        return release::patience_end(state, id, process);
+    };
     let pulse = state.soft.pulses.get(id);
     let moved_at = pulse.map_or(let_go_at, |pulse| pulse.since.max(let_go_at));
     let peers = job.gang().into_iter().flat_map(Gang::living);

@@ -22,7 +22,7 @@ pub(super) fn has_waited(state: &State, job: &Job, now: Now) -> bool {
 
 fn waiting_gang(job: &Job) -> Option<&Gang> {
     match &job.phase {
-        Phase::Starting(gang) if job.is_short() => Some(gang),
+        Phase::Starting(gang) if job.is_short() && !job.is_released() => Some(gang),
         _ => None,
     }
 }
@@ -98,7 +98,7 @@ fn fits(state: &State, job: &Job, workers: &[WorkerSlots], need: &Need) -> bool 
 }
 
 fn free_what_ends(state: &State, workers: &mut [WorkerSlots]) {
-    for process in state.processes.values().filter(|process| process.is_ending()) {
+    for process in state.processes.values().filter(|process| state.is_ending(process)) {
         free(workers, process);
     }
 }

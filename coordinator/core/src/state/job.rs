@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::identifiers::{Generation, JobId, WorkerName};
 use crate::now::Now;
 use crate::spec::{JobSpec, MetricName, settings};
+use crate::stage::Stage;
 use crate::state::checkpoint::{Checkpoint, RejectedCheckpoint};
 use crate::state::dataset::{Dataset, ModelSummary, QuarantinedSample, ShardTable, SplitName};
 use crate::state::failure::{Loss, Outcome};
 use crate::state::gang::{Gang, Member, Restart, RunningGang};
 use crate::state::ledger::Ledger;
 use crate::state::pass::{Pass, PassProgress};
+use crate::state::release::Releasing;
 use crate::state::status::Condition;
 use crate::task::Metrics;
 
@@ -45,6 +47,12 @@ pub struct Job {
     pub retry_at: Now,
     /// Processes that were started for a gang that worked already.
     pub recruited: u64,
+    /// It is not placed until a person resumes it.
+    #[serde(default)]
+    pub suspended: bool,
+    /// Its gang gives its slots back.
+    #[serde(default)]
+    pub releasing: Option<Releasing>,
     /// What has been decided, in the order of [`crate::state::ConditionKind`].
     pub conditions: Vec<Condition>,
     /// What it has achieved.
@@ -118,6 +126,16 @@ impl Job {
             .flat_map(Gang::living)
             .map(|member| &member.worker)
             .collect()
+    }
+
+    /// Whether its gang gives its slots back on purpose.
+    pub fn is_released(&self) -> bool {
+        self.releasing.is_some() && self.gang().is_some()
+    }
+
+    /// Whether rank 0 writes the artifacts: what is left to do needs no slots but its own, and not for long.
+    pub fn is_finishing(&self) -> bool {
+        matches!(self.phase, Phase::Running(_)) && Stage::of(&self.run) == Stage::Finish
     }
 
     /// Whether fewer workers are left than the spec asks for.

@@ -24,6 +24,8 @@ pub struct Condition {
 pub enum ConditionKind {
     /// It waits for slots.
     Queued,
+    /// A person wants it to hold no slots.
+    Suspended,
     /// It has its slots.
     Admitted,
     /// Its gang works together.
@@ -39,6 +41,7 @@ impl ConditionKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "Queued",
+            Self::Suspended => "Suspended",
             Self::Admitted => "Admitted",
             Self::Running => "Running",
             Self::Succeeded => "Succeeded",
@@ -78,6 +81,10 @@ pub enum Summary {
     Starting,
     /// Its ranks work.
     Running,
+    /// Its ranks hand over and leave, because a person suspended it.
+    Suspending,
+    /// It holds no slots until a person resumes it.
+    Suspended,
     /// Rank 0 writes the artifacts.
     Finishing,
     /// Ended well.
@@ -95,6 +102,8 @@ impl Summary {
             Self::Queued => "Queued",
             Self::Starting => "Starting",
             Self::Running => "Running",
+            Self::Suspending => "Suspending",
+            Self::Suspended => "Suspended",
             Self::Finishing => "Finishing",
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",

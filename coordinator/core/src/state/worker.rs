@@ -157,6 +157,9 @@ pub struct Process {
     pub job: JobId,
     /// The newest formation that it belongs to, or the one that recruited it.
     pub generation: Generation,
+    /// The formation that it was asked for, or that recruited it.
+    #[serde(default)]
+    pub asked_in: Generation,
     /// Its rank there.
     pub rank: u32,
     /// When it was asked for.

@@ -14,6 +14,7 @@ mod passes;
 mod plateau;
 mod pulses;
 mod queue;
+mod release;
 mod rendezvous;
 mod reports;
 mod restart;

@@ -83,7 +83,7 @@ fn a_cancelled_job_is_failed_with_the_reason_cancelled() {
             "Failed=True Cancelled: a person ended the job"
         ]
     );
-    assert_eq!(summary(coordinator.job("ants")), Summary::Cancelled);
+    assert_eq!(summary(&coordinator.state, coordinator.job("ants")), Summary::Cancelled);
 }
 
 #[test]
@@ -113,7 +113,10 @@ fn summary_and_activity_follow_the_job() {
     coordinator.submit(spec("ants"));
     let seen = |coordinator: &Coordinator| {
         let job = coordinator.job("ants");
-        (summary(job).as_str(), progress(job, coordinator.now).activity.as_str())
+        (
+            summary(&coordinator.state, job).as_str(),
+            progress(job, coordinator.now).activity.as_str(),
+        )
     };
     assert_eq!(seen(&coordinator), ("Queued", ""));
     coordinator.attach_cpus(&["a"]);

@@ -6,7 +6,7 @@ use firn_core::{
     Now, State,
     identifiers::JobId,
     queries,
-    state::{Condition, Dataset, Evaluation, Job, Loss, Member, Outcome, SplitManifest, SplitName},
+    state::{Condition, Dataset, Evaluation, Job, Loss, Member, Outcome, SplitManifest, SplitName, Summary},
     task::{Schema, classification::MOST_MATRIX_CLASSES},
 };
 use firn_proto::v1alpha1 as proto;
@@ -35,6 +35,7 @@ const NEWEST_EVALUATIONS: usize = 40;
 pub(crate) struct JobSnapshot {
     pub(crate) job: Arc<Job>,
     conditions: Vec<Condition>,
+    summary: Summary,
 }
 
 /// How much is shown.
@@ -69,6 +70,7 @@ pub(crate) fn snapshot(state: &State, id: &JobId) -> Option<JobSnapshot> {
     Some(JobSnapshot {
         job: Arc::clone(job),
         conditions: queries::conditions(state, job),
+        summary: queries::summary(state, job),
     })
 }
 
@@ -95,7 +97,7 @@ fn status(snapshot: &JobSnapshot, detail: Detail, now: Now) -> proto::JobStatus 
     };
     proto::JobStatus {
         conditions: snapshot.conditions.iter().map(condition_to_wire).collect(),
-        summary: queries::summary(job).as_str().to_owned(),
+        summary: snapshot.summary.as_str().to_owned(),
         progress: Some(progress(job, now)),
         evaluations: shown_evaluations(job, detail)
             .map(|evaluation| evaluation_to_wire(job, evaluation, detail))
