@@ -205,6 +205,17 @@ impl Field {
         is_scalar && !self.optional && self.default == Fallback::None && self.default_note.is_none()
     }
 
+    /// Whether a document without it is refused: because of itself, or of a field in it.
+    pub fn is_needed(&self) -> bool {
+        let holds_needed = || {
+            self.kind
+                .fields()
+                .iter()
+                .any(|field| field.only.is_none() && field.is_needed())
+        };
+        self.is_required() || (!self.optional && self.default_note.is_none() && holds_needed())
+    }
+
     /// What it is when nothing is written and its sibling holds `word`.
     pub fn default_with(&self, word: Option<&str>) -> Option<&Value> {
         match &self.default {
@@ -224,7 +235,7 @@ pub fn document() -> &'static [Field] {
     &DOCUMENT
 }
 
-/// The document as JSON Schema, in the form of a Kubernetes structural schema.
+/// The document as JSON Schema.
 pub fn json_schema() -> Value {
     json::document(document())
 }

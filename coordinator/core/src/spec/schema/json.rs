@@ -1,5 +1,5 @@
-//! Fields → JSON Schema, in the form of a Kubernetes structural schema: every field has its type where it stands, nothing is referred to,
-//! and no number is without a sign.
+//! Fields → JSON Schema: every field has its type where it stands, nothing is referred to, and no number is without a sign. The operator makes
+//! the structural schema of a Kubernetes resource of it.
 
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,7 @@ fn object(fields: &[Field]) -> Value {
         .collect();
     let required: Vec<&str> = fields
         .iter()
-        .filter(|field| field.is_required())
+        .filter(|field| field.is_needed())
         .map(|field| field.name.as_str())
         .collect();
     let mut schema = json!({"type": "object", "properties": properties});
