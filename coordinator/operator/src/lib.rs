@@ -1,0 +1,6 @@
+//! Firn on Kubernetes: what a `FineTuneJob` is as a resource of a cluster.
+//!
+//! Nothing here decides about jobs: that is the coordinator's. And nothing here defines the spec: it is `firn-core`'s, and the resource is
+//! generated from it.
+
+pub mod resource;
