@@ -7,9 +7,10 @@ MAKEFLAGS += --no-print-directory
 
 CARGO ?= cargo
 # The whole workspace every time, so that each dependency is compiled once, with one set of features.
-BUILD := $(CARGO) build --release --workspace --bins
+# The operator serves clusters alone: whoever trains on machines does not wait for it.
+BUILD := $(CARGO) build --release --workspace --bins --exclude firn-operator
 
-.PHONY: help demo build test test-long faults upgrade bench bench-load bench-history bench-faults lint format doctor libtorch minilm python tools clean
+.PHONY: help demo build test test-long faults upgrade kubernetes bench bench-load bench-history bench-faults lint format doctor libtorch minilm python tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +33,10 @@ faults: build ## Break running jobs in every way of tests/FAULTS.md, and nothing
 upgrade: build ## Build the oldest supported version from history, and upgrade running jobs from it
 	@tests/older_build.sh da01602
 	@$(CARGO) test --release --workspace --test upgrade -- --nocapture --test-threads 1
+
+kubernetes: tools ## Build a Kubernetes control plane (once, 25 minutes of processor time), and test the resource on it
+	@tests/kubernetes/control_plane.sh >/dev/null
+	@$(CARGO) test --release --workspace --test resource -- --nocapture
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh
