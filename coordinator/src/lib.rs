@@ -3,6 +3,7 @@
 //! `serve` is the shell around `firn-core`: one engine task owns the state, a journal makes its records durable, and thin gRPC services
 //! translate. The client verbs speak only gRPC.
 
+pub mod access;
 pub mod api;
 pub mod artifacts;
 pub mod cmd;

@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "firn/v1alpha1/worker.proto",
         "firn/v1alpha1/rank.proto",
         "firn/v1alpha1/verification.proto",
+        "firn/v1alpha1/access.proto",
     ];
     let descriptors = protox::compile(files, [".."])?;
 

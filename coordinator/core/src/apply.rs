@@ -38,6 +38,14 @@ pub fn apply(state: &mut State, record: &Record) {
         Event::RequestAnswered { request, answer } => {
             Arc::make_mut(&mut state.requests).remember(request.clone(), answer.clone());
         }
+        Event::TokenIssued(token) => Arc::make_mut(&mut state.tokens).insert(token.clone()),
+        Event::TokenRotated {
+            token,
+            hash,
+            previous_until,
+        } => Arc::make_mut(&mut state.tokens).rotate(token, hash.clone(), *previous_until),
+        Event::TokenSecretDropped { token } => Arc::make_mut(&mut state.tokens).drop_previous(token),
+        Event::TokenEnded { token, .. } => Arc::make_mut(&mut state.tokens).remove(token),
         Event::Job { job, event } => job::apply(state, job, event, at),
     }
 }

@@ -4,6 +4,7 @@
 //! formed again, a waiting job is placed). The latter looks at the state alone, never at the input, so it also heals what a crash between
 //! two decisions left open.
 
+mod access;
 mod causes;
 mod decision_builder;
 mod deletion;
@@ -74,6 +75,9 @@ fn answer(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject
         Input::ArtifactFetched { job, artifact } => Ok(deletion::fetch(draft, &job, artifact)),
         Input::JobErased { job, bytes } => Ok(deletion::conclude(draft, &job, bytes)),
         Input::DrainWorker { worker, undo } => draining::drain(draft, &worker, undo),
+        Input::IssueToken { token } => access::issue(draft, token),
+        Input::RevokeToken { token } => access::revoke(draft, &token),
+        Input::RotateToken { token, hash, grace } => access::rotate(draft, &token, hash, grace),
         Input::AgentDraining { worker, stream } => draining::preempt(draft, &worker, stream),
         Input::AgentAttached {
             description,
@@ -168,6 +172,9 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
         | Input::ArtifactFetched { .. }
         | Input::JobErased { .. }
         | Input::DrainWorker { .. }
+        | Input::IssueToken { .. }
+        | Input::RevokeToken { .. }
+        | Input::RotateToken { .. }
         | Input::AgentDraining { .. }
         | Input::AgentAttached { .. }
         | Input::AgentHeartbeat { .. }

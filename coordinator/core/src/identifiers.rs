@@ -62,6 +62,14 @@ name! {
     RequestId
 }
 name! {
+    /// A token, as people call it; never used twice.
+    TokenId
+}
+name! {
+    /// BLAKE3, hex, of the secret of a token; made by the shell.
+    SecretHash
+}
+name! {
     /// BLAKE3, hex, of what a call says beside its request id; made by the shell.
     BodyDigest
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, StreamId, WorkerName};
+use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, SecretHash, StreamId, TokenId, WorkerName};
 use crate::spec::JobSpec;
 use crate::state::{
     Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, Progress, QuarantinedSample, RankExit,
-    Request, StateHash, Step, WorkerDescription,
+    Request, Role, Scope, StateHash, Step, WorkerDescription,
 };
 use crate::task::Statistics;
 
@@ -77,6 +77,25 @@ pub enum Input {
         worker: WorkerName,
         /// Back into use.
         undo: bool,
+    },
+    /// An administrator gives somebody access. Answer: `Done`.
+    IssueToken {
+        /// To whom, and to what.
+        token: NewToken,
+    },
+    /// An administrator takes access back. Answer: `Done`.
+    RevokeToken {
+        /// Which token.
+        token: TokenId,
+    },
+    /// An administrator gives a token another secret. Answer: `Done`.
+    RotateToken {
+        /// Which token.
+        token: TokenId,
+        /// Of the new secret.
+        hash: SecretHash,
+        /// Milliseconds for which the one before is taken, too.
+        grace: u64,
     },
     /// An agent opened a stream. Answer: `Welcome`; send it before the effects of the same decision.
     AgentAttached {
@@ -289,6 +308,23 @@ pub enum Input {
     },
 }
 
+/// A token that is to be issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// Chosen by the shell.
+    pub id: TokenId,
+    /// What its bearer may do.
+    pub role: Role,
+    /// On what.
+    pub scope: Scope,
+    /// Whose it is, for people.
+    pub description: String,
+    /// Of its secret.
+    pub hash: SecretHash,
+    /// Milliseconds until it is refused; `None`: it is taken until it is revoked.
+    pub lifetime: Option<u64>,
+}
+
 /// Who an input comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
@@ -317,6 +353,9 @@ impl Input {
             | Self::Resume { .. }
             | Self::Delete { .. }
             | Self::ArtifactFetched { .. }
+            | Self::IssueToken { .. }
+            | Self::RevokeToken { .. }
+            | Self::RotateToken { .. }
             | Self::DrainWorker { .. } => Sender::Person,
             Self::AgentAttached { .. }
             | Self::AgentHeartbeat { .. }
@@ -359,6 +398,7 @@ impl Input {
             | Self::Delete { .. }
             | Self::ArtifactFetched { .. }
             | Self::JobErased { .. }
+            | Self::RevokeToken { .. }
             | Self::DrainWorker { .. }
             | Self::AgentAttached { .. }
             | Self::AgentHeartbeat { .. }
@@ -372,6 +412,8 @@ impl Input {
             | Self::JobFinished { .. }
             | Self::RankFailed { .. } => true,
             Self::Submit { .. }
+            | Self::IssueToken { .. }
+            | Self::RotateToken { .. }
             | Self::RankJoined { .. }
             | Self::CollectiveIdShared { .. }
             | Self::DatasetRegistered { .. }

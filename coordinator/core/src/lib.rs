@@ -44,7 +44,7 @@ pub use apply::{apply, apply_soft, enact, pass_over_job};
 pub use decide::{deadline, decide};
 pub use decision::Decision;
 pub use effect::{Effect, StartRank};
-pub use input::{Input, Sender, ShardReport};
+pub use input::{Input, NewToken, Sender, ShardReport};
 pub use now::Now;
 pub use record::{Event, JobEvent, Record, Source};
 pub use reject::Reject;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identifiers::{Generation, JobId, ProcessId, RequestId, WorkerName};
+use crate::identifiers::{Generation, JobId, ProcessId, RequestId, SecretHash, TokenId, WorkerName};
 use crate::now::Now;
 use crate::spec::JobSpec;
 use crate::state::{
     Answer, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Deletion, Failure, LossReason, Member,
     ModelSummary, Origin, Outcome, Pass, QuarantinedSample, RankExit, Release, Request, ShardOutcome, ShardTable,
-    SplitName, Step, StopRequest, TrainingEnd, WorkerDescription,
+    SplitName, Step, StopRequest, Token, TokenEnd, TrainingEnd, WorkerDescription,
 };
 use crate::task::Metrics;
 
@@ -62,6 +62,29 @@ pub enum Event {
         request: Request,
         /// What every repeat is told.
         answer: Answer,
+    },
+    /// Somebody is given access.
+    TokenIssued(Token),
+    /// A token has another secret.
+    TokenRotated {
+        /// Which token.
+        token: TokenId,
+        /// Of the new secret.
+        hash: SecretHash,
+        /// The one before is taken until then.
+        previous_until: Now,
+    },
+    /// The secret before the present one is not taken any more.
+    TokenSecretDropped {
+        /// Of which token.
+        token: TokenId,
+    },
+    /// A token is not taken any more.
+    TokenEnded {
+        /// Which token.
+        token: TokenId,
+        /// Why.
+        end: TokenEnd,
     },
     /// Something happened to a job.
     Job {

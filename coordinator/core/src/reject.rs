@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::identifiers::{Generation, JobId, ProcessId, RequestId, WorkerName};
+use crate::identifiers::{Generation, JobId, ProcessId, RequestId, TokenId, WorkerName};
 use crate::state::{Pass, SplitName};
 
 /// Why an input is not followed.
@@ -13,6 +13,12 @@ pub enum Reject {
     JobNotFound {
         /// That was asked for.
         job: JobId,
+    },
+    /// No such token.
+    #[error("token {token} does not exist, has expired or was revoked")]
+    TokenNotFound {
+        /// That was asked for.
+        token: TokenId,
     },
     /// The job is over.
     #[error("job jobs/{job} has ended: {outcome}")]

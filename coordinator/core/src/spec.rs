@@ -49,6 +49,7 @@ pub use training::{
     ClassWeights, Determinism, EarlyStopping, LossSpec, OptimizerSpec, PlateauSpec, ScheduleShape, ScheduleSpec,
     ThresholdMode, TrainingSpec, Warmup,
 };
+pub(crate) use validate::is_label;
 pub use validate::{Violation, validate};
 pub use weights::{WeightsPlace, beside_weights};
 pub use word::Word;

@@ -4,6 +4,7 @@
 //! workers, are shared (`Arc`), so a clone of the whole state is cheap: the shell may hand one to readers, and `decide` works out later
 //! consequences of a decision on one.
 
+pub mod access;
 pub mod checkpoint;
 pub mod dataset;
 pub mod failure;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use access::{Role, Scope, Token, TokenEnd, Tokens};
 pub use checkpoint::{Checkpoint, RejectedCheckpoint};
 pub use dataset::{Dataset, ModelSummary, QuarantinedSample, Shard, ShardTable, SplitManifest, SplitName, UnknownName};
 pub use failure::{Cause, Ending, Failure, FailureReason, Gravity, Loss, Outcome, RankExit, RankReport};
@@ -71,6 +73,9 @@ pub struct State {
     pub processes: BTreeMap<ProcessId, Process>,
     /// What marked calls were answered, so that a repeat is told the same. Shared, because it is long and seldom changes.
     pub requests: Arc<Requests>,
+    /// Who was given access, beside those whom the shell lets in. Shared, because it may be long and seldom changes.
+    #[serde(default)]
+    pub tokens: Arc<Tokens>,
     /// Times and limits; not part of the history.
     #[serde(skip)]
     pub settings: Settings,
@@ -91,6 +96,16 @@ impl State {
     /// A job by its id.
     pub fn job(&self, id: &JobId) -> Option<&Job> {
         self.jobs.get(id).map(Arc::as_ref)
+    }
+
+    /// Whose a job is that anybody may see, whether it goes on or is over.
+    pub fn namespace_of(&self, id: &JobId) -> Option<&str> {
+        if self.erasing.contains(id) {
+            return None;
+        }
+        let at_hand = self.job(id).map(|job| &job.spec.metadata.namespace);
+        let past = || self.past.get(id).map(|past| &past.namespace);
+        at_hand.or_else(past).map(String::as_str)
     }
 
     /// Whether the agent of a worker is there and its stream is open.

@@ -11,13 +11,14 @@ use tonic::{Status, Streaming};
 use tracing::warn;
 
 use super::{context::Context, refusal::invalid};
-use crate::logs::StoredLine;
+use crate::{access::Caller, logs::StoredLine};
 
 /// Bytes of messages that wait behind log lines. Beyond that the stream is read on when there is room.
 const MOST_WAITING: usize = 4 << 20;
 
 /// The agent's side of one stream.
 pub(super) struct AgentInbox {
+    caller: Caller,
     messages: Streaming<AgentMessage>,
     waiting: VecDeque<AgentMessage>,
     /// Encoded size of `waiting`.
@@ -39,8 +40,9 @@ pub(super) enum Said {
 
 impl AgentInbox {
     /// Of a stream whose hello was read.
-    pub(super) fn new(messages: Streaming<AgentMessage>) -> Self {
+    pub(super) fn new(caller: Caller, messages: Streaming<AgentMessage>) -> Self {
         Self {
+            caller,
             messages,
             waiting: VecDeque::new(),
             bytes: 0,
@@ -59,7 +61,13 @@ impl AgentInbox {
                 match self.take_if(|_| true) {
                     Some(AgentMessage {
                         message: Some(Message::Logs(batch)),
-                    }) => self.storing = Some(Box::pin(store(context.clone(), self.joined(batch)))),
+                    }) => {
+                        self.storing = Some(Box::pin(store(
+                            context.clone(),
+                            self.caller.clone(),
+                            self.joined(batch),
+                        )))
+                    }
                     Some(message) => return Ok(Said::Message(message)),
                     None => {
                         if let Some(end) = self.end.take() {
@@ -119,7 +127,7 @@ impl AgentInbox {
     }
 }
 
-async fn store(context: Context, batch: LogBatch) -> Result<LogAck, Status> {
+async fn store(context: Context, caller: Caller, batch: LogBatch) -> Result<LogAck, Status> {
     let Some(end) = batch.first_sequence.checked_add(batch.lines.len() as u64) else {
         return Err(invalid(
             "logs.first_sequence",
@@ -127,8 +135,14 @@ async fn store(context: Context, batch: LogBatch) -> Result<LogAck, Status> {
         ));
     };
     let process_id = batch.process_id;
-    let Some(origin) = context.origins.of(&ProcessId::from(process_id.as_str())) else {
-        warn!(process = %process_id, lines = batch.lines.len(), "lines of a process that no job of this coordinator had are dropped");
+    let mut origin = context.origins.of(&ProcessId::from(process_id.as_str()));
+    if let Some(found) = &origin
+        && context.may_see(&caller, &found.job).await.is_err()
+    {
+        origin = None;
+    }
+    let Some(origin) = origin else {
+        warn!(process = %process_id, lines = batch.lines.len(), "lines of a process that no job within the agent's reach had are dropped");
         return Ok(LogAck {
             process_id,
             next_sequence: end,

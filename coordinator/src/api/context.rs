@@ -9,14 +9,22 @@ use std::{
     time::Duration,
 };
 
+use firn_core::{
+    Reject,
+    identifiers::{JobId, RankIdentity},
+    state::Scope,
+};
+use firn_proto::v1alpha1 as proto;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Request, Status};
 
 use super::{
-    refusal::{nothing_yet, stopping},
+    refusal::{nothing_yet, rejected, stopping},
     refused_agents::RefusedAgents,
+    wire::names,
 };
 use crate::{
+    access::Caller,
     artifacts::{ArtifactError, ArtifactStore},
     engine::{Clock, EngineHandle, Outboxes},
     journal::JournalReader,
@@ -82,6 +90,12 @@ impl Ending {
     }
 }
 
+/// Who calls, and with what.
+pub(super) fn called<T>(request: Request<T>) -> Result<(Caller, T), Status> {
+    let caller = Caller::of(&request)?;
+    Ok((caller, request.into_inner()))
+}
+
 impl Context {
     /// Waits for an answer, but not beyond the order to stop.
     pub(super) async fn unless_ending<T>(&self, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
@@ -96,6 +110,33 @@ impl Context {
     pub(super) async fn wait_for<T>(&self, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let waited = tokio::time::timeout(self.longest_wait, self.unless_ending(answer));
         waited.await.map_err(|_| nothing_yet())?
+    }
+
+    /// Whether a job is within the scope of a caller. One that is not does not exist for it.
+    pub(super) async fn may_see(&self, caller: &Caller, job: &JobId) -> Result<(), Status> {
+        let is_seen = match &caller.scope {
+            Scope::All => true,
+            Scope::Job(own) => own == job,
+            Scope::Namespace(_) => {
+                let (caller, asked) = (caller.clone(), job.clone());
+                self.engine.ask(move |state| caller.sees_in(state, &asked)).await?
+            }
+        };
+        match is_seen {
+            true => Ok(()),
+            false => Err(rejected(&Reject::JobNotFound { job: job.clone() })),
+        }
+    }
+
+    /// Which rank calls. Its job has to be within the scope of the caller.
+    pub(super) async fn rank(
+        &self,
+        caller: &Caller,
+        identity: Option<proto::RankIdentity>,
+    ) -> Result<RankIdentity, Status> {
+        let identity = names::identity(identity)?;
+        self.may_see(caller, &identity.job).await?;
+        Ok(identity)
     }
 
     /// Work on files, off the threads that serve calls.

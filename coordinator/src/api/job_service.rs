@@ -6,6 +6,7 @@ use async_stream::try_stream;
 use firn_core::{
     Input, Reject, Reply, State,
     identifiers::{JobId, WorkerName},
+    state::Scope,
 };
 use firn_proto::v1alpha1::{self as proto, job_service_server::JobService};
 use futures::Stream;
@@ -15,11 +16,12 @@ use tracing::info;
 
 use super::{
     chunks::{self, ChunkStream},
-    context::Context,
+    context::{Context, called},
     listing,
     log_lines::{self, LogStream},
     refusal::{invalid, rejected, stopping, unexpected},
     requests::mark,
+    submission,
     wire::{
         self,
         checkpoint::artifact_to_wire,
@@ -30,7 +32,7 @@ use super::{
         worker::workers_to_wire,
     },
 };
-use crate::verification::{self, Scope};
+use crate::verification;
 
 /// A watcher gets at most ten snapshots a second, and always the last.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
@@ -92,7 +94,8 @@ impl JobService for Jobs {
         request: Request<proto::CreateJobRequest>,
     ) -> Result<Response<proto::FineTuneJob>, Status> {
         self.context.ending.takes_jobs()?;
-        let mut request = request.into_inner();
+        let (caller, mut request) = called(request)?;
+        submission::claim(&caller, request.job.as_mut())?;
         let mark = mark("CreateJob", mem::take(&mut request.request_id), &request)?;
         let job = request
             .job
@@ -112,8 +115,9 @@ impl JobService for Jobs {
     }
 
     async fn get_job(&self, request: Request<proto::GetJobRequest>) -> Result<Response<proto::FineTuneJob>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = called(request)?;
         let job = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &job).await?;
         let detail = match request.view.as_str() {
             "" => Detail::Whole,
             "full" => Detail::Full,
@@ -126,9 +130,8 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::ListJobsRequest>,
     ) -> Result<Response<proto::ListJobsResponse>, Status> {
-        listing::list(&self.context, &request.into_inner())
-            .await
-            .map(Response::new)
+        let (caller, request) = called(request)?;
+        listing::list(&self.context, caller, &request).await.map(Response::new)
     }
 
     type WatchJobStream = Pin<Box<dyn Stream<Item = Result<proto::FineTuneJob, Status>> + Send>>;
@@ -137,7 +140,9 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
-        let job = job_id("name", &request.into_inner().name)?;
+        let (caller, request) = called(request)?;
+        let job = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &job).await?;
         let context = self.context.clone();
         let mut changes = context.engine.changes(&job);
         // So that a job that does not exist is refused, not streamed.
@@ -165,9 +170,10 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::CancelJobRequest>,
     ) -> Result<Response<proto::FineTuneJob>, Status> {
-        let mut request = request.into_inner();
+        let (caller, mut request) = called(request)?;
         let mark = mark("CancelJob", mem::take(&mut request.request_id), &request)?;
         let job = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &job).await?;
         let (cancel, id) = (mark.on(Input::Cancel { job: job.clone() }), job.clone());
         let cancelled = self.mutate(cancel, |reply| match reply {
             Reply::Done => Ok(id),
@@ -182,9 +188,10 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::DeleteJobRequest>,
     ) -> Result<Response<proto::DeleteJobResponse>, Status> {
-        let mut request = request.into_inner();
+        let (caller, mut request) = called(request)?;
         let mark = mark("DeleteJob", mem::take(&mut request.request_id), &request)?;
         let job = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &job).await?;
         let mut changes = self.context.engine.changes(&job);
         let told = self.context.engine.tell(mark.on(Input::Delete { job: job.clone() }));
         match told.await? {
@@ -214,17 +221,19 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::StreamLogsRequest>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        log_lines::stream(&self.context, request.into_inner())
-            .await
-            .map(Response::new)
+        let (caller, request) = called(request)?;
+        self.context.may_see(&caller, &job_id("name", &request.name)?).await?;
+        log_lines::stream(&self.context, request).await.map(Response::new)
     }
 
     async fn list_steps(
         &self,
         request: Request<proto::ListStepsRequest>,
     ) -> Result<Response<proto::ListStepsResponse>, Status> {
-        let request = request.into_inner();
-        let job = self.context.job(&job_id("name", &request.name)?).await?;
+        let (caller, request) = called(request)?;
+        let id = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &id).await?;
+        let job = self.context.job(&id).await?;
         let size = match request.page_size as usize {
             0 => DEFAULT_STEPS,
             size => size.min(MOST_STEPS),
@@ -239,7 +248,10 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::ListArtifactsRequest>,
     ) -> Result<Response<proto::ListArtifactsResponse>, Status> {
-        let job = self.context.job(&job_id("name", &request.into_inner().name)?).await?;
+        let (caller, request) = called(request)?;
+        let id = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &id).await?;
+        let job = self.context.job(&id).await?;
         Ok(Response::new(proto::ListArtifactsResponse {
             artifacts: job.run.artifacts.iter().map(artifact_to_wire).collect(),
         }))
@@ -251,7 +263,8 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::DownloadArtifactRequest>,
     ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
-        let request = request.into_inner();
+        let (caller, request) = called(request)?;
+        self.context.may_see(&caller, &job_id("name", &request.name)?).await?;
         chunks::artifact(&self.context, &request.name, &request.artifact)
             .await
             .map(Response::new)
@@ -261,12 +274,14 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::VerifyJobRequest>,
     ) -> Result<Response<proto::VerificationReceipt>, Status> {
-        let job = job_id("name", &request.into_inner().name)?;
+        let (caller, request) = called(request)?;
+        let job = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &job).await?;
         // So that a job that does not exist is refused, not proven.
         self.context.job(&job).await?;
         let Context { journal, store, .. } = self.context.clone();
         let coordinator_epoch = self.context.engine.ask(|state| state.coordinator_epoch).await?;
-        let scope = Scope::Job { coordinator_epoch };
+        let scope = verification::Scope::Job { coordinator_epoch };
         let verified = tokio::task::spawn_blocking(move || verification::verify(scope, &journal, &store, &job))
             .await
             .expect("verifying does not panic");
@@ -275,10 +290,19 @@ impl JobService for Jobs {
 
     async fn list_workers(
         &self,
-        _: Request<proto::ListWorkersRequest>,
+        request: Request<proto::ListWorkersRequest>,
     ) -> Result<Response<proto::ListWorkersResponse>, Status> {
-        let mut workers = self.context.engine.ask(workers_to_wire).await?;
-        workers.extend(self.context.refused.beside(&workers));
+        let (caller, _) = called(request)?;
+        let asked = caller.clone();
+        let mut workers = self
+            .context
+            .engine
+            .ask(move |state| workers_to_wire(state, &asked))
+            .await?;
+        // What refused agents would serve is not known.
+        if caller.scope == Scope::All {
+            workers.extend(self.context.refused.beside(&workers));
+        }
         Ok(Response::new(proto::ListWorkersResponse { workers }))
     }
 
@@ -286,7 +310,8 @@ impl JobService for Jobs {
         &self,
         request: Request<proto::DrainWorkerRequest>,
     ) -> Result<Response<proto::Worker>, Status> {
-        let mut request = request.into_inner();
+        let (caller, mut request) = called(request)?;
+        caller.may_do_everywhere("DrainWorker")?;
         let mark = mark("DrainWorker", mem::take(&mut request.request_id), &request)?;
         let (name, undo) = (request.name, request.undo);
         let worker = WorkerName::from(name.as_str());
@@ -295,7 +320,11 @@ impl JobService for Jobs {
             Reply::Done => info!(worker = name, undo, "a worker is drained, or taken back into use"),
             other => return Err(unexpected(&other)),
         }
-        let workers = self.context.engine.ask(workers_to_wire).await?;
+        let workers = self
+            .context
+            .engine
+            .ask(move |state| workers_to_wire(state, &caller))
+            .await?;
         let shown = workers.into_iter().find(|worker| worker.name == name);
         shown
             .map(Response::new)

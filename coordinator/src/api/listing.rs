@@ -12,12 +12,14 @@ use super::{
     refusal::invalid,
     wire::job_status::{self, Detail, JobSnapshot},
 };
+use crate::access::Caller;
 
 const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
 
 pub(super) async fn list(
     context: &Context,
+    caller: Caller,
     request: &proto::ListJobsRequest,
 ) -> Result<proto::ListJobsResponse, Status> {
     let size = match request.page_size as usize {
@@ -25,7 +27,10 @@ pub(super) async fn list(
         size => size.min(LARGEST_PAGE),
     };
     let below = parse_token(&request.page_token)?;
-    let (rows, is_last) = context.engine.ask(move |state| page(state, below, size)).await?;
+    let (rows, is_last) = context
+        .engine
+        .ask(move |state| page(state, &caller, (below, size)))
+        .await?;
     let glances = shown(context, rows).await?;
     let next_page_token = match glances.last() {
         Some(last) if !is_last => token(last.job.sequence),
@@ -43,10 +48,11 @@ pub(super) async fn list(
 type Row = (u64, JobId, Result<JobSnapshot, PastJob>);
 
 /// The rows of a page, and whether it is the last one.
-fn page(state: &State, below: u64, size: usize) -> (Vec<Row>, bool) {
+fn page(state: &State, caller: &Caller, (below, size): (u64, usize)) -> (Vec<Row>, bool) {
     let at_hand = state.jobs.values().map(|job| (job.sequence, &job.id));
     let past = state.past.iter().map(|(id, past)| (past.sequence, id));
-    let is_listed = |(sequence, id): &(u64, &JobId)| *sequence < below && !state.erasing.contains(*id);
+    let is_listed =
+        |(sequence, id): &(u64, &JobId)| *sequence < below && !state.erasing.contains(*id) && caller.sees_in(state, id);
     let mut jobs: Vec<(u64, &JobId)> = at_hand.chain(past).filter(is_listed).collect();
     jobs.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
     let is_last = jobs.len() <= size;

@@ -1,5 +1,6 @@
 //! The gRPC services: thin translators between the wire and the engine.
 
+mod access_service;
 mod agent_inbox;
 mod chunks;
 mod context;
@@ -13,11 +14,13 @@ mod rank_service;
 mod refusal;
 mod refused_agents;
 mod requests;
+mod submission;
 mod task;
 mod upload;
 pub mod wire;
 mod worker_service;
 
+pub use access_service::Tokens;
 pub use context::{Context, Ending};
 pub use job_service::Jobs;
 pub use rank_service::Ranks;

@@ -14,8 +14,9 @@ use tonic::Status;
 use super::{
     context::Context,
     refusal::{invalid, unexpected},
-    wire::{checkpoint::news_to_wire, names::identity},
+    wire::checkpoint::news_to_wire,
 };
+use crate::access::Caller;
 
 /// Longest time for which a pulse without news is held. A rank pulses again at once, so this is how often the coordinator hears from it.
 const HOLD: Duration = Duration::from_secs(2);
@@ -23,8 +24,13 @@ const HOLD: Duration = Duration::from_secs(2);
 const MOST_HASHES: usize = 64;
 const LONGEST_TEXT: usize = 128;
 
-pub(super) async fn pulse(context: &Context, request: proto::PulseRequest) -> Result<proto::PulseResponse, Status> {
-    let (identity, input) = read(request)?;
+pub(super) async fn pulse(
+    context: &Context,
+    caller: &Caller,
+    mut request: proto::PulseRequest,
+) -> Result<proto::PulseResponse, Status> {
+    let identity = context.rank(caller, request.identity.take()).await?;
+    let input = read(identity.clone(), request)?;
     let job = identity.job.clone();
     let asking = identity.clone();
     let news = context.engine.tell_then_ask(&job, input, move |state| {
@@ -49,9 +55,8 @@ pub(super) async fn pulse(context: &Context, request: proto::PulseRequest) -> Re
     }
 }
 
-/// Who pulses, and what it says.
-fn read(request: proto::PulseRequest) -> Result<(RankIdentity, Input), Status> {
-    let identity = identity(request.identity)?;
+/// What a pulse says.
+fn read(identity: RankIdentity, request: proto::PulseRequest) -> Result<Input, Status> {
     if request.state_hashes.len() > MOST_HASHES {
         let found = request.state_hashes.len();
         return Err(invalid(
@@ -75,10 +80,11 @@ fn read(request: proto::PulseRequest) -> Result<(RankIdentity, Input), Status> {
             format!("expected at most {LONGEST_TEXT} bytes, found {found}"),
         ));
     }
-    let input = Input::RankPulsed {
-        identity: identity.clone(),
+    let generation = identity.generation;
+    Ok(Input::RankPulsed {
+        identity,
         progress: Progress {
-            generation: identity.generation,
+            generation,
             activity: request.activity.into(),
             steps_done: request.steps_done,
             sequence: request.sequence,
@@ -94,6 +100,5 @@ fn read(request: proto::PulseRequest) -> Result<(RankIdentity, Input), Status> {
             })
             .collect(),
         leaving: request.leaving,
-    };
-    Ok((identity, input))
+    })
 }

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::{
     chunks::{self, ChunkStream},
-    context::Context,
+    context::{Context, called},
     documents, pulses,
     refusal::{invalid, unexpected},
     upload,
@@ -21,7 +21,7 @@ use super::{
         checkpoint::{checkpoint_from_wire, directive_to_wire, spec_json, world_to_wire},
         dataset::{dataset_from_wire, dataset_to_wire, model_from_wire, quarantined_from_wire, quarantined_to_wire},
         failure::failure_from_wire,
-        names::{identity, present},
+        names::present,
         pass::{pass_from_wire, shard_to_wire},
         step::step_from_wire,
     },
@@ -78,8 +78,8 @@ fn named(build: String) -> String {
 #[tonic::async_trait]
 impl RankService for Ranks {
     async fn enrol(&self, request: Request<proto::EnrolRequest>) -> Result<Response<proto::EnrolResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let (process, revision) = (identity.process.clone(), Revision::announced(request.protocol));
         match self.context.engine.tell(Input::RankEnrolled { identity }).await? {
             Reply::Enrolled {
@@ -107,14 +107,13 @@ impl RankService for Ranks {
     }
 
     async fn pulse(&self, request: Request<proto::PulseRequest>) -> Result<Response<proto::PulseResponse>, Status> {
-        pulses::pulse(&self.context, request.into_inner())
-            .await
-            .map(Response::new)
+        let (caller, request) = called(request)?;
+        pulses::pulse(&self.context, &caller, request).await.map(Response::new)
     }
 
     async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::World>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let (job, asking) = (identity.job.clone(), identity.clone());
         let joined = Input::RankJoined {
             identity,
@@ -142,8 +141,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::ShareCollectiveIdRequest>,
     ) -> Result<Response<proto::ShareCollectiveIdResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let id = match request.collective_id.len() {
             0 => None,
             COLLECTIVE_ID_BYTES => Some(request.collective_id),
@@ -170,8 +169,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::RegisterDatasetRequest>,
     ) -> Result<Response<proto::RegisterDatasetResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let dataset = dataset_from_wire(present("dataset", request.dataset)?)?;
         match self
             .context
@@ -194,8 +193,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::RegisterModelRequest>,
     ) -> Result<Response<proto::RegisterModelResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let model = model_from_wire(present("model", request.model)?)?;
         self.done(Input::ModelRegistered { identity, model }).await?;
         Ok(Response::new(proto::RegisterModelResponse {}))
@@ -205,8 +204,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::LeaseShardRequest>,
     ) -> Result<Response<proto::LeaseShardResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let pass = pass_from_wire(request.pass)?;
         let job = identity.job.clone();
         let input = || Input::ShardRequested {
@@ -229,7 +228,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::CompleteShardRequest>,
     ) -> Result<Response<proto::CompleteShardResponse>, Status> {
-        upload::complete_shard(&self.context, request.into_inner()).await?;
+        let (caller, request) = called(request)?;
+        upload::complete_shard(&self.context, &caller, request).await?;
         Ok(Response::new(proto::CompleteShardResponse {}))
     }
 
@@ -237,8 +237,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::CommitStepsRequest>,
     ) -> Result<Response<proto::CommitStepsResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let steps = request
             .steps
             .iter()
@@ -260,8 +260,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::QuarantineSampleRequest>,
     ) -> Result<Response<proto::QuarantineSampleResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let sample = quarantined_from_wire("sample", present("sample", request.sample)?)?;
         self.done(Input::SampleQuarantined { identity, sample }).await?;
         Ok(Response::new(proto::QuarantineSampleResponse {}))
@@ -271,9 +271,10 @@ impl RankService for Ranks {
         &self,
         request: Request<Streaming<proto::UploadRequest>>,
     ) -> Result<Response<proto::UploadResponse>, Status> {
+        let (caller, messages) = called(request)?;
         let input = self
             .context
-            .unless_ending(upload::receive(&self.context, request.into_inner()))
+            .unless_ending(upload::receive(&self.context, &caller, messages))
             .await?;
         self.done(input).await?;
         Ok(Response::new(proto::UploadResponse {}))
@@ -285,8 +286,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::FetchCheckpointRequest>,
     ) -> Result<Response<Self::FetchCheckpointStream>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let sha256 = request.sha256;
         chunks::checkpoint(&self.context, identity, sha256)
             .await
@@ -297,8 +298,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::CommitCheckpointRequest>,
     ) -> Result<Response<proto::CommitCheckpointResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let checkpoint = checkpoint_from_wire(present("checkpoint", request.checkpoint)?);
         if checkpoint.location.is_none() {
             let message = "expected the URI under which the file lies; what the coordinator is to keep is uploaded";
@@ -320,8 +321,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::RejectCheckpointRequest>,
     ) -> Result<Response<proto::RejectCheckpointResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let (sha256, reason) = (request.sha256, request.reason);
         self.done(Input::CheckpointRejected {
             identity,
@@ -336,8 +337,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::RequestRollbackRequest>,
     ) -> Result<Response<proto::RequestRollbackResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let reason = request.reason;
         self.done(Input::RollbackRequested { identity, reason }).await?;
         Ok(Response::new(proto::RequestRollbackResponse {}))
@@ -347,8 +348,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::RecordArtifactRequest>,
     ) -> Result<Response<proto::RecordArtifactResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let artifact = present("artifact", request.artifact)?;
         if artifact.location.is_empty() || artifact.location == Artifact::COORDINATOR {
             let found = &artifact.location;
@@ -367,7 +368,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::FinishJobRequest>,
     ) -> Result<Response<proto::FinishJobResponse>, Status> {
-        let identity = identity(request.into_inner().identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let job = self.context.job(&identity.job).await?;
         // A repeated call finds the job ended, and its files recorded; one that comes too early is told so by the core.
         if job.outcome().is_none() && queries::stage(&job) == Stage::Finish {
@@ -396,8 +398,8 @@ impl RankService for Ranks {
         &self,
         request: Request<proto::ReportFailureRequest>,
     ) -> Result<Response<proto::ReportFailureResponse>, Status> {
-        let request = request.into_inner();
-        let identity = identity(request.identity)?;
+        let (caller, request) = called(request)?;
+        let identity = self.context.rank(&caller, request.identity).await?;
         let failure = failure_from_wire(present("failure", request.failure)?);
         self.done(Input::RankFailed { identity, failure }).await?;
         Ok(Response::new(proto::ReportFailureResponse {}))

@@ -81,6 +81,7 @@ fn not_written(refusal: &NotWritten) -> Status {
 pub(crate) fn rejected(reject: &Reject) -> Status {
     let (code, reason) = match reject {
         Reject::JobNotFound { .. } => (Code::NotFound, "JOB_NOT_FOUND"),
+        Reject::TokenNotFound { .. } => (Code::NotFound, "TOKEN_NOT_FOUND"),
         Reject::JobEnded { .. } | Reject::JobOver { .. } => (Code::FailedPrecondition, "JOB_ENDED"),
         Reject::JobNotEnded { .. } => (Code::FailedPrecondition, "JOB_NOT_ENDED"),
         Reject::StaleGeneration { .. } => (Code::Aborted, "STALE_GENERATION"),

@@ -19,11 +19,12 @@ use super::{
     refusal::{invalid, rejected, unexpected},
     wire::{
         checkpoint::checkpoint_from_wire,
-        names::{identity, present},
+        names::present,
         pass::{evaluation_from_wire, pass_from_wire, scan_from_wire},
     },
 };
 use crate::{
+    access::Caller,
     artifacts::{ArtifactError, FileKind, ReportKey, StoredFile, Upload},
     fail_point::{self, FailPoint},
 };
@@ -31,8 +32,12 @@ use crate::{
 /// Most bytes of one message of an upload.
 const LARGEST_CHUNK: usize = 1024 * 1024;
 
-pub(super) async fn complete_shard(context: &Context, request: proto::CompleteShardRequest) -> Result<(), Status> {
-    let identity = identity(request.identity)?;
+pub(super) async fn complete_shard(
+    context: &Context,
+    caller: &Caller,
+    request: proto::CompleteShardRequest,
+) -> Result<(), Status> {
+    let identity = context.rank(caller, request.identity).await?;
     let pass = pass_from_wire(request.pass)?;
     let report = match (pass, request.report) {
         (Pass::Scan(_), Some(Report::Scan(scan))) => scan_from_wire(scan)?,
@@ -170,12 +175,16 @@ pub(super) fn artifact_from_wire(artifact: proto::Artifact, location: String) ->
 }
 
 /// Takes a file in, and gives the input that makes it exist.
-pub(super) async fn receive(context: &Context, mut messages: Streaming<proto::UploadRequest>) -> Result<Input, Status> {
+pub(super) async fn receive(
+    context: &Context,
+    caller: &Caller,
+    mut messages: Streaming<proto::UploadRequest>,
+) -> Result<Input, Status> {
     let first = messages.message().await?.and_then(|message| message.content);
     let Some(Content::Header(header)) = first else {
         return Err(invalid("header", "expected the header as the first message"));
     };
-    let identity = identity(header.identity)?;
+    let identity = context.rank(caller, header.identity).await?;
     may_deliver(context, &identity).await?;
     let job = identity.job.clone();
     let (kind, announced, input) = match present("header.target", header.target)? {

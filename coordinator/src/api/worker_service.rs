@@ -21,7 +21,7 @@ use tracing::{debug, info};
 
 use super::{
     agent_inbox::{AgentInbox, Said},
-    context::Context,
+    context::{Context, called},
     refusal::{invalid, stopping, unexpected},
     wire::worker::{exit_from_wire, hello_from_wire, welcome_to_wire},
 };
@@ -74,7 +74,9 @@ impl WorkerService for Workers {
 
     async fn attach(&self, request: Request<Streaming<AgentMessage>>) -> Result<Response<Self::AttachStream>, Status> {
         let context = self.context.clone();
-        let mut messages = request.into_inner();
+        let (caller, mut messages) = called(request)?;
+        // Until a worker can say whom it serves, one of some jobs alone would be given others.
+        caller.may_do_everywhere("Attach")?;
         Ok(Response::new(Box::pin(try_stream! {
             let hello = hello(&mut messages).await?;
             let (description, processes) = hello_from_wire(hello)?;
@@ -90,7 +92,7 @@ impl WorkerService for Workers {
             let attached = Attached { engine: context.engine.clone(), worker: worker.clone(), stream };
             info!(%worker, stream = stream.0, "an agent has attached");
             yield command(Command::Welcome(welcome));
-            let mut inbox = AgentInbox::new(messages);
+            let mut inbox = AgentInbox::new(caller, messages);
             loop {
                 match next_event(&context, &mut outbox, &mut inbox).await? {
                     Event::Command(waiting) => yield waiting,

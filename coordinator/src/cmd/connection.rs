@@ -8,7 +8,9 @@
 
 use std::{future::Future, time::Duration};
 
-use firn_proto::v1alpha1::{FineTuneJob, GetJobRequest, job_service_client::JobServiceClient};
+use firn_proto::v1alpha1::{
+    FineTuneJob, GetJobRequest, access_service_client::AccessServiceClient, job_service_client::JobServiceClient,
+};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{
     Code, ConnectError, Request, Response, Status, Streaming,
@@ -33,12 +35,16 @@ const LARGEST_MESSAGE: usize = 32 << 20;
 /// A client of the coordinator's `JobService`.
 pub(crate) type JobsClient = JobServiceClient<InterceptedService<Channel, Outgoing>>;
 
+/// A client of its `AccessService`.
+pub(crate) type AccessClient = AccessServiceClient<InterceptedService<Channel, Outgoing>>;
+
 /// A way to call the coordinator.
 #[derive(Clone)]
 pub(crate) struct Connection {
     /// For messages.
     pub(crate) address: String,
     client: JobsClient,
+    access: AccessClient,
     call_timeout: Duration,
 }
 
@@ -82,11 +88,15 @@ impl Connection {
         let token = settings.token.map(|token| bearer(&token)).transpose()?;
         let call_timeout = settings.call_timeout;
         let outgoing = Outgoing { token, call_timeout };
-        let client = JobServiceClient::with_interceptor(endpoint.connect_lazy(), outgoing)
+        let channel = endpoint.connect_lazy();
+        let client = JobServiceClient::with_interceptor(channel.clone(), outgoing.clone())
             .max_decoding_message_size(LARGEST_MESSAGE);
+        let access =
+            AccessServiceClient::with_interceptor(channel, outgoing).max_decoding_message_size(LARGEST_MESSAGE);
         Ok(Self {
             address,
             client,
+            access,
             call_timeout,
         })
     }
@@ -94,6 +104,11 @@ impl Connection {
     /// The client; clones share the connection.
     pub(crate) fn jobs(&self) -> JobsClient {
         self.client.clone()
+    }
+
+    /// For those who decide about access.
+    pub(crate) fn access(&self) -> AccessClient {
+        self.access.clone()
     }
 
     /// Names the coordinator in what a call ended with.

@@ -26,6 +26,7 @@ mod settings;
 mod submit;
 pub mod tether;
 pub(crate) mod time_span;
+mod token;
 mod validate;
 mod verify;
 mod view;
@@ -84,6 +85,8 @@ pub enum Verb {
     Workers(workers::WorkersArgs),
     /// Takes workers out of use, or back into it
     Drain(drain::DrainArgs),
+    /// Says who may do what: issues, lists, replaces and takes back tokens
+    Token(token::TokenArgs),
     /// Downloads the files that a job left
     Download(download::DownloadArgs),
     /// Proves what every sample of a job was used for
@@ -134,6 +137,7 @@ async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Delete(args) => delete::run(args, console).await,
         Verb::Workers(args) => workers::run(args, console).await,
         Verb::Drain(args) => drain::run(args, console).await,
+        Verb::Token(args) => token::run(args, console).await,
         Verb::Download(args) => download::run(args, console).await,
         Verb::Verify(args) => verify::run(args, console).await,
         Verb::Validate(args) => validate::run(&args, console),

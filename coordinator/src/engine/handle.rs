@@ -1,6 +1,8 @@
 //! The way to the engine.
 
-use firn_core::{Input, Reject, Reply, State, identifiers::JobId};
+use std::sync::Arc;
+
+use firn_core::{Input, Reject, Reply, State, identifiers::JobId, state::Tokens};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -75,15 +77,26 @@ pub struct EngineHandle {
     mailbox: mpsc::Sender<Message>,
     changes: Changes,
     standing: watch::Receiver<Standing>,
+    tokens: watch::Receiver<Arc<Tokens>>,
 }
 
 impl EngineHandle {
-    pub(super) fn new(mailbox: mpsc::Sender<Message>, changes: Changes, standing: watch::Receiver<Standing>) -> Self {
+    pub(super) fn new(
+        mailbox: mpsc::Sender<Message>,
+        changes: Changes,
+        (standing, tokens): (watch::Receiver<Standing>, watch::Receiver<Arc<Tokens>>),
+    ) -> Self {
         Self {
             mailbox,
             changes,
             standing,
+            tokens,
         }
+    }
+
+    /// The tokens that are taken, now and from now on.
+    pub fn tokens(&self) -> watch::Receiver<Arc<Tokens>> {
+        self.tokens.clone()
     }
 
     /// Whether the engine can write, now and from now on.

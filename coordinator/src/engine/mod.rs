@@ -25,7 +25,9 @@ mod tests;
 mod upkeep;
 mod watch;
 
-use firn_core::{Event, Input, JobEvent, Now, Record, State};
+use std::sync::Arc;
+
+use firn_core::{Event, Input, JobEvent, Now, Record, State, state::Tokens};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
@@ -76,6 +78,8 @@ pub struct Engine {
     /// `None` only while a commit is running on another thread.
     journal: Option<Journal>,
     standing: tokio::sync::watch::Sender<Standing>,
+    /// Those of `durable`.
+    tokens: tokio::sync::watch::Sender<Arc<Tokens>>,
     /// Why the standing is read-only.
     failure: Option<JournalError>,
     /// Whether records before a snapshot have not been looked at yet.
@@ -101,7 +105,8 @@ impl Engine {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let changes = Changes::default();
         let (standing, seen) = tokio::sync::watch::channel(Standing::Writing);
-        let handle = EngineHandle::new(sender, changes.clone(), seen);
+        let (tokens, taken) = tokio::sync::watch::channel(Arc::clone(&recovered.state.tokens));
+        let handle = EngineHandle::new(sender, changes.clone(), (seen, taken));
         let executor = executor(&handle);
         let engine = Self {
             durable: recovered.state.clone(),
@@ -111,6 +116,7 @@ impl Engine {
             upkeep: recovered.upkeep,
             journal: Some(journal),
             standing,
+            tokens,
             failure: None,
             clock,
             mailbox,
@@ -248,6 +254,10 @@ impl Engine {
             self.upkeep.recorded(&batch.records, bytes);
         }
         batch.enact(&mut self.durable);
+        // Before anybody is answered: a token that was taken back is refused by then.
+        if !Arc::ptr_eq(&self.tokens.borrow(), &self.durable.tokens) {
+            self.tokens.send_replace(Arc::clone(&self.durable.tokens));
+        }
         for effect in batch.effects.drain(..) {
             self.executor.carry_out(effect, &self.durable);
         }

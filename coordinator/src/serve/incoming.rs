@@ -17,7 +17,7 @@ use futures::Stream;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{Duration, error::Elapsed, sleep, timeout},
 };
@@ -48,7 +48,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// try again later.
 pub(super) fn connections(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     most: usize,
     deadline: Duration,
 ) -> impl Stream<Item = io::Result<Peer>> + Send + 'static {
@@ -68,7 +68,7 @@ pub(super) fn connections(
                 Next::Accepted(Ok((socket, address))) => match Arc::clone(&places).try_acquire_owned() {
                     Ok(place) => {
                         is_full = false;
-                        handshakes.spawn(timeout(deadline, shake_hands(socket, address, place, tls.clone())));
+                        handshakes.spawn(timeout(deadline, shake_hands(socket, address, place, tls.as_ref().map(|tls| tls.borrow().clone()))));
                     }
                     Err(_) => {
                         // Said once, not for each of ten thousand.

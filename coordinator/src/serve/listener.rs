@@ -3,14 +3,11 @@
 use firn_proto::{
     FILE_DESCRIPTOR_SET,
     v1alpha1::{
-        job_service_server::JobServiceServer, rank_service_server::RankServiceServer,
-        worker_service_server::WorkerServiceServer,
+        access_service_server::AccessServiceServer, job_service_server::JobServiceServer,
+        rank_service_server::RankServiceServer, worker_service_server::WorkerServiceServer,
     },
 };
-use tonic::{
-    service::interceptor::InterceptedService,
-    transport::{Server, server::Router},
-};
+use tonic::transport::{Server, server::Router};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::layer::util::{Identity, Stack};
 
@@ -18,22 +15,26 @@ use super::{
     ServeError, chain,
     deadlines::Deadlines,
     limits::{LARGEST_HEADERS, LARGEST_MESSAGE, LARGEST_RANK_MESSAGE},
-    security::Gate,
     settings::ServeSettings,
 };
-use crate::api::{Context, Jobs, Ranks, Workers};
+use crate::{
+    access::Gate,
+    api::{Context, Jobs, Ranks, Tokens, Workers},
+};
 
 /// Names under which health is reported: the whole server and its services.
-const HEALTH_NAMES: [&str; 4] = [
+const HEALTH_NAMES: [&str; 5] = [
     "",
     "firn.v1alpha1.JobService",
     "firn.v1alpha1.WorkerService",
     "firn.v1alpha1.RankService",
+    "firn.v1alpha1.AccessService",
 ];
 
 pub(super) fn router(
     settings: &ServeSettings,
     context: &Context,
+    gate: &Gate,
 ) -> Result<(HealthReporter, Router<Stack<Deadlines, Identity>>), ServeError> {
     let failed = |error: &dyn std::error::Error| ServeError::Server { reason: chain(error) };
     let limits = &settings.limits;
@@ -61,18 +62,19 @@ pub(super) fn router(
     let (reporter, health) = tonic_health::server::health_reporter();
     let health = health.max_decoding_message_size(LARGEST_MESSAGE);
 
-    let gate: Gate = settings.security.gate();
     let jobs = JobServiceServer::new(Jobs::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
     let workers = WorkerServiceServer::new(Workers::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
     let ranks = RankServiceServer::new(Ranks::new(context.clone())).max_decoding_message_size(LARGEST_RANK_MESSAGE);
+    let access = AccessServiceServer::new(Tokens::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
     // Health alone is open to all: probes have no token, and it tells nothing else.
     let router = server
         .add_service(health)
-        .add_service(InterceptedService::new(jobs, gate.clone()))
-        .add_service(InterceptedService::new(workers, gate.clone()))
-        .add_service(InterceptedService::new(ranks, gate.clone()))
-        .add_service(InterceptedService::new(reflection_v1, gate.clone()))
-        .add_service(InterceptedService::new(reflection_v1alpha, gate));
+        .add_service(gate.before(jobs))
+        .add_service(gate.before(workers))
+        .add_service(gate.before(ranks))
+        .add_service(gate.before(access))
+        .add_service(gate.before(reflection_v1))
+        .add_service(gate.before(reflection_v1alpha));
     Ok((reporter, router))
 }
 

@@ -33,6 +33,7 @@ use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::{
+    access::{Directory, Gate},
     api::{Context, Ending, RefusedAgents},
     artifacts::ArtifactStore,
     engine::{Clock, EffectExecutor, Engine, EngineError, EngineHandle, Outboxes, Refusal, Standing, recover},
@@ -173,12 +174,13 @@ impl Coordinator {
             }
         }
 
-        let (health, router) = listener::router(&settings, &context)?;
+        let directory = Directory::new(settings.security.tokens(), context.engine.tokens(), context.clock);
+        let (health, router) = listener::router(&settings, &context, &Gate::new(directory))?;
         listener::report_serving(&health).await;
         let limits = &settings.limits;
         let incoming = incoming::connections(
             listener,
-            settings.security.tls().cloned(),
+            settings.security.tls(),
             limits.connections_within_files(),
             limits.handshake,
         );
@@ -188,6 +190,11 @@ impl Coordinator {
             if standing.wait_for(Standing::is_read_only).await.is_ok() {
                 listener::report_not_serving(&reporter).await;
             }
+            std::future::pending().await
+        };
+        let security = settings.security.clone();
+        let follow_files = async move {
+            security.follow().await;
             std::future::pending().await
         };
         let served = router.serve_with_incoming_shutdown(incoming, context.ending.streams().clone().cancelled_owned());
@@ -203,6 +210,7 @@ impl Coordinator {
             () = stop.cancelled() => info!("told to stop"),
             () = root.cancelled() => warn!("a part of the coordinator has ended by itself"),
             () = follow_standing => {}
+            () = follow_files => {}
         }
         shut_down(&context, &health, &mut parts, &server, settings.shutdown_grace).await;
         drop(lock);

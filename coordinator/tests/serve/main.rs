@@ -16,6 +16,7 @@ mod many_classes;
 mod patience;
 mod rank;
 mod restart;
+mod rights;
 mod server;
 mod twice;
 mod verify;

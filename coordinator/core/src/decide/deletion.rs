@@ -3,7 +3,7 @@
 //! The deletion is recorded first. Then, once the last process of the job is gone, its files are removed, and that is recorded too; only then
 //! is its name free. A start goes on with what an earlier coordinator did not come to.
 
-use super::decision_builder::DecisionBuilder;
+use super::{access, decision_builder::DecisionBuilder};
 use crate::effect::Effect;
 use crate::identifiers::JobId;
 use crate::now::Now;
@@ -66,6 +66,7 @@ pub(super) fn resume(draft: &mut DecisionBuilder<'_>) {
 
 fn begin(draft: &mut DecisionBuilder<'_>, id: &JobId, reason: Deletion) {
     draft.record_job(id, JobEvent::Deleted { reason });
+    access::end_of_job(draft, id);
     erase_if_over(draft, id);
 }
 

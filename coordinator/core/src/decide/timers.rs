@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decision_builder::DecisionBuilder;
-use super::{deletion, hangs, losses, processes, pulses, release, settle};
+use super::{access, deletion, hangs, losses, processes, pulses, release, settle};
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::record::Event;
@@ -122,6 +122,7 @@ pub(super) fn tick(draft: &mut DecisionBuilder<'_>) -> Reply {
             stop_gracefully(draft, &id);
         }
     }
+    access::expire(draft);
     settle(draft);
     if keeps_too_long(draft) {
         deletion::settle(draft);
@@ -152,6 +153,7 @@ pub fn deadline(state: &State) -> Option<Now> {
         .into_iter()
         .chain(state.soft.settle_at)
         .chain(state.soft.retention_at)
+        .chain(state.tokens.next_end())
         .chain(jobs)
         .chain(processes)
         .chain(missing)

@@ -99,7 +99,7 @@ fn labels(field: &str, labels: &BTreeMap<String, String>, violations: &mut Viola
 }
 
 /// A label of a domain name (RFC 1123), as Kubernetes asks for.
-fn is_label(name: &str) -> bool {
+pub(crate) fn is_label(name: &str) -> bool {
     let letters = name
         .bytes()
         .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));

@@ -23,9 +23,16 @@ pub struct PastJob {
     pub ended_at: Now,
     /// Of the files that the coordinator keeps.
     pub bytes: u64,
+    /// Whose it was; not kept by earlier programs, whose jobs were all of the default one.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
     /// Files that the coordinator keeps and nobody has taken a copy of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfetched: Vec<String>,
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
 }
 
 impl PastJob {
@@ -48,6 +55,7 @@ impl PastJob {
             sequence: job.sequence,
             ended_at: ended.at,
             bytes: artifact_bytes + checkpoint_bytes,
+            namespace: job.spec.metadata.namespace.clone(),
             unfetched: unfetched.map(|artifact| artifact.name.clone()).collect(),
         })
     }

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use firn_core::{
     State, Welcome,
     compatibility::Revision,
-    identifiers::WorkerName,
+    identifiers::{JobId, WorkerName},
     state::{Availability, Ending, LivingProcess, RankExit, Slot, Worker, WorkerDescription},
 };
 use firn_proto::v1alpha1 as proto;
 use tonic::Status;
 
 use super::{failure::last_lines, names::job_name, time::timestamp};
-use crate::api::refusal::invalid;
+use crate::{access::Caller, api::refusal::invalid};
 
 /// Most slots of one worker.
 const MOST_SLOTS: usize = 1024;
@@ -87,16 +87,23 @@ pub(crate) fn exit_from_wire(exited: proto::RankExited) -> RankExit {
     }
 }
 
-/// All workers that are known, by name.
-pub(crate) fn workers_to_wire(state: &State) -> Vec<proto::Worker> {
+/// What is said of a slot whose job the caller may not see.
+const ANOTHERS: &str = "jobs/-";
+
+/// All workers that are known, by name. Jobs that the caller may not see are not named.
+pub(crate) fn workers_to_wire(state: &State, caller: &Caller) -> Vec<proto::Worker> {
     let mut busy = BTreeMap::new();
+    let shown = |job: &JobId| match caller.sees_in(state, job) {
+        true => job_name(job),
+        false => ANOTHERS.to_owned(),
+    };
     for process in state.processes.values() {
         busy.insert((&process.worker, process.slot), &process.job);
     }
     state
         .workers
         .iter()
-        .map(|(name, worker)| worker_to_wire(worker, |slot| busy.get(&(name, slot)).map(|job| job_name(job))))
+        .map(|(name, worker)| worker_to_wire(worker, |slot| busy.get(&(name, slot)).map(|job| shown(job))))
         .collect()
 }
 

@@ -215,7 +215,7 @@ fn slot(slot: &Slot) -> Value {
     })
 }
 
-fn time(time: Option<&Timestamp>) -> Value {
+pub(super) fn time(time: Option<&Timestamp>) -> Value {
     time.map_or(Value::Null, |time| Value::String(time.to_string()))
 }
 

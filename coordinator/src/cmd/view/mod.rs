@@ -17,6 +17,7 @@ pub(crate) mod report;
 pub(crate) mod samples;
 pub(crate) mod table;
 mod task;
+pub(crate) mod tokens;
 
 use clap::ValueEnum;
 

@@ -1,6 +1,7 @@
 //! Calls that survive a restart of the coordinator, and what its refusals mean.
 //!
 //! Every call of `RankService` can be repeated, so a call that finds nobody is tried again until the coordinator is back or patience ends.
+//! So it is with one whose token is refused: tokens and certificates are read again from their files until they are taken.
 //! Each attempt has a deadline; a call that waits for other ranks is told to ask again well before that. A refusal is final, but three kinds are no failure: the job or the process is over (the rank stops), the generation is over (the rank joins
 //! again), or the coordinator itself is (a newer one has taken over, and is looked for).
 
@@ -13,14 +14,14 @@ use std::{
 use firn_proto::v1alpha1::{self as wire, rank_service_client::RankServiceClient};
 use tokio::time::timeout;
 use tonic::{Code, Response, Status};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     heartbeat::Heartbeat,
     status::{is_nothing_yet, is_passing, reason_of},
 };
 use crate::{
-    connection::{self, AuthorizedChannel},
+    connection::{AuthorizedChannel, RenewedChannel},
     rank::{
         failure::RankFailure,
         settings::RankArguments,
@@ -51,7 +52,7 @@ pub(crate) enum Scope {
 /// The coordinator, as one generation of this rank sees it; for any thread and task.
 #[derive(Clone)]
 pub(crate) struct Client {
-    service: Service,
+    channel: Arc<RenewedChannel>,
     job: Arc<str>,
     process_id: Arc<str>,
     generation: u64,
@@ -65,12 +66,8 @@ impl Client {
     /// # Errors
     /// If the settings cannot be used.
     pub(crate) fn connect(arguments: &RankArguments, heartbeat: Arc<Heartbeat>) -> anyhow::Result<Self> {
-        let channel = connection::channel(&arguments.connection)?;
-        let service = RankServiceClient::new(channel)
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT);
         Ok(Self {
-            service,
+            channel: Arc::new(RenewedChannel::new(arguments.connection.clone())?),
             job: arguments.job.as_str().into(),
             process_id: arguments.process_id.as_str().into(),
             generation: 0,
@@ -97,14 +94,39 @@ impl Client {
         })
     }
 
+    fn service(&self) -> Service {
+        RankServiceClient::new(self.channel.channel())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// After a call that found nobody or was refused for want of a token: reads tokens and certificates again. Returns whether there are others.
+    fn renew(&self) -> bool {
+        match self.channel.renew() {
+            Ok(is_new) => {
+                if is_new {
+                    info!("the token or the certificates have been replaced: going on with the new ones");
+                }
+                is_new
+            }
+            Err(error) => {
+                warn!(%error, "the token or the certificates have been replaced and cannot be used: going on with those from before");
+                false
+            }
+        }
+    }
+
     /// One pulse, as the process; its errors are the caller's to judge.
     pub(crate) async fn pulse(&self, request: wire::PulseRequest) -> Result<wire::PulseResponse, Status> {
         let request = wire::PulseRequest {
             identity: self.in_present_generation().identity(),
             ..request
         };
-        let answer = self.service.clone().pulse(request).await?;
-        Ok(answer.into_inner())
+        let answer = self.service().pulse(request).await;
+        if answer.as_ref().is_err_and(is_passing) {
+            self.renew();
+        }
+        Ok(answer?.into_inner())
     }
 
     /// Asks for a piece of a pass; waits while others still hold all pieces.
@@ -162,7 +184,7 @@ impl Client {
         let mut unreachable_since = None;
         let mut pause = FIRST_PAUSE;
         loop {
-            let attempt = timeout(LONGEST_ATTEMPT, call(self.service.clone(), request.clone())).await;
+            let attempt = timeout(LONGEST_ATTEMPT, call(self.service(), request.clone())).await;
             let status = match attempt {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) if is_nothing_yet(&status) => {
@@ -177,8 +199,20 @@ impl Client {
             if since.elapsed() > self.patience {
                 return Err(RankFailure::call(name)(status).into());
             }
+            if self.renew() {
+                continue;
+            }
             if pause == FIRST_PAUSE {
-                warn!(call = name, %status, "the coordinator is away; trying again");
+                match status.code() {
+                    Code::Unauthenticated => {
+                        warn!(
+                            call = name,
+                            reason = status.message(),
+                            "the coordinator refuses the token of this rank; trying again until it is replaced"
+                        );
+                    }
+                    _ => warn!(call = name, %status, "the coordinator is away; trying again"),
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

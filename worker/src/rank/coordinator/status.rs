@@ -14,10 +14,11 @@ pub(super) fn is_nothing_yet(status: &Status) -> bool {
     status.code() == Code::DeadlineExceeded && std::error::Error::source(status).is_none()
 }
 
-/// Whether the coordinator was not there, or cannot write at the moment, rather than saying no.
+/// Whether the coordinator was not there, or cannot write at the moment, rather than saying no. Nor is it a no when it does not know the token: it
+/// may be replaced at any moment, and what this process has learned is worth more than a quick end.
 pub(super) fn is_passing(status: &Status) -> bool {
     match status.code() {
-        Code::Unavailable | Code::Cancelled => true,
+        Code::Unavailable | Code::Cancelled | Code::Unauthenticated => true,
         // What tonic makes of a connection that broke in the middle of an answer.
         Code::Unknown | Code::Internal => std::error::Error::source(status).is_some(),
         // A full disk; too many of something will not pass.
@@ -44,6 +45,7 @@ mod tests {
         assert!(is_nothing_yet(&Status::deadline_exceeded("ask again")));
         assert!(!is_nothing_yet(&Status::unavailable("connection refused")));
         assert!(is_passing(&Status::resource_exhausted("the disk is full")));
+        assert!(is_passing(&Status::unauthenticated("the token is not known")));
         assert!(is_passing(&refusal(Code::FailedPrecondition, "STALE_COORDINATOR")));
         assert!(!is_passing(&refusal(Code::ResourceExhausted, "LIMIT_REACHED")));
         assert!(!is_passing(&Status::aborted("generation 2 is over")));

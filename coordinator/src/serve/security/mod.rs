@@ -3,6 +3,11 @@
 //! On loopback, the users of this machine may. An address that other machines can reach is refused unless the coordinator can prove
 //! itself (TLS) and callers prove themselves (a token): a job names files that workers read and folders that they write, so whoever
 //! may submit one may do what the workers' user may.
+//!
+//! Certificates and tokens are read again when their files change, for new connections and calls; connections that are open stay so.
+
+mod reload;
+mod tls;
 
 use std::{
     fs,
@@ -11,19 +16,13 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::join;
 use thiserror::Error;
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        self, RootCertStore, ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-        server::WebPkiClientVerifier,
-    },
-};
-use tonic::{Request, Status, service::Interceptor};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
-/// Shortest token that is taken: 16 hexadecimal digits are 64 bits.
-const SHORTEST_TOKEN: usize = 16;
+use crate::access::{FileTokens, SHORTEST_TOKEN};
+use reload::Watched;
 
 /// Why the coordinator will not listen like this.
 #[derive(Debug, Error)]
@@ -97,8 +96,8 @@ pub struct SecurityPaths {
 /// Keys and tokens, read.
 #[derive(Clone, Default)]
 pub struct Security {
-    tls: Option<TlsAcceptor>,
-    tokens: Option<Tokens>,
+    tls: Option<Arc<Watched<TlsAcceptor>>>,
+    tokens: Option<Arc<Watched<FileTokens>>>,
 }
 
 impl std::fmt::Debug for Security {
@@ -119,7 +118,7 @@ impl Security {
     pub fn load(paths: &SecurityPaths, listen: SocketAddr) -> Result<Self, SecurityError> {
         refuse_unprotected(paths, listen)?;
         let tls = match (&paths.tls_cert, &paths.tls_key) {
-            (Some(certificate), Some(key)) => Some(read_tls(certificate, key, paths.client_ca.as_deref())?),
+            (Some(certificate), Some(key)) => Some(tls::watched(certificate, key, paths.client_ca.as_deref())?),
             (Some(_), None) => {
                 return Err(SecurityError::HalfTls {
                     given: "--tls-cert",
@@ -135,21 +134,50 @@ impl Security {
             (None, None) if paths.client_ca.is_some() => return Err(SecurityError::ClientAuthorityWithoutTls),
             (None, None) => None,
         };
-        let tokens = paths.token_file.as_deref().map(Tokens::read).transpose()?;
-        Ok(Self { tls, tokens })
+        let tokens = paths.token_file.as_deref().map(watched_tokens).transpose()?;
+        Ok(Self {
+            tls: tls.map(Arc::new),
+            tokens: tokens.map(Arc::new),
+        })
     }
 
-    /// For the server.
-    pub fn tls(&self) -> Option<&TlsAcceptor> {
-        self.tls.as_ref()
+    /// How connections are encrypted, now and from now on; `None`: they are not.
+    pub fn tls(&self) -> Option<watch::Receiver<TlsAcceptor>> {
+        self.tls.as_ref().map(|tls| tls.current())
     }
 
-    /// Checks every call of the services it is put before.
-    pub fn gate(&self) -> Gate {
-        Gate {
-            tokens: self.tokens.clone(),
-        }
+    /// Tokens of the token file, now and from now on; `None`: callers need none.
+    pub fn tokens(&self) -> Option<watch::Receiver<FileTokens>> {
+        self.tokens.as_ref().map(|tokens| tokens.current())
     }
+
+    /// Reads the files again whenever they change, for ever.
+    pub(super) async fn follow(&self) {
+        join(
+            reload::follow(self.tls.as_deref()),
+            reload::follow(self.tokens.as_deref()),
+        )
+        .await;
+    }
+}
+
+fn watched_tokens(path: &Path) -> Result<Watched<FileTokens>, SecurityError> {
+    let path = path.to_owned();
+    Watched::new("--token-file", vec![path.clone()], move || {
+        let text = String::from_utf8_lossy(&read("--token-file", &path)?).into_owned();
+        FileTokens::parse(&text).map_err(|found| SecurityError::Token {
+            path: path.clone(),
+            found,
+        })
+    })
+}
+
+fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, SecurityError> {
+    fs::read(path).map_err(|source| SecurityError::File {
+        flag,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn refuse_unprotected(paths: &SecurityPaths, listen: SocketAddr) -> Result<(), SecurityError> {
@@ -175,119 +203,6 @@ fn refuse_unprotected(paths: &SecurityPaths, listen: SocketAddr) -> Result<(), S
         address: listen,
         missing,
     })
-}
-
-fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, SecurityError> {
-    fs::read(path).map_err(|source| SecurityError::File {
-        flag,
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn read_tls(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<TlsAcceptor, SecurityError> {
-    let chain = read_certificates("--tls-cert", certificate)?;
-    let unfit_key = unfit("--tls-key", key);
-    let private = PrivateKeyDer::from_pem_slice(&read("--tls-key", key)?).map_err(|error| unfit_key(&error))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unfit("--tls-cert", certificate)(&error))?;
-    let config = match client_ca {
-        None => config.with_no_client_auth(),
-        Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(read_certificates("--client-ca", authority)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
-            config.with_client_cert_verifier(verifier.map_err(|error| unfit("--client-ca", authority)(&error))?)
-        }
-    };
-    let mut config = config
-        .with_single_cert(chain, private)
-        .map_err(|error| unfit("--tls-cert", certificate)(&error))?;
-    config.alpn_protocols.push(b"h2".to_vec());
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn read_certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
-    let pem = read(flag, path)?;
-    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|error| unfit(flag, path)(&error))?;
-    if certificates.is_empty() {
-        return Err(unfit(flag, path)(&"expected a PEM certificate, found none"));
-    }
-    Ok(certificates)
-}
-
-fn unfit(flag: &'static str, path: &Path) -> impl Fn(&dyn std::fmt::Display) -> SecurityError {
-    let path = path.to_owned();
-    move |reason| SecurityError::Tls {
-        flag,
-        path: path.clone(),
-        reason: reason.to_string(),
-    }
-}
-
-/// Hashes of the tokens that are taken.
-#[derive(Clone)]
-struct Tokens(Arc<[blake3::Hash]>);
-
-impl Tokens {
-    fn read(path: &Path) -> Result<Self, SecurityError> {
-        let text = String::from_utf8_lossy(&read("--token-file", path)?).into_owned();
-        let unfit = |found: String| SecurityError::Token {
-            path: path.to_owned(),
-            found,
-        };
-        let mut hashes = Vec::new();
-        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-            let token = line.trim();
-            if token.len() < SHORTEST_TOKEN {
-                return Err(unfit(format!("{} characters in line {number}", token.len())));
-            }
-            if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(unfit(format!("other characters in line {number}")));
-            }
-            hashes.push(blake3::hash(token.as_bytes()));
-        }
-        if hashes.is_empty() {
-            return Err(unfit("none".to_owned()));
-        }
-        Ok(Self(hashes.into()))
-    }
-
-    /// Compares hashes in constant time (as `blake3::Hash` does), and all of them: how long it takes tells nothing of a token.
-    fn hold(&self, token: &str) -> bool {
-        let hash = blake3::hash(token.as_bytes());
-        self.0.iter().fold(false, |found, known| found | (*known == hash))
-    }
-}
-
-/// Lets calls with a known token pass; all calls, where no tokens are set.
-#[derive(Clone)]
-pub struct Gate {
-    tokens: Option<Tokens>,
-}
-
-impl Interceptor for Gate {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(tokens) = &self.tokens else { return Ok(request) };
-        let header = request
-            .metadata()
-            .get("authorization")
-            .and_then(|value| value.to_str().ok());
-        let token = header.and_then(|header| {
-            let (scheme, token) = header.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        match token {
-            Some(token) if tokens.hold(token) => Ok(request),
-            Some(_) => Err(Status::unauthenticated("the token is not known to this coordinator")),
-            None => Err(Status::unauthenticated(
-                "this coordinator asks for a token: send `authorization: Bearer TOKEN` (for firn and firn-worker: set FIRN_TOKEN or FIRN_TOKEN_FILE)",
-            )),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -360,7 +275,7 @@ mod tests {
         assert_eq!(error, "--tls-cert is set, but --tls-key is not: TLS needs both");
     }
 
-    fn gate(content: &str) -> Result<Gate, SecurityError> {
+    fn tokens(content: &str) -> Result<Security, SecurityError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         fs::write(&path, content).unwrap();
@@ -368,26 +283,7 @@ mod tests {
             token_file: Some(path),
             ..SecurityPaths::default()
         };
-        Security::load(&paths, address("127.0.0.1:1")).map(|security| security.gate())
-    }
-
-    fn passes(gate: &Gate, header: Option<&str>) -> bool {
-        let mut request = Request::new(());
-        if let Some(header) = header {
-            request.metadata_mut().insert("authorization", header.parse().unwrap());
-        }
-        gate.clone().call(request).is_ok()
-    }
-
-    #[test]
-    fn only_known_tokens_pass() {
-        let gate = gate("0123456789abcdef\n\nfedcba9876543210\n").unwrap();
-        assert!(passes(&gate, Some("Bearer 0123456789abcdef")));
-        assert!(passes(&gate, Some("bearer fedcba9876543210")));
-        assert!(!passes(&gate, Some("Bearer 0123456789abcdeF")));
-        assert!(!passes(&gate, Some("Bearer ")));
-        assert!(!passes(&gate, Some("0123456789abcdef")));
-        assert!(!passes(&gate, None));
+        Security::load(&paths, address("127.0.0.1:1"))
     }
 
     #[test]
@@ -397,7 +293,7 @@ mod tests {
             ("short\n", "found 5 characters in line 1"),
             ("with a space inside it\n", "other"),
         ] {
-            let error = gate(content).err().unwrap().to_string();
+            let error = tokens(content).err().unwrap().to_string();
             assert!(error.contains(found), "{content:?}: {error}");
         }
     }
