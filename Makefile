@@ -36,7 +36,7 @@ upgrade: build ## Build the oldest supported version from history, and upgrade r
 
 kubernetes: tools ## Build a Kubernetes control plane (once, 25 minutes of processor time), and test the resource on it
 	@tests/kubernetes/control_plane.sh >/dev/null
-	@$(CARGO) test --release --workspace --test resource -- --nocapture
+	@$(CARGO) test --release --workspace --test resource --test workers -- --nocapture
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh

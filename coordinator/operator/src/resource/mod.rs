@@ -7,12 +7,14 @@
 
 mod cluster;
 mod definition;
+mod kind;
 mod rules;
 mod status;
 mod structural;
 
 pub use cluster::{ClusterFields, WorkerTemplate};
 pub use definition::{crd, crd_yaml};
+pub use kind::{FineTuneJob, ResourceSpec};
 pub use status::{BestMetric, Loss, ResourceStatus, StatusCondition, TrainingProgress, WorkerCounts};
 
 /// Group of the resource.

@@ -1,0 +1,20 @@
+//! The pods that work for a job: one Indexed `batch/v1` Job for each resource, one pod for each worker.
+//!
+//! A queue such as Kueue governs a `batch/v1` Job by itself. The Job is made once, as wide as `workers.max`; what a queue or a scheduler then
+//! writes into it (`suspend`, `parallelism`, node selectors, tolerations, scheduling gates) is theirs. A pod that is told to go before the job
+//! is over ends with a status of its own, which the Job does not count, and is replaced under the same index.
+
+mod job;
+mod pod;
+mod settings;
+
+pub use job::workers_job;
+pub use pod::PatchError;
+pub use settings::WorkerSettings;
+
+/// Label of everything that belongs to a resource: its name.
+pub const JOB_LABEL: &str = "firn.dev/job";
+/// Status with which `firn-worker agent --for-job` ends when it was told to go before its job was over.
+pub const TOLD_TO_GO: i32 = 75;
+/// Name of the container in a worker's pod.
+pub const CONTAINER: &str = "worker";

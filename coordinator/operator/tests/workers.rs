@@ -1,0 +1,202 @@
+//! The pods that a resource asks for.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+use firn_operator::resource::FineTuneJob;
+use firn_operator::workers::{WorkerSettings, workers_job};
+use serde_json::{Value, json};
+
+fn settings() -> WorkerSettings {
+    serde_json::from_value(json!({
+        "image": "firn-worker:0.1.0",
+        "coordinator": "https://firn-coordinator.firn-system.svc:7070",
+        "caSecret": "firn-ca",
+        "tokenSecret": "ants-token",
+    }))
+    .unwrap()
+}
+
+fn resource(change: impl FnOnce(&mut Value)) -> FineTuneJob {
+    let mut document = json!({
+        "metadata": {"name": "ants", "namespace": "team-a", "uid": "0f3c", "labels": {"team": "vision"}},
+        "spec": {
+            "task": {"type": "classification"},
+            "model": {"architecture": "resnet18"},
+            "data": {"format": "imagefolder", "train": {"uri": "/data/train"}},
+            "resources": {"workers": {"min": 1, "max": 3}, "slotsPerWorker": 2},
+        },
+    });
+    change(&mut document);
+    serde_json::from_value(document).unwrap()
+}
+
+/// As JSON, which is what the API server gets.
+fn made(resource: &FineTuneJob) -> Value {
+    let spec = resource.job().unwrap();
+    serde_json::to_value(workers_job(resource, ("ants-2", &spec), &settings()).unwrap()).unwrap()
+}
+
+fn variable<'a>(job: &'a Value, name: &str) -> &'a Value {
+    let env = job["spec"]["template"]["spec"]["containers"][0]["env"]
+        .as_array()
+        .unwrap();
+    let found = env.iter().find(|variable| variable["name"] == name);
+    &found.unwrap_or_else(|| panic!("no {name} in {env:?}"))["value"]
+}
+
+#[test]
+fn one_pod_for_each_worker_that_the_job_takes_and_each_serves_that_job_alone() {
+    let job = made(&resource(|_| {}));
+    assert_eq!(job["metadata"]["name"], "ants-workers");
+    assert_eq!(job["metadata"]["namespace"], "team-a");
+    let owner = &job["metadata"]["ownerReferences"][0];
+    assert_eq!(
+        (&owner["kind"], &owner["uid"], &owner["controller"]),
+        (&json!("FineTuneJob"), &json!("0f3c"), &json!(true))
+    );
+    let spec = &job["spec"];
+    assert_eq!((&spec["parallelism"], &spec["completions"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&spec["completionMode"], &spec["suspend"]),
+        (&json!("Indexed"), &json!(false))
+    );
+    assert_eq!(variable(&job, "FIRN_FOR_JOB"), "ants-2");
+    assert_eq!(variable(&job, "FIRN_WORKER_NAME"), "ants-2-$(FIRN_INDEX)");
+}
+
+#[test]
+fn a_pod_that_is_told_to_go_is_replaced_and_counts_as_no_failure() {
+    let job = made(&resource(|_| {}));
+    assert_eq!(job["spec"]["podReplacementPolicy"], "Failed");
+    let rules = job["spec"]["podFailurePolicy"]["rules"].as_array().unwrap();
+    assert!(rules.iter().all(|rule| rule["action"] == "Ignore"));
+    assert_eq!(rules[0]["onPodConditions"][0]["type"], "DisruptionTarget");
+    assert_eq!(rules[1]["onExitCodes"]["values"], json!([75]));
+    let pod = &job["spec"]["template"]["spec"];
+    // The kubelet waits for longer than the agent does.
+    let grace: u64 = variable(&job, "FIRN_GRACE")
+        .as_str()
+        .unwrap()
+        .trim_end_matches('s')
+        .parse()
+        .unwrap();
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > grace);
+}
+
+#[test]
+fn a_queue_is_named_on_the_job_and_other_labels_are_not() {
+    let job = made(&resource(|document| {
+        document["metadata"]["labels"] = json!({
+            "kueue.x-k8s.io/queue-name": "night", "kueue.x-k8s.io/priority-class": "low", "team": "vision",
+        });
+        document["spec"]["suspend"] = json!(true);
+    }));
+    let labels = &job["metadata"]["labels"];
+    assert_eq!(labels["kueue.x-k8s.io/queue-name"], "night");
+    assert_eq!(labels["kueue.x-k8s.io/priority-class"], "low");
+    assert_eq!(labels["team"], Value::Null);
+    assert_eq!(job["spec"]["suspend"], true);
+}
+
+#[test]
+fn gpus_are_as_many_as_ranks_where_gpus_are_asked_for() {
+    let limits = |device: &str, written: Value| {
+        let job = made(&resource(|document| {
+            document["spec"]["resources"]["device"] = json!(device);
+            document["spec"]["worker"] = json!({"resources": {"limits": written}});
+        }));
+        job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"].clone()
+    };
+    assert_eq!(limits("gpu", json!({})), json!({"nvidia.com/gpu": "2"}));
+    assert_eq!(
+        limits("gpu", json!({"nvidia.com/gpu": "4"})),
+        json!({"nvidia.com/gpu": "4"})
+    );
+    assert_eq!(limits("auto", json!({"cpu": "2"})), json!({"cpu": "2"}));
+    let cpu = made(&resource(|document| {
+        document["spec"]["resources"]["device"] = json!("cpu")
+    }));
+    assert_eq!(variable(&cpu, "FIRN_CPU_SLOTS"), "2");
+}
+
+#[test]
+fn what_the_resource_says_of_its_pods_is_what_they_are() {
+    let job = made(&resource(|document| {
+        document["spec"]["worker"] = json!({
+            "image": "mine:2", "imagePullPolicy": "Always", "nodeSelector": {"zone": "a"},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "pictures"}}],
+            "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": true}],
+            "env": [{"name": "OMP_NUM_THREADS", "value": "4"}],
+            "priorityClassName": "night", "runtimeClassName": "nvidia",
+            "labels": {"cost-centre": "7", "firn.dev/job": "another"},
+            "template": {"spec": {
+                "hostNetwork": true, "enableServiceLinks": null,
+                "containers": [{"name": "worker", "securityContext": {"readOnlyRootFilesystem": false}}, {"name": "beside", "image": "x"}],
+            }},
+        });
+    }));
+    let template = &job["spec"]["template"];
+    assert_eq!(template["metadata"]["labels"]["cost-centre"], "7");
+    assert_eq!(
+        template["metadata"]["labels"]["firn.dev/job"], "ants",
+        "the operator's own labels stay"
+    );
+    let pod = &template["spec"];
+    assert_eq!(pod["nodeSelector"], json!({"zone": "a"}));
+    assert_eq!(pod["tolerations"][0]["key"], "gpu");
+    assert_eq!(
+        (&pod["priorityClassName"], &pod["runtimeClassName"]),
+        (&json!("night"), &json!("nvidia"))
+    );
+    assert_eq!(
+        (&pod["hostNetwork"], &pod["enableServiceLinks"]),
+        (&json!(true), &Value::Null)
+    );
+    let containers = pod["containers"].as_array().unwrap();
+    assert_eq!((containers.len(), &containers[1]["name"]), (2, &json!("beside")));
+    let worker = &containers[0];
+    assert_eq!(
+        (&worker["image"], &worker["imagePullPolicy"]),
+        (&json!("mine:2"), &json!("Always"))
+    );
+    assert_eq!(worker["securityContext"]["readOnlyRootFilesystem"], false);
+    assert_eq!(
+        worker["securityContext"]["allowPrivilegeEscalation"], false,
+        "the rest stays"
+    );
+    assert_eq!(variable(&job, "OMP_NUM_THREADS"), "4");
+    let mounted = |name: &str| {
+        worker["volumeMounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|mount| mount["name"] == name)
+    };
+    assert!(mounted("data") && mounted("firn-state") && mounted("firn-shared-memory"));
+}
+
+#[test]
+fn a_patch_that_gives_no_pod_is_refused_by_its_field() {
+    let resource =
+        resource(|document| document["spec"]["worker"] = json!({"template": {"spec": {"containers": "none"}}}));
+    let spec = resource.job().unwrap();
+    let error = workers_job(&resource, ("ants", &spec), &settings()).unwrap_err();
+    assert!(error.to_string().starts_with("spec.worker.template: "), "{error}");
+}
+
+#[test]
+fn the_coordinator_is_given_the_job_and_nothing_of_the_cluster() {
+    let resource = resource(|document| {
+        document["spec"]["worker"] = json!({"image": "mine:2"});
+        document["spec"]["suspend"] = json!(true);
+        document["spec"]["managedBy"] = json!("firn.dev/operator");
+    });
+    let spec = resource.job().unwrap();
+    assert_eq!(
+        (spec.metadata.name.as_str(), spec.metadata.namespace.as_str()),
+        ("ants", "team-a")
+    );
+    assert_eq!(spec.metadata.labels["team"], "vision");
+    assert_eq!(spec.resources.workers.max, 3);
+}
