@@ -18,6 +18,7 @@ mod rank;
 mod restart;
 mod rights;
 mod server;
+mod suspension;
 mod twice;
 mod verify;
 mod whole_job;

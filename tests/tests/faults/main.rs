@@ -18,6 +18,7 @@ mod preemption;
 mod reduced_rates;
 mod stopped_processes;
 mod strange_calls;
+mod suspension;
 
 use firn_proto::v1alpha1::JobStatus;
 use firn_tests::submission::Ended;

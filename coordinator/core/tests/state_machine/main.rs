@@ -21,6 +21,8 @@ mod reports;
 mod restart;
 mod restart_policy;
 mod rewinding;
+mod run_policy;
+mod scaling;
 mod settings_digest;
 mod simulation;
 mod status;
