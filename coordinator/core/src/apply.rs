@@ -10,11 +10,14 @@ mod processes;
 use std::sync::Arc;
 
 use crate::decision::Decision;
-use crate::identifiers::WorkerName;
+use crate::identifiers::{InstanceId, WorkerName};
 use crate::now::Now;
 use crate::record::{Event, Record};
 use crate::soft_change::SoftChange;
 use crate::state::{Availability, Job, LossReason, Phase, Presence, Pulse, Soft, State, Worker, WorkerDescription};
+
+/// Agents that a worker remembers, beside the newest.
+const REMEMBERED_AGENTS: usize = 8;
 
 /// Applies one journaled record.
 pub fn apply(state: &mut State, record: &Record) {
@@ -146,10 +149,6 @@ fn start(state: &mut State, epoch: u64, at: Now) {
         .filter(waits)
         .map(|job| (job.id.clone(), job.retry_at))
         .collect();
-    let ended = state
-        .ended_jobs()
-        .filter_map(|(id, past)| Some((past.expires_at?, id.clone())));
-    state.soft.expiries = ended.collect();
     state.soft.ending = state
         .processes
         .iter()
@@ -174,15 +173,28 @@ fn attach(state: &mut State, description: &WorkerDescription, at: Now) {
         Availability::Preempted | Availability::SetAside if restarted => Availability::Ready,
         other => other,
     };
-    let failures = known.map(|worker| worker.failures.clone());
     let worker = Worker {
         description: description.clone(),
         attached_at,
         presence: Presence::Attached,
         availability,
-        failures: failures.unwrap_or_default(),
+        failures: known.map(|worker| worker.failures.clone()).unwrap_or_default(),
+        is_dismissed: state.is_dismissed(description),
+        replaced: known.map(|worker| replaced_by(description, worker)).unwrap_or_default(),
     };
     Arc::make_mut(&mut state.workers).insert(description.name.clone(), Arc::new(worker));
+}
+
+/// Agents that were there for a job and in whose place a new one has come.
+fn replaced_by(new: &WorkerDescription, worker: &Worker) -> Vec<InstanceId> {
+    let mut replaced = worker.replaced.clone();
+    let last = &worker.description;
+    if last.serves.job.is_some() && last.instance != new.instance {
+        replaced.push(last.instance.clone());
+        let excess = replaced.len().saturating_sub(REMEMBERED_AGENTS);
+        replaced.drain(..excess);
+    }
+    replaced
 }
 
 fn lose(state: &mut State, name: &WorkerName, reason: LossReason, at: Now) {

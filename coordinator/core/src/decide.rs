@@ -8,6 +8,7 @@ mod access;
 mod causes;
 mod decision_builder;
 mod deletion;
+mod dismissal;
 mod draining;
 mod free_slots;
 pub(crate) mod gangs;
@@ -26,7 +27,6 @@ mod release;
 mod reports;
 mod requests;
 mod rewinding;
-mod scaling;
 mod scores;
 mod submission;
 mod suspension;
@@ -54,6 +54,7 @@ pub fn decide(state: &State, now: Now, input: Input) -> Result<Decision, Reject>
     let mut draft = DecisionBuilder::new(state, now.max(state.latest));
     let reply = answer(&mut draft, input)?;
     if draft.ends_a_job() {
+        dismissal::settle(&mut draft);
         deletion::settle(&mut draft);
     }
     if !state.erasing.is_empty() && draft.ends_a_process() {
@@ -70,8 +71,6 @@ fn answer(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject
         Input::Once { request, mutation } => requests::once(draft, request, *mutation),
         Input::Submit { spec } => submission::submit(draft, spec),
         Input::Cancel { job } => submission::cancel(draft, &job),
-        Input::SubmitSuspended { spec } => submission::submit_suspended(draft, spec),
-        Input::Update { job, changes } => scaling::update(draft, &job, changes),
         Input::Suspend { job } => suspension::suspend(draft, &job),
         Input::Resume { job } => suspension::resume(draft, &job),
         Input::Delete { job } => deletion::delete(draft, &job),
@@ -169,8 +168,6 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
         | Input::Once { .. }
         | Input::Submit { .. }
         | Input::Cancel { .. }
-        | Input::SubmitSuspended { .. }
-        | Input::Update { .. }
         | Input::Suspend { .. }
         | Input::Resume { .. }
         | Input::Delete { .. }
@@ -205,7 +202,6 @@ fn settle(draft: &mut DecisionBuilder<'_>) {
     let is_open = |job: &Job| !matches!(job.phase, Phase::Ended(_));
     if draft.changes_jobs() || draft.base().jobs.values().any(|job| is_open(job)) {
         release::settle(draft);
-        scaling::settle_surplus(draft);
         gangs::settle(draft);
         placing::settle(draft);
     }

@@ -1,7 +1,7 @@
 //! Effects: what the shell does once the records of a decision are durable. Each can be repeated without harm.
 
 use crate::identifiers::{Generation, JobId, ProcessId, StreamId, WorkerName};
-use crate::state::Pass;
+use crate::state::{JobEnd, Pass};
 
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,15 @@ pub enum Effect {
         worker: WorkerName,
         /// Number of the stream.
         stream: StreamId,
+    },
+    /// Tell an agent that the job which it is there for has ended. If its stream is gone, drop it: it is told when it is back.
+    DismissAgent {
+        /// On this worker.
+        worker: WorkerName,
+        /// Id of the job.
+        job: JobId,
+        /// How it ended.
+        end: JobEnd,
     },
     /// All shards of an evaluation are in: compute what only the predictions can tell, then give `Input::PassScored`.
     ScorePass {

@@ -16,6 +16,8 @@ pub struct Problem {
     pub workers: Vec<WorkerSlots>,
     /// Whether the gang has workers already, and these are others.
     pub in_addition: bool,
+    /// Whether there are more workers, which will not do for this job.
+    pub is_choice: bool,
 }
 
 /// One worker's slots.
@@ -165,11 +167,16 @@ fn blocked(problem: &Problem, kind: DeviceKind, ready: usize) -> Blocked {
         _ => format!("needs {workers} workers with {slots} free {kind} {each} each"),
     };
     let verb = if ready == 1 { "has" } else { "have" };
+    let which = match (problem.in_addition, problem.is_choice) {
+        (true, true) => "other suitable ",
+        (true, false) => "other ",
+        (false, true) => "suitable ",
+        (false, false) => "",
+    };
     let found = match problem.workers.len() {
-        0 if problem.in_addition => "no other worker is attached".to_owned(),
-        0 => "no worker is attached".to_owned(),
-        others if problem.in_addition => format!("{ready} of {others} other workers {verb} {has}"),
-        attached => format!("{ready} of {attached} attached workers {verb} {has}"),
+        0 => format!("no {which}worker is attached"),
+        several if which.is_empty() => format!("{ready} of {several} attached workers {verb} {has}"),
+        several => format!("{ready} of {several} {which}workers {verb} {has}"),
     };
     let busy = match large_enough - ready {
         0 => String::new(),

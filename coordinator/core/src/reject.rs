@@ -3,7 +3,6 @@
 use thiserror::Error;
 
 use crate::identifiers::{Generation, JobId, ProcessId, RequestId, TokenId, WorkerName};
-use crate::spec::Violation;
 use crate::state::{Pass, SplitName};
 
 /// Why an input is not followed.
@@ -34,12 +33,6 @@ pub enum Reject {
     JobOver {
         /// Id of the job.
         job: JobId,
-    },
-    /// A changed job could not be submitted so.
-    #[error("the job would not be valid: {}", violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    InvalidJob {
-        /// What is wrong with it.
-        violations: Vec<Violation>,
     },
     /// The job is not over, so it cannot be deleted.
     #[error("job jobs/{job} has not ended, and only ended jobs are deleted: end it with `firn cancel {job}` first")]
@@ -181,6 +174,14 @@ pub enum Reject {
         /// The name.
         worker: WorkerName,
         /// Of the agent that has it.
+        host: String,
+    },
+    /// An agent whose place another one has taken, as it was replaced.
+    #[error("another agent has come in place of this one as worker {worker}, from host {host}")]
+    WorkerReplaced {
+        /// The name.
+        worker: WorkerName,
+        /// Of the agent that has it, or had it last.
         host: String,
     },
     /// The worker is not, or no longer, attached: its agent has to attach again.

@@ -69,6 +69,8 @@ pub struct Welcome {
     pub coordinator_epoch: u64,
     /// Processes to be killed.
     pub unwanted: Vec<ProcessId>,
+    /// The job that the agent is there for, if nobody has submitted it yet.
+    pub awaited_job: Option<JobId>,
 }
 
 /// What a rank needs to begin.

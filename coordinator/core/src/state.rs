@@ -5,8 +5,6 @@
 //! consequences of a decision on one.
 
 pub mod access;
-pub mod active_time;
-pub mod changes;
 pub mod checkpoint;
 pub mod dataset;
 pub mod failure;
@@ -18,6 +16,7 @@ pub mod pass;
 pub mod rank_activity;
 pub mod release;
 pub mod request;
+pub mod serves;
 pub mod settings;
 pub mod soft;
 pub mod status;
@@ -29,11 +28,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Role, Scope, Token, TokenEnd, Tokens};
-pub use active_time::ActiveTime;
-pub use changes::JobChanges;
 pub use checkpoint::{Checkpoint, RejectedCheckpoint};
 pub use dataset::{Dataset, ModelSummary, QuarantinedSample, Shard, ShardTable, SplitManifest, SplitName, UnknownName};
-pub use failure::{Cause, Ending, Failure, FailureReason, Gravity, Loss, Outcome, RankExit, RankReport};
+pub use failure::{Cause, Ending, Failure, FailureReason, Gravity, JobEnd, Loss, Outcome, RankExit, RankReport};
 pub use gang::{CollectiveKind, Gang, Member, MemberState, Origin, Restart, RunningGang};
 pub use history::{Deletion, PastJob};
 pub use job::{
@@ -43,6 +40,7 @@ pub use ledger::{CommittedStep, Ledger, RolledBack, Step, StepTiming};
 pub use pass::{CompletedShard, Pass, PassProgress, ShardOutcome};
 pub use release::{Release, Releasing};
 pub use request::{Answer, Request, Requests};
+pub use serves::Serves;
 pub use settings::{Retention, Settings};
 pub use soft::{Leases, Progress, Pulse, Soft, StateHash};
 pub use status::{Condition, ConditionKind, ConditionStatus, Summary};
@@ -115,6 +113,15 @@ impl State {
     /// Whether the agent of a worker is there and its stream is open.
     pub fn is_connected(&self, worker: &WorkerName) -> bool {
         self.soft.streams.contains_key(worker)
+    }
+
+    /// Whether an agent that attaches is there for a job that is over. Once it is, it stays so for this agent, whatever comes under the job's
+    /// name; another agent in its place may be there for that.
+    pub fn is_dismissed(&self, description: &WorkerDescription) -> bool {
+        let known = self.workers.get(&description.name);
+        let before = known.filter(|worker| worker.description.instance == description.instance);
+        let is_over = |job: &JobId| self.end_of(job).is_some();
+        before.is_some_and(|worker| worker.is_dismissed) || description.serves.job.as_ref().is_some_and(is_over)
     }
 
     /// Processes of a job that may be alive on workers that are there.

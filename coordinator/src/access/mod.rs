@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use firn_core::{
     State,
     identifiers::JobId,
-    state::{Role, Scope},
+    state::{Role, Scope, Serves},
 };
 use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -84,6 +84,25 @@ impl Caller {
             Scope::All => Ok(()),
             _ => Err(missing(format!(
                 "this token is one of {self}: {what} needs one of everything"
+            ))),
+        }
+    }
+
+    /// Whom a worker serves that attaches: what it says, within the scope.
+    pub(crate) fn let_serve(&self, serves: Serves) -> Result<Serves, Status> {
+        match (&self.scope, &serves.job, &serves.namespace) {
+            (Scope::All, ..) => Ok(serves),
+            (Scope::Namespace(own), _, said) if said.as_ref().is_none_or(|said| said == own) => Ok(Serves {
+                namespace: Some(own.clone()),
+                ..serves
+            }),
+            (Scope::Namespace(own), ..) => Err(missing(format!(
+                "this token is one of {self}: start the agent with --for-namespace {own}"
+            ))),
+            (Scope::Job(own), Some(said), _) if said == own => Ok(serves),
+            // An agent that does not know what it is there for would not leave at its end.
+            (Scope::Job(own), ..) => Err(missing(format!(
+                "this token is one of {self}: start the agent with --for-job {own}"
             ))),
         }
     }

@@ -75,18 +75,22 @@ impl WorkerService for Workers {
     async fn attach(&self, request: Request<Streaming<AgentMessage>>) -> Result<Response<Self::AttachStream>, Status> {
         let context = self.context.clone();
         let (caller, mut messages) = called(request)?;
-        // Until a worker can say whom it serves, one of some jobs alone would be given others.
-        caller.may_do_everywhere("Attach")?;
         Ok(Response::new(Box::pin(try_stream! {
             let hello = hello(&mut messages).await?;
-            let (description, processes) = hello_from_wire(hello)?;
+            let (mut description, processes) = hello_from_wire(hello)?;
+            description.serves = caller.let_serve(description.serves)?;
             context.refused.check(&description)?;
             let worker = description.name.clone();
             let mut outbox = context.outboxes.open();
             let stream = outbox.stream();
             let greeted = context.engine.tell(Input::AgentAttached { description, processes, stream });
             let welcome = match greeted.await? {
-                Reply::Welcome(welcome) => welcome_to_wire(&welcome, &context.coordinator_id),
+                Reply::Welcome(welcome) => {
+                    if let Some(job) = &welcome.awaited_job {
+                        info!(%worker, %job, "an agent is there for a job that nobody has submitted yet");
+                    }
+                    welcome_to_wire(&welcome, &context.coordinator_id)
+                }
                 other => Err(unexpected(&other))?,
             };
             let attached = Attached { engine: context.engine.clone(), worker: worker.clone(), stream };

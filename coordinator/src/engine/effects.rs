@@ -90,6 +90,15 @@ impl EffectExecutor {
                 };
                 self.command(&worker, state, Command::StopRank(stop));
             }
+            Effect::DismissAgent { worker, job, end } => {
+                info!(%worker, %job, %end, "an agent is told that its job has ended");
+                let ended = proto::JobEnded {
+                    job: format!("jobs/{job}"),
+                    outcome: end.to_string(),
+                    coordinator_epoch: state.coordinator_epoch,
+                };
+                self.command(&worker, state, Command::JobEnded(ended));
+            }
             Effect::CloseStream { worker, stream } => {
                 debug!(%worker, stream = stream.0, "stream is closed, so that the agent attaches again");
                 self.outboxes.close(stream);

@@ -11,6 +11,5 @@ mod following;
 mod jobs;
 mod listing;
 mod submitting;
-mod suspending;
 mod tether;
 mod usage;

@@ -38,6 +38,7 @@ pub(crate) fn hello(worker: &str, instance: &str) -> proto::AgentHello {
         processes: Vec::new(),
         protocol: Revision::CURRENT.0,
         instance_id: instance.to_owned(),
+        ..proto::AgentHello::default()
     }
 }
 

@@ -9,6 +9,7 @@
 mod access;
 mod agent;
 mod crowd;
+mod dedicated;
 mod history;
 mod jobs;
 mod limits;

@@ -244,6 +244,7 @@ impl Agent {
             processes: Vec::new(),
             // None is announced: what these agents are given asks for no revision.
             protocol: 0,
+            ..AgentHello::default()
         }
     }
 }

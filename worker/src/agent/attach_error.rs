@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::connection::ConnectionError;
+
+/// `ErrorInfo.reason` of a refusal because another agent has this one's place.
+const REPLACED: &str = "WORKER_REPLACED";
 
 /// Why no stream could be made.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +22,12 @@ pub enum AttachError {
         /// Its status code.
         code: Code,
         /// Its words.
+        message: String,
+    },
+    /// Another agent has come in place of this one.
+    #[error("this agent is not needed any more: {message}")]
+    Replaced {
+        /// The coordinator's words.
         message: String,
     },
     /// Another coordinator has taken over from this one.
@@ -43,10 +53,20 @@ pub enum AttachError {
 
 impl AttachError {
     pub(super) fn from_status(status: &Status) -> Self {
+        let message = status.message().to_owned();
+        let info = status.get_details_error_info();
+        if info.is_some_and(|info| info.reason == REPLACED) {
+            return Self::Replaced { message };
+        }
         Self::Refused {
             code: status.code(),
-            message: status.message().to_owned(),
+            message,
         }
+    }
+
+    /// True if this agent has no place any more, attached before or not.
+    pub(super) fn is_replaced(&self) -> bool {
+        matches!(self, Self::Replaced { .. })
     }
 
     /// True if a person has to change something first.
@@ -55,7 +75,7 @@ impl AttachError {
             Self::Connection(ConnectionError::Unreachable { .. }) | Self::Protocol { .. } | Self::Outdated { .. } => {
                 false
             }
-            Self::Connection(_) => true,
+            Self::Connection(_) | Self::Replaced { .. } => true,
             Self::Refused { code, .. } => matches!(
                 code,
                 Code::Unauthenticated

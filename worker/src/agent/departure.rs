@@ -5,19 +5,14 @@
 //! is left when the grace ends is killed. A coordinator that cannot be told holds nothing up. When all have ended, what they said last is
 //! delivered, and the agent says farewell.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use firn_proto::v1alpha1::{AgentDraining, agent_message::Message};
 
+use super::exit_status::ExitStatus;
+
 /// How long the ranks wait for the announcement to go out.
 const ANNOUNCEMENT_DEADLINE: Duration = Duration::from_millis(500);
-/// How long an agent that leaves tries to deliver what its ranks said last.
-const FAREWELL_DEADLINE: Duration = Duration::from_secs(5);
-/// Exit status of an agent that had to kill a rank on its way out.
-const KILLED_RANKS: u8 = 3;
 
 /// The agent was told to stop.
 #[derive(Debug)]
@@ -31,8 +26,6 @@ pub(super) struct Departure {
     announced: bool,
     /// When the ranks are told without an announcement; none once they have been.
     tell_ranks_at: Option<Instant>,
-    /// All ranks have ended, and what they said may be delivered until then.
-    deliver_until: Option<Instant>,
 }
 
 impl Departure {
@@ -49,7 +42,6 @@ impl Departure {
             kill_at: now + grace,
             announced: false,
             tell_ranks_at: Some(now + wait),
-            deliver_until: None,
         }
     }
 
@@ -76,7 +68,7 @@ impl Departure {
 
     /// The next moment at which something is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.tell_ranks_at.or(self.deliver_until)
+        self.tell_ranks_at
     }
 
     /// True once: the ranks are to be told now.
@@ -84,17 +76,12 @@ impl Departure {
         self.tell_ranks_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// Until when something may still be delivered, given that all ranks have ended.
-    pub(super) fn deliver_until(&mut self, now: Instant) -> Instant {
-        *self.deliver_until.get_or_insert_with(|| now + FAREWELL_DEADLINE)
-    }
-
     /// The agent's own exit status, given all the ranks that it has killed.
-    pub(super) fn exit_status(&self, kills: u64) -> ExitCode {
+    pub(super) fn exit_status(&self, kills: u64) -> ExitStatus {
         if kills > self.kills_before {
-            ExitCode::from(KILLED_RANKS)
+            ExitStatus::KilledRanks
         } else {
-            ExitCode::SUCCESS
+            ExitStatus::Done
         }
     }
 }

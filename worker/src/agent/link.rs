@@ -191,7 +191,7 @@ impl Link {
 
     fn attach_failed(&mut self, error: AttachError) -> LinkEvent {
         let name_stays_taken = error.is_name_taken() && self.first_try.elapsed() > NAME_PATIENCE;
-        if !self.was_attached && (error.is_final() || name_stays_taken) {
+        if error.is_replaced() || (!self.was_attached && (error.is_final() || name_stays_taken)) {
             return LinkEvent::Refused(error);
         }
         self.pause();

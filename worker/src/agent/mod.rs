@@ -3,12 +3,15 @@
 //! A single task owns everything and waits in one `select!`: the stream to the coordinator, the ends of rank processes, grace periods, signals.
 //! What the agent decides by itself is little: a rank lives exactly as long as the coordinator and the agent both want it. A coordinator that is
 //! away changes nothing: the ranks go on, what they print and how they end waits on disk (`spool`, `state_folder`), and the next stream begins
-//! with the list of those alive. An agent that dies takes its ranks along ([`lifeline`]); one that is told to stop sees them off (`departure`).
+//! with the list of those alive. An agent that dies takes its ranks along ([`lifeline`]); one that is told to stop, or whose job is over, sees
+//! them off (`departure`, `dedication`).
 
 mod attach_error;
 mod coordinator_folder;
+mod dedication;
 mod departure;
 mod epochs;
+mod exit_status;
 mod files;
 mod launch;
 pub mod lifeline;
@@ -44,7 +47,9 @@ pub use self::{
     state_folder::StateFolderError,
 };
 use self::{
+    dedication::Dedication,
     departure::Departure,
+    exit_status::ExitStatus,
     launch::Launcher,
     link::{Link, LinkEvent},
     process::RankEvent,
@@ -54,7 +59,7 @@ use self::{
 };
 use crate::machine;
 
-/// Runs the agent until SIGTERM or SIGINT. The exit status says whether all ranks ended by themselves ([`AgentArguments`]).
+/// Runs the agent until SIGTERM or SIGINT, or until the job is over that it is there for. [`AgentArguments`] says what the exit status means.
 ///
 /// # Errors
 /// If the settings are wrong, the state folder is in use, or the coordinator refuses this worker for good.
@@ -100,19 +105,25 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         protocol: Revision::CURRENT.0,
         processes: Vec::new(),
         instance_id: uuid::Uuid::new_v4().to_string(),
+        ..AgentHello::default()
     };
     let agent = Agent {
-        hello,
+        hello: settings.dedication.introduce(hello),
+        dedication: settings.dedication,
         ranks,
         events: event_queue,
         link: Link::new(settings.connection, epochs),
         signals,
         grace: settings.grace,
         departure: None,
+        deliver_until: None,
         last_failure: None,
     };
     agent.run().await
 }
+
+/// How long an agent that leaves tries to deliver what its ranks said last.
+const FAREWELL_DEADLINE: Duration = Duration::from_secs(5);
 
 struct Agent {
     /// Opens every stream, with the processes of the moment.
@@ -123,7 +134,10 @@ struct Agent {
     link: Link,
     signals: Signals,
     grace: Duration,
+    dedication: Dedication,
     departure: Option<Departure>,
+    /// All ranks have ended, and what they said last may be delivered until then.
+    deliver_until: Option<Instant>,
     /// Why the last attempt failed, so that the same reason is told once.
     last_failure: Option<String>,
 }
@@ -140,6 +154,7 @@ impl Agent {
                 () = lines_changed.notified(), if !wants_to_send => {}
                 () = reached(self.ranks.next_deadline()) => self.ranks.enforce_deadlines(Instant::now()),
                 () = reached(self.departure.as_ref().and_then(Departure::next_deadline)) => self.go_on_leaving(),
+                () = reached(self.deliver_until) => {}
                 event = self.link.next(hello, wants_to_send) => self.on_link(event)?,
             }
         }
@@ -147,8 +162,10 @@ impl Agent {
         for command in self.link.leave().await {
             self.acknowledge(&command);
         }
-        let departure = self.departure.expect("the loop ends with a departure");
-        Ok(departure.exit_status(self.ranks.kills()))
+        let when_stopped = self
+            .departure
+            .map(|departure| departure.exit_status(self.ranks.kills()));
+        Ok(self.dedication.exit_code(when_stopped.unwrap_or(ExitStatus::Done)))
     }
 
     fn on_link(&mut self, event: LinkEvent) -> anyhow::Result<()> {
@@ -186,6 +203,12 @@ impl Agent {
             self.link.disconnect();
             return Ok(());
         }
+        if !welcome.awaited_job.is_empty() {
+            info!(
+                job = welcome.awaited_job,
+                "nobody has submitted the job yet that this agent is there for; waiting for it"
+            );
+        }
         self.ranks.begin_stream();
         if let Some(departure) = &mut self.departure {
             departure.begin_stream();
@@ -204,6 +227,7 @@ impl Agent {
         let epoch = match &command {
             Command::StartRank(order) => order.coordinator_epoch,
             Command::StopRank(order) => order.coordinator_epoch,
+            Command::JobEnded(ended) => ended.coordinator_epoch,
             _ => 0,
         };
         if self.link.epochs().is_outdated(epoch) {
@@ -217,7 +241,7 @@ impl Agent {
         match command {
             // The first message of a stream, and only that, is a welcome.
             Command::Welcome(_) => warn!("a second welcome on one stream is ignored"),
-            Command::StartRank(order) if self.departure.is_some() => {
+            Command::StartRank(order) if self.is_leaving() => {
                 warn!(process = order.process_id, "not starting a rank, this agent is leaving");
                 self.ranks.refuse(&order, "the agent is shutting down");
             }
@@ -225,6 +249,7 @@ impl Agent {
             Command::StopRank(order) => self
                 .ranks
                 .stop(&order.process_id, Duration::from_millis(u64::from(order.grace_ms))),
+            Command::JobEnded(ended) => self.dedication.job_ended(&ended),
             Command::LogAck(_) | Command::ExitAck(_) => self.acknowledge(&command),
         }
     }
@@ -266,15 +291,20 @@ impl Agent {
         }
     }
 
+    fn is_leaving(&self) -> bool {
+        self.departure.is_some() || self.dedication.is_over()
+    }
+
     fn has_left(&mut self) -> bool {
-        let Some(departure) = &mut self.departure else {
-            return false;
-        };
-        if self.ranks.any_alive() {
+        if !self.is_leaving() || self.ranks.any_alive() {
             return false;
         }
         let now = Instant::now();
-        !self.link.is_up() || self.ranks.all_sent() || departure.deliver_until(now) <= now
+        let deliver_until = *self.deliver_until.get_or_insert_with(|| now + FAREWELL_DEADLINE);
+        // One that was told to stop has little time; one whose job is over waits for a coordinator that is away for a moment.
+        let is_cut_off = self.departure.is_some() && !self.link.is_up();
+        let has_delivered = self.link.is_up() && self.ranks.all_sent();
+        is_cut_off || has_delivered || deliver_until <= now
     }
 }
 

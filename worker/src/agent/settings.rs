@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     net::UdpSocket,
     path::{Path, PathBuf},
@@ -16,7 +17,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{slots::SlotRequest, state_folder::StateFolder};
+use super::{dedication::Dedication, slots::SlotRequest, state_folder::StateFolder};
 use crate::{
     connection::{self, ConnectionArguments},
     machine,
@@ -24,11 +25,14 @@ use crate::{
 
 const EXIT_STATUS: &str = "\
 SIGTERM or SIGINT stops the agent: its ranks hand over at their next step and leave; the second signal kills them.
+With --for-job it leaves by itself when the job is over, whatever came of the job.
 
 Exit status:
-  0  told to stop, and every rank ended by itself
-  1  the settings are wrong, the state folder is in use, or the coordinator refuses this worker
-  3  told to stop, and a rank had to be killed, because it had not ended within the grace or at the second signal";
+   0  with --for-job: the job is over; else: told to stop, and every rank ended by itself
+   1  the settings are wrong, the state folder is in use, or the coordinator refuses this worker
+   2  the arguments cannot be read
+   3  told to stop, and a rank had to be killed, because it had not ended within the grace or at the second signal
+  75  with --for-job: told to stop before the job was over; start another agent in its place";
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 const DEFAULT_LOG_LIMIT: u64 = 1 << 30;
 
@@ -57,6 +61,15 @@ pub struct AgentArguments {
     /// Host name or address under which other machines reach this one [default: that of the interface towards the coordinator]
     #[arg(long, env = "FIRN_ADDRESS", value_name = "HOST")]
     pub address: Option<String>,
+    /// Serve this job alone, which need not exist yet, and leave when it is over
+    #[arg(long, env = "FIRN_FOR_JOB", value_name = "JOB")]
+    pub for_job: Option<String>,
+    /// Serve jobs of this namespace alone
+    #[arg(long, env = "FIRN_FOR_NAMESPACE", value_name = "NAMESPACE")]
+    pub for_namespace: Option<String>,
+    /// Label that jobs may ask for with `spec.scheduling.workerSelector`; repeatable, in the environment separated by commas
+    #[arg(long = "label", env = "FIRN_LABELS", value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub labels: Vec<String>,
     /// PEM file of the authority that signed the coordinator's certificate; needed for https
     #[arg(long, env = "FIRN_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
@@ -90,6 +103,10 @@ struct SettingsFile {
     cpu_slots: Option<u32>,
     threads_per_slot: Option<u32>,
     address: Option<String>,
+    for_job: Option<String>,
+    for_namespace: Option<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
@@ -144,6 +161,7 @@ pub(crate) struct Settings {
     pub(crate) state_dir: PathBuf,
     pub(crate) slots: SlotRequest,
     pub(crate) address: Option<String>,
+    pub(crate) dedication: Dedication,
     pub(crate) grace: Duration,
     pub(crate) log_limit: u64,
     pub(crate) rank_command: Option<Vec<OsString>>,
@@ -158,6 +176,8 @@ impl AgentArguments {
             .or(file.grace)
             .map(|text| parse_duration("grace", &text))
             .transpose()?;
+        let mut labels = file.labels;
+        labels.extend(parse_labels(&self.labels)?);
         let log_limit = self
             .log_limit
             .or(file.log_limit)
@@ -190,6 +210,11 @@ impl AgentArguments {
                 threads_per_slot: self.threads_per_slot.or(file.threads_per_slot),
             },
             address: self.address.or(file.address),
+            dedication: Dedication::new(
+                given(self.for_job.or(file.for_job)).map(|job| job.trim_start_matches("jobs/").to_owned()),
+                given(self.for_namespace.or(file.for_namespace)),
+                labels,
+            ),
             grace: grace.unwrap_or(DEFAULT_GRACE),
             log_limit: log_limit.unwrap_or(DEFAULT_LOG_LIMIT),
             rank_command: self.rank_command,
@@ -260,6 +285,23 @@ fn parse_duration(setting: &'static str, text: &str) -> Result<Duration, Setting
         expected: "a duration with a unit, like `30s`, `500ms` or `2m`",
         found: text.to_owned(),
     })
+}
+
+/// Empty, as an environment variable may be: not given.
+fn given(value: Option<String>) -> Option<String> {
+    value.filter(|value| !value.is_empty())
+}
+
+fn parse_labels(texts: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(SettingsError::Value {
+            setting: "label",
+            expected: "KEY=VALUE, like `zone=a`",
+            found: text.clone(),
+        }),
+    };
+    texts.iter().filter(|text| !text.is_empty()).map(pair).collect()
 }
 
 fn parse_size(setting: &'static str, text: &str) -> Result<u64, SettingsError> {

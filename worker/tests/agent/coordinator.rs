@@ -8,7 +8,8 @@ use std::{
 };
 
 use firn_proto::v1alpha1::{
-    AgentCommand, AgentHello, AgentMessage, ExitAck, LogAck, LogBatch, RankExited, StartRank, StopRank, Welcome,
+    AgentCommand, AgentHello, AgentMessage, ExitAck, JobEnded, LogAck, LogBatch, RankExited, StartRank, StopRank,
+    Welcome,
     agent_command::Command,
     agent_message::Message,
     worker_service_server::{WorkerService, WorkerServiceServer},
@@ -47,6 +48,8 @@ pub(crate) struct Manner {
     /// Who it is; empty: it does not say, as earlier builds.
     pub(crate) id: String,
     pub(crate) unwanted: Vec<String>,
+    /// The job of the agent, if nobody has submitted it yet.
+    pub(crate) awaited_job: String,
     pub(crate) refusal: Option<Status>,
     pub(crate) tls: Option<ServerTlsConfig>,
 }
@@ -140,6 +143,14 @@ impl Session {
             process_id: process_id.to_owned(),
             grace_ms,
             coordinator_epoch,
+        }));
+    }
+
+    pub(crate) fn job_ended(&self, job: &str, outcome: &str) {
+        self.send(Command::JobEnded(JobEnded {
+            job: job.to_owned(),
+            outcome: outcome.to_owned(),
+            coordinator_epoch: 0,
         }));
     }
 
@@ -242,6 +253,7 @@ impl WorkerService for Service {
             coordinator_epoch: self.manner.epoch,
             unwanted_processes: self.manner.unwanted.clone(),
             coordinator_id: self.manner.id.clone(),
+            awaited_job: self.manner.awaited_job.clone(),
         };
         let _ = commands.send(Ok(AgentCommand {
             command: Some(Command::Welcome(welcome)),

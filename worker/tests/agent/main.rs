@@ -3,6 +3,7 @@
 
 mod certificates;
 mod coordinator;
+mod dedicated;
 mod departure;
 mod epochs;
 mod exits;

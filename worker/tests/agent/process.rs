@@ -28,6 +28,8 @@ pub(crate) struct Agent {
     grace: String,
     /// How it reaches the coordinator, if not by its plain address.
     pub(crate) connection: Vec<OsString>,
+    /// What it is told beside that.
+    pub(crate) more: Vec<&'static str>,
     /// Control groups that it enters before it begins.
     groups: Vec<PathBuf>,
     child: Option<Child>,
@@ -63,6 +65,7 @@ impl Agent {
             script: path,
             grace: "20s".to_owned(),
             connection: Vec::new(),
+            more: Vec::new(),
             groups: Vec::new(),
             child: None,
         }
@@ -108,7 +111,7 @@ impl Agent {
         if self.connection.is_empty() {
             command.args(["--coordinator", &format!("http://{coordinator}")]);
         }
-        command.args(&self.connection);
+        command.args(&self.connection).args(&self.more);
         command.arg("--state-dir").arg(self.folder.join("state"));
         command
             .arg("--rank-command")

@@ -33,6 +33,17 @@ pub(super) fn count_failure(
     }
 }
 
+/// Agents that were there for a job alone have nothing more to do when it ends.
+pub(super) fn dismiss(workers: &mut Arc<BTreeMap<WorkerName, Arc<Worker>>>, job: &JobId, event: &JobEvent) {
+    let is_its = |worker: &Arc<Worker>| worker.description.serves.job.as_ref() == Some(job);
+    if !matches!(event, JobEvent::Ended { .. }) || !workers.values().any(is_its) {
+        return;
+    }
+    for worker in Arc::make_mut(workers).values_mut().filter(|worker| is_its(worker)) {
+        Arc::make_mut(worker).is_dismissed = true;
+    }
+}
+
 pub(super) fn change(processes: &mut BTreeMap<ProcessId, Process>, job: &Job, event: &JobEvent, at: Now) {
     match event {
         JobEvent::GangFormed {

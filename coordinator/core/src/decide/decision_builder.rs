@@ -70,16 +70,18 @@ impl<'a> DecisionBuilder<'a> {
 
     /// Whether a job is over by what was decided.
     pub(super) fn ends_a_job(&self) -> bool {
-        let ends = |record: &Record| {
-            matches!(
-                &record.event,
-                Event::Job {
-                    event: JobEvent::Ended { .. },
-                    ..
-                }
-            )
-        };
-        self.records.iter().any(ends)
+        self.ended_jobs().next().is_some()
+    }
+
+    /// Jobs that are over by what was decided.
+    pub(super) fn ended_jobs(&self) -> impl Iterator<Item = &JobId> {
+        self.records.iter().filter_map(|record| match &record.event {
+            Event::Job {
+                job,
+                event: JobEvent::Ended { .. },
+            } => Some(job),
+            _ => None,
+        })
     }
 
     /// Whether a process is gone, or not waited for any more, by what was decided.

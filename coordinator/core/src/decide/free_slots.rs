@@ -1,96 +1,241 @@
-//! Which slots are free on the workers that can be reached, and which of these workers know what a job needs.
+//! Which slots are free on the workers that can be reached, and which of these workers a job may be given.
+//!
+//! Workers that serve the same jobs and have the same labels are one *class*: whether a job may have them is asked once a class and never once
+//! a worker, so that ten thousand agents and as many jobs need not be held against each other. The classes that a job may have are its
+//! *audience*; jobs with equal ones have equal answers.
+
+mod audience;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
+pub(super) use self::audience::Audience;
 use crate::compatibility::{Need, Revision};
+use crate::identifiers::{JobId, WorkerName};
 use crate::placement::{Placement, SlotState, WorkerSlots};
-use crate::state::{Job, Process, State};
+use crate::spec::DeviceRequest;
+use crate::state::{DeviceKind, Job, Process, Serves, State, WorkerDescription};
 
-/// The workers that take ranks now, each with its slots.
-pub(super) fn connected_workers(state: &State) -> Vec<WorkerSlots> {
-    let mut taken: BTreeMap<_, Vec<u32>> = BTreeMap::new();
-    for process in state.processes.values() {
-        taken.entry(&process.worker).or_default().push(process.slot);
-    }
-    state
-        .workers
-        .values()
-        .filter(|worker| worker.takes_ranks() && state.is_connected(&worker.description.name))
-        .map(|worker| {
-            let name = &worker.description.name;
-            let taken = taken.get(name).map_or(&[][..], Vec::as_slice);
-            let slots = worker.description.slots.iter().map(|slot| SlotState {
-                index: slot.index,
-                kind: slot.kind(),
-                free: !taken.contains(&slot.index),
-            });
-            WorkerSlots {
-                name: name.clone(),
-                slots: slots.collect(),
-            }
-        })
-        .collect()
+type Labels = BTreeMap<String, String>;
+
+/// The workers that take ranks now.
+pub(super) struct Fleet {
+    /// What the oldest worker speaks that is there or may come back; of this build where none is known.
+    pub(super) oldest: Revision,
+    classes: Vec<Class>,
+    by_key: BTreeMap<Serves, BTreeMap<Labels, usize>>,
+    workers: usize,
+    /// Classes by who serves and what is selected.
+    found: RefCell<BTreeMap<(Vec<Serves>, Labels), Rc<[usize]>>>,
 }
 
-/// What the oldest worker speaks that is there or may come back; of this build where none is known. One walk over all workers: ask it once a
-/// decision.
-pub(super) fn oldest_revision(state: &State) -> Revision {
-    let known = state.workers.values().map(|worker| worker.description.protocol);
-    known.min().unwrap_or(Revision::CURRENT)
+/// Workers that are alike to every job.
+struct Class {
+    labels: Labels,
+    has_gpus: bool,
+    /// By name.
+    workers: Vec<WorkerSlots>,
+    /// Who waits for slots of it that others hold, of each kind: nobody else gets them first.
+    awaited: BTreeMap<DeviceKind, Rc<Awaited>>,
 }
 
-/// What a job needs of the workers that are known; nothing where all are of this build.
-pub(super) fn need(oldest: Revision, job: &Job) -> Need {
-    if oldest < Revision::CURRENT {
-        Need::of_job(job)
-    } else {
-        Need::NOTHING
-    }
+/// A job that waits for slots that others hold, and why.
+pub(super) struct Awaited {
+    job: JobId,
+    reason: String,
 }
 
-/// The workers that know everything that is needed, and why the others will not do.
-pub(super) fn able<'a>(
-    state: &State,
-    workers: &'a [WorkerSlots],
-    need: &Need,
-) -> (Cow<'a, [WorkerSlots]>, Vec<String>) {
-    if *need == Need::NOTHING {
-        return (Cow::Borrowed(workers), Vec::new());
+/// The workers that a job may have, and what is to be said of the others.
+pub(super) struct Able<'a> {
+    /// Slots that are kept for a job ahead are not free.
+    pub(super) workers: Cow<'a, [WorkerSlots]>,
+    /// Whether there are others, which serve other jobs or lack a label.
+    pub(super) is_choice: bool,
+    /// Why the others will not do.
+    pub(super) refusals: Vec<String>,
+}
+
+impl Fleet {
+    /// As it is now. One walk over all workers: ask it once a decision.
+    pub(super) fn connected(state: &State) -> Self {
+        let mut taken: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+        for process in state.processes.values() {
+            taken.entry(&process.worker).or_default().push(process.slot);
+        }
+        let known = state.workers.values().map(|worker| worker.description.protocol);
+        let mut fleet = Self {
+            oldest: known.min().unwrap_or(Revision::CURRENT),
+            classes: Vec::new(),
+            by_key: BTreeMap::new(),
+            workers: 0,
+            found: RefCell::default(),
+        };
+        let connected = state
+            .workers
+            .values()
+            .filter(|worker| worker.takes_ranks() && state.is_connected(&worker.description.name));
+        for worker in connected {
+            let taken = taken.get(&worker.description.name).map_or(&[][..], Vec::as_slice);
+            fleet.add(&worker.description, taken);
+        }
+        fleet
     }
-    let mut too_old = Vec::new();
-    let mut able = Vec::new();
-    for slots in workers {
-        let worker = state.workers.get(&slots.name);
-        let refusal = worker.and_then(|worker| {
-            let description = &worker.description;
-            let who = format!("worker {}", description.name);
-            need.refuses(&who, description.protocol, &description.version)
+
+    fn add(&mut self, description: &WorkerDescription, taken: &[u32]) {
+        let slots = description.slots.iter().map(|slot| SlotState {
+            index: slot.index,
+            kind: slot.kind(),
+            free: !taken.contains(&slot.index),
         });
-        match refusal {
-            Some(refusal) => too_old.push(refusal),
-            None => able.push(slots.clone()),
+        let slots = WorkerSlots {
+            name: description.name.clone(),
+            slots: slots.collect(),
+        };
+        let number = self.class_of(description).unwrap_or_else(|| {
+            let of_serves = self.by_key.entry(description.serves.clone()).or_default();
+            of_serves.insert(description.labels.clone(), self.classes.len());
+            self.classes.push(Class {
+                labels: description.labels.clone(),
+                has_gpus: false,
+                workers: Vec::new(),
+                awaited: BTreeMap::new(),
+            });
+            self.classes.len() - 1
+        });
+        let class = &mut self.classes[number];
+        class.has_gpus |= slots.slots.iter().any(|slot| slot.kind == DeviceKind::Gpu);
+        class.workers.push(slots);
+        self.workers += 1;
+    }
+
+    fn class_of(&self, description: &WorkerDescription) -> Option<usize> {
+        self.by_key.get(&description.serves)?.get(&description.labels).copied()
+    }
+
+    /// The kind of slot that a job means: GPUs as soon as any worker that it may have has one.
+    pub(super) fn kind(&self, job: &Job, audience: &Audience) -> DeviceKind {
+        let has_gpus = || audience.classes.iter().any(|class| self.classes[*class].has_gpus);
+        match job.spec.resources.device {
+            DeviceRequest::Gpu => DeviceKind::Gpu,
+            DeviceRequest::Auto if has_gpus() => DeviceKind::Gpu,
+            DeviceRequest::Auto | DeviceRequest::Cpu => DeviceKind::Cpu,
         }
     }
-    (Cow::Owned(able), too_old)
-}
 
-/// The slots of a placement are free no more.
-pub(super) fn take(workers: &mut [WorkerSlots], placement: &Placement) {
-    for (name, slots) in &placement.workers {
-        for worker in workers.iter_mut().filter(|worker| worker.name == *name) {
-            for slot in worker.slots.iter_mut().filter(|slot| slots.contains(&slot.index)) {
-                slot.free = false;
+    /// The job ahead that waits for all that this one may have: then it waits behind that one.
+    pub(super) fn ahead(&self, kind: DeviceKind, audience: &Audience) -> Option<&Awaited> {
+        let awaited = |class: &usize| self.classes[*class].awaited.get(&kind);
+        let all = audience.classes.iter().all(|class| awaited(class).is_some());
+        self.any_ahead(kind, audience).filter(|_| all)
+    }
+
+    /// A job ahead that waits for a part of what this one may have.
+    pub(super) fn any_ahead(&self, kind: DeviceKind, audience: &Audience) -> Option<&Awaited> {
+        let mut classes = audience.classes.iter().map(|class| &self.classes[*class]);
+        classes.find_map(|class| class.awaited.get(&kind)).map(Rc::as_ref)
+    }
+
+    /// Keeps the slots of a kind that a job may have for it: it waits until others give them up.
+    pub(super) fn keep_for(&mut self, job: &JobId, reason: &str, (kind, audience): (DeviceKind, &Audience)) {
+        let awaited = Rc::new(Awaited {
+            job: job.clone(),
+            reason: reason.to_owned(),
+        });
+        for class in audience.classes.iter() {
+            let awaited_there = &mut self.classes[*class].awaited;
+            awaited_there.entry(kind).or_insert_with(|| Rc::clone(&awaited));
+        }
+    }
+
+    /// The workers that a job may have and that know everything it needs.
+    pub(super) fn able(&self, state: &State, audience: &Audience) -> Able<'_> {
+        let classes = audience.classes.iter().map(|class| &self.classes[*class]);
+        let suitable: usize = classes.clone().map(|class| class.workers.len()).sum();
+        let mut able = Able {
+            workers: Cow::Borrowed(&[]),
+            is_choice: suitable < self.workers,
+            refusals: Vec::new(),
+        };
+        let is_plain = audience.need == Need::NOTHING && classes.clone().all(|class| class.awaited.is_empty());
+        able.workers = match *audience.classes {
+            [only] if is_plain => Cow::Borrowed(&self.classes[only].workers),
+            _ => Cow::Owned(classes.flat_map(Class::as_kept).collect()),
+        };
+        if audience.need != Need::NOTHING {
+            able.workers.to_mut().retain(|slots| {
+                let refusal = too_old(state, &slots.name, &audience.need);
+                let is_new_enough = refusal.is_none();
+                able.refusals.extend(refusal);
+                is_new_enough
+            });
+        }
+        if able.is_choice {
+            able.refusals.extend(self.passed_over(audience));
+        }
+        able
+    }
+
+    /// The slots of a placement are free no more.
+    pub(super) fn take(&mut self, state: &State, placement: &Placement) {
+        for (name, slots) in &placement.workers {
+            for index in slots {
+                self.set_free(state, (name, *index), false);
             }
         }
     }
-}
 
-/// The slot of a process is free, or will be.
-pub(super) fn free(workers: &mut [WorkerSlots], process: &Process) {
-    for worker in workers.iter_mut().filter(|worker| worker.name == process.worker) {
-        for slot in worker.slots.iter_mut().filter(|slot| slot.index == process.slot) {
-            slot.free = true;
+    /// The slot of a process is free, or will be.
+    pub(super) fn free(&mut self, state: &State, process: &Process) {
+        self.set_free(state, (&process.worker, process.slot), true);
+    }
+
+    /// All slots are.
+    pub(super) fn free_all(&mut self) {
+        let workers = self.classes.iter_mut().flat_map(|class| &mut class.workers);
+        workers
+            .flat_map(|worker| &mut worker.slots)
+            .for_each(|slot| slot.free = true);
+    }
+
+    fn set_free(&mut self, state: &State, (name, index): (&WorkerName, u32), is_free: bool) {
+        let class = state
+            .workers
+            .get(name)
+            .and_then(|worker| self.class_of(&worker.description));
+        let Some(class) = class.map(|class| &mut self.classes[class]) else {
+            return;
+        };
+        let found = class.workers.binary_search_by(|worker| worker.name.cmp(name));
+        let slots = found.ok().map(|worker| &mut class.workers[worker].slots);
+        for slot in slots.into_iter().flatten().filter(|slot| slot.index == index) {
+            slot.free = is_free;
         }
     }
+}
+
+impl Class {
+    /// Its workers, without what is kept for a job ahead.
+    fn as_kept(&self) -> impl Iterator<Item = WorkerSlots> {
+        self.workers.iter().cloned().map(|mut worker| {
+            for slot in &mut worker.slots {
+                slot.free &= !self.awaited.contains_key(&slot.kind);
+            }
+            worker
+        })
+    }
+}
+
+impl Awaited {
+    /// Why a job waits that comes after.
+    pub(super) fn sentence(&self) -> String {
+        format!("waits behind jobs/{}, which {}", self.job, self.reason)
+    }
+}
+
+fn too_old(state: &State, name: &WorkerName, need: &Need) -> Option<String> {
+    let description = &state.workers.get(name)?.description;
+    let who = format!("worker {}", description.name);
+    need.refuses(&who, description.protocol, &description.version)
 }

@@ -4,6 +4,7 @@
 //! first slots, or that have fewer workers than they need, are served before others grow.
 
 use super::decision_builder::DecisionBuilder;
+use super::free_slots::Able;
 use super::processes;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::now::Now;
@@ -37,13 +38,13 @@ pub(super) fn is_wanted(job: &Job, now: Now) -> bool {
 pub(super) fn recruit(
     draft: &mut DecisionBuilder<'_>,
     job: &Job,
-    workers: &[WorkerSlots],
+    able: &Able<'_>,
 ) -> Result<Placement, placement::Blocked> {
     let Some(gang) = job.gang() else {
         return Ok(Placement::default());
     };
-    let mut placement = beside(draft.state(), job, gang, workers);
-    let other = elsewhere(job, gang, workers);
+    let mut placement = beside(draft.state(), job, gang, &able.workers);
+    let other = elsewhere(job, gang, able);
     let blocked = match other {
         Ok(found) => {
             placement.workers.extend(found.workers);
@@ -62,9 +63,9 @@ pub(super) fn recruit(
 }
 
 /// Whether a gang would have the fewest workers of its spec with these slots.
-pub(super) fn could_be_completed(job: &Job, workers: &[WorkerSlots]) -> bool {
+pub(super) fn could_be_completed(job: &Job, able: &Able<'_>) -> bool {
     let Some(gang) = job.gang() else { return false };
-    let found = elsewhere(job, gang, workers).map_or(0, |found| found.workers.len());
+    let found = elsewhere(job, gang, able).map_or(0, |found| found.workers.len());
     workers_of(gang).len() + found >= job.spec.resources.workers.min.max(1) as usize
 }
 
@@ -117,7 +118,7 @@ fn beside(state: &State, job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Pla
 }
 
 /// Whole workers beyond those that the gang has.
-fn elsewhere(job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Result<Placement, placement::Blocked> {
+fn elsewhere(job: &Job, gang: &Gang, able: &Able<'_>) -> Result<Placement, placement::Blocked> {
     let resources = &job.spec.resources;
     let present = workers_of(gang);
     let most = resources.workers.max.max(resources.workers.min);
@@ -129,7 +130,7 @@ fn elsewhere(job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Result<Placemen
         DeviceKind::Cpu => DeviceRequest::Cpu,
         DeviceKind::Gpu => DeviceRequest::Gpu,
     };
-    let others = workers.iter().filter(|worker| !present.contains(&worker.name));
+    let others = able.workers.iter().filter(|worker| !present.contains(&worker.name));
     let problem = Problem {
         request: ResourcesSpec {
             workers: WorkersSpec { min: 1, max: room },
@@ -138,6 +139,7 @@ fn elsewhere(job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Result<Placemen
         },
         workers: others.cloned().collect(),
         in_addition: true,
+        is_choice: able.is_choice,
     };
     placement::solve(&problem, None)
 }

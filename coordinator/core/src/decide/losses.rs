@@ -17,7 +17,7 @@ use crate::record::{Event, JobEvent};
 use crate::stage::Stage;
 use crate::state::{
     Availability, Cause, Ending, Failure, FailureReason, Gravity, Job, LossReason, Member, MemberState, Outcome,
-    Presence, RankExit, Settings, State,
+    Presence, RankExit, Settings, State, Worker,
 };
 
 /// Ends a job; ranks of one that did not succeed are stopped.
@@ -229,16 +229,27 @@ pub(super) fn set_aside_if_failing(draft: &mut DecisionBuilder<'_>, name: &Worke
     } = state.settings;
     let Some(worker) = state.workers.get(name) else { return };
     let recent = worker.failures.iter().filter(|at| **at + window > now).count();
-    let has_others = state
-        .workers
-        .values()
-        .any(|other| other.description.name != *name && other.takes_ranks());
-    if limit > 0 && recent >= limit && worker.availability == Availability::Ready && has_others {
+    let fails = limit > 0 && recent >= limit && worker.availability == Availability::Ready;
+    if fails && can_be_spared(state, worker) {
         draft.record(Event::WorkerAvailabilityChanged {
             worker: name.clone(),
             availability: Availability::SetAside,
         });
     }
+}
+
+/// Whether another worker could take all jobs that this one could.
+fn can_be_spared(state: &State, worker: &Worker) -> bool {
+    let open = state.jobs.values().filter(|job| job.outcome().is_none());
+    let jobs: Vec<&Job> = open
+        .map(AsRef::as_ref)
+        .filter(|job| worker.description.suits(job))
+        .collect();
+    state.workers.values().any(|other| {
+        other.description.name != worker.description.name
+            && other.takes_ranks()
+            && jobs.iter().all(|job| other.description.suits(job))
+    })
 }
 
 /// A worker is gone, and with it its ranks.

@@ -1,24 +1,21 @@
 //! Which job gets free slots: in the order of submission.
 //!
-//! A job that waits for slots that other jobs hold keeps later ones of the same kind waiting too, so that small jobs cannot starve a large
-//! one. A job that all attached workers together could not hold keeps nobody waiting: no end of another job would help it. Gangs that have
+//! A job that waits for slots that other jobs hold keeps all slots that it may be given from later ones, so that small jobs cannot starve a large
+//! one. A job that all workers together that it may have could not hold keeps nobody waiting: no end of another job would help it. Gangs that have
 //! fewer workers than they need are served in the same order; gangs that could merely use more come last. When one that waits for workers holds
 //! what an earlier job waits for, it gives way in the end ([`super::yielding`]).
 
-use std::collections::BTreeMap;
-
 use super::decision_builder::DecisionBuilder;
-use super::free_slots::{able, connected_workers, need, oldest_revision, take};
+use super::free_slots::{Audience, Awaited, Fleet};
 use super::processes::request_start;
 use super::{growth, yielding};
-use crate::compatibility::{Need, Revision};
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
-use crate::placement::{self, Blocked, Placement, Problem, WorkerSlots};
+use crate::placement::{self, Blocked, Placement, Problem};
 use crate::record::JobEvent;
 use crate::soft_change::SoftChange;
 use crate::spec::{ResourcesSpec, settings};
-use crate::state::{DeviceKind, Job, Member, Phase, State};
+use crate::state::{Job, Member, Phase, State};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
 pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
@@ -53,69 +50,72 @@ fn serve(draft: &mut DecisionBuilder<'_>) -> Vec<JobId> {
             queue.grow(draft, &job);
         }
     }
-    queue.ahead.into_values().map(|(id, _)| id).collect()
+    queue.ahead
 }
 
 /// What is free while jobs are served one after the other.
 struct Queue {
-    workers: Vec<WorkerSlots>,
-    /// What the oldest known worker speaks.
-    oldest: Revision,
-    /// The job of each kind that waits for slots that others hold, and why.
-    ahead: BTreeMap<DeviceKind, (JobId, String)>,
+    fleet: Fleet,
+    /// The jobs that wait for slots that others hold.
+    ahead: Vec<JobId>,
     /// Equal requests have equal answers until a gang is formed.
-    refusals: Vec<((ResourcesSpec, Need), Blocked)>,
+    refusals: Vec<((ResourcesSpec, Audience), Blocked)>,
 }
 
 impl Queue {
     fn of(state: &State) -> Self {
         Self {
-            workers: connected_workers(state),
-            oldest: oldest_revision(state),
-            ahead: BTreeMap::new(),
+            fleet: Fleet::connected(state),
+            ahead: Vec::new(),
             refusals: Vec::new(),
         }
     }
 
-    fn is_behind(&self, draft: &mut DecisionBuilder<'_>, job: &Job) -> bool {
-        let kind = placement::kind(job.spec.resources.device, &self.workers);
-        let Some((first, reason)) = self.ahead.get(&kind) else {
+    fn is_behind(&self, draft: &mut DecisionBuilder<'_>, job: &Job, audience: &Audience) -> bool {
+        let kind = self.fleet.kind(job, audience);
+        let Some(first) = self.fleet.ahead(kind, audience) else {
             return false;
         };
-        wait(draft, &job.id, format!("waits behind jobs/{first}, which {reason}"));
+        wait(draft, &job.id, first.sentence());
         true
     }
 
     /// A whole gang, for a job that has none.
     fn place(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
-        if self.is_behind(draft, job) {
+        let audience = self.fleet.audience(job);
+        if self.is_behind(draft, job, &audience) {
             return;
         }
-        let asked = (job.spec.resources, need(self.oldest, job));
+        let asked = (job.spec.resources, audience);
         let known = self.refusals.iter().find(|(refused, _)| *refused == asked);
         let answer = match known {
             Some((_, blocked)) => Err(blocked.clone()),
-            None => {
-                let (workers, too_old) = able(draft.state(), &self.workers, &asked.1);
-                let problem = Problem {
-                    request: job.spec.resources,
-                    workers: workers.into_owned(),
-                    in_addition: false,
-                };
-                placement::solve(&problem, previous(job).as_ref()).map_err(|blocked| blocked.because(&too_old))
-            }
+            None => self.solve(draft.state(), job, &asked.1),
         };
         match answer {
             Ok(placement) => {
-                self.take(&placement);
+                self.take(draft.state(), &placement);
                 self.name_settings(draft, job);
                 form_gang(draft, job, &placement);
             }
             Err(blocked) => {
-                self.refuse(draft, job, &blocked);
-                self.refusals.push((asked, blocked));
+                self.refuse(draft, job, &asked.1, &blocked);
+                if !asked.1.has_own_workers() {
+                    self.refusals.push((asked, blocked));
+                }
             }
         }
+    }
+
+    fn solve(&self, state: &State, job: &Job, audience: &Audience) -> Result<Placement, Blocked> {
+        let able = self.fleet.able(state, audience);
+        let problem = Problem {
+            request: job.spec.resources,
+            workers: able.workers.into_owned(),
+            in_addition: false,
+            is_choice: able.is_choice,
+        };
+        placement::solve(&problem, previous(job).as_ref()).map_err(|blocked| blocked.because(&able.refusals))
     }
 
     /// Before the first formation nobody has a checkpoint of the job. Where workers of the first program are known, they may come to have a part
@@ -125,7 +125,7 @@ impl Queue {
         if job.phase != Phase::Queued || !job.recorded_settings_digest.as_deref().is_some_and(is_new) {
             return;
         }
-        let digest = settings::digest(&job.spec, self.oldest);
+        let digest = settings::digest(&job.spec, self.fleet.oldest);
         if !is_new(&digest) {
             draft.record_job(&job.id, JobEvent::SettingsNamed { digest });
         }
@@ -133,44 +133,51 @@ impl Queue {
 
     /// What a gang needs that has fewer workers than the spec asks for.
     fn complete(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
-        if self.is_behind(draft, job) {
+        let audience = self.fleet.audience(job);
+        if self.is_behind(draft, job, &audience) {
             return;
         }
-        let (workers, too_old) = able(draft.state(), &self.workers, &need(self.oldest, job));
-        match growth::recruit(draft, job, &workers) {
-            Ok(placement) => self.take(&placement),
-            Err(blocked) => self.refuse(draft, job, &blocked.because(&too_old)),
+        let able = self.fleet.able(draft.state(), &audience);
+        match growth::recruit(draft, job, &able) {
+            Ok(placement) => self.take(draft.state(), &placement),
+            Err(blocked) => {
+                let blocked = blocked.because(&able.refusals);
+                self.refuse(draft, job, &audience, &blocked);
+            }
         }
     }
 
     /// What a gang could use; nobody waits for it.
     fn grow(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
-        if self
-            .ahead
-            .contains_key(&placement::kind(job.spec.resources.device, &self.workers))
-        {
+        let audience = self.fleet.audience(job);
+        if self.fleet.ahead(self.fleet.kind(job, &audience), &audience).is_some() {
             return;
         }
-        let (workers, _) = able(draft.state(), &self.workers, &need(self.oldest, job));
-        if let Ok(placement) = growth::recruit(draft, job, &workers) {
-            self.take(&placement);
+        let able = self.fleet.able(draft.state(), &audience);
+        if let Ok(placement) = growth::recruit(draft, job, &able) {
+            self.take(draft.state(), &placement);
         }
     }
 
-    fn refuse(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job, blocked: &Blocked) {
+    /// One that could have its slots if others did not hold them, or wait for them, keeps them from those that come after.
+    fn refuse(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job, audience: &Audience, blocked: &Blocked) {
+        let first = self.fleet.any_ahead(blocked.kind, audience);
+        let first = first.filter(|_| blocked.enough_in_all).map(Awaited::sentence);
         if blocked.enough_in_all {
-            self.ahead
-                .insert(blocked.kind, (job.id.clone(), blocked.reason.clone()));
+            if first.is_none() {
+                self.ahead.push(job.id.clone());
+            }
+            self.fleet.keep_for(&job.id, &blocked.reason, (blocked.kind, audience));
         }
-        wait(draft, &job.id, blocked.reason.clone());
+        wait(draft, &job.id, first.unwrap_or_else(|| blocked.reason.clone()));
     }
 
-    fn take(&mut self, placement: &Placement) {
+    fn take(&mut self, state: &State, placement: &Placement) {
         if placement.workers.is_empty() {
             return;
         }
         self.refusals.clear();
-        take(&mut self.workers, placement);
+        self.fleet.take(state, placement);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::decision_builder::DecisionBuilder;
-use super::{losses, processes, settle, settle_soon};
+use super::{dismissal, losses, processes, settle, settle_soon};
 use crate::effect::Effect;
 use crate::identifiers::{ProcessId, StreamId, WorkerName};
 use crate::record::{Event, JobEvent};
@@ -31,6 +31,13 @@ pub(super) fn attach(
         });
     }
     let was_attached = known.is_some_and(Worker::is_attached);
+    let past = match was_attached {
+        true if takes_over(state, &description, known) => Past::Replaced,
+        true => Past::Attached,
+        false => Past::Absent,
+    };
+    let awaited_job = dismissal::greet(draft, &description);
+    let agent = description.clone();
     if !was_attached || known.is_some_and(|worker| worker.description != description) {
         draft.record(Event::WorkerAttached(description));
         // A new agent is no new machine. To ask copies the list of all workers, so only those that failed are asked about.
@@ -48,7 +55,7 @@ pub(super) fn attach(
         stream,
     });
     let epoch = state.coordinator_epoch;
-    let unwanted = reconcile(draft, &name, processes, was_attached);
+    let unwanted = reconcile(draft, &agent, processes, past);
     // What is decided about a job is seen through at once.
     if draft.changes_jobs() {
         settle(draft);
@@ -61,6 +68,7 @@ pub(super) fn attach(
         lease: settings.lease,
         coordinator_epoch: epoch,
         unwanted,
+        awaited_job,
     }))
 }
 
@@ -70,15 +78,17 @@ fn crowd(state: &State) -> usize {
 }
 
 fn refuse(state: &State, description: &WorkerDescription, known: Option<&Worker>) -> Result<(), Reject> {
-    if let Some(known) = known
-        && known.is_attached()
-        && known.description.instance != description.instance
-        && state.is_connected(&description.name)
-    {
-        let host = known.description.host.clone();
+    let (worker, host) = (&description.name, known.map(|known| known.description.host.clone()));
+    if known.is_some_and(|known| known.replaced.contains(&description.instance)) {
+        return Err(Reject::WorkerReplaced {
+            worker: worker.clone(),
+            host: host.unwrap_or_default(),
+        });
+    }
+    if takes_over(state, description, known) && !is_replacement(description, known) {
         return Err(Reject::WorkerNameTaken {
-            worker: description.name.clone(),
-            host,
+            worker: worker.clone(),
+            host: host.unwrap_or_default(),
         });
     }
     let indices: BTreeSet<u32> = description.slots.iter().map(|slot| slot.index).collect();
@@ -91,6 +101,33 @@ fn refuse(state: &State, description: &WorkerDescription, known: Option<&Worker>
         return Err(Reject::Invalid { field: "slots", reason });
     }
     Ok(())
+}
+
+/// Whether another agent seems to live under the name.
+fn takes_over(state: &State, description: &WorkerDescription, known: Option<&Worker>) -> bool {
+    known.is_some_and(|known| {
+        known.is_attached()
+            && known.description.instance != description.instance
+            && state.is_connected(&description.name)
+    })
+}
+
+/// Whether an agent comes in place of another one: both are there for the same job. Whoever starts such agents starts one a name at a time, and
+/// a stream that seems to be open is of a machine that is gone. Two of one name that serve all are a mistake of people.
+fn is_replacement(description: &WorkerDescription, known: Option<&Worker>) -> bool {
+    let serves = &description.serves;
+    serves.job.is_some() && known.is_some_and(|known| known.description.serves == *serves)
+}
+
+/// What was known of a worker when an agent attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Past {
+    /// It was there.
+    Attached,
+    /// It was there with another agent, of which nobody knows whether it lives.
+    Replaced,
+    /// It was lost, or never there.
+    Absent,
 }
 
 /// What is to become of a process that should be on a worker.
@@ -112,9 +149,9 @@ enum Fate {
 /// Brings what the agent has and what it should have together; returns the processes that it kills.
 fn reconcile(
     draft: &mut DecisionBuilder<'_>,
-    worker: &WorkerName,
+    agent: &WorkerDescription,
     living: &[LivingProcess],
-    was_attached: bool,
+    past: Past,
 ) -> Vec<ProcessId> {
     let state = draft.base();
     let pid = |id: &ProcessId| {
@@ -123,7 +160,9 @@ fn reconcile(
             .find(|living| living.process == *id)
             .map(|living| living.pid)
     };
-    let here = |process: &Process| process.worker == *worker;
+    let here = |process: &Process| process.worker == agent.name;
+    // Another agent under the name may be there for others.
+    let is_served = |process: &Process| state.job(&process.job).is_some_and(|job| agent.suits(job));
     let mut unwanted: Vec<ProcessId> = living
         .iter()
         .filter(|living| !state.processes.get(&living.process).is_some_and(here))
@@ -133,7 +172,7 @@ fn reconcile(
         if pid(id).is_some() && state.soft.missing.contains_key(id) {
             draft.change_soft(SoftChange::ProcessFound { process: id.clone() });
         }
-        match fate(state, (id, process), pid(id), was_attached) {
+        match fate(state, (id, process), pid(id), past) {
             Fate::Runs(None) | Fate::Leave => {}
             Fate::Runs(Some(pid)) => {
                 draft.record_job(
@@ -144,7 +183,7 @@ fn reconcile(
                     },
                 );
             }
-            Fate::StartAgain => processes::request_start(draft, id),
+            Fate::StartAgain if is_served(process) => processes::request_start(draft, id),
             Fate::Stop => processes::send_stop(draft, id),
             Fate::Kill => {
                 if process.stop.is_none() {
@@ -152,7 +191,7 @@ fn reconcile(
                 }
                 unwanted.push(id.clone());
             }
-            Fate::Gone => {
+            Fate::StartAgain | Fate::Gone => {
                 let until = draft.now() + state.settings.exit_grace;
                 draft.change_soft(SoftChange::ProcessMissed {
                     process: id.clone(),
@@ -168,9 +207,9 @@ fn is_part_of(gang: &Gang, process: &ProcessId) -> bool {
     gang.living().any(|member| member.process == *process) || gang.recruit(process).is_some()
 }
 
-fn fate(state: &State, (id, process): (&ProcessId, &Process), pid: Option<u32>, was_attached: bool) -> Fate {
+fn fate(state: &State, (id, process): (&ProcessId, &Process), pid: Option<u32>, past: Past) -> Fate {
     let phase = state.job(&process.job).map(|job| &job.phase);
-    let is_wanted = was_attached
+    let is_wanted = past != Past::Absent
         && process.stop.is_none()
         && match phase {
             Some(Phase::Starting(gang)) => is_part_of(gang, id),
@@ -179,9 +218,9 @@ fn fate(state: &State, (id, process): (&ProcessId, &Process), pid: Option<u32>, 
         };
     match (pid, is_wanted) {
         (Some(pid), true) => Fate::Runs((process.pid != Some(pid)).then_some(pid)),
-        (None, true) if process.pid.is_none() => Fate::StartAgain,
+        (None, true) if process.pid.is_none() && past == Past::Attached => Fate::StartAgain,
         (None, _) => Fate::Gone,
-        (Some(_), false) if !was_attached => Fate::Kill,
+        (Some(_), false) if past == Past::Absent => Fate::Kill,
         (Some(_), false) if process.stop.is_some() => Fate::Stop,
         (Some(_), false) if process.let_go_at.is_some() => Fate::Leave,
         (Some(_), false) => match phase {

@@ -6,12 +6,11 @@
 //! again in their turn.
 
 use super::decision_builder::DecisionBuilder;
-use super::free_slots::{able, connected_workers, free, need, oldest_revision};
+use super::free_slots::{Audience, Fleet};
 use super::{growth, processes};
-use crate::compatibility::{Need, Revision};
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
-use crate::placement::{self, Problem, WorkerSlots};
+use crate::placement::{self, Problem};
 use crate::record::JobEvent;
 use crate::state::{Cause, Failure, FailureReason, Gang, Gravity, Job, Phase, State};
 
@@ -29,8 +28,12 @@ fn waiting_gang(job: &Job) -> Option<&Gang> {
 
 /// Dissolves gangs for the first of these jobs that this helps; whether there was one.
 pub(super) fn dissolve_waiting_gangs(draft: &mut DecisionBuilder<'_>, ahead: &[JobId]) -> bool {
+    let (now, state) = (draft.now(), draft.state());
+    if !state.jobs.values().any(|job| has_waited(state, job, now)) {
+        return false;
+    }
     for id in ahead {
-        let (now, state) = (draft.now(), draft.state());
+        let state = draft.state();
         let Some(job) = state.job(id) else { continue };
         if let Some(yielding) = who_yields(state, job, now) {
             let cause = cause(id, now);
@@ -44,39 +47,40 @@ pub(super) fn dissolve_waiting_gangs(draft: &mut DecisionBuilder<'_>, ahead: &[J
 /// The gangs whose slots a job needs and that have waited long enough: those that have no hope first, and the latest of them. `None` if all of
 /// them together would not do, or if the slots are free already and only their processes have to end.
 fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
-    let mut workers = connected_workers(state);
-    free_what_ends(state, &mut workers);
-    let oldest = oldest_revision(state);
-    let need = need(oldest, job);
-    if fits(state, job, &workers, &need) {
+    let mut fleet = Fleet::connected(state);
+    for process in state.processes.values().filter(|process| state.is_ending(process)) {
+        fleet.free(state, process);
+    }
+    let audience = fleet.audience(job);
+    if fits(state, job, &fleet, &audience) {
         return None;
     }
     let mut yielding = Vec::new();
-    for other in candidates(state, job, oldest, now) {
+    for other in candidates(state, job, now) {
         for process in state.processes.values().filter(|process| process.job == other.id) {
-            free(&mut workers, process);
+            fleet.free(state, process);
         }
         yielding.push(other.id.clone());
-        if fits(state, job, &workers, &need) {
+        if fits(state, job, &fleet, &audience) {
             return Some(yielding);
         }
     }
     None
 }
 
-fn candidates<'a>(state: &'a State, job: &Job, oldest: Revision, now: Now) -> Vec<&'a Job> {
-    let mut all = connected_workers(state);
-    all.iter_mut()
-        .flat_map(|worker| &mut worker.slots)
-        .for_each(|slot| slot.free = true);
-    let kind = placement::kind(job.spec.resources.device, &all);
-    let has_hope = |other: &Job| {
-        let (workers, _) = able(state, &all, &need(oldest, other));
-        growth::could_be_completed(other, &workers)
+fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
+    let mut all = Fleet::connected(state);
+    all.free_all();
+    let kind = all.kind(job, &all.audience(job));
+    let has_hope = |other: &Job| growth::could_be_completed(other, &all.able(state, &all.audience(other)));
+    // Slots that the job could not be given are none to give up for it.
+    let would_help = |gang: &Gang| {
+        let mut workers = gang.living().filter_map(|member| state.workers.get(&member.worker));
+        growth::kind_of(gang) == kind && workers.any(|worker| worker.description.suits(job))
     };
     let mut candidates: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
     candidates.retain(|other| {
-        let gang = waiting_gang(other).filter(|gang| growth::kind_of(gang) == kind);
+        let gang = waiting_gang(other).filter(|gang| would_help(gang));
         let may_yield = other.sequence > job.sequence || (other.id != job.id && !has_hope(other));
         gang.is_some() && may_yield && has_waited(state, other, now)
     });
@@ -84,23 +88,18 @@ fn candidates<'a>(state: &'a State, job: &Job, oldest: Revision, now: Now) -> Ve
     candidates
 }
 
-fn fits(state: &State, job: &Job, workers: &[WorkerSlots], need: &Need) -> bool {
-    let (workers, _) = able(state, workers, need);
+fn fits(state: &State, job: &Job, fleet: &Fleet, audience: &Audience) -> bool {
+    let able = fleet.able(state, audience);
     if job.gang().is_some() {
-        return growth::could_be_completed(job, &workers);
+        return growth::could_be_completed(job, &able);
     }
     let problem = Problem {
         request: job.spec.resources,
-        workers: workers.into_owned(),
+        workers: able.workers.into_owned(),
         in_addition: false,
+        is_choice: able.is_choice,
     };
     placement::solve(&problem, None).is_ok()
-}
-
-fn free_what_ends(state: &State, workers: &mut [WorkerSlots]) {
-    for process in state.processes.values().filter(|process| state.is_ending(process)) {
-        free(workers, process);
-    }
 }
 
 fn cause(id: &JobId, now: Now) -> Cause {

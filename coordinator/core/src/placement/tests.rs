@@ -175,6 +175,7 @@ fn gangs_are_placed_whole_or_the_reason_says_what_is_missing() {
             request: request(asked),
             workers: workers(there),
             in_addition: false,
+            is_choice: false,
         };
         assert_eq!(show(solve(&problem, None)), expected, "{asked} on {there}");
     }
@@ -196,6 +197,7 @@ fn a_gang_goes_back_to_where_it_ran() {
             request: request(asked),
             workers: workers(there),
             in_addition: false,
+            is_choice: false,
         };
         let earlier = placement(earlier);
         assert_eq!(
@@ -234,6 +236,7 @@ fn any_problem() -> impl Strategy<Value = Problem> {
             },
             workers: (0..).zip(workers).map(worker).collect(),
             in_addition: false,
+            is_choice: false,
         }
     })
 }

@@ -1,5 +1,7 @@
 //! Why things fail: what a rank reports, how a process ended, and the cause that a job keeps.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::identifiers::{Generation, ProcessId};
@@ -22,8 +24,6 @@ pub enum FailureReason {
     HardwareSuspected,
     /// NaN or infinity in loss or gradient.
     NumericalError,
-    /// It was active for longer than its spec allows.
-    DeadlineExceeded,
     /// A person ended the job.
     Cancelled,
     /// A defect of Firn.
@@ -41,7 +41,6 @@ impl FailureReason {
             Self::Preempted => "Preempted",
             Self::HardwareSuspected => "HardwareSuspected",
             Self::NumericalError => "NumericalError",
-            Self::DeadlineExceeded => "DeadlineExceeded",
             Self::Cancelled => "Cancelled",
             Self::InternalError => "InternalError",
         }
@@ -144,6 +143,41 @@ pub enum Outcome {
     Failed(Failure),
     /// By a person.
     Cancelled,
+}
+
+/// How a job ended, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobEnd {
+    /// All artifacts are stored.
+    Succeeded,
+    /// It could not go on.
+    Failed,
+    /// By a person.
+    Cancelled,
+    /// It is over and nothing is kept of it.
+    Deleted,
+}
+
+impl Outcome {
+    /// The same without details.
+    pub fn end(&self) -> JobEnd {
+        match self {
+            Self::Succeeded => JobEnd::Succeeded,
+            Self::Failed(_) => JobEnd::Failed,
+            Self::Cancelled => JobEnd::Cancelled,
+        }
+    }
+}
+
+impl fmt::Display for JobEnd {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Cancelled => "Cancelled",
+            Self::Deleted => "Deleted",
+        })
+    }
 }
 
 /// Ranks that were lost, for the history of a job.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifiers::JobId;
 use crate::now::Now;
-use crate::state::{Job, Phase, State};
+use crate::state::{Job, JobEnd, Phase, State};
 
 /// Ended jobs that stay as they are.
 const AT_HAND: usize = 16;
@@ -21,6 +21,8 @@ pub struct PastJob {
     pub sequence: u64,
     /// When it ended.
     pub ended_at: Now,
+    /// How.
+    pub end: JobEnd,
     /// Of the files that the coordinator keeps.
     pub bytes: u64,
     /// Whose it was; not kept by earlier programs, whose jobs were all of the default one.
@@ -29,9 +31,6 @@ pub struct PastJob {
     /// Files that the coordinator keeps and nobody has taken a copy of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfetched: Vec<String>,
-    /// When it is deleted whatever else is kept; `None`: its spec does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Now>,
 }
 
 fn default_namespace() -> String {
@@ -54,11 +53,10 @@ impl PastJob {
         let artifact_bytes: u64 = kept.clone().map(|artifact| artifact.size_bytes).sum();
         let checkpoint_bytes: u64 = checkpoints.map(|checkpoint| checkpoint.size_bytes).sum();
         let unfetched = kept.filter(|artifact| !run.fetched.contains(&artifact.name));
-        let kept_for = job.spec.run_policy.ttl_seconds_after_finished;
         Some(Self {
-            expires_at: kept_for.map(|seconds| ended.at + 1_000 * u64::from(seconds)),
             sequence: job.sequence,
             ended_at: ended.at,
+            end: ended.outcome.end(),
             bytes: artifact_bytes + checkpoint_bytes,
             namespace: job.spec.metadata.namespace.clone(),
             unfetched: unfetched.map(|artifact| artifact.name.clone()).collect(),
@@ -71,8 +69,6 @@ impl PastJob {
 pub enum Deletion {
     /// A person wanted it.
     Asked,
-    /// It ended as long ago as its spec says that it is kept.
-    Expired,
     /// It ended longer ago than jobs are kept.
     TooOld {
         /// Milliseconds that jobs are kept.
@@ -94,10 +90,6 @@ impl std::fmt::Display for Deletion {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Asked => write!(formatter, "a person asked for it"),
-            Self::Expired => write!(
-                formatter,
-                "its spec.runPolicy.ttlSecondsAfterFinished have passed since its end"
-            ),
             Self::TooOld { limit } => write!(formatter, "jobs are kept for {} seconds after their end", limit / 1000),
             Self::TooMany { limit } => write!(formatter, "{limit} ended jobs are kept"),
             Self::TooLarge { limit } => write!(formatter, "the files of ended jobs may take {limit} bytes"),
@@ -109,6 +101,16 @@ impl State {
     /// Whether a name is taken: by a job that goes on, is over, or is being deleted.
     pub fn knows(&self, id: &JobId) -> bool {
         self.jobs.contains_key(id) || self.past.contains_key(id) || self.erasing.contains(id)
+    }
+
+    /// How a job ended; `None`: it goes on, or nobody knows it.
+    pub fn end_of(&self, id: &JobId) -> Option<JobEnd> {
+        if self.erasing.contains(id) {
+            return Some(JobEnd::Deleted);
+        }
+        let at_hand = || Some(self.job(id)?.outcome()?.end());
+        let past = || Some(self.past.get(id)?.end);
+        at_hand().or_else(past)
     }
 
     /// Every job that is over and not being deleted, whether or not it is still at hand.

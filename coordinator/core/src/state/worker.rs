@@ -3,6 +3,7 @@
 //! A process occupies its slot from the moment it is asked for until its end is known; a worker that is lost keeps its processes, so that
 //! nothing is placed beside one that may still be alive when the worker comes back.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::identifiers::{Generation, InstanceId, JobId, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::revision::Revision;
+use crate::state::{Job, Serves};
 
 /// One node's agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,12 @@ pub struct Worker {
     /// When ranks were lost on it by no fault of the job, newest last; at most the last few, and none from before a person put it back into
     /// use.
     pub failures: Vec<Now>,
+    /// The job that it was dedicated to has ended: its agent is told to leave, and gets nothing more to do, also if a job of the same name comes.
+    #[serde(default)]
+    pub is_dismissed: bool,
+    /// Agents from which later ones have taken the name over, newest last; at most the last few. They do not get it back.
+    #[serde(default)]
+    pub replaced: Vec<InstanceId>,
 }
 
 /// Whether a worker takes new ranks.
@@ -67,6 +75,24 @@ pub struct WorkerDescription {
     pub protocol: Revision,
     /// New at every start of the agent.
     pub instance: InstanceId,
+    /// What jobs may ask for with `workerSelector`; agents of earlier programs have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// For which jobs it is there; agents of earlier programs are there for all.
+    #[serde(default, skip_serializing_if = "Serves::is_shared")]
+    pub serves: Serves,
+}
+
+impl WorkerDescription {
+    /// Whether a job may be placed here: it is served, and the labels that it asks for are there.
+    pub fn suits(&self, job: &Job) -> bool {
+        self.serves.includes(job) && has_labels(&self.labels, &job.spec.scheduling.worker_selector)
+    }
+}
+
+/// Whether all that is selected is there.
+pub fn has_labels(labels: &BTreeMap<String, String>, selector: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 /// Room for one rank.
@@ -146,7 +172,7 @@ impl Worker {
 
     /// Whether new ranks may be placed on it.
     pub fn takes_ranks(&self) -> bool {
-        self.is_attached() && self.availability == Availability::Ready
+        self.is_attached() && self.availability == Availability::Ready && !self.is_dismissed
     }
 }
 
@@ -172,7 +198,7 @@ pub struct Process {
     pub pid: Option<u32>,
     /// Set once it is to end.
     pub stop: Option<StopRequest>,
-    /// It is to leave: it was told to end by somebody else and says so, or its gang has more workers than it may.
+    /// It was told to end by somebody else and says that it will leave.
     pub leaving: bool,
     /// When its gang was formed anew without it: it finishes the step that it is in, and ends by itself.
     pub let_go_at: Option<Now>,

@@ -6,16 +6,23 @@ use firn_core::{
     State, Welcome,
     compatibility::Revision,
     identifiers::{JobId, WorkerName},
-    state::{Availability, Ending, LivingProcess, RankExit, Slot, Worker, WorkerDescription},
+    state::{Availability, Ending, LivingProcess, RankExit, Serves, Slot, Worker, WorkerDescription},
 };
 use firn_proto::v1alpha1 as proto;
 use tonic::Status;
 
-use super::{failure::last_lines, names::job_name, time::timestamp};
+use super::{
+    failure::last_lines,
+    names::{job_id, job_name},
+    time::timestamp,
+};
 use crate::{access::Caller, api::refusal::invalid};
 
 /// Most slots of one worker.
 const MOST_SLOTS: usize = 1024;
+/// Most labels of one worker, and most bytes of a key or a value.
+const MOST_LABELS: usize = 64;
+const LONGEST_LABEL: usize = 253;
 
 pub(crate) fn hello_from_wire(hello: proto::AgentHello) -> Result<(WorkerDescription, Vec<LivingProcess>), Status> {
     if hello.worker.is_empty() || hello.worker.len() > 253 {
@@ -40,6 +47,14 @@ pub(crate) fn hello_from_wire(hello: proto::AgentHello) -> Result<(WorkerDescrip
     if indices.len() != hello.slots.len() {
         return Err(invalid("hello.slots", "expected a different index for each slot"));
     }
+    check_labels(&hello.labels)?;
+    let serves = Serves {
+        job: match hello.for_job.as_str() {
+            "" => None,
+            job => Some(job_id("hello.for_job", job)?),
+        },
+        namespace: Some(hello.for_namespace).filter(|namespace| !namespace.is_empty()),
+    };
     let slots = hello.slots.into_iter().map(|slot| Slot {
         index: slot.index,
         device: slot.device,
@@ -54,12 +69,34 @@ pub(crate) fn hello_from_wire(hello: proto::AgentHello) -> Result<(WorkerDescrip
         version: hello.version,
         instance: hello.instance_id.into(),
         protocol: Revision::announced(hello.protocol),
+        labels: hello.labels,
+        serves,
     };
     let processes = hello.processes.into_iter().map(|process| LivingProcess {
         process: process.process_id.into(),
         pid: process.pid,
     });
     Ok((description, processes.collect()))
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Status> {
+    if labels.len() > MOST_LABELS {
+        let reason = format!("expected at most {MOST_LABELS}, found {}", labels.len());
+        return Err(invalid("hello.labels", reason));
+    }
+    let is_sound =
+        |key: &str, value: &str| !key.is_empty() && key.len() <= LONGEST_LABEL && value.len() <= LONGEST_LABEL;
+    match labels.iter().find(|(key, value)| !is_sound(key, value)) {
+        Some((key, value)) => Err(invalid(
+            "hello.labels",
+            format!(
+                "expected a key of 1 to {LONGEST_LABEL} bytes and a value of at most as many, found {} and {}",
+                key.len(),
+                value.len()
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn welcome_to_wire(welcome: &Welcome, coordinator_id: &str) -> proto::Welcome {
@@ -70,6 +107,7 @@ pub(crate) fn welcome_to_wire(welcome: &Welcome, coordinator_id: &str) -> proto:
         coordinator_epoch: welcome.coordinator_epoch,
         unwanted_processes: welcome.unwanted.iter().map(ToString::to_string).collect(),
         coordinator_id: coordinator_id.to_owned(),
+        awaited_job: welcome.awaited_job.as_ref().map(job_name).unwrap_or_default(),
     }
 }
 
@@ -103,7 +141,7 @@ pub(crate) fn workers_to_wire(state: &State, caller: &Caller) -> Vec<proto::Work
     state
         .workers
         .iter()
-        .map(|(name, worker)| worker_to_wire(worker, |slot| busy.get(&(name, slot)).map(|job| shown(job))))
+        .map(|(name, worker)| worker_to_wire(worker, shown, |slot| busy.get(&(name, slot)).copied()))
         .collect()
 }
 
@@ -116,14 +154,18 @@ fn state_of(worker: &Worker) -> &'static str {
     }
 }
 
-fn worker_to_wire(worker: &Worker, job_of: impl Fn(u32) -> Option<String>) -> proto::Worker {
+fn worker_to_wire<'a>(
+    worker: &Worker,
+    shown: impl Fn(&JobId) -> String,
+    job_of: impl Fn(u32) -> Option<&'a JobId>,
+) -> proto::Worker {
     let description = &worker.description;
     let slots = description.slots.iter().map(|slot| proto::Slot {
         index: slot.index,
         device: slot.device.clone(),
         description: slot.description.clone(),
         memory_bytes: slot.memory_bytes,
-        job: job_of(slot.index).unwrap_or_default(),
+        job: job_of(slot.index).map(&shown).unwrap_or_default(),
     });
     proto::Worker {
         name: description.name.to_string(),
@@ -133,6 +175,9 @@ fn worker_to_wire(worker: &Worker, job_of: impl Fn(u32) -> Option<String>) -> pr
         attach_time: Some(timestamp(worker.attached_at)),
         version: description.version.clone(),
         reason: reason_of(description),
+        labels: description.labels.clone(),
+        for_job: description.serves.job.as_ref().map(shown).unwrap_or_default(),
+        for_namespace: description.serves.namespace.clone().unwrap_or_default(),
     }
 }
 

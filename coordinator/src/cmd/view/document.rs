@@ -74,6 +74,9 @@ pub(crate) fn workers(workers: &[Worker]) -> Value {
             "attachTime": time(worker.attach_time.as_ref()),
             "version": worker.version,
             "reason": worker.reason,
+            "labels": worker.labels,
+            "forJob": worker.for_job.trim_start_matches("jobs/"),
+            "forNamespace": worker.for_namespace,
             "slots": worker.slots.iter().map(slot).collect::<Vec<_>>(),
         })
     };

@@ -93,12 +93,13 @@ pub(crate) fn workers(workers: &[Worker], format: Format, now: Timestamp) -> Str
             worker.host.clone(),
             format!("{busy}/{}", worker.slots.len()),
             devices(worker),
+            serves(worker),
             age(worker.attach_time.as_ref(), now),
             worker.version.clone(),
         ]
     });
     text_table(
-        &["NAME", "STATE", "HOST", "BUSY", "DEVICES", "AGE", "VERSION"],
+        &["NAME", "STATE", "HOST", "BUSY", "DEVICES", "SERVES", "AGE", "VERSION"],
         rows.collect(),
     )
 }
@@ -119,6 +120,8 @@ fn slots(workers: &[Worker], now: Timestamp) -> String {
                 } else {
                     slot.job.trim_start_matches("jobs/").to_owned()
                 },
+                serves(worker),
+                labels(worker),
                 age(worker.attach_time.as_ref(), now),
                 worker.version.clone(),
             ]
@@ -133,10 +136,37 @@ fn slots(workers: &[Worker], now: Timestamp) -> String {
         "DESCRIPTION",
         "MEMORY",
         "JOB",
+        "SERVES",
+        "LABELS",
         "AGE",
         "VERSION",
     ];
     text_table(&headers, rows.collect())
+}
+
+/// Whom a worker is there for: `all`, `job NAME`, `namespace NAME`, or both.
+fn serves(worker: &Worker) -> String {
+    let job = worker.for_job.strip_prefix("jobs/").map(|job| format!("job {job}"));
+    let namespace = Some(&worker.for_namespace).filter(|namespace| !namespace.is_empty());
+    let namespace = namespace.map(|namespace| format!("namespace {namespace}"));
+    let named: Vec<String> = job.into_iter().chain(namespace).collect();
+    match named.is_empty() {
+        true => "all".to_owned(),
+        false => named.join(", "),
+    }
+}
+
+/// `gpu=h100,zone=a`, or `-`.
+fn labels(worker: &Worker) -> String {
+    let labels: Vec<String> = worker
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    match labels.is_empty() {
+        true => "-".to_owned(),
+        false => labels.join(","),
+    }
 }
 
 /// `cpu ×4`, or the devices by name.
@@ -186,8 +216,8 @@ reviews   Succeeded   2/2     30/30   1m30s   2       0          bert    f1_macr
     #[test]
     fn workers_are_listed_with_their_busy_slots() {
         let expected = "\
-NAME      STATE   HOST     BUSY   DEVICES   AGE   VERSION
-local-0   Ready   host-a   1/2    cpu x2    5s    0.1.0
+NAME      STATE   HOST     BUSY   DEVICES   SERVES   AGE   VERSION
+local-0   Ready   host-a   1/2    cpu x2    all      5s    0.1.0
 ";
         assert_eq!(
             workers(&[samples::worker()], Format::Table, samples::after(5)),
@@ -198,9 +228,9 @@ local-0   Ready   host-a   1/2    cpu x2    5s    0.1.0
     #[test]
     fn a_wide_list_of_workers_has_one_line_a_slot() {
         let expected = "\
-NAME      STATE   HOST     SLOT   DEVICE   DESCRIPTION   MEMORY    JOB       AGE   VERSION
-local-0   Ready   host-a   0      cpu      2 threads     8.0 GiB   reviews   5s    0.1.0
-local-0   Ready   host-a   1      cpu      2 threads     8.0 GiB   -         5s    0.1.0
+NAME      STATE   HOST     SLOT   DEVICE   DESCRIPTION   MEMORY    JOB       SERVES   LABELS   AGE   VERSION
+local-0   Ready   host-a   0      cpu      2 threads     8.0 GiB   reviews   all      zone=a   5s    0.1.0
+local-0   Ready   host-a   1      cpu      2 threads     8.0 GiB   -         all      zone=a   5s    0.1.0
 ";
         assert_eq!(workers(&[samples::worker()], Format::Wide, samples::after(5)), expected);
     }

@@ -264,5 +264,8 @@ pub(crate) fn worker() -> Worker {
         attach_time: Some(after(0)),
         version: "0.1.0".into(),
         reason: String::new(),
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        for_job: String::new(),
+        for_namespace: String::new(),
     }
 }

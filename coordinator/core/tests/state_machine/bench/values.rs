@@ -139,7 +139,37 @@ pub(crate) fn description(name: &str, devices: &[&str]) -> WorkerDescription {
         version: "0.1.0".to_owned(),
         protocol: Revision::CURRENT,
         instance: InstanceId::from("first"),
+        labels: BTreeMap::new(),
+        serves: Serves::default(),
     }
+}
+
+/// A worker that is there for one job alone.
+pub(crate) fn dedicated(name: &str, devices: &[&str], to: &str) -> WorkerDescription {
+    WorkerDescription {
+        serves: Serves {
+            job: Some(job(to)),
+            namespace: None,
+        },
+        ..description(name, devices)
+    }
+}
+
+/// A worker with labels, `zone=a` each.
+pub(crate) fn labelled(name: &str, devices: &[&str], labels: &[&str]) -> WorkerDescription {
+    WorkerDescription {
+        labels: self::labels(labels),
+        ..description(name, devices)
+    }
+}
+
+/// Pairs that are written `zone=a`.
+pub(crate) fn labels(pairs: &[&str]) -> BTreeMap<String, String> {
+    let pair = |pair: &&str| {
+        pair.split_once('=')
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    };
+    pairs.iter().filter_map(pair).collect()
 }
 
 /// What a rank tells with a pulse, after six steps.

@@ -12,18 +12,14 @@ pub(crate) enum Action {
     SubmitAgain(u8),
     /// A person ends a job.
     Cancel(u8),
-    /// A person suspends a job.
-    Suspend(u8),
-    /// Or resumes it.
-    Resume(u8),
-    /// A person changes how many workers a job has: so many at least, and so many more at most.
-    Scale { job: u8, fewest: u8, more: u8 },
     /// A person takes a worker out of use.
     Drain(u8),
     /// Or back into it.
     Undrain(u8),
     /// An agent that is there opens its stream; one that is not starts.
     Attach(u8),
+    /// The next agent of a machine is there for one job alone; `job` is its number, also if nobody has submitted so many.
+    Dedicate { machine: u8, job: u8 },
     /// A stream breaks.
     Detach(u8),
     /// An agent is told to end, with so many seconds of grace.
@@ -101,20 +97,27 @@ pub(crate) struct Wish {
     pub(crate) epochs: u8,
     /// Steps give the same numbers on any ranks.
     pub(crate) strict: bool,
+    /// Only machines of zone `a` or `b` will do.
+    #[serde(default)]
+    pub(crate) zone: Option<char>,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
     let size = (1..4u8, 0..3u8, 1..3u8);
     let plan = (prop_oneof![1 => 0..3u8, 4 => 3..40u8], 0..3u8, 1..5u8, any::<bool>());
-    (size, plan).prop_map(|((fewest, more, slots), (restarts, splits, epochs, strict))| Wish {
-        fewest,
-        more,
-        slots,
-        restarts,
-        splits,
-        epochs,
-        strict,
-    })
+    let zone = prop_oneof![10 => Just(None), 1 => Just(Some('a')), 1 => Just(Some('b'))];
+    (size, plan, zone).prop_map(
+        |((fewest, more, slots), (restarts, splits, epochs, strict), zone)| Wish {
+            fewest,
+            more,
+            slots,
+            restarts,
+            splits,
+            epochs,
+            strict,
+            zone,
+        },
+    )
 }
 
 /// How rough a story is.
@@ -155,13 +158,11 @@ pub(crate) fn action(weather: Weather) -> BoxedStrategy<Action> {
 fn machine_fault() -> impl Strategy<Value = Action> {
     prop_oneof![
         1 => any::<u8>().prop_map(Action::Cancel),
-        2 => any::<u8>().prop_map(Action::Suspend),
-        2 => any::<u8>().prop_map(Action::Resume),
-        2 => (any::<u8>(), 1..4u8, 0..3u8).prop_map(|(job, fewest, more)| Action::Scale { job, fewest, more }),
         2 => any::<u8>().prop_map(Action::SubmitAgain),
         2 => any::<u8>().prop_map(Action::Drain),
         3 => any::<u8>().prop_map(Action::Undrain),
         10 => any::<u8>().prop_map(Action::Attach),
+        1 => (any::<u8>(), 0..5u8).prop_map(|(machine, job)| Action::Dedicate { machine, job }),
         3 => any::<u8>().prop_map(Action::Detach),
         2 => (any::<u8>(), prop_oneof![Just(1u8), Just(5), Just(30)]).prop_map(|(machine, grace)| Action::Terminate { machine, grace }),
         2 => any::<u8>().prop_map(Action::KillAgent),

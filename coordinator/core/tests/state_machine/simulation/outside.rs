@@ -82,6 +82,12 @@ pub(crate) struct Machine {
     /// Starts of its agent.
     instance: u64,
     pub(crate) agent: Agent,
+    /// The job that its agent is there for alone.
+    pub(crate) serves: Option<JobId>,
+    /// The one that the next agent will be there for.
+    next_serves: Option<JobId>,
+    /// Its agent was told that the job is over.
+    is_dismissed: bool,
     /// Nothing gets in or out.
     is_cut_off: bool,
     pub(crate) stream: Option<StreamId>,
@@ -125,6 +131,11 @@ pub(crate) struct Plan {
 
 pub(crate) fn name(machine: usize) -> WorkerName {
     WorkerName::from(format!("w{machine}"))
+}
+
+/// Where a machine stands.
+pub(crate) fn zone(machine: usize) -> char {
+    if machine < MACHINES / 2 { 'a' } else { 'b' }
 }
 
 fn pick<T>(mut items: Vec<T>, choice: impl Into<usize>) -> Option<T> {
@@ -246,7 +257,9 @@ impl Outside {
         self.note(|_| format!("        effect {effect:?}"));
         let worker = match &effect {
             Effect::StartRank(start) => start.worker.clone(),
-            Effect::StopRank { worker, .. } | Effect::CloseStream { worker, .. } => worker.clone(),
+            Effect::StopRank { worker, .. }
+            | Effect::DismissAgent { worker, .. }
+            | Effect::CloseStream { worker, .. } => worker.clone(),
             Effect::ScorePass { .. } => {
                 self.scores.push(effect);
                 return;
@@ -300,12 +313,10 @@ impl Outside {
             Action::Submit(wish) => self.submit(wish),
             Action::SubmitAgain(choice) => self.repeat_wish(choice),
             Action::Cancel(choice) => self.cancel(choice),
-            Action::Suspend(choice) => self.suspend(choice),
-            Action::Resume(choice) => self.resume(choice),
-            Action::Scale { job, fewest, more } => self.scale(job, (fewest, more)),
             Action::Drain(choice) => self.drain(choice, false),
             Action::Undrain(choice) => self.drain(choice, true),
             Action::Attach(choice) => self.attach(usize::from(choice) % MACHINES),
+            Action::Dedicate { machine, job } => self.dedicate(usize::from(machine) % MACHINES, job),
             Action::Detach(choice) => self.detach(usize::from(choice) % MACHINES),
             Action::Terminate { machine, grace } => self.terminate_agent(usize::from(machine) % MACHINES, grace),
             Action::KillAgent(choice) => self.kill_agent(usize::from(choice) % MACHINES),

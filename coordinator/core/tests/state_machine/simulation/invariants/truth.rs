@@ -3,19 +3,39 @@
 use firn_core::identifiers::JobId;
 use firn_core::state::*;
 
-use super::super::outside::{Outside, Rank, STEPS, agree};
+use super::super::outside::{Outside, Rank, STEPS, agree, zone};
 use super::{Verdict, Witness, hold};
 
 pub(super) fn check(outside: &Outside) -> Verdict {
     let twice = outside.slots_with_two_processes();
     hold(twice.is_none(), "no slot runs two processes", || format!("{twice:?}"))?;
     for rank in outside.ranks.values() {
+        a_process_runs_where_its_job_is_served(outside, rank)?;
         a_rank_trains_with_the_state_of_the_ledger(outside, rank)?;
     }
     for (id, job) in &outside.core.state.jobs {
         checkpoints_are_what_the_ledger_says(outside, id, job)?;
     }
     Ok(())
+}
+
+fn a_process_runs_where_its_job_is_served(outside: &Outside, rank: &Rank) -> Verdict {
+    let serves = &outside.machines[rank.machine].serves;
+    let zone = zone(rank.machine).to_string();
+    let job = outside.core.state.job(&rank.job);
+    let selected = job.and_then(|job| job.spec.scheduling.worker_selector.get("zone"));
+    let is_served =
+        serves.as_ref().is_none_or(|only| *only == rank.job) && selected.is_none_or(|wanted| *wanted == zone);
+    hold(
+        is_served,
+        "no process of a job runs on a worker that does not serve it",
+        || {
+            format!(
+                "{} on machine {} in zone {zone}, which serves {serves:?}",
+                rank.process, rank.machine
+            )
+        },
+    )
 }
 
 /// The hash after each step of the ledger.

@@ -1,11 +1,11 @@
 //! Machines and their agents, and the clock.
 
-use firn_core::identifiers::{InstanceId, ProcessId, StreamId};
+use firn_core::identifiers::{InstanceId, JobId, ProcessId, StreamId};
 use firn_core::state::*;
 use firn_core::{Effect, Input, Now, Reply, StartRank};
 
 use super::ranks::Rank;
-use super::{Agent, MACHINES, Outside, SLOTS, name};
+use super::{Agent, MACHINES, Outside, SLOTS, name, zone};
 use crate::bench::description;
 
 /// Between two pulses of a rank, and two heartbeats of an agent.
@@ -23,6 +23,8 @@ impl Outside {
         if of.agent == Agent::Down {
             of.agent = Agent::Up;
             of.instance += 1;
+            of.is_dismissed = false;
+            of.serves = of.next_serves.take().or(of.serves.take());
         }
         if of.stream.is_some() || !self.is_reachable(machine) {
             return;
@@ -30,6 +32,8 @@ impl Outside {
         let of = &self.machines[machine];
         let mut described = description(name(machine).as_str(), &["cpu"; SLOTS]);
         described.instance = InstanceId::from(of.instance.to_string());
+        described.serves.job = of.serves.clone();
+        described.labels = [("zone".to_owned(), zone(machine).to_string())].into();
         let living = |rank: &Rank| LivingProcess {
             process: rank.process.clone(),
             pid: 7,
@@ -62,6 +66,24 @@ impl Outside {
             }
             _ => self.machines[machine].stream = None,
         }
+    }
+
+    /// Jobs are named by their number.
+    pub(super) fn dedicate(&mut self, machine: usize, job: u8) {
+        let id = match job {
+            0 => JobId::from("job"),
+            number => JobId::from(format!("job-{}", number + 1)),
+        };
+        self.machines[machine].next_serves = Some(id);
+    }
+
+    /// The next agent is there for all; one that is there for one job ends.
+    pub(super) fn let_serve_all(&mut self, machine: usize) {
+        if self.machines[machine].serves.is_some() {
+            self.kill_agent(machine);
+        }
+        let of = &mut self.machines[machine];
+        (of.serves, of.next_serves) = (None, None);
     }
 
     pub(super) fn detach(&mut self, machine: usize) {
@@ -157,6 +179,10 @@ impl Outside {
         }
         match self.machines[machine].commands.pop_front() {
             Some(Effect::StartRank(start)) => self.start_rank(machine, &start),
+            Some(Effect::DismissAgent { job, .. }) => {
+                let of = &mut self.machines[machine];
+                of.is_dismissed |= of.serves.as_ref() == Some(&job);
+            }
             Some(Effect::StopRank { process, grace: 0, .. }) => self.end_rank(&process, Ending::Killed(9)),
             Some(Effect::StopRank { process, grace, .. }) => {
                 let now = self.core.now;
@@ -177,7 +203,7 @@ impl Outside {
         }
         let (worker, process) = (name(machine), start.process.clone());
         of.known.push(process.clone());
-        if let Agent::Draining { .. } = of.agent {
+        if of.is_dismissed || matches!(of.agent, Agent::Draining { .. }) {
             let exit = exit(Ending::NotStarted("the agent is leaving".to_owned()));
             of.messages.push_back(Input::RankExited { worker, process, exit });
             return;
@@ -287,7 +313,8 @@ impl Outside {
                     self.end_rank(&process, Ending::Killed(9));
                 }
             }
-            if matches!(agent, Agent::Draining { .. }) && self.ranks_on(machine).is_empty() {
+            let leaves = matches!(agent, Agent::Draining { .. }) || (acts && self.machines[machine].is_dismissed);
+            if leaves && self.ranks_on(machine).is_empty() {
                 self.say_farewell(machine);
             }
         }
@@ -301,7 +328,12 @@ impl Outside {
                 stream,
             });
         }
-        self.machines[machine].agent = Agent::Down;
+        let of = &mut self.machines[machine];
+        of.agent = Agent::Down;
+        // Its work is done: nobody starts another one in its place.
+        if of.is_dismissed {
+            of.serves = None;
+        }
         self.detach(machine);
     }
 }

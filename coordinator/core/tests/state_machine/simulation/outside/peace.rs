@@ -48,7 +48,7 @@ impl Outside {
 
     /// The faults stop. What was frozen or cut off comes back; what a person took out of use stays so; a rank that hangs goes on hanging, for
     /// it is the coordinator that has to notice. Every job that has slots ends, and the others say why they wait. Then the workers are
-    /// put back into use, and all jobs end.
+    /// put back into use and serve all, and all jobs end.
     pub(crate) fn heal(&mut self) {
         self.note(|now| format!("{now} the faults stop"));
         self.crash_after_commit = false;
@@ -61,12 +61,12 @@ impl Outside {
         self.ranks.values_mut().for_each(|rank| rank.is_frozen = false);
         self.settle_down();
         self.check_who_waits();
-        self.resume_all();
         for machine in 0..MACHINES {
             if matches!(self.machines[machine].agent, Agent::Up | Agent::Draining { .. }) && self.is_set_aside(machine)
             {
                 self.kill_agent(machine);
             }
+            self.let_serve_all(machine);
             self.attach(machine);
             self.tell(Input::DrainWorker {
                 worker: super::name(machine),
@@ -124,10 +124,6 @@ impl Outside {
             let Some(job) = self.core.state.job(&id).cloned() else {
                 continue;
             };
-            if job.suspended {
-                self.check_rest(&job);
-                continue;
-            }
             // Nobody works any more: the first could have all slots, the others what is free.
             let could_have = self.workers_for(&job, place == 0);
             let needed = job.spec.resources.workers.min as usize;
@@ -143,24 +139,6 @@ impl Outside {
                      {reason:?} in {phase:?}"
                 ));
             }
-        }
-    }
-
-    /// A suspended job whose ranks have had their time holds no slots, and says so.
-    fn check_rest(&mut self, job: &Job) {
-        let processes = self
-            .core
-            .state
-            .processes
-            .values()
-            .filter(|process| process.job == job.id);
-        let held = processes.count();
-        let summary = queries::summary(&self.core.state, job);
-        if held > 0 || summary != Summary::Suspended {
-            self.fail(format!(
-                "invariant `a suspended job holds no slots once its ranks have left` is broken: {} holds {held} and is {summary:?} in {:?}",
-                job.id, job.phase
-            ));
         }
     }
 
@@ -186,7 +164,8 @@ impl Outside {
     /// Workers with enough slots for a job: all that they have, or those that are free or the job's own.
     fn workers_for(&self, job: &Job, of_all: bool) -> usize {
         let state = &self.core.state;
-        let present = state.workers.values().filter(|worker| worker.takes_ranks());
+        let suitable = state.workers.values().filter(|worker| worker.description.suits(job));
+        let present = suitable.filter(|worker| worker.takes_ranks());
         let is_large_enough = |worker: &&Arc<Worker>| {
             let description = &worker.description;
             let taken = state
