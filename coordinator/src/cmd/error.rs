@@ -90,7 +90,7 @@ impl CommandError {
         if is_transport(status) {
             return Self::Unreachable {
                 address: address.to_owned(),
-                reason: innermost_reason(status),
+                reason: with_advice(innermost_reason(status)),
             };
         }
         let violations = status
@@ -150,6 +150,30 @@ fn innermost_reason(status: &Status) -> String {
         next = source.source();
     }
     reason
+}
+
+/// What the TLS library says of certificates, with what it means here.
+fn with_advice(reason: String) -> String {
+    const MEANINGS: [(&str, &str); 5] = [
+        ("UnknownIssuer", "the authority in --ca has not signed its certificate"),
+        (
+            "NotValidForName",
+            "its certificate is one for another name than --coordinator says",
+        ),
+        (
+            "CertificateRequired",
+            "it asks for a certificate of yours: give --cert and --key",
+        ),
+        (
+            "UnknownCA",
+            "it does not know the authority that has signed the certificate in --cert",
+        ),
+        ("Expired", "a certificate has expired"),
+    ];
+    match MEANINGS.iter().find(|(word, _)| reason.contains(word)) {
+        Some((_, meaning)) => format!("{reason}: {meaning}"),
+        None => reason,
+    }
 }
 
 /// The coordinator names one violation in its message, and of several only the first.
@@ -221,6 +245,18 @@ mod tests {
             let error = CommandError::from_status("http://h:1", &Status::new(code, "no"));
             assert_eq!(error.exit_code(), exit, "{code:?}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_in_the_words_of_the_flags() {
+        let unknown = with_advice("invalid peer certificate: UnknownIssuer".to_owned());
+        assert!(
+            unknown.ends_with("the authority in --ca has not signed its certificate"),
+            "{unknown}"
+        );
+        let missing = with_advice("received fatal alert: CertificateRequired".to_owned());
+        assert!(missing.ends_with("give --cert and --key"), "{missing}");
+        assert_eq!(with_advice("Connection refused".to_owned()), "Connection refused");
     }
 
     #[test]

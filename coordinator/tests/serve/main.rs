@@ -8,6 +8,7 @@
 
 mod access;
 mod agent;
+mod certificates;
 mod crowd;
 mod dedicated;
 mod history;
