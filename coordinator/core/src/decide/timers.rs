@@ -122,12 +122,17 @@ pub(super) fn tick(draft: &mut DecisionBuilder<'_>) -> Reply {
             stop_gracefully(draft, &id);
         }
     }
-    access::expire(draft);
     settle(draft);
+    end_what_was_kept_long_enough(draft);
+    Reply::Done
+}
+
+/// Tokens whose time is up, and jobs that are kept too long.
+fn end_what_was_kept_long_enough(draft: &mut DecisionBuilder<'_>) {
+    access::expire(draft);
     if keeps_too_long(draft) {
         deletion::settle(draft);
     }
-    Reply::Done
 }
 
 /// Whether a job has been kept for long enough.
