@@ -12,6 +12,7 @@ pub mod fail_point;
 pub mod journal;
 mod location;
 pub mod logs;
+pub mod metrics;
 pub mod serve;
 pub mod spec_file;
 pub mod spec_reference;

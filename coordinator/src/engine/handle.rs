@@ -94,6 +94,16 @@ impl EngineHandle {
         }
     }
 
+    /// Messages that wait in the mailbox.
+    pub fn waiting(&self) -> usize {
+        self.mailbox.max_capacity() - self.mailbox.capacity()
+    }
+
+    /// Whether everything is taken in at the moment.
+    pub fn is_writing(&self) -> bool {
+        *self.standing.borrow() == Standing::Writing
+    }
+
     /// The tokens that are taken, now and from now on.
     pub fn tokens(&self) -> watch::Receiver<Arc<Tokens>> {
         self.tokens.clone()

@@ -25,7 +25,7 @@ mod tests;
 mod upkeep;
 mod watch;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use firn_core::{Event, Input, JobEvent, Now, Record, State, state::Tokens};
 use thiserror::Error;
@@ -36,6 +36,7 @@ use crate::{
     artifacts::ArtifactError,
     fail_point::{self, FailPoint},
     journal::{Encoded, Journal, JournalError, Room},
+    metrics::Metrics,
 };
 
 pub use changes::Changes;
@@ -87,6 +88,7 @@ pub struct Engine {
     /// Whether the journal may hold texts of jobs that are gone.
     has_remains: bool,
     upkeep: Upkeep,
+    metrics: Arc<Metrics>,
     clock: Clock,
     mailbox: mpsc::Receiver<Message>,
     executor: EffectExecutor,
@@ -114,6 +116,7 @@ impl Engine {
             unread: recovered.is_from_snapshot,
             has_remains: journal.has_remains().unwrap_or(true),
             upkeep: recovered.upkeep,
+            metrics: Arc::default(),
             journal: Some(journal),
             standing,
             tokens,
@@ -125,6 +128,13 @@ impl Engine {
             open: OpenQuestions::default(),
         };
         (engine, handle)
+    }
+
+    /// The same, and what it does is measured.
+    #[must_use]
+    pub fn measured_by(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Runs until the mailbox is closed by [`EngineHandle::close`] and empty.
@@ -207,7 +217,10 @@ impl Engine {
     /// Decides on one input and changes the state that runs ahead. Nobody outside sees the change before it is durable.
     fn decide(&mut self, now: Now, input: Input, batch: &mut Batch) -> Outcome {
         self.standing.borrow().admit(&input)?;
-        let decision = firn_core::decide(&self.ahead, now, input).inspect_err(|reject| debug!(%reject, "refused"))?;
+        let began = Instant::now();
+        let decision = firn_core::decide(&self.ahead, now, input).inspect_err(|reject| debug!(%reject, "refused"));
+        self.metrics.decided(began.elapsed());
+        let decision = decision?;
         let taken = batch.add(decision, &mut self.ahead);
         if let Err(refusal) = &taken {
             error!(%refusal, "a decision cannot be recorded");
@@ -243,13 +256,19 @@ impl Engine {
         if !batch.records.is_empty() {
             let encoded = std::mem::take(&mut batch.encoded);
             let bytes = encoded.iter().map(Encoded::bytes).sum();
-            if let Err(failure) = self.write(move |journal| journal.append(&encoded)).await {
+            let began = Instant::now();
+            let written = self.write(move |journal| journal.append(&encoded)).await;
+            self.metrics.appended(began.elapsed());
+            if let Err(failure) = written {
                 self.fall_back(failure);
                 batch.refuse(&self.standing.borrow(), &self.durable, &mut self.open);
                 return;
             }
             fail_point::pass(FailPoint::CommitBeforeEffects);
-            batch.records.iter().for_each(|record| self.executor.recorded(record));
+            for record in &batch.records {
+                self.executor.recorded(record);
+                self.metrics.recorded(record);
+            }
             self.has_remains |= batch.records.iter().any(ends_strand);
             self.upkeep.recorded(&batch.records, bytes);
         }

@@ -1,5 +1,7 @@
 //! What is served, and with which limits.
 
+use std::sync::Arc;
+
 use firn_proto::{
     FILE_DESCRIPTOR_SET,
     v1alpha1::{
@@ -8,7 +10,7 @@ use firn_proto::{
     },
 };
 use tonic::transport::{Server, server::Router};
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 use tower::layer::util::{Identity, Stack};
 
 use super::{
@@ -20,22 +22,18 @@ use super::{
 use crate::{
     access::Gate,
     api::{Context, Jobs, Ranks, Tokens, Workers},
+    metrics::{Measured, Metrics},
 };
 
-/// Names under which health is reported: the whole server and its services.
-const HEALTH_NAMES: [&str; 5] = [
-    "",
-    "firn.v1alpha1.JobService",
-    "firn.v1alpha1.WorkerService",
-    "firn.v1alpha1.RankService",
-    "firn.v1alpha1.AccessService",
-];
+/// What is around every service, outermost last.
+type Layers = Stack<Measured, Stack<Deadlines, Identity>>;
 
 pub(super) fn router(
     settings: &ServeSettings,
     context: &Context,
+    (health, metrics): (HealthServer<HealthService>, Arc<Metrics>),
     gate: &Gate,
-) -> Result<(HealthReporter, Router<Stack<Deadlines, Identity>>), ServeError> {
+) -> Result<Router<Layers>, ServeError> {
     let failed = |error: &dyn std::error::Error| ServeError::Server { reason: chain(error) };
     let limits = &settings.limits;
     let mut server = Server::builder()
@@ -45,7 +43,8 @@ pub(super) fn router(
         .max_concurrent_streams(Some(limits.streams))
         .layer(Deadlines {
             longest_handling: limits.longest_handling,
-        });
+        })
+        .layer(Measured { metrics });
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -59,7 +58,6 @@ pub(super) fn router(
         .build_v1alpha()
         .map_err(|error| failed(&error))?
         .max_decoding_message_size(LARGEST_MESSAGE);
-    let (reporter, health) = tonic_health::server::health_reporter();
     let health = health.max_decoding_message_size(LARGEST_MESSAGE);
 
     let jobs = JobServiceServer::new(Jobs::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
@@ -67,27 +65,12 @@ pub(super) fn router(
     let ranks = RankServiceServer::new(Ranks::new(context.clone())).max_decoding_message_size(LARGEST_RANK_MESSAGE);
     let access = AccessServiceServer::new(Tokens::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
     // Health alone is open to all: probes have no token, and it tells nothing else.
-    let router = server
+    Ok(server
         .add_service(health)
         .add_service(gate.before(jobs))
         .add_service(gate.before(workers))
         .add_service(gate.before(ranks))
         .add_service(gate.before(access))
         .add_service(gate.before(reflection_v1))
-        .add_service(gate.before(reflection_v1alpha));
-    Ok((reporter, router))
-}
-
-pub(super) async fn report_serving(health: &HealthReporter) {
-    report(health, ServingStatus::Serving).await;
-}
-
-pub(super) async fn report_not_serving(health: &HealthReporter) {
-    report(health, ServingStatus::NotServing).await;
-}
-
-async fn report(health: &HealthReporter, status: ServingStatus) {
-    for name in HEALTH_NAMES {
-        health.set_service_status(name, status).await;
-    }
+        .add_service(gate.before(reflection_v1alpha)))
 }

@@ -12,6 +12,7 @@
 //! next coordinator on this folder.
 
 mod deadlines;
+mod health;
 mod incoming;
 pub mod limits;
 mod listener;
@@ -23,23 +24,25 @@ pub mod settings;
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use firn_core::Input;
+use firn_probes::{ProbePort, Readiness};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
     task::{AbortHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::{
     access::{Directory, Gate},
     api::{Context, Ending, RefusedAgents},
     artifacts::ArtifactStore,
-    engine::{Clock, EffectExecutor, Engine, EngineError, EngineHandle, Outboxes, Refusal, Standing, recover},
+    engine::{Clock, EffectExecutor, Engine, EngineError, EngineHandle, Outboxes, Refusal, recover},
     journal::{FolderLock, Journal, JournalError},
     logs::{LogStore, Origins},
+    metrics::Metrics,
 };
+
 use settings::ServeSettings;
 
 /// Why the coordinator did not start, or ended by itself.
@@ -82,6 +85,9 @@ pub struct Coordinator {
     listener: TcpListener,
     engine: Engine,
     context: Context,
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+    health_port: Option<ProbePort>,
     /// Held until everything else has ended.
     lock: FolderLock,
 }
@@ -93,6 +99,13 @@ impl Coordinator {
     /// When the folder is held by another coordinator, the journal is damaged, or the address is taken.
     pub fn open(settings: ServeSettings) -> Result<Self, ServeError> {
         let lock = FolderLock::acquire(&settings.data_dir)?;
+        let metrics = Arc::new(Metrics::default());
+        let readiness = health::not_yet();
+        let health_port = settings.health_listen.map(|address| {
+            ProbePort::open(address, &readiness, Arc::clone(&metrics) as _)
+                .map_err(|source| ServeError::Bind { address, source })
+        });
+        let health_port = health_port.transpose()?;
         let coordinator_id = lock.coordinator_id()?;
         let jobs = settings.data_dir.join("jobs");
         let store = ArtifactStore::new(jobs.clone());
@@ -113,6 +126,8 @@ impl Coordinator {
             )
         };
         let (engine, handle) = Engine::new(recovered, journal, clock, executor);
+        let engine = engine.measured_by(Arc::clone(&metrics));
+        metrics.ask(handle.clone());
         let context = Context {
             coordinator_id: coordinator_id.into(),
             engine: handle,
@@ -138,8 +153,16 @@ impl Coordinator {
             listener,
             engine,
             context,
+            readiness,
+            metrics,
+            health_port,
             lock,
         })
+    }
+
+    /// The bound address of the health port, if there is one.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_port.as_ref().map(ProbePort::address)
     }
 
     /// The bound address, with the port that port 0 became.
@@ -158,6 +181,9 @@ impl Coordinator {
             listener,
             engine,
             context,
+            readiness,
+            metrics,
+            health_port,
             lock,
         } = self;
         let root = CancellationToken::new();
@@ -175,8 +201,13 @@ impl Coordinator {
         }
 
         let directory = Directory::new(settings.security.tokens(), context.engine.tokens(), context.clock);
-        let (health, router) = listener::router(&settings, &context, &Gate::new(directory))?;
-        listener::report_serving(&health).await;
+        let router = listener::router(
+            &settings,
+            &context,
+            (readiness.service(), metrics),
+            &Gate::new(directory),
+        )?;
+        readiness.set(Ok(())).await;
         let limits = &settings.limits;
         let incoming = incoming::connections(
             listener,
@@ -184,19 +215,6 @@ impl Coordinator {
             limits.connections_within_files(),
             limits.handshake,
         );
-        let mut standing = context.engine.standing();
-        let reporter = health.clone();
-        let follow_standing = async move {
-            if standing.wait_for(Standing::is_read_only).await.is_ok() {
-                listener::report_not_serving(&reporter).await;
-            }
-            std::future::pending().await
-        };
-        let security = settings.security.clone();
-        let follow_files = async move {
-            security.follow().await;
-            std::future::pending().await
-        };
         let served = router.serve_with_incoming_shutdown(incoming, context.ending.streams().clone().cancelled_owned());
         let server = parts.spawn(&root, async {
             served
@@ -205,14 +223,14 @@ impl Coordinator {
         });
 
         retention::announce(settings.core.retention);
-        ready::announce(address, &settings)?;
+        ready::announce(address, health_port.as_ref().map(ProbePort::address), &settings)?;
         tokio::select! {
             () = stop.cancelled() => info!("told to stop"),
             () = root.cancelled() => warn!("a part of the coordinator has ended by itself"),
-            () = follow_standing => {}
-            () = follow_files => {}
+            never = health::follow(&readiness, &context.engine) => match never {},
+            () = settings.security.follow() => {}
         }
-        shut_down(&context, &health, &mut parts, &server, settings.shutdown_grace).await;
+        shut_down(&context, &readiness, &mut parts, &server, settings.shutdown_grace).await;
         drop(lock);
         parts.outcome
     }
@@ -220,14 +238,8 @@ impl Coordinator {
 
 /// In the order of the module's description. What is not finished when half of `grace` is left is cut off, so that the engine can
 /// still answer what is in its mailbox.
-async fn shut_down(
-    context: &Context,
-    health: &HealthReporter,
-    parts: &mut Parts,
-    server: &AbortHandle,
-    grace: Duration,
-) {
-    listener::report_not_serving(health).await;
+async fn shut_down(context: &Context, readiness: &Readiness, parts: &mut Parts, server: &AbortHandle, grace: Duration) {
+    readiness.set(Err("the coordinator was told to stop".to_owned())).await;
     context.ending.refuse_jobs();
     context.ending.end_streams();
     if tokio::time::timeout(grace / 2, parts.one_ended()).await.is_err() {

@@ -7,7 +7,11 @@ use tracing::info;
 use super::{ServeError, settings::ServeSettings};
 
 /// Writes one line to standard error, and the address to the ready file: whole, so that who waits for the file can read it at once.
-pub(super) fn announce(address: SocketAddr, settings: &ServeSettings) -> Result<(), ServeError> {
+pub(super) fn announce(
+    address: SocketAddr,
+    health: Option<SocketAddr>,
+    settings: &ServeSettings,
+) -> Result<(), ServeError> {
     if let Some(path) = &settings.ready_file {
         write(path, address).map_err(|source| ServeError::Ready {
             path: path.clone(),
@@ -20,6 +24,9 @@ pub(super) fn announce(address: SocketAddr, settings: &ServeSettings) -> Result<
         "http"
     };
     info!(data = %settings.data_dir.display(), "ready: listening on {scheme}://{address}");
+    if let Some(health) = health {
+        info!("probes and Prometheus are answered on http://{health}");
+    }
     Ok(())
 }
 

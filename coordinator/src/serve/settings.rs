@@ -50,6 +50,9 @@ pub struct ServeArgs {
     /// File with the tokens that callers must show, one a line
     #[arg(long, env = "FIRN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Address and port for probes and Prometheus: /livez, /readyz, /metrics and grpc.health.v1, without TLS and tokens; it tells no secrets
+    #[arg(long, env = "FIRN_HEALTH_LISTEN", value_name = "HOST:PORT")]
+    pub health_listen: Option<String>,
     /// File to write the bound address to once the coordinator is ready
     #[arg(long, env = "FIRN_READY_FILE", value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -83,6 +86,7 @@ struct SettingsFile {
     tls_key: Option<PathBuf>,
     client_ca: Option<PathBuf>,
     token_file: Option<PathBuf>,
+    health_listen: Option<String>,
     ready_file: Option<PathBuf>,
     shutdown_seconds: Option<u64>,
     lease_seconds: Option<u64>,
@@ -113,9 +117,11 @@ pub enum SettingsError {
         /// Line, column and what is wrong there.
         reason: String,
     },
-    /// The address cannot be understood.
-    #[error("invalid --listen `{found}`: expected HOST:PORT, for example {DEFAULT_LISTEN}")]
+    /// An address cannot be understood.
+    #[error("invalid {flag} `{found}`: expected HOST:PORT, for example {DEFAULT_LISTEN}")]
     Listen {
+        /// Flag that names it.
+        flag: &'static str,
         /// What was given.
         found: String,
     },
@@ -135,6 +141,8 @@ pub enum SettingsError {
 pub struct ServeSettings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where probes and Prometheus ask, if anywhere.
+    pub health_listen: Option<SocketAddr>,
     /// Folder of everything that is kept.
     pub data_dir: PathBuf,
     /// Whom to let in, and over what.
@@ -168,7 +176,8 @@ impl ServeSettings {
             .transpose()?
             .unwrap_or_default();
         let listen = args.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
-        let listen = socket_address(&listen).ok_or(SettingsError::Listen { found: listen })?;
+        let listen = address("--listen", listen)?;
+        let health_listen = args.health_listen.or(file.health_listen);
         let paths = SecurityPaths {
             tls_cert: args.tls_cert.or(file.tls_cert),
             tls_key: args.tls_key.or(file.tls_key),
@@ -210,6 +219,9 @@ impl ServeSettings {
             .map_or(DEFAULT_GRACE, Duration::from_secs);
         Ok(Self {
             listen,
+            health_listen: health_listen
+                .map(|found| address("--health-listen", found))
+                .transpose()?,
             data_dir,
             security: Security::load(&paths, listen)?,
             ready_file: args.ready_file.or(file.ready_file),
@@ -229,6 +241,10 @@ fn read_file(path: &Path) -> Result<SettingsFile, SettingsError> {
         path: path.to_owned(),
         reason: error.to_string().trim_end().to_owned(),
     })
+}
+
+fn address(flag: &'static str, found: String) -> Result<SocketAddr, SettingsError> {
+    socket_address(&found).ok_or(SettingsError::Listen { flag, found })
 }
 
 /// A name that stands for several addresses counts as one that others can reach, unless all are loopback.
@@ -350,6 +366,23 @@ mod tests {
                 format!("invalid --listen `{listen}`: expected HOST:PORT, for example 127.0.0.1:7070")
             );
         }
+    }
+
+    #[test]
+    fn the_health_port_is_named_and_may_be_open() {
+        let with = |health: &str| {
+            resolve(ServeArgs {
+                health_listen: Some(health.to_owned()),
+                ..ServeArgs::default()
+            })
+        };
+        let settings = with("0.0.0.0:7071").unwrap();
+        assert_eq!(settings.health_listen, Some("0.0.0.0:7071".parse().unwrap()));
+        assert_eq!(resolve(ServeArgs::default()).unwrap().health_listen, None);
+        assert_eq!(
+            with("7071").unwrap_err().to_string(),
+            "invalid --health-listen `7071`: expected HOST:PORT, for example 127.0.0.1:7070"
+        );
     }
 
     #[test]

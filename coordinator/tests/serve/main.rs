@@ -11,6 +11,7 @@ mod agent;
 mod certificates;
 mod crowd;
 mod dedicated;
+mod health;
 mod history;
 mod jobs;
 mod limits;

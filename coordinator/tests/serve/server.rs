@@ -13,6 +13,8 @@ use tonic::transport::{Channel, Endpoint};
 /// A running coordinator. Dropped, it is killed.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Of the health port.
+    pub(crate) health: Option<SocketAddr>,
     stop: CancellationToken,
     kill: CancellationToken,
     thread: Option<thread::JoinHandle<Result<(), ServeError>>>,
@@ -21,6 +23,7 @@ pub(crate) struct Server {
 pub(crate) fn settings(folder: &Path) -> ServeSettings {
     ServeSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
+        health_listen: None,
         data_dir: folder.to_owned(),
         security: Security::default(),
         ready_file: None,
@@ -54,16 +57,19 @@ impl Server {
                         return Ok(());
                     }
                 };
-                opened.send(Ok(coordinator.address())).unwrap();
+                opened
+                    .send(Ok((coordinator.address(), coordinator.health_address())))
+                    .unwrap();
                 tokio::select! {
                     ended = coordinator.run(stopping) => ended,
                     () = killing.cancelled() => Ok(()),
                 }
             })
         });
-        let address = is_open.recv().unwrap()?;
+        let (address, health) = is_open.recv().unwrap()?;
         Ok(Self {
             address,
+            health,
             stop,
             kill,
             thread: Some(thread),

@@ -7,6 +7,7 @@
 //! them off (`departure`, `dedication`).
 
 mod attach_error;
+mod board;
 mod coordinator_folder;
 mod dedication;
 mod departure;
@@ -47,6 +48,7 @@ pub use self::{
     state_folder::StateFolderError,
 };
 use self::{
+    board::{Board, Shown},
     dedication::Dedication,
     departure::Departure,
     exit_status::ExitStatus,
@@ -87,6 +89,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         slots.clone(),
         settings.rank_command.clone(),
     )?;
+    let board = Board::open(settings.health_listen)?;
     let epochs = folder.epochs(&settings.connection.coordinator);
     let (events, event_queue) = unbounded_channel();
     let ranks = Ranks::open(folder, launcher, settings.log_limit, events).context("cannot read the state folder")?;
@@ -118,6 +121,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         departure: None,
         deliver_until: None,
         last_failure: None,
+        board,
     };
     agent.run().await
 }
@@ -140,12 +144,14 @@ struct Agent {
     deliver_until: Option<Instant>,
     /// Why the last attempt failed, so that the same reason is told once.
     last_failure: Option<String>,
+    board: Board,
 }
 
 impl Agent {
     async fn run(mut self) -> anyhow::Result<ExitCode> {
         let lines_changed = self.ranks.lines_changed();
         while !self.has_left() {
+            self.show().await;
             let wants_to_send = self.ranks.has_messages() || self.must_announce();
             let hello = || hello_with_processes(&self.hello, &self.ranks);
             tokio::select! {
@@ -166,6 +172,16 @@ impl Agent {
             .departure
             .map(|departure| departure.exit_status(self.ranks.kills()));
         Ok(self.dedication.exit_code(when_stopped.unwrap_or(ExitStatus::Done)))
+    }
+
+    async fn show(&self) {
+        let now = || Shown {
+            is_attached: self.link.is_up(),
+            ranks_alive: self.ranks.alive(),
+            lines_waiting: self.ranks.lines_waiting(),
+            exits: self.ranks.exits().clone(),
+        };
+        self.board.show(now).await;
     }
 
     fn on_link(&mut self, event: LinkEvent) -> anyhow::Result<()> {

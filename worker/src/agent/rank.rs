@@ -75,6 +75,12 @@ impl Rank {
             .saturating_sub(self.reader.position())
     }
 
+    pub(super) fn unacknowledged_lines(&self) -> u64 {
+        self.lines
+            .load(Ordering::Acquire)
+            .saturating_sub(self.lines_acknowledged)
+    }
+
     pub(super) fn may_send_lines(&self) -> bool {
         self.unsent_lines() > 0 && self.reader.position() < self.lines_acknowledged + WINDOW_LINES
     }

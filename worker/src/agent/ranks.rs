@@ -41,6 +41,8 @@ pub(crate) struct Ranks {
     memory_kills: MemoryKills,
     next_look: Instant,
     kills: u64,
+    /// Ends so far, by how they ended.
+    exits: BTreeMap<&'static str, u64>,
 }
 
 impl Ranks {
@@ -65,6 +67,7 @@ impl Ranks {
             memory_kills: MemoryKills::of_this_process(),
             next_look: Instant::now(),
             kills: 0,
+            exits: BTreeMap::new(),
         };
         ranks.take_up()?;
         Ok(ranks)
@@ -237,6 +240,7 @@ impl Ranks {
     }
 
     fn ended(&mut self, exit: wire::RankExited) {
+        *self.exits.entry(kind_of(&exit)).or_default() += 1;
         let rank = self.ranks.get(&exit.process_id);
         let folder = rank.map_or(&self.folder, |rank| &rank.folder);
         if let Err(error) = folder.note_exit(&exit) {
@@ -313,6 +317,21 @@ impl Ranks {
         self.ranks.values().filter(|rank| rank.is_alive())
     }
 
+    /// Ends so far, by how they ended.
+    pub(crate) fn exits(&self) -> &BTreeMap<&'static str, u64> {
+        &self.exits
+    }
+
+    /// Processes that run or are being started.
+    pub(crate) fn alive(&self) -> u64 {
+        self.living().count() as u64
+    }
+
+    /// Lines that the coordinator has not taken yet.
+    pub(crate) fn lines_waiting(&self) -> u64 {
+        self.ranks.values().map(Rank::unacknowledged_lines).sum()
+    }
+
     /// True if a process runs or is being started.
     pub(crate) fn any_alive(&self) -> bool {
         self.living().next().is_some()
@@ -335,5 +354,16 @@ impl Ranks {
         self.living()
             .find(|rank| rank.slot == Some(slot))
             .map(|rank| rank.record.job.as_str())
+    }
+}
+
+/// How a process ended, in a few words.
+fn kind_of(exit: &wire::RankExited) -> &'static str {
+    match (exit.exit_code, exit.signal) {
+        _ if !exit.start_error.is_empty() => "not_started",
+        _ if exit.out_of_memory => "out_of_memory",
+        (Some(0), _) => "ok",
+        (Some(_), _) => "failed",
+        (None, _) => "killed",
     }
 }

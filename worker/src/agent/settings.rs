@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    net::UdpSocket,
+    net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -89,6 +89,9 @@ pub struct AgentArguments {
     /// Disk that the undelivered log of one rank may take, like `512MiB` [default: 1GiB]
     #[arg(long, env = "FIRN_LOG_LIMIT", value_name = "SIZE")]
     pub log_limit: Option<String>,
+    /// Address and port for probes and Prometheus: /livez, /readyz, /metrics and grpc.health.v1, without TLS and tokens; it tells no secrets
+    #[arg(long, env = "FIRN_HEALTH_LISTEN", value_name = "HOST:PORT")]
+    pub health_listen: Option<SocketAddr>,
     /// Program to start in place of `firn-worker rank`
     #[arg(long, env = "FIRN_RANK_COMMAND", hide = true, num_args = 1.., value_delimiter = ' ')]
     pub rank_command: Option<Vec<OsString>>,
@@ -114,6 +117,7 @@ struct SettingsFile {
     token_file: Option<PathBuf>,
     grace: Option<String>,
     log_limit: Option<String>,
+    health_listen: Option<SocketAddr>,
 }
 
 /// Settings that cannot be used.
@@ -164,6 +168,7 @@ pub(crate) struct Settings {
     pub(crate) dedication: Dedication,
     pub(crate) grace: Duration,
     pub(crate) log_limit: u64,
+    pub(crate) health_listen: Option<SocketAddr>,
     pub(crate) rank_command: Option<Vec<OsString>>,
 }
 
@@ -217,6 +222,7 @@ impl AgentArguments {
             ),
             grace: grace.unwrap_or(DEFAULT_GRACE),
             log_limit: log_limit.unwrap_or(DEFAULT_LOG_LIMIT),
+            health_listen: self.health_listen.or(file.health_listen),
             rank_command: self.rank_command,
         })
     }

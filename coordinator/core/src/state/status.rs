@@ -96,6 +96,19 @@ pub enum Summary {
 }
 
 impl Summary {
+    /// All of them, in the order of a job's life.
+    pub const ALL: [Self; 9] = [
+        Self::Queued,
+        Self::Starting,
+        Self::Running,
+        Self::Suspending,
+        Self::Suspended,
+        Self::Finishing,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
     /// As on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -75,7 +75,9 @@ impl<T> Watched<T> {
 
 /// Looks for ever.
 pub(super) async fn follow<T>(watched: Option<&Watched<T>>) {
-    let Some(watched) = watched else { return };
+    let Some(watched) = watched else {
+        return std::future::pending().await;
+    };
     let mut seen = watched.first;
     loop {
         watched.look(&mut seen);
