@@ -88,6 +88,31 @@ impl Caller {
         }
     }
 
+    /// Whether a worker is there for jobs of the scope alone.
+    pub(crate) fn owns(&self, state: &State, serves: &Serves) -> bool {
+        match &self.scope {
+            Scope::All => true,
+            Scope::Namespace(own) => {
+                let of_job = serves.job.as_ref().and_then(|job| state.namespace_of(job));
+                of_job.or(serves.namespace.as_deref()) == Some(own)
+            }
+            Scope::Job(own) => serves.job.as_ref() == Some(own),
+        }
+    }
+
+    /// Whether a worker may be given jobs of the scope.
+    pub(crate) fn may_be_served(&self, state: &State, serves: &Serves) -> bool {
+        let is_of = |namespace: Option<&str>| serves.namespace.as_deref().is_none_or(|only| Some(only) == namespace);
+        match &self.scope {
+            Scope::All => true,
+            Scope::Namespace(own) => {
+                let job_fits = |job| state.namespace_of(job) == Some(own);
+                is_of(Some(own)) && serves.job.as_ref().is_none_or(job_fits)
+            }
+            Scope::Job(own) => serves.job.as_ref().is_none_or(|only| only == own) && is_of(state.namespace_of(own)),
+        }
+    }
+
     /// Whom a worker serves that attaches: what it says, within the scope.
     pub(crate) fn let_serve(&self, serves: Serves) -> Result<Serves, Status> {
         match (&self.scope, &serves.job, &serves.namespace) {

@@ -11,7 +11,7 @@ use std::{
 
 use firn_core::{
     Reject,
-    identifiers::{JobId, RankIdentity},
+    identifiers::{JobId, RankIdentity, WorkerName},
     state::Scope,
 };
 use firn_proto::v1alpha1 as proto;
@@ -137,6 +137,26 @@ impl Context {
         let identity = names::identity(identity)?;
         self.may_see(caller, &identity.job).await?;
         Ok(identity)
+    }
+
+    /// Whether an agent may come under a name. One is taken that a worker has which is there for others than the caller's scope holds: whoever came
+    /// in its place would cost their jobs its ranks.
+    pub(super) async fn may_come_as(&self, caller: &Caller, name: &WorkerName) -> Result<(), Status> {
+        if caller.scope == Scope::All {
+            return Ok(());
+        }
+        let (caller, asked) = (caller.clone(), name.clone());
+        let taken_on = self.engine.ask(move |state| {
+            let known = &state.workers.get(&asked)?.description;
+            (!caller.owns(state, &known.serves)).then(|| known.host.clone())
+        });
+        match taken_on.await? {
+            None => Ok(()),
+            Some(host) => Err(rejected(&Reject::WorkerNameTaken {
+                worker: name.clone(),
+                host,
+            })),
+        }
     }
 
     /// Work on files, off the threads that serve calls.

@@ -79,6 +79,7 @@ impl WorkerService for Workers {
             let hello = hello(&mut messages).await?;
             let (mut description, processes) = hello_from_wire(hello)?;
             description.serves = caller.let_serve(description.serves)?;
+            context.may_come_as(&caller, &description.name).await?;
             context.refused.check(&description)?;
             let worker = description.name.clone();
             let mut outbox = context.outboxes.open();

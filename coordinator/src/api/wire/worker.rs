@@ -128,7 +128,7 @@ pub(crate) fn exit_from_wire(exited: proto::RankExited) -> RankExit {
 /// What is said of a slot whose job the caller may not see.
 const ANOTHERS: &str = "jobs/-";
 
-/// All workers that are known, by name. Jobs that the caller may not see are not named.
+/// All workers that are known and may be given jobs that the caller sees, by name. Jobs that it may not see are not named.
 pub(crate) fn workers_to_wire(state: &State, caller: &Caller) -> Vec<proto::Worker> {
     let mut busy = BTreeMap::new();
     let shown = |job: &JobId| match caller.sees_in(state, job) {
@@ -141,6 +141,7 @@ pub(crate) fn workers_to_wire(state: &State, caller: &Caller) -> Vec<proto::Work
     state
         .workers
         .iter()
+        .filter(|(_, worker)| caller.may_be_served(state, &worker.description.serves))
         .map(|(name, worker)| worker_to_wire(worker, shown, |slot| busy.get(&(name, slot)).copied()))
         .collect()
 }
