@@ -149,6 +149,10 @@ fn start(state: &mut State, epoch: u64, at: Now) {
         .filter(waits)
         .map(|job| (job.id.clone(), job.retry_at))
         .collect();
+    let ended = state
+        .ended_jobs()
+        .filter_map(|(id, past)| Some((past.expires_at?, id.clone())));
+    state.soft.expiries = ended.collect();
     state.soft.ending = state
         .processes
         .iter()

@@ -27,6 +27,7 @@ mod release;
 mod reports;
 mod requests;
 mod rewinding;
+mod scaling;
 mod scores;
 mod submission;
 mod suspension;
@@ -71,6 +72,8 @@ fn answer(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject
         Input::Once { request, mutation } => requests::once(draft, request, *mutation),
         Input::Submit { spec } => submission::submit(draft, spec),
         Input::Cancel { job } => submission::cancel(draft, &job),
+        Input::SubmitSuspended { spec } => submission::submit_suspended(draft, spec),
+        Input::Update { job, changes } => scaling::update(draft, &job, changes),
         Input::Suspend { job } => suspension::suspend(draft, &job),
         Input::Resume { job } => suspension::resume(draft, &job),
         Input::Delete { job } => deletion::delete(draft, &job),
@@ -168,6 +171,8 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
         | Input::Once { .. }
         | Input::Submit { .. }
         | Input::Cancel { .. }
+        | Input::SubmitSuspended { .. }
+        | Input::Update { .. }
         | Input::Suspend { .. }
         | Input::Resume { .. }
         | Input::Delete { .. }
@@ -202,6 +207,7 @@ fn settle(draft: &mut DecisionBuilder<'_>) {
     let is_open = |job: &Job| !matches!(job.phase, Phase::Ended(_));
     if draft.changes_jobs() || draft.base().jobs.values().any(|job| is_open(job)) {
         release::settle(draft);
+        scaling::settle_surplus(draft);
         gangs::settle(draft);
         placing::settle(draft);
     }

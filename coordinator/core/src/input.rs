@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, SecretHash, StreamId, TokenId, WorkerName};
 use crate::spec::JobSpec;
 use crate::state::{
-    Artifact, Checkpoint, Dataset, Failure, LivingProcess, ModelSummary, Pass, Progress, QuarantinedSample, RankExit,
-    Request, Role, Scope, StateHash, Step, WorkerDescription,
+    Artifact, Checkpoint, Dataset, Failure, JobChanges, LivingProcess, ModelSummary, Pass, Progress, QuarantinedSample,
+    RankExit, Request, Role, Scope, StateHash, Step, WorkerDescription,
 };
 use crate::task::Statistics;
 
@@ -36,6 +36,18 @@ pub enum Input {
     Submit {
         /// Validated.
         spec: Arc<JobSpec>,
+    },
+    /// The same, but it is not placed until it is resumed. Answer: `Submitted`.
+    SubmitSuspended {
+        /// Validated, every default written out.
+        spec: Arc<JobSpec>,
+    },
+    /// A person changes what may be changed of a job that goes on. Answer: `Done`.
+    Update {
+        /// Id of the job.
+        job: JobId,
+        /// The new values.
+        changes: JobChanges,
     },
     /// A person ends a job; without effect if it has ended. Answer: `Done`.
     Cancel {
@@ -349,6 +361,8 @@ impl Input {
             Self::Once { .. }
             | Self::Submit { .. }
             | Self::Cancel { .. }
+            | Self::SubmitSuspended { .. }
+            | Self::Update { .. }
             | Self::Suspend { .. }
             | Self::Resume { .. }
             | Self::Delete { .. }
@@ -414,6 +428,8 @@ impl Input {
             Self::Submit { .. }
             | Self::IssueToken { .. }
             | Self::RotateToken { .. }
+            | Self::SubmitSuspended { .. }
+            | Self::Update { .. }
             | Self::RankJoined { .. }
             | Self::CollectiveIdShared { .. }
             | Self::DatasetRegistered { .. }

@@ -22,6 +22,7 @@ mod effect;
 pub mod identifiers;
 mod input;
 pub mod metrics;
+mod natural_order;
 mod now;
 pub mod order;
 pub mod placement;

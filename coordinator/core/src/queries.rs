@@ -148,7 +148,9 @@ pub fn conditions(state: &State, job: &Job) -> Vec<Condition> {
     if job.suspended && job.gang().is_none() && job.outcome().is_none() {
         tell_what_still_ends(state, job, &mut conditions);
     }
-    if let Some(reason) = state.soft.waiting.get(&job.id) {
+    // A gang that works says so, also if it could use more.
+    let works = matches!(job.phase, Phase::Running(_));
+    if let Some(reason) = state.soft.waiting.get(&job.id).filter(|_| !works) {
         let is_warm = matches!(job.phase, Phase::Starting(_));
         let (kind, word) = match is_warm {
             true => (ConditionKind::Running, "WaitingForWorkers"),

@@ -12,9 +12,9 @@ use crate::identifiers::{Generation, JobId, ProcessId, RequestId, SecretHash, To
 use crate::now::Now;
 use crate::spec::JobSpec;
 use crate::state::{
-    Answer, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Deletion, Failure, LossReason, Member,
-    ModelSummary, Origin, Outcome, Pass, QuarantinedSample, RankExit, Release, Request, ShardOutcome, ShardTable,
-    SplitName, Step, StopRequest, Token, TokenEnd, TrainingEnd, WorkerDescription,
+    Answer, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Deletion, Failure, JobChanges,
+    LossReason, Member, ModelSummary, Origin, Outcome, Pass, QuarantinedSample, RankExit, Release, Request,
+    ShardOutcome, ShardTable, SplitName, Step, StopRequest, Token, TokenEnd, TrainingEnd, WorkerDescription,
 };
 use crate::task::Metrics;
 
@@ -167,7 +167,7 @@ pub enum JobEvent {
         /// Id of the process.
         process: ProcessId,
     },
-    /// A rank was told to end and will leave.
+    /// A rank is to leave: it was told to end, or its gang has more workers than it may.
     RankLeaving {
         /// Id of the process.
         process: ProcessId,
@@ -239,6 +239,11 @@ pub enum JobEvent {
     ReleaseRequested {
         /// Why.
         reason: Release,
+    },
+    /// A person changed what may be changed of a job that goes on.
+    Updated {
+        /// The new values.
+        changes: JobChanges,
     },
     /// A person wants it to hold no slots until it is resumed.
     Suspended,

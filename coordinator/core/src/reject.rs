@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::identifiers::{Generation, JobId, ProcessId, RequestId, TokenId, WorkerName};
+use crate::spec::Violation;
 use crate::state::{Pass, SplitName};
 
 /// Why an input is not followed.
@@ -33,6 +34,12 @@ pub enum Reject {
     JobOver {
         /// Id of the job.
         job: JobId,
+    },
+    /// A changed job could not be submitted so.
+    #[error("the job would not be valid: {}", violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    InvalidJob {
+        /// What is wrong with it.
+        violations: Vec<Violation>,
     },
     /// The job is not over, so it cannot be deleted.
     #[error("job jobs/{job} has not ended, and only ended jobs are deleted: end it with `firn cancel {job}` first")]

@@ -5,6 +5,8 @@
 //! consequences of a decision on one.
 
 pub mod access;
+pub mod active_time;
+pub mod changes;
 pub mod checkpoint;
 pub mod dataset;
 pub mod failure;
@@ -28,6 +30,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Role, Scope, Token, TokenEnd, Tokens};
+pub use active_time::ActiveTime;
+pub use changes::JobChanges;
 pub use checkpoint::{Checkpoint, RejectedCheckpoint};
 pub use dataset::{Dataset, ModelSummary, QuarantinedSample, Shard, ShardTable, SplitManifest, SplitName, UnknownName};
 pub use failure::{Cause, Ending, Failure, FailureReason, Gravity, JobEnd, Loss, Outcome, RankExit, RankReport};

@@ -25,6 +25,7 @@ use super::{
     wire::{
         self,
         checkpoint::artifact_to_wire,
+        job_changes::job_changes,
         job_status::{self, Detail},
         names::job_id,
         step::step_to_wire,
@@ -73,6 +74,16 @@ impl Jobs {
         ))
     }
 
+    /// A mutation of a job, and the job as it is then.
+    async fn change(&self, job: &JobId, mutation: Input) -> Result<proto::FineTuneJob, Status> {
+        let id = job.clone();
+        let named = |reply| match reply {
+            Reply::Done => Ok(id),
+            other => Err(other),
+        };
+        self.mutate(mutation, named).await
+    }
+
     async fn show(&self, job: &JobId, detail: Detail) -> Result<proto::FineTuneJob, Status> {
         let (_, shown) = show(&self.context, job, detail).await?;
         Ok(shown)
@@ -101,7 +112,11 @@ impl JobService for Jobs {
             .job
             .ok_or_else(|| invalid("job", "expected a job, found none"))?;
         let spec = wire::job_spec(&job).map_err(|violations| wire::invalid_job(&violations))?;
-        let submit = mark.on(Input::Submit { spec: spec.into() });
+        let spec = spec.into();
+        let submit = mark.on(match request.suspended {
+            true => Input::SubmitSuspended { spec },
+            false => Input::Submit { spec },
+        });
         let stored = self.mutate(submit, |reply| match reply {
             Reply::Submitted(job) => Ok(job),
             other => Err(other),
@@ -174,14 +189,53 @@ impl JobService for Jobs {
         let mark = mark("CancelJob", mem::take(&mut request.request_id), &request)?;
         let job = job_id("name", &request.name)?;
         self.context.may_see(&caller, &job).await?;
-        let (cancel, id) = (mark.on(Input::Cancel { job: job.clone() }), job.clone());
-        let cancelled = self.mutate(cancel, |reply| match reply {
-            Reply::Done => Ok(id),
-            other => Err(other),
-        });
-        let cancelled = cancelled.await?;
+        let cancelled = self.change(&job, mark.on(Input::Cancel { job: job.clone() })).await?;
         info!(%job, "a job was cancelled");
         Ok(Response::new(cancelled))
+    }
+
+    async fn suspend_job(
+        &self,
+        request: Request<proto::SuspendJobRequest>,
+    ) -> Result<Response<proto::FineTuneJob>, Status> {
+        let (caller, mut request) = called(request)?;
+        let mark = mark("SuspendJob", mem::take(&mut request.request_id), &request)?;
+        let job = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &job).await?;
+        let suspended = self.change(&job, mark.on(Input::Suspend { job: job.clone() })).await?;
+        info!(%job, "a job is suspended");
+        Ok(Response::new(suspended))
+    }
+
+    async fn resume_job(
+        &self,
+        request: Request<proto::ResumeJobRequest>,
+    ) -> Result<Response<proto::FineTuneJob>, Status> {
+        let (caller, mut request) = called(request)?;
+        let mark = mark("ResumeJob", mem::take(&mut request.request_id), &request)?;
+        let job = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &job).await?;
+        let resumed = self.change(&job, mark.on(Input::Resume { job: job.clone() })).await?;
+        info!(%job, "a job is resumed");
+        Ok(Response::new(resumed))
+    }
+
+    async fn update_job(
+        &self,
+        request: Request<proto::UpdateJobRequest>,
+    ) -> Result<Response<proto::FineTuneJob>, Status> {
+        let (caller, mut request) = called(request)?;
+        let mark = mark("UpdateJob", mem::take(&mut request.request_id), &request)?;
+        let job = job_id("name", &request.name)?;
+        self.context.may_see(&caller, &job).await?;
+        let changes = job_changes(&request)?;
+        let update = Input::Update {
+            job: job.clone(),
+            changes,
+        };
+        let updated = self.change(&job, mark.on(update)).await?;
+        info!(%job, ?changes, "a job is changed");
+        Ok(Response::new(updated))
     }
 
     async fn delete_job(

@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::{error, warn};
 
+use super::wire::invalid_job;
 use crate::{
     artifacts::ArtifactError,
     engine::{NotWritten, Refusal, Stopped},
@@ -79,6 +80,9 @@ fn not_written(refusal: &NotWritten) -> Status {
 
 /// A refusal of the core. `ErrorInfo.reason` is its name in upper snake case.
 pub(crate) fn rejected(reject: &Reject) -> Status {
+    if let Reject::InvalidJob { violations } = reject {
+        return invalid_job(violations);
+    }
     let (code, reason) = match reject {
         Reject::JobNotFound { .. } => (Code::NotFound, "JOB_NOT_FOUND"),
         Reject::TokenNotFound { .. } => (Code::NotFound, "TOKEN_NOT_FOUND"),
@@ -96,7 +100,7 @@ pub(crate) fn rejected(reject: &Reject) -> Status {
         Reject::StepBeyondEpoch { .. } => (Code::FailedPrecondition, "STEP_BEYOND_EPOCH"),
         Reject::NoSuchShard { .. } => (Code::InvalidArgument, "NO_SUCH_SHARD"),
         Reject::NoSuchSample { .. } => (Code::InvalidArgument, "NO_SUCH_SAMPLE"),
-        Reject::Invalid { .. } => (Code::InvalidArgument, "INVALID"),
+        Reject::Invalid { .. } | Reject::InvalidJob { .. } => (Code::InvalidArgument, "INVALID"),
         Reject::LimitReached { .. } => (Code::ResourceExhausted, "LIMIT_REACHED"),
         Reject::WorkerNameTaken { .. } => (Code::AlreadyExists, "WORKER_NAME_TAKEN"),
         Reject::WorkerReplaced { .. } => (Code::AlreadyExists, "WORKER_REPLACED"),

@@ -21,9 +21,11 @@ mod list;
 mod logs;
 mod outcome;
 mod run;
+mod scale;
 mod serve;
 mod settings;
 mod submit;
+mod suspend;
 pub mod tether;
 pub(crate) mod time_span;
 mod token;
@@ -79,6 +81,12 @@ pub enum Verb {
     Wait(wait::WaitArgs),
     /// Ends jobs
     Cancel(cancel::CancelArgs),
+    /// Lets jobs give their slots back, without a lost step
+    Suspend(suspend::SuspendArgs),
+    /// Lets suspended jobs go on
+    Resume(suspend::ResumeArgs),
+    /// Changes between how many workers a job has while it goes on
+    Scale(scale::ScaleArgs),
     /// Removes jobs that have ended
     Delete(delete::DeleteArgs),
     /// Lists the workers and their slots
@@ -134,6 +142,9 @@ async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Logs(args) => logs::run(args, console).await,
         Verb::Wait(args) => wait::run(args, console).await,
         Verb::Cancel(args) => cancel::run(args, console).await,
+        Verb::Suspend(args) => suspend::run(args, console).await,
+        Verb::Resume(args) => suspend::resume(args, console).await,
+        Verb::Scale(args) => scale::run(args, console).await,
         Verb::Delete(args) => delete::run(args, console).await,
         Verb::Workers(args) => workers::run(args, console).await,
         Verb::Drain(args) => drain::run(args, console).await,

@@ -15,7 +15,7 @@ use std::{
 };
 
 use clap::Args;
-use firn_proto::v1alpha1::FineTuneJob;
+use firn_proto::v1alpha1::{CreateJobRequest, FineTuneJob};
 use tokio::time::timeout;
 
 use super::{
@@ -166,8 +166,12 @@ impl Run {
                 cluster.add_agents(&self.shares)?;
                 cluster.wait_for_workers(console).await?;
                 let connection = cluster.connection.clone();
+                let request = CreateJobRequest {
+                    job: Some((**job).clone()),
+                    ..CreateJobRequest::default()
+                };
                 let submitted = tokio::select! {
-                    submitted = submit::submit(&connection, file, (**job).clone(), None) => submitted?,
+                    submitted = submit::submit(&connection, file, request) => submitted?,
                     end = cluster.unexpected_end() => return Err(end.error),
                 };
                 name(&submitted).to_owned()

@@ -29,6 +29,9 @@ pub struct SubmitArgs {
     /// Follow the job until it has ended, and exit with its outcome
     #[arg(short, long)]
     watch: bool,
+    /// Do not place the job until it is resumed
+    #[arg(long)]
+    suspend: bool,
     /// Repeating a submit under the same id queues no second job [default: a new id]
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
@@ -42,11 +45,19 @@ pub struct SubmitArgs {
 pub(crate) async fn run(args: SubmitArgs, console: &mut Console) -> Result<Outcome, CommandError> {
     let file = spec_file::read(&args.spec)?;
     let connection = Connection::open(&args.connection)?;
-    let stored = submit(&connection, &file, file.job.clone(), args.request_id).await?;
+    let request = CreateJobRequest {
+        job: Some(file.job.clone()),
+        request_id: args.request_id.unwrap_or_default(),
+        suspended: args.suspend,
+    };
+    let stored = submit(&connection, &file, request).await?;
     let id = name(&stored).to_owned();
     if args.output.is_human() {
         console.data(&id)?;
-        console.say(&format!("submitted; follow it with: firn watch {id}"));
+        console.say(&match args.suspend {
+            true => format!("submitted and suspended; let it go on with: firn resume {id}"),
+            false => format!("submitted; follow it with: firn watch {id}"),
+        });
     } else if !args.watch {
         console.data(&document::render(&document::job(&stored), args.output)?)?;
     }
@@ -56,19 +67,16 @@ pub(crate) async fn run(args: SubmitArgs, console: &mut Console) -> Result<Outco
     Ok(Outcome::Success)
 }
 
-/// Queues `job`, which `file` holds or which was made from it; the answer is the stored job. What the coordinator finds
+/// Queues the job of `request`, which `file` holds or which was made from it; a request without an id gets one. The answer is the stored job. What the coordinator finds
 /// wrong is told with the lines of the file.
 pub(crate) async fn submit(
     connection: &Connection,
     file: &SpecFile,
-    job: FineTuneJob,
-    request_id: Option<String>,
+    mut request: CreateJobRequest,
 ) -> Result<FineTuneJob, CommandError> {
-    let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-    let request = CreateJobRequest {
-        job: Some(job),
-        request_id,
-    };
+    if request.request_id.is_empty() {
+        request.request_id = Uuid::new_v4().to_string();
+    }
     let submitted = connection.repeated(|mut jobs| {
         let request = unary(request.clone());
         async move { jobs.create_job(request).await }

@@ -35,6 +35,9 @@ pub(crate) struct Books {
     /// Mutations whose answers get lost: they act, and then the coordinator goes away.
     pub(crate) lost_answers: usize,
     pub(crate) cancelled: Vec<CancelJobRequest>,
+    pub(crate) suspended: Vec<SuspendJobRequest>,
+    pub(crate) resumed: Vec<ResumeJobRequest>,
+    pub(crate) updated: Vec<UpdateJobRequest>,
     pub(crate) deleted: Vec<DeleteJobRequest>,
     /// Of every job.
     pub(crate) receipt: VerificationReceipt,
@@ -232,6 +235,30 @@ impl JobService for Service {
         let job = self.job(&request.name)?.borrow().clone();
         let mut books = self.books();
         books.cancelled.push(request);
+        books.answer(job)
+    }
+
+    async fn suspend_job(&self, request: Request<SuspendJobRequest>) -> Result<Response<FineTuneJob>, Status> {
+        let request = request.into_inner();
+        let job = self.job(&request.name)?.borrow().clone();
+        let mut books = self.books();
+        books.suspended.push(request);
+        books.answer(job)
+    }
+
+    async fn resume_job(&self, request: Request<ResumeJobRequest>) -> Result<Response<FineTuneJob>, Status> {
+        let request = request.into_inner();
+        let job = self.job(&request.name)?.borrow().clone();
+        let mut books = self.books();
+        books.resumed.push(request);
+        books.answer(job)
+    }
+
+    async fn update_job(&self, request: Request<UpdateJobRequest>) -> Result<Response<FineTuneJob>, Status> {
+        let request = request.into_inner();
+        let job = self.job(&request.name)?.borrow().clone();
+        let mut books = self.books();
+        books.updated.push(request);
         books.answer(job)
     }
 

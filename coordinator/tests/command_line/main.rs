@@ -11,5 +11,6 @@ mod following;
 mod jobs;
 mod listing;
 mod submitting;
+mod suspending;
 mod tether;
 mod usage;

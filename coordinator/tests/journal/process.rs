@@ -168,6 +168,7 @@ pub(crate) async fn submit(channel: &Channel, name: &str) -> Result<(), Status> 
     let request = proto::CreateJobRequest {
         job: Some(job(name)),
         request_id: String::new(),
+        suspended: false,
     };
     JobServiceClient::new(channel.clone())
         .create_job(request)

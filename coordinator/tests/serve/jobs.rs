@@ -13,6 +13,7 @@ async fn a_repeated_submit_acts_once_and_an_equal_name_gets_a_number() {
     let request = proto::CreateJobRequest {
         job: Some(job("insects")),
         request_id: "r1".to_owned(),
+        suspended: false,
     };
     let first = server.jobs().create_job(request.clone()).await.unwrap().into_inner();
     let repeated = server.jobs().create_job(request).await.unwrap().into_inner();
@@ -31,6 +32,7 @@ async fn an_invalid_job_is_refused_with_every_field_that_is_wrong() {
     let request = proto::CreateJobRequest {
         job: Some(wrong),
         request_id: String::new(),
+        suspended: false,
     };
     let refused = server.jobs().create_job(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);

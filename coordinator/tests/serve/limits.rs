@@ -167,6 +167,7 @@ async fn a_message_that_is_too_large_is_refused_and_the_connection_goes_on() {
     let request = proto::CreateJobRequest {
         job: Some(large),
         request_id: String::new(),
+        suspended: false,
     };
     let refused = jobs.create_job(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange);

@@ -22,6 +22,7 @@ mod restart;
 mod revisions;
 mod rights;
 mod server;
+mod suspension;
 mod twice;
 mod verify;
 mod whole_job;

@@ -105,6 +105,7 @@ async fn a_waiting_job_survives_and_keeps_its_request_id() {
     let request = proto::CreateJobRequest {
         job: Some(job("waits")),
         request_id: "r1".to_owned(),
+        suspended: false,
     };
     let server = Server::start(folder.path());
     let created = server.jobs().create_job(request.clone()).await.unwrap().into_inner();
@@ -132,6 +133,7 @@ async fn a_request_id_that_stands_for_another_call_is_refused_also_by_the_next_c
     let create = |name: &str| proto::CreateJobRequest {
         job: Some(job(name)),
         request_id: "r1".to_owned(),
+        suspended: false,
     };
     let cancel = |name: &str, request_id: &str| proto::CancelJobRequest {
         name: format!("jobs/{name}"),

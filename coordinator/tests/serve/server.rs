@@ -190,6 +190,7 @@ pub(crate) async fn submit(server: &Server, job: proto::FineTuneJob) -> proto::F
     let request = proto::CreateJobRequest {
         job: Some(job),
         request_id: String::new(),
+        suspended: false,
     };
     server.jobs().create_job(request).await.unwrap().into_inner()
 }

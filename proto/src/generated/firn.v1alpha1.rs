@@ -732,10 +732,10 @@ pub struct RunPolicy {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobStatus {
-    /// `Queued`, `Admitted`, `Running`, `Succeeded`, `Failed`, in that order, those that have been decided.
+    /// `Queued`, `Suspended`, `Admitted`, `Running`, `Succeeded`, `Failed`, in that order, those that have been decided.
     #[prost(message, repeated, tag = "1")]
     pub conditions: ::prost::alloc::vec::Vec<Condition>,
-    /// One word for tables: `Queued`, `Starting`, `Running`, `Finishing`, `Succeeded`, `Failed`, `Cancelled`.
+    /// One word for tables: `Queued`, `Starting`, `Running`, `Suspending`, `Suspended`, `Finishing`, `Succeeded`, `Failed`, `Cancelled`.
     #[prost(string, tag = "2")]
     pub summary: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
@@ -919,7 +919,7 @@ pub struct RankPlacement {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failure {
-    /// `Misconfigured`, `BadData`, `OutOfMemory`, `NodeFailures`, `NumericalError`, `Cancelled`, `InternalError`.
+    /// `Misconfigured`, `BadData`, `OutOfMemory`, `NodeFailures`, `NumericalError`, `DeadlineExceeded`, `Cancelled`, `InternalError`.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
     /// The error chain, outermost first.
@@ -1026,6 +1026,9 @@ pub struct CreateJobRequest {
     /// A repeat returns the job of the first call.
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
+    /// The job is not placed until it is resumed.
+    #[prost(bool, tag = "3")]
+    pub suspended: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetJobRequest {
@@ -1065,6 +1068,36 @@ pub struct CancelJobRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SuspendJobRequest {
+    /// `jobs/{job}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeJobRequest {
+    /// `jobs/{job}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateJobRequest {
+    /// `jobs/{job}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The new values. What the mask does not name is ignored.
+    #[prost(message, optional, tag = "2")]
+    pub job: ::core::option::Option<FineTuneJob>,
+    /// The fields that change, such as `spec.resources.workers.max`. A field that cannot change is refused.
+    #[prost(message, optional, tag = "3")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+    #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1476,6 +1509,75 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("firn.v1alpha1.JobService", "CancelJob"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lets a job give its slots back: its ranks hand over at the next step and leave, without a lost step, and it is not placed until it is
+        /// resumed. The condition `Suspended` tells when the last process has ended. Without effect on a job that is suspended; one that has ended is
+        /// refused with FAILED_PRECONDITION. A job whose artifacts are being written finishes.
+        pub async fn suspend_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SuspendJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::FineTuneJob>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/firn.v1alpha1.JobService/SuspendJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("firn.v1alpha1.JobService", "SuspendJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets a suspended job go on, in its turn. Without effect on a job that is not suspended.
+        pub async fn resume_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::FineTuneJob>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/firn.v1alpha1.JobService/ResumeJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("firn.v1alpha1.JobService", "ResumeJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes a job that has not ended: `spec.resources.workers.min` and `.max`, and `spec.scheduling.priority`. Ranks come and go at a step
+        /// boundary; where a gang has more workers than it may, those whose names come last leave, numbers in names compared as numbers.
+        pub async fn update_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::FineTuneJob>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/firn.v1alpha1.JobService/UpdateJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("firn.v1alpha1.JobService", "UpdateJob"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Removes a job that has ended, with its records, logs, checkpoints and the files that the coordinator keeps; what lies elsewhere
         /// stays. Answers when all of it is gone and the name is free, or, after a while, when processes of the job are still ending. A job that
         /// has not ended is refused with FAILED_PRECONDITION.
@@ -1724,6 +1826,24 @@ pub mod job_service_server {
         async fn cancel_job(
             &self,
             request: tonic::Request<super::CancelJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::FineTuneJob>, tonic::Status>;
+        /// Lets a job give its slots back: its ranks hand over at the next step and leave, without a lost step, and it is not placed until it is
+        /// resumed. The condition `Suspended` tells when the last process has ended. Without effect on a job that is suspended; one that has ended is
+        /// refused with FAILED_PRECONDITION. A job whose artifacts are being written finishes.
+        async fn suspend_job(
+            &self,
+            request: tonic::Request<super::SuspendJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::FineTuneJob>, tonic::Status>;
+        /// Lets a suspended job go on, in its turn. Without effect on a job that is not suspended.
+        async fn resume_job(
+            &self,
+            request: tonic::Request<super::ResumeJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::FineTuneJob>, tonic::Status>;
+        /// Changes a job that has not ended: `spec.resources.workers.min` and `.max`, and `spec.scheduling.priority`. Ranks come and go at a step
+        /// boundary; where a gang has more workers than it may, those whose names come last leave, numbers in names compared as numbers.
+        async fn update_job(
+            &self,
+            request: tonic::Request<super::UpdateJobRequest>,
         ) -> std::result::Result<tonic::Response<super::FineTuneJob>, tonic::Status>;
         /// Removes a job that has ended, with its records, logs, checkpoints and the files that the coordinator keeps; what lies elsewhere
         /// stays. Answers when all of it is gone and the name is free, or, after a while, when processes of the job are still ending. A job that
@@ -2090,6 +2210,141 @@ pub mod job_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/firn.v1alpha1.JobService/SuspendJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct SuspendJobSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::SuspendJobRequest>
+                    for SuspendJobSvc<T> {
+                        type Response = super::FineTuneJob;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SuspendJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::suspend_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SuspendJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/firn.v1alpha1.JobService/ResumeJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeJobSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::ResumeJobRequest>
+                    for ResumeJobSvc<T> {
+                        type Response = super::FineTuneJob;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::resume_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/firn.v1alpha1.JobService/UpdateJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateJobSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::UpdateJobRequest>
+                    for UpdateJobSvc<T> {
+                        type Response = super::FineTuneJob;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::update_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateJobSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -173,5 +173,6 @@ pub(crate) fn request(name: &str, workers: u32, slots: u32) -> CreateJobRequest 
     CreateJobRequest {
         job: Some(job),
         request_id: uuid::Uuid::new_v4().to_string(),
+        suspended: false,
     }
 }

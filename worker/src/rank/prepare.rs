@@ -31,8 +31,7 @@ pub(crate) fn prepare<'a>(
     arguments: &'a RankArguments,
 ) -> Result<Session<'a>, StopReason> {
     let enrolled = coordinator.enrol()?;
-    let spec: spec::JobSpec = serde_json::from_str(&enrolled.spec_json)
-        .map_err(|error| RankFailure::Directive(format!("sent a spec that cannot be read: {error}")))?;
+    let spec = spec_of(&enrolled)?;
     let rules = DataRules::numbered(enrolled.data_rules);
     let device = gang::parse_device(&arguments.device)?;
     determinism::pin(&spec, device);
@@ -67,6 +66,12 @@ pub(crate) fn prepare<'a>(
         membership: Membership::new(coordinator, arguments, device),
         checkpoints,
     })
+}
+
+/// The spec as it is stored now.
+pub(crate) fn spec_of(enrolled: &wire::EnrolResponse) -> Result<spec::JobSpec, RankFailure> {
+    serde_json::from_str(&enrolled.spec_json)
+        .map_err(|error| RankFailure::Directive(format!("sent a spec that cannot be read: {error}")))
 }
 
 /// What names the job's settings in checkpoints. The first coordinator does not say it: there it is the digest of the spec as it came.

@@ -48,8 +48,14 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
             let reason = reason.clone();
             job.releasing = Some(Releasing { reason, at });
         }
-        JobEvent::Suspended => job.suspended = true,
-        JobEvent::Resumed => job.suspended = false,
+        JobEvent::Suspended => {
+            job.suspended = true;
+            job.active.stop(at);
+        }
+        JobEvent::Resumed => {
+            job.suspended = false;
+            job.active.go_on(at);
+        }
         JobEvent::RestartScheduled { cause, not_before } => {
             let last = job.members().to_vec();
             job.phase = Phase::Restarting(Restart {
@@ -126,6 +132,7 @@ fn form(job: &mut Job, event: &JobEvent, at: Now) {
         return;
     };
     job.generation = *generation;
+    job.active.start(at);
     let stays = |report: &RankReport| members.iter().chain(recruits).any(|member| member.said(report));
     let mut reports = gang_mut(job)
         .map(|gang| std::mem::take(&mut gang.reports))

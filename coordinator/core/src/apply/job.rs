@@ -9,8 +9,8 @@ use crate::now::Now;
 use crate::record::JobEvent;
 use crate::spec::JobSpec;
 use crate::state::{
-    Answer, CompletedShard, Evaluation, Job, Origin, Pass, PassProgress, Phase, Process, RegisteredDataset,
-    RegisteredModel, RejectedCheckpoint, Request, Restored, Run, Soft, State,
+    Answer, CompletedShard, Evaluation, Job, JobChanges, Origin, Pass, PassProgress, PastJob, Phase, Process,
+    RegisteredDataset, RegisteredModel, RejectedCheckpoint, Request, Restored, Run, Soft, State,
 };
 
 /// Applies an event of one job.
@@ -66,6 +66,7 @@ fn change_history(state: &mut State, id: &JobId, event: &JobEvent) -> bool {
         }
         JobEvent::Deleted { .. } if state.knows(id) => {
             state.erasing.insert(id.clone());
+            state.soft.expiries.retain(|(_, other)| other != id);
         }
         JobEvent::Deleted { .. } => {}
         JobEvent::Erased { .. } => {
@@ -97,6 +98,7 @@ fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, settings_digest: O
         retry_at: Now::default(),
         recruited: 0,
         suspended: false,
+        active: Default::default(),
         releasing: None,
         conditions: Vec::new(),
         run: Default::default(),
@@ -127,6 +129,7 @@ fn change_run(job: &mut Job, event: &JobEvent, at: Now) {
     let run = &mut job.run;
     match event.clone() {
         JobEvent::SettingsNamed { digest } => job.recorded_settings_digest = Some(digest),
+        JobEvent::Updated { changes } => update(job, changes),
         JobEvent::DatasetRegistered {
             dataset,
             shards,
@@ -227,6 +230,12 @@ fn change_ledger(job: &mut Job, event: &JobEvent, at: Now) {
     }
 }
 
+/// Its settings keep their name: what may be changed cannot change the result.
+fn update(job: &mut Job, changes: JobChanges) {
+    job.recorded_settings_digest = Some(job.settings_digest());
+    job.spec = Arc::new(changes.applied_to(&job.spec));
+}
+
 fn reject_checkpoint(run: &mut Run, sha256: &str, reason: String, (best_epoch, at): (Option<u32>, Now)) {
     let Some(position) = run
         .checkpoints
@@ -293,6 +302,8 @@ fn change_soft((soft, processes): (&mut Soft, &BTreeMap<ProcessId, Process>), jo
             soft.state_hashes.remove(&job.id);
             let of_job = processes.iter().filter(|(_, process)| process.job == job.id);
             soft.ending.extend(of_job.map(|(id, _)| id.clone()));
+            let expires_at = PastJob::of(job).and_then(|past| past.expires_at);
+            soft.expiries.extend(expires_at.map(|at| (at, job.id.clone())));
         }
         _ => {}
     }

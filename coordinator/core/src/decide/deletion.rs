@@ -80,17 +80,27 @@ fn erase_if_over(draft: &mut DecisionBuilder<'_>, id: &JobId) {
 /// Deletes what is kept beyond the limits, and notes when the next job will be.
 pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
     let retention = draft.base().settings.retention;
-    if !retention.is_limited() {
+    if !retention.is_limited() && draft.state().soft.expiries.is_empty() {
         return;
     }
     let now = draft.now();
-    let excess = excess(draft.state(), retention, now);
+    let mut excess = expired(draft.state(), now);
+    if retention.is_limited() {
+        let others = self::excess(draft.state(), retention, now);
+        let others = others
+            .into_iter()
+            .filter(|(id, _)| !excess.iter().any(|(known, _)| known == id));
+        excess.extend(others.collect::<Vec<_>>());
+    }
     let is_all = excess.len() <= AT_ONCE;
     for (id, reason) in excess.into_iter().take(AT_ONCE) {
         begin(draft, &id, reason);
     }
     let until = match is_all {
-        true => next_end(draft.state(), retention),
+        true => next_end(draft.state(), retention)
+            .into_iter()
+            .chain(draft.state().soft.expiries.first().map(|(at, _)| *at))
+            .min(),
         false => Some(now + 1),
     };
     if draft.base().soft.retention_at != until {
@@ -100,6 +110,12 @@ pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
 
 fn may_go(retention: Retention, job: &PastJob) -> bool {
     retention.unfetched || job.unfetched.is_empty()
+}
+
+/// Jobs that say themselves for how long they are kept, and have been.
+fn expired(state: &State, now: Now) -> Vec<(JobId, Deletion)> {
+    let due = state.soft.expiries.iter().take_while(|(at, _)| *at <= now);
+    due.map(|(_, id)| (id.clone(), Deletion::Expired)).collect()
 }
 
 /// Jobs that are kept beyond a limit, oldest end first.

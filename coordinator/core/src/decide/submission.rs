@@ -13,6 +13,19 @@ use crate::spec::{JobSpec, settings};
 use crate::state::{Outcome, Phase, State};
 
 pub(super) fn submit(draft: &mut DecisionBuilder<'_>, spec: Arc<JobSpec>) -> Result<Reply, Reject> {
+    let id = enter(draft, spec)?;
+    settle_soon(draft, draft.base().soft.waiting.len());
+    Ok(Reply::Submitted(id))
+}
+
+/// The job is not placed until it is resumed.
+pub(super) fn submit_suspended(draft: &mut DecisionBuilder<'_>, spec: Arc<JobSpec>) -> Result<Reply, Reject> {
+    let id = enter(draft, spec)?;
+    draft.record_job(&id, JobEvent::Suspended);
+    Ok(Reply::Submitted(id))
+}
+
+fn enter(draft: &mut DecisionBuilder<'_>, spec: Arc<JobSpec>) -> Result<JobId, Reject> {
     let state = draft.base();
     let limit = state.settings.unfinished_jobs;
     let unfinished = state
@@ -33,8 +46,7 @@ pub(super) fn submit(draft: &mut DecisionBuilder<'_>, spec: Arc<JobSpec>) -> Res
         request: None,
     };
     draft.record_job(&id, submitted);
-    settle_soon(draft, state.soft.waiting.len());
-    Ok(Reply::Submitted(id))
+    Ok(id)
 }
 
 /// The name itself, or with the first of `-2`, `-3`, … that no job has.

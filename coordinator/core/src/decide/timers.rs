@@ -10,7 +10,9 @@ use crate::record::Event;
 use crate::reply::Reply;
 use crate::soft_change::SoftChange;
 use crate::stage::Stage;
-use crate::state::{Ending, Gang, Job, LossReason, MemberState, Phase, Process, RankExit, State};
+use crate::state::{
+    Ending, Failure, FailureReason, Gang, Job, LossReason, MemberState, Phase, Process, RankExit, State,
+};
 
 /// Beyond the grace period, before an agent is reminded of a process that it was told to end.
 const REMINDER: u64 = 1_000;
@@ -87,6 +89,7 @@ pub(super) fn tick(draft: &mut DecisionBuilder<'_>) -> Reply {
             Due::Silent(_) => {}
             Due::Disconnected => pulses::resolve_disconnection(draft, &job),
             Due::Exit(process) => stop_gracefully(draft, &process),
+            Due::End => exceed_deadline(draft, &job),
             Due::Restart => draft.change_soft(SoftChange::Retried { job }),
         }
     }
@@ -173,8 +176,25 @@ enum Due {
     Disconnected,
     /// That a rank that said that it cannot go on ends.
     Exit(ProcessId),
+    /// Its end: it has been active for as long as it may be.
+    End,
     /// That it may be formed again, or that a process may be started in place of a lost one.
     Restart,
+}
+
+/// A job has been active for as long as its spec allows.
+fn exceed_deadline(draft: &mut DecisionBuilder<'_>, id: &JobId) {
+    let Some(job) = draft.state().job(id).filter(|job| job.outcome().is_none()) else {
+        return;
+    };
+    let Some(limit) = job.spec.run_policy.active_deadline_ms else {
+        return;
+    };
+    let message = format!(
+        "it was active for {} s, which is the limit of spec.runPolicy.activeDeadline",
+        limit as f64 / 1000.0
+    );
+    losses::fail_job(draft, id, Failure::of_no_rank(FailureReason::DeadlineExceeded, message));
 }
 
 fn stop_gracefully(draft: &mut DecisionBuilder<'_>, process: &ProcessId) {
@@ -194,6 +214,8 @@ fn due_jobs(state: &State, now: Now) -> Vec<(JobId, Due)> {
 fn job_deadlines(state: &State, job: &Job) -> Vec<(Now, Due)> {
     let begun = |at: Now| at.max(state.soft.started_at);
     let mut deadlines = Vec::new();
+    let limit = job.spec.run_policy.active_deadline_ms;
+    deadlines.extend(limit.and_then(|limit| Some((job.active.end_of(limit)?, Due::End))));
     if let Some(gang) = job.gang() {
         // Only rank 0 is still needed; the others end, and the news of that may take its time.
         let is_writing = matches!(job.phase, Phase::Running(_)) && Stage::of(&job.run) == Stage::Finish;

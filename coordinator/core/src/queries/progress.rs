@@ -93,6 +93,7 @@ pub fn progress(job: &Job, now: Now) -> Progress {
 fn activity(job: &Job) -> Activity {
     match &job.phase {
         Phase::Queued | Phase::Ended(_) => return Activity::Idle,
+        Phase::Restarting(_) if job.suspended => return Activity::Idle,
         Phase::Starting(_) | Phase::Restarting(_) => return Activity::Rendezvous,
         Phase::Running(_) => {}
     }

@@ -24,6 +24,8 @@ pub enum FailureReason {
     HardwareSuspected,
     /// NaN or infinity in loss or gradient.
     NumericalError,
+    /// It was active for longer than its spec allows.
+    DeadlineExceeded,
     /// A person ended the job.
     Cancelled,
     /// A defect of Firn.
@@ -41,6 +43,7 @@ impl FailureReason {
             Self::Preempted => "Preempted",
             Self::HardwareSuspected => "HardwareSuspected",
             Self::NumericalError => "NumericalError",
+            Self::DeadlineExceeded => "DeadlineExceeded",
             Self::Cancelled => "Cancelled",
             Self::InternalError => "InternalError",
         }

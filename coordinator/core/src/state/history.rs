@@ -31,6 +31,9 @@ pub struct PastJob {
     /// Files that the coordinator keeps and nobody has taken a copy of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfetched: Vec<String>,
+    /// When it is deleted whatever else is kept; `None`: its spec does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Now>,
 }
 
 fn default_namespace() -> String {
@@ -53,7 +56,9 @@ impl PastJob {
         let artifact_bytes: u64 = kept.clone().map(|artifact| artifact.size_bytes).sum();
         let checkpoint_bytes: u64 = checkpoints.map(|checkpoint| checkpoint.size_bytes).sum();
         let unfetched = kept.filter(|artifact| !run.fetched.contains(&artifact.name));
+        let kept_for = job.spec.run_policy.ttl_seconds_after_finished;
         Some(Self {
+            expires_at: kept_for.map(|seconds| ended.at + 1_000 * u64::from(seconds)),
             sequence: job.sequence,
             ended_at: ended.at,
             end: ended.outcome.end(),
@@ -69,6 +74,8 @@ impl PastJob {
 pub enum Deletion {
     /// A person wanted it.
     Asked,
+    /// It ended as long ago as its spec says that it is kept.
+    Expired,
     /// It ended longer ago than jobs are kept.
     TooOld {
         /// Milliseconds that jobs are kept.
@@ -90,6 +97,10 @@ impl std::fmt::Display for Deletion {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Asked => write!(formatter, "a person asked for it"),
+            Self::Expired => write!(
+                formatter,
+                "its spec.runPolicy.ttlSecondsAfterFinished have passed since its end"
+            ),
             Self::TooOld { limit } => write!(formatter, "jobs are kept for {} seconds after their end", limit / 1000),
             Self::TooMany { limit } => write!(formatter, "{limit} ended jobs are kept"),
             Self::TooLarge { limit } => write!(formatter, "the files of ended jobs may take {limit} bytes"),

@@ -9,6 +9,7 @@ use crate::identifiers::{Generation, JobId, WorkerName};
 use crate::now::Now;
 use crate::spec::{JobSpec, MetricName, settings};
 use crate::stage::Stage;
+use crate::state::active_time::ActiveTime;
 use crate::state::checkpoint::{Checkpoint, RejectedCheckpoint};
 use crate::state::dataset::{Dataset, ModelSummary, QuarantinedSample, ShardTable, SplitName};
 use crate::state::failure::{Loss, Outcome};
@@ -50,6 +51,9 @@ pub struct Job {
     /// It is not placed until a person resumes it.
     #[serde(default)]
     pub suspended: bool,
+    /// For how long it has been active.
+    #[serde(default)]
+    pub active: ActiveTime,
     /// Its gang gives its slots back.
     #[serde(default)]
     pub releasing: Option<Releasing>,

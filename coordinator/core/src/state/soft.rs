@@ -33,8 +33,10 @@ pub struct Soft {
     pub returning_until: Now,
     /// When what has become possible is looked at, for all that happened until then; `None`: nothing is put off.
     pub settle_at: Option<Now>,
-    /// When the next ended job will have been kept for long enough; `None`: nothing is deleted by its age.
+    /// When the next ended job will have been kept for long enough; `None`: none is deleted by its age.
     pub retention_at: Option<Now>,
+    /// When each ended job expires that says itself for how long it is kept, first.
+    pub expiries: BTreeSet<(Now, JobId)>,
     /// Jobs for which a timer runs: those that have a gang or wait for a restart.
     pub timed_jobs: BTreeSet<JobId>,
     /// When a process may be started in place of a lost one, for each job that waits for it.

@@ -198,7 +198,7 @@ pub struct Process {
     pub pid: Option<u32>,
     /// Set once it is to end.
     pub stop: Option<StopRequest>,
-    /// It was told to end by somebody else and says that it will leave.
+    /// It is to leave: it was told to end by somebody else and says so, or its gang has more workers than it may.
     pub leaving: bool,
     /// When its gang was formed anew without it: it finishes the step that it is in, and ends by itself.
     pub let_go_at: Option<Now>,

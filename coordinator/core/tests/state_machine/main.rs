@@ -22,6 +22,8 @@ mod reports;
 mod restart;
 mod restart_policy;
 mod rewinding;
+mod run_policy;
+mod scaling;
 mod settings_digest;
 mod simulation;
 mod status;

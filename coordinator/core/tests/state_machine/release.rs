@@ -80,6 +80,8 @@ fn a_job_that_trains_is_suspended_without_a_lost_step_and_goes_on_when_it_is_res
             "holds no slots until it is resumed; it goes on from the checkpoint after step 3".to_owned()
         )
     );
+    let progress = queries::progress(coordinator.job("ants"), coordinator.now);
+    assert_eq!(progress.activity, queries::Activity::Idle);
     coordinator.live(600_000);
     assert!(coordinator.starts().is_empty(), "it is not placed");
     assert!(coordinator.state.processes.is_empty(), "its slots are free");

@@ -7,6 +7,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod dataset;
 pub(crate) mod failure;
+pub(crate) mod job_changes;
 mod job_spec;
 pub(crate) mod job_status;
 pub(crate) mod names;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firn_proto::v1alpha1::{DatasetSummary, Evaluation, FineTuneJob, JobStatus, Loss, Progress};
+use firn_proto::v1alpha1::{Condition, DatasetSummary, Evaluation, FineTuneJob, JobStatus, Loss, Progress};
 use prost_types::Timestamp;
 
 use super::{
@@ -20,6 +20,7 @@ const SHOWN: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Milestones {
     waiting: String,
+    suspension: String,
     generation: u64,
     /// Generation and time of the loss that was told last.
     loss: Option<(u64, Option<Timestamp>)>,
@@ -35,6 +36,7 @@ impl Milestones {
     pub(crate) fn new_lines(&mut self, job: &FineTuneJob) -> Vec<String> {
         let Some(status) = &job.status else { return Vec::new() };
         let mut lines = Vec::new();
+        lines.extend(self.suspension(status));
         lines.extend(self.waiting(status));
         lines.extend(self.losses_and_gang(status));
         lines.extend(self.model(status));
@@ -57,13 +59,12 @@ impl Milestones {
     }
 
     fn waiting(&mut self, status: &JobStatus) -> Option<String> {
-        let newest = status.conditions.last();
-        let reason = newest.map(|condition| condition.message.as_str()).unwrap_or_default();
-        let is_warm = newest.is_some_and(|condition| condition.reason == "WaitingForWorkers");
-        let line = match (status.summary.as_str(), reason) {
-            ("Queued", "") => "queued".to_owned(),
-            ("Queued", reason) => format!("queued: {reason}"),
-            (_, reason) if is_warm => format!("waits: {reason}"),
+        let reason = condition(status, "Queued").map_or("", |queued| &queued.message);
+        let warm = condition(status, "Running").filter(|running| running.reason == "WaitingForWorkers");
+        let line = match (status.summary.as_str(), warm) {
+            ("Queued", _) if reason.is_empty() => "queued".to_owned(),
+            ("Queued", _) => format!("queued: {reason}"),
+            (_, Some(running)) if !Self::ended(status) => format!("waits: {}", running.message),
             _ => {
                 self.waiting.clear();
                 return None;
@@ -71,6 +72,20 @@ impl Milestones {
         };
         (self.waiting != line).then(|| {
             self.waiting.clone_from(&line);
+            line
+        })
+    }
+
+    /// That a job gives its slots back, that it has, and that it goes on.
+    fn suspension(&mut self, status: &JobStatus) -> Option<String> {
+        let suspended = condition(status, "Suspended").filter(|_| !Self::ended(status))?;
+        let line = match suspended.reason.as_str() {
+            // Whoever begins to watch later needs no history.
+            "Resumed" if self.suspension.is_empty() => return None,
+            reason => format!("{}: {}", reason.to_lowercase(), suspended.message),
+        };
+        (self.suspension != line).then(|| {
+            self.suspension.clone_from(&line);
             line
         })
     }
@@ -189,6 +204,10 @@ impl Milestones {
     fn ended(status: &JobStatus) -> bool {
         matches!(status.summary.as_str(), "Succeeded" | "Failed" | "Cancelled")
     }
+}
+
+fn condition<'a>(status: &'a JobStatus, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.r#type == kind)
 }
 
 /// `2 ranks on local-0, local-1`.
@@ -382,6 +401,38 @@ mod tests {
         status.losses = samples::recovered().status.unwrap().losses;
         let lines = milestones.new_lines(&grown);
         assert_eq!(lines, ["goes on with 2 ranks on local-0, local-1 at step 20"]);
+    }
+
+    #[test]
+    fn a_suspension_and_its_end_are_told_once() {
+        let mut milestones = Milestones::default();
+        milestones.new_lines(&samples::running());
+        let mut lines = Vec::new();
+        for (summary, status, reason, message) in [
+            ("Suspending", "True", "Suspending", "its ranks hand over and leave"),
+            ("Suspending", "True", "Suspending", "its ranks hand over and leave"),
+            ("Suspended", "True", "Suspended", "holds no slots until it is resumed"),
+            ("Starting", "False", "Resumed", "a person resumed it"),
+            ("Running", "False", "Resumed", "a person resumed it"),
+        ] {
+            let mut job = samples::running();
+            let shown = job.status.as_mut().unwrap();
+            shown.summary = summary.to_owned();
+            shown.conditions.push(Condition {
+                r#type: "Suspended".to_owned(),
+                status: status.to_owned(),
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+                last_transition_time: None,
+            });
+            lines.extend(milestones.new_lines(&job));
+        }
+        let expected = [
+            "suspending: its ranks hand over and leave",
+            "suspended: holds no slots until it is resumed",
+            "resumed: a person resumed it",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
 use super::{model_card, restore};
-use crate::rank::{failure::RankFailure, files::whole_file, session::Session, stop_reason::StopReason, task};
+use crate::rank::{failure::RankFailure, files::whole_file, prepare, session::Session, stop_reason::StopReason, task};
 
 /// The coordinator keeps no larger file.
 const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
@@ -34,6 +34,8 @@ pub(crate) fn leave_artifacts(session: &mut Session<'_>, finish: &wire::FinishDi
     {
         restore::restore(session, best)?;
     }
+    // A person may have changed how many workers the job has.
+    session.spec = prepare::spec_of(&coordinator.enrol()?)?;
     let folder = artifact_folder(session);
     fs::create_dir_all(&folder).map_err(RankFailure::write(&folder))?;
     let names = write_files(session, finish, &folder)?;

@@ -12,6 +12,12 @@ pub(crate) enum Action {
     SubmitAgain(u8),
     /// A person ends a job.
     Cancel(u8),
+    /// A person suspends a job.
+    Suspend(u8),
+    /// Or resumes it.
+    Resume(u8),
+    /// A person changes how many workers a job has: so many at least, and so many more at most.
+    Scale { job: u8, fewest: u8, more: u8 },
     /// A person takes a worker out of use.
     Drain(u8),
     /// Or back into it.
@@ -158,6 +164,9 @@ pub(crate) fn action(weather: Weather) -> BoxedStrategy<Action> {
 fn machine_fault() -> impl Strategy<Value = Action> {
     prop_oneof![
         1 => any::<u8>().prop_map(Action::Cancel),
+        2 => any::<u8>().prop_map(Action::Suspend),
+        2 => any::<u8>().prop_map(Action::Resume),
+        2 => (any::<u8>(), 1..4u8, 0..3u8).prop_map(|(job, fewest, more)| Action::Scale { job, fewest, more }),
         2 => any::<u8>().prop_map(Action::SubmitAgain),
         2 => any::<u8>().prop_map(Action::Drain),
         3 => any::<u8>().prop_map(Action::Undrain),

@@ -37,6 +37,10 @@ pub(crate) struct Witness {
     fenced: BTreeSet<ProcessId>,
     /// Those that are gone for good; one that was told to end may be waited for.
     gone: BTreeSet<ProcessId>,
+    /// Jobs whose gangs give their slots back, and nothing has gone wrong since.
+    released: BTreeSet<JobId>,
+    /// Steps of the newest checkpoint of each job.
+    stored: BTreeMap<JobId, u64>,
     requests: BTreeSet<RequestId>,
     processes: BTreeSet<ProcessId>,
     pub(crate) tally: Tally,

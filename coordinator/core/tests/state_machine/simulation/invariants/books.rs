@@ -17,7 +17,8 @@ impl Witness {
             committed_steps_are_contiguous(job)?;
             no_sample_is_consumed_twice(job)?;
             checkpoints_hold_committed_steps(job)?;
-            a_gang_is_whole(job)?;
+            a_gang_is_whole(state, job)?;
+            a_suspended_job_works_only_to_come_to_an_end(job)?;
             every_member_that_lives_has_a_process(state, job)?;
             losses_stay_within_the_budget(job)?;
             evaluations_count_each_sample_once(job)?;
@@ -122,7 +123,16 @@ fn checkpoints_hold_committed_steps(job: &Job) -> Verdict {
     })
 }
 
-fn a_gang_is_whole(job: &Job) -> Verdict {
+fn a_suspended_job_works_only_to_come_to_an_end(job: &Job) -> Verdict {
+    let works = job.suspended && job.gang().is_some();
+    hold(
+        !works || job.is_released() || job.is_finishing(),
+        "a suspended job holds no slots once its ranks have left",
+        || format!("{} works: {:?}", job.id, job.phase),
+    )
+}
+
+fn a_gang_is_whole(state: &State, job: &Job) -> Verdict {
     let Some(gang) = job.gang() else { return Ok(()) };
     let ranks: Vec<u32> = gang.members.iter().map(|member| member.rank).collect();
     let holds = ranks == (0..).take(ranks.len()).collect::<Vec<u32>>() && !ranks.is_empty();
@@ -134,7 +144,8 @@ fn a_gang_is_whole(job: &Job) -> Verdict {
     let most = job.spec.resources.workers.max as usize;
     let each = job.spec.resources.slots_per_worker as usize;
     let mut on_worker: BTreeMap<_, usize> = BTreeMap::new();
-    for member in gang.everyone().filter(|member| member.state != MemberState::Exited) {
+    let stays = |member: &&Member| member.state != MemberState::Exited && !state.is_leaving(&member.process);
+    for member in gang.everyone().filter(stays) {
         *on_worker.entry(&member.worker).or_default() += 1;
     }
     let holds = on_worker.len() <= most && on_worker.values().all(|slots| *slots <= each);

@@ -7,6 +7,9 @@ use firn_core::{Event, JobEvent, Record};
 use super::super::outside::agree;
 use super::{Verdict, Witness, hold, tally};
 
+/// Exit status of a rank that handed over and left.
+const LEFT: i32 = 13;
+
 impl Witness {
     /// Takes the records of one decision in; `caller`: the rank process whose call it was.
     pub(crate) fn learn(&mut self, records: &[Record], caller: Option<&ProcessId>) -> Verdict {
@@ -31,6 +34,7 @@ impl Witness {
     }
 
     fn learn_job(&mut self, job: &JobId, event: &JobEvent) -> Verdict {
+        self.follow_release(job, event)?;
         match event {
             JobEvent::GangFormed { members, .. } => self.see_processes(members),
             JobEvent::RanksRecruited { recruits, .. } => {
@@ -83,6 +87,43 @@ impl Witness {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where all ranks leave as they are told, what is stored is what was committed.
+    fn follow_release(&mut self, job: &JobId, event: &JobEvent) -> Verdict {
+        match event {
+            JobEvent::ReleaseRequested { .. } => {
+                self.released.insert(job.clone());
+            }
+            JobEvent::CheckpointCommitted { checkpoint, .. } => {
+                self.stored.insert(job.clone(), checkpoint.steps_done);
+            }
+            JobEvent::RankExited { exit, .. } if exit.ending == Ending::Exited(LEFT) => {}
+            JobEvent::RestartScheduled { .. } if self.released.remove(job) => {
+                *self
+                    .tally
+                    .entry("a gang gives all its slots back without a loss")
+                    .or_default() += 1;
+                let (stored, next) = (self.stored.get(job), self.next_step.get(job));
+                let (stored, next) = (stored.copied().unwrap_or_default(), next.copied().unwrap_or_default());
+                return hold(stored >= next, "no step is lost by a release", || {
+                    format!("{stored} of {next} steps of {job} are stored")
+                });
+            }
+            JobEvent::RankExited { .. }
+            | JobEvent::RanksLost { .. }
+            | JobEvent::RankReleased { .. }
+            | JobEvent::RankStopRequested { .. }
+            | JobEvent::RankFailureReported { .. }
+            | JobEvent::RollbackRequested { .. }
+            | JobEvent::CheckpointRejected { .. }
+            | JobEvent::GangFormed { .. }
+            | JobEvent::Ended { .. } => {
+                self.released.remove(job);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn see_processes(&mut self, members: &[Member]) -> Verdict {

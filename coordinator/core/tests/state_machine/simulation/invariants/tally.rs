@@ -9,7 +9,7 @@ use firn_core::{Event, JobEvent, Record};
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
 /// What the stories are for: each of these has to happen now and then.
-pub(crate) const WORTH_TELLING: [&str; 23] = [
+pub(crate) const WORTH_TELLING: [&str; 27] = [
     "a step is committed",
     "a job succeeds",
     "a job fails",
@@ -29,6 +29,10 @@ pub(crate) const WORTH_TELLING: [&str; 23] = [
     "numbers break",
     "a checkpoint is unreadable",
     "a checkpoint is stored within an epoch",
+    "a job is suspended",
+    "a job is resumed",
+    "a gang gives all its slots back without a loss",
+    "a job is changed",
     "a worker is taken out of use",
     "a worker is set aside",
     "a worker is there for one job",
@@ -87,6 +91,9 @@ fn count_job(happens: &mut impl FnMut(&'static str), event: &JobEvent) {
         JobEvent::Submitted { spec, .. } if !spec.scheduling.worker_selector.is_empty() => {
             happens("a job selects workers")
         }
+        JobEvent::Suspended => happens("a job is suspended"),
+        JobEvent::Resumed => happens("a job is resumed"),
+        JobEvent::Updated { .. } => happens("a job is changed"),
         JobEvent::RankLeft { .. } => happens("a rank leaves its gang"),
         JobEvent::RollbackRequested { .. } => happens("numbers break"),
         JobEvent::CheckpointRejected { .. } => happens("a checkpoint is unreadable"),

@@ -61,6 +61,7 @@ impl Outside {
         self.ranks.values_mut().for_each(|rank| rank.is_frozen = false);
         self.settle_down();
         self.check_who_waits();
+        self.resume_all();
         for machine in 0..MACHINES {
             if matches!(self.machines[machine].agent, Agent::Up | Agent::Draining { .. }) && self.is_set_aside(machine)
             {
@@ -124,6 +125,10 @@ impl Outside {
             let Some(job) = self.core.state.job(&id).cloned() else {
                 continue;
             };
+            if job.suspended {
+                self.check_rest(&job);
+                continue;
+            }
             // Nobody works any more: the first could have all slots, the others what is free.
             let could_have = self.workers_for(&job, place == 0);
             let needed = job.spec.resources.workers.min as usize;
@@ -139,6 +144,24 @@ impl Outside {
                      {reason:?} in {phase:?}"
                 ));
             }
+        }
+    }
+
+    /// A suspended job whose ranks have had their time holds no slots, and says so.
+    fn check_rest(&mut self, job: &Job) {
+        let processes = self
+            .core
+            .state
+            .processes
+            .values()
+            .filter(|process| process.job == job.id);
+        let held = processes.count();
+        let summary = queries::summary(&self.core.state, job);
+        if held > 0 || summary != Summary::Suspended {
+            self.fail(format!(
+                "invariant `a suspended job holds no slots once its ranks have left` is broken: {} holds {held} and is {summary:?} in {:?}",
+                job.id, job.phase
+            ));
         }
     }
 

@@ -1,10 +1,10 @@
-//! People: they submit jobs, end them, and take workers out of use.
+//! People: they submit jobs, suspend and change and end them, and take workers out of use.
 
 use std::sync::Arc;
 
-use firn_core::identifiers::RequestId;
+use firn_core::identifiers::{JobId, RequestId};
 use firn_core::spec::JobSpec;
-use firn_core::state::{Request, SplitName};
+use firn_core::state::{JobChanges, Request, SplitName};
 use firn_core::{Input, Reply};
 
 use super::super::actions::Wish;
@@ -81,6 +81,44 @@ impl Outside {
     pub(super) fn cancel(&mut self, choice: u8) {
         if let Some(job) = pick(self.core.state.jobs.keys().cloned().collect(), choice) {
             let input = self.marked(Input::Cancel { job });
+            self.tell(input);
+        }
+    }
+
+    pub(super) fn suspend(&mut self, choice: u8) {
+        if let Some(job) = pick(self.core.state.jobs.keys().cloned().collect(), choice) {
+            let input = self.marked(Input::Suspend { job });
+            self.tell(input);
+        }
+    }
+
+    pub(super) fn resume(&mut self, choice: u8) {
+        if let Some(job) = pick(self.suspended(), choice) {
+            let input = self.marked(Input::Resume { job });
+            self.tell(input);
+        }
+    }
+
+    /// A suspended job ends only if it is resumed.
+    pub(super) fn resume_all(&mut self) {
+        for job in self.suspended() {
+            self.tell(Input::Resume { job });
+        }
+    }
+
+    fn suspended(&self) -> Vec<JobId> {
+        let suspended = self.core.state.jobs.values().filter(|job| job.suspended);
+        suspended.map(|job| job.id.clone()).collect()
+    }
+
+    pub(super) fn scale(&mut self, choice: u8, (fewest, more): (u8, u8)) {
+        if let Some(job) = pick(self.core.state.jobs.keys().cloned().collect(), choice) {
+            let changes = JobChanges {
+                workers_min: Some(u32::from(fewest)),
+                workers_max: Some(u32::from(fewest + more)),
+                priority: None,
+            };
+            let input = self.marked(Input::Update { job, changes });
             self.tell(input);
         }
     }
