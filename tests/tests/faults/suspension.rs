@@ -1,6 +1,6 @@
 //! A job gives slots back on purpose while it trains: all of them when it is suspended, some when it is scaled down.
 
-use std::time::SystemTime;
+use std::{fs, time::SystemTime};
 
 use firn_proto::v1alpha1 as wire;
 use firn_tests::{
@@ -74,11 +74,14 @@ async fn a_job_is_scaled_to_one_worker_and_back_to_two_while_it_trains() -> anyh
         "the worker whose name comes last leaves"
     );
 
-    firn(&cluster, &["scale", job.id(), "--max", "2"])?;
+    firn(&cluster, &["scale", job.id(), "--max", "3"])?;
     job.until(&cluster, |status| joined(status) == 2 && status.summary == "Running")
         .await?;
     let ended = job.ends_as_if_nothing_had_happened(&cluster).await?;
     assert_eq!(ended.receipt.steps_taken_back(), 0);
     assert_eq!((ended.status.losses.len(), ended.status.restarts), (0, 0));
+    let left = cluster.folder().join("artifacts").join(job.id()).join("spec.json");
+    let spec: serde_json::Value = serde_json::from_slice(&fs::read(left)?)?;
+    assert_eq!(spec["spec"]["resources"]["workers"]["max"], 3, "as it was changed last");
     Ok(())
 }
