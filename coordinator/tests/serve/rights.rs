@@ -8,6 +8,7 @@ use firn::{
 };
 use firn_proto::v1alpha1::{
     self as proto, access_service_client::AccessServiceClient, job_service_client::JobServiceClient,
+    worker_service_client::WorkerServiceClient,
 };
 use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorSet};
@@ -449,5 +450,69 @@ async fn tokens_of_the_file_change_with_it() {
     let ended = tokio::time::timeout(Duration::from_secs(30), stream.message()).await;
     assert_eq!(ended.unwrap().unwrap_err().code(), Code::Unauthenticated);
     jobs(&server, other).get_job(named("jobs/ants")).await.unwrap();
+    server.stop().await.unwrap();
+}
+
+/// An agent that attaches, and what its stream begins with. It stays while the sender lives.
+async fn attach(
+    server: &Server,
+    token: &str,
+    worker: &str,
+) -> (tokio::sync::mpsc::Sender<proto::AgentMessage>, Result<(), Status>) {
+    let (sender, messages) = tokio::sync::mpsc::channel(1);
+    let hello = proto::AgentHello {
+        worker: worker.to_owned(),
+        host: "a-host".to_owned(),
+        instance_id: format!("{worker} of {token}"),
+        protocol: firn_core::compatibility::Revision::CURRENT.0,
+        ..Default::default()
+    };
+    let hello = proto::AgentMessage {
+        message: Some(proto::agent_message::Message::Hello(hello)),
+    };
+    sender.send(hello).await.unwrap();
+    let mut client = WorkerServiceClient::with_interceptor(server.channel(), Bearer(token.to_owned()));
+    let messages = tokio_stream::wrappers::ReceiverStream::new(messages);
+    let stream = client.attach(messages).await;
+    let begun = match stream {
+        Ok(stream) => {
+            let mut stream = stream.into_inner();
+            let first = stream.message().await.map(drop);
+            // Read on, so that the stream stays open.
+            tokio::spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
+            first
+        }
+        Err(status) => Err(status),
+    };
+    (sender, begun)
+}
+
+#[tokio::test]
+async fn an_agent_of_a_namespace_takes_no_name_of_others_and_is_seen_by_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = guarded(folder.path());
+    let (_, of_a) = issue(&server, wanted("agent", "a", "")).await;
+    let (_, of_b) = issue(&server, wanted("agent", "b", "")).await;
+    let (_open, begun) = attach(&server, &of_a, "w").await;
+    begun.unwrap();
+    let (_, begun) = attach(&server, &of_b, "w").await;
+    assert_eq!(begun.unwrap_err().code(), Code::AlreadyExists);
+    let (_other, begun) = attach(&server, &of_b, "v").await;
+    begun.unwrap();
+
+    let (_, reader_of_b) = issue(&server, wanted("reader", "b", "")).await;
+    for (token, seen) in [(reader_of_b.as_str(), vec!["v"]), (ADMINISTRATOR, vec!["v", "w"])] {
+        let listed = jobs(&server, token)
+            .list_workers(proto::ListWorkersRequest {})
+            .await
+            .unwrap();
+        let names: Vec<String> = listed
+            .into_inner()
+            .workers
+            .into_iter()
+            .map(|worker| worker.name)
+            .collect();
+        assert_eq!(names, seen);
+    }
     server.stop().await.unwrap();
 }
