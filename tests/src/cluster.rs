@@ -10,7 +10,12 @@ use std::{
 use firn_proto::v1alpha1::{self as wire, job_service_client::JobServiceClient};
 use nix::{sys::signal::Signal, unistd::Pid};
 use serde_json::Value;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     binaries::{Process, binary_of, firn_of, processes_with},
@@ -31,6 +36,23 @@ pub struct Serving {
     environment: Vec<(String, String)>,
     data: Option<PathBuf>,
     build: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+}
+
+/// Calls of a test, with the token of those that it shows.
+pub type Calls = InterceptedService<Channel, Token>;
+
+/// Shown with each call, if there is one.
+#[derive(Clone, Debug, Default)]
+pub struct Token(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
 }
 
 impl Serving {
@@ -50,6 +72,12 @@ impl Serving {
     pub fn with(mut self, flag: &str, value: &str) -> Self {
         self.arguments.extend([flag.to_owned(), value.to_owned()]);
         self
+    }
+
+    /// With administrators who show the token in this file, as the test itself does then. Agents are given theirs when they are started.
+    pub fn with_token_file(mut self, path: &Path) -> Self {
+        self.token_file = Some(path.to_owned());
+        self.with("--token-file", &path.to_string_lossy())
     }
 
     /// With a variable in its environment.
@@ -241,14 +269,24 @@ impl Cluster {
         command
             .args(arguments)
             .env("FIRN_COORDINATOR", format!("http://{}", self.address));
+        if let Some(token_file) = &self.serving.token_file {
+            command.env("FIRN_TOKEN_FILE", token_file);
+        }
         command
     }
 
     /// A client of the coordinator.
-    pub fn client(&self) -> anyhow::Result<JobServiceClient<Channel>> {
+    pub fn client(&self) -> anyhow::Result<JobServiceClient<Calls>> {
         let endpoint =
             Endpoint::from_shared(format!("http://{}", self.address))?.connect_timeout(Duration::from_secs(10));
-        Ok(JobServiceClient::new(endpoint.connect_lazy()))
+        let token = match &self.serving.token_file {
+            Some(path) => Some(format!("Bearer {}", std::fs::read_to_string(path)?.trim()).parse()?),
+            None => None,
+        };
+        Ok(JobServiceClient::with_interceptor(
+            endpoint.connect_lazy(),
+            Token(token),
+        ))
     }
 
     /// Follows a job until `reached` holds for a snapshot, which is returned.

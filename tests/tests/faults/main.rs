@@ -16,6 +16,7 @@ mod network;
 mod out_of_memory;
 mod preemption;
 mod reduced_rates;
+mod replaced_tokens;
 mod stopped_processes;
 mod strange_calls;
 mod suspension;
