@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use firn_core::identifiers::{JobId, RequestId};
 use firn_core::spec::JobSpec;
-use firn_core::state::{JobChanges, Request, SplitName};
+use firn_core::state::{Job, JobChanges, Request, SplitName};
 use firn_core::{Input, Reply};
 
 use super::super::actions::Wish;
@@ -113,8 +113,13 @@ impl Outside {
 
     pub(super) fn scale(&mut self, choice: u8, (fewest, more): (u8, u8)) {
         if let Some(job) = pick(self.core.state.jobs.keys().cloned().collect(), choice) {
+            let is_bound = |job: &Job| !job.spec.scheduling.worker_selector.is_empty();
+            let fewest_allowed = match self.core.state.job(&job).is_some_and(is_bound) {
+                true => u32::from(fewest).min(machines_of_a_zone()),
+                false => u32::from(fewest),
+            };
             let changes = JobChanges {
-                workers_min: Some(u32::from(fewest)),
+                workers_min: Some(fewest_allowed),
                 workers_max: Some(u32::from(fewest + more)),
                 priority: None,
             };
@@ -129,13 +134,16 @@ impl Outside {
     }
 }
 
+/// More workers of one zone could never come together.
+fn machines_of_a_zone() -> u32 {
+    u32::try_from(MACHINES / 2).expect("a few machines")
+}
+
 fn spec_of(wish: Wish) -> JobSpec {
     let mut spec = spec_on("job", u32::from(wish.fewest));
     spec.resources.workers.max = u32::from(wish.fewest + wish.more);
     if let Some(zone) = wish.zone {
-        // More could never come together.
-        let machines = u32::try_from(MACHINES / 2).expect("a few machines");
-        spec.resources.workers.min = spec.resources.workers.min.min(machines);
+        spec.resources.workers.min = spec.resources.workers.min.min(machines_of_a_zone());
         spec.scheduling.worker_selector = [("zone".to_owned(), zone.to_string())].into();
     }
     spec.resources.slots_per_worker = u32::from(wish.slots);
