@@ -10,7 +10,7 @@ CARGO ?= cargo
 # The operator serves clusters alone: whoever trains on machines does not wait for it.
 BUILD := $(CARGO) build --release --workspace --bins --exclude firn-operator
 
-.PHONY: help demo build test test-long faults upgrade kubernetes bench bench-load bench-history bench-faults lint format doctor libtorch minilm python tools clean
+.PHONY: help demo build test test-long faults upgrade kubernetes bench bench-load bench-history bench-queue bench-faults lint format doctor libtorch minilm python tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ bench-load: build ## Put ten thousand agents and a thousand jobs on one coordina
 
 bench-history: ## Measure start, memory and proof with ten, a thousand and ten thousand ended jobs (a minute)
 	@$(CARGO) test --quiet --release -p firn --lib engine::tests::figures::a_history_of_ten_thousand_jobs -- --ignored --nocapture
+
+bench-queue: ## Measure decisions beside ten thousand jobs that wait in twenty namespaces (a minute)
+	@$(CARGO) test --quiet --release --workspace --lib engine::tests::queue_figures -- --ignored --nocapture
 
 bench-faults: build python ## Kill ranks and the coordinator at random, beside torchrun, and measure how long it takes and what is lost
 	@missed=0; for part in recovery coordinator_kill strict_kills; do python3 tests/benches/$$part.py || missed=1; echo; done; exit $$missed

@@ -38,6 +38,12 @@ pub fn apply(state: &mut State, record: &Record) {
             }
         }
         Event::WorkerForgotten { worker } => forget(state, worker),
+        Event::QuotaChanged { namespace, quota } => {
+            match quota {
+                Some(quota) => state.quotas.insert(namespace.clone(), *quota),
+                None => state.quotas.remove(namespace),
+            };
+        }
         Event::RequestAnswered { request, answer } => {
             Arc::make_mut(&mut state.requests).remember(request.clone(), answer.clone());
         }

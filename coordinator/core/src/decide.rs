@@ -18,9 +18,11 @@ mod losses;
 pub(crate) mod members;
 pub(crate) mod passes;
 mod placing;
+mod preempting;
 mod processes;
 mod pulses;
 mod quarantine;
+mod quotas;
 mod ranks;
 mod registration;
 mod release;
@@ -79,6 +81,7 @@ fn answer(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject
         Input::Delete { job } => deletion::delete(draft, &job),
         Input::ArtifactFetched { job, artifact } => Ok(deletion::fetch(draft, &job, artifact)),
         Input::JobErased { job, bytes } => Ok(deletion::conclude(draft, &job, bytes)),
+        Input::SetQuota { namespace, quota } => quotas::set(draft, namespace, quota),
         Input::DrainWorker { worker, undo } => draining::drain(draft, &worker, undo),
         Input::IssueToken { token } => access::issue(draft, token),
         Input::RevokeToken { token } => access::revoke(draft, &token),
@@ -155,6 +158,13 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
             pass,
             reason,
         } => scores::give_up(draft, &job, (generation, pass), &reason),
+        results => answer_results(draft, results),
+    }
+}
+
+/// What a rank has made: steps, checkpoints, files; and that they cannot be gone on with.
+fn answer_results(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject> {
+    match input {
         Input::StepsCommitted { identity, steps } => training::commit_steps(draft, &identity, &steps),
         Input::CheckpointStored { identity, checkpoint } => training::store_checkpoint(draft, &identity, checkpoint),
         Input::CheckpointRejected {
@@ -165,7 +175,14 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
         Input::RollbackRequested { identity, reason } => rewinding::request_rollback(draft, &identity, reason),
         Input::ArtifactStored { identity, artifact } => training::store_artifact(draft, &identity, artifact),
         Input::JobFinished { identity } => training::finish(draft, &identity),
-        Input::CoordinatorStarted
+        Input::DatasetRegistered { .. }
+        | Input::ModelRegistered { .. }
+        | Input::ShardRequested { .. }
+        | Input::ShardCompleted { .. }
+        | Input::SampleQuarantined { .. }
+        | Input::PassScored { .. }
+        | Input::ScoringFailed { .. }
+        | Input::CoordinatorStarted
         | Input::Tick
         | Input::Woken { .. }
         | Input::Once { .. }
@@ -182,6 +199,7 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
         | Input::IssueToken { .. }
         | Input::RevokeToken { .. }
         | Input::RotateToken { .. }
+        | Input::SetQuota { .. }
         | Input::AgentDraining { .. }
         | Input::AgentAttached { .. }
         | Input::AgentHeartbeat { .. }

@@ -2,6 +2,7 @@
 //!
 //! They are cheap to copy around (`Arc<str>`), because every record, effect and key holds some.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +47,10 @@ name! {
     JobId
 }
 name! {
+    /// What a job belongs to: quotas and the fair order go by it.
+    Namespace
+}
+name! {
     /// One node's agent, over all its restarts.
     WorkerName
 }
@@ -72,6 +77,13 @@ name! {
 name! {
     /// BLAKE3, hex, of what a call says beside its request id; made by the shell.
     BodyDigest
+}
+
+/// So that a namespace is found by its text.
+impl Borrow<str> for Namespace {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Number of a gang's formation, counted for each job from 1; 0: never formed.

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::identifiers::{Generation, JobId, ProcessId, RankIdentity, SecretHash, StreamId, TokenId, WorkerName};
+use crate::identifiers::{
+    Generation, JobId, Namespace, ProcessId, RankIdentity, SecretHash, StreamId, TokenId, WorkerName,
+};
+use crate::queue::quota::Quota;
 use crate::spec::JobSpec;
 use crate::state::{
     Artifact, Checkpoint, Dataset, Failure, JobChanges, LivingProcess, ModelSummary, Pass, Progress, QuarantinedSample,
@@ -108,6 +111,13 @@ pub enum Input {
         hash: SecretHash,
         /// Milliseconds for which the one before is taken, too.
         grace: u64,
+    },
+    /// A person sets the most that a namespace may hold. Answer: `Done`.
+    SetQuota {
+        /// Which.
+        namespace: Namespace,
+        /// `None`: without limit.
+        quota: Option<Quota>,
     },
     /// An agent opened a stream. Answer: `Welcome`; send it before the effects of the same decision.
     AgentAttached {
@@ -370,7 +380,8 @@ impl Input {
             | Self::IssueToken { .. }
             | Self::RevokeToken { .. }
             | Self::RotateToken { .. }
-            | Self::DrainWorker { .. } => Sender::Person,
+            | Self::DrainWorker { .. }
+            | Self::SetQuota { .. } => Sender::Person,
             Self::AgentAttached { .. }
             | Self::AgentHeartbeat { .. }
             | Self::AgentDetached { .. }
@@ -430,6 +441,7 @@ impl Input {
             | Self::RotateToken { .. }
             | Self::SubmitSuspended { .. }
             | Self::Update { .. }
+            | Self::SetQuota { .. }
             | Self::RankJoined { .. }
             | Self::CollectiveIdShared { .. }
             | Self::DatasetRegistered { .. }

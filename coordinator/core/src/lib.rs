@@ -27,6 +27,7 @@ mod now;
 pub mod order;
 pub mod placement;
 pub mod queries;
+pub mod queue;
 pub mod random;
 pub mod record;
 mod reject;

@@ -7,14 +7,18 @@ mod progress;
 
 pub use progress::{Activity, Progress, progress};
 
+use std::collections::BTreeMap;
+
 use crate::decide::gangs;
 use crate::decide::members::{wanted, working};
 use crate::decide::passes;
-use crate::identifiers::{JobId, RankIdentity, WorkerName};
+use crate::identifiers::{JobId, Namespace, RankIdentity, WorkerName};
+use crate::queue::order::Order;
+use crate::queue::quota::{Accounts, Quota, Use};
 use crate::reject::Reject;
 use crate::reply::{Directive, Leave, News, World};
 use crate::stage::{self, Stage};
-use crate::state::{Condition, ConditionKind, Job, Outcome, Pass, Phase, State, Summary};
+use crate::state::{Condition, ConditionKind, Job, Outcome, Pass, Phase, State, Summary, Wait, WaitsFor};
 
 /// Whether a rank may deliver for its gang now: for those who have work to do before they can tell the core.
 ///
@@ -150,17 +154,25 @@ pub fn conditions(state: &State, job: &Job) -> Vec<Condition> {
     }
     // A gang that works says so, also if it could use more.
     let works = matches!(job.phase, Phase::Running(_));
-    if let Some(reason) = state.soft.waiting.get(&job.id).filter(|_| !works) {
+    if let Some(Wait { waits_for, reason }) = state.soft.waiting.get(&job.id).filter(|_| !works) {
         let is_warm = matches!(job.phase, Phase::Starting(_));
-        let (kind, word) = match is_warm {
-            true => (ConditionKind::Running, "WaitingForWorkers"),
-            false => (ConditionKind::Queued, "WaitingForSlots"),
+        let kind = match is_warm {
+            true => ConditionKind::Running,
+            false => ConditionKind::Queued,
+        };
+        let preempted_by = job.preempted_by();
+        let word = match waits_for {
+            WaitsFor::Quota => "WaitingForQuota",
+            WaitsFor::Slots if is_warm => "WaitingForWorkers",
+            WaitsFor::Slots if preempted_by.is_some() => "Preempted",
+            WaitsFor::Slots => "WaitingForSlots",
         };
         for condition in conditions.iter_mut().filter(|condition| condition.kind == kind) {
             word.clone_into(&mut condition.reason);
-            condition.message = match is_warm {
-                true => format!("{reason}; the ranks that are left stay warm"),
-                false => reason.to_string(),
+            condition.message = match preempted_by {
+                _ if is_warm => format!("{reason}; the ranks that are left stay warm"),
+                Some(by) => format!("gave its slots up to jobs/{by}, which has a higher priority; {reason}"),
+                None => reason.to_string(),
             };
         }
     }
@@ -181,6 +193,68 @@ fn tell_what_still_ends(state: &State, job: &Job, conditions: &mut [Condition]) 
         "Suspending".clone_into(&mut condition.reason);
         condition.message = message;
     }
+}
+
+/// A namespace, what it may hold and what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceUse {
+    /// Its name.
+    pub namespace: Namespace,
+    /// `None`: it may hold everything.
+    pub quota: Option<Quota>,
+    /// Slots and jobs of its gangs.
+    pub used: Use,
+    /// Jobs that wait for a gang.
+    pub waiting: u64,
+}
+
+/// All namespaces that have a quota, and all whose jobs wait or run, by name. One walk over all jobs.
+pub fn namespaces(state: &State) -> Vec<NamespaceUse> {
+    let mut found: BTreeMap<Namespace, NamespaceUse> = BTreeMap::new();
+    let new = |namespace: &Namespace, quota| NamespaceUse {
+        namespace: namespace.clone(),
+        quota,
+        used: Use::default(),
+        waiting: 0,
+    };
+    for (namespace, quota) in &state.quotas {
+        found.insert(namespace.clone(), new(namespace, Some(*quota)));
+    }
+    for job in state.jobs.values().filter(|job| job.outcome().is_none()) {
+        let namespace = Namespace::from(job.namespace());
+        let part = job.used();
+        let entry = found
+            .entry(namespace)
+            .or_insert_with_key(|namespace| new(namespace, None));
+        entry.used.slots += part.slots;
+        entry.used.jobs += part.jobs;
+        entry.waiting += u64::from(job.is_queued());
+    }
+    found.into_values().collect()
+}
+
+/// How many jobs that wait would get slots before this one, if all got what they need one after the other; `None`: it does not wait. One walk
+/// over all jobs, and in order over those before it.
+pub fn jobs_ahead(state: &State, job: &Job) -> Option<u64> {
+    if !job.is_queued() {
+        return None;
+    }
+    let mut accounts = Accounts::of(state);
+    let queued = state.jobs.values().filter(|other| other.is_queued());
+    let places = queued.map(|other| (other.place(), other));
+    let mut order = Order::new(places, |namespace| accounts.share(namespace));
+    let mut ahead = 0;
+    while let Some(next) = order.next() {
+        if next.sequence == job.sequence {
+            return Some(ahead);
+        }
+        ahead += 1;
+        let resources = &next.spec.resources;
+        let slots = u64::from(resources.workers.min.max(1)) * u64::from(resources.slots_per_worker.max(1));
+        accounts.take(next.namespace(), Use { slots, jobs: 1 });
+        order.set_share(next.namespace(), accounts.share(next.namespace()));
+    }
+    None
 }
 
 /// The job whose process may be alive on a slot.

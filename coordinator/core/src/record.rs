@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identifiers::{Generation, JobId, ProcessId, RequestId, SecretHash, TokenId, WorkerName};
+use crate::identifiers::{Generation, JobId, Namespace, ProcessId, RequestId, SecretHash, TokenId, WorkerName};
 use crate::now::Now;
+use crate::queue::quota::Quota;
 use crate::spec::JobSpec;
 use crate::state::{
     Answer, Artifact, Availability, Cause, Checkpoint, CollectiveKind, Dataset, Deletion, Failure, JobChanges,
@@ -55,6 +56,13 @@ pub enum Event {
     WorkerForgotten {
         /// Name of the worker.
         worker: WorkerName,
+    },
+    /// A person has set the most that a namespace may hold.
+    QuotaChanged {
+        /// Which.
+        namespace: Namespace,
+        /// `None`: without limit.
+        quota: Option<Quota>,
     },
     /// A marked mutation took effect: it is in the same commit, before this.
     RequestAnswered {

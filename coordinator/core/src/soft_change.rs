@@ -1,10 +1,8 @@
 //! Soft changes: those of what is known only while this coordinator runs. They are applied like records, but never journaled.
 
-use std::sync::Arc;
-
 use crate::identifiers::{JobId, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
-use crate::state::{Pass, Progress, StateHash};
+use crate::state::{Pass, Progress, StateHash, Wait};
 
 /// A change of [`crate::state::Soft`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +108,7 @@ pub enum SoftChange {
     Waiting {
         /// Id of the job.
         job: JobId,
-        /// A sentence; `None`: it does not wait.
-        reason: Option<Arc<str>>,
+        /// `None`: it does not wait.
+        reason: Option<Wait>,
     },
 }

@@ -46,15 +46,16 @@ pub use release::{Release, Releasing};
 pub use request::{Answer, Request, Requests};
 pub use serves::Serves;
 pub use settings::{Retention, Settings};
-pub use soft::{Leases, Progress, Pulse, Soft, StateHash};
+pub use soft::{Leases, Progress, Pulse, Soft, StateHash, Wait, WaitsFor};
 pub use status::{Condition, ConditionKind, ConditionStatus, Summary};
 pub use worker::{
     Availability, DeviceKind, LivingProcess, LossReason, Presence, Process, Slot, StopRequest, Worker,
     WorkerDescription,
 };
 
-use crate::identifiers::{JobId, ProcessId, WorkerName};
+use crate::identifiers::{JobId, Namespace, ProcessId, WorkerName};
 use crate::now::Now;
+use crate::queue::quota::Quota;
 
 /// The coordinator's state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -77,6 +78,9 @@ pub struct State {
     pub workers: Arc<BTreeMap<WorkerName, Arc<Worker>>>,
     /// Rank processes that may be alive.
     pub processes: BTreeMap<ProcessId, Process>,
+    /// The most that namespaces may hold, of those that have a limit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub quotas: BTreeMap<Namespace, Quota>,
     /// What marked calls were answered, so that a repeat is told the same. Shared, because it is long and seldom changes.
     pub requests: Arc<Requests>,
     /// Who was given access, beside those whom the shell lets in. Shared, because it may be long and seldom changes.

@@ -92,6 +92,8 @@ pub const TABLE: &[Row] = &[
     row(JOBS, "VerifyJob", Right::See, Touches::Job),
     row(JOBS, "ListWorkers", Right::See, Touches::List),
     row(JOBS, "DrainWorker", Right::Administer, Touches::All),
+    row(JOBS, "SetQuota", Right::Administer, Touches::All),
+    row(JOBS, "ListQuotas", Right::See, Touches::List),
     row(WORKERS, "Attach", Right::Serve, Touches::Worker),
     row(RANKS, "Enrol", Right::Serve, Touches::Job),
     row(RANKS, "Pulse", Right::Serve, Touches::Job),

@@ -19,6 +19,7 @@ use super::{
     context::{Context, called},
     listing,
     log_lines::{self, LogStream},
+    quotas,
     refusal::{invalid, rejected, stopping, unexpected},
     requests::mark,
     submission,
@@ -138,7 +139,10 @@ impl JobService for Jobs {
             "full" => Detail::Full,
             other => return Err(invalid("view", format!("expected nothing or `full`, found `{other}`"))),
         };
-        self.show(&job, detail).await.map(Response::new)
+        let mut shown = self.show(&job, detail).await?;
+        let status = shown.status.get_or_insert_default();
+        status.jobs_ahead = quotas::jobs_ahead(&self.context, job).await?;
+        Ok(Response::new(shown))
     }
 
     async fn list_jobs(
@@ -358,6 +362,22 @@ impl JobService for Jobs {
             workers.extend(self.context.refused.beside(&workers));
         }
         Ok(Response::new(proto::ListWorkersResponse { workers }))
+    }
+
+    async fn set_quota(
+        &self,
+        request: Request<proto::SetQuotaRequest>,
+    ) -> Result<Response<proto::NamespaceUse>, Status> {
+        let (caller, request) = called(request)?;
+        quotas::set(&self.context, &caller, request).await.map(Response::new)
+    }
+
+    async fn list_quotas(
+        &self,
+        request: Request<proto::ListQuotasRequest>,
+    ) -> Result<Response<proto::ListQuotasResponse>, Status> {
+        let (caller, _) = called(request)?;
+        quotas::list(&self.context, caller).await.map(Response::new)
     }
 
     async fn drain_worker(

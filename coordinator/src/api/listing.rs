@@ -27,9 +27,10 @@ pub(super) async fn list(
         size => size.min(LARGEST_PAGE),
     };
     let below = parse_token(&request.page_token)?;
+    let namespace = request.namespace.clone();
     let (rows, is_last) = context
         .engine
-        .ask(move |state| page(state, &caller, (below, size)))
+        .ask(move |state| page(state, (&caller, &namespace), (below, size)))
         .await?;
     let glances = shown(context, rows).await?;
     let next_page_token = match glances.last() {
@@ -47,12 +48,14 @@ pub(super) async fn list(
 /// A job of a page: its place in the order of submission, and what the state has of it.
 type Row = (u64, JobId, Result<JobSnapshot, PastJob>);
 
-/// The rows of a page, and whether it is the last one.
-fn page(state: &State, caller: &Caller, (below, size): (u64, usize)) -> (Vec<Row>, bool) {
+/// The rows of a page, and whether it is the last one. Of all jobs that the caller sees, or those of one namespace.
+fn page(state: &State, (caller, namespace): (&Caller, &str), (below, size): (u64, usize)) -> (Vec<Row>, bool) {
     let at_hand = state.jobs.values().map(|job| (job.sequence, &job.id));
     let past = state.past.iter().map(|(id, past)| (past.sequence, id));
-    let is_listed =
-        |(sequence, id): &(u64, &JobId)| *sequence < below && !state.erasing.contains(*id) && caller.sees_in(state, id);
+    let is_listed = |(sequence, id): &(u64, &JobId)| {
+        let is_of_namespace = namespace.is_empty() || state.namespace_of(id) == Some(namespace);
+        *sequence < below && !state.erasing.contains(*id) && caller.sees_in(state, id) && is_of_namespace
+    };
     let mut jobs: Vec<(u64, &JobId)> = at_hand.chain(past).filter(is_listed).collect();
     jobs.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
     let is_last = jobs.len() <= size;

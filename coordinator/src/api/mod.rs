@@ -10,6 +10,7 @@ mod listing;
 mod log_lines;
 mod past_jobs;
 mod pulses;
+mod quotas;
 mod rank_service;
 mod refusal;
 mod refused_agents;

@@ -21,6 +21,9 @@ pub struct ListArgs {
     /// At most this many jobs; 0 lists all
     #[arg(short = 'n', long, value_name = "JOBS", default_value_t = 100)]
     limit: u32,
+    /// Only jobs of this namespace
+    #[arg(long)]
+    namespace: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -30,7 +33,7 @@ pub struct ListArgs {
 
 pub(crate) async fn run(args: ListArgs, console: &mut Console) -> Result<Outcome, CommandError> {
     let connection = Connection::open(&args.connection)?;
-    let (jobs, more) = newest_jobs(&connection, args.limit).await?;
+    let (jobs, more) = newest_jobs(&connection, args.limit, args.namespace.as_deref()).await?;
     if args.output.is_human() {
         if jobs.is_empty() {
             console.say("no jobs");
@@ -49,8 +52,12 @@ pub(crate) async fn run(args: ListArgs, console: &mut Console) -> Result<Outcome
     Ok(Outcome::Success)
 }
 
-/// The newest `limit` jobs (0: all), and whether there are more.
-async fn newest_jobs(connection: &Connection, limit: u32) -> Result<(Vec<FineTuneJob>, bool), CommandError> {
+/// The newest `limit` jobs (0: all) of a namespace, or of all, and whether there are more.
+async fn newest_jobs(
+    connection: &Connection,
+    limit: u32,
+    namespace: Option<&str>,
+) -> Result<(Vec<FineTuneJob>, bool), CommandError> {
     let limit = if limit == 0 { usize::MAX } else { limit as usize };
     let mut jobs = Vec::new();
     let mut page_token = String::new();
@@ -61,6 +68,7 @@ async fn newest_jobs(connection: &Connection, limit: u32) -> Result<(Vec<FineTun
             .list_jobs(unary(ListJobsRequest {
                 page_size: wanted,
                 page_token,
+                namespace: namespace.unwrap_or_default().to_owned(),
             }))
             .await;
         let page = connection.answer(answer)?;

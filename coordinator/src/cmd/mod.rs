@@ -20,6 +20,8 @@ mod get;
 mod list;
 mod logs;
 mod outcome;
+mod queueing;
+mod quota;
 mod run;
 mod scale;
 mod serve;
@@ -93,6 +95,8 @@ pub enum Verb {
     Workers(workers::WorkersArgs),
     /// Takes workers out of use, or back into it
     Drain(drain::DrainArgs),
+    /// Says how much namespaces may hold at once
+    Quota(quota::QuotaArgs),
     /// Says who may do what: issues, lists, replaces and takes back tokens
     Token(token::TokenArgs),
     /// Downloads the files that a job left
@@ -148,6 +152,7 @@ async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Delete(args) => delete::run(args, console).await,
         Verb::Workers(args) => workers::run(args, console).await,
         Verb::Drain(args) => drain::run(args, console).await,
+        Verb::Quota(args) => quota::run(args, console).await,
         Verb::Token(args) => token::run(args, console).await,
         Verb::Download(args) => download::run(args, console).await,
         Verb::Verify(args) => verify::run(args, console).await,

@@ -26,6 +26,7 @@ use super::{
     error::CommandError,
     follow::{Event, Follower},
     outcome::Outcome,
+    queueing::QueueingArgs,
     submit,
     view::{
         Format, document,
@@ -67,6 +68,8 @@ pub struct RunArgs {
     /// Forget an unfinished run of the same artifacts, and begin at step 0
     #[arg(long)]
     anew: bool,
+    #[command(flatten)]
+    queueing: QueueingArgs,
     /// Workers to start [default: the spec's resources.workers.max, else 1]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     workers: Option<u32>,

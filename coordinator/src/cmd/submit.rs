@@ -11,6 +11,7 @@ use super::{
     console::Console,
     error::CommandError,
     outcome::Outcome,
+    queueing::QueueingArgs,
     settings::ConnectionArgs,
     view::{Format, document, failure::name},
     watch,
@@ -26,6 +27,8 @@ pub struct SubmitArgs {
     /// YAML file of the job
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
+    #[command(flatten)]
+    queueing: QueueingArgs,
     /// Follow the job until it has ended, and exit with its outcome
     #[arg(short, long)]
     watch: bool,
@@ -45,8 +48,10 @@ pub struct SubmitArgs {
 pub(crate) async fn run(args: SubmitArgs, console: &mut Console) -> Result<Outcome, CommandError> {
     let file = spec_file::read(&args.spec)?;
     let connection = Connection::open(&args.connection)?;
+    let mut job = file.job.clone();
+    args.queueing.write_into(&mut job);
     let request = CreateJobRequest {
-        job: Some(file.job.clone()),
+        job: Some(job),
         request_id: args.request_id.unwrap_or_default(),
         suspended: args.suspend,
     };

@@ -3,6 +3,7 @@
 mod compactions;
 mod figures;
 mod full_disk;
+mod queue_figures;
 mod recoveries;
 mod waiting;
 mod workload;

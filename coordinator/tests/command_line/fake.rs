@@ -23,6 +23,7 @@ pub(crate) struct Books {
     /// By resource name.
     pub(crate) jobs: BTreeMap<String, watch::Sender<FineTuneJob>>,
     pub(crate) workers: Vec<Worker>,
+    pub(crate) quotas: Vec<NamespaceUse>,
     pub(crate) artifacts: Vec<Artifact>,
     /// Bytes of the artifacts it keeps.
     pub(crate) contents: BTreeMap<String, Vec<u8>>,
@@ -312,6 +313,27 @@ impl JobService for Service {
     async fn verify_job(&self, request: Request<VerifyJobRequest>) -> Result<Response<VerificationReceipt>, Status> {
         self.job(&request.get_ref().name)?;
         Ok(Response::new(self.books().receipt.clone()))
+    }
+
+    async fn set_quota(&self, request: Request<SetQuotaRequest>) -> Result<Response<NamespaceUse>, Status> {
+        let request = request.into_inner();
+        let mut books = self.books();
+        books.quotas.retain(|used| used.namespace != request.namespace);
+        let used = NamespaceUse {
+            namespace: request.namespace,
+            quota: request.quota,
+            slots: 3,
+            jobs: 2,
+            waiting: 1,
+        };
+        books.quotas.push(used.clone());
+        Ok(Response::new(used))
+    }
+
+    async fn list_quotas(&self, _: Request<ListQuotasRequest>) -> Result<Response<ListQuotasResponse>, Status> {
+        Ok(Response::new(ListQuotasResponse {
+            namespaces: self.books().quotas.clone(),
+        }))
     }
 
     async fn drain_worker(&self, request: Request<DrainWorkerRequest>) -> Result<Response<Worker>, Status> {

@@ -10,6 +10,7 @@ mod firn;
 mod following;
 mod jobs;
 mod listing;
+mod quotas;
 mod submitting;
 mod suspending;
 mod tether;

@@ -227,3 +227,14 @@ fn no_verb_waits_for_ever_for_a_coordinator_that_says_nothing() {
         );
     }
 }
+
+#[test]
+fn namespace_and_priority_can_be_chosen_at_submission() {
+    let fake = FakeCoordinator::start();
+    let (_folder, spec) = spec_file();
+    let arguments = ["submit", &spec, "--namespace", "team-a", "--priority", "7"];
+    assert_eq!(firn(&fake.url(), &arguments).code, 0);
+    let job = fake.books().created[0].job.clone().unwrap();
+    assert_eq!(job.metadata.unwrap().namespace, "team-a");
+    assert_eq!(job.spec.unwrap().scheduling.unwrap().priority, Some(7));
+}

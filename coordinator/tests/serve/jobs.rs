@@ -71,6 +71,7 @@ async fn jobs_are_listed_newest_first_page_by_page() {
         let request = proto::ListJobsRequest {
             page_size: 2,
             page_token,
+            ..Default::default()
         };
         let page = server.jobs().list_jobs(request).await.unwrap().into_inner();
         pages.push(
@@ -91,6 +92,7 @@ async fn jobs_are_listed_newest_first_page_by_page() {
     let request = proto::ListJobsRequest {
         page_size: 0,
         page_token: "nonsense".to_owned(),
+        ..Default::default()
     };
     let refused = server.jobs().list_jobs(request).await.unwrap_err();
     assert_eq!(

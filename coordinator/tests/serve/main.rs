@@ -17,6 +17,7 @@ mod jobs;
 mod limits;
 mod many_classes;
 mod patience;
+mod quotas;
 mod rank;
 mod restart;
 mod revisions;

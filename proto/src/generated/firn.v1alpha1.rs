@@ -775,6 +775,9 @@ pub struct JobStatus {
     /// All samples that were set aside: snapshots list the first of them.
     #[prost(uint64, tag = "15")]
     pub quarantined_count: u64,
+    /// While the job waits for slots: how many jobs would get theirs before it, if slots came free one after the other. Only in answers to GetJob.
+    #[prost(uint64, optional, tag = "20")]
+    pub jobs_ahead: ::core::option::Option<u64>,
 }
 /// A rank or a worker that was lost, and that the job survived or not.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1047,6 +1050,9 @@ pub struct ListJobsRequest {
     pub page_size: u32,
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only jobs of this namespace; empty: of all.
+    #[prost(string, tag = "3")]
+    pub namespace: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListJobsResponse {
@@ -1245,6 +1251,53 @@ pub struct DrainWorkerRequest {
     pub undo: bool,
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
+}
+/// The most that a namespace may hold at once. A limit that is not set is none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Quota {
+    /// Slots of all its gangs, ranks that prepare included.
+    #[prost(uint32, optional, tag = "1")]
+    pub slots: ::core::option::Option<u32>,
+    /// Jobs that hold slots.
+    #[prost(uint32, optional, tag = "2")]
+    pub jobs: ::core::option::Option<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetQuotaRequest {
+    /// `metadata.namespace` of the jobs that are meant.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The whole quota: a limit that is not set here is none, whatever it was before. Without a quota the namespace may hold everything.
+    #[prost(message, optional, tag = "2")]
+    pub quota: ::core::option::Option<Quota>,
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListQuotasRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListQuotasResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub namespaces: ::prost::alloc::vec::Vec<NamespaceUse>,
+}
+/// What a namespace may hold, and what it holds.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamespaceUse {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Not set: it has none.
+    #[prost(message, optional, tag = "2")]
+    pub quota: ::core::option::Option<Quota>,
+    /// Slots of its gangs. More than the quota, where that was lowered or set while they ran.
+    #[prost(uint64, tag = "3")]
+    pub slots: u64,
+    /// Jobs that hold slots.
+    #[prost(uint64, tag = "4")]
+    pub jobs: u64,
+    /// Jobs that wait for slots.
+    #[prost(uint64, tag = "5")]
+    pub waiting: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Worker {
@@ -1777,6 +1830,53 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("firn.v1alpha1.JobService", "DrainWorker"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sets the most that a namespace may hold at once, or takes that back. It is asked when slots are given: running jobs keep what they have.
+        pub async fn set_quota(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetQuotaRequest>,
+        ) -> std::result::Result<tonic::Response<super::NamespaceUse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/firn.v1alpha1.JobService/SetQuota",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("firn.v1alpha1.JobService", "SetQuota"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What namespaces may hold, and what they do hold: all that have a quota, and all whose jobs wait or run.
+        pub async fn list_quotas(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListQuotasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListQuotasResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/firn.v1alpha1.JobService/ListQuotas",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("firn.v1alpha1.JobService", "ListQuotas"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1917,6 +2017,19 @@ pub mod job_service_server {
             &self,
             request: tonic::Request<super::DrainWorkerRequest>,
         ) -> std::result::Result<tonic::Response<super::Worker>, tonic::Status>;
+        /// Sets the most that a namespace may hold at once, or takes that back. It is asked when slots are given: running jobs keep what they have.
+        async fn set_quota(
+            &self,
+            request: tonic::Request<super::SetQuotaRequest>,
+        ) -> std::result::Result<tonic::Response<super::NamespaceUse>, tonic::Status>;
+        /// What namespaces may hold, and what they do hold: all that have a quota, and all whose jobs wait or run.
+        async fn list_quotas(
+            &self,
+            request: tonic::Request<super::ListQuotasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListQuotasResponse>,
+            tonic::Status,
+        >;
     }
     /// Submits, watches and ends fine-tuning jobs.
     ///
@@ -2708,6 +2821,96 @@ pub mod job_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DrainWorkerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/firn.v1alpha1.JobService/SetQuota" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetQuotaSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::SetQuotaRequest>
+                    for SetQuotaSvc<T> {
+                        type Response = super::NamespaceUse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetQuotaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::set_quota(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetQuotaSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/firn.v1alpha1.JobService/ListQuotas" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListQuotasSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::ListQuotasRequest>
+                    for ListQuotasSvc<T> {
+                        type Response = super::ListQuotasResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListQuotasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::list_quotas(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListQuotasSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

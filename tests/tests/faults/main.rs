@@ -15,6 +15,7 @@ mod killed_ranks;
 mod network;
 mod out_of_memory;
 mod preemption;
+mod priorities;
 mod reduced_rates;
 mod replaced_tokens;
 mod stopped_processes;

@@ -58,8 +58,10 @@ pub(super) fn change(job: &mut Job, event: &JobEvent, at: Now) {
         }
         JobEvent::RestartScheduled { cause, not_before } => {
             let last = job.members().to_vec();
+            let released = job.releasing.as_ref().map(|releasing| releasing.reason.clone());
             job.phase = Phase::Restarting(Restart {
                 last,
+                released,
                 cause: cause.clone(),
                 not_before: *not_before,
             });

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub(super) use self::audience::Audience;
 use crate::compatibility::{Need, Revision};
@@ -43,8 +44,8 @@ struct Class {
 
 /// A job that waits for slots that others hold, and why.
 pub(super) struct Awaited {
-    job: JobId,
-    reason: String,
+    /// What those are told that come after.
+    said: Arc<str>,
 }
 
 /// The workers that a job may have, and what is to be said of the others.
@@ -140,8 +141,7 @@ impl Fleet {
     /// Keeps the slots of a kind that a job may have for it: it waits until others give them up.
     pub(super) fn keep_for(&mut self, job: &JobId, reason: &str, (kind, audience): (DeviceKind, &Audience)) {
         let awaited = Rc::new(Awaited {
-            job: job.clone(),
-            reason: reason.to_owned(),
+            said: format!("waits behind jobs/{job}, which {reason}").into(),
         });
         for class in audience.classes.iter() {
             let awaited_there = &mut self.classes[*class].awaited;
@@ -229,8 +229,8 @@ impl Class {
 
 impl Awaited {
     /// Why a job waits that comes after.
-    pub(super) fn sentence(&self) -> String {
-        format!("waits behind jobs/{}, which {}", self.job, self.reason)
+    pub(super) fn sentence(&self) -> Arc<str> {
+        Arc::clone(&self.said)
     }
 }
 

@@ -9,6 +9,7 @@ use super::processes;
 use crate::identifiers::{JobId, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::placement::{self, Placement, Problem, WorkerSlots};
+use crate::queue::quota::Request;
 use crate::record::JobEvent;
 use crate::spec::{DeviceRequest, ResourcesSpec, WorkersSpec};
 use crate::stage::Stage;
@@ -30,7 +31,30 @@ pub(super) fn is_wanted(job: &Job, now: Now) -> bool {
     has_room && now >= job.retry_at && !(is_late && is_settled)
 }
 
-/// Finds slots for more processes of a gang: first beside those that it has, then on other workers. Says what is missing for a gang that
+/// What a job asks of its namespace's quota.
+pub(super) fn request(job: &Job) -> Request {
+    let resources = &job.spec.resources;
+    let each = u64::from(resources.slots_per_worker.max(1));
+    let fewest = u64::from(resources.workers.min.max(1)) * each;
+    let Some(gang) = job.gang() else {
+        return Request {
+            next: fewest,
+            fewest,
+            has_gang: false,
+        };
+    };
+    let workers = workers_of(gang);
+    let lacks_one_beside = workers
+        .iter()
+        .any(|worker| (slots_of(gang, worker).count() as u64) < each);
+    Request {
+        next: if lacks_one_beside { 1 } else { each },
+        fewest,
+        has_gang: true,
+    }
+}
+
+/// Finds slots for more processes of a gang, `room` at most: first beside those that it has, then on other workers. Says what is missing for a gang that
 /// cannot work without.
 ///
 /// # Errors
@@ -39,12 +63,14 @@ pub(super) fn recruit(
     draft: &mut DecisionBuilder<'_>,
     job: &Job,
     able: &Able<'_>,
+    room: u64,
 ) -> Result<Placement, placement::Blocked> {
     let Some(gang) = job.gang() else {
         return Ok(Placement::default());
     };
-    let mut placement = beside(draft.state(), job, gang, &able.workers);
-    let other = elsewhere(job, gang, able);
+    let mut placement = beside(draft.state(), job, gang, &able.workers, room);
+    let taken: usize = placement.workers.iter().map(|(_, slots)| slots.len()).sum();
+    let other = elsewhere(job, gang, able, room - taken as u64);
     let blocked = match other {
         Ok(found) => {
             placement.workers.extend(found.workers);
@@ -65,7 +91,7 @@ pub(super) fn recruit(
 /// Whether a gang would have the fewest workers of its spec with these slots.
 pub(super) fn could_be_completed(job: &Job, able: &Able<'_>) -> bool {
     let Some(gang) = job.gang() else { return false };
-    let found = elsewhere(job, gang, able).map_or(0, |found| found.workers.len());
+    let found = elsewhere(job, gang, able, u64::MAX).map_or(0, |found| found.workers.len());
     workers_of(gang).len() + found >= job.spec.resources.workers.min.max(1) as usize
 }
 
@@ -96,7 +122,7 @@ pub(super) fn kind_of(gang: &Gang) -> DeviceKind {
 }
 
 /// Free slots on workers that have fewer ranks of the gang than the spec asks for.
-fn beside(state: &State, job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Placement {
+fn beside(state: &State, job: &Job, gang: &Gang, workers: &[WorkerSlots], mut room: u64) -> Placement {
     let each = job.spec.resources.slots_per_worker.max(1) as usize;
     let mut placement = Placement::default();
     for name in workers_of(gang) {
@@ -109,7 +135,9 @@ fn beside(state: &State, job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Pla
             .slots
             .iter()
             .filter(|slot| slot.free && slot.kind == kind_of(gang));
+        let missing = missing.min(usize::try_from(room).unwrap_or(usize::MAX));
         let slots: Vec<u32> = free.map(|slot| slot.index).take(missing).collect();
+        room -= slots.len() as u64;
         if !slots.is_empty() {
             placement.workers.push((name, slots));
         }
@@ -117,12 +145,15 @@ fn beside(state: &State, job: &Job, gang: &Gang, workers: &[WorkerSlots]) -> Pla
     placement
 }
 
-/// Whole workers beyond those that the gang has.
-fn elsewhere(job: &Job, gang: &Gang, able: &Able<'_>) -> Result<Placement, placement::Blocked> {
+/// Whole workers beyond those that the gang has, with `slots` in all at most.
+fn elsewhere(job: &Job, gang: &Gang, able: &Able<'_>, slots: u64) -> Result<Placement, placement::Blocked> {
     let resources = &job.spec.resources;
     let present = workers_of(gang);
     let most = resources.workers.max.max(resources.workers.min);
-    let room = most.saturating_sub(u32::try_from(present.len()).unwrap_or(u32::MAX));
+    let affordable = u32::try_from(slots / u64::from(resources.slots_per_worker.max(1))).unwrap_or(u32::MAX);
+    let room = most
+        .saturating_sub(u32::try_from(present.len()).unwrap_or(u32::MAX))
+        .min(affordable);
     if room == 0 {
         return Ok(Placement::default());
     }

@@ -1,26 +1,36 @@
-//! Which job gets free slots: in the order of submission.
+//! Which job gets free slots: in the order of the queue ([`crate::queue::order`]), and within the quotas of the namespaces.
 //!
 //! A job that waits for slots that other jobs hold keeps all slots that it may be given from later ones, so that small jobs cannot starve a large
-//! one. A job that all workers together that it may have could not hold keeps nobody waiting: no end of another job would help it. Gangs that have
-//! fewer workers than they need are served in the same order; gangs that could merely use more come last. When one that waits for workers holds
-//! what an earlier job waits for, it gives way in the end ([`super::yielding`]).
+//! one. A job that all workers together that it may have could not hold keeps nobody waiting: no end of another job would help it. One whose quota is
+//! used up keeps later ones of its own namespace waiting, and nobody else. Gangs that have fewer workers than they need are served in the same
+//! order; gangs that could merely use more come last. When one that waits for workers holds what an earlier job waits for, it gives way in the end
+//! ([`super::yielding`]). Jobs of lower priority make room at once ([`super::preempting`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::decision_builder::DecisionBuilder;
 use super::free_slots::{Audience, Awaited, Fleet};
 use super::processes::request_start;
-use super::{growth, yielding};
+use super::{gangs, growth, preempting, yielding};
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Blocked, Placement, Problem};
+use crate::queue::order::Order;
+use crate::queue::quota::{Accounts, Exhausted, Use};
 use crate::record::JobEvent;
 use crate::soft_change::SoftChange;
 use crate::spec::{ResourcesSpec, settings};
-use crate::state::{Job, Member, Phase, State};
+use crate::state::{Job, Member, Phase, State, Wait, WaitsFor};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
 pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
-    let ahead = serve(draft);
+    let mut ahead = serve(draft);
     if yielding::dissolve_waiting_gangs(draft, &ahead) {
+        ahead = serve(draft);
+    }
+    if preempting::make_room(draft, &ahead) {
+        gangs::settle(draft);
         serve(draft);
     }
 }
@@ -28,89 +38,182 @@ pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
 /// Serves the jobs in their order; returns those that wait for slots that others hold.
 fn serve(draft: &mut DecisionBuilder<'_>) -> Vec<JobId> {
     let now = draft.now();
-    let waiting = jobs(draft.state(), |job| {
-        waits(job, now) || (job.is_short() && growth::is_wanted(job, now))
-    });
-    let growing = jobs(draft.state(), |job| !job.is_short() && growth::is_wanted(job, now));
-    if waiting.is_empty() && growing.is_empty() {
+    let asking = Asking::of(draft.state(), now);
+    if asking.waiting.is_empty() && asking.growing.is_empty() {
         return Vec::new();
     }
     let mut queue = Queue::of(draft.state());
-    for id in waiting {
-        let Some(job) = draft.state().jobs.get(&id).cloned() else {
-            continue;
-        };
-        match job.gang() {
-            None => queue.place(draft, &job),
-            Some(_) => queue.complete(draft, &job),
-        }
-    }
-    for id in growing {
-        if let Some(job) = draft.state().jobs.get(&id).cloned() {
-            queue.grow(draft, &job);
+    for jobs in [&asking.waiting, &asking.growing] {
+        let places = jobs.iter().map(|asks| (asks.job.place(), asks));
+        let mut order = Order::new(places, |namespace| queue.accounts.share(namespace));
+        while let Some(asks) = order.next() {
+            let (slots, job) = (queue.serve(draft, asks), &asks.job);
+            if slots > 0 {
+                let jobs = u64::from(job.gang().is_none());
+                queue.accounts.take(job.namespace(), Use { slots, jobs });
+                order.set_share(job.namespace(), queue.accounts.share(job.namespace()));
+            }
         }
     }
     queue.ahead
 }
 
+/// Who asks for slots, in any order.
+struct Asking {
+    /// Those that have no gang, or one that is short.
+    waiting: Vec<Asks>,
+    /// Those that could use more.
+    growing: Vec<Asks>,
+}
+
+/// A job that asks for slots, and why it was said to wait.
+struct Asks {
+    job: Arc<Job>,
+    known: Option<Wait>,
+}
+
+impl Asks {
+    /// Whether it cannot work without, and waits.
+    fn needs(&self) -> bool {
+        self.job.gang().is_none() || self.job.is_short()
+    }
+}
+
+impl Asking {
+    fn of(state: &State, now: Now) -> Self {
+        let (mut waiting, mut growing) = (Vec::new(), Vec::new());
+        // Both are in the order of the ids: nothing is looked up for each of ten thousand jobs.
+        let mut said = state.soft.waiting.iter().peekable();
+        for job in state.jobs.values() {
+            if !(waits(job, now) || growth::is_wanted(job, now)) {
+                continue;
+            }
+            while said.next_if(|(id, _)| **id < job.id).is_some() {}
+            let known = said.next_if(|(id, _)| **id == job.id).map(|(_, wait)| wait.clone());
+            let jobs = match job.gang().is_none() || job.is_short() {
+                true => &mut waiting,
+                false => &mut growing,
+            };
+            let job = job.clone();
+            jobs.push(Asks { job, known });
+        }
+        Self { waiting, growing }
+    }
+}
+
 /// What is free while jobs are served one after the other.
 struct Queue {
     fleet: Fleet,
+    accounts: Accounts<'static>,
     /// The jobs that wait for slots that others hold.
     ahead: Vec<JobId>,
+    /// What those are told that wait behind the job of their namespace that waits for its quota.
+    behind_quota: BTreeMap<String, Arc<str>>,
     /// Equal requests have equal answers until a gang is formed.
-    refusals: Vec<((ResourcesSpec, Audience), Blocked)>,
+    refusals: Vec<Refusal>,
+}
+
+/// Why a request was refused.
+#[derive(Clone)]
+struct Refusal {
+    asked: (ResourcesSpec, Audience),
+    blocked: Blocked,
+    said: Arc<str>,
 }
 
 impl Queue {
     fn of(state: &State) -> Self {
         Self {
             fleet: Fleet::connected(state),
+            accounts: Accounts::of(state).into_owned(),
             ahead: Vec::new(),
+            behind_quota: BTreeMap::new(),
             refusals: Vec::new(),
         }
     }
 
-    fn is_behind(&self, draft: &mut DecisionBuilder<'_>, job: &Job, audience: &Audience) -> bool {
-        let kind = self.fleet.kind(job, audience);
-        let Some(first) = self.fleet.ahead(kind, audience) else {
-            return false;
+    /// Gives a job what it can have, or says why it waits; returns the slots that it got.
+    fn serve(&mut self, draft: &mut DecisionBuilder<'_>, asks: &Asks) -> u64 {
+        let job = &asks.job;
+        let audience = self.fleet.audience(job);
+        let ahead = self.fleet.ahead(self.fleet.kind(job, &audience), &audience);
+        let ahead = ahead.map(Awaited::sentence);
+        // Nobody waits for what it could merely use.
+        if ahead.is_some() && !asks.needs() {
+            return 0;
+        }
+        let room = match self.room(draft, asks) {
+            Some(room) => room,
+            None => return 0,
         };
-        wait(draft, &job.id, first.sentence());
-        true
+        if let Some(said) = ahead {
+            wait(draft, asks, (WaitsFor::Slots, &said));
+            return 0;
+        }
+        let placement = match job.gang() {
+            None => self.place(draft, asks, (audience, room)),
+            Some(_) => self.recruit(draft, asks, (&audience, room)),
+        };
+        self.take(draft.state(), &placement)
+    }
+
+    /// Slots that the quota of its namespace lets a job have; `None`: it waits for that, and it was said why.
+    fn room(&mut self, draft: &mut DecisionBuilder<'_>, asks: &Asks) -> Option<u64> {
+        let (job, namespace) = (&asks.job, asks.job.namespace());
+        if let Some(said) = self.behind_quota.get(namespace).filter(|_| asks.needs()) {
+            wait(draft, asks, (WaitsFor::Quota, said));
+            return None;
+        }
+        match self.accounts.room(namespace, growth::request(job)) {
+            Ok(room) => Some(room),
+            Err(Exhausted { later, reason }) => {
+                if asks.needs() {
+                    wait(draft, asks, (WaitsFor::Quota, &Arc::from(reason.as_str())));
+                }
+                if asks.needs() && later {
+                    let said = format!("waits behind jobs/{}: {reason}", job.id);
+                    self.behind_quota.insert(namespace.to_owned(), said.into());
+                }
+                None
+            }
+        }
     }
 
     /// A whole gang, for a job that has none.
-    fn place(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
-        let audience = self.fleet.audience(job);
-        if self.is_behind(draft, job, &audience) {
-            return;
+    fn place(&mut self, draft: &mut DecisionBuilder<'_>, asks: &Asks, (audience, room): (Audience, u64)) -> Placement {
+        let job = &asks.job;
+        let asked = (within(job.spec.resources, room), audience);
+        let known = self.refusals.iter().find(|refusal| refusal.asked == asked);
+        if let Some(Refusal { blocked, said, .. }) = known.cloned() {
+            self.refuse(draft, asks, &asked.1, (&blocked, &said));
+            return Placement::default();
         }
-        let asked = (job.spec.resources, audience);
-        let known = self.refusals.iter().find(|(refused, _)| *refused == asked);
-        let answer = match known {
-            Some((_, blocked)) => Err(blocked.clone()),
-            None => self.solve(draft.state(), job, &asked.1),
-        };
-        match answer {
+        match self.solve(draft.state(), job, &asked) {
             Ok(placement) => {
-                self.take(draft.state(), &placement);
                 self.name_settings(draft, job);
                 form_gang(draft, job, &placement);
+                placement
             }
             Err(blocked) => {
-                self.refuse(draft, job, &asked.1, &blocked);
+                let said: Arc<str> = blocked.reason.as_str().into();
+                self.refuse(draft, asks, &asked.1, (&blocked, &said));
                 if !asked.1.has_own_workers() {
-                    self.refusals.push((asked, blocked));
+                    self.refusals.push(Refusal { asked, blocked, said });
                 }
+                Placement::default()
             }
         }
     }
 
-    fn solve(&self, state: &State, job: &Job, audience: &Audience) -> Result<Placement, Blocked> {
+    fn solve(
+        &self,
+        state: &State,
+        job: &Job,
+        (request, audience): &(ResourcesSpec, Audience),
+    ) -> Result<Placement, Blocked> {
         let able = self.fleet.able(state, audience);
         let problem = Problem {
-            request: job.spec.resources,
+            request: *request,
             workers: able.workers.into_owned(),
             in_addition: false,
             is_choice: able.is_choice,
@@ -131,54 +234,68 @@ impl Queue {
         }
     }
 
-    /// What a gang needs that has fewer workers than the spec asks for.
-    fn complete(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
-        let audience = self.fleet.audience(job);
-        if self.is_behind(draft, job, &audience) {
-            return;
-        }
-        let able = self.fleet.able(draft.state(), &audience);
-        match growth::recruit(draft, job, &able) {
-            Ok(placement) => self.take(draft.state(), &placement),
+    /// What a gang needs that has fewer workers than the spec asks for, or what it could use.
+    fn recruit(
+        &mut self,
+        draft: &mut DecisionBuilder<'_>,
+        asks: &Asks,
+        (audience, room): (&Audience, u64),
+    ) -> Placement {
+        let able = self.fleet.able(draft.state(), audience);
+        match growth::recruit(draft, &asks.job, &able, room) {
+            Ok(placement) => placement,
             Err(blocked) => {
-                let blocked = blocked.because(&able.refusals);
-                self.refuse(draft, job, &audience, &blocked);
+                if asks.needs() {
+                    let blocked = blocked.because(&able.refusals);
+                    let said = blocked.reason.as_str().into();
+                    self.refuse(draft, asks, audience, (&blocked, &said));
+                }
+                Placement::default()
             }
-        }
-    }
-
-    /// What a gang could use; nobody waits for it.
-    fn grow(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job) {
-        let audience = self.fleet.audience(job);
-        if self.fleet.ahead(self.fleet.kind(job, &audience), &audience).is_some() {
-            return;
-        }
-        let able = self.fleet.able(draft.state(), &audience);
-        if let Ok(placement) = growth::recruit(draft, job, &able) {
-            self.take(draft.state(), &placement);
         }
     }
 
     /// One that could have its slots if others did not hold them, or wait for them, keeps them from those that come after.
-    fn refuse(&mut self, draft: &mut DecisionBuilder<'_>, job: &Job, audience: &Audience, blocked: &Blocked) {
-        let first = self.fleet.any_ahead(blocked.kind, audience);
-        let first = first.filter(|_| blocked.enough_in_all).map(Awaited::sentence);
-        if blocked.enough_in_all {
-            if first.is_none() {
-                self.ahead.push(job.id.clone());
-            }
-            self.fleet.keep_for(&job.id, &blocked.reason, (blocked.kind, audience));
+    fn refuse(
+        &mut self,
+        draft: &mut DecisionBuilder<'_>,
+        asks: &Asks,
+        audience: &Audience,
+        (blocked, said): (&Blocked, &Arc<str>),
+    ) {
+        let id = &asks.job.id;
+        if !blocked.enough_in_all {
+            return wait(draft, asks, (WaitsFor::Slots, said));
         }
-        wait(draft, &job.id, first.unwrap_or_else(|| blocked.reason.clone()));
+        let first = self.fleet.any_ahead(blocked.kind, audience).map(Awaited::sentence);
+        self.fleet.keep_for(id, said, (blocked.kind, audience));
+        if let Some(first) = first {
+            return wait(draft, asks, (WaitsFor::Slots, &first));
+        }
+        self.ahead.push(id.clone());
+        match preempting::who_makes_room(draft.state(), id) {
+            Some(who) => wait(draft, asks, (WaitsFor::Slots, &format!("{said}; {who}").into())),
+            None => wait(draft, asks, (WaitsFor::Slots, said)),
+        }
     }
 
-    fn take(&mut self, state: &State, placement: &Placement) {
+    /// Takes what was given; returns how many slots that are.
+    fn take(&mut self, state: &State, placement: &Placement) -> u64 {
         if placement.workers.is_empty() {
-            return;
+            return 0;
         }
         self.refusals.clear();
         self.fleet.take(state, placement);
+        placement.workers.iter().map(|(_, slots)| slots.len() as u64).sum()
     }
+}
+
+/// The same with as many workers at most as there is room for. There is room for the fewest.
+fn within(mut request: ResourcesSpec, room: u64) -> ResourcesSpec {
+    let most = room / u64::from(request.slots_per_worker.max(1));
+    let workers = &mut request.workers;
+    workers.max = workers.max.min(u32::try_from(most).unwrap_or(u32::MAX));
+    request
 }
 
 fn waits(job: &Job, now: Now) -> bool {
@@ -189,19 +306,6 @@ fn waits(job: &Job, now: Now) -> bool {
         _ => false,
     }
 }
-
-/// Jobs in the order of submission.
-fn jobs(state: &State, is_meant: impl Fn(&Job) -> bool) -> Vec<JobId> {
-    let mut jobs: Vec<&Job> = state
-        .jobs
-        .values()
-        .map(|job| job.as_ref())
-        .filter(|job| is_meant(job))
-        .collect();
-    jobs.sort_by_key(|job| job.sequence);
-    jobs.into_iter().map(|job| job.id.clone()).collect()
-}
-
 /// Where the job ran before.
 fn previous(job: &Job) -> Option<Placement> {
     let Phase::Restarting(restart) = &job.phase else {
@@ -221,11 +325,16 @@ fn previous(job: &Job) -> Option<Placement> {
     Some(placement)
 }
 
-fn wait(draft: &mut DecisionBuilder<'_>, id: &JobId, reason: String) {
-    if draft.state().soft.waiting.get(id).map(|known| known.as_ref()) != Some(reason.as_str()) {
+fn wait(draft: &mut DecisionBuilder<'_>, asks: &Asks, (waits_for, reason): (WaitsFor, &Arc<str>)) {
+    // Most of those that wait behind another share its sentence.
+    let is_known = asks.known.as_ref().is_some_and(|known| {
+        known.waits_for == waits_for && (Arc::ptr_eq(&known.reason, reason) || known.reason == *reason)
+    });
+    if !is_known {
+        let reason = reason.clone();
         draft.change_soft(SoftChange::Waiting {
-            job: id.clone(),
-            reason: Some(reason.into()),
+            job: asks.job.id.clone(),
+            reason: Some(Wait { waits_for, reason }),
         });
     }
 }

@@ -78,7 +78,8 @@ fn surplus(state: &State, job: &Job) -> Vec<WorkerName> {
     names.into_iter().skip(most).cloned().collect()
 }
 
-fn let_go(draft: &mut DecisionBuilder<'_>, id: &JobId, gang: &Gang, worker: &WorkerName) {
+/// Lets the ranks of a gang on a worker go at the next step; those that only prepare, at once.
+pub(super) fn let_go(draft: &mut DecisionBuilder<'_>, id: &JobId, gang: &Gang, worker: &WorkerName) {
     let grace = draft.base().settings.stop_grace;
     for recruit in gang.recruits.iter().filter(|recruit| recruit.worker == *worker) {
         let process = recruit.process.clone();

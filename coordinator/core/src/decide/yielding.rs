@@ -2,8 +2,8 @@
 //!
 //! A gang that has lost workers keeps what it has: it goes on at once when others come. But two jobs that each hold a part of what the other
 //! one waits for would wait for ever; so would an earlier job for slots that only such a gang holds, and any job for those of one that
-//! all workers together could not complete. So after a while these gangs are dissolved, the latest first, as few as will do; they are placed
-//! again in their turn.
+//! all workers together could not complete. So after a while these gangs are dissolved, the last in the order of the queue
+//! first, as few as will do; they are placed again in their turn.
 
 use super::decision_builder::DecisionBuilder;
 use super::free_slots::{Audience, Fleet};
@@ -11,6 +11,7 @@ use super::{growth, processes};
 use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Problem};
+use crate::queue::quota::Accounts;
 use crate::record::JobEvent;
 use crate::state::{Cause, Failure, FailureReason, Gang, Gravity, Job, Phase, State};
 
@@ -44,8 +45,8 @@ pub(super) fn dissolve_waiting_gangs(draft: &mut DecisionBuilder<'_>, ahead: &[J
     false
 }
 
-/// The gangs whose slots a job needs and that have waited long enough: those that have no hope first, and the latest of them. `None` if all of
-/// them together would not do, or if the slots are free already and only their processes have to end.
+/// The gangs whose slots a job needs and that have waited long enough: those that have no hope first, and of them the last in
+/// the order of the queue. `None` if all of them together would not do, or if the slots are free already and only their processes have to end.
 fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
     let mut fleet = Fleet::connected(state);
     for process in state.processes.values().filter(|process| state.is_ending(process)) {
@@ -78,13 +79,15 @@ fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
         let mut workers = gang.living().filter_map(|member| state.workers.get(&member.worker));
         growth::kind_of(gang) == kind && workers.any(|worker| worker.description.suits(job))
     };
+    let accounts = Accounts::of(state);
+    let rank = |job: &Job| job.place().rank(accounts.share(job.namespace()));
     let mut candidates: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
     candidates.retain(|other| {
         let gang = waiting_gang(other).filter(|gang| would_help(gang));
-        let may_yield = other.sequence > job.sequence || (other.id != job.id && !has_hope(other));
+        let may_yield = rank(other) > rank(job) || (other.id != job.id && !has_hope(other));
         gang.is_some() && may_yield && has_waited(state, other, now)
     });
-    candidates.sort_by_cached_key(|other| (has_hope(other), std::cmp::Reverse(other.sequence)));
+    candidates.sort_by_cached_key(|other| (has_hope(other), std::cmp::Reverse(rank(other))));
     candidates
 }
 

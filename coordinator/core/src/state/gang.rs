@@ -6,6 +6,7 @@ use crate::identifiers::{Generation, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::state::checkpoint::Checkpoint;
 use crate::state::failure::{Cause, RankReport};
+use crate::state::release::Release;
 use crate::state::worker::{DeviceKind, WorkerDescription};
 
 /// The ranks of one formation, in rank order.
@@ -236,4 +237,7 @@ pub struct Restart {
     pub cause: Option<Cause>,
     /// Not to be formed earlier.
     pub not_before: Now,
+    /// Why it gave its slots back, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Release>,
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifiers::{Generation, JobId, WorkerName};
 use crate::now::Now;
+use crate::queue::order::Place;
+use crate::queue::quota::Use;
 use crate::spec::{JobSpec, MetricName, settings};
 use crate::stage::Stage;
 use crate::state::active_time::ActiveTime;
@@ -16,7 +18,7 @@ use crate::state::failure::{Loss, Outcome};
 use crate::state::gang::{Gang, Member, Restart, RunningGang};
 use crate::state::ledger::Ledger;
 use crate::state::pass::{Pass, PassProgress};
-use crate::state::release::Releasing;
+use crate::state::release::{Release, Releasing};
 use crate::state::status::Condition;
 use crate::task::Metrics;
 
@@ -94,6 +96,44 @@ impl Job {
     pub fn settings_digest(&self) -> String {
         let recorded = self.recorded_settings_digest.clone();
         recorded.unwrap_or_else(|| settings::digest_of_first_program(&self.spec))
+    }
+
+    /// What it belongs to.
+    pub fn namespace(&self) -> &str {
+        &self.spec.metadata.namespace
+    }
+
+    /// Where it stands among those that are to be served.
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            namespace: self.namespace(),
+            priority: self.spec.scheduling.priority,
+            sequence: self.sequence,
+        }
+    }
+
+    /// Whether it waits for a gang.
+    pub fn is_queued(&self) -> bool {
+        matches!(self.phase, Phase::Queued | Phase::Restarting(_)) && !self.suspended
+    }
+
+    /// The job that its last gang gave its slots up to, if it waits since then.
+    pub fn preempted_by(&self) -> Option<&JobId> {
+        match &self.phase {
+            Phase::Restarting(Restart {
+                released: Some(Release::Preempted { by }),
+                ..
+            }) => Some(by),
+            _ => None,
+        }
+    }
+
+    /// What it holds of its namespace's quota.
+    pub fn used(&self) -> Use {
+        self.gang().map_or(Use::default(), |gang| Use {
+            slots: (gang.living().count() + gang.recruits.len()) as u64,
+            jobs: 1,
+        })
     }
 
     /// The gang that holds slots, if any.

@@ -26,7 +26,7 @@ pub struct Soft {
     /// Processes that their agents came back without, and until when the news of their ends may still come.
     pub missing: BTreeMap<ProcessId, Now>,
     /// Why each waiting job waits.
-    pub waiting: Arc<BTreeMap<JobId, Arc<str>>>,
+    pub waiting: Arc<BTreeMap<JobId, Wait>>,
     /// Workers that were there under an earlier coordinator and have not come back yet.
     pub awaited: BTreeSet<WorkerName>,
     /// The end of the lease that the worker that came back last got with that: until then, others may still be on their way.
@@ -83,6 +83,24 @@ impl Soft {
             Arc::make_mut(&mut self.waiting).remove(job);
         }
     }
+}
+
+/// Why a job waits just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// What for.
+    pub waits_for: WaitsFor,
+    /// The same as a sentence with numbers. Jobs that wait behind the same one share it.
+    pub reason: Arc<str>,
+}
+
+/// What a job waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// Slots that are not there or that others hold.
+    Slots,
+    /// That its namespace holds less.
+    Quota,
 }
 
 /// A sign of life of a rank.

@@ -109,6 +109,7 @@ fn status(snapshot: &JobSnapshot, detail: Detail, now: Now) -> proto::JobStatus 
         failure: failure(job),
         quarantined,
         quarantined_count: run.quarantined.len() as u64,
+        jobs_ahead: None,
         dataset: run.dataset.as_ref().map(|known| dataset_shown(&known.dataset, detail)),
         artifacts: run.artifacts.iter().map(artifact_to_wire).collect(),
         model: run.model.as_ref().map(|registered| model_to_wire(&registered.model)),

@@ -52,6 +52,7 @@ fn begin(args: &RunArgs) -> Result<Prepared, CommandError> {
     let path = args.spec.as_deref().unwrap_or_else(|| "".as_ref());
     let file = spec_file::read(path)?;
     let mut job = file.job.clone();
+    args.queueing.write_into(&mut job);
     let demand = plan::fit_workers(&mut job, args.workers, args.slots_per_worker);
     let shares = shares::divide(demand, plan::device(&job), &Machine::here())?;
     let artifacts = plan::place_artifacts(&mut job, args.artifacts.as_deref())?;

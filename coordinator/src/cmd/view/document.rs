@@ -4,7 +4,7 @@
 //! `metadata.resourceName`, `metadata.createTime` and `status`. In `status` every field is always there: absent values
 //! are `null`, lists may be empty. Times are RFC 3339 in UTC. Epochs, ranks and steps count from 0. A confusion matrix
 //! is a list of rows (true class) of counts (predicted class). Numbers that JSON cannot say (NaN, infinities) are
-//! `null`. A list of jobs is `{"jobs": [job, …]}`, of workers `{"workers": [worker, …]}`, of artifacts `{"artifacts":
+//! `null`. A list of jobs is `{"jobs": [job, …]}`, of workers `{"workers": [worker, …]}`, of quotas `{"quotas": [namespace, …]}`, of artifacts `{"artifacts":
 //! [artifact, …]}`.
 
 use firn_proto::v1alpha1::{
@@ -114,6 +114,7 @@ fn job_status(status: &JobStatus) -> Value {
         "bestEpoch": status.best_epoch,
         "generation": status.generation,
         "restarts": status.restarts,
+        "jobsAhead": status.jobs_ahead,
         "ranks": status.ranks.iter().map(placement).collect::<Vec<_>>(),
         "failure": status.failure.as_ref().map(failure),
         "losses": status.losses.iter().map(loss).collect::<Vec<_>>(),

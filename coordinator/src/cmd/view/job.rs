@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 use super::{
     Format, document,
     failure::{failure, name},
-    humanise::{age, bytes, count, metric},
+    humanise::{age, bytes, count, counted, metric},
     losses::losses,
     milestones::{dataset_line, training_line},
     report::quarantine,
@@ -49,6 +49,7 @@ fn facts(job: &FineTuneJob, status: &JobStatus, paint: Paint, now: Timestamp, wi
         ("Name", name(job).to_owned()),
         ("Status", status_word(job, status, paint)),
     ];
+    lines.extend(queueing(job, status));
     if let Some(metadata) = &job.metadata {
         if !metadata.labels.is_empty() {
             let labels: Vec<String> = metadata
@@ -100,6 +101,28 @@ fn facts(job: &FineTuneJob, status: &JobStatus, paint: Paint, now: Timestamp, wi
         .iter()
         .map(|(title, value)| format!("{:<width$}{value}\n", format!("{title}:")))
         .collect()
+}
+
+/// Whose it is, and where it stands in the queue.
+fn queueing(job: &FineTuneJob, status: &JobStatus) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let namespace = job.metadata.as_ref().map(|metadata| metadata.namespace.clone());
+    lines.extend(
+        namespace
+            .filter(|name| !name.is_empty())
+            .map(|name| ("Namespace", name)),
+    );
+    let scheduling = job.spec.as_ref().and_then(|spec| spec.scheduling.as_ref());
+    let priority = scheduling.and_then(|scheduling| scheduling.priority);
+    lines.extend(priority.map(|priority| ("Priority", priority.to_string())));
+    lines.extend(status.jobs_ahead.map(|ahead| {
+        let before = match ahead {
+            0 => "the next to get slots".to_owned(),
+            ahead => format!("{} before it", counted(ahead, "job")),
+        };
+        ("Queue", before)
+    }));
+    lines
 }
 
 fn status_word(job: &FineTuneJob, status: &JobStatus, paint: Paint) -> String {

@@ -10,20 +10,31 @@ use super::{
     table::text_table,
 };
 
-/// Jobs, one a line; [`Format::Wide`] adds model, placement, the best metric and what the newest condition says.
+/// Jobs, one a line, with their namespaces where there are several; [`Format::Wide`] adds model, placement, the best metric and what the newest condition says.
 pub(crate) fn jobs(jobs: &[FineTuneJob], format: Format, now: Timestamp) -> String {
     let mut headers = vec!["NAME", "STATUS", "EPOCH", "STEP", "AGE"];
+    let with_namespace = jobs.iter().any(|job| namespace(job) != namespace(&jobs[0]));
+    if with_namespace {
+        headers.insert(0, "NAMESPACE");
+    }
     if format == Format::Wide {
         headers.extend(["RANKS", "RESTARTS", "MODEL", "BEST", "REASON", "MESSAGE"]);
     }
     let rows = jobs.iter().map(|job| {
         let mut row = job_row(job, now);
+        if with_namespace {
+            row.insert(0, namespace(job).to_owned());
+        }
         if format == Format::Wide {
             row.extend(wide_job_row(job));
         }
         row
     });
     text_table(&headers, rows.collect())
+}
+
+fn namespace(job: &FineTuneJob) -> &str {
+    job.metadata.as_ref().map_or("", |metadata| &metadata.namespace)
 }
 
 fn job_row(job: &FineTuneJob, now: Timestamp) -> Vec<String> {
@@ -200,6 +211,18 @@ reviews   Running   2/2     20/30   1m30s
 reviews   Queued    -       -       1m30s
 ";
         assert_eq!(jobs(&all, Format::Table, samples::after(90)), expected);
+    }
+
+    #[test]
+    fn namespaces_are_shown_where_there_are_several() {
+        let (mut first, second) = (samples::running(), samples::queued());
+        first.metadata.as_mut().unwrap().namespace = "vision".to_owned();
+        let expected = "\
+NAMESPACE   NAME      STATUS    EPOCH   STEP    AGE
+vision      reviews   Running   2/2     20/30   1m30s
+default     reviews   Queued    -       -       1m30s
+";
+        assert_eq!(jobs(&[first, second], Format::Table, samples::after(90)), expected);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(crate) mod lists;
 pub(crate) mod losses;
 pub(crate) mod milestones;
 pub(crate) mod progress;
+pub(crate) mod quotas;
 pub(crate) mod receipt;
 pub(crate) mod report;
 #[cfg(test)]

@@ -18,6 +18,15 @@ pub(crate) enum Action {
     Resume(u8),
     /// A person changes how many workers a job has: so many at least, and so many more at most.
     Scale { job: u8, fewest: u8, more: u8 },
+    /// A person sets the most that a namespace may hold, or takes that back.
+    SetQuota {
+        /// Which namespace.
+        namespace: u8,
+        /// Slots; many are no limit.
+        slots: u8,
+        /// Jobs; many are no limit.
+        jobs: u8,
+    },
     /// A person takes a worker out of use.
     Drain(u8),
     /// Or back into it.
@@ -103,17 +112,35 @@ pub(crate) struct Wish {
     pub(crate) epochs: u8,
     /// Steps give the same numbers on any ranks.
     pub(crate) strict: bool,
+    /// Whose it is.
+    #[serde(default)]
+    pub(crate) namespace: u8,
+    /// Higher ones are served first.
+    #[serde(default)]
+    pub(crate) priority: u8,
+    /// It drains nobody.
+    #[serde(default)]
+    pub(crate) patient: bool,
     /// Only machines of zone `a` or `b` will do.
     #[serde(default)]
     pub(crate) zone: Option<char>,
 }
 
+/// A quota of so much is none.
+pub(crate) const NO_LIMIT: u8 = 7;
+
 fn wish() -> impl Strategy<Value = Wish> {
     let size = (1..4u8, 0..3u8, 1..3u8);
     let plan = (prop_oneof![1 => 0..3u8, 4 => 3..40u8], 0..3u8, 1..5u8, any::<bool>());
     let zone = prop_oneof![10 => Just(None), 1 => Just(Some('a')), 1 => Just(Some('b'))];
-    (size, plan, zone).prop_map(
-        |((fewest, more, slots), (restarts, splits, epochs, strict), zone)| Wish {
+    let turn = (
+        0..3u8,
+        prop_oneof![2 => Just(0u8), 1 => 1..4u8],
+        prop::bool::weighted(0.2),
+    );
+    let together = |((fewest, more, slots), (restarts, splits, epochs, strict), zone, turn)| {
+        let (namespace, priority, patient) = turn;
+        Wish {
             fewest,
             more,
             slots,
@@ -122,8 +149,12 @@ fn wish() -> impl Strategy<Value = Wish> {
             epochs,
             strict,
             zone,
-        },
-    )
+            namespace,
+            priority,
+            patient,
+        }
+    };
+    (size, plan, zone, turn).prop_map(together)
 }
 
 /// How rough a story is.
@@ -168,6 +199,7 @@ fn machine_fault() -> impl Strategy<Value = Action> {
         2 => any::<u8>().prop_map(Action::Resume),
         2 => (any::<u8>(), 1..4u8, 0..3u8).prop_map(|(job, fewest, more)| Action::Scale { job, fewest, more }),
         2 => any::<u8>().prop_map(Action::SubmitAgain),
+        2 => (0..3u8, 0..10u8, 1..10u8).prop_map(|(namespace, slots, jobs)| Action::SetQuota { namespace, slots, jobs }),
         2 => any::<u8>().prop_map(Action::Drain),
         3 => any::<u8>().prop_map(Action::Undrain),
         10 => any::<u8>().prop_map(Action::Attach),

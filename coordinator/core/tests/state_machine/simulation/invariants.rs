@@ -2,16 +2,19 @@
 
 mod books;
 mod history;
+mod queue;
 mod tally;
 mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use firn_core::identifiers::{Generation, JobId, ProcessId, RequestId};
+use firn_core::queue::quota::Use;
 use firn_core::state::*;
 
 use super::outside::Outside;
 
+pub(crate) use queue::order_is_kept;
 pub(crate) use tally::{Tally, WORTH_TELLING};
 
 /// What an invariant says.
@@ -42,6 +45,10 @@ pub(crate) struct Witness {
     /// Steps of the newest checkpoint of each job.
     stored: BTreeMap<JobId, u64>,
     requests: BTreeSet<RequestId>,
+    /// What each namespace held.
+    used: BTreeMap<String, Use>,
+    /// Jobs that give their slots back.
+    releasing: BTreeSet<JobId>,
     processes: BTreeSet<ProcessId>,
     pub(crate) tally: Tally,
 }
@@ -51,6 +58,7 @@ impl Witness {
     pub(crate) fn check(&mut self, outside: &Outside) -> Verdict {
         let state = &outside.core.state;
         self.check_books(state)?;
+        self.quotas_are_kept(state)?;
         self.acknowledged_submits_are_there(outside)?;
         self.evaluations_are_of_their_states(outside)?;
         truth::check(outside)

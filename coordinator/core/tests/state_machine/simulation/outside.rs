@@ -32,7 +32,7 @@ use self::collective::Collective;
 use self::learned::mix;
 use self::network::{Envelope, Held};
 use super::actions::Action;
-use super::invariants::{Tally, Witness};
+use super::invariants::{Tally, Witness, order_is_kept};
 
 /// Machines, each with one agent.
 pub(crate) const MACHINES: usize = 4;
@@ -232,7 +232,8 @@ impl Outside {
             }
         }
         let news = &self.core.journal[outcome.before..];
-        let verdict = self.witness.learn(news, caller.as_ref());
+        let in_order = order_is_kept(&self.core.state, news, self.core.now);
+        let verdict = self.witness.learn(news, caller.as_ref()).and(in_order);
         let has_records = !news.is_empty();
         let touched = network::touched(news, &outcome.soft_changes);
         if let Err(broken) = verdict {
@@ -316,6 +317,7 @@ impl Outside {
             Action::Suspend(choice) => self.suspend(choice),
             Action::Resume(choice) => self.resume(choice),
             Action::Scale { job, fewest, more } => self.scale(job, (fewest, more)),
+            Action::SetQuota { namespace, slots, jobs } => self.set_quota(namespace, slots, jobs),
             Action::Drain(choice) => self.drain(choice, false),
             Action::Undrain(choice) => self.drain(choice, true),
             Action::Attach(choice) => self.attach(usize::from(choice) % MACHINES),

@@ -148,7 +148,9 @@ fn a_gang_is_whole(state: &State, job: &Job) -> Verdict {
     for member in gang.everyone().filter(stays) {
         *on_worker.entry(&member.worker).or_default() += 1;
     }
-    let holds = on_worker.len() <= most && on_worker.values().all(|slots| *slots <= each);
+    // A gang that writes its artifacts is left alone.
+    let is_small_enough = on_worker.len() <= most || job.is_finishing();
+    let holds = is_small_enough && on_worker.values().all(|slots| *slots <= each);
     hold(
         holds,
         "a gang has no more workers and slots than the spec allows",

@@ -22,7 +22,10 @@ impl Witness {
         for record in records {
             tally::count(&mut self.tally, record);
             match &record.event {
-                Event::Job { job, event } => self.learn_job(job, event)?,
+                Event::Job { job, event } => {
+                    self.learn_release(job, event)?;
+                    self.learn_job(job, event)?;
+                }
                 Event::RequestAnswered { request, .. } => {
                     let fresh = self.requests.insert(request.id.clone());
                     hold(fresh, "a marked call acts once", || request.id.to_string())?;
@@ -31,6 +34,20 @@ impl Witness {
             }
         }
         Ok(())
+    }
+
+    fn learn_release(&mut self, job: &JobId, event: &JobEvent) -> Verdict {
+        match event {
+            JobEvent::ReleaseRequested { .. } => _ = self.releasing.insert(job.clone()),
+            JobEvent::RestartScheduled { .. } | JobEvent::Ended { .. } => _ = self.releasing.remove(job),
+            _ => {}
+        }
+        let is_charged = matches!(event, JobEvent::RanksLost { counts: true, .. });
+        hold(
+            !(is_charged && self.releasing.contains(job)),
+            "who gives its slots up is charged with no loss",
+            || job.to_string(),
+        )
     }
 
     fn learn_job(&mut self, job: &JobId, event: &JobEvent) -> Verdict {

@@ -9,7 +9,7 @@ use firn_core::{Event, JobEvent, Record};
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
 /// What the stories are for: each of these has to happen now and then.
-pub(crate) const WORTH_TELLING: [&str; 27] = [
+pub(crate) const WORTH_TELLING: [&str; 29] = [
     "a step is committed",
     "a job succeeds",
     "a job fails",
@@ -35,6 +35,8 @@ pub(crate) const WORTH_TELLING: [&str; 27] = [
     "a job is changed",
     "a worker is taken out of use",
     "a worker is set aside",
+    "a quota is set",
+    "a job is preempted",
     "a worker is there for one job",
     "a job selects workers",
 ];
@@ -48,6 +50,7 @@ pub(super) fn count(tally: &mut Tally, record: &Record) {
             Availability::Drained | Availability::Preempted => happens("a worker is taken out of use"),
             Availability::Ready => {}
         },
+        Event::QuotaChanged { .. } => happens("a quota is set"),
         Event::WorkerAttached(description) if description.serves.job.is_some() => {
             happens("a worker is there for one job")
         }
@@ -88,12 +91,15 @@ fn count_job(happens: &mut impl FnMut(&'static str), event: &JobEvent) {
                 happens("a rank holds another state");
             }
         }
-        JobEvent::Submitted { spec, .. } if !spec.scheduling.worker_selector.is_empty() => {
-            happens("a job selects workers")
-        }
         JobEvent::Suspended => happens("a job is suspended"),
         JobEvent::Resumed => happens("a job is resumed"),
         JobEvent::Updated { .. } => happens("a job is changed"),
+        JobEvent::ReleaseRequested {
+            reason: Release::Preempted { .. },
+        } => happens("a job is preempted"),
+        JobEvent::Submitted { spec, .. } if !spec.scheduling.worker_selector.is_empty() => {
+            happens("a job selects workers")
+        }
         JobEvent::RankLeft { .. } => happens("a rank leaves its gang"),
         JobEvent::RollbackRequested { .. } => happens("numbers break"),
         JobEvent::CheckpointRejected { .. } => happens("a checkpoint is unreadable"),

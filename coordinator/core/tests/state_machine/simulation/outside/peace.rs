@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use firn_core::audit::{Auditor, Flaw};
 use firn_core::identifiers::{JobId, ProcessId};
+use firn_core::queue::quota::{self, Accounts};
 use firn_core::state::*;
 use firn_core::{Input, queries};
 
@@ -11,6 +12,20 @@ use super::{Agent, MACHINES, Outside};
 
 /// Rounds after which nothing is going to happen any more.
 const MOST_ROUNDS: usize = 4_000;
+
+/// Whether the quota of its namespace has no room for what a job needs.
+fn is_used_up(accounts: &Accounts<'_>, job: &Job) -> bool {
+    let resources = &job.spec.resources;
+    let each = u64::from(resources.slots_per_worker);
+    let fewest = u64::from(resources.workers.min) * each;
+    let has_gang = job.gang().is_some();
+    let request = quota::Request {
+        next: if has_gang { each } else { fewest },
+        fewest,
+        has_gang,
+    };
+    accounts.room(job.namespace(), request).is_err()
+}
 
 impl Outside {
     /// Whatever can arrive arrives, and every rank does what it can; whether anything happened.
@@ -62,6 +77,7 @@ impl Outside {
         self.settle_down();
         self.check_who_waits();
         self.resume_all();
+        self.lift_quotas();
         for machine in 0..MACHINES {
             if matches!(self.machines[machine].agent, Agent::Up | Agent::Draining { .. }) && self.is_set_aside(machine)
             {
@@ -119,9 +135,17 @@ impl Outside {
 
     /// Who has not ended waits for slots, says so, and could really not have them.
     fn check_who_waits(&mut self) {
+        let state = &self.core.state;
+        let accounts = Accounts::of(state).into_owned();
         let mut waiting = self.unended();
-        waiting.sort_by_key(|(id, _)| self.core.state.jobs[id].sequence);
-        for (place, (id, phase)) in waiting.into_iter().enumerate() {
+        waiting.sort_by_key(|(id, _)| {
+            let place = state.jobs[id].place();
+            place.rank(accounts.share(place.namespace))
+        });
+        // Namespaces of which a job waits for its quota, and those behind it.
+        let mut used_up: Vec<String> = Vec::new();
+        let mut place = 0;
+        for (id, phase) in waiting {
             let Some(job) = self.core.state.job(&id).cloned() else {
                 continue;
             };
@@ -129,15 +153,30 @@ impl Outside {
                 self.check_rest(&job);
                 continue;
             }
+            let waits_for = self.core.state.soft.waiting.get(&id).map(|wait| wait.waits_for);
+            if waits_for == Some(WaitsFor::Quota) {
+                let namespace = job.namespace().to_owned();
+                let is_true = used_up.contains(&namespace) || is_used_up(&accounts, &job);
+                if !is_true {
+                    self.fail(format!(
+                        "invariant `nobody waits for a quota that has room` is broken: {id} in {namespace}: {accounts:?}"
+                    ));
+                }
+                used_up.push(namespace);
+                continue;
+            }
             // Nobody works any more: the first could have all slots, the others what is free.
             let could_have = self.workers_for(&job, place == 0);
+            place += 1;
             let needed = job.spec.resources.workers.min as usize;
             let is_true = could_have < needed;
             let reason = self.core.state.soft.waiting.get(&id).cloned();
             let conditions = queries::conditions(&self.core.state, &job);
-            let said = reason
-                .as_ref()
-                .is_some_and(|reason| conditions.iter().any(|condition| condition.message.contains(&**reason)));
+            let said = reason.as_ref().is_some_and(|wait| {
+                conditions
+                    .iter()
+                    .any(|condition| condition.message.contains(&*wait.reason))
+            });
             if !is_true || !said {
                 self.fail(format!(
                     "invariant `nobody waits for ever without a true reason` is broken: {id} needs {needed} workers and waits because \

@@ -1,13 +1,14 @@
-//! People: they submit jobs, suspend and change and end them, and take workers out of use.
+//! People: they submit jobs, suspend and change and end them, set quotas, and take workers out of use.
 
 use std::sync::Arc;
 
-use firn_core::identifiers::{JobId, RequestId};
-use firn_core::spec::JobSpec;
-use firn_core::state::{Job, JobChanges, Request, SplitName};
+use firn_core::identifiers::{JobId, Namespace, RequestId};
+use firn_core::queue::quota::Quota;
+use firn_core::spec::{JobSpec, PreemptionPolicy};
+use firn_core::state::{JobChanges, Request, SplitName};
 use firn_core::{Input, Reply};
 
-use super::super::actions::Wish;
+use super::super::actions::{NO_LIMIT, Wish};
 use super::{MACHINES, Outside, Plan, name, pick};
 use crate::bench::{EVERY_SPLIT, TRAIN_AND_VALIDATION, spec_on};
 
@@ -113,18 +114,36 @@ impl Outside {
 
     pub(super) fn scale(&mut self, choice: u8, (fewest, more): (u8, u8)) {
         if let Some(job) = pick(self.core.state.jobs.keys().cloned().collect(), choice) {
-            let is_bound = |job: &Job| !job.spec.scheduling.worker_selector.is_empty();
-            let fewest_allowed = match self.core.state.job(&job).is_some_and(is_bound) {
-                true => u32::from(fewest).min(machines_of_a_zone()),
-                false => u32::from(fewest),
+            let spec = &self.core.state.jobs[&job].spec;
+            let fewest = match spec.scheduling.worker_selector.is_empty() {
+                true => fewest,
+                false => fewest.min(machines_of_a_zone()),
             };
             let changes = JobChanges {
-                workers_min: Some(fewest_allowed),
+                workers_min: Some(u32::from(fewest)),
                 workers_max: Some(u32::from(fewest + more)),
                 priority: None,
             };
             let input = self.marked(Input::Update { job, changes });
             self.tell(input);
+        }
+    }
+
+    pub(super) fn set_quota(&mut self, namespace: u8, slots: u8, jobs: u8) {
+        let limit = |limit: u8| (limit < NO_LIMIT).then_some(u32::from(limit));
+        let quota = Some(Quota {
+            slots: limit(slots),
+            jobs: limit(jobs),
+        });
+        let namespace = namespace_of(namespace);
+        let input = self.marked(Input::SetQuota { namespace, quota });
+        self.tell(input);
+    }
+
+    /// Every namespace may hold everything.
+    pub(super) fn lift_quotas(&mut self) {
+        for namespace in self.core.state.quotas.clone().into_keys() {
+            self.tell(Input::SetQuota { namespace, quota: None });
         }
     }
 
@@ -134,20 +153,29 @@ impl Outside {
     }
 }
 
-/// More workers of one zone could never come together.
-fn machines_of_a_zone() -> u32 {
-    u32::try_from(MACHINES / 2).expect("a few machines")
+fn namespace_of(number: u8) -> Namespace {
+    Namespace::from(format!("team-{number}"))
+}
+
+/// More could never come together for a job that selects one.
+fn machines_of_a_zone() -> u8 {
+    u8::try_from(MACHINES / 2).expect("a few machines")
 }
 
 fn spec_of(wish: Wish) -> JobSpec {
     let mut spec = spec_on("job", u32::from(wish.fewest));
     spec.resources.workers.max = u32::from(wish.fewest + wish.more);
     if let Some(zone) = wish.zone {
-        spec.resources.workers.min = spec.resources.workers.min.min(machines_of_a_zone());
+        spec.resources.workers.min = spec.resources.workers.min.min(u32::from(machines_of_a_zone()));
         spec.scheduling.worker_selector = [("zone".to_owned(), zone.to_string())].into();
     }
     spec.resources.slots_per_worker = u32::from(wish.slots);
     spec.training.epochs = u32::from(wish.epochs);
     spec.restart_policy.max_restarts = u32::from(wish.restarts);
+    spec.metadata.namespace = namespace_of(wish.namespace).to_string();
+    spec.scheduling.priority = u32::from(wish.priority);
+    if wish.patient {
+        spec.scheduling.preemption_policy = PreemptionPolicy::Never;
+    }
     spec
 }
