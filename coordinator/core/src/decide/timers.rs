@@ -72,20 +72,10 @@ pub(super) fn tick(draft: &mut DecisionBuilder<'_>) -> Reply {
     for worker in expired {
         expire(draft, &worker);
     }
-    let due: Vec<(JobId, Due)> = due_jobs(draft.state(), now);
-    // Lost at the same moment, they cost the gang one generation.
-    let mut silent: BTreeMap<&JobId, Vec<ProcessId>> = BTreeMap::new();
-    for (job, due) in &due {
-        if let Due::Silent(process) = due {
-            silent.entry(job).or_default().push(process.clone());
-        }
-    }
-    for (job, processes) in silent {
-        pulses::lose_silent(draft, job, &processes);
-    }
-    for (job, due) in due {
+    lose_silent(draft);
+    for (job, due) in due_jobs(draft.state(), now) {
         match due {
-            // Lost by now.
+            // Lost by now, if anything can be.
             Due::Silent(_) => {}
             Due::Disconnected => pulses::resolve_disconnection(draft, &job),
             Due::Exit(process) => stop_gracefully(draft, &process),
@@ -135,6 +125,29 @@ fn end_what_was_kept_long_enough(draft: &mut DecisionBuilder<'_>) {
     access::expire(draft);
     if keeps_too_long(draft) {
         deletion::settle(draft);
+    }
+}
+
+/// Loses the ranks that have been silent for too long. Where only rank 0 was needed, its loss makes the others needed again, who may have been
+/// silent as long.
+fn lose_silent(draft: &mut DecisionBuilder<'_>) {
+    let now = draft.now();
+    let mut last = BTreeMap::new();
+    loop {
+        // Lost at the same moment, they cost the gang one generation.
+        let mut silent: BTreeMap<JobId, Vec<ProcessId>> = BTreeMap::new();
+        for (job, due) in due_jobs(draft.state(), now) {
+            if let Due::Silent(process) = due {
+                silent.entry(job).or_default().push(process);
+            }
+        }
+        if silent.is_empty() || silent == last {
+            return;
+        }
+        for (job, processes) in &silent {
+            pulses::lose_silent(draft, job, processes);
+        }
+        last = silent;
     }
 }
 

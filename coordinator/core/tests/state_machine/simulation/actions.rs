@@ -178,7 +178,7 @@ pub(crate) fn action(weather: Weather) -> BoxedStrategy<Action> {
         Storm => (6, 12, 12, 30),
         Changeable => (2, 7, 4, 40),
         Rented => (10, 3, 3, 30),
-        Unconnected => (2, 3, 30, 40),
+        Unconnected => (2, 4, 30, 40),
     };
     prop_oneof![
         3 => wish().prop_map(Action::Submit),
