@@ -42,6 +42,8 @@ pub(crate) struct Witness {
     gone: BTreeSet<ProcessId>,
     /// Jobs whose gangs give their slots back, and nothing has gone wrong since.
     released: BTreeSet<JobId>,
+    /// Processes that a fault ends as if they had handed over.
+    pub(crate) deserters: BTreeSet<ProcessId>,
     /// Steps of the newest checkpoint of each job.
     stored: BTreeMap<JobId, u64>,
     requests: BTreeSet<RequestId>,

@@ -115,7 +115,8 @@ impl Witness {
             JobEvent::CheckpointCommitted { checkpoint, .. } => {
                 self.stored.insert(job.clone(), checkpoint.steps_done);
             }
-            JobEvent::RankExited { exit, .. } if exit.ending == Ending::Exited(LEFT) => {}
+            JobEvent::RankExited { process, exit }
+                if exit.ending == Ending::Exited(LEFT) && !self.deserters.contains(process) => {}
             JobEvent::RestartScheduled { .. } if self.released.remove(job) => {
                 *self
                     .tally

@@ -77,6 +77,7 @@ impl Outside {
             _ => Ending::Killed(9),
         };
         if let Some(process) = self.some_rank(choice) {
+            self.witness.deserters.insert(process.clone());
             self.end_rank(&process, ending);
         }
     }
