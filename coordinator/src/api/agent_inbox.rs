@@ -29,6 +29,7 @@ pub(super) struct AgentInbox {
 }
 
 /// What comes next from an agent.
+#[allow(clippy::large_enum_variant, reason = "it is handed on at once")]
 pub(super) enum Said {
     /// A message other than log lines.
     Message(AgentMessage),

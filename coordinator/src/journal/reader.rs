@@ -51,6 +51,10 @@ pub enum Replayed<R> {
 }
 
 /// What is kept of a record.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most records are whole, and each is looked at alone"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kept {
     /// All of it.

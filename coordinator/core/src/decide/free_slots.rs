@@ -20,6 +20,8 @@ use crate::spec::DeviceRequest;
 use crate::state::{DeviceKind, Job, Process, Serves, State, WorkerDescription};
 
 type Labels = BTreeMap<String, String>;
+/// Who serves the job, and what it selects.
+type Asked = (Vec<Serves>, Labels);
 
 /// The workers that take ranks now.
 pub(super) struct Fleet {
@@ -29,7 +31,7 @@ pub(super) struct Fleet {
     by_key: BTreeMap<Serves, BTreeMap<Labels, usize>>,
     workers: usize,
     /// Classes by who serves and what is selected.
-    found: RefCell<BTreeMap<(Vec<Serves>, Labels), Rc<[usize]>>>,
+    found: RefCell<BTreeMap<Asked, Rc<[usize]>>>,
 }
 
 /// Workers that are alike to every job.

@@ -285,14 +285,15 @@ mod tests {
     #[test]
     fn a_succeeded_job_is_described_in_full() {
         let expected = "\
-Name:      reviews
-Status:    Succeeded (2 epochs)
-Labels:    team=text
-Created:   2026-01-02T03:04:05Z (2m00s ago)
-Model:     bert (file:///data/minilm/model.safetensors), cut all: 770 parameters train, 22,565,376 are frozen
-Training:  2 epochs, global batch 32, best by validation/f1_macro
-Progress:  epoch 2/2: step 30/30, 812 samples/s, loss 0.3121
-Gang:      generation 1, restarts 0
+Name:       reviews
+Status:     Succeeded (2 epochs)
+Namespace:  default
+Labels:     team=text
+Created:    2026-01-02T03:04:05Z (2m00s ago)
+Model:      bert (file:///data/minilm/model.safetensors), cut all: 770 parameters train, 22,565,376 are frozen
+Training:   2 epochs, global batch 32, best by validation/f1_macro
+Progress:   epoch 2/2: step 30/30, 812 samples/s, loss 0.3121
+Gang:       generation 1, restarts 0
 
 Conditions
   TYPE        STATUS   REASON              AGE     MESSAGE
@@ -338,7 +339,7 @@ Artifacts
     fn a_waiting_job_says_what_it_waits_for() {
         let text = describe(&samples::queued(), Format::Table, Paint::default(), samples::after(5)).unwrap();
         assert!(
-            text.contains("Status:    Queued (needs 2 slots on 2 workers; 1 worker is attached)\n"),
+            text.contains("Status:     Queued (needs 2 slots on 2 workers; 1 worker is attached)\n"),
             "{text}"
         );
         assert!(!text.contains("Placement"), "{text}");
@@ -380,7 +381,7 @@ Losses
         waiting.reason = "WaitingForWorkers".to_owned();
         waiting.message = "needs 2 workers, 1 is left; the ranks that are left stay warm".to_owned();
         let text = describe(&job, Format::Table, Paint::default(), samples::after(40)).unwrap();
-        let expected = "Status:    Running (needs 2 workers, 1 is left; the ranks that are left stay warm)\n";
+        let expected = "Status:     Running (needs 2 workers, 1 is left; the ranks that are left stay warm)\n";
         assert!(text.contains(expected), "{text}");
         assert!(text.contains("Running    False    WaitingForWorkers"), "{text}");
     }

@@ -88,9 +88,9 @@ mod tests {
             },
         ];
         let expected = "\
-TOKEN   ROLE     SCOPE       AGE    EXPIRES    DESCRIPTION
-a1      reader   vision      5m0s   in 1h00m   the dashboard
-b2      agent    jobs/ants   5s     never
+TOKEN   ROLE     SCOPE       AGE     EXPIRES    DESCRIPTION
+a1      reader   vision      5m00s   in 1h00m   the dashboard
+b2      agent    jobs/ants   5s      never
 ";
         assert_eq!(table(&tokens, Timestamp { seconds: 400, nanos: 0 }), expected);
         assert_eq!(rights(&tokens[0]), "reader of namespace vision");

@@ -34,19 +34,19 @@ impl Witness {
     }
 }
 
+/// Who is drained waits again within the decision that has placed others.
+fn is_release(record: &Record) -> bool {
+    let Event::Job { event, .. } = &record.event else {
+        return false;
+    };
+    matches!(
+        event,
+        JobEvent::ReleaseRequested { .. } | JobEvent::RestartScheduled { .. }
+    )
+}
+
 /// The state after one decision: nobody was placed before one who asks for the same and comes first.
 pub(crate) fn order_is_kept(state: &State, records: &[Record], now: Now) -> Verdict {
-    // Who is drained waits again within the decision that has placed others.
-    let is_release = |record: &Record| {
-        let event = match &record.event {
-            Event::Job { event, .. } => event,
-            _ => return false,
-        };
-        matches!(
-            event,
-            JobEvent::ReleaseRequested { .. } | JobEvent::RestartScheduled { .. }
-        )
-    };
     if records.iter().any(is_release) {
         return Ok(());
     }
