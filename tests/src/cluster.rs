@@ -156,8 +156,13 @@ impl Cluster {
 
     /// Starts an agent anew that has ended, under its name and on its folder.
     pub fn restart_worker(&mut self, number: usize) -> anyhow::Result<()> {
+        self.restart_worker_with(number, &[])
+    }
+
+    /// The same, with `more` arguments.
+    pub fn restart_worker_with(&mut self, number: usize, more: &[&str]) -> anyhow::Result<()> {
         let address = self.address.clone();
-        self.workers[number] = self.start_agent((number, None), &address, None, &[])?;
+        self.workers[number] = self.start_agent((number, None), &address, None, more)?;
         Ok(())
     }
 
