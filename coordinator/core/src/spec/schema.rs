@@ -269,6 +269,18 @@ pub fn walk(visit: &mut dyn FnMut(&str, &'static Field)) {
     below("", document(), visit);
 }
 
+/// Takes the fields that are meant, and all that stands in them, out of a document.
+pub(super) fn leave_out(fields: &[Field], value: &mut Value, is_meant: &impl Fn(&Field) -> bool) {
+    let Value::Object(found) = value else { return };
+    for field in fields {
+        if is_meant(field) {
+            found.shift_remove(&field.name);
+        } else if let Some(inner) = found.get_mut(&field.name) {
+            leave_out(field.kind.fields(), inner, is_meant);
+        }
+    }
+}
+
 /// Path of a field in what stands around it.
 pub fn join(path: &str, name: &str) -> String {
     if path.is_empty() {

@@ -17,11 +17,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{
-    JobSpec,
-    schema::{self, Field},
-    versions,
-};
+use super::{JobSpec, schema, versions};
 use crate::revision::Revision;
 
 /// What a digest begins with that the first program could not have made.
@@ -29,10 +25,8 @@ const MARK: &str = "settings:";
 
 /// Of a job, where `oldest` is the oldest revision that a known worker speaks.
 pub(crate) fn digest(spec: &JobSpec, oldest: Revision) -> String {
-    match (oldest, first_digest(spec)) {
-        (Revision::OLDEST, Some(digest)) => digest,
-        _ => format!("{MARK}{}", hashed(&relevant(spec))),
-    }
+    let first = (oldest == Revision::OLDEST).then(|| first_digest(spec)).flatten();
+    first.unwrap_or_else(|| format!("{MARK}{}", hashed(&relevant(spec))))
 }
 
 /// Of a job that the first program took in.
@@ -58,21 +52,10 @@ fn hashed(text: &str) -> String {
 /// What the result can depend on, as JSON with sorted names.
 fn relevant(spec: &JobSpec) -> String {
     let mut document = spec.to_document();
-    leave_out(schema::document(), &mut document);
+    schema::leave_out(schema::document(), &mut document, &|field| !field.shapes_result);
     let mut text = String::new();
     write_sorted(&document, &mut text);
     text
-}
-
-fn leave_out(fields: &[Field], value: &mut Value) {
-    let Value::Object(found) = value else { return };
-    for field in fields {
-        if !field.shapes_result {
-            found.shift_remove(&field.name);
-        } else if let Some(inner) = found.get_mut(&field.name) {
-            leave_out(field.kind.fields(), inner);
-        }
-    }
 }
 
 /// JSON whose names stand in alphabetic order, whatever the order of the fields in the types.

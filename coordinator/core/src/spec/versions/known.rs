@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{leave_out, said_by};
+use super::said_by;
 use crate::revision::Revision;
 use crate::spec::{
     JobSpec,
@@ -17,7 +17,7 @@ use crate::spec::{
 
 pub(super) fn document(spec: &JobSpec, revision: Revision) -> Result<Value, Cow<'static, str>> {
     let mut document = spec.to_document();
-    leave_out(schema::document(), &mut document, &|field| field.since > revision);
+    schema::leave_out(schema::document(), &mut document, &|field| field.since > revision);
     match newer_word("", schema::document(), &document, revision) {
         Some(path) => Err(path.into()),
         None => said_by(spec, document),

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{
     JobSpec,
-    schema::{self, Field, join},
+    schema::{self, join},
 };
 use crate::revision::Revision;
 
@@ -32,20 +32,8 @@ pub fn known_to(revision: Revision, spec: &JobSpec) -> Result<Value, Cow<'static
 /// The job with the defaults in place of what only the coordinator reads; one that could not be read back, as it is.
 pub fn needed_by_ranks(spec: &JobSpec) -> JobSpec {
     let mut document = spec.to_document();
-    leave_out(schema::document(), &mut document, &|field| !field.for_ranks);
+    schema::leave_out(schema::document(), &mut document, &|field| !field.for_ranks);
     serde_json::from_value(document).unwrap_or_else(|_| spec.clone())
-}
-
-/// Takes fields out.
-fn leave_out(fields: &[Field], value: &mut Value, is_meant: &impl Fn(&Field) -> bool) {
-    let Value::Object(found) = value else { return };
-    for field in fields {
-        if is_meant(field) {
-            found.shift_remove(&field.name);
-        } else if let Some(inner) = found.get_mut(&field.name) {
-            leave_out(field.kind.fields(), inner, is_meant);
-        }
-    }
 }
 
 /// `told` itself, if it says the same as the spec: what it leaves out, builds that do not know it take as this one does.
