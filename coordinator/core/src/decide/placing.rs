@@ -90,12 +90,14 @@ impl Asking {
             }
             while said.next_if(|(id, _)| **id < job.id).is_some() {}
             let known = said.next_if(|(id, _)| **id == job.id).map(|(_, wait)| wait.clone());
-            let jobs = match job.gang().is_none() || job.is_short() {
-                true => &mut waiting,
-                false => &mut growing,
+            let asks = Asks {
+                job: job.clone(),
+                known,
             };
-            let job = job.clone();
-            jobs.push(Asks { job, known });
+            match asks.needs() {
+                true => waiting.push(asks),
+                false => growing.push(asks),
+            }
         }
         Self { waiting, growing }
     }
@@ -306,6 +308,7 @@ fn waits(job: &Job, now: Now) -> bool {
         _ => false,
     }
 }
+
 /// Where the job ran before.
 fn previous(job: &Job) -> Option<Placement> {
     let Phase::Restarting(restart) = &job.phase else {
