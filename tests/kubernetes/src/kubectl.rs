@@ -81,6 +81,30 @@ impl Kubectl {
         self.run(&["apply", "--server-side", "-f", "-"], &document.to_string())
     }
 
+    /// Applies a CustomResourceDefinition, and waits until the server serves it.
+    ///
+    /// # Panics
+    /// If it is refused, or warned of.
+    pub fn define(&self, definition: &Value) {
+        let applied = self.apply(definition);
+        assert!(
+            applied.succeeded && applied.talk.is_empty(),
+            "{} {}",
+            applied.output,
+            applied.talk
+        );
+        let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+        self.must(
+            &[
+                "wait",
+                "--for=condition=Established",
+                &format!("crd/{name}"),
+                "--timeout=60s",
+            ],
+            "",
+        );
+    }
+
     /// A resource, as the server keeps it.
     ///
     /// # Panics

@@ -13,20 +13,7 @@ use serde_json::{Value, json};
 /// With the definition in place; `None`, said aloud, where the programs are not there.
 static CLUSTER: LazyLock<Option<ControlPlane>> = LazyLock::new(|| {
     let cluster = ControlPlane::start(&Programs::of_api_server()?).unwrap_or_else(|error| panic!("{error:#}"));
-    let applied = cluster.kubectl().apply(&resource::crd());
-    assert!(
-        applied.succeeded && applied.talk.is_empty(),
-        "{} {}",
-        applied.output,
-        applied.talk
-    );
-    let wait = [
-        "wait",
-        "--for=condition=Established",
-        "crd/finetunejobs.firn.dev",
-        "--timeout=60s",
-    ];
-    cluster.kubectl().must(&wait, "");
+    cluster.kubectl().define(&resource::crd());
     Some(cluster)
 });
 
@@ -260,19 +247,10 @@ fn a_new_definition_applies_over_what_was_stored_under_the_one_before() {
     properties.shift_remove("scheduling");
     properties.shift_remove("runPolicy");
     properties["model"]["properties"]["architecture"]["enum"] = json!(["resnet18"]);
-    let wait = [
-        "wait",
-        "--for=condition=Established",
-        "crd/finetunejobs.firn.dev",
-        "--timeout=60s",
-    ];
-    assert!(kubectl.apply(&before).succeeded);
-    kubectl.must(&wait, "");
+    kubectl.define(&before);
     kubectl.must(&["create", "-f", "-"], &job("old").to_string());
 
-    let applied = kubectl.apply(&resource::crd());
-    assert_eq!((applied.succeeded, applied.talk.as_str()), (true, ""));
-    kubectl.must(&wait, "");
+    kubectl.define(&resource::crd());
     let old = kubectl.get("ftj", "old");
     assert_eq!(old["spec"]["model"]["architecture"], "resnet18");
     let patch = r#"{"spec":{"scheduling":{"priority":3}}}"#;

@@ -42,16 +42,7 @@ fn the_pods_are_admitted_where_the_restricted_policy_is_enforced() {
     let account =
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "team-a"}});
     kubectl.must(&["create", "-f", "-"], &account.to_string());
-    assert!(kubectl.apply(&resource::crd()).succeeded);
-    kubectl.must(
-        &[
-            "wait",
-            "--for=condition=Established",
-            "crd/finetunejobs.firn.dev",
-            "--timeout=60s",
-        ],
-        "",
-    );
+    kubectl.define(&resource::crd());
     let settings: WorkerSettings = serde_json::from_value(json!({
         "image": "firn-worker:0.1.0",
         "coordinator": "https://firn-coordinator.firn-system.svc:7070",

@@ -2,7 +2,7 @@
 
 use firn_core::spec::{KIND, schema};
 use schemars::{JsonSchema, generate::SchemaSettings};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::structural::{self, Words};
 use super::{ClusterFields, GROUP, PLURAL, ResourceStatus, VERSION, rules};
@@ -103,13 +103,7 @@ fn spec() -> Value {
 
 /// Texts stay one level deep: of what Kubernetes defines, Kubernetes tells.
 fn shorten(worker: &mut Value) {
-    let without_null = worker.clone();
-    let choices = without_null["anyOf"].as_array().cloned().unwrap_or_default();
-    if let Some(something) = choices.into_iter().find(|choice| choice["type"] != "null") {
-        let description = worker["description"].take();
-        *worker = something;
-        worker["description"] = description;
-    }
+    structural::without_null(worker);
     for (_, field) in worker["properties"].as_object_mut().into_iter().flatten() {
         let description = field["description"].take();
         structural::make(field, Words::LeftOut);
@@ -119,13 +113,5 @@ fn shorten(worker: &mut Value) {
 
 fn derived<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    if let Value::Object(fields) = &mut schema {
-        let used: Map<String, Value> = std::mem::take(fields);
-        fields.extend(
-            used.into_iter()
-                .filter(|(name, _)| name != "$schema" && name != "title"),
-        );
-    }
-    schema
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }

@@ -49,7 +49,7 @@ pub(super) fn make(schema: &mut Value, words: Words) {
 }
 
 /// Takes the possibility of nothing out of the types.
-fn without_null(schema: &mut Value) {
+pub(super) fn without_null(schema: &mut Value) {
     if let Some(kinds) = schema["type"].as_array() {
         let kind = kinds.iter().find(|kind| *kind != "null").cloned();
         schema["type"] = kind.unwrap_or_default();
