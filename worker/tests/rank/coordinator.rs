@@ -62,6 +62,10 @@ pub(crate) struct State {
     pub(crate) steps: Vec<wire::Step>,
     /// CommitSteps waits until this is over.
     pub(crate) commits_wait: bool,
+    /// A shard was asked for.
+    pub(crate) shard_asked: bool,
+    /// Uploads wait until this is over.
+    pub(crate) uploads_wait: bool,
     pub(crate) checkpoints: Vec<(wire::CheckpointRef, Vec<u8>)>,
     pub(crate) rejected: Vec<wire::RejectCheckpointRequest>,
     /// The newest pulse of each process.
@@ -70,6 +74,8 @@ pub(crate) struct State {
     pub(crate) hashes: BTreeMap<(String, u64, u64), String>,
     pub(crate) stop: BTreeMap<String, String>,
     pub(crate) leave: BTreeMap<String, wire::Leave>,
+    /// Pulses of processes that had been told to leave.
+    pub(crate) pulses_of_leaving: u64,
     /// Pulses are not answered.
     pub(crate) deaf: bool,
     pub(crate) failures: Vec<wire::Failure>,
@@ -244,6 +250,7 @@ impl RankService for Book {
                 let key = (process.clone(), who.generation, hash.steps_done);
                 state.hashes.insert(key, hash.hash.clone());
             }
+            state.pulses_of_leaving += u64::from(state.leave.contains_key(&process));
             state.pulses.insert(process.clone(), request);
         });
         let has_news = |state: &State| {
@@ -283,6 +290,7 @@ impl RankService for Book {
 
     async fn lease_shard(&self, request: Request<wire::LeaseShardRequest>) -> Answered<wire::LeaseShardResponse> {
         let request = request.into_inner();
+        self.state.send_modify(|state| state.shard_asked = true);
         self.wait(request.identity.as_ref(), |state| state.passes_end).await?;
         let epoch = request.pass.map_or(0, |pass| pass.epoch);
         let next = Next::TrainEpoch(epoch + 1);
@@ -327,7 +335,7 @@ impl RankService for Book {
             }
         }
         let header = header.ok_or_else(|| Status::invalid_argument("no header"))?;
-        self.check(header.identity.as_ref())?;
+        self.wait(header.identity.as_ref(), |state| !state.uploads_wait).await?;
         let Some(Target::Checkpoint(reference)) = header.target else {
             return Err(Status::unimplemented("artifacts"));
         };

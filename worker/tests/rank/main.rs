@@ -232,6 +232,34 @@ fn a_rank_that_is_told_to_leave_stores_its_state_first() {
 }
 
 #[test]
+fn a_rank_that_is_told_to_leave_while_it_waits_in_a_pass_stores_its_state_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(image_job(folder.path(), 0));
+    coordinator.change(|state| state.uploads_wait = true);
+    let mut rank = Rank::start(folder.path(), &coordinator, "only");
+    coordinator.form(vec![coordinator.join("only")], &training(0));
+    // The epoch ends in a pass that is never complete, while its checkpoint is on the way.
+    coordinator.wait_until("it is in the pass", |state| state.shard_asked);
+    coordinator.change(|state| state.pulses.clear());
+    coordinator.wait_until("it waits", |state| {
+        state
+            .pulses
+            .get("only")
+            .is_some_and(|pulse| pulse.activity == "storing")
+    });
+    let leave = wire::Leave { store_checkpoint: true };
+    coordinator.change(|state| state.leave = [("only".to_owned(), leave)].into());
+    // It has heard of it, and stays.
+    coordinator.wait_until("it lives on", |state| state.pulses_of_leaving >= 3);
+    coordinator.change(|state| state.uploads_wait = false);
+    assert_eq!(rank.wait().code(), Some(13));
+    let state = coordinator.state();
+    let (reference, _) = state.checkpoints.last().expect("one is stored");
+    assert_eq!(reference.steps_done, STEPS);
+    assert!(state.failures.is_empty(), "{:?}", state.failures);
+}
+
+#[test]
 fn sigterm_is_told_to_the_coordinator_which_says_how_to_leave() {
     let folder = tempfile::tempdir().unwrap();
     let coordinator = Coordinator::start(image_job(folder.path(), 0));

@@ -74,9 +74,15 @@ pub(crate) fn run(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::D
         };
         let (shard, opened) = match ahead.take() {
             Some(opened) => opened,
-            None => match leases.next(&mut session.checkpoints)? {
-                Answer::Complete(directive) => return Ok(directive),
-                Answer::Shard(shard) => (shard.index, open(means, &pass, &shard)?),
+            None => match leases.next(&mut session.checkpoints) {
+                Ok(Answer::Complete(directive)) => return Ok(directive),
+                Ok(Answer::Shard(shard)) => (shard.index, open(means, &pass, &shard)?),
+                // It was told to leave while it waited: what must not be lost is stored first, as between two shards.
+                Err(StopReason::Left) => {
+                    departure::check(session)?;
+                    return Err(StopReason::Left);
+                }
+                Err(reason) => return Err(reason),
             },
         };
         let found = opened.work(means, &mut || {
