@@ -34,8 +34,8 @@ upgrade: build ## Build the oldest supported version from history, and upgrade r
 	@tests/older_build.sh da01602
 	@$(CARGO) test --release --workspace --test upgrade -- --nocapture --test-threads 1
 
-kubernetes: tools ## Build a Kubernetes control plane (once, 25 minutes of processor time), and test the resource on it
-	@tests/kubernetes/control_plane.sh >/dev/null
+kubernetes: tools ## Build a Kubernetes control plane and helm (once, 35 minutes of processor time), and test on them
+	@tests/kubernetes/programs.sh >/dev/null
 	@$(CARGO) test --release --workspace --test resource --test workers -- --nocapture
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios

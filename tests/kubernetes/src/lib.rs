@@ -1,6 +1,6 @@
 //! A real Kubernetes control plane for tests: etcd and the programs of Kubernetes, on free loopback ports, without a container engine.
 //!
-//! `tests/kubernetes/control_plane.sh` builds them once a machine, into the user's cache folder. Where they are not, tests that need them
+//! `tests/kubernetes/programs.sh` builds them once a machine, into the user's cache folder. Where they are not, tests that need them
 //! say so and are counted as skipped.
 
 mod api_server;

@@ -1,4 +1,4 @@
-//! Where the programs of the control plane are.
+//! Where the programs that a test needs are.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,9 +7,9 @@ use std::{
 
 use firn_tests::skip::skipped;
 
-/// The folder that holds them.
+/// Programs that are built.
 #[derive(Debug, Clone)]
-pub struct Programs(PathBuf);
+pub struct Programs(Vec<PathBuf>);
 
 impl Programs {
     /// The store, the API server and `kubectl`; `None`, said aloud, if they are not there.
@@ -17,22 +17,30 @@ impl Programs {
         Self::find(&["etcd", "kube-apiserver", "kubectl"])
     }
 
-    fn find(names: &[&str]) -> Option<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("control_plane.sh");
+    /// Programs of `programs.sh` by their names, or by the names of their folders; `None`, said aloud, if one is not there.
+    ///
+    /// # Panics
+    /// If there is no such program.
+    pub fn find(names: &[&str]) -> Option<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs.sh");
         let output = Command::new("bash").arg(script).arg("--check").args(names).output();
         let output = output.expect("bash is there");
         if output.status.success() {
-            return Some(Self(String::from_utf8_lossy(&output.stdout).trim().into()));
+            let paths = String::from_utf8_lossy(&output.stdout);
+            return Some(Self(paths.lines().map(PathBuf::from).collect()));
         }
-        skipped(&format!(
-            "{} (`make kubernetes` does)",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert!(talk.starts_with("not built"), "{talk}");
+        skipped(&format!("{} (`make kubernetes` does)", talk.trim()));
         None
     }
 
     /// One of them.
+    ///
+    /// # Panics
+    /// If it was not asked for.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        let found = self.0.iter().find(|path| path.ends_with(name));
+        found.unwrap_or_else(|| panic!("{name} was not asked for")).clone()
     }
 }

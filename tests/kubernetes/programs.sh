@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Builds the programs that the tests on a cluster need, once a machine: a Kubernetes control plane, and the tools that check the chart. The
+# versions are those of the go.mod folders in modules/; programs that cannot share one have folders of their own.
+#
+#   programs.sh [NAME…]           builds what is missing of these programs, or of all, and prints where each is
+#   programs.sh --check [NAME…]   prints where they are if all are there, else ends with 1
+#
+# A NAME is that of a program or of a folder in modules/, which means all programs of it.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/firn/kubernetes
+
+# The name of each program, the folder of its go.mod, the module whose version counts, and its package. The cheapest first, so that whoever
+# watches sees early that it works.
+programs='
+kubeconform              kubeconform    github.com/yannh/kubeconform  github.com/yannh/kubeconform/cmd/kubeconform
+kube-score               kube-score     github.com/zegl/kube-score    github.com/zegl/kube-score/cmd/kube-score
+kubectl                  control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kubectl
+helm                     helm           helm.sh/helm/v4               helm.sh/helm/v4/cmd/helm
+etcd                     control-plane  k8s.io/kubernetes             go.etcd.io/etcd/server/v3
+kube-apiserver           control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kube-apiserver
+kube-controller-manager  control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kube-controller-manager
+kube-scheduler           control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kube-scheduler
+'
+
+# The version of a module in a folder's go.mod.
+version() {
+	awk -v module="$2" '($1 == module || $1 == "require" && $2 == module) && !found { found = $1 == module ? $2 : $3 } END { print found }' \
+		"$here/modules/$1/go.mod"
+}
+
+# Where a folder's programs of these versions are kept.
+place() {
+	local key
+	key=$(cat "$here/modules/$1/go.mod" "$here/modules/$1/go.sum" | sha256sum | cut -c 1-12)
+	echo "$cache/$(version "$1" "$2")-$key"
+}
+
+# What a program says of its own version, where the linker has to tell it.
+label() {
+	[ "$1" = k8s.io/kubernetes ] || return 0
+	local package=k8s.io/component-base/version
+	echo "-X $package.gitVersion=$2 -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d . -f 2 <<<"$2") -X $package.gitTreeState=clean"
+}
+
+# build NAME FOLDER MODULE PACKAGE PLACE
+build() {
+	local version since=$SECONDS
+	version=$(version "$2" "$3")
+	mkdir -p "$5"
+	echo "building $1 $version (a whole control plane takes about 25 minutes of processor time, the tools eight; once)" >&2
+	# To a name of its own first: what is there is whole.
+	(cd "$here/modules/$2" &&
+		CGO_ENABLED=0 GOFLAGS=-mod=readonly nice go build -trimpath -ldflags "-s -w $(label "$3" "$version")" -o "$5/.$1" "$4") >&2
+	mv "$5/.$1" "$5/$1"
+	echo "$1 $version is built, $((SECONDS - since)) s" >&2
+}
+
+check=
+if [ "${1:-}" = --check ]; then
+	check=1
+	shift
+fi
+for name in "$@"; do
+	grep -qE "^($name |\S+ +$name )" <<<"$programs" || {
+		echo "error: there is no program $name, and no folder of that name in $here/modules" >&2
+		exit 1
+	}
+done
+places=() missing=()
+while read -r name folder module package; do
+	[ -n "$name" ] || continue
+	[ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || [[ " $* " == *" $folder "* ]] || continue
+	place=$(place "$folder" "$module")
+	places+=("$place/$name")
+	[ -x "$place/$name" ] || missing+=("$name $folder $module $package $place")
+done <<<"$programs"
+if [ ${#missing[@]} -gt 0 ]; then
+	if [ -n "$check" ]; then
+		echo "not built: $(printf '%s\n' "${missing[@]}" | cut -d ' ' -f 1 | paste -sd ' '): build them with tests/kubernetes/programs.sh" >&2
+		exit 1
+	fi
+	command -v go >/dev/null || {
+		echo "error: go was not found: install Go, version $(awk '$1 == "go" { print $2 }' "$here/modules/control-plane/go.mod") or newer" >&2
+		exit 1
+	}
+	mkdir -p "$cache"
+	exec 9>"$cache/lock"
+	flock 9
+	for program in "${missing[@]}"; do
+		read -r name folder module package place <<<"$program"
+		[ -x "$place/$name" ] || build "$name" "$folder" "$module" "$package" "$place"
+	done
+fi
+printf '%s\n' "${places[@]}"
