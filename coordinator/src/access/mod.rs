@@ -38,7 +38,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// May do everything: the bearers of tokens of the token file, and all callers where no token is asked for.
+    /// May do everything: the bearers of tokens of the token file that says no less, and all callers where no token is asked for.
     pub const ADMINISTRATOR: Self = Self {
         role: Role::Administrator,
         scope: Scope::All,

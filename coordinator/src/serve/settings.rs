@@ -47,7 +47,7 @@ pub struct ServeArgs {
     /// PEM file with the authority of client certificates; every client must then show one
     #[arg(long, env = "FIRN_CLIENT_CA", value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
-    /// File with the tokens that callers must show, one a line
+    /// File with the tokens that callers must show, one a line; of administrators, unless `role=…` and `namespace=…` or `job=…` follow
     #[arg(long, env = "FIRN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Address and port for probes and Prometheus: /livez, /readyz, /metrics and grpc.health.v1, without TLS and tokens; it tells no secrets

@@ -58,17 +58,16 @@ pub(super) fn issue(draft: &mut DecisionBuilder<'_>, new: NewToken) -> Result<Re
     Ok(Reply::Done)
 }
 
-/// An administrator is one of the whole coordinator, and who may submit may do so more than once.
 fn check_scope(new: &NewToken) -> Result<(), Reject> {
     let found = &new.scope;
     match (new.role, found) {
-        (Role::Administrator, Scope::Namespace(_) | Scope::Job(_)) => Err(invalid(
+        (Role::Administrator, _) if !new.role.fits(found) => Err(invalid(
             "role",
             format!("expected an administrator of everything, found one of {found}"),
         )),
-        (Role::Submitter, Scope::Job(_)) => Err(invalid(
+        (role, _) if !role.fits(found) => Err(invalid(
             "job",
-            format!("expected a submitter of a namespace or of everything, found one of {found}"),
+            format!("expected a {role} of a namespace or of everything, found one of {found}"),
         )),
         (_, Scope::Namespace(namespace)) if !is_label(namespace) => Err(invalid(
             "namespace",

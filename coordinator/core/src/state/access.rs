@@ -42,6 +42,15 @@ impl Role {
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.word() == word)
     }
+
+    /// Whether a token can give it on that: an administrator is one of the whole coordinator, and who may submit may do so more than once.
+    pub fn fits(self, scope: &Scope) -> bool {
+        match self {
+            Self::Administrator => *scope == Scope::All,
+            Self::Submitter => !matches!(scope, Scope::Job(_)),
+            Self::Reader | Self::Agent => true,
+        }
+    }
 }
 
 impl fmt::Display for Role {

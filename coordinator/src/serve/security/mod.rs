@@ -71,7 +71,11 @@ pub enum SecurityError {
         reason: String,
     },
     /// The token file holds no usable token.
-    #[error("--token-file {}: expected one token a line, each of at least {SHORTEST_TOKEN} visible ASCII characters, found {found}", path.display())]
+    #[error(
+        "--token-file {}: expected one token a line, each of at least {SHORTEST_TOKEN} visible ASCII characters, and after it perhaps \
+         `role=administrator|submitter|reader|agent` and `namespace=NAME` or `job=NAME`, found {found}",
+        path.display()
+    )]
     Token {
         /// The file.
         path: PathBuf,
@@ -89,7 +93,7 @@ pub struct SecurityPaths {
     pub tls_key: Option<PathBuf>,
     /// PEM authority of client certificates; with it, every client must show one.
     pub client_ca: Option<PathBuf>,
-    /// Tokens, one a line: more than one while a token is being replaced.
+    /// Tokens, one a line, each with its rights where it is no administrator's.
     pub token_file: Option<PathBuf>,
 }
 
