@@ -9,7 +9,7 @@ mod rpc;
 
 use std::{sync::OnceLock, time::Duration};
 
-use firn_core::{Event, JobEvent, Record};
+use firn_core::{Event, JobEvent, Record, state::FailureReason};
 use firn_probes::{Exposition, process::Process};
 use futures::future::BoxFuture;
 use prometheus_client::{
@@ -46,6 +46,14 @@ pub struct Metrics {
     restarts: Counter,
 }
 
+/// What explains the loss of ranks. These begin at 0: a counter that comes with its first loss hides that one from whoever asks how much it grew.
+const REASONS_OF_LOSSES: [FailureReason; 4] = [
+    FailureReason::NodeFailures,
+    FailureReason::OutOfMemory,
+    FailureReason::HardwareSuspected,
+    FailureReason::InternalError,
+];
+
 /// 50 µs to 26 s.
 fn fine_buckets() -> Histogram {
     Histogram::new(exponential_buckets(0.000_05, 2.0, 20))
@@ -54,6 +62,10 @@ fn fine_buckets() -> Histogram {
 /// 0.5 ms to 4 min.
 fn coarse_buckets() -> Histogram {
     Histogram::new(exponential_buckets(0.000_5, 2.0, 20))
+}
+
+fn of_reason(reason: FailureReason) -> Labels<1> {
+    [("reason", reason.as_str().to_owned())]
 }
 
 impl Default for Metrics {
@@ -97,6 +109,9 @@ impl Default for Metrics {
             "Rank processes that were lost, by what explains it",
             losses.clone(),
         );
+        for reason in REASONS_OF_LOSSES {
+            losses.get_or_create(&of_reason(reason));
+        }
         registry.register(
             "gang_restarts",
             "Gangs that lost all their ranks and were formed again",
@@ -157,7 +172,7 @@ impl Metrics {
                     .inc_by(steps.iter().map(|step| u64::from(step.samples)).sum());
             }
             JobEvent::RanksLost { processes, cause, .. } => {
-                let reason = [("reason", cause.failure.reason.as_str().to_owned())];
+                let reason = of_reason(cause.failure.reason);
                 self.losses.get_or_create(&reason).inc_by(processes.len() as u64);
             }
             JobEvent::RestartScheduled { cause: Some(_), .. } => {
