@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the programs that the tests on a cluster need, once a machine: a Kubernetes control plane, and the tools that check the chart. The
-# versions are those of the go.mod folders in modules/; programs that cannot share one have folders of their own.
+# Builds the programs that the tests on a cluster need, once a machine: a Kubernetes control plane, the tools that check the chart, and the
+# definitions of others' resources. The versions are those of the go.mod folders in modules/; programs that cannot share one have folders of
+# their own.
 #
 #   programs.sh [NAME…]           builds what is missing of these programs, or of all, and prints where each is
 #   programs.sh --check [NAME…]   prints where they are if all are there, else ends with 1
@@ -11,9 +12,12 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/firn/kubernetes
 
-# The name of each program, the folder of its go.mod, the module whose version counts, and its package. The cheapest first, so that whoever
-# watches sees early that it works.
+# The name of each program, the folder of its go.mod, the module whose version counts, and its package; in place of a package, a file of the
+# module that is taken as it is. The cheapest first, so that whoever watches sees early that it works.
 programs='
+certificates.yaml        definitions    github.com/cert-manager/cert-manager                deploy/crds/crd-certificates.yaml
+issuers.yaml             definitions    github.com/cert-manager/cert-manager                deploy/crds/crd-issuers.yaml
+servicemonitors.yaml     definitions    github.com/prometheus-operator/prometheus-operator  example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml
 kubeconform              kubeconform    github.com/yannh/kubeconform  github.com/yannh/kubeconform/cmd/kubeconform
 kube-score               kube-score     github.com/zegl/kube-score    github.com/zegl/kube-score/cmd/kube-score
 kubectl                  control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kubectl
@@ -44,15 +48,22 @@ label() {
 	echo "-X $package.gitVersion=$2 -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d . -f 2 <<<"$2") -X $package.gitTreeState=clean"
 }
 
+# make_program NAME FOLDER MODULE PACKAGE PLACE VERSION, in the folder of its go.mod
+make_program() {
+	case $4 in
+	*.yaml) install -m 644 "$(go mod download -json "$3@$6" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')/$4" "$5/.$1" ;;
+	*) CGO_ENABLED=0 GOFLAGS=-mod=readonly nice go build -trimpath -ldflags "-s -w $(label "$3" "$6")" -o "$5/.$1" "$4" ;;
+	esac
+}
+
 # build NAME FOLDER MODULE PACKAGE PLACE
 build() {
 	local version since=$SECONDS
 	version=$(version "$2" "$3")
 	mkdir -p "$5"
-	echo "building $1 $version (a whole control plane takes about 25 minutes of processor time, the tools eight; once)" >&2
+	echo "building $1 $version (a whole control plane takes about 25 minutes of processor time, the tools eight, once a machine)" >&2
 	# To a name of its own first: what is there is whole.
-	(cd "$here/modules/$2" &&
-		CGO_ENABLED=0 GOFLAGS=-mod=readonly nice go build -trimpath -ldflags "-s -w $(label "$3" "$version")" -o "$5/.$1" "$4") >&2
+	(cd "$here/modules/$2" && make_program "$@" "$version") >&2
 	mv "$5/.$1" "$5/$1"
 	echo "$1 $version is built, $((SECONDS - since)) s" >&2
 }
@@ -74,7 +85,7 @@ while read -r name folder module package; do
 	[ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || [[ " $* " == *" $folder "* ]] || continue
 	place=$(place "$folder" "$module")
 	places+=("$place/$name")
-	[ -x "$place/$name" ] || missing+=("$name $folder $module $package $place")
+	[ -e "$place/$name" ] || missing+=("$name $folder $module $package $place")
 done <<<"$programs"
 if [ ${#missing[@]} -gt 0 ]; then
 	if [ -n "$check" ]; then
@@ -90,7 +101,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 	flock 9
 	for program in "${missing[@]}"; do
 		read -r name folder module package place <<<"$program"
-		[ -x "$place/$name" ] || build "$name" "$folder" "$module" "$package" "$place"
+		[ -e "$place/$name" ] || build "$name" "$folder" "$module" "$package" "$place"
 	done
 fi
 printf '%s\n' "${places[@]}"

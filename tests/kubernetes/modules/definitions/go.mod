@@ -1,0 +1,9 @@
+// Definitions of resources that the chart makes where a cluster has them.
+module firn.dev/tests/kubernetes/definitions
+
+go 1.26.0
+
+require (
+	github.com/cert-manager/cert-manager v1.18.2
+	github.com/prometheus-operator/prometheus-operator v0.83.0
+)
