@@ -34,9 +34,9 @@ upgrade: build ## Build the oldest supported version from history, and upgrade r
 	@tests/older_build.sh da01602
 	@$(CARGO) test --release --workspace --test upgrade -- --nocapture --test-threads 1
 
-kubernetes: tools ## Build a Kubernetes control plane and helm (once, 35 minutes of processor time), and test on them
+kubernetes: build ## Build a Kubernetes control plane and helm (once, 35 minutes of processor time), and test on them
 	@tests/kubernetes/programs.sh >/dev/null
-	@$(CARGO) test --release --workspace --test resource --test workers -- --nocapture
+	@$(CARGO) test --release --workspace --test resource --test workers --test chart -- --nocapture
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh

@@ -1,12 +1,13 @@
 //! `kubectl`, as a person uses it.
 
 use std::{
-    io::Write as _,
-    path::PathBuf,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 use serde_json::Value;
+
+use crate::Answer;
 
 /// The program, and the cluster that it speaks to.
 #[derive(Debug)]
@@ -15,20 +16,14 @@ pub struct Kubectl {
     kubeconfig: PathBuf,
 }
 
-/// What it answered.
-#[derive(Debug)]
-pub struct Answer {
-    /// Whether it ended with 0.
-    pub succeeded: bool,
-    /// What it printed.
-    pub output: String,
-    /// What it said: errors and warnings.
-    pub talk: String,
-}
-
 impl Kubectl {
     pub(crate) fn new(program: PathBuf, kubeconfig: PathBuf) -> Self {
         Self { program, kubeconfig }
+    }
+
+    /// The file that names the cluster, for programs that find theirs in `KUBECONFIG`.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// Runs a command with something on its input.
@@ -36,28 +31,14 @@ impl Kubectl {
     /// # Panics
     /// If it cannot be started.
     pub fn run(&self, arguments: &[&str], input: &str) -> Answer {
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .args(arguments)
             // Its cache of what the server serves belongs to this cluster.
-            .env("HOME", self.kubeconfig.parent().unwrap_or(&self.kubeconfig))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kubectl was built");
-        let mut stdin = child.stdin.take().expect("its input is a pipe");
-        // It may end without reading what it does not need.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output().expect("kubectl ends");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        Answer {
-            succeeded: output.status.success(),
-            output: text(&output.stdout),
-            talk: text(&output.stderr),
-        }
+            .env("HOME", self.kubeconfig.parent().unwrap_or(&self.kubeconfig));
+        Answer::of(&mut command, input)
     }
 
     /// Runs a command that must succeed without a warning, and returns what it printed.
@@ -65,15 +46,8 @@ impl Kubectl {
     /// # Panics
     /// If it fails, or warns.
     pub fn must(&self, arguments: &[&str], input: &str) -> String {
-        let answer = self.run(arguments, input);
-        assert!(
-            answer.succeeded && answer.talk.is_empty(),
-            "kubectl {}: {} {}",
-            arguments.join(" "),
-            answer.output,
-            answer.talk
-        );
-        answer.output
+        let command = format!("kubectl {}", arguments.join(" "));
+        self.run(arguments, input).without_warning(&command)
     }
 
     /// Applies a document.
@@ -93,16 +67,13 @@ impl Kubectl {
             applied.output,
             applied.talk
         );
-        let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+        let name = format!("crd/{}", definition["metadata"]["name"].as_str().unwrap_or_default());
+        // A definition that has no conditions yet is none that `kubectl wait` can wait for a condition of.
         self.must(
-            &[
-                "wait",
-                "--for=condition=Established",
-                &format!("crd/{name}"),
-                "--timeout=60s",
-            ],
+            &["wait", "--for=jsonpath={.status.conditions}", &name, "--timeout=60s"],
             "",
         );
+        self.must(&["wait", "--for=condition=Established", &name, "--timeout=60s"], "");
     }
 
     /// A resource, as the server keeps it.

@@ -1,0 +1,96 @@
+{{/* What all pods have in common: as few rights as the strictest policy allows. */}}
+
+{{/* securityContext of a pod. */}}
+{{- define "firn.podSecurity" -}}
+runAsNonRoot: true
+{{- with .Values.user }}
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+{{- end }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* securityContext of a container. */}}
+{{- define "firn.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Where pods may run. (list $ values "name") */}}
+{{- define "firn.placement" -}}
+{{- $root := index . 0 }}{{ $values := index . 1 }}{{ $name := index . 2 -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "firn.selector" (list $root $name) | nindent 8 }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Environment of a client of the coordinator, whose Secrets are mounted below /etc/firn. */}}
+{{- define "firn.clientEnv" -}}
+- name: FIRN_COORDINATOR
+  value: {{ include "firn.url" . }}
+- name: FIRN_CA
+  value: /etc/firn/client/ca.crt
+- name: FIRN_TOKEN_FILE
+  value: /etc/firn/client/token
+{{- if .Values.certificates.mutual }}
+- name: FIRN_CERT
+  value: /etc/firn/certificate/tls.crt
+- name: FIRN_KEY
+  value: /etc/firn/certificate/tls.key
+{{- end }}
+{{- end }}
+
+{{- define "firn.clientMounts" -}}
+- name: client
+  mountPath: /etc/firn/client
+  readOnly: true
+{{- if .Values.certificates.mutual }}
+- name: certificate
+  mountPath: /etc/firn/certificate
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* (list $ "name of the Secret with ca.crt and token") */}}
+{{- define "firn.clientVolumes" -}}
+- name: client
+  secret:
+    secretName: {{ index . 1 }}
+    defaultMode: 288
+{{- if (index . 0).Values.certificates.mutual }}
+- name: certificate
+  secret:
+    secretName: {{ index . 1 }}-tls
+    defaultMode: 288
+{{- end }}
+{{- end }}

@@ -1,0 +1,260 @@
+//! A release from its installation to its end: resources, the journal's claim and Secrets outlive all of it.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use firn_kubernetes_tests::{ControlPlane, Helm, Kubectl};
+use firn_tests::binaries::repository;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+
+use super::{HOME, cluster};
+
+struct Release<'a> {
+    helm: Helm,
+    kubectl: &'a Kubectl,
+}
+
+type Secrets = BTreeMap<String, BTreeMap<String, String>>;
+
+fn values(name: &str) -> PathBuf {
+    repository().join(format!("tests/kubernetes/values/{name}.yaml"))
+}
+
+impl Release<'_> {
+    fn helm(&self, verb: &str, name: &str, more: &[&str]) -> String {
+        let (chart, values) = (Helm::chart().display().to_string(), values(name).display().to_string());
+        let fixed = [verb, "firn", &chart, "--namespace", HOME, "--values", &values];
+        self.helm.must(&[&fixed, more].concat())
+    }
+
+    /// All Secrets that the chart keeps, by namespace and name.
+    fn secrets(&self) -> Secrets {
+        let selector = "app.kubernetes.io/part-of=firn";
+        let text = self.kubectl.must(
+            &[
+                "get",
+                "secrets",
+                "--all-namespaces",
+                "--selector",
+                selector,
+                "-o",
+                "json",
+            ],
+            "",
+        );
+        let list: Value = serde_json::from_str(&text).unwrap();
+        let read = |item: &Value| {
+            let secret: Secret = serde_json::from_value(item.clone()).unwrap();
+            let data = secret.data.unwrap_or_default();
+            let data = data
+                .into_iter()
+                .map(|(key, value)| (key, String::from_utf8(value.0).unwrap()));
+            let place = format!(
+                "{}/{}",
+                secret.metadata.namespace.unwrap(),
+                secret.metadata.name.unwrap()
+            );
+            (place, data.collect())
+        };
+        list["items"].as_array().unwrap().iter().map(read).collect()
+    }
+
+    fn get(&self, namespace: &str, kind: &str, name: &str) -> Value {
+        let text = self
+            .kubectl
+            .must(&["get", kind, name, "--namespace", namespace, "-o", "json"], "");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn is_there(&self, namespace: &str, kind: &str, name: &str) -> bool {
+        self.kubectl
+            .run(&["get", kind, name, "--namespace", namespace], "")
+            .succeeded
+    }
+
+    /// What outlives the release: the definition, the resource, the claim.
+    fn lasting(&self) -> [Value; 3] {
+        [
+            self.get("", "crd", "finetunejobs.firn.dev")["metadata"]["uid"].clone(),
+            self.get("team-a", "finetunejob", "ants")["metadata"]["uid"].clone(),
+            self.get(HOME, "pvc", "journal-firn-coordinator-0")["metadata"]["uid"].clone(),
+        ]
+    }
+
+    /// What a controller does elsewhere: the claim of the StatefulSet.
+    fn make_claim(&self) {
+        let mut claim = self.get(HOME, "statefulset", "firn-coordinator")["spec"]["volumeClaimTemplates"][0].clone();
+        claim["apiVersion"] = json!("v1");
+        claim["kind"] = json!("PersistentVolumeClaim");
+        claim["metadata"]["name"] = json!("journal-firn-coordinator-0");
+        claim["metadata"]["namespace"] = json!(HOME);
+        assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOncePod"]));
+        self.kubectl.must(&["create", "-f", "-"], &claim.to_string());
+    }
+}
+
+fn job() -> String {
+    let spec = json!({
+        "task": {"type": "classification"},
+        "model": {"architecture": "resnet18"},
+        "data": {"format": "imagefolder", "train": {"uri": "/data/train"}},
+    });
+    let metadata = json!({"name": "ants", "namespace": "team-a"});
+    json!({"apiVersion": "firn.dev/v1alpha1", "kind": "FineTuneJob", "metadata": metadata, "spec": spec}).to_string()
+}
+
+#[test]
+fn install_upgrade_rollback_and_uninstall_keep_resources_claim_and_secrets() {
+    let Some((programs, _)) = cluster() else { return };
+    let plane = ControlPlane::start(programs).unwrap_or_else(|error| panic!("{error:#}"));
+    let kubectl = plane.kubectl();
+    for name in [HOME, "team-a", "team-b"] {
+        kubectl.must(&["create", "namespace", name], "");
+    }
+    let helm = Helm::on(programs, kubectl);
+    let release = Release { helm, kubectl };
+
+    // As somebody did it with the oldest chart's values.
+    let notes = release.helm("install", "older/0.1.0", &[]);
+    assert!(notes.contains("looks after the FineTuneJobs of team-a"), "{notes}");
+    release.make_claim();
+    kubectl.must(
+        &[
+            "wait",
+            "--for=condition=Established",
+            "crd/finetunejobs.firn.dev",
+            "--timeout=60s",
+        ],
+        "",
+    );
+    kubectl.must(&["create", "-f", "-"], &job());
+    let (lasting, first) = (release.lasting(), release.secrets());
+    assert_eq!(
+        first.keys().map(String::as_str).collect::<Vec<_>>(),
+        [
+            "firn-system/firn-admin",
+            "firn-system/firn-authority",
+            "firn-system/firn-coordinator-tls",
+            "firn-system/firn-operator",
+            "firn-system/firn-pool-shared",
+            "firn-system/firn-tokens",
+            "team-a/firn-worker",
+        ]
+    );
+
+    // The same again makes nothing anew.
+    release.helm("upgrade", "older/0.1.0", &[]);
+    assert_eq!(release.secrets(), first);
+
+    // More is asked for: what was there stays as it was, and the coordinator is told of both.
+    release.helm(
+        "upgrade",
+        "everything",
+        &[
+            "--set",
+            "metrics.serviceMonitor.enabled=false",
+            "--set",
+            "coordinator.storage.size=20Gi,coordinator.storage.className=,coordinator.storage.annotations=null",
+        ],
+    );
+    let second = release.secrets();
+    for (place, secret) in &first {
+        let is_changed = ["firn-system/firn-tokens", "firn-system/firn-coordinator-tls"].contains(&place.as_str());
+        assert_eq!(second[place] != *secret, is_changed, "{place}");
+    }
+    let tokens = &second["firn-system/firn-tokens"]["tokens"];
+    for (place, rights) in [
+        ("firn-system/firn-admin", ""),
+        ("firn-system/firn-operator", " role=submitter"),
+        ("team-a/firn-worker", " role=agent namespace=team-a"),
+        ("team-b/firn-worker", " role=agent namespace=team-b"),
+        ("firn-system/firn-pool-gpus", " role=agent"),
+        ("firn-system/firn-pool-few", " role=agent namespace=team-a"),
+    ] {
+        let line = format!("{}{rights}\n", second[place]["token"]);
+        assert!(tokens.contains(&line), "{place}: {tokens}");
+    }
+    // Another name under which the coordinator is reached is another certificate, of the same authority.
+    let authority = &first["firn-system/firn-authority"]["tls.crt"];
+    assert!(
+        second
+            .values()
+            .filter_map(|secret| secret.get("ca.crt"))
+            .all(|certificate| certificate == authority)
+    );
+    assert_eq!(release.lasting(), lasting);
+
+    let rolled = release.helm.run(&["rollback", "firn", "1", "--namespace", HOME]);
+    // It says of the Secret of a pool that it is still there, as it should be.
+    let is_expected = |line: &str| {
+        line.contains("exists on cluster but not in original release") && line.contains("firn-pool-shared")
+    };
+    assert!(
+        rolled.succeeded && rolled.talk.lines().all(is_expected),
+        "{}",
+        rolled.talk
+    );
+    let back = release.secrets();
+    assert!(!release.is_there(HOME, "statefulset", "firn-pool-gpus"));
+    assert!(release.is_there(HOME, "statefulset", "firn-pool-shared"));
+    for (place, secret) in &first {
+        assert_eq!(back[place], *secret, "{place}");
+    }
+    // Nobody loses a token by it: the next upgrade finds it.
+    assert_eq!(back["team-b/firn-worker"], second["team-b/firn-worker"]);
+    assert_eq!(release.lasting(), lasting);
+
+    release.helm.must(&["uninstall", "firn", "--namespace", HOME]);
+    for (namespace, kind, name) in [
+        (HOME, "statefulset", "firn-coordinator"),
+        (HOME, "deployment", "firn-operator"),
+        ("team-a", "role", "firn-operator-jobs"),
+    ] {
+        assert!(!release.is_there(namespace, kind, name), "{kind} {name}");
+    }
+    assert_eq!((release.secrets(), release.lasting()), (back.clone(), lasting.clone()));
+
+    // Installed again, it finds them all.
+    release.helm("install", "older/0.1.0", &[]);
+    for (place, secret) in &first {
+        assert_eq!(release.secrets()[place], *secret, "{place}");
+    }
+    assert_eq!(release.lasting(), lasting);
+}
+
+#[test]
+fn a_certificate_is_renewed_by_an_upgrade_after_two_thirds_of_its_life_and_not_before() {
+    let Some((programs, _)) = cluster() else { return };
+    let plane = ControlPlane::start(programs).unwrap_or_else(|error| panic!("{error:#}"));
+    let kubectl = plane.kubectl();
+    for name in [HOME, "team-a"] {
+        kubectl.must(&["create", "namespace", name], "");
+    }
+    let release = Release {
+        helm: Helm::on(programs, kubectl),
+        kubectl,
+    };
+    release.helm("install", "older/0.1.0", &[]);
+    let before = release.secrets();
+    release.helm("upgrade", "older/0.1.0", &[]);
+    assert_eq!(release.secrets(), before);
+    // As if time had passed since helm wrote it.
+    let mut secret = release.get(HOME, "secret", "firn-coordinator-tls");
+    secret["metadata"]["annotations"]["firn.dev/renewed-after"] = json!("2020-01-01T00:00:00Z");
+    secret["metadata"]["managedFields"] = Value::Null;
+    let apply = ["apply", "--server-side", "--field-manager", "helm", "-f", "-"];
+    kubectl.must(&apply, &secret.to_string());
+    release.helm("upgrade", "older/0.1.0", &[]);
+    let after = release.secrets();
+    let leaf = "firn-system/firn-coordinator-tls";
+    assert_ne!(after[leaf]["tls.crt"], before[leaf]["tls.crt"]);
+    assert_eq!(after[leaf]["ca.crt"], before[leaf]["ca.crt"]);
+    let others = |secrets: &Secrets| {
+        secrets
+            .iter()
+            .filter(|(place, _)| *place != leaf)
+            .map(|(_, secret)| secret.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(others(&after), others(&before));
+}
