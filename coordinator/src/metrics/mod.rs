@@ -68,6 +68,14 @@ fn of_reason(reason: FailureReason) -> Labels<1> {
     [("reason", reason.as_str().to_owned())]
 }
 
+fn none_lost() -> Family<Labels<1>, Counter> {
+    let losses = Family::<Labels<1>, Counter>::default();
+    for reason in REASONS_OF_LOSSES {
+        losses.get_or_create(&of_reason(reason)).inc_by(0);
+    }
+    losses
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut all = Registry::default();
@@ -76,12 +84,8 @@ impl Default for Metrics {
         let registry = all.sub_registry_with_prefix("firn");
         let (decisions, appends) = (fine_buckets(), fine_buckets());
         let calls = Family::new_with_constructor(coarse_buckets as fn() -> Histogram);
-        let (steps, samples, restarts, losses) = (
-            Counter::default(),
-            Counter::default(),
-            Counter::default(),
-            Family::default(),
-        );
+        let (steps, samples, restarts) = (Counter::default(), Counter::default(), Counter::default());
+        let losses = none_lost();
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program that answers", build);
         registry.register_with_unit(
@@ -109,9 +113,6 @@ impl Default for Metrics {
             "Rank processes that were lost, by what explains it",
             losses.clone(),
         );
-        for reason in REASONS_OF_LOSSES {
-            losses.get_or_create(&of_reason(reason));
-        }
         registry.register(
             "gang_restarts",
             "Gangs that lost all their ranks and were formed again",

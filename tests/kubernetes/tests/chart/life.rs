@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use firn_kubernetes_tests::{ControlPlane, Helm, Kubectl};
+use firn_kubernetes_tests::{ControlPlane, Helm, Kubectl, Programs};
 use firn_tests::binaries::repository;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
@@ -81,6 +81,44 @@ impl Release<'_> {
         ]
     }
 
+    /// More is asked for: what was there stays as it was, and the coordinator is told of both.
+    fn grows(&self, first: &Secrets) -> Secrets {
+        let storage =
+            "coordinator.storage.size=20Gi,coordinator.storage.className=,coordinator.storage.annotations=null";
+        let more = ["--set", "metrics.serviceMonitor.enabled=false", "--set", storage];
+        self.helm("upgrade", "everything", &more);
+        let second = self.secrets();
+        for (place, secret) in first {
+            // Another name under which the coordinator is reached is another certificate, of the same authority.
+            let is_changed = ["firn-system/firn-tokens", "firn-system/firn-coordinator-tls"].contains(&place.as_str());
+            assert_eq!(second[place] != *secret, is_changed, "{place}");
+        }
+        let tokens = &second["firn-system/firn-tokens"]["tokens"];
+        for (place, rights) in RIGHTS {
+            let line = format!("{}{rights}\n", second[place]["token"]);
+            assert!(tokens.contains(&line), "{place}: {tokens}");
+        }
+        let authority = &first["firn-system/firn-authority"]["tls.crt"];
+        let mut trusted = second.values().filter_map(|secret| secret.get("ca.crt"));
+        assert!(trusted.all(|certificate| certificate == authority));
+        second
+    }
+
+    fn is_rolled_back(&self) {
+        let rolled = self.helm.run(&["rollback", "firn", "1", "--namespace", HOME]);
+        // It says of the Secret of a pool that it is still there, as it should be.
+        let is_expected = |line: &str| {
+            line.contains("exists on cluster but not in original release") && line.contains("firn-pool-shared")
+        };
+        assert!(
+            rolled.succeeded && rolled.talk.lines().all(is_expected),
+            "{}",
+            rolled.talk
+        );
+        assert!(!self.is_there(HOME, "statefulset", "firn-pool-gpus"));
+        assert!(self.is_there(HOME, "statefulset", "firn-pool-shared"));
+    }
+
     /// What a controller does elsewhere: the claim of the StatefulSet.
     fn make_claim(&self) {
         let mut claim = self.get(HOME, "statefulset", "firn-coordinator")["spec"]["volumeClaimTemplates"][0].clone();
@@ -91,6 +129,42 @@ impl Release<'_> {
         assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOncePod"]));
         self.kubectl.must(&["create", "-f", "-"], &claim.to_string());
     }
+}
+
+/// Secrets of the oldest chart's values.
+const MADE_FIRST: [&str; 7] = [
+    "firn-system/firn-admin",
+    "firn-system/firn-authority",
+    "firn-system/firn-coordinator-tls",
+    "firn-system/firn-operator",
+    "firn-system/firn-pool-shared",
+    "firn-system/firn-tokens",
+    "team-a/firn-worker",
+];
+
+/// Tokens that the coordinator knows when everything is asked for, and their rights.
+const RIGHTS: [(&str, &str); 6] = [
+    ("firn-system/firn-admin", ""),
+    ("firn-system/firn-operator", " role=submitter"),
+    ("team-a/firn-worker", " role=agent namespace=team-a"),
+    ("team-b/firn-worker", " role=agent namespace=team-b"),
+    ("firn-system/firn-pool-gpus", " role=agent"),
+    ("firn-system/firn-pool-few", " role=agent namespace=team-a"),
+];
+
+/// A cluster with the namespaces, and the release in it as somebody made it with the oldest chart's values.
+fn installed(programs: &Programs) -> (ControlPlane, Helm) {
+    let plane = ControlPlane::start(programs).unwrap_or_else(|error| panic!("{error:#}"));
+    let kubectl = plane.kubectl();
+    for name in [HOME, "team-a", "team-b"] {
+        kubectl.must(&["create", "namespace", name], "");
+    }
+    let helm = Helm::on(programs, kubectl);
+    let release = Release { helm, kubectl };
+    let notes = release.helm("install", "older/0.1.0", &[]);
+    assert!(notes.contains("looks after the FineTuneJobs of team-a"), "{notes}");
+    let helm = release.helm;
+    (plane, helm)
 }
 
 fn job() -> String {
@@ -106,17 +180,9 @@ fn job() -> String {
 #[test]
 fn install_upgrade_rollback_and_uninstall_keep_resources_claim_and_secrets() {
     let Some((programs, _)) = cluster() else { return };
-    let plane = ControlPlane::start(programs).unwrap_or_else(|error| panic!("{error:#}"));
+    let (plane, helm) = installed(programs);
     let kubectl = plane.kubectl();
-    for name in [HOME, "team-a", "team-b"] {
-        kubectl.must(&["create", "namespace", name], "");
-    }
-    let helm = Helm::on(programs, kubectl);
     let release = Release { helm, kubectl };
-
-    // As somebody did it with the oldest chart's values.
-    let notes = release.helm("install", "older/0.1.0", &[]);
-    assert!(notes.contains("looks after the FineTuneJobs of team-a"), "{notes}");
     release.make_claim();
     kubectl.must(
         &[
@@ -129,74 +195,18 @@ fn install_upgrade_rollback_and_uninstall_keep_resources_claim_and_secrets() {
     );
     kubectl.must(&["create", "-f", "-"], &job());
     let (lasting, first) = (release.lasting(), release.secrets());
-    assert_eq!(
-        first.keys().map(String::as_str).collect::<Vec<_>>(),
-        [
-            "firn-system/firn-admin",
-            "firn-system/firn-authority",
-            "firn-system/firn-coordinator-tls",
-            "firn-system/firn-operator",
-            "firn-system/firn-pool-shared",
-            "firn-system/firn-tokens",
-            "team-a/firn-worker",
-        ]
-    );
+    let places: Vec<&str> = first.keys().map(String::as_str).collect();
+    assert_eq!(places, MADE_FIRST);
 
     // The same again makes nothing anew.
     release.helm("upgrade", "older/0.1.0", &[]);
     assert_eq!(release.secrets(), first);
 
-    // More is asked for: what was there stays as it was, and the coordinator is told of both.
-    release.helm(
-        "upgrade",
-        "everything",
-        &[
-            "--set",
-            "metrics.serviceMonitor.enabled=false",
-            "--set",
-            "coordinator.storage.size=20Gi,coordinator.storage.className=,coordinator.storage.annotations=null",
-        ],
-    );
-    let second = release.secrets();
-    for (place, secret) in &first {
-        let is_changed = ["firn-system/firn-tokens", "firn-system/firn-coordinator-tls"].contains(&place.as_str());
-        assert_eq!(second[place] != *secret, is_changed, "{place}");
-    }
-    let tokens = &second["firn-system/firn-tokens"]["tokens"];
-    for (place, rights) in [
-        ("firn-system/firn-admin", ""),
-        ("firn-system/firn-operator", " role=submitter"),
-        ("team-a/firn-worker", " role=agent namespace=team-a"),
-        ("team-b/firn-worker", " role=agent namespace=team-b"),
-        ("firn-system/firn-pool-gpus", " role=agent"),
-        ("firn-system/firn-pool-few", " role=agent namespace=team-a"),
-    ] {
-        let line = format!("{}{rights}\n", second[place]["token"]);
-        assert!(tokens.contains(&line), "{place}: {tokens}");
-    }
-    // Another name under which the coordinator is reached is another certificate, of the same authority.
-    let authority = &first["firn-system/firn-authority"]["tls.crt"];
-    assert!(
-        second
-            .values()
-            .filter_map(|secret| secret.get("ca.crt"))
-            .all(|certificate| certificate == authority)
-    );
+    let second = release.grows(&first);
     assert_eq!(release.lasting(), lasting);
 
-    let rolled = release.helm.run(&["rollback", "firn", "1", "--namespace", HOME]);
-    // It says of the Secret of a pool that it is still there, as it should be.
-    let is_expected = |line: &str| {
-        line.contains("exists on cluster but not in original release") && line.contains("firn-pool-shared")
-    };
-    assert!(
-        rolled.succeeded && rolled.talk.lines().all(is_expected),
-        "{}",
-        rolled.talk
-    );
+    release.is_rolled_back();
     let back = release.secrets();
-    assert!(!release.is_there(HOME, "statefulset", "firn-pool-gpus"));
-    assert!(release.is_there(HOME, "statefulset", "firn-pool-shared"));
     for (place, secret) in &first {
         assert_eq!(back[place], *secret, "{place}");
     }
@@ -212,7 +222,7 @@ fn install_upgrade_rollback_and_uninstall_keep_resources_claim_and_secrets() {
     ] {
         assert!(!release.is_there(namespace, kind, name), "{kind} {name}");
     }
-    assert_eq!((release.secrets(), release.lasting()), (back.clone(), lasting.clone()));
+    assert_eq!((release.secrets(), release.lasting()), (back, lasting.clone()));
 
     // Installed again, it finds them all.
     release.helm("install", "older/0.1.0", &[]);
@@ -225,16 +235,9 @@ fn install_upgrade_rollback_and_uninstall_keep_resources_claim_and_secrets() {
 #[test]
 fn a_certificate_is_renewed_by_an_upgrade_after_two_thirds_of_its_life_and_not_before() {
     let Some((programs, _)) = cluster() else { return };
-    let plane = ControlPlane::start(programs).unwrap_or_else(|error| panic!("{error:#}"));
+    let (plane, helm) = installed(programs);
     let kubectl = plane.kubectl();
-    for name in [HOME, "team-a"] {
-        kubectl.must(&["create", "namespace", name], "");
-    }
-    let release = Release {
-        helm: Helm::on(programs, kubectl),
-        kubectl,
-    };
-    release.helm("install", "older/0.1.0", &[]);
+    let release = Release { helm, kubectl };
     let before = release.secrets();
     release.helm("upgrade", "older/0.1.0", &[]);
     assert_eq!(release.secrets(), before);
