@@ -7,8 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 CARGO ?= cargo
 # The whole workspace every time, so that each dependency is compiled once, with one set of features.
-# The operator serves clusters alone: whoever trains on machines does not wait for it.
-BUILD := $(CARGO) build --release --workspace --bins --exclude firn-operator
+# The operator and the tests' nodes serve clusters alone: whoever trains on machines does not wait for it.
+BUILD := $(CARGO) build --release --workspace --bins --exclude firn-operator --exclude firn-kubernetes-tests
 
 .PHONY: help demo build test test-long faults upgrade kubernetes bench bench-load bench-history bench-queue bench-faults lint format doctor libtorch minilm python tools clean
 
@@ -36,7 +36,7 @@ upgrade: build ## Build the oldest supported version from history, and upgrade r
 
 kubernetes: build ## Build a Kubernetes control plane and helm (once, 35 minutes of processor time), and test on them
 	@tests/kubernetes/programs.sh >/dev/null
-	@$(CARGO) test --release --workspace --test resource --test workers --test chart -- --nocapture
+	@$(CARGO) test --release --workspace --test resource --test workers --test chart --test node -- --nocapture
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh

@@ -63,6 +63,13 @@ impl SmallMemory {
         Ok(fs::write(self.0.join("cgroup.procs"), process.to_string())?)
     }
 
+    /// Whether a process was killed because there was no memory left.
+    pub fn has_run_out(&self) -> bool {
+        let files = ["memory.oom_control", "memory.events"].map(|name| fs::read_to_string(self.0.join(name)));
+        let mut lines = files.iter().flatten().flat_map(|text| text.lines());
+        lines.any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
+    }
+
     fn processes(&self) -> Vec<Pid> {
         let listed = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
         let numbers = listed.lines().filter_map(|line| line.parse().ok());

@@ -1,35 +1,35 @@
-//! etcd and the API server: what a definition, a rule, a watch and a right need. Controllers and a scheduler are not started here.
+//! etcd and the API server: what a definition, a rule, a watch and a right need. Controllers, a scheduler and nodes are a [`Cluster`]'s.
+//!
+//! [`Cluster`]: crate::Cluster
 
 use std::{
     fs,
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
-};
+use anyhow::bail;
 use tempfile::TempDir;
 
-use crate::{kubectl::Kubectl, process::Process, programs::Programs};
+use crate::{keys::Keys, kubectl::Kubectl, process::Process, programs::Programs};
 
 /// Before a start counts as failed: a slow machine that does other work needs a minute.
 const LONGEST_START: Duration = Duration::from_secs(300);
-/// Of the administrator.
-const TOKEN: &str = "administrator-of-the-test";
+/// Where Services have their addresses, if nobody serves them.
+const UNSERVED: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
 
 /// A control plane that runs until it is dropped.
 #[derive(Debug)]
 pub struct ControlPlane {
     kubectl: Kubectl,
+    keys: Keys,
+    secure: u16,
     // In this order: the server before its store.
     _api_server: Process,
     _etcd: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl ControlPlane {
@@ -38,21 +38,24 @@ impl ControlPlane {
     /// # Errors
     /// If a program cannot be started, or ends, with what it said.
     pub fn start(programs: &Programs) -> anyhow::Result<Self> {
+        Self::start_with(programs, UNSERVED, &[])
+    }
+
+    /// The same, with Services in the lower half of the /16 that begins at `services`, and with more arguments for the API server.
+    pub(crate) fn start_with(programs: &Programs, services: Ipv4Addr, more: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let keys = Keys::write(folder.path())?;
+        let keys = Keys::write(folder.path(), services)?;
         let [client, peer, secure] = free_ports()?;
+        let mut arguments = server_arguments(&keys, client, secure);
+        arguments.push(format!("--service-cluster-ip-range={services}/17"));
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         let etcd = Process::start(
             &programs.path("etcd"),
             &etcd_arguments(&folder.path().join("etcd"), client, peer),
             folder.path(),
         )?;
-        let mut api_server = Process::start(
-            &programs.path("kube-apiserver"),
-            &server_arguments(&keys, client, secure),
-            folder.path(),
-        )?;
-        let kubeconfig = folder.path().join("kubeconfig");
-        fs::write(&kubeconfig, self::kubeconfig(&keys.authority, secure))?;
+        let mut api_server = Process::start(&programs.path("kube-apiserver"), &arguments, folder.path())?;
+        let kubeconfig = write_kubeconfig(folder.path(), "kubeconfig", &keys, (secure, &keys.administrator))?;
         let kubectl = Kubectl::new(programs.path("kubectl"), kubeconfig);
         let began = Instant::now();
         while !kubectl.run(&["get", "--raw", "/readyz"], "").succeeded {
@@ -67,15 +70,42 @@ impl ControlPlane {
         }
         Ok(Self {
             kubectl,
+            keys,
+            secure,
             _api_server: api_server,
             _etcd: etcd,
-            _folder: folder,
+            folder,
         })
     }
 
     /// `kubectl` as an administrator.
     pub fn kubectl(&self) -> &Kubectl {
         &self.kubectl
+    }
+
+    /// Where it keeps its files; its programs' logs are there, too.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A kubeconfig of one of its own programs.
+    pub(crate) fn kubeconfig_of(&self, program: &str) -> anyhow::Result<PathBuf> {
+        let token = self.keys.token_of(program);
+        write_kubeconfig(
+            self.folder(),
+            &format!("{program}.kubeconfig"),
+            &self.keys,
+            (self.secure, &token),
+        )
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Where the API server listens on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.secure
     }
 }
 
@@ -86,7 +116,7 @@ fn pause() {
 }
 
 /// Ports that are free now, all different.
-fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+pub(crate) fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     let listeners: Vec<TcpListener> = (0..N)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
         .collect::<Result<_, _>>()?;
@@ -124,59 +154,21 @@ fn server_arguments(keys: &Keys, etcd: u16, secure: u16) -> Vec<String> {
         format!("--token-auth-file={}", keys.tokens.display()),
         "--authorization-mode=RBAC".to_owned(),
         "--anonymous-auth=false".to_owned(),
-        "--service-cluster-ip-range=127.64.0.0/16".to_owned(),
         format!("--service-account-key-file={}", keys.accounts_public.display()),
         format!("--service-account-signing-key-file={}", keys.accounts.display()),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
     ]
 }
 
-fn kubeconfig(authority: &Path, secure: u16) -> String {
-    format!(
+fn write_kubeconfig(folder: &Path, name: &str, keys: &Keys, (port, token): (u16, &str)) -> anyhow::Result<PathBuf> {
+    let path = folder.join(name);
+    let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-         clusters: [{{name: test, cluster: {{server: 'https://127.0.0.1:{secure}', certificate-authority: '{}'}}}}]\n\
-         users: [{{name: test, user: {{token: {TOKEN}}}}}]\n\
+         clusters: [{{name: test, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: '{}'}}}}]\n\
+         users: [{{name: test, user: {{token: {token}}}}}]\n\
          contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
-        authority.display()
-    )
-}
-
-/// Files with the keys of a control plane.
-struct Keys {
-    authority: PathBuf,
-    server: PathBuf,
-    server_key: PathBuf,
-    accounts: PathBuf,
-    accounts_public: PathBuf,
-    tokens: PathBuf,
-}
-
-impl Keys {
-    fn write(folder: &Path) -> anyhow::Result<Self> {
-        let file = |name: &str, content: String| -> anyhow::Result<PathBuf> {
-            let path = folder.join(name);
-            fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
-            Ok(path)
-        };
-        let mut authority = CertificateParams::default();
-        authority
-            .distinguished_name
-            .push(DnType::CommonName, "authority of the test");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-        let mut server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "kubernetes.default.svc".to_owned()])?;
-        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let server_key = KeyPair::generate()?;
-        let server = server.signed_by(&server_key, &authority)?;
-        let accounts = KeyPair::generate()?;
-        Ok(Self {
-            authority: file("ca.crt", authority.pem())?,
-            server: file("server.crt", server.pem())?,
-            server_key: file("server.key", server_key.serialize_pem())?,
-            accounts_public: file("accounts.pub", accounts.public_key_pem())?,
-            accounts: file("accounts.key", accounts.serialize_pem())?,
-            tokens: file("tokens.csv", format!("{TOKEN},administrator,1,system:masters\n"))?,
-        })
-    }
+        keys.authority.display()
+    );
+    fs::write(&path, text)?;
+    Ok(path)
 }

@@ -1,8 +1,9 @@
 //! `kubectl`, as a person uses it.
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
@@ -31,14 +32,18 @@ impl Kubectl {
     /// # Panics
     /// If it cannot be started.
     pub fn run(&self, arguments: &[&str], input: &str) -> Answer {
+        Answer::of(self.command().args(arguments), input)
+    }
+
+    /// The program with its cluster, for whoever runs it in another way.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
-            .args(arguments)
             // Its cache of what the server serves belongs to this cluster.
             .env("HOME", self.kubeconfig.parent().unwrap_or(&self.kubeconfig));
-        Answer::of(&mut command, input)
+        command
     }
 
     /// Runs a command that must succeed without a warning, and returns what it printed.
@@ -48,6 +53,29 @@ impl Kubectl {
     pub fn must(&self, arguments: &[&str], input: &str) -> String {
         let command = format!("kubectl {}", arguments.join(" "));
         self.run(arguments, input).without_warning(&command)
+    }
+
+    /// The first line of a command that goes on, such as a watch.
+    ///
+    /// # Panics
+    /// If it ends without a line; it may take two minutes.
+    pub fn first_line(&self, arguments: &[&str]) -> String {
+        let mut child = self
+            .command()
+            .args(arguments)
+            .arg("--request-timeout=120s")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("kubectl was built");
+        let output = child.stdout.take().expect("its output is a pipe");
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).expect("it says text");
+        // It may have ended by itself.
+        let _ = child.kill();
+        child.wait().expect("kubectl ends");
+        assert!(!line.is_empty(), "kubectl {}: nothing came", arguments.join(" "));
+        line.trim_end().to_owned()
     }
 
     /// Applies a document.

@@ -17,6 +17,17 @@ impl Programs {
         Self::find(&["etcd", "kube-apiserver", "kubectl"])
     }
 
+    /// The same, and the controller manager and the scheduler.
+    pub fn of_cluster() -> Option<Self> {
+        Self::find(&[
+            "etcd",
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kubectl",
+        ])
+    }
+
     /// Programs of `programs.sh` by their names, or by the names of their folders; `None`, said aloud, if one is not there.
     ///
     /// # Panics

@@ -1,0 +1,98 @@
+//! Services lead to pods that are ready.
+
+use firn_tests::binaries::binary;
+use serde_json::{Value, json};
+
+use crate::place::{IMAGE, Place, script, script_with};
+
+fn coordinator(probe: &Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "firn"},
+        "spec": {
+            "replicas": 1, "serviceName": "firn", "selector": {"matchLabels": {"app": "firn"}},
+            "template": {
+                "metadata": {"labels": {"app": "firn"}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 10,
+                    "containers": [{
+                        "name": "coordinator", "image": IMAGE,
+                        "command": [binary("firn"), "serve", "--listen", "$(POD_IP):7070", "--data-dir", "/data/firn"],
+                        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                        "ports": [{"name": "grpc", "containerPort": 7070}],
+                        "readinessProbe": probe, "livenessProbe": probe,
+                        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                    }],
+                },
+            },
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
+                "accessModes": ["ReadWriteOncePod"], "resources": {"requests": {"storage": "1Gi"}}}}],
+        },
+    })
+}
+
+#[test]
+fn a_coordinator_is_reached_by_its_name_as_soon_as_it_says_that_it_serves() {
+    let Some(place) = Place::new("names") else { return };
+    place.create(&json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "firn"},
+        "spec": {"selector": {"app": "firn"}, "ports": [{"name": "grpc", "port": 80, "targetPort": "grpc"}]},
+    }));
+    place.create(&coordinator(&json!({"grpc": {"port": 7070}, "periodSeconds": 1})));
+    place.wait("statefulset/firn", ".status.readyReplicas", "1");
+    let text = |name: &str| {
+        format!(
+            "{} list -o json --coordinator http://{name} > /dev/termination-log",
+            binary("firn").display()
+        )
+    };
+    for (number, name) in ["firn:80", "firn.names.svc:80", "firn.names.svc.cluster.local:80"]
+        .into_iter()
+        .enumerate()
+    {
+        let told = place.outcome(&script(&format!("client-{number}"), &text(name)));
+        assert!(serde_json::from_str::<Value>(&told).is_ok(), "{name}: {told}");
+    }
+    // The journal outlives the pod.
+    place.kubectl(&["delete", "pod", "firn-0", "--timeout=60s"], "");
+    place.wait_for("pod/firn-0", "create");
+    place.wait_for("pod/firn-0", "condition=Ready");
+}
+
+#[test]
+fn what_is_not_ready_is_not_reached_and_what_does_not_live_is_started_again() {
+    let Some(place) = Place::new("probes") else { return };
+    let exec = |text: &str, failures: u32| json!({"exec": {"command": ["bash", "-c", text]}, "periodSeconds": 1, "failureThreshold": failures});
+    let container = json!({
+        "startupProbe": exec("test -e /tmp/started", 60),
+        "readinessProbe": exec("test -e /tmp/ready", 1),
+        "livenessProbe": exec("test ! -e /tmp/dead", 1),
+        "volumeMounts": [{"name": "kept", "mountPath": "/kept"}, {"name": "tmp", "mountPath": "/tmp"}],
+    });
+    let spec = json!({"restartPolicy": "Always", "volumes": [
+        {"name": "kept", "hostPath": {"path": place.cluster.folder().join("probes"), "type": "DirectoryOrCreate"}},
+        {"name": "tmp", "emptyDir": {}},
+    ]});
+    // It does what it finds in a file.
+    let text =
+        "trap 'exit 0' TERM; rm -f /tmp/dead; while :; do if [ -e /kept/do ]; then . /kept/do; fi; sleep 0.1; done";
+    place.create(&script_with("probed", text, (container, spec)));
+    let tell = |words: &str| {
+        let folder = place.cluster.folder().join("probes");
+        std::fs::write(folder.join("new"), words).unwrap();
+        std::fs::rename(folder.join("new"), folder.join("do")).unwrap();
+    };
+    place.wait("pod/probed", ".status.phase", "Running");
+    let status = place.get("pod", "probed")["status"]["containerStatuses"][0].clone();
+    assert_eq!((&status["started"], &status["ready"]), (&json!(false), &json!(false)));
+    tell("touch /tmp/started");
+    place.wait("pod/probed", ".status.containerStatuses[0].started", "true");
+    tell("touch /tmp/started /tmp/ready");
+    place.wait_for("pod/probed", "condition=Ready");
+    tell("rm -f /tmp/ready");
+    place.wait_for("pod/probed", "condition=Ready=false");
+    tell("touch /tmp/dead /tmp/started");
+    place.wait_for_event("Unhealthy", "probed");
+    tell("touch /tmp/started");
+    place.wait("pod/probed", ".status.containerStatuses[0].restartCount", "1");
+    place.kubectl(&["delete", "pod", "probed", "--timeout=60s"], "");
+}
