@@ -3,15 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use firn_operator::resource::FineTuneJob;
-use firn_operator::workers::{WorkerSettings, workers_job};
+use firn_operator::workers::identity::{SharedFiles, secret, secret_name};
+use firn_operator::workers::{IDENTITY_ANNOTATION, WorkerSettings, workers_job};
 use serde_json::{Value, json};
 
 fn settings() -> WorkerSettings {
     serde_json::from_value(json!({
         "image": "firn-worker:0.1.0",
         "coordinator": "https://firn-coordinator.firn-system.svc:7070",
-        "caSecret": "firn-ca",
-        "tokenSecret": "ants-token",
     }))
     .unwrap()
 }
@@ -32,8 +31,9 @@ fn resource(change: impl FnOnce(&mut Value)) -> FineTuneJob {
 
 /// As JSON, which is what the API server gets.
 fn made(resource: &FineTuneJob) -> Value {
-    let spec = resource.job().unwrap();
-    serde_json::to_value(workers_job(resource, ("ants-2", &spec), &settings()).unwrap()).unwrap()
+    let (spec, settings) = (resource.job().unwrap(), settings());
+    let files = SharedFiles::read(&settings).unwrap();
+    serde_json::to_value(workers_job(resource, ("ants-2", &spec), &settings, &files).unwrap()).unwrap()
 }
 
 fn variable<'a>(job: &'a Value, name: &str) -> &'a Value {
@@ -96,6 +96,64 @@ fn a_queue_is_named_on_the_job_and_other_labels_are_not() {
     assert_eq!(labels["kueue.x-k8s.io/priority-class"], "low");
     assert_eq!(labels["team"], Value::Null);
     assert_eq!(job["spec"]["suspend"], true);
+    // Where there is not room for all, fewer may be let in.
+    let annotations = &job["metadata"]["annotations"];
+    assert_eq!(annotations["kueue.x-k8s.io/job-min-parallelism"], "1");
+    assert_eq!(annotations["kueue.x-k8s.io/job-completions-equal-parallelism"], "true");
+    let free = made(&resource(|_| {}));
+    assert_eq!(
+        free["metadata"]["annotations"]["kueue.x-k8s.io/job-min-parallelism"],
+        Value::Null
+    );
+}
+
+#[test]
+fn workers_show_a_token_of_their_own_and_the_files_of_the_operator() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    for name in ["authority.pem", "tls.crt", "tls.key"] {
+        write(name, name);
+    }
+    let settings = WorkerSettings {
+        authority: Some(folder.path().join("authority.pem")),
+        certificate: Some(folder.path().to_owned()),
+        ..settings()
+    };
+    let files = SharedFiles::read(&settings).unwrap();
+    let resource = resource(|_| {});
+    let spec = resource.job().unwrap();
+    let job = serde_json::to_value(workers_job(&resource, ("ants", &spec), &settings, &files).unwrap()).unwrap();
+    assert_eq!(job["metadata"]["annotations"][IDENTITY_ANNOTATION], files.digest());
+    let secret = serde_json::to_value(secret(&resource, "secret", &files)).unwrap();
+    assert_eq!(secret["metadata"]["ownerReferences"][0]["uid"], "0f3c");
+    // Each variable names a key of the Secret.
+    for (name, key, value) in [
+        ("FIRN_TOKEN_FILE", "token", "c2VjcmV0"),
+        ("FIRN_CA", "ca.crt", "YXV0aG9yaXR5LnBlbQ=="),
+        ("FIRN_CERT", "tls.crt", "dGxzLmNydA=="),
+        ("FIRN_KEY", "tls.key", "dGxzLmtleQ=="),
+    ] {
+        assert_eq!(variable(&job, name), &json!(format!("/etc/firn/identity/{key}")));
+        assert_eq!(secret["data"][key], value);
+    }
+    let volumes = job["spec"]["template"]["spec"]["volumes"].as_array().unwrap().iter();
+    let mounted: Vec<&Value> = volumes.filter_map(|volume| volume.get("secret")).collect();
+    assert_eq!(mounted[0]["secretName"], secret["metadata"]["name"]);
+
+    write("tls.crt", "renewed");
+    assert_ne!(SharedFiles::read(&settings).unwrap().digest(), files.digest());
+    write("authority.pem", "");
+    std::fs::remove_file(folder.path().join("tls.key")).unwrap();
+    let error = format!("{:#}", SharedFiles::read(&settings).unwrap_err());
+    assert!(error.contains("tls.key"), "{error}");
+}
+
+#[test]
+fn a_resource_that_is_made_again_has_another_secret() {
+    let first = resource(|document| document["metadata"]["uid"] = json!("7f9c24e5-0000-4000-8000-000000000000"));
+    let second = resource(|document| document["metadata"]["uid"] = json!("a1b2c3d4-0000-4000-8000-000000000000"));
+    assert_eq!(secret_name(&first), "ants-workers-7f9c24e5");
+    assert_eq!(secret_name(&second), "ants-workers-a1b2c3d4");
 }
 
 #[test]
@@ -181,7 +239,8 @@ fn a_patch_that_gives_no_pod_is_refused_by_its_field() {
     let resource =
         resource(|document| document["spec"]["worker"] = json!({"template": {"spec": {"containers": "none"}}}));
     let spec = resource.job().unwrap();
-    let error = workers_job(&resource, ("ants", &spec), &settings()).unwrap_err();
+    let files = SharedFiles::read(&settings()).unwrap();
+    let error = workers_job(&resource, ("ants", &spec), &settings(), &files).unwrap_err();
     assert!(error.to_string().starts_with("spec.worker.template: "), "{error}");
 }
 

@@ -33,14 +33,14 @@ const REPEAT_PAUSE: Duration = Duration::from_millis(200);
 const LARGEST_MESSAGE: usize = 32 << 20;
 
 /// A client of the coordinator's `JobService`.
-pub(crate) type JobsClient = JobServiceClient<InterceptedService<Channel, Outgoing>>;
+pub type JobsClient = JobServiceClient<InterceptedService<Channel, Outgoing>>;
 
 /// A client of its `AccessService`.
-pub(crate) type AccessClient = AccessServiceClient<InterceptedService<Channel, Outgoing>>;
+pub type AccessClient = AccessServiceClient<InterceptedService<Channel, Outgoing>>;
 
 /// A way to call the coordinator.
 #[derive(Clone)]
-pub(crate) struct Connection {
+pub struct Connection {
     /// For messages.
     pub(crate) address: String,
     client: JobsClient,
@@ -50,7 +50,10 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Prepares a connection to the coordinator that the settings name; nothing is sent yet.
-    pub(crate) fn open(args: &ConnectionArgs) -> Result<Self, CommandError> {
+    ///
+    /// # Errors
+    /// If a file that they name cannot be read, or they do not fit together.
+    pub fn open(args: &ConnectionArgs) -> Result<Self, CommandError> {
         Self::to(Settings::resolve(args)?)
     }
 
@@ -102,12 +105,12 @@ impl Connection {
     }
 
     /// The client; clones share the connection.
-    pub(crate) fn jobs(&self) -> JobsClient {
+    pub fn jobs(&self) -> JobsClient {
         self.client.clone()
     }
 
     /// For those who decide about access.
-    pub(crate) fn access(&self) -> AccessClient {
+    pub fn access(&self) -> AccessClient {
         self.access.clone()
     }
 
@@ -187,7 +190,7 @@ fn never_connected(status: &Status) -> bool {
 }
 
 /// A request with the deadline of a call that is answered at once: the usual one; [`Outgoing`] puts the chosen one in its place.
-pub(crate) fn unary<T>(message: T) -> Request<T> {
+pub fn unary<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(CALL_TIMEOUT);
     request
@@ -217,7 +220,7 @@ fn bearer(token: &str) -> Result<MetadataValue<Ascii>, CommandError> {
 
 /// Puts the token, if there is one, into every request, and the chosen deadline into those that have one.
 #[derive(Clone)]
-pub(crate) struct Outgoing {
+pub struct Outgoing {
     token: Option<MetadataValue<Ascii>>,
     call_timeout: Duration,
 }

@@ -38,9 +38,11 @@ mod wait;
 mod watch;
 mod workers;
 
+pub use connection::{AccessClient, Connection, JobsClient, unary};
 use console::Console;
 pub use error::CommandError;
 pub use outcome::Outcome;
+pub use settings::ConnectionArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:

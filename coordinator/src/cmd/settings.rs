@@ -27,7 +27,7 @@ const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7070";
 /// The coordinator to talk to.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Connection")]
-pub(crate) struct ConnectionArgs {
+pub struct ConnectionArgs {
     /// Address of the coordinator [default: http://127.0.0.1:7070]
     #[arg(long, env = "FIRN_COORDINATOR", value_name = "URL")]
     pub(crate) coordinator: Option<String>,

@@ -4,6 +4,7 @@
 
 use firn_kubernetes_tests::{ControlPlane, Programs};
 use firn_operator::resource::{self, FineTuneJob};
+use firn_operator::workers::identity::{SharedFiles, secret};
 use firn_operator::workers::{WorkerSettings, workers_job};
 use serde_json::{Value, json};
 
@@ -43,19 +44,25 @@ fn the_pods_are_admitted_where_the_restricted_policy_is_enforced() {
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "team-a"}});
     kubectl.must(&["create", "-f", "-"], &account.to_string());
     kubectl.define(&resource::crd());
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["tls.crt", "tls.key"] {
+        std::fs::write(folder.path().join(name), name).unwrap();
+    }
     let settings: WorkerSettings = serde_json::from_value(json!({
         "image": "firn-worker:0.1.0",
         "coordinator": "https://firn-coordinator.firn-system.svc:7070",
-        "caSecret": "firn-ca",
-        "tokenSecret": "firn-token",
-        "certificateSecret": "firn-certificate",
+        "authority": folder.path().join("tls.crt"),
+        "certificate": folder.path(),
     }))
     .unwrap();
     for device in ["auto", "cpu", "gpu"] {
         kubectl.must(&["create", "-f", "-"], &document(device).to_string());
         let stored = kubectl.must(&["get", "ftj", device, "--namespace", "team-a", "-o", "json"], "");
         let resource: FineTuneJob = serde_json::from_str(&stored).unwrap();
-        let job = workers_job(&resource, (device, &resource.job().unwrap()), &settings).unwrap();
+        let files = SharedFiles::read(&settings).unwrap();
+        let job = workers_job(&resource, (device, &resource.job().unwrap()), &settings, &files).unwrap();
+        let secret = secret(&resource, "token", &files);
+        kubectl.must(&["create", "--validate=strict", "-f", "-"], &json!(secret).to_string());
         // It warns of a policy that the pods would break, and refuses what is not a Job.
         let created = kubectl.must(&["create", "--validate=strict", "-f", "-"], &json!(job).to_string());
         assert_eq!(created, format!("job.batch/{device}-workers created"));

@@ -4,15 +4,20 @@ use firn_core::spec::{JobSpec, KIND};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
+use super::identity::SharedFiles;
 use super::pod::{self, PatchError};
-use super::{JOB_LABEL, TOLD_TO_GO, WorkerSettings};
+use super::{IDENTITY_ANNOTATION, JOB_LABEL, QUEUE_LABEL, TOLD_TO_GO, WorkerSettings};
 use crate::resource::FineTuneJob;
 
 /// Pods that fail are replaced for as long as the job lives: how many losses it survives is decided by the coordinator.
 const BACKOFF_LIMIT: i32 = i32::MAX;
 
-/// Labels and annotations of a resource that say which queue governs its pods.
-const OF_QUEUES: [&str; 2] = ["kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"];
+/// Labels of a resource that say which queue governs its pods, and how.
+const OF_QUEUES: [&str; 2] = [QUEUE_LABEL, "kueue.x-k8s.io/priority-class"];
+
+/// Annotations that tell Kueue how few pods it may let in, and that the Job then has as many indices.
+const FEWEST: &str = "kueue.x-k8s.io/job-min-parallelism";
+const NARROWS_COMPLETIONS: &str = "kueue.x-k8s.io/job-completions-equal-parallelism";
 
 /// The Job of a resource whose job is called `name` at the coordinator.
 ///
@@ -22,6 +27,7 @@ pub fn workers_job(
     resource: &FineTuneJob,
     (name, spec): (&str, &JobSpec),
     settings: &WorkerSettings,
+    files: &SharedFiles,
 ) -> Result<Job, PatchError> {
     let metadata = &resource.metadata;
     let own = metadata.name.as_deref().unwrap_or_default();
@@ -31,27 +37,27 @@ pub fn workers_job(
             labels[queue] = json!(value);
         }
     }
-    let workers = spec.resources.workers.max;
+    let workers = &spec.resources.workers;
+    let mut annotations = json!({IDENTITY_ANNOTATION: files.digest()});
+    if labels.get(QUEUE_LABEL).is_some() && workers.min < workers.max {
+        // A queue that has not room for all may let fewer in.
+        annotations[FEWEST] = json!(workers.min.to_string());
+        annotations[NARROWS_COMPLETIONS] = json!("true");
+    }
     let job = json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": format!("{own}-workers"),
+            "name": super::workers_name(resource),
             "namespace": metadata.namespace,
             "labels": labels,
-            "ownerReferences": [{
-                "apiVersion": firn_core::spec::API_VERSION,
-                "kind": KIND,
-                "name": own,
-                "uid": metadata.uid,
-                "controller": true,
-                "blockOwnerDeletion": true,
-            }],
+            "annotations": annotations,
+            "ownerReferences": [owner(resource)],
         },
         "spec": {
             "completionMode": "Indexed",
-            "parallelism": workers,
-            "completions": workers,
+            "parallelism": workers.max,
+            "completions": workers.max,
             "suspend": resource.spec.cluster.suspend,
             "backoffLimit": BACKOFF_LIMIT,
             // A replacement comes when the pod is gone, so that no two have one index.
@@ -71,4 +77,16 @@ fn failure_rules() -> Value {
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "Ignore", "onExitCodes": {"containerName": super::CONTAINER, "operator": "In", "values": [TOLD_TO_GO]}},
     ])
+}
+
+/// A resource as the owner of what is made for it.
+pub(super) fn owner(resource: &FineTuneJob) -> Value {
+    json!({
+        "apiVersion": firn_core::spec::API_VERSION,
+        "kind": KIND,
+        "name": resource.metadata.name,
+        "uid": resource.metadata.uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
 }

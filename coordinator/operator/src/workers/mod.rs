@@ -4,17 +4,29 @@
 //! writes into it (`suspend`, `parallelism`, node selectors, tolerations, scheduling gates) is theirs. A pod that is told to go before the job
 //! is over ends with a status of its own, which the Job does not count, and is replaced under the same index.
 
+pub mod identity;
 mod job;
+mod network;
 mod pod;
 mod settings;
 
 pub use job::workers_job;
+pub use network::network_policy;
 pub use pod::PatchError;
 pub use settings::WorkerSettings;
 
 /// Label of everything that belongs to a resource: its name.
 pub const JOB_LABEL: &str = "firn.dev/job";
+/// Annotation of a Job: the digest of what its workers were given to show who they are, see [`identity`].
+pub const IDENTITY_ANNOTATION: &str = "firn.dev/identity";
+/// Label that gives a Job to a queue of Kueue.
+pub const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
 /// Status with which `firn-worker agent --for-job` ends when it was told to go before its job was over.
 pub const TOLD_TO_GO: i32 = 75;
 /// Name of the container in a worker's pod.
 pub const CONTAINER: &str = "worker";
+
+/// Name of the Job that holds a resource's pods.
+pub fn workers_name(resource: &crate::resource::FineTuneJob) -> String {
+    format!("{}-workers", resource.metadata.name.as_deref().unwrap_or_default())
+}

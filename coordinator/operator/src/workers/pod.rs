@@ -3,13 +3,16 @@
 use firn_core::spec::{DeviceRequest, JobSpec};
 use serde_json::{Map, Value, json};
 
-use super::{CONTAINER, JOB_LABEL, WorkerSettings};
+use super::{CONTAINER, JOB_LABEL, WorkerSettings, identity};
 use crate::resource::{FineTuneJob, WorkerTemplate};
 
 /// Seconds between the agent's own grace and the moment in which the kubelet kills it: it has to tell how its ranks ended.
 const MARGIN: u32 = 15;
 /// A user that is nobody's, where the cluster gives none.
 const USER: i64 = 65_532;
+
+/// Where a worker finds with what it shows who it is.
+const IDENTITY: &str = "/etc/firn/identity";
 
 /// A patch that does not give a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +65,7 @@ pub(super) fn template(
                 "labelSelector": {"matchLabels": {JOB_LABEL: own}},
             }],
             "containers": [container((name, spec), &worker, settings)],
-            "volumes": volumes(&worker, settings),
+            "volumes": volumes(resource, &worker),
         },
     });
     placement(&mut template["spec"], &worker);
@@ -80,16 +83,21 @@ fn container((name, spec): (&str, &JobSpec), worker: &WorkerTemplate, settings: 
         json!({"name": "FIRN_FOR_JOB", "value": name}),
         // The replacement of a worker has its name.
         json!({"name": "FIRN_WORKER_NAME", "value": format!("{name}-$(FIRN_INDEX)")}),
-        json!({"name": "FIRN_CA", "value": "/etc/firn/ca/ca.crt"}),
-        json!({"name": "FIRN_TOKEN_FILE", "value": "/etc/firn/token/token"}),
+        json!({"name": "FIRN_TOKEN_FILE", "value": format!("{IDENTITY}/{}", identity::TOKEN)}),
         json!({"name": "FIRN_STATE_DIR", "value": "/var/lib/firn/worker"}),
         json!({"name": "FIRN_GRACE", "value": format!("{}s", settings.grace_seconds)}),
         // Libraries that keep files ask for a home.
         json!({"name": "HOME", "value": "/var/lib/firn"}),
     ];
-    if settings.certificate_secret.is_some() {
-        env.push(json!({"name": "FIRN_CERT", "value": "/etc/firn/certificate/tls.crt"}));
-        env.push(json!({"name": "FIRN_KEY", "value": "/etc/firn/certificate/tls.key"}));
+    let mut file = |variable: &str, name: &str| {
+        env.push(json!({"name": variable, "value": format!("{IDENTITY}/{name}")}));
+    };
+    if settings.authority.is_some() {
+        file("FIRN_CA", identity::AUTHORITY);
+    }
+    if settings.certificate.is_some() {
+        file("FIRN_CERT", identity::CERTIFICATE);
+        file("FIRN_KEY", identity::KEY);
     }
     if spec.resources.device == DeviceRequest::Cpu {
         let slots = spec.resources.slots_per_worker.to_string();
@@ -100,12 +108,8 @@ fn container((name, spec): (&str, &JobSpec), worker: &WorkerTemplate, settings: 
         json!({"name": "firn-state", "mountPath": "/var/lib/firn"}),
         json!({"name": "firn-scratch", "mountPath": "/tmp"}),
         json!({"name": "firn-shared-memory", "mountPath": "/dev/shm"}),
-        json!({"name": "firn-ca", "mountPath": "/etc/firn/ca", "readOnly": true}),
-        json!({"name": "firn-token", "mountPath": "/etc/firn/token", "readOnly": true}),
+        json!({"name": "firn-identity", "mountPath": IDENTITY, "readOnly": true}),
     ];
-    if settings.certificate_secret.is_some() {
-        mounts.push(json!({"name": "firn-certificate", "mountPath": "/etc/firn/certificate", "readOnly": true}));
-    }
     mounts.extend(worker.volume_mounts.iter().map(|mount| json!(mount)));
     let mut container = json!({
         "name": CONTAINER,
@@ -139,21 +143,14 @@ fn resources(spec: &JobSpec, worker: &WorkerTemplate) -> Value {
     resources
 }
 
-fn volumes(worker: &WorkerTemplate, settings: &WorkerSettings) -> Value {
-    // Readable for the group that the volumes are given to.
-    let secret =
-        |name: &str, secret: &str| json!({"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}});
+fn volumes(resource: &FineTuneJob, worker: &WorkerTemplate) -> Value {
     let mut volumes = vec![
         json!({"name": "firn-state", "emptyDir": {}}),
         json!({"name": "firn-scratch", "emptyDir": {}}),
         json!({"name": "firn-shared-memory", "emptyDir": {"medium": "Memory"}}),
-        json!({"name": "firn-ca", "secret": {"secretName": settings.ca_secret, "defaultMode": 0o440,
-               "items": [{"key": "ca.crt", "path": "ca.crt"}]}}),
-        secret("firn-token", &settings.token_secret),
+        // Readable for the group that the volumes are given to.
+        json!({"name": "firn-identity", "secret": {"secretName": identity::secret_name(resource), "defaultMode": 0o440}}),
     ];
-    if let Some(certificate) = &settings.certificate_secret {
-        volumes.push(secret("firn-certificate", certificate));
-    }
     volumes.extend(worker.volumes.iter().map(|volume| json!(volume)));
     json!(volumes)
 }

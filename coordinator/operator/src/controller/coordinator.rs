@@ -1,0 +1,218 @@
+//! What the operator asks of the coordinator.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use firn::api::wire;
+use firn::cmd::{CommandError, Connection, ConnectionArgs, JobsClient, unary};
+use firn_core::spec::JobSpec;
+use firn_proto::v1alpha1::{
+    CancelJobRequest, CreateJobRequest, CreateTokenRequest, FineTuneJob, ListTokensRequest, ResumeJobRequest,
+    RevokeTokenRequest, SuspendJobRequest, UpdateJobRequest, WatchJobRequest, WorkersSpec,
+};
+use tonic::{Code, Response, Status, Streaming};
+use tracing::warn;
+
+/// Description of the tokens that the operator issues.
+const ISSUED: &str = "workers' pods, issued by firn-operator";
+
+/// Why the coordinator did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CoordinatorError {
+    /// The settings of the connection cannot be used.
+    #[error("{0}")]
+    Settings(#[from] CommandError),
+    /// It refused, or could not be reached.
+    #[error("the coordinator: {}", .0.message())]
+    Refused(#[from] Status),
+}
+
+impl CoordinatorError {
+    /// Whether another try may succeed: nobody was reached, or a secret is being replaced.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Settings(_) => true,
+            Self::Refused(status) => !matches!(
+                status.code(),
+                Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition | Code::NotFound
+            ),
+        }
+    }
+
+    /// Whether it looked at what it was given, and does not take it.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Settings(_) => false,
+            Self::Refused(status) => matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition),
+        }
+    }
+}
+
+/// A way to call the coordinator, with whatever secrets its files hold at the time.
+#[derive(Clone)]
+pub(super) struct Coordinator {
+    args: Arc<ConnectionArgs>,
+    connection: Arc<Mutex<Option<Connection>>>,
+}
+
+impl Coordinator {
+    /// Of the connection that the arguments name.
+    ///
+    /// # Errors
+    /// If they cannot be used now.
+    pub(super) fn new(args: ConnectionArgs) -> Result<Self, CoordinatorError> {
+        let coordinator = Self {
+            args: Arc::new(args),
+            connection: Arc::default(),
+        };
+        coordinator.connection()?;
+        Ok(coordinator)
+    }
+
+    fn connection(&self) -> Result<Connection, CoordinatorError> {
+        let mut open = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = open.as_ref() {
+            return Ok(connection.clone());
+        }
+        let connection = Connection::open(&self.args)?;
+        Ok(open.insert(connection).clone())
+    }
+
+    fn jobs(&self) -> Result<JobsClient, CoordinatorError> {
+        Ok(self.connection()?.jobs())
+    }
+
+    /// The answer; after one that says that nobody was reached, or that the token is not known, the files are read again.
+    fn answer<T>(&self, answer: Result<Response<T>, Status>) -> Result<T, CoordinatorError> {
+        if let Err(status) = &answer
+            && matches!(status.code(), Code::Unauthenticated | Code::Unavailable)
+        {
+            warn!(reason = status.message(), "connecting to the coordinator anew");
+            *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        Ok(answer?.into_inner())
+    }
+
+    /// Gives a job to the coordinator, once for each `request`.
+    ///
+    /// # Errors
+    /// If it is refused, or the coordinator cannot be reached.
+    pub(super) async fn submit(
+        &self,
+        spec: &JobSpec,
+        request: &str,
+        suspended: bool,
+    ) -> Result<FineTuneJob, CoordinatorError> {
+        let request = CreateJobRequest {
+            job: Some(wire::stored_job(spec)),
+            request_id: request.to_owned(),
+            suspended,
+        };
+        let answer = self.jobs()?.create_job(unary(request)).await;
+        self.answer(answer)
+    }
+
+    /// Ends a job.
+    ///
+    /// # Errors
+    /// If it is refused, or the coordinator cannot be reached.
+    pub(super) async fn cancel(&self, name: String) -> Result<FineTuneJob, CoordinatorError> {
+        let request = CancelJobRequest {
+            name,
+            ..CancelJobRequest::default()
+        };
+        let answer = self.jobs()?.cancel_job(unary(request)).await;
+        self.answer(answer)
+    }
+
+    /// Lets a job give its slots back, or go on.
+    ///
+    /// # Errors
+    /// If it is refused, or the coordinator cannot be reached.
+    pub(super) async fn set_suspended(&self, name: String, suspended: bool) -> Result<FineTuneJob, CoordinatorError> {
+        let request_id = String::new();
+        let mut jobs = self.jobs()?;
+        let answer = match suspended {
+            true => jobs.suspend_job(unary(SuspendJobRequest { name, request_id })).await,
+            false => jobs.resume_job(unary(ResumeJobRequest { name, request_id })).await,
+        };
+        self.answer(answer)
+    }
+
+    /// Changes how many workers a job takes, and how urgent it is.
+    ///
+    /// # Errors
+    /// If it is refused, or the coordinator cannot be reached.
+    pub(super) async fn update(
+        &self,
+        name: String,
+        (min, max): (u32, u32),
+        priority: u32,
+    ) -> Result<FineTuneJob, CoordinatorError> {
+        let mut job = FineTuneJob::default();
+        let spec = job.spec.get_or_insert_default();
+        spec.scheduling.get_or_insert_default().priority = Some(priority);
+        spec.resources.get_or_insert_default().workers = Some(WorkersSpec {
+            min: Some(min),
+            max: Some(max),
+        });
+        let paths = [
+            "spec.resources.workers.min",
+            "spec.resources.workers.max",
+            "spec.scheduling.priority",
+        ];
+        let request = UpdateJobRequest {
+            name,
+            job: Some(job),
+            update_mask: Some(prost_types::FieldMask {
+                paths: paths.map(str::to_owned).to_vec(),
+            }),
+            request_id: String::new(),
+        };
+        let answer = self.jobs()?.update_job(unary(request)).await;
+        self.answer(answer)
+    }
+
+    /// A job now, and after each change.
+    ///
+    /// # Errors
+    /// If it is refused, or the coordinator cannot be reached.
+    pub(super) async fn watch(&self, name: String) -> Result<Streaming<FineTuneJob>, CoordinatorError> {
+        let answer = self.jobs()?.watch_job(WatchJobRequest { name }).await;
+        self.answer(answer)
+    }
+
+    /// A token for the workers of a job, and of no other. Those that were issued before it are taken no more.
+    ///
+    /// # Errors
+    /// If it is refused, or the coordinator cannot be reached.
+    pub(super) async fn issue_token(&self, name: String) -> Result<String, CoordinatorError> {
+        self.revoke_tokens(&name).await?;
+        let request = CreateTokenRequest {
+            role: "agent".to_owned(),
+            job: name,
+            description: ISSUED.to_owned(),
+            ..CreateTokenRequest::default()
+        };
+        let answer = self.connection()?.access().create_token(unary(request)).await;
+        Ok(self.answer(answer)?.secret)
+    }
+
+    /// Takes the tokens of a job's workers no more.
+    ///
+    /// # Errors
+    /// If it is refused, or the coordinator cannot be reached.
+    pub(super) async fn revoke_tokens(&self, name: &str) -> Result<(), CoordinatorError> {
+        let mut access = self.connection()?.access();
+        let answer = access.list_tokens(unary(ListTokensRequest {})).await;
+        let tokens = self.answer(answer)?.tokens.into_iter();
+        for token in tokens.filter(|token| token.job == name && token.description == ISSUED) {
+            let request = RevokeTokenRequest {
+                name: token.name,
+                request_id: String::new(),
+            };
+            let answer = access.revoke_token(unary(request)).await;
+            self.answer(answer)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! What the coordinator has told of the jobs that are followed. Each is a stream: nobody asks again and again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use firn_proto::v1alpha1 as wire;
+use futures::channel::mpsc::UnboundedSender;
+use kube::runtime::reflector::ObjectRef;
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, sleep, timeout},
+};
+use tonic::Streaming;
+use tracing::warn;
+
+use super::coordinator::Coordinator;
+use super::plan::Remote;
+use super::report::PROGRESS_INTERVAL;
+use crate::resource::FineTuneJob;
+
+/// Between two attempts to open a stream.
+const PAUSE: Duration = Duration::from_secs(2);
+/// A coordinator that is away for longer than a restart takes is missed on the resource.
+const MISSED_AFTER: Duration = Duration::from_secs(10);
+
+struct Followed {
+    remote: Remote,
+    stream: Option<AbortHandle>,
+    /// Why nothing is heard.
+    silence: Option<String>,
+}
+
+/// The jobs by the uid of their resource.
+#[derive(Clone)]
+pub(super) struct Jobs {
+    known: Arc<Mutex<HashMap<String, Followed>>>,
+    /// Resources that are to be looked at again.
+    changed: UnboundedSender<ObjectRef<FineTuneJob>>,
+}
+
+impl Jobs {
+    /// None yet.
+    pub(super) fn new(changed: UnboundedSender<ObjectRef<FineTuneJob>>) -> Self {
+        Self {
+            known: Arc::default(),
+            changed,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Followed>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was told last.
+    pub(super) fn get(&self, uid: &str) -> Option<Remote> {
+        self.lock().get(uid).map(|followed| followed.remote.clone())
+    }
+
+    /// Why nothing is heard of a job now; `None`: it is heard of, or has been for a moment.
+    pub(super) fn silence(&self, uid: &str) -> Option<String> {
+        self.lock().get(uid).and_then(|followed| followed.silence.clone())
+    }
+
+    /// Takes over what a call answered.
+    pub(super) fn learn(&self, uid: &str, remote: Remote) {
+        let mut known = self.lock();
+        match known.get_mut(uid) {
+            Some(followed) => followed.remote = remote,
+            None => {
+                let followed = Followed {
+                    remote,
+                    stream: None,
+                    silence: None,
+                };
+                known.insert(uid.to_owned(), followed);
+            }
+        }
+    }
+
+    /// The resource is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        if let Some(stream) = self.lock().remove(uid).and_then(|followed| followed.stream) {
+            stream.abort();
+        }
+    }
+
+    /// Follows a job that is known, if it is not followed yet, until it is over.
+    pub(super) fn follow(&self, uid: &str, object: ObjectRef<FineTuneJob>, coordinator: &Coordinator) {
+        let mut known = self.lock();
+        let Some(followed) = known.get_mut(uid) else { return };
+        if followed.stream.as_ref().is_some_and(|stream| !stream.is_finished()) || followed.remote.has_ended {
+            return;
+        }
+        let name = format!("jobs/{}", followed.remote.id);
+        let (jobs, coordinator, uid) = (self.clone(), coordinator.clone(), uid.to_owned());
+        let task = tokio::spawn(async move { jobs.listen(&uid, object, name, &coordinator).await });
+        followed.stream = Some(task.abort_handle());
+    }
+
+    async fn listen(&self, uid: &str, object: ObjectRef<FineTuneJob>, name: String, coordinator: &Coordinator) {
+        let mut heard = Instant::now();
+        loop {
+            match coordinator.watch(name.clone()).await {
+                Ok(stream) => {
+                    if self.hear(uid, &object, stream).await {
+                        return;
+                    }
+                    heard = Instant::now();
+                }
+                Err(error) if error.is_passing() => {
+                    warn!(job = name, %error, "not following the job for now");
+                    if heard.elapsed() >= MISSED_AFTER {
+                        self.set_silence(uid, &object, Some(error.to_string()));
+                    }
+                }
+                Err(error) => {
+                    warn!(job = name, %error, "not following the job any more");
+                    self.set_silence(uid, &object, Some(error.to_string()));
+                    return;
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Takes over what a stream tells. A step more is told the resource every few seconds. Returns whether the job is over.
+    async fn hear(&self, uid: &str, object: &ObjectRef<FineTuneJob>, mut stream: Streaming<wire::FineTuneJob>) -> bool {
+        let mut told = Instant::now();
+        let mut is_behind = false;
+        loop {
+            let message = match is_behind {
+                true => timeout(PROGRESS_INTERVAL.saturating_sub(told.elapsed()), stream.message()).await,
+                false => Ok(stream.message().await),
+            };
+            match message {
+                Ok(Ok(Some(job))) => {
+                    self.set_silence(uid, object, None);
+                    let remote = Remote::of(&job);
+                    let has_ended = remote.has_ended;
+                    let before = self.get(uid);
+                    is_behind |= before.as_ref().is_some_and(|before| *before != remote);
+                    let is_progress = before.is_some_and(|before| before.differs_by_progress_alone(&remote));
+                    self.learn(uid, remote);
+                    if !is_progress || told.elapsed() >= PROGRESS_INTERVAL {
+                        (told, is_behind) = (Instant::now(), false);
+                        self.tell(object);
+                    }
+                    if has_ended {
+                        return true;
+                    }
+                }
+                Ok(Ok(None) | Err(_)) => return false,
+                // Nothing more was said for a while.
+                Err(_) => {
+                    (told, is_behind) = (Instant::now(), false);
+                    self.tell(object);
+                }
+            }
+        }
+    }
+
+    fn set_silence(&self, uid: &str, object: &ObjectRef<FineTuneJob>, silence: Option<String>) {
+        let mut known = self.lock();
+        let Some(followed) = known.get_mut(uid) else { return };
+        let is_news = followed.silence.is_some() != silence.is_some();
+        followed.silence = silence;
+        drop(known);
+        if is_news {
+            self.tell(object);
+        }
+    }
+
+    fn tell(&self, object: &ObjectRef<FineTuneJob>) {
+        // The operator ends where nobody listens.
+        let _ = self.changed.unbounded_send(object.clone());
+    }
+}

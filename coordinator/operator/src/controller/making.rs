@@ -1,0 +1,146 @@
+//! What the operator makes and changes in the cluster: finalizers, the Job of the pods, the Secret of their identity.
+
+use k8s_openapi::api::{batch::v1::Job, core::v1::Secret, networking::v1::NetworkPolicy};
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use super::FINALIZER;
+use super::plan::Remote;
+use super::reconcile::{FIELD_MANAGER, Operator, ReconcileError, owns};
+use crate::resource::FineTuneJob;
+use crate::workers::identity::{self, SharedFiles};
+use crate::workers::{IDENTITY_ANNOTATION, network_policy, workers_job, workers_name};
+
+impl Operator {
+    pub(super) fn api(&self, resource: &FineTuneJob) -> Api<FineTuneJob> {
+        Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
+    }
+
+    fn jobs_api(&self, resource: &FineTuneJob) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
+    }
+
+    fn secrets_api(&self, resource: &FineTuneJob) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
+    }
+
+    pub(super) async fn set_finalizer(&self, resource: &FineTuneJob, held: bool) -> Result<(), ReconcileError> {
+        let mut finalizers = resource.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        if held {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        // With the version that was seen: somebody else's finalizer is not lost.
+        let patch = json!({"metadata": {"resourceVersion": resource.resource_version(), "finalizers": finalizers}});
+        let api = self.api(resource);
+        let patched = api
+            .patch(&resource.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        // If it went meanwhile, nobody holds it.
+        if_there(patched)?;
+        Ok(())
+    }
+
+    /// First the identity and the network, then the Job whose pods need them.
+    pub(super) async fn create_workers(
+        &self,
+        resource: &FineTuneJob,
+        remote: Option<&Remote>,
+        files: &SharedFiles,
+    ) -> Result<(), ReconcileError> {
+        let (Some(remote), Ok(spec)) = (remote, resource.job()) else {
+            return Ok(());
+        };
+        let (api, name) = (self.jobs_api(resource), workers_name(resource));
+        // What is remembered of the cluster may be older than the cluster.
+        if let Some(existing) = api.get_opt(&name).await? {
+            return match owns(resource, &existing) {
+                true => Ok(()),
+                false => Err(ReconcileError::NameTaken { name }),
+            };
+        }
+        let job = workers_job(resource, (&remote.id, &spec), &self.workers, files)?;
+        self.issue_identity(resource, &format!("jobs/{}", remote.id), files)
+            .await?;
+        if let Some(egress) = &self.workers.egress {
+            let policy = network_policy(resource, egress);
+            let policies: Api<NetworkPolicy> =
+                Api::namespaced(self.client.clone(), &policy.namespace().unwrap_or_default());
+            let params = PatchParams::apply(FIELD_MANAGER).force();
+            policies
+                .patch(&policy.name_any(), &params, &Patch::Apply(&policy))
+                .await?;
+        }
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        api.create(&params, &job).await?;
+        Ok(())
+    }
+
+    /// A Secret with a token of its own.
+    async fn issue_identity(
+        &self,
+        resource: &FineTuneJob,
+        job: &str,
+        files: &SharedFiles,
+    ) -> Result<(), ReconcileError> {
+        let token = self.coordinator.issue_token(job.to_owned()).await?;
+        let secret = identity::secret(resource, &token, files);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let api = self.secrets_api(resource);
+        api.patch(&secret.name_any(), &params, &Patch::Apply(&secret)).await?;
+        Ok(())
+    }
+
+    /// The files of the Secret as the operator has them now; the token stays, unless the Secret is gone.
+    pub(super) async fn refresh_identity(
+        &self,
+        resource: &FineTuneJob,
+        job: &str,
+        files: &SharedFiles,
+    ) -> Result<(), ReconcileError> {
+        let patch = Patch::Merge(json!({"data": files.data()}));
+        let api = self.secrets_api(resource);
+        let name = identity::secret_name(resource);
+        let patched = api.patch(&name, &PatchParams::default(), &patch).await;
+        if if_there(patched)?.is_none() {
+            self.issue_identity(resource, job, files).await?;
+        }
+        let noted = json!({"metadata": {"annotations": {IDENTITY_ANNOTATION: files.digest()}}});
+        self.patch_workers(resource, noted).await
+    }
+
+    pub(super) async fn suspend_workers(&self, resource: &FineTuneJob, suspend: bool) -> Result<(), ReconcileError> {
+        self.patch_workers(resource, json!({"spec": {"suspend": suspend}}))
+            .await
+    }
+
+    pub(super) async fn scale_workers(&self, resource: &FineTuneJob, count: u32) -> Result<(), ReconcileError> {
+        let spec = json!({"parallelism": count, "completions": count});
+        self.patch_workers(resource, json!({"spec": spec})).await
+    }
+
+    async fn patch_workers(&self, resource: &FineTuneJob, patch: Value) -> Result<(), ReconcileError> {
+        let api = self.jobs_api(resource);
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        api.patch(&workers_name(resource), &params, &Patch::Merge(patch))
+            .await?;
+        Ok(())
+    }
+}
+
+/// What was answered about something; `None`: it is not there any more.
+pub(super) fn if_there<T>(answer: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match answer {
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(None),
+        answer => answer.map(Some),
+    }
+}

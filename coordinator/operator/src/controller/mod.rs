@@ -1,0 +1,26 @@
+//! What is done about a resource: decided from what is seen, then carried out.
+//!
+//! [`plan`] is a pure function of the resource, of what the coordinator says of its job and of the Job that holds its pods; so whatever was
+//! interrupted is taken up by the next look. The rest carries plans out and says when to look again.
+
+mod coordinator;
+mod followed;
+mod hindrance;
+mod lease;
+mod making;
+pub mod plan;
+mod pods;
+mod reconcile;
+mod remote;
+mod report;
+mod run;
+mod status;
+
+pub use plan::{Observed, Plan, Remote, Step, plan};
+pub use pods::PodsSeen;
+pub use run::{RunArgs, run};
+
+/// Holds a resource until its job at the coordinator has ended.
+pub const FINALIZER: &str = "firn.dev/coordinator";
+/// `spec.managedBy` of resources that this operator looks after; also those that name nobody.
+pub const MANAGER: &str = "firn.dev/operator";

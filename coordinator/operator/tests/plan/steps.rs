@@ -1,0 +1,230 @@
+//! Which steps are taken, and in which order.
+
+use firn_operator::controller::{Observed, Remote, Step, plan};
+use firn_operator::resource::FineTuneJob;
+use firn_operator::workers::IDENTITY_ANNOTATION;
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use serde_json::json;
+
+use crate::scene::{NOW, pods, remote, resource, seen, steps, written};
+
+#[test]
+fn a_new_resource_is_held_then_submitted_then_given_pods() {
+    let new = resource(|document| document["metadata"]["finalizers"] = json!([]));
+    assert_eq!(steps(&new, None, None), [Step::AddFinalizer]);
+    let held = resource(|_| {});
+    assert_eq!(steps(&held, None, None), [Step::Submit { suspended: false }]);
+    assert_eq!(steps(&held, Some(&remote("Queued")), None), [Step::CreateWorkers]);
+    assert_eq!(steps(&held, Some(&remote("Running")), Some(&pods(2, false))), []);
+}
+
+#[test]
+fn the_job_is_followed_until_it_is_over() {
+    let held = resource(|_| {});
+    for (summary, follow) in [
+        ("Queued", true),
+        ("Running", true),
+        ("Suspended", true),
+        ("Succeeded", false),
+    ] {
+        let remote = remote(summary);
+        let plan = plan(&seen(&held, Some(&remote), Some(&pods(2, false))));
+        assert_eq!(plan.follow, follow, "{summary}");
+    }
+}
+
+#[test]
+fn pods_go_when_the_ranks_of_a_suspended_job_have_left_and_come_before_it_goes_on() {
+    let suspended = resource(|document| document["spec"]["suspend"] = json!(true));
+    assert_eq!(steps(&suspended, None, None), [Step::Submit { suspended: true }]);
+    assert_eq!(
+        steps(&suspended, Some(&remote("Running")), Some(&pods(2, false))),
+        [Step::Suspend]
+    );
+    assert_eq!(
+        steps(&suspended, Some(&remote("Suspending")), Some(&pods(2, false))),
+        []
+    );
+    assert_eq!(
+        steps(&suspended, Some(&remote("Suspended")), Some(&pods(2, false))),
+        [Step::SuspendWorkers(true)]
+    );
+    assert_eq!(steps(&suspended, Some(&remote("Suspended")), Some(&pods(2, true))), []);
+    let goes_on = resource(|_| {});
+    assert_eq!(
+        steps(&goes_on, Some(&remote("Suspended")), Some(&pods(2, true))),
+        [Step::SuspendWorkers(false), Step::Resume]
+    );
+}
+
+#[test]
+fn pods_come_before_a_job_may_use_them_and_go_after_its_ranks_have_left() {
+    let update = |max| Step::Update {
+        workers: (1, max),
+        priority: 0,
+    };
+    let wide = resource(|document| document["spec"]["resources"]["workers"]["max"] = json!(4));
+    let running = remote("Running");
+    assert_eq!(
+        steps(&wide, Some(&running), Some(&pods(2, false))),
+        [Step::ScaleWorkers(4), update(4)]
+    );
+
+    let narrow = resource(|document| document["spec"]["resources"]["workers"]["max"] = json!(1));
+    assert_eq!(steps(&narrow, Some(&running), Some(&pods(2, false))), [update(1)]);
+    let told = Remote {
+        workers: (1, 1),
+        ..running
+    };
+    assert_eq!(
+        steps(&narrow, Some(&told), Some(&pods(2, false))),
+        [],
+        "two workers still live"
+    );
+    let left = Remote { living: 1, ..told };
+    assert_eq!(
+        steps(&narrow, Some(&left), Some(&pods(2, false))),
+        [Step::ScaleWorkers(1)]
+    );
+}
+
+#[test]
+fn a_change_of_priority_is_carried_over() {
+    let urgent = resource(|document| document["spec"]["scheduling"] = json!({"priority": 9}));
+    let update = Step::Update {
+        workers: (1, 2),
+        priority: 9,
+    };
+    assert_eq!(steps(&urgent, Some(&remote("Queued")), Some(&pods(2, false))), [update]);
+}
+
+#[test]
+fn where_a_queue_governs_the_pods_it_alone_says_how_many_there_are() {
+    let queued = resource(|document| {
+        document["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "night"});
+        document["spec"]["resources"]["workers"]["max"] = json!(4);
+    });
+    let told = Remote {
+        workers: (1, 4),
+        ..remote("Queued")
+    };
+    assert_eq!(steps(&queued, Some(&told), Some(&pods(1, true))), []);
+    assert_eq!(steps(&queued, Some(&told), None), [Step::CreateWorkers]);
+}
+
+#[test]
+fn what_cannot_be_a_job_is_refused_with_every_field_and_never_submitted() {
+    let broken = resource(|document| {
+        document["spec"]["data"]["train"] = json!({"uri": "relative"});
+        document["spec"]["resources"]["workers"] = json!({"min": 3, "max": 2});
+    });
+    assert_eq!(steps(&broken, None, None), []);
+    let status = written(&broken, None).unwrap();
+    assert_eq!(
+        (status.summary.as_deref(), status.observed_generation),
+        (Some("Failed"), Some(2))
+    );
+    let condition = &status.conditions[0];
+    assert_eq!(
+        (condition.r#type.as_str(), condition.reason.as_str()),
+        ("Failed", "Misconfigured")
+    );
+    for field in ["spec.data.train.uri", "spec.resources.workers.max"] {
+        assert!(condition.message.contains(field), "{}", condition.message);
+    }
+}
+
+#[test]
+fn a_status_is_written_only_when_it_changes() {
+    let running = remote("Running");
+    let before = resource(|_| {});
+    let mut now = written(&before, Some(&running)).unwrap();
+    assert_eq!(
+        (now.summary.as_deref(), now.observed_generation),
+        (Some("Running"), Some(2))
+    );
+    let mut after = resource(|_| {});
+    after.status = Some(now.clone());
+    assert_eq!(written(&after, Some(&running)), None);
+    now.restarts = Some(1);
+    after.status = Some(now);
+    assert!(written(&after, Some(&running)).is_some());
+}
+
+#[test]
+fn what_has_ended_is_left_alone() {
+    let ended = resource(|document| document["status"] = json!({"summary": "Succeeded", "observedGeneration": 2}));
+    assert_eq!(steps(&ended, None, None), []);
+    assert_eq!(
+        written(&ended, None),
+        None,
+        "also by an operator that has just started and knows nothing of its job"
+    );
+}
+
+#[test]
+fn a_resource_that_is_to_go_takes_its_job_with_it_and_waits_for_no_coordinator_for_ever() {
+    let held = resource(|_| {});
+    let steps = |resource: &FineTuneJob, remote: Option<&Remote>, seconds: i64| {
+        let mut going = resource.clone();
+        let deleted = Timestamp::from_second(NOW - seconds).unwrap();
+        going.metadata.deletion_timestamp = Some(Time(deleted));
+        plan(&seen(&going, remote, None)).steps
+    };
+    assert_eq!(steps(&held, Some(&remote("Running")), 0), [Step::Cancel]);
+    assert_eq!(steps(&held, Some(&remote("Succeeded")), 0), [Step::RemoveFinalizer]);
+    // An operator that died between submitting and noting it: the repeat says which job it was.
+    assert_eq!(steps(&held, None, 0), [Step::Discover]);
+    assert_eq!(steps(&held, None, 60), [Step::RemoveFinalizer]);
+    assert_eq!(steps(&held, Some(&remote("Running")), 60), [Step::RemoveFinalizer]);
+    let broken = resource(|document| document["spec"]["data"]["train"] = json!({"uri": "relative"}));
+    assert_eq!(steps(&broken, None, 0), [Step::RemoveFinalizer]);
+    let free = resource(|document| document["metadata"]["finalizers"] = json!([]));
+    assert_eq!(steps(&free, None, 0), []);
+}
+
+#[test]
+fn a_resource_that_another_controller_manages_is_not_touched() {
+    let other = resource(|document| document["spec"]["managedBy"] = json!("kueue.x-k8s.io/multikueue"));
+    assert_eq!(steps(&other, None, None), []);
+    let ours = resource(|document| document["spec"]["managedBy"] = json!("firn.dev/operator"));
+    assert_eq!(steps(&ours, None, None), [Step::Submit { suspended: false }]);
+}
+
+#[test]
+fn workers_are_given_the_files_that_have_changed() {
+    let held = resource(|_| {});
+    let renewed = |workers: &Job| {
+        let running = remote("Running");
+        let plan = plan(&Observed {
+            identity: "renewed",
+            ..seen(&held, Some(&running), Some(workers))
+        });
+        plan.steps.contains(&Step::RefreshIdentity)
+    };
+    assert!(renewed(&pods(2, false)));
+    let mut given = pods(2, false);
+    let annotations = given.metadata.annotations.get_or_insert_default();
+    annotations.insert(IDENTITY_ANNOTATION.to_owned(), "renewed".to_owned());
+    assert!(!renewed(&given));
+}
+
+#[test]
+fn a_coordinator_that_is_silent_is_told_until_it_is_heard_again() {
+    let held = resource(|_| {});
+    let plan = plan(&Observed {
+        silence: Some("nobody answers"),
+        ..seen(&held, Some(&remote("Running")), Some(&pods(2, false)))
+    });
+    let Some(Step::WriteStatus(status)) = plan.steps.last() else {
+        panic!("{plan:?}")
+    };
+    let reconciled = status.condition("Reconciled").unwrap();
+    assert_eq!(
+        (reconciled.status.as_str(), reconciled.message.as_str()),
+        ("False", "nobody answers")
+    );
+    assert_eq!(status.summary.as_deref(), Some("Running"));
+    let heard = written(&held, Some(&remote("Running"))).unwrap();
+    assert_eq!(heard.condition("Reconciled"), None);
+}
