@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Prints the Secrets that firn.yaml needs, with tokens and certificates that are made anew each time: apply them once.
 #
-#   secrets.sh [NAMESPACE…] | kubectl apply -f -     NAMESPACE: where jobs are [default: default]
+#   secrets.sh | kubectl apply -f -
 set -euo pipefail
 
 home=firn-system
 days=365
-[ $# -gt 0 ] || set -- default
 command -v openssl >/dev/null || {
 	echo "error: openssl was not found" >&2
 	exit 1
@@ -41,12 +40,8 @@ secret() {
 token >admin
 token >operator
 cat admin >tokens
-echo "$(cat operator) role=submitter" >>tokens
-for namespace in "$@"; do
-	token >"worker-$namespace"
-	echo "$(cat "worker-$namespace") role=agent namespace=$namespace" >>tokens
-	secret "$namespace" firn-worker token="worker-$namespace" ca.crt=ca.crt
-done
+# It issues the tokens of workers, which only an administrator may.
+cat operator >>tokens
 secret $home firn-tokens tokens=tokens
 secret $home firn-admin token=admin ca.crt=ca.crt
 secret $home firn-operator token=operator ca.crt=ca.crt

@@ -24,6 +24,9 @@ the chart: at the first upgrade after two thirds of their life.
 - namespace: {{ .Release.Namespace }}
   name: {{ include "firn.admin" . }}-tls
   common: firn-admin
+- namespace: {{ .Release.Namespace }}
+  name: {{ include "firn.worker" . }}-tls
+  common: firn-worker
 {{- range include "firn.workerSecrets" . | fromYamlArray }}
 - namespace: {{ .namespace }}
   name: {{ .name }}-tls

@@ -2,10 +2,21 @@
 {{- define "firn.workerSettings" -}}
 image: {{ include "firn.image" (list . .Values.workers.image) }}
 coordinator: {{ include "firn.url" . }}
-caSecret: {{ include "firn.worker" . }}
-tokenSecret: {{ include "firn.worker" . }}
+authority: /etc/firn/client/ca.crt
 {{- if .Values.certificates.mutual }}
-certificateSecret: {{ include "firn.worker" . }}-tls
+certificate: /etc/firn/worker
 {{- end }}
 graceSeconds: {{ .Values.workers.graceSeconds }}
+startDeadlineSeconds: {{ .Values.workers.startDeadlineSeconds }}
+{{- if .Values.networkPolicy.enabled }}
+egress:
+  {{- include "firn.toCoordinator" . | nindent 2 }}
+  {{- if .Values.pools }}
+  - to:
+      {{- include "firn.workersOfPools" . | nindent 6 }}
+  {{- end }}
+  {{- with .Values.networkPolicy.workersEgress }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
 {{- end }}

@@ -17,13 +17,8 @@ annotations:
   helm.sh/resource-policy: keep
 {{- end }}
 
-{{/* Namespaces and pools that workers' Secrets are made for: a list of {namespace, name, rights}. */}}
+{{/* Pools that workers' Secrets are made for: a list of {namespace, name, rights}. The workers of jobs get theirs from the operator. */}}
 {{- define "firn.workerSecrets" -}}
-{{- range .Values.namespaces | uniq }}
-- namespace: {{ . }}
-  name: {{ include "firn.worker" $ }}
-  rights: role=agent namespace={{ . }}
-{{- end }}
 {{- range .Values.pools }}
 - namespace: {{ $.Release.Namespace }}
   name: {{ include "firn.name" $ }}-pool-{{ .name }}

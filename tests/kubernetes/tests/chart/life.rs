@@ -132,22 +132,19 @@ impl Release<'_> {
 }
 
 /// Secrets of the oldest chart's values.
-const MADE_FIRST: [&str; 7] = [
+const MADE_FIRST: [&str; 6] = [
     "firn-system/firn-admin",
     "firn-system/firn-authority",
     "firn-system/firn-coordinator-tls",
     "firn-system/firn-operator",
     "firn-system/firn-pool-shared",
     "firn-system/firn-tokens",
-    "team-a/firn-worker",
 ];
 
 /// Tokens that the coordinator knows when everything is asked for, and their rights.
-const RIGHTS: [(&str, &str); 6] = [
+const RIGHTS: [(&str, &str); 4] = [
     ("firn-system/firn-admin", ""),
-    ("firn-system/firn-operator", " role=submitter"),
-    ("team-a/firn-worker", " role=agent namespace=team-a"),
-    ("team-b/firn-worker", " role=agent namespace=team-b"),
+    ("firn-system/firn-operator", ""),
     ("firn-system/firn-pool-gpus", " role=agent"),
     ("firn-system/firn-pool-few", " role=agent namespace=team-a"),
 ];
@@ -211,7 +208,7 @@ fn install_upgrade_rollback_and_uninstall_keep_resources_claim_and_secrets() {
         assert_eq!(back[place], *secret, "{place}");
     }
     // Nobody loses a token by it: the next upgrade finds it.
-    assert_eq!(back["team-b/firn-worker"], second["team-b/firn-worker"]);
+    assert_eq!(back["firn-system/firn-pool-gpus"], second["firn-system/firn-pool-gpus"]);
     assert_eq!(release.lasting(), lasting);
 
     release.helm.must(&["uninstall", "firn", "--namespace", HOME]);
