@@ -6,14 +6,17 @@ use firn::api::wire;
 use firn::cmd::{CommandError, Connection, ConnectionArgs, JobsClient, unary};
 use firn_core::spec::JobSpec;
 use firn_proto::v1alpha1::{
-    CancelJobRequest, CreateJobRequest, CreateTokenRequest, FineTuneJob, ListTokensRequest, ResumeJobRequest,
-    RevokeTokenRequest, SuspendJobRequest, UpdateJobRequest, WatchJobRequest, WorkersSpec,
+    CancelJobRequest, CreateJobRequest, CreateTokenRequest, FineTuneJob, ListJobsRequest, ListTokensRequest,
+    ResumeJobRequest, RevokeTokenRequest, SuspendJobRequest, UpdateJobRequest, WatchJobRequest, WorkersSpec,
 };
 use tonic::{Code, Response, Status, Streaming};
 use tracing::warn;
 
 /// Description of the tokens that the operator issues.
 const ISSUED: &str = "workers' pods, issued by firn-operator";
+
+/// Jobs that one answer lists at most.
+const LARGEST_PAGE: u32 = 1000;
 
 /// Why the coordinator did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +112,28 @@ impl Coordinator {
         };
         let answer = self.jobs()?.create_job(unary(request)).await;
         self.answer(answer)
+    }
+
+    /// All jobs of a namespace; of all, if it is empty.
+    ///
+    /// # Errors
+    /// If it is refused, or the coordinator cannot be reached.
+    pub(super) async fn list(&self, namespace: &str) -> Result<Vec<FineTuneJob>, CoordinatorError> {
+        let (mut all, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = ListJobsRequest {
+                page_size: LARGEST_PAGE,
+                page_token,
+                namespace: namespace.to_owned(),
+            };
+            let answer = self.jobs()?.list_jobs(unary(request)).await;
+            let page = self.answer(answer)?;
+            all.extend(page.jobs);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
     }
 
     /// Ends a job.

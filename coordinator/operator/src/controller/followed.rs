@@ -64,20 +64,21 @@ impl Jobs {
         self.lock().get(uid).and_then(|followed| followed.silence.clone())
     }
 
-    /// Takes over what a call answered.
-    pub(super) fn learn(&self, uid: &str, remote: Remote) {
+    /// Takes over what was told. Returns whether it was not known.
+    pub(super) fn learn(&self, uid: &str, remote: Remote) -> bool {
         let mut known = self.lock();
-        match known.get_mut(uid) {
-            Some(followed) => followed.remote = remote,
-            None => {
-                let followed = Followed {
-                    remote,
-                    stream: None,
-                    silence: None,
-                };
-                known.insert(uid.to_owned(), followed);
-            }
+        if let Some(followed) = known.get_mut(uid) {
+            let is_news = followed.remote != remote;
+            followed.remote = remote;
+            return is_news;
         }
+        let followed = Followed {
+            remote,
+            stream: None,
+            silence: None,
+        };
+        known.insert(uid.to_owned(), followed);
+        true
     }
 
     /// The resource is gone.
@@ -144,7 +145,7 @@ impl Jobs {
                     is_behind |= before.as_ref().is_some_and(|before| *before != remote);
                     let is_progress = before.is_some_and(|before| before.differs_by_progress_alone(&remote));
                     self.learn(uid, remote);
-                    if !is_progress || told.elapsed() >= PROGRESS_INTERVAL {
+                    if !is_progress || has_ended || told.elapsed() >= PROGRESS_INTERVAL {
                         (told, is_behind) = (Instant::now(), false);
                         self.tell(object);
                     }

@@ -58,13 +58,15 @@ impl Leadership {
         }
     }
 
-    /// Waits until this operator holds the lease.
-    pub(super) async fn acquire(&self) {
+    /// Waits until this operator holds the lease, and returns its uid.
+    pub(super) async fn acquire(&self) -> String {
         loop {
             match self.take().await {
                 Ok(None) => {
                     info!(holder = self.holder, "this operator holds the lease");
-                    return;
+                    if let Ok(lease) = self.leases.get(&self.name).await {
+                        return lease.metadata.uid.unwrap_or_default();
+                    }
                 }
                 Ok(Some(holder)) => info!(holder, "another operator holds the lease, waiting"),
                 Err(error) => warn!(%error, "cannot ask for the lease, trying again"),

@@ -7,6 +7,7 @@ mod coordinator;
 mod followed;
 mod hindrance;
 mod lease;
+mod let_go;
 mod making;
 pub mod plan;
 mod pods;
@@ -15,6 +16,7 @@ mod remote;
 mod report;
 mod run;
 mod status;
+mod sweep;
 
 pub use plan::{Observed, Plan, Remote, Step, plan};
 pub use pods::PodsSeen;

@@ -13,8 +13,8 @@ use super::{FINALIZER, MANAGER};
 use crate::resource::{FineTuneJob, ResourceStatus};
 use crate::workers::IDENTITY_ANNOTATION;
 
-/// A coordinator that cannot be reached is waited for so long before a resource is let go without it.
-const LONGEST_FAREWELL_SECONDS: i64 = 60;
+/// A coordinator that cannot be reached is waited for so long before a resource is let go without it; it is told as soon as it can be.
+const LONGEST_FAREWELL_SECONDS: i64 = 10;
 
 /// What is seen.
 #[derive(Debug, Clone)]
@@ -323,5 +323,5 @@ fn is_queued(resource: &FineTuneJob) -> bool {
 
 fn has_ended(resource: &FineTuneJob) -> bool {
     let summary = resource.status.as_ref().and_then(|status| status.summary.as_deref());
-    matches!(summary, Some("Succeeded" | "Failed" | "Cancelled"))
+    summary.is_some_and(super::remote::is_end)
 }

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use firn_core::spec::JobSpec;
+use firn_proto::v1alpha1 as wire;
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::{
     Client, Resource as _, ResourceExt as _,
@@ -15,8 +17,10 @@ use tracing::{info, warn};
 
 use super::coordinator::{Coordinator, CoordinatorError};
 use super::followed::Jobs;
+use super::let_go::LetGo;
 use super::plan::{Observed, Plan, Remote, Step, plan};
 use super::pods::Pods;
+use super::sweep;
 use crate::resource::FineTuneJob;
 use crate::workers::identity::SharedFiles;
 use crate::workers::{PatchError, WorkerSettings};
@@ -65,6 +69,10 @@ pub(super) struct Operator {
     pub(super) workers: WorkerSettings,
     /// For events.
     pub(super) recorder: Recorder,
+    /// The uid of the lease under which this operator works.
+    pub(super) lease: String,
+    /// Resources of which the coordinator has not been told that they are gone.
+    pub(super) let_go: LetGo,
     /// What is remembered of each resource, by uid.
     pub(super) memory: Mutex<HashMap<String, Memory>>,
 }
@@ -167,14 +175,12 @@ impl Operator {
                 Step::Submit { suspended } => {
                     // What cannot be a job is not submitted: the plan says so.
                     let Ok(spec) = resource.job() else { continue };
-                    next = Some(Duration::ZERO);
-                    Some(self.coordinator.submit(&spec, &uid, *suspended).await?)
+                    Some(self.submit(spec, &uid, *suspended).await?)
                 }
                 Step::Discover => {
                     // A resource that is no job was never submitted: the plan says so.
                     let Ok(spec) = resource.job() else { continue };
-                    next = Some(Duration::ZERO);
-                    match self.coordinator.submit(&spec, &uid, true).await {
+                    match self.submit(spec, &uid, true).await {
                         Err(error) if error.is_refusal() => {
                             self.forget(resource, None).await?;
                             None
@@ -194,16 +200,28 @@ impl Operator {
                 Step::ScaleWorkers(count) => self.scale_workers(resource, *count).await.map(|()| None)?,
                 Step::WriteStatus(status) => {
                     if let Some(wait) = self.write_status(resource, status).await? {
-                        next = Some(wait);
+                        next.get_or_insert(wait);
                     }
                     None
                 }
             };
             if let Some(job) = answer {
-                self.jobs.learn(&uid, Remote::of(&job));
+                let is_news = self.jobs.learn(&uid, Remote::of(&job));
+                // What was decided is decided again from what is known now: the stream may have nothing new to tell.
+                next = next.or(is_news.then_some(Duration::ZERO));
             }
         }
         Ok(next)
+    }
+
+    async fn submit(
+        &self,
+        mut spec: JobSpec,
+        uid: &str,
+        suspended: bool,
+    ) -> Result<wire::FineTuneJob, CoordinatorError> {
+        sweep::label(&mut spec, uid, &self.lease);
+        self.coordinator.submit(&spec, uid, suspended).await
     }
 
     /// Lets a resource go, with all that is remembered of it.
@@ -216,6 +234,9 @@ impl Operator {
             warn!(resource = resource.name_any(), %error, "the tokens of its workers were not revoked");
         }
         self.set_finalizer(resource, false).await?;
+        if !remote.is_some_and(|remote| remote.has_ended) {
+            self.let_go.add(uid.clone());
+        }
         self.jobs.forget(&uid);
         self.lock().remove(&uid);
         Ok(())

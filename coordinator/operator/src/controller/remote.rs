@@ -26,7 +26,7 @@ impl Remote {
             conditions.any(|condition| condition.r#type == kind && condition.status == "True")
         };
         let metric = spec.training.map(|training| training.best_metric).unwrap_or_default();
-        let has_ended = matches!(summary, "Succeeded" | "Failed" | "Cancelled");
+        let has_ended = is_end(summary);
         let living = status.ranks.iter().filter(|rank| rank.state != "Exited");
         let mut names: Vec<&str> = living.map(|rank| rank.worker.as_str()).collect();
         names.sort_unstable();
@@ -65,6 +65,11 @@ impl Remote {
             },
         }
     }
+}
+
+/// Whether a job of this summary is over.
+pub(super) fn is_end(summary: &str) -> bool {
+    matches!(summary, "Succeeded" | "Failed" | "Cancelled")
 }
 
 /// Whole seconds: the API server keeps no more.

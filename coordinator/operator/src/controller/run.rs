@@ -21,6 +21,7 @@ use tracing::info;
 use super::coordinator::Coordinator;
 use super::followed::Jobs;
 use super::lease::Leadership;
+use super::let_go::LetGo;
 use super::pods::Pods;
 use super::reconcile::{FIELD_MANAGER, Operator, after_error, reconcile};
 use crate::resource::FineTuneJob;
@@ -77,13 +78,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let holder = holder.unwrap_or_else(|| format!("firn-operator-{}", std::process::id()));
     let leadership = Leadership::new(client.clone(), &args.namespace, &args.lease, holder.clone());
     let mut stop = std::pin::pin!(stop_signal()?);
-    tokio::select! {
-        () = leadership.acquire() => {}
+    let lease = tokio::select! {
+        lease = leadership.acquire() => lease,
         () = &mut stop => return Ok(()),
-    }
+    };
     let lost = tokio::select! {
         lost = leadership.keep() => Some(lost),
-        () = serve(client, coordinator, workers, (args.namespaces, holder)) => None,
+        () = serve(client, coordinator, workers, (args.namespaces, holder, lease)) => None,
         () = &mut stop => None,
     };
     match lost {
@@ -116,7 +117,7 @@ async fn serve(
     client: Client,
     coordinator: Coordinator,
     workers: WorkerSettings,
-    (namespaces, instance): (Vec<String>, String),
+    (namespaces, instance, lease): (Vec<String>, String, String),
 ) {
     let reporter = Reporter {
         controller: FIELD_MANAGER.to_owned(),
@@ -129,6 +130,7 @@ async fn serve(
     let controllers = scopes.into_iter().map(|scope| {
         let (client, coordinator, workers) = (client.clone(), coordinator.clone(), workers.clone());
         let recorder = Recorder::new(client.clone(), reporter.clone());
+        let lease = lease.clone();
         look_after(client.clone(), scope, move |jobs, pods| Operator {
             client,
             coordinator,
@@ -136,6 +138,8 @@ async fn serve(
             pods,
             workers,
             recorder,
+            lease,
+            let_go: LetGo::default(),
             memory: Mutex::default(),
         })
     });
@@ -156,11 +160,13 @@ async fn look_after(client: Client, scope: Option<String>, operator: impl FnOnce
         // What is not known yet would be taken for what is not there.
         pods.ready().await;
         info!(namespace = namespace.unwrap_or("(all)"), "looking after FineTuneJobs");
-        Controller::new(resources, watcher::Config::default())
+        let controller = Controller::new(resources, watcher::Config::default());
+        let known = controller.store();
+        let looks = controller
             .reconcile_on(changes)
-            .run(reconcile, after_error, operator)
-            .for_each(|_| std::future::ready(()))
-            .await;
+            .run(reconcile, after_error, operator.clone())
+            .for_each(|_| std::future::ready(()));
+        tokio::join!(looks, operator.sweep(&known, namespace));
     };
     tokio::join!(controller, join_all(streams));
 }

@@ -175,8 +175,8 @@ fn a_resource_that_is_to_go_takes_its_job_with_it_and_waits_for_no_coordinator_f
     assert_eq!(steps(&held, Some(&remote("Succeeded")), 0), [Step::RemoveFinalizer]);
     // An operator that died between submitting and noting it: the repeat says which job it was.
     assert_eq!(steps(&held, None, 0), [Step::Discover]);
-    assert_eq!(steps(&held, None, 60), [Step::RemoveFinalizer]);
-    assert_eq!(steps(&held, Some(&remote("Running")), 60), [Step::RemoveFinalizer]);
+    assert_eq!(steps(&held, None, 10), [Step::RemoveFinalizer]);
+    assert_eq!(steps(&held, Some(&remote("Running")), 10), [Step::RemoveFinalizer]);
     let broken = resource(|document| document["spec"]["data"]["train"] = json!({"uri": "relative"}));
     assert_eq!(steps(&broken, None, 0), [Step::RemoveFinalizer]);
     let free = resource(|document| document["metadata"]["finalizers"] = json!([]));

@@ -120,6 +120,21 @@ impl Place {
         );
     }
 
+    /// Waits until a job has ended at the coordinator.
+    pub(crate) fn ends(&self, name: &str) {
+        let told = self
+            .coordinator
+            .firn(&["wait", name, "--timeout", "120s"])
+            .output()
+            .unwrap();
+        let jobs = self.jobs();
+        let told = String::from_utf8_lossy(&told.stderr);
+        assert!(
+            jobs.contains(&(name.to_owned(), "Cancelled".to_owned())),
+            "{jobs:?} {told}"
+        );
+    }
+
     /// What the pods of a resource show to the coordinator.
     pub(crate) fn token(&self, name: &str) -> String {
         let pods = self.get("job", &format!("{name}-workers"));

@@ -108,6 +108,33 @@ fn a_coordinator_that_is_away_or_refuses_is_told_on_the_resource_and_no_job_is_l
 }
 
 #[test]
+fn a_resource_goes_in_seconds_while_the_coordinator_is_down_and_its_job_ends_as_soon_as_it_is_back() {
+    let Some(mut place) = Place::new("gone") else { return };
+    let operator = place.operator("one");
+    for name in ["ants", "bees", "wasps"] {
+        place.create(&job(name, Path::new("/data")));
+        place.wait(&format!("ftj/{name}"), ".status.summary", "Queued");
+    }
+    place.coordinator.kill_coordinator().unwrap();
+    place.kubectl(&["delete", "ftj", "ants", "--timeout=60s"], "");
+    place.coordinator.restart_coordinator().unwrap();
+    place.ends("ants");
+
+    // The operator that remembered it does not live to tell.
+    place.coordinator.kill_coordinator().unwrap();
+    place.kubectl(&["delete", "ftj", "bees", "--timeout=60s"], "");
+    drop(operator);
+    place.coordinator.restart_coordinator().unwrap();
+    let _next = place.operator("two");
+    place.ends("bees");
+    assert!(
+        place.jobs().contains(&("wasps".to_owned(), "Queued".to_owned())),
+        "{:?}",
+        place.jobs()
+    );
+}
+
+#[test]
 fn what_hinders_the_pods_stands_on_the_resource_and_a_job_that_waits_in_vain_is_given_up() {
     let Some(mut place) = Place::new("hindered") else {
         return;
