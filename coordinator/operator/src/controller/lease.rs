@@ -14,7 +14,10 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tracing::{info, warn};
 
 /// Without a renewal for so long another may take it.
@@ -45,6 +48,18 @@ pub(super) struct Leadership {
     holder: String,
     /// The newest renewal of another, and when it was seen first: clocks of machines differ, so only this one's is asked.
     seen: Mutex<Option<(Option<MicroTime>, Instant)>>,
+    standing: watch::Sender<Standing>,
+}
+
+/// What an operator knows of its lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It holds it.
+    Holding,
+    /// Another does, and it waits.
+    Waiting,
+    /// The API server has not answered, and why.
+    Unanswered(String),
 }
 
 impl Leadership {
@@ -55,6 +70,7 @@ impl Leadership {
             name: name.to_owned(),
             holder,
             seen: Mutex::new(None),
+            standing: watch::Sender::new(Standing::Unanswered("the API server was not asked yet".to_owned())),
         }
     }
 
@@ -112,8 +128,29 @@ impl Leadership {
         }
     }
 
+    /// What is known of the lease, now and from now on.
+    pub(super) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
     /// Takes or renews it; who else holds it, if it is somebody else's.
     async fn take(&self) -> Result<Option<String>, kube::Error> {
+        let answer = self.ask().await;
+        let standing = match &answer {
+            Ok(None) => Standing::Holding,
+            Ok(Some(_)) => Standing::Waiting,
+            Err(error) => Standing::Unanswered(error.to_string()),
+        };
+        self.standing.send_if_modified(|before| {
+            *before != standing && {
+                *before = standing;
+                true
+            }
+        });
+        answer
+    }
+
+    async fn ask(&self) -> Result<Option<String>, kube::Error> {
         let now = Timestamp::now();
         let Some(mut lease) = self.leases.get_opt(&self.name).await? else {
             let lease = Lease {

@@ -65,8 +65,7 @@ impl Operator {
         let job = workers_job(resource, (&remote.id, &spec), &self.workers, files)?;
         self.issue_identity(resource, &format!("jobs/{}", remote.id), files)
             .await?;
-        if let Some(egress) = &self.workers.egress {
-            let policy = network_policy(resource, egress);
+        if let Some(policy) = network_policy(resource, &self.workers) {
             let policies: Api<NetworkPolicy> =
                 Api::namespaced(self.client.clone(), &policy.namespace().unwrap_or_default());
             let params = PatchParams::apply(FIELD_MANAGER).force();

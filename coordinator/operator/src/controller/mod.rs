@@ -3,6 +3,7 @@
 //! [`plan`] is a pure function of the resource, of what the coordinator says of its job and of the Job that holds its pods; so whatever was
 //! interrupted is taken up by the next look. The rest carries plans out and says when to look again.
 
+mod board;
 mod coordinator;
 mod followed;
 mod hindrance;

@@ -1,6 +1,7 @@
 //! The operator as a process: it waits for its turn, and then looks after the resources of the namespaces that it is given.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -18,6 +19,7 @@ use kube::{
 };
 use tracing::info;
 
+use super::board;
 use super::coordinator::Coordinator;
 use super::followed::Jobs;
 use super::lease::Leadership;
@@ -60,6 +62,9 @@ pub struct RunArgs {
     /// Name of this replica [default: the host name]
     #[arg(long, env = "FIRN_OPERATOR_NAME", value_name = "NAME")]
     name: Option<String>,
+    /// Address and port for probes and Prometheus: /livez, /readyz, /metrics and grpc.health.v1; it tells no secrets
+    #[arg(long, env = "FIRN_HEALTH_LISTEN", value_name = "HOST:PORT")]
+    health_listen: Option<SocketAddr>,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -78,11 +83,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let holder = holder.unwrap_or_else(|| format!("firn-operator-{}", std::process::id()));
     let leadership = Leadership::new(client.clone(), &args.namespace, &args.lease, holder.clone());
     let mut stop = std::pin::pin!(stop_signal()?);
+    let mut shown = std::pin::pin!(board::show(args.health_listen, leadership.standing()));
     let lease = tokio::select! {
         lease = leadership.acquire() => lease,
+        failed = &mut shown => return failed,
         () = &mut stop => return Ok(()),
     };
     let lost = tokio::select! {
+        failed = &mut shown => return failed,
         lost = leadership.keep() => Some(lost),
         () = serve(client, coordinator, workers, (args.namespaces, holder, lease)) => None,
         () = &mut stop => None,
