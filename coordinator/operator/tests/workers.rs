@@ -4,7 +4,7 @@
 
 use firn_operator::resource::FineTuneJob;
 use firn_operator::workers::identity::{SharedFiles, secret, secret_name};
-use firn_operator::workers::{IDENTITY_ANNOTATION, WorkerSettings, workers_job};
+use firn_operator::workers::{IDENTITY_ANNOTATION, WorkerSettings, network_policy, workers_job};
 use serde_json::{Value, json};
 
 fn settings() -> WorkerSettings {
@@ -258,4 +258,50 @@ fn the_coordinator_is_given_the_job_and_nothing_of_the_cluster() {
     );
     assert_eq!(spec.metadata.labels["team"], "vision");
     assert_eq!(spec.resources.workers.max, 3);
+}
+
+#[test]
+fn pods_speak_with_those_of_their_job_and_with_whom_the_settings_name() {
+    let resource = resource(|_| {});
+    assert_eq!(network_policy(&resource, &settings()), None);
+    let pools = json!({"podSelector": {"matchLabels": {"app.kubernetes.io/name": "firn-pool"}}});
+    let mut settings = settings();
+    settings.egress = serde_json::from_value(json!([{"to": [pools]}])).unwrap();
+    settings.ingress = serde_json::from_value(json!([{"from": [pools]}])).unwrap();
+    let policy = json!(network_policy(&resource, &settings).unwrap());
+    let own = json!({"podSelector": {"matchLabels": {"firn.dev/job": "ants"}}});
+    assert_eq!(policy["spec"]["podSelector"], own["podSelector"]);
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(policy["spec"]["ingress"], json!([{"from": [own]}, {"from": [pools]}]));
+    assert_eq!(policy["spec"]["egress"], json!([{"to": [own]}, {"to": [pools]}]));
+    // It goes with the resource.
+    assert_eq!(policy["metadata"]["ownerReferences"][0]["uid"], "0f3c");
+}
+
+/// The same file runs on machines and on a cluster.
+#[test]
+fn a_spec_file_is_read_without_what_only_a_cluster_reads() {
+    let definition = firn_operator::resource::crd();
+    let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    let of_jobs = firn_core::spec::schema::document()
+        .iter()
+        .find(|field| field.name == "spec")
+        .unwrap();
+    let is_known = |name: &String| of_jobs.kind.fields().iter().any(|field| field.name == *name);
+    let mut own: Vec<&String> = spec
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|name| !is_known(name))
+        .collect();
+    own.sort();
+    let mut left_out = firn::spec_file::OF_CLUSTERS;
+    left_out.sort_unstable();
+    assert_eq!(own, left_out);
+    let text = include_str!("../../../deploy/kubernetes/ants-and-bees.yaml");
+    let file = firn::spec_file::parse("ants-and-bees.yaml", text, std::path::Path::new("/")).unwrap();
+    let stored: FineTuneJob = serde_yaml_ng::from_str(text).unwrap();
+    let (job, read) = (stored.job().unwrap(), file.job.spec.unwrap());
+    assert_eq!(read.data.unwrap().train.unwrap().uri, job.data.train);
+    assert!(stored.spec.cluster.worker.is_some());
 }

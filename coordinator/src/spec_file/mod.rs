@@ -4,6 +4,8 @@
 //! and repeated fields, values of the wrong type, a second document. Relative paths are made absolute here, against the folder of the
 //! file, because only here that folder is known. What the values mean is the coordinator's to judge; [`SpecFile::explain`] gives its
 //! violations their lines.
+//!
+//! The same file may be applied to a cluster, so what only a cluster reads ([`OF_CLUSTERS`]) is left out here.
 
 mod paths;
 mod read;
@@ -93,6 +95,9 @@ fn listed(problems: &[Problem]) -> String {
     problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }
 
+/// Fields of `spec` that say with which pods a cluster runs the job.
+pub const OF_CLUSTERS: [&str; 3] = ["suspend", "managedBy", "worker"];
+
 /// A spec is a page; what is larger is another file.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -138,6 +143,7 @@ pub fn parse(name: &str, text: &str, folder: &Path) -> Result<SpecFile, SpecFile
     if !foreign.is_empty() {
         return Err(invalid(foreign));
     }
+    let root = without_fields_of_clusters(root);
     let mut reading = Reading::of_file_in(folder);
     let json = reading.object(firn_core::spec::schema::document(), "", &root);
     let Reading {
@@ -175,6 +181,16 @@ fn whole_file(message: String) -> Problem {
         field: String::new(),
         message,
     }
+}
+
+fn without_fields_of_clusters(mut root: Node) -> Node {
+    if let Value::Mapping(sections) = &mut root.value
+        && let Some(spec) = sections.iter_mut().find(|section| section.key == "spec")
+        && let Value::Mapping(fields) = &mut spec.value.value
+    {
+        fields.retain(|field| !OF_CLUSTERS.contains(&field.key.as_str()));
+    }
+    root
 }
 
 /// Whether the file is about something else: then its other fields are not worth a word.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
+use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyIngressRule};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the operator for the pods that it makes.
@@ -26,6 +26,9 @@ pub struct WorkerSettings {
     /// makes none.
     #[serde(default)]
     pub egress: Option<Vec<NetworkPolicyEgressRule>>,
+    /// Who may connect to pods besides the others of their job, where there are such policies.
+    #[serde(default)]
+    pub ingress: Vec<NetworkPolicyIngressRule>,
     /// Seconds after which a job is given up whose pods have never run and cannot start: no image, no Secret, no quota. 0: never.
     #[serde(default = "default_start_deadline")]
     pub start_deadline_seconds: u32,
