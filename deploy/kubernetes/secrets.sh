@@ -28,22 +28,22 @@ token() {
 	openssl rand -hex 32
 }
 
-# secret NAMESPACE NAME KEY=FILE…
+# secret NAME KEY=FILE…
 secret() {
-	printf -- '---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\n  labels:\n    app.kubernetes.io/part-of: firn\ndata:\n' "$2" "$1"
+	printf -- '---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\n  labels:\n    app.kubernetes.io/part-of: firn\ndata:\n' "$1" $home
 	local pair
-	for pair in "${@:3}"; do
+	for pair in "${@:2}"; do
 		printf '  %s: %s\n' "${pair%%=*}" "$(base64 <"${pair#*=}" | tr -d '\n')"
 	done
 }
 
 token >admin
 token >operator
-cat admin >tokens
-# It issues the tokens of workers, which only an administrator may.
-cat operator >>tokens
-secret $home firn-tokens tokens=tokens
-secret $home firn-admin token=admin ca.crt=ca.crt
-secret $home firn-operator token=operator ca.crt=ca.crt
-secret $home firn-authority tls.crt=ca.crt tls.key=ca.key
-secret $home firn-coordinator-tls tls.crt=tls.crt tls.key=tls.key ca.crt=ca.crt
+# The operator issues the tokens of workers.
+for bearer in admin operator; do
+	echo "$(cat $bearer) role=administrator" >>tokens
+	secret firn-$bearer token=$bearer ca.crt=ca.crt
+done
+secret firn-tokens tokens=tokens
+secret firn-authority tls.crt=ca.crt tls.key=ca.key
+secret firn-coordinator-tls tls.crt=tls.crt tls.key=tls.key ca.crt=ca.crt

@@ -16,29 +16,19 @@ the chart: at the first upgrade after two thirds of their life.
 {{- concat (list $short $long (printf "%s.svc" $long) (printf "%s.svc.cluster.local" $long) "localhost") .Values.certificates.names | uniq | toJson }}
 {{- end }}
 
-{{/* Leaves besides the coordinator's, where certificates are mutual: a list of {namespace, name, common}. */}}
+{{/* Who shows a certificate where they are mutual: a list of {name, common}. That of workers is passed on by the operator. */}}
 {{- define "firn.clientCertificates" -}}
-- namespace: {{ .Release.Namespace }}
-  name: {{ include "firn.operator" . }}-tls
-  common: firn-operator
-- namespace: {{ .Release.Namespace }}
-  name: {{ include "firn.admin" . }}-tls
-  common: firn-admin
-- namespace: {{ .Release.Namespace }}
-  name: {{ include "firn.worker" . }}-tls
-  common: firn-worker
-{{- range include "firn.workerSecrets" . | fromYamlArray }}
-- namespace: {{ .namespace }}
-  name: {{ .name }}-tls
-  common: firn-worker
+{{- range list "admin" "operator" "worker" }}
+- name: {{ include "firn.name" $ }}-{{ . }}-tls
+  common: firn-{{ . }}
 {{- end }}
 {{- end }}
 
-{{/* A Secret with a leaf. (list $ authority {namespace, name, common} names addresses) */}}
+{{/* A Secret with a leaf. (list $ authority {name, common} names addresses) */}}
 {{- define "firn.leaf" -}}
 {{- $root := index . 0 }}{{ $authority := index . 1 }}{{ $leaf := index . 2 -}}
 {{- $days := int $root.Values.certificates.days -}}
-{{- $known := lookup "v1" "Secret" $leaf.namespace $leaf.name | default dict -}}
+{{- $known := lookup "v1" "Secret" $root.Release.Namespace $leaf.name | default dict -}}
 {{- $renewal := dig "metadata" "annotations" "firn.dev/renewed-after" "" $known -}}
 {{- $names := index . 3 | join "," -}}
 {{- $isYoung := and $renewal (lt (now | unixEpoch | int64) (toDate "2006-01-02T15:04:05Z07:00" $renewal | unixEpoch | int64)) -}}
@@ -49,7 +39,7 @@ kind: Secret
 type: kubernetes.io/tls
 metadata:
   name: {{ $leaf.name }}
-  namespace: {{ $leaf.namespace }}
+  namespace: {{ $root.Release.Namespace }}
   labels:
     {{- include "firn.labels" $root | nindent 4 }}
   annotations:

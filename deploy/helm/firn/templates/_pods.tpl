@@ -81,16 +81,24 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* (list $ "name of the Secret with ca.crt and token") */}}
+{{/* (list $ "Secret with the token" "Secret with the certificate") */}}
 {{- define "firn.clientVolumes" -}}
 - name: client
-  secret:
-    secretName: {{ index . 1 }}
+  projected:
     defaultMode: 288
+    sources:
+      - secret:
+          name: {{ index . 1 }}
+          items:
+            - {key: token, path: token}
+      - secret:
+          name: {{ include "firn.coordinator" (index . 0) }}-tls
+          items:
+            - {key: ca.crt, path: ca.crt}
 {{- if (index . 0).Values.certificates.mutual }}
 - name: certificate
   secret:
-    secretName: {{ index . 1 }}-tls
+    secretName: {{ index . 2 }}
     defaultMode: 288
 {{- end }}
 {{- end }}

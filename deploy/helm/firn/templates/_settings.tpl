@@ -18,5 +18,11 @@ egress:
   {{- with .Values.networkPolicy.workersEgress }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- if .Values.pools }}
+{{- /* A gang may have workers of its own and of pools. */}}
+ingress:
+  - from:
+      {{- include "firn.workersOfPools" . | nindent 6 }}
+{{- end }}
 {{- end }}
 {{- end }}

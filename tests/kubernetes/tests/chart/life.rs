@@ -27,34 +27,18 @@ impl Release<'_> {
         self.helm.must(&[&fixed, more].concat())
     }
 
-    /// All Secrets that the chart keeps, by namespace and name.
+    /// All Secrets that the chart keeps, by their names.
     fn secrets(&self) -> Secrets {
-        let selector = "app.kubernetes.io/part-of=firn";
-        let text = self.kubectl.must(
-            &[
-                "get",
-                "secrets",
-                "--all-namespaces",
-                "--selector",
-                selector,
-                "-o",
-                "json",
-            ],
-            "",
-        );
+        let selector = ["--selector", "app.kubernetes.io/part-of=firn", "--namespace", HOME];
+        let text = self
+            .kubectl
+            .must(&[&["get", "secrets", "-o", "json"], selector.as_slice()].concat(), "");
         let list: Value = serde_json::from_str(&text).unwrap();
         let read = |item: &Value| {
             let secret: Secret = serde_json::from_value(item.clone()).unwrap();
-            let data = secret.data.unwrap_or_default();
-            let data = data
-                .into_iter()
-                .map(|(key, value)| (key, String::from_utf8(value.0).unwrap()));
-            let place = format!(
-                "{}/{}",
-                secret.metadata.namespace.unwrap(),
-                secret.metadata.name.unwrap()
-            );
-            (place, data.collect())
+            let data = secret.data.unwrap_or_default().into_iter();
+            let data = data.map(|(key, value)| (key, String::from_utf8(value.0).unwrap()));
+            (secret.metadata.name.unwrap(), data.collect())
         };
         list["items"].as_array().unwrap().iter().map(read).collect()
     }
@@ -76,7 +60,7 @@ impl Release<'_> {
     fn lasting(&self) -> [Value; 3] {
         [
             self.get("", "crd", "finetunejobs.firn.dev")["metadata"]["uid"].clone(),
-            self.get("team-a", "finetunejob", "ants")["metadata"]["uid"].clone(),
+            self.get("team-a", "finetunejob", "ants-and-bees")["metadata"]["uid"].clone(),
             self.get(HOME, "pvc", "journal-firn-coordinator-0")["metadata"]["uid"].clone(),
         ]
     }
@@ -90,15 +74,15 @@ impl Release<'_> {
         let second = self.secrets();
         for (place, secret) in first {
             // Another name under which the coordinator is reached is another certificate, of the same authority.
-            let is_changed = ["firn-system/firn-tokens", "firn-system/firn-coordinator-tls"].contains(&place.as_str());
+            let is_changed = ["firn-tokens", "firn-coordinator-tls"].contains(&place.as_str());
             assert_eq!(second[place] != *secret, is_changed, "{place}");
         }
-        let tokens = &second["firn-system/firn-tokens"]["tokens"];
+        let tokens = &second["firn-tokens"]["tokens"];
         for (place, rights) in RIGHTS {
-            let line = format!("{}{rights}\n", second[place]["token"]);
+            let line = format!("{} {rights}\n", second[place]["token"]);
             assert!(tokens.contains(&line), "{place}: {tokens}");
         }
-        let authority = &first["firn-system/firn-authority"]["tls.crt"];
+        let authority = &first["firn-authority"]["tls.crt"];
         let mut trusted = second.values().filter_map(|secret| secret.get("ca.crt"));
         assert!(trusted.all(|certificate| certificate == authority));
         second
@@ -133,20 +117,20 @@ impl Release<'_> {
 
 /// Secrets of the oldest chart's values.
 const MADE_FIRST: [&str; 6] = [
-    "firn-system/firn-admin",
-    "firn-system/firn-authority",
-    "firn-system/firn-coordinator-tls",
-    "firn-system/firn-operator",
-    "firn-system/firn-pool-shared",
-    "firn-system/firn-tokens",
+    "firn-admin",
+    "firn-authority",
+    "firn-coordinator-tls",
+    "firn-operator",
+    "firn-pool-shared",
+    "firn-tokens",
 ];
 
 /// Tokens that the coordinator knows when everything is asked for, and their rights.
 const RIGHTS: [(&str, &str); 4] = [
-    ("firn-system/firn-admin", ""),
-    ("firn-system/firn-operator", ""),
-    ("firn-system/firn-pool-gpus", " role=agent"),
-    ("firn-system/firn-pool-few", " role=agent namespace=team-a"),
+    ("firn-admin", "role=administrator"),
+    ("firn-operator", "role=administrator"),
+    ("firn-pool-gpus", "role=agent"),
+    ("firn-pool-few", "role=agent namespace=team-a"),
 ];
 
 /// A cluster with the namespaces, and the release in it as somebody made it with the oldest chart's values.
@@ -162,16 +146,6 @@ fn installed(programs: &Programs) -> (ControlPlane, Helm) {
     assert!(notes.contains("looks after the FineTuneJobs of team-a"), "{notes}");
     let helm = release.helm;
     (plane, helm)
-}
-
-fn job() -> String {
-    let spec = json!({
-        "task": {"type": "classification"},
-        "model": {"architecture": "resnet18"},
-        "data": {"format": "imagefolder", "train": {"uri": "/data/train"}},
-    });
-    let metadata = json!({"name": "ants", "namespace": "team-a"});
-    json!({"apiVersion": "firn.dev/v1alpha1", "kind": "FineTuneJob", "metadata": metadata, "spec": spec}).to_string()
 }
 
 #[test]
@@ -190,7 +164,14 @@ fn install_upgrade_rollback_and_uninstall_keep_resources_claim_and_secrets() {
         ],
         "",
     );
-    kubectl.must(&["create", "-f", "-"], &job());
+    let job = repository()
+        .join("deploy/kubernetes/ants-and-bees.yaml")
+        .display()
+        .to_string();
+    kubectl.must(
+        &["create", "--validate=strict", "--namespace", "team-a", "-f", &job],
+        "",
+    );
     let (lasting, first) = (release.lasting(), release.secrets());
     let places: Vec<&str> = first.keys().map(String::as_str).collect();
     assert_eq!(places, MADE_FIRST);
@@ -208,7 +189,7 @@ fn install_upgrade_rollback_and_uninstall_keep_resources_claim_and_secrets() {
         assert_eq!(back[place], *secret, "{place}");
     }
     // Nobody loses a token by it: the next upgrade finds it.
-    assert_eq!(back["firn-system/firn-pool-gpus"], second["firn-system/firn-pool-gpus"]);
+    assert_eq!(back["firn-pool-gpus"], second["firn-pool-gpus"]);
     assert_eq!(release.lasting(), lasting);
 
     release.helm.must(&["uninstall", "firn", "--namespace", HOME]);
@@ -236,8 +217,20 @@ fn a_certificate_is_renewed_by_an_upgrade_after_two_thirds_of_its_life_and_not_b
     let kubectl = plane.kubectl();
     let release = Release { helm, kubectl };
     let before = release.secrets();
-    release.helm("upgrade", "older/0.1.0", &[]);
+    // As people do who have lost their file of values.
+    let chart = Helm::chart().display().to_string();
+    release.helm.must(&[
+        "upgrade",
+        "firn",
+        &chart,
+        "--namespace",
+        HOME,
+        "--reset-then-reuse-values",
+    ]);
     assert_eq!(release.secrets(), before);
+    assert!(release.is_there(HOME, "statefulset", "firn-pool-shared"));
+    let notes = release.helm.must(&["get", "notes", "firn", "--namespace", HOME]);
+    assert!(notes.contains("get secret firn-admin"), "{notes}");
     // As if time had passed since helm wrote it.
     let mut secret = release.get(HOME, "secret", "firn-coordinator-tls");
     secret["metadata"]["annotations"]["firn.dev/renewed-after"] = json!("2020-01-01T00:00:00Z");
@@ -246,7 +239,7 @@ fn a_certificate_is_renewed_by_an_upgrade_after_two_thirds_of_its_life_and_not_b
     kubectl.must(&apply, &secret.to_string());
     release.helm("upgrade", "older/0.1.0", &[]);
     let after = release.secrets();
-    let leaf = "firn-system/firn-coordinator-tls";
+    let leaf = "firn-coordinator-tls";
     assert_ne!(after[leaf]["tls.crt"], before[leaf]["tls.crt"]);
     assert_eq!(after[leaf]["ca.crt"], before[leaf]["ca.crt"]);
     let others = |secrets: &Secrets| {

@@ -80,10 +80,7 @@ fn values_that_nobody_reads_are_refused_by_their_names() {
             "pools[0].name=a",
             "at '/pools/0': missing properties 'replicas', 'device', 'slots'",
         ),
-        (
-            "certificates.issuer.name=mine",
-            "certificates.authority: expected the PEM of the authority that workers trust",
-        ),
+        ("certificates.issuer.kind=Issuer", "at '/certificates/issuer'"),
     ] {
         let refused = helm.run(&["template", "firn", &chart, "--set", setting]);
         assert!(

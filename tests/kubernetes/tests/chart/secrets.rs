@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Instant,
 };
@@ -16,7 +16,7 @@ use firn_tests::{
 use k8s_openapi::api::core::v1::Secret;
 use tempfile::TempDir;
 
-use super::all_values;
+use super::{HOME, all_values};
 
 /// A coordinator whose files are those of the Secrets.
 struct Served {
@@ -26,16 +26,15 @@ struct Served {
     _coordinator: Process,
 }
 
-/// Writes each Secret of a text into a folder of its name, below that of its namespace.
+/// Writes each Secret of a text into a folder of its name.
 fn write(text: &str, folder: &Path) {
     for document in documents(text)
         .into_iter()
         .filter(|document| document["kind"] == "Secret")
     {
         let secret: Secret = serde_json::from_value(document).unwrap();
-        let place = folder
-            .join(secret.metadata.namespace.unwrap())
-            .join(secret.metadata.name.unwrap());
+        assert_eq!(secret.metadata.namespace.as_deref(), Some(HOME));
+        let place = folder.join(secret.metadata.name.unwrap());
         fs::create_dir_all(&place).unwrap();
         for (key, value) in secret.data.unwrap_or_default() {
             fs::write(place.join(key), value.0).unwrap();
@@ -47,7 +46,7 @@ impl Served {
     fn with(secrets: &str, is_mutual: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write(secrets, folder.path());
-        let file = |place: &str| folder.path().join("firn-system").join(place);
+        let file = |place: &str| folder.path().join(place);
         let ready = folder.path().join("ready");
         let mut command = Command::new(binary("firn"));
         command.args(["serve", "--listen", "127.0.0.1:0"]);
@@ -82,42 +81,40 @@ impl Served {
         }
     }
 
+    /// A file of a Secret.
+    fn file(&self, place: &str) -> PathBuf {
+        self.folder.path().join(place)
+    }
+
     /// `firn` with the Secret of somebody.
     fn firn(&self, who: &str, arguments: &[&str]) -> Answer {
-        let file = |name: &str| self.folder.path().join(format!("{who}{name}"));
         let mut command = Command::new(binary("firn"));
         command
             .args(arguments)
             .args(["--coordinator", &self.address])
             .env("FIRN_CONFIG", "/dev/null");
-        command
-            .arg("--ca")
-            .arg(file("/ca.crt"))
-            .arg("--token-file")
-            .arg(file("/token"));
+        command.arg("--ca").arg(self.file("firn-coordinator-tls/ca.crt"));
+        command.arg("--token-file").arg(self.file(&format!("{who}/token")));
         if self.is_mutual {
+            // Pools show the certificate of workers.
+            let who = if who.contains("-pool-") { "firn-worker" } else { who };
+            let file = |name: &str| self.file(&format!("{who}-tls/{name}"));
             command
                 .arg("--cert")
-                .arg(file("-tls/tls.crt"))
+                .arg(file("tls.crt"))
                 .arg("--key")
-                .arg(file("-tls/tls.key"));
+                .arg(file("tls.key"));
         }
         Answer::of(&mut command, "")
     }
 
     /// Everybody is let in as what they are.
-    fn lets_the_right_ones_in(&self, workers: &[(&str, &str)]) {
-        let (admin, operator) = ("firn-system/firn-admin", "firn-system/firn-operator");
-        for (who, arguments) in [
-            (admin, ["token", "list"].as_slice()),
-            (admin, &["list"]),
-            (operator, &["list"]),
-            (operator, &["token", "list"]),
-        ] {
-            let answer = self.firn(who, arguments);
-            assert!(answer.succeeded, "{who} {arguments:?}: {}", answer.talk);
+    fn lets_the_right_ones_in(&self, pools: &[(&str, &str)]) {
+        for who in ["firn-admin", "firn-operator"] {
+            let answer = self.firn(who, &["token", "list"]);
+            assert!(answer.succeeded, "{who}: {}", answer.talk);
         }
-        for (who, what) in workers {
+        for (who, what) in pools {
             let answer = self.firn(who, &["list"]);
             assert!(
                 !answer.succeeded && answer.talk.contains(what),
@@ -135,19 +132,13 @@ fn a_coordinator_takes_the_secrets_of_the_chart() {
         return;
     };
     let helm = Helm::new(&programs);
-    for (name, is_mutual, workers) in [
-        ("least", false, [].as_slice()),
-        (
-            "everything",
-            true,
-            &[
-                ("firn-system/firn-pool-gpus", "an agent of everything"),
-                ("firn-system/firn-pool-few", "an agent of namespace team-a"),
-            ],
-        ),
-    ] {
+    let pools = [
+        ("firn-pool-gpus", "an agent of everything"),
+        ("firn-pool-few", "an agent of namespace team-a"),
+    ];
+    for (name, is_mutual, pools) in [("least", false, [].as_slice()), ("everything", true, &pools)] {
         let values = all_values().into_iter().find(|values| values.name == name).unwrap();
-        Served::with(&helm.render(&values.file, &[]), is_mutual).lets_the_right_ones_in(workers);
+        Served::with(&helm.render(&values.file, &[]), is_mutual).lets_the_right_ones_in(pools);
     }
 }
 

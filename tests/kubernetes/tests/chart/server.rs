@@ -1,6 +1,10 @@
 //! What a real API server says of what the chart makes.
 
 use firn_kubernetes_tests::{Helm, documents};
+use firn_operator::{
+    resource::FineTuneJob,
+    workers::{WorkerSettings, network_policy},
+};
 use serde_json::{Value, json};
 
 use super::{HOME, all_values, cluster, pod_template};
@@ -60,6 +64,33 @@ fn every_pod_is_admitted_where_the_restricted_policy_is_enforced() {
             let metadata = json!({"name": workload["metadata"]["name"], "namespace": HOME, "labels": template["metadata"]["labels"]});
             let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
             kubectl.must(&["create", "--dry-run=server", "-f", "-"], &pod.to_string());
+        }
+    }
+}
+
+/// The operator refuses settings that it does not know.
+#[test]
+fn the_operator_can_read_its_settings() {
+    let Some((programs, kubectl)) = cluster() else {
+        return;
+    };
+    let helm = Helm::new(programs);
+    let job = json!({"apiVersion": "firn.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "ants", "namespace": "team-a", "uid": "0f3c"}, "spec": {}});
+    let job: FineTuneJob = serde_json::from_value(job).unwrap();
+    for values in all_values() {
+        let documents = documents(&helm.render(&values.file, values.cluster()));
+        let text = documents
+            .iter()
+            .find_map(|document| document["data"]["workers.yaml"].as_str())
+            .unwrap();
+        let settings: WorkerSettings = serde_yaml_ng::from_str(text).unwrap();
+        let policy = network_policy(&job, &settings);
+        assert_eq!(policy.is_none(), values.name == "given-secrets");
+        if let Some(policy) = policy {
+            kubectl.must(
+                &["create", "--dry-run=server", "--validate=strict", "-f", "-"],
+                &json!(policy).to_string(),
+            );
         }
     }
 }
