@@ -13,6 +13,7 @@ mod helm;
 mod keys;
 mod kubectl;
 pub mod node;
+pub mod probes;
 mod process;
 mod programs;
 mod subnet;

@@ -251,3 +251,25 @@ fn a_certificate_is_renewed_by_an_upgrade_after_two_thirds_of_its_life_and_not_b
     };
     assert_eq!(others(&after), others(&before));
 }
+
+#[test]
+fn a_token_that_somebody_replaces_is_kept_and_told_to_the_coordinator_by_the_next_upgrade() {
+    let Some((programs, _)) = cluster() else { return };
+    let (plane, helm) = installed(programs);
+    let kubectl = plane.kubectl();
+    let release = Release { helm, kubectl };
+    let before = release.secrets();
+    let token = "replaced-by-an-administrator";
+    let patch = json!({"stringData": {"token": token}}).to_string();
+    kubectl.must(
+        &["patch", "secret", "firn-operator", "--namespace", HOME, "-p", &patch],
+        "",
+    );
+    release.helm("upgrade", "older/0.1.0", &[]);
+    let after = release.secrets();
+    assert_eq!(after["firn-operator"]["token"], token);
+    let tokens = &after["firn-tokens"]["tokens"];
+    assert!(tokens.contains(&format!("{token} role=administrator\n")), "{tokens}");
+    assert!(!tokens.contains(&before["firn-operator"]["token"]), "{tokens}");
+    assert_eq!(after["firn-admin"], before["firn-admin"]);
+}

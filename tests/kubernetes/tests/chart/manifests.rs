@@ -1,14 +1,8 @@
 //! What is kept in the repository beside the templates is what is made of them.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    path::Path,
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use firn_kubernetes_tests::{Helm, Programs, documents};
+use firn_kubernetes_tests::{Helm, Programs, documents, probes};
 use firn_tests::{
     binaries::repository,
     cluster::{Cluster, Serving},
@@ -121,15 +115,5 @@ fn told_by_a_coordinator(folder: &Path) -> String {
         "{}",
         String::from_utf8_lossy(&submitted.stderr)
     );
-    let log = cluster.coordinator_log().unwrap();
-    let (_, address) = log.split_once("answered on http://").unwrap();
-    let address: String = address
-        .chars()
-        .take_while(|letter| letter.is_ascii_digit() || ".:".contains(*letter))
-        .collect();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
+    probes::ask(&cluster.coordinator_log().unwrap(), "/metrics").unwrap()
 }

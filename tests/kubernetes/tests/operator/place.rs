@@ -1,12 +1,12 @@
 //! A namespace with a coordinator and operators of its own, on the cluster that all tests share.
 
-use std::{fs::File, path::Path, process::Command, sync::LazyLock};
+use std::{fs::File, path::Path, process::Command, sync::LazyLock, time::Instant};
 
-use firn_kubernetes_tests::{ControlPlane, Kubectl, Programs};
+use firn_kubernetes_tests::{ControlPlane, Kubectl, Programs, probes};
 use firn_operator::resource;
 use firn_tests::{
     binaries::{Process, binary},
-    cluster::{Cluster, Serving},
+    cluster::{BETWEEN_LOOKS, Cluster, LIMIT, Serving},
     jobs::image_job,
 };
 use serde_json::{Value, json};
@@ -73,8 +73,22 @@ impl Place {
             .env("FIRN_COORDINATOR", format!("http://{}", self.coordinator.address()))
             .env("FIRN_TOKEN_FILE", self.folder.path().join("administrator"))
             .env("FIRN_CONFIG", "/dev/null")
+            .env("FIRN_HEALTH_LISTEN", "127.0.0.1:0")
             .stderr(log);
         Process::spawn(&mut command).unwrap()
+    }
+
+    /// Waits until the plain port of an operator answers something.
+    pub(crate) fn answers(&self, name: &str, path: &str, expected: &str) {
+        let began = Instant::now();
+        loop {
+            let answer = probes::ask(&self.log(name), path).unwrap_or_default();
+            if answer.contains(expected) {
+                return;
+            }
+            assert!(began.elapsed() < LIMIT, "{path} of {name}: {answer}");
+            std::thread::park_timeout(BETWEEN_LOOKS);
+        }
     }
 
     pub(crate) fn log(&self, name: &str) -> String {

@@ -50,10 +50,15 @@ fn of_two_operators_one_works_and_the_other_takes_over_and_who_loses_the_lease_e
     let mut first = place.operator("one");
     place.create(&job("ants", Path::new("/data")));
     place.wait("ftj/ants", ".status.summary", "Queued");
+    place.answers("one", "/metrics", "firn_operator_leading 1");
     let mut second = place.operator("two");
+    // One that waits is ready, too.
+    place.answers("two", "/readyz", "200 OK");
+    place.answers("two", "/metrics", "firn_operator_leading 0");
     first.signal(Signal::SIGTERM).unwrap();
     assert_eq!(first.wait().unwrap(), Some(0), "{}", place.log("one"));
     place.wait("lease/firn-operator", ".spec.holderIdentity", "two");
+    place.answers("two", "/metrics", "firn_operator_leading 1");
     place.create(&job("bees", Path::new("/data")));
     place.wait("ftj/bees", ".status.summary", "Queued");
 
