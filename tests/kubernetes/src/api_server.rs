@@ -38,16 +38,20 @@ impl ControlPlane {
     /// # Errors
     /// If a program cannot be started, or ends, with what it said.
     pub fn start(programs: &Programs) -> anyhow::Result<Self> {
-        Self::start_with(programs, UNSERVED, &[])
+        Self::start_in(tempfile::tempdir()?, programs, UNSERVED, &[])
     }
 
-    /// The same, with Services in the lower half of the /16 that begins at `services`, and with more arguments for the API server.
-    pub(crate) fn start_with(programs: &Programs, services: Ipv4Addr, more: &[&str]) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
+    /// The same in a folder, with Services in the /21 that begins at `services`, and with more arguments for the API server.
+    pub(crate) fn start_in(
+        folder: TempDir,
+        programs: &Programs,
+        services: Ipv4Addr,
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
         let keys = Keys::write(folder.path(), services)?;
         let [client, peer, secure] = free_ports()?;
         let mut arguments = server_arguments(&keys, client, secure);
-        arguments.push(format!("--service-cluster-ip-range={services}/17"));
+        arguments.push(format!("--service-cluster-ip-range={services}/21"));
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         let etcd = Process::start(
             &programs.path("etcd"),

@@ -47,8 +47,9 @@ impl Cluster {
     }
 
     fn try_start(programs: &Programs, nodes: u8) -> anyhow::Result<Self> {
-        let subnet = Subnet::take()?;
-        let control = ControlPlane::start_with(programs, subnet.services(), &SHORT_TOLERATIONS)?;
+        let folder = tempfile::tempdir()?;
+        let subnet = Subnet::take(folder.path())?;
+        let control = ControlPlane::start_in(folder, programs, subnet.services(), &SHORT_TOLERATIONS)?;
         let controllers = Controllers::start(programs, &control)?;
         let mut cluster = Self {
             nodes: Vec::new(),
@@ -70,12 +71,7 @@ impl Cluster {
             cluster.add_node(&[], &[])?;
         }
         cluster.wait_for_account("default");
-        if nodes > 0 {
-            cluster.kubectl().must(
-                &["wait", "--for=condition=Ready", "node", "--all", "--timeout=120s"],
-                "",
-            );
-        }
+        cluster.wait_for_nodes();
         Ok(cluster)
     }
 
@@ -92,7 +88,9 @@ impl Cluster {
         let mut flag = |name: &str, value: String| arguments.extend([format!("--{name}"), value]);
         flag("name", name.clone());
         flag("folder", folder.display().to_string());
-        flag("pods", self.subnet.pods(number).to_string());
+        flag("pods", self.subnet.pods(number)?.to_string());
+        flag("bridge", self.subnet.bridge());
+        flag("gateway", self.subnet.gateway().to_string());
         flag("services", self.subnet.services().to_string());
         flag("images", self.image_file().display().to_string());
         flag("claims", self.claims().display().to_string());
@@ -111,6 +109,19 @@ impl Cluster {
         let process = Process::start_tidy(&name, (&program, &arguments), self.folder(), &variables)?;
         self.nodes.push((name.clone(), process));
         Ok(name)
+    }
+
+    /// Waits until all nodes are ready.
+    ///
+    /// # Panics
+    /// If one is not.
+    pub fn wait_for_nodes(&self) {
+        for (name, _) in &self.nodes {
+            for condition in ["--for=create", "--for=condition=Ready"] {
+                let node = format!("node/{name}");
+                self.kubectl().must(&["wait", condition, &node, "--timeout=120s"], "");
+            }
+        }
     }
 
     /// An image that can be pulled from now on.

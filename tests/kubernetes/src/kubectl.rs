@@ -1,7 +1,7 @@
 //! `kubectl`, as a person uses it.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::BufReader,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -55,27 +55,33 @@ impl Kubectl {
         self.run(arguments, input).without_warning(&command)
     }
 
-    /// The first line of a command that goes on, such as a watch.
+    /// Watches objects until one is as it should be, and returns it: `get ftj NAME`.
     ///
     /// # Panics
-    /// If it ends without a line; it may take two minutes.
-    pub fn first_line(&self, arguments: &[&str]) -> String {
+    /// If none is within five minutes, with the last that was seen.
+    pub fn until(&self, arguments: &[&str], is_so: impl Fn(&Value) -> bool) -> Value {
         let mut child = self
             .command()
             .args(arguments)
-            .arg("--request-timeout=120s")
+            .args(["--watch", "-o", "json", "--request-timeout=300s"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("kubectl was built");
-        let output = child.stdout.take().expect("its output is a pipe");
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).expect("it says text");
+        let output = BufReader::new(child.stdout.take().expect("its output is a pipe"));
+        let mut last = Value::Null;
+        let found = serde_json::Deserializer::from_reader(output)
+            .into_iter()
+            .map_while(Result::ok)
+            .any(|object: Value| {
+                last = object;
+                is_so(&last)
+            });
         // It may have ended by itself.
         let _ = child.kill();
         child.wait().expect("kubectl ends");
-        assert!(!line.is_empty(), "kubectl {}: nothing came", arguments.join(" "));
-        line.trim_end().to_owned()
+        assert!(found, "kubectl {}: {last:#}", arguments.join(" "));
+        last
     }
 
     /// Applies a document.

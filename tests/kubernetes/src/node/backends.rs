@@ -1,59 +1,41 @@
-//! Which pods a Service leads to. The control plane writes no list of them: it takes no loopback address for one of a pod.
+//! Which pods a Service leads to, as the control plane lists them.
 
 use std::net::SocketAddr;
 
-use k8s_openapi::{
-    api::core::v1::{Pod, Service, ServicePort},
-    apimachinery::pkg::util::intstr::IntOrString,
+use k8s_openapi::api::{
+    core::v1::{Service, ServicePort},
+    discovery::v1::EndpointSlice,
 };
 use kube::ResourceExt as _;
 
 use super::known::Known;
 
-/// The pods that a Service selects and that have an address, ready ones or all; none that is to go.
-pub(super) fn of_service(known: &Known, service: &Service, with_unready: bool) -> Vec<Pod> {
-    let selector = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.selector.clone())
-        .unwrap_or_default();
-    if selector.is_empty() {
-        return Vec::new();
-    }
-    let is_selected = |pod: &Pod| {
-        let has = |(label, value): (&String, &String)| pod.labels().get(label) == Some(value);
-        pod.namespace() == service.namespace() && selector.iter().all(has)
+/// The lists of a Service.
+pub(super) fn slices(known: &Known, service: &Service) -> Vec<EndpointSlice> {
+    let (namespace, name) = (service.namespace(), service.name_any());
+    let is_own = |slice: &EndpointSlice| {
+        slice.namespace() == namespace && slice.labels().get("kubernetes.io/service-name") == Some(&name)
     };
-    let pods = known.pods.all().into_iter();
-    pods.filter(|pod| is_selected(pod) && pod.metadata.deletion_timestamp.is_none() && serves(pod, with_unready))
-        .collect()
-}
-
-fn serves(pod: &Pod, with_unready: bool) -> bool {
-    let Some(status) = &pod.status else { return false };
-    let mut conditions = status.conditions.iter().flatten();
-    let is_ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    status.pod_ip.is_some() && (is_ready || with_unready)
+    known.slices.all().into_iter().filter(is_own).collect()
 }
 
 /// Where the ready pods of a Service listen for one of its ports.
 pub(super) fn addresses(known: &Known, service: &Service, port: &ServicePort) -> Vec<SocketAddr> {
-    let pods = of_service(known, service, false).into_iter();
-    let address = |pod: Pod| {
-        let number = match port.target_port.clone().unwrap_or(IntOrString::Int(port.port)) {
-            IntOrString::Int(number) => Some(number),
-            IntOrString::String(name) => port_called(&pod, &name),
+    let mut found = Vec::new();
+    for slice in slices(known, service) {
+        let ports = slice.ports.iter().flatten();
+        let mut same = ports
+            .filter(|listed| listed.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default());
+        let Some(number) = same.find_map(|listed| u16::try_from(listed.port?).ok()) else {
+            continue;
         };
-        let address = pod.status?.pod_ip?.parse().ok()?;
-        Some(SocketAddr::new(address, u16::try_from(number?).ok()?))
-    };
-    pods.filter_map(address).collect()
-}
-
-fn port_called(pod: &Pod, name: &str) -> Option<i32> {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
-    ports
-        .find(|port| port.name.as_deref() == Some(name))
-        .map(|port| port.container_port)
+        for endpoint in slice.endpoints.iter().flatten() {
+            let is_ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready);
+            if is_ready.unwrap_or(true) {
+                let addresses = endpoint.addresses.iter().filter_map(|address| address.parse().ok());
+                found.extend(addresses.map(|address| SocketAddr::new(address, number)));
+            }
+        }
+    }
+    found
 }

@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use caps::{CapSet, Capability};
 use nix::{
     mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
     sys::{prctl, signal::Signal},
     unistd::{Gid, Uid, chroot, setgid, setgroups, sethostname, setuid},
 };
@@ -34,6 +34,8 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// What a container is.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Confinement {
+    /// Process in whose network it is.
+    pub(super) network: u32,
     /// Root file system of its image.
     pub(super) image: PathBuf,
     /// Folder for what it writes into that.
@@ -71,6 +73,11 @@ pub fn confine() -> anyhow::Result<ExitCode> {
     let mut text = String::new();
     // Its end comes when the node has put this process into its control group: what follows is in there, too.
     stdin().read_to_string(&mut text)?;
+    let container: Confinement = serde_json::from_str(&text)?;
+    setns(
+        File::open(format!("/proc/{}/ns/net", container.network))?,
+        CloneFlags::CLONE_NEWNET,
+    )?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC)?;
     let mut program = Command::new("/proc/self/exe")
         .arg("enter")

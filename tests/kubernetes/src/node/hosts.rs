@@ -19,19 +19,20 @@ pub(super) fn lines(known: &Known, (hostname, address): (&str, &str)) -> String 
             let _ = writeln!(text, "{address} {}", names(&[&name, &namespace]));
             continue;
         }
-        let with_unready = spec.publish_not_ready_addresses.unwrap_or(false);
-        for pod in backends::of_service(known, &service, with_unready) {
-            let address = pod
-                .status
+        for endpoint in backends::slices(known, &service)
+            .into_iter()
+            .flat_map(|slice| slice.endpoints.unwrap_or_default())
+        {
+            let is_ready = endpoint
+                .conditions
                 .as_ref()
-                .and_then(|status| status.pod_ip.clone())
-                .unwrap_or_default();
-            let _ = writeln!(text, "{address} {}", names(&[&name, &namespace]));
-            let spec = pod.spec.unwrap_or_default();
-            if let (Some(hostname), Some(subdomain)) = (&spec.hostname, &spec.subdomain)
-                && *subdomain == name
-            {
-                let _ = writeln!(text, "{address} {}", names(&[hostname, &name, &namespace]));
+                .and_then(|conditions| conditions.ready)
+                .unwrap_or(true);
+            for address in endpoint.addresses.iter().filter(|_| is_ready) {
+                let _ = writeln!(text, "{address} {}", names(&[&name, &namespace]));
+                if let Some(host) = &endpoint.hostname {
+                    let _ = writeln!(text, "{address} {}", names(&[host, &name, &namespace]));
+                }
             }
         }
     }

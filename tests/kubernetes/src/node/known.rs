@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Secret, Service},
+    discovery::v1::EndpointSlice,
+};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     runtime::{WatchStreamExt as _, watcher},
@@ -22,7 +25,7 @@ pub(super) struct Known {
     pub(super) claims: Objects<PersistentVolumeClaim>,
     pub(super) volumes: Objects<PersistentVolume>,
     pub(super) services: Objects<Service>,
-    pub(super) pods: Objects<Pod>,
+    pub(super) slices: Objects<EndpointSlice>,
     changes: watch::Receiver<Changes>,
 }
 
@@ -46,7 +49,7 @@ impl Known {
             claims: Objects::watch(client, &changed),
             volumes: Objects::watch(client, &changed),
             services: Objects::watch(client, &changed),
-            pods: Objects::watch(client, &changed),
+            slices: Objects::watch(client, &changed),
             changes,
         }
     }

@@ -1,8 +1,8 @@
 //! A node for tests: it does what a kubelet and a Service proxy do, but its pods are processes of this machine.
 //!
 //! A container has namespaces of its own for mounts, processes, names and IPC, an overlay of its image's root file system, its volumes, its
-//! user and groups, its capabilities and its memory limit. It has no network of its own: a pod's address is a loopback address that no other
-//! pod has, so a program has to listen there and not on all addresses. What the control plane is told (phases, conditions, states, reasons,
+//! user and groups, its capabilities and its memory limit; a pod has a network of its own, with a cable to the cluster's bridge. What the
+//! control plane is told (phases, conditions, states, reasons,
 //! exit codes, events) is what a kubelet tells, because the controllers act on it. Waiting between restarts is shorter than a kubelet's.
 //!
 //! Not here: network policies, seccomp profiles, sidecars, lifecycle hooks, `kubectl exec` and `logs` (logs are files under the node's folder).
@@ -17,6 +17,7 @@ mod pod;
 mod pods;
 mod provisioner;
 mod proxy;
+pub mod sandbox;
 
 use std::{
     collections::BTreeMap,
@@ -54,6 +55,12 @@ pub struct Settings {
     /// First address of its pods; it has the 254 after it.
     #[arg(long)]
     pods: Ipv4Addr,
+    /// Bridge that joins all pods.
+    #[arg(long)]
+    bridge: String,
+    /// This machine's address there.
+    #[arg(long)]
+    gateway: Ipv4Addr,
     /// File with the images that can be pulled: JSON, names to images.
     #[arg(long)]
     images: PathBuf,

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
 use futures::StreamExt as _;
@@ -21,6 +24,9 @@ const LEAST_GRACE_SECONDS: i64 = 1;
 
 /// Those that live, by their uids.
 type Living = Arc<Mutex<BTreeMap<String, Told>>>;
+
+/// Numbers of addresses are given out in turn: what belongs to one that is free again may not be cleared away yet.
+static NEXT: AtomicU8 = AtomicU8::new(0);
 
 struct Told {
     /// Seconds that the pod may take to end; none: it stays.
@@ -81,7 +87,11 @@ fn seen(node: &Arc<Node>, living: &Living, pod: Pod) {
         return;
     }
     let used: BTreeSet<u8> = pods.values().map(|told| told.address).collect();
-    let Some(address) = (1..255).find(|number| !used.contains(number)) else {
+    let next = || NEXT.fetch_add(1, Ordering::Relaxed);
+    let Some(address) = (0..512)
+        .map(|_| next())
+        .find(|number| (1..255).contains(number) && !used.contains(number))
+    else {
         eprintln!("no address is left for pod {}", pod.name_any());
         return;
     };

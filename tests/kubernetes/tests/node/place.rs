@@ -95,26 +95,19 @@ impl Place {
         self.get("pod", pod)["status"]["containerStatuses"][0]["state"].clone()
     }
 
-    /// What happened to an object, as its events tell.
+    /// What happened to a pod, as an event tells.
     pub(crate) fn wait_for_event(&self, reason: &str, pod: &str) -> String {
         let field = format!("reason={reason},involvedObject.name={pod}");
-        let command = [
+        let arguments = [
+            "--namespace",
+            self.namespace,
             "get",
             "events",
             "--field-selector",
             &field,
-            "-o",
-            "jsonpath={.items[*].message}",
         ];
-        self.wait_for_any("events", &field);
-        self.kubectl(&command, "")
-    }
-
-    /// Waits until there is an object that the fields name.
-    fn wait_for_any(&self, kind: &str, fields: &str) {
-        let arguments = ["get", kind, "--field-selector", fields, "--watch", "-o", "name"];
-        let all = [&["--namespace", self.namespace], arguments.as_slice()].concat();
-        self.cluster.kubectl().first_line(&all);
+        let event = self.cluster.kubectl().until(&arguments, |_| true);
+        event["message"].as_str().unwrap_or_default().to_owned()
     }
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus};
 use kube::{ResourceExt as _, runtime::events::EventType};
 use tokio::time::sleep;
 
-use super::{BETWEEN_LOOKS, Life, environment, identity::Identity, run::not_started, status, volumes::Volumes};
+use super::{BETWEEN_LOOKS, Ground, Life, environment, identity::Identity, run::not_started, status};
 use crate::node::{
     confinement::{Confinement, Mount},
     images::{self, Image},
@@ -19,22 +19,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// One container of a pod.
 pub(super) struct ContainerLife {
     pub(super) life: Arc<Life>,
-    volumes: Arc<Volumes>,
+    ground: Ground,
     pub(super) container: Container,
     is_init: bool,
     index: usize,
 }
 
 impl ContainerLife {
-    pub(super) fn new(
-        life: Arc<Life>,
-        volumes: Arc<Volumes>,
-        container: Container,
-        (is_init, index): (bool, usize),
-    ) -> Self {
+    pub(super) fn new(life: Arc<Life>, ground: Ground, container: Container, (is_init, index): (bool, usize)) -> Self {
         Self {
             life,
-            volumes,
+            ground,
             container,
             is_init,
             index,
@@ -178,6 +173,7 @@ impl ContainerLife {
             .join("layers")
             .join(life.pod.uid().unwrap_or_default());
         Ok(Confinement {
+            network: self.ground.network,
             image: image.root.clone(),
             layer: layer.join(format!("{}-{attempt}", self.container.name)),
             failure: self.file("failure").map_err(|error| error.to_string())?,
@@ -225,7 +221,7 @@ impl ContainerLife {
                 Some(expression) => environment::expand(expression, environment),
                 None => wanted.sub_path.clone().unwrap_or_default(),
             };
-            let (from, is_fixed) = self.volumes.place(&wanted.name, &sub_path)?;
+            let (from, is_fixed) = self.ground.volumes.place(&wanted.name, &sub_path)?;
             own.push(mount(
                 from,
                 wanted.mount_path.clone().into(),

@@ -22,7 +22,10 @@ use kube::{
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Node, hosts};
+use super::{
+    Node, hosts,
+    sandbox::{self, Sandbox},
+};
 use container::ContainerLife;
 use status::States;
 use volumes::Volumes;
@@ -37,6 +40,14 @@ type Stop = watch::Receiver<Option<i64>>;
 async fn told_to_go(stop: &mut Stop) {
     // The sender lives as long as the pod.
     let _ = stop.wait_for(Option::is_some).await;
+}
+
+/// What a pod's containers stand on.
+#[derive(Clone)]
+struct Ground {
+    volumes: Arc<Volumes>,
+    /// Process that holds the network.
+    network: u32,
 }
 
 /// What all of a pod's containers share.
@@ -80,11 +91,15 @@ pub(super) async fn life(node: Arc<Node>, pod: Pod, (address, stop): (Ipv4Addr, 
 impl Life {
     /// Until all containers have ended for good.
     async fn live(self: &Arc<Self>) {
-        let Some(volumes) = self.until_stopped(self.volumes()).await else {
+        let Some((volumes, sandbox)) = self.until_stopped(self.ground()).await else {
             return;
         };
         let volumes = Arc::new(volumes);
         let keeping = tokio::spawn(self.clone().keep(volumes.clone()));
+        let ground = Ground {
+            volumes,
+            network: sandbox.process(),
+        };
         self.states.send_modify(|states| states.has_volumes = true);
         let mut is_initialized = true;
         for (index, container) in self
@@ -96,7 +111,7 @@ impl Life {
             .enumerate()
         {
             let place = (true, index);
-            let code = ContainerLife::new(self.clone(), volumes.clone(), container, place)
+            let code = ContainerLife::new(self.clone(), ground.clone(), container, place)
                 .run()
                 .await;
             if code != Some(0) {
@@ -113,11 +128,32 @@ impl Life {
                 .cloned()
                 .enumerate()
                 .map(|(index, container)| {
-                    ContainerLife::new(self.clone(), volumes.clone(), container, (false, index)).run()
+                    ContainerLife::new(self.clone(), ground.clone(), container, (false, index)).run()
                 });
             join_all(containers).await;
         }
         keeping.abort();
+    }
+
+    /// What all containers stand on.
+    async fn ground(&self) -> (Volumes, Sandbox) {
+        let volumes = self.volumes().await;
+        let settings = &self.node.settings;
+        let place = sandbox::Place {
+            bridge: &settings.bridge,
+            gateway: settings.gateway,
+            address: self.address,
+        };
+        loop {
+            match Sandbox::create(&place).await {
+                Ok(sandbox) => return (volumes, sandbox),
+                Err(error) => {
+                    self.tell(EventType::Warning, "FailedCreatePodSandBox", &format!("{error:#}"))
+                        .await
+                }
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
     }
 
     /// The volumes, as soon as all of them can be had.

@@ -1,0 +1,327 @@
+//! A cluster with the chart in it: one node for coordinator and operators, and others for workers.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use firn_kubernetes_tests::{Cluster, Helm, Kubectl, Programs, node::Image};
+use firn_tests::{
+    binaries::{binary, firn, repository},
+    jobs::{image_job, three_classes},
+    proxy::link::LinkProxy,
+    submission::Receipt,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Where the chart is.
+pub(crate) const HOME: &str = "firn-system";
+/// Namespaces of those who train.
+pub(crate) const TEAMS: [&str; 2] = ["team-a", "team-b"];
+/// What takes longer has hung.
+const LIMIT: &str = "--timeout=300s";
+
+/// The release.
+pub(crate) struct Release {
+    pub(crate) cluster: Cluster,
+    /// Leads to the coordinator, under a name that its certificate has.
+    forwarded: LinkProxy,
+    /// What an administrator of Firn has.
+    folder: TempDir,
+}
+
+/// The release for one story, which nobody else disturbs.
+pub(crate) struct Story {
+    release: &'static Release,
+    _turn: MutexGuard<'static, ()>,
+    began: Instant,
+}
+
+impl std::ops::Deref for Story {
+    type Target = Release;
+
+    fn deref(&self) -> &Release {
+        self.release
+    }
+}
+
+impl Story {
+    /// `None`, said aloud, where there can be no cluster.
+    pub(crate) fn begin() -> Option<Self> {
+        static TURN: Mutex<()> = Mutex::new(());
+        static RELEASE: LazyLock<Option<Release>> = LazyLock::new(Release::install);
+        let release = RELEASE.as_ref()?;
+        Some(Self {
+            release,
+            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
+            began: Instant::now(),
+        })
+    }
+
+    /// Prints a figure.
+    pub(crate) fn figure(&self, text: &str) {
+        println!("{:5.1} s  {text}", self.began.elapsed().as_secs_f64());
+    }
+}
+
+impl Release {
+    fn install() -> Option<Self> {
+        let programs = Programs::find(&["control-plane", "helm"])?;
+        let mut cluster = Cluster::start(0)?;
+        cluster.add_node(&[("role", "control")], &[]).unwrap();
+        for _ in 0..2 {
+            cluster.add_node(&[("role", "work")], &[]).unwrap();
+        }
+        add_images(&mut cluster);
+        let kubectl = cluster.kubectl();
+        cluster.wait_for_nodes();
+        let policy = "pod-security.kubernetes.io/enforce=restricted";
+        for namespace in [&[HOME], TEAMS.as_slice()].concat() {
+            cluster.create_namespace(namespace, &[policy]);
+        }
+        let values = cluster.folder().join("values.yaml");
+        fs::write(&values, values_of_the_tests().to_string()).unwrap();
+        let chart = repository().join("deploy/helm/firn");
+        let (chart, values) = (chart.display().to_string(), values.display().to_string());
+        let install = [
+            "install",
+            "firn",
+            &chart,
+            "--namespace",
+            HOME,
+            "--values",
+            &values,
+            "--wait",
+            "--timeout",
+            "5m",
+        ];
+        let installed = Helm::on(&programs, kubectl).run(&install);
+        let logs = cluster.logs(HOME, "firn");
+        assert!(installed.succeeded, "{}\n{logs}", installed.talk);
+        let release = Self {
+            forwarded: forward(kubectl),
+            folder: administrator(kubectl),
+            cluster,
+        };
+        TEAMS.iter().for_each(|team| release.share_data(team));
+        Some(release)
+    }
+
+    /// Train and validation images of three classes, on a volume that the pods of a namespace mount.
+    fn share_data(&self, team: &str) {
+        let folder = self.cluster.folder().join("data");
+        if !folder.exists() {
+            three_classes(&folder).unwrap();
+        }
+        let name = format!("pictures-{team}");
+        let spec = json!({"accessModes": ["ReadOnlyMany"], "storageClassName": "", "volumeName": name,
+                          "resources": {"requests": {"storage": "1Gi"}}});
+        let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {
+            "accessModes": ["ReadOnlyMany"], "storageClassName": "", "capacity": {"storage": "1Gi"}, "hostPath": {"path": folder}}});
+        let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                           "metadata": {"name": "pictures", "namespace": team}, "spec": spec});
+        for object in [volume, claim] {
+            self.kubectl().must(&["create", "-f", "-"], &object.to_string());
+        }
+    }
+
+    pub(crate) fn kubectl(&self) -> &Kubectl {
+        self.cluster.kubectl()
+    }
+
+    /// `kubectl` in the first team's namespace.
+    pub(crate) fn team(&self, arguments: &[&str], input: &str) -> String {
+        self.kubectl()
+            .must(&[&["--namespace", TEAMS[0]], arguments].concat(), input)
+    }
+
+    pub(crate) fn apply(&self, job: &Value) {
+        self.team(&["apply", "-f", "-"], &job.to_string());
+    }
+
+    pub(crate) fn get(&self, kind: &str, name: &str) -> Value {
+        serde_json::from_str(&self.team(&["get", kind, name, "-o", "json"], "")).unwrap()
+    }
+
+    /// Waits as `kubectl wait` does.
+    pub(crate) fn wait(&self, what: &str, condition: &str) {
+        let condition = format!("--for={condition}");
+        let arguments = ["--namespace", TEAMS[0], "wait", &condition, what, LIMIT];
+        let answer = self.kubectl().run(&arguments, "");
+        assert!(answer.succeeded, "{condition}: {}\n{}", answer.talk, self.scene());
+    }
+
+    /// Watches a job until its status is as it should be.
+    pub(crate) fn until(&self, job: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let arguments = ["--namespace", TEAMS[0], "get", "ftj", job];
+        self.kubectl().until(&arguments, |object| is_so(&object["status"]))["status"].clone()
+    }
+
+    /// Waits until so many workers train, and so many steps of training are done.
+    pub(crate) fn trains(&self, job: &str, workers: u64, steps: u64) -> Value {
+        self.until(job, |status| {
+            let ended = ["Succeeded", "Failed", "Cancelled"]
+                .iter()
+                .any(|end| status["summary"] == *end);
+            assert!(!ended, "it is over too early: {status}\n{}", self.scene());
+            status["summary"] == "Running" && status["workers"]["ready"] == workers && step(status) >= steps
+        })
+    }
+
+    /// Names of the pods of a job that are not to go and have not ended, with their nodes, in the order of their indices.
+    pub(crate) fn pods(&self, job: &str) -> Vec<(String, String)> {
+        let label = format!("firn.dev/job={job}");
+        let list = self.team(&["get", "pod", "-l", &label, "-o", "json"], "");
+        let list: Value = serde_json::from_str(&list).unwrap();
+        let is_living = |pod: &&Value| {
+            let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+            pod["metadata"]["deletionTimestamp"].is_null() && ["Pending", "Running"].contains(&phase)
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut pods: Vec<(String, String)> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(is_living)
+            .map(|pod| (text(&pod["metadata"]["name"]), text(&pod["spec"]["nodeName"])))
+            .collect();
+        pods.sort();
+        pods
+    }
+
+    /// `firn`, as an administrator whose port is forwarded to the coordinator.
+    pub(crate) fn firn(&self, arguments: &[&str]) -> Command {
+        let mut command = firn();
+        command
+            .args(arguments)
+            .args([
+                "--coordinator",
+                &format!("https://localhost:{}", self.forwarded.address().port()),
+            ])
+            .arg("--ca")
+            .arg(self.file("ca.crt"))
+            .arg("--token-file")
+            .arg(self.file("token"));
+        command
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The job succeeds, and `firn verify` proves that every sample counted once. Returns its last status and its receipt.
+    pub(crate) fn succeeds(&self, job: &str) -> (Value, Receipt) {
+        self.wait(&format!("ftj/{job}"), "condition=Succeeded");
+        let status = self.get("ftj", job)["status"].clone();
+        let name = status["job"].as_str().unwrap().to_owned();
+        let output = self.firn(&["verify", &name, "-o", "json"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let receipt = Receipt(serde_json::from_str(&text).unwrap());
+        assert_eq!(receipt.0["proven"], true, "{text}");
+        (status, receipt)
+    }
+
+    /// The resource goes, and all that belongs to it.
+    pub(crate) fn delete(&self, job: &str) {
+        self.team(&["delete", "ftj", job, "--timeout=120s"], "");
+        self.wait(&format!("job/{job}-workers"), "delete");
+    }
+
+    /// What there is, for whoever looks why a story went wrong.
+    pub(crate) fn scene(&self) -> String {
+        let see = |arguments: &[&str]| self.kubectl().run(arguments, "").output;
+        [
+            see(&["get", "ftj,job,pod", "--all-namespaces", "-o", "wide"]),
+            see(&["get", "ftj", "--all-namespaces", "-o", "yaml"]),
+            see(&["get", "events", "--namespace", TEAMS[0], "--sort-by=.lastTimestamp"]),
+            self.cluster.logs(HOME, "firn-operator"),
+            self.cluster.logs(TEAMS[0], ""),
+        ]
+        .join("\n")
+    }
+}
+
+/// Steps of training that are done.
+pub(crate) fn step(status: &Value) -> u64 {
+    status["progress"]["step"].as_u64().unwrap_or_default()
+}
+
+/// A job of 14 steps an epoch whose workers are pods with a slot each, on the nodes for workers.
+pub(crate) fn job(name: &str, epochs: u32, (min, max): (u32, u32)) -> Value {
+    let mut job = image_job(name, "/data".as_ref());
+    job["spec"]["training"] = json!({
+        "epochs": epochs, "batchSize": 4, "seed": 11, "determinism": "strict",
+        "optimizer": {"type": "adamw", "learningRate": 0.001},
+    });
+    job["spec"]["artifacts"] = json!({"mergedModel": false});
+    job["spec"]["resources"] = json!({"workers": {"min": min, "max": max}, "device": "cpu"});
+    job["spec"]["worker"] = json!({
+        "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+        "nodeSelector": {"role": "work"},
+        "env": [{"name": "FIRN_THREADS_PER_SLOT", "value": "1"}],
+        "volumes": [{"name": "pictures", "persistentVolumeClaim": {"claimName": "pictures", "readOnly": true}}],
+        "volumeMounts": [{"name": "pictures", "mountPath": "/data", "readOnly": true}],
+    });
+    job
+}
+
+/// Both images are this machine with the programs under test.
+fn add_images(cluster: &mut Cluster) {
+    let programs = binary("firn").parent().unwrap().to_owned();
+    for (name, program) in [("firn:0.1.0", "firn"), ("firn-worker:0.1.0", "firn-worker")] {
+        let mut image = Image::of_this_machine();
+        image.entrypoint = vec![program.to_owned()];
+        image.shared = vec![programs.clone()];
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display());
+        image.environment.insert("PATH".to_owned(), path);
+        cluster.add_image(name, image).unwrap();
+    }
+}
+
+fn values_of_the_tests() -> Value {
+    let placed = json!({"role": "control"});
+    json!({
+        "namespaces": TEAMS,
+        "coordinator": {"leaseSeconds": 5, "nodeSelector": placed},
+        "operator": {"nodeSelector": placed},
+        "workers": {"graceSeconds": 20},
+    })
+}
+
+/// As `kubectl port-forward` does.
+fn forward(kubectl: &Kubectl) -> LinkProxy {
+    let address = [
+        "--namespace",
+        HOME,
+        "get",
+        "service",
+        "firn-coordinator",
+        "-o",
+        "jsonpath={.spec.clusterIP}",
+    ];
+    let address = kubectl.must(&address, "");
+    LinkProxy::start(format!("{address}:7070").parse().unwrap()).unwrap()
+}
+
+/// The files that the notes of the chart lead to.
+fn administrator(kubectl: &Kubectl) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, key) in [("token", "token"), ("ca.crt", "ca\\.crt")] {
+        let path = format!(
+            "go-template={{{{index .data \"{}\" | base64decode}}}}",
+            key.replace('\\', "")
+        );
+        let text = kubectl.must(&["--namespace", HOME, "get", "secret", "firn-admin", "-o", &path], "");
+        fs::write(folder.path().join(file), text).unwrap();
+    }
+    folder
+}
