@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prints what an image is made of, in the format of CycloneDX 1.5: crates, packages of the system, wheels.
+# Prints what an image is made of, in the format of CycloneDX 1.5: crates (all that the lock file pins, of whichever program), packages of the
+# system, wheels.
 #
 #   sbom.sh CARGO_LOCK STATUS_FOLDER [REQUIREMENTS…]
 set -euo pipefail

@@ -305,3 +305,24 @@ fn a_spec_file_is_read_without_what_only_a_cluster_reads() {
     assert_eq!(read.data.unwrap().train.unwrap().uri, job.data.train);
     assert!(stored.spec.cluster.worker.is_some());
 }
+
+#[test]
+fn pods_are_nobodys_or_the_users_that_the_cluster_gives() {
+    let context = |settings: &WorkerSettings| {
+        let (resource, files) = (resource(|_| {}), SharedFiles::read(settings).unwrap());
+        let job = workers_job(&resource, ("ants-2", &resource.job().unwrap()), settings, &files).unwrap();
+        json!(job)["spec"]["template"]["spec"]["securityContext"].clone()
+    };
+    let mut settings = settings();
+    let own = context(&settings);
+    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+        assert_eq!(own[field], 65_532, "{own}");
+    }
+    settings.user = None;
+    let given = context(&settings);
+    assert_eq!(given["runAsNonRoot"], true);
+    assert!(
+        given.get("runAsUser").is_none() && given.get("fsGroup").is_none(),
+        "{given}"
+    );
+}

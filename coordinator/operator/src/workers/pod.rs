@@ -8,9 +8,6 @@ use crate::resource::{FineTuneJob, WorkerTemplate};
 
 /// Seconds between the agent's own grace and the moment in which the kubelet kills it: it has to tell how its ranks ended.
 const MARGIN: u32 = 15;
-/// A user that is nobody's, where the cluster gives none.
-const USER: i64 = 65_532;
-
 /// Where a worker finds with what it shows who it is.
 const IDENTITY: &str = "/etc/firn/identity";
 
@@ -50,14 +47,7 @@ pub(super) fn template(
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": settings.grace_seconds + MARGIN,
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "fsGroupChangePolicy": "OnRootMismatch",
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": security(settings.user),
             "topologySpreadConstraints": [{
                 "maxSkew": 1,
                 "topologyKey": "kubernetes.io/hostname",
@@ -71,6 +61,20 @@ pub(super) fn template(
     placement(&mut template["spec"], &worker);
     merge(&mut template, &Value::Object(worker.template));
     Ok(template)
+}
+
+fn security(user: Option<i64>) -> Value {
+    let mut context = json!({
+        "runAsNonRoot": true,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    if let Some(user) = user {
+        for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+            context[field] = json!(user);
+        }
+    }
+    context
 }
 
 fn container((name, spec): (&str, &JobSpec), worker: &WorkerTemplate, settings: &WorkerSettings) -> Value {

@@ -19,6 +19,9 @@ pub struct WorkerSettings {
     /// Folder of the operator with `tls.crt` and `tls.key`, which workers show to a coordinator that asks for certificates.
     #[serde(default)]
     pub certificate: Option<PathBuf>,
+    /// User and group of pods; null: the cluster gives them.
+    #[serde(default = "default_user")]
+    pub user: Option<i64>,
     /// Seconds that ranks may take to hand over and leave when their pod is told to go.
     #[serde(default = "default_grace")]
     pub grace_seconds: u32,
@@ -32,6 +35,11 @@ pub struct WorkerSettings {
     /// Seconds after which a job is given up whose pods have never run and cannot start: no image, no Secret, no quota. 0: never.
     #[serde(default = "default_start_deadline")]
     pub start_deadline_seconds: u32,
+}
+
+/// One that is nobody's.
+fn default_user() -> Option<i64> {
+    Some(65_532)
 }
 
 fn default_grace() -> u32 {

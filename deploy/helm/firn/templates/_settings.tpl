@@ -6,6 +6,7 @@ authority: /etc/firn/client/ca.crt
 {{- if .Values.certificates.mutual }}
 certificate: /etc/firn/worker
 {{- end }}
+user: {{ .Values.user | toJson }}
 graceSeconds: {{ .Values.workers.graceSeconds }}
 startDeadlineSeconds: {{ .Values.workers.startDeadlineSeconds }}
 {{- if .Values.networkPolicy.enabled }}

@@ -84,6 +84,7 @@ fn the_operator_can_read_its_settings() {
             .find_map(|document| document["data"]["workers.yaml"].as_str())
             .unwrap();
         let settings: WorkerSettings = serde_yaml_ng::from_str(text).unwrap();
+        assert_eq!(settings.user.is_none(), values.name == "all-namespaces");
         let policy = network_policy(&job, &settings);
         assert_eq!(policy.is_none(), values.name == "given-secrets");
         if let Some(policy) = policy {
