@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
+mod deletion;
+mod hindrances;
+mod losses;
 mod release;
 mod told_to_go;
 mod training;
+mod wishes;

@@ -147,6 +147,11 @@ impl Release {
         serde_json::from_str(&self.team(&["get", kind, name, "-o", "json"], "")).unwrap()
     }
 
+    pub(crate) fn patch(&self, job: &str, spec: &Value) {
+        let patch = json!({"spec": spec}).to_string();
+        self.team(&["patch", "ftj", job, "--type", "merge", "-p", &patch], "");
+    }
+
     /// Waits as `kubectl wait` does.
     pub(crate) fn wait(&self, what: &str, condition: &str) {
         let condition = format!("--for={condition}");
