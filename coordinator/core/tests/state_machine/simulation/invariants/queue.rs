@@ -53,11 +53,14 @@ pub(crate) fn order_is_kept(state: &State, records: &[Record], now: Now) -> Verd
     let placed = records.iter().filter_map(|record| match &record.event {
         Event::Job {
             job,
-            event: JobEvent::GangFormed { members, .. },
+            event: JobEvent::GangFormed {
+                members, generation, ..
+            },
         } => {
+            // A gang that is formed anew in processes of an earlier generation was placed before.
             let is_new = |member: &Member| {
                 let process = state.processes.get(&member.process);
-                process.is_some_and(|process| process.asked_at == record.at)
+                process.is_some_and(|process| process.asked_in == *generation)
             };
             state.job(job).filter(|_| members.iter().all(is_new))
         }
