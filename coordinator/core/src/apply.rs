@@ -116,6 +116,7 @@ pub fn apply_soft(state: &mut State, change: &SoftChange) {
         SoftChange::Waiting { job, reason: None } => {
             soft.no_longer_waits(&job);
         }
+        SoftChange::LineTold { line, said } => soft.tell(line, said),
     }
 }
 

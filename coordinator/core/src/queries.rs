@@ -154,7 +154,7 @@ pub fn conditions(state: &State, job: &Job) -> Vec<Condition> {
     }
     // A gang that works says so, also if it could use more.
     let works = matches!(job.phase, Phase::Running(_));
-    if let Some(Wait { waits_for, reason }) = state.soft.waiting.get(&job.id).filter(|_| !works) {
+    if let Some(Wait { waits_for, reason }) = state.soft.wait(&job.id).filter(|_| !works) {
         let is_warm = matches!(job.phase, Phase::Starting(_));
         let kind = match is_warm {
             true => ConditionKind::Running,

@@ -1,8 +1,10 @@
 //! Soft changes: those of what is known only while this coordinator runs. They are applied like records, but never journaled.
 
+use std::sync::Arc;
+
 use crate::identifiers::{JobId, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
-use crate::state::{Pass, Progress, StateHash, Wait};
+use crate::state::{Line, Pass, Progress, Reason, StateHash};
 
 /// A change of [`crate::state::Soft`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +111,13 @@ pub enum SoftChange {
         /// Id of the job.
         job: JobId,
         /// `None`: it does not wait.
-        reason: Option<Wait>,
+        reason: Option<Reason>,
+    },
+    /// What those are told who stand in a line.
+    LineTold {
+        /// Which.
+        line: Arc<Line>,
+        /// The sentence; `None`: nobody stands in it.
+        said: Option<Arc<str>>,
     },
 }

@@ -46,7 +46,7 @@ pub use release::{Release, Releasing};
 pub use request::{Answer, Request, Requests};
 pub use serves::Serves;
 pub use settings::{Retention, Settings};
-pub use soft::{Leases, Progress, Pulse, Soft, StateHash, Wait, WaitsFor};
+pub use soft::{Leases, Line, Progress, Pulse, Reason, Soft, StateHash, Wait, WaitsFor};
 pub use status::{Condition, ConditionKind, ConditionStatus, Summary};
 pub use worker::{
     Availability, DeviceKind, LivingProcess, LossReason, Presence, Process, Slot, StopRequest, Worker,
@@ -116,6 +116,12 @@ impl State {
         let at_hand = self.job(id).map(|job| &job.spec.metadata.namespace);
         let past = || self.past.get(id).map(|past| &past.namespace);
         at_hand.or_else(past).map(String::as_str)
+    }
+
+    /// Jobs that have a gang, in the order of their ids. Those are few beside the ones that wait or are over: nobody walks over all for them.
+    pub fn jobs_with_gangs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        let timed = self.soft.timed_jobs.iter().filter_map(|id| self.jobs.get(id));
+        timed.filter(|job| job.gang().is_some())
     }
 
     /// Whether the agent of a worker is there and its stream is open.

@@ -54,6 +54,7 @@ impl Batch {
         for change in &decision.soft_changes {
             match change {
                 SoftChange::ShardLeased { job, .. } | SoftChange::Waiting { job, .. } => self.touch(job),
+                SoftChange::LineTold { .. } => self.touched.lines = true,
                 SoftChange::StreamOpened { .. } | SoftChange::StreamClosed { .. } => self.touched.others = true,
                 // Nobody waits for these; what follows from them is a record.
                 SoftChange::LeaseRenewed { .. }

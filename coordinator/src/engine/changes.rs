@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use firn_core::identifiers::JobId;
+use firn_core::{State, identifiers::JobId, state::Reason};
 use tokio::sync::watch;
 
 /// Whose waiters have to ask again.
@@ -14,6 +14,8 @@ pub(super) struct Touched {
     pub(super) jobs: BTreeSet<JobId>,
     /// A worker came or went: what is not of one job.
     pub(super) others: bool,
+    /// What jobs are told that wait behind another.
+    pub(super) lines: bool,
 }
 
 /// One counter a job that somebody watches. Subscribe first, then look: a change in between is not missed.
@@ -31,14 +33,15 @@ impl Changes {
             .subscribe()
     }
 
-    pub(super) fn notify(&self, touched: &Touched) {
-        if touched.jobs.is_empty() && !touched.others {
+    pub(super) fn notify(&self, touched: &Touched, state: &State) {
+        if touched.jobs.is_empty() && !touched.others && !touched.lines {
             return;
         }
+        let stands_in_a_line = |job: &JobId| matches!(state.soft.waiting.get(job), Some(Reason::Behind(_)));
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         // A counter without watchers is made anew when the next one comes.
         jobs.retain(|job, sender| {
-            if touched.jobs.contains(job) {
+            if touched.jobs.contains(job) || touched.lines && stands_in_a_line(job) {
                 sender.send_modify(|count| *count += 1);
             }
             sender.receiver_count() > 0

@@ -291,7 +291,7 @@ impl Engine {
         if has_records {
             fail_point::pass(FailPoint::CommitAfterReply);
         }
-        self.changes.notify(&touched);
+        self.changes.notify(&touched, &self.durable);
         self.begin_upkeep();
     }
 

@@ -104,7 +104,7 @@ mod tests {
     fn touched(job: &str) -> Touched {
         Touched {
             jobs: [JobId::from(job)].into(),
-            others: false,
+            ..Touched::default()
         }
     }
 

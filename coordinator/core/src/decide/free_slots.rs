@@ -2,51 +2,52 @@
 //!
 //! Workers that serve the same jobs and have the same labels are one *class*: whether a job may have them is asked once a class and never once
 //! a worker, so that ten thousand agents and as many jobs need not be held against each other. The classes that a job may have are its
-//! *audience*; jobs with equal ones have equal answers.
+//! *circle*, and with what it needs of each worker its *audience*; jobs with equal ones have equal answers.
 
 mod audience;
+mod circle;
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 pub(super) use self::audience::Audience;
+pub(super) use self::circle::Circle;
+use self::circle::{Circles, Directory};
 use crate::compatibility::{Need, Revision};
 use crate::identifiers::{JobId, WorkerName};
 use crate::placement::{Placement, SlotState, WorkerSlots};
 use crate::spec::DeviceRequest;
-use crate::state::{DeviceKind, Job, Process, Serves, State, WorkerDescription};
+use crate::state::{DeviceKind, Job, Line, Process, Serves, State, WorkerDescription};
 
 type Labels = BTreeMap<String, String>;
-/// Who serves the job, and what it selects.
-type Asked = (Vec<Serves>, Labels);
 
 /// The workers that take ranks now.
 pub(super) struct Fleet {
     /// What the oldest worker speaks that is there or may come back; of this build where none is known.
     pub(super) oldest: Revision,
     classes: Vec<Class>,
-    by_key: BTreeMap<Serves, BTreeMap<Labels, usize>>,
+    directory: Directory,
     workers: usize,
-    /// Classes by who serves and what is selected.
-    found: RefCell<BTreeMap<Asked, Rc<[usize]>>>,
+    circles: Circles,
 }
 
 /// Workers that are alike to every job.
 struct Class {
+    serves: Serves,
     labels: Labels,
     has_gpus: bool,
     /// By name.
     workers: Vec<WorkerSlots>,
     /// Who waits for slots of it that others hold, of each kind: nobody else gets them first.
-    awaited: BTreeMap<DeviceKind, Rc<Awaited>>,
+    awaited: BTreeMap<DeviceKind, Awaited>,
 }
 
-/// A job that waits for slots that others hold, and why.
-pub(super) struct Awaited {
-    /// What those are told that come after.
+/// A job waits for slots that others hold.
+struct Awaited {
+    /// In which those stand that come after.
+    line: Arc<Line>,
+    /// What they are told.
     said: Arc<str>,
 }
 
@@ -71,9 +72,9 @@ impl Fleet {
         let mut fleet = Self {
             oldest: known.min().unwrap_or(Revision::CURRENT),
             classes: Vec::new(),
-            by_key: BTreeMap::new(),
+            directory: Directory::default(),
             workers: 0,
-            found: RefCell::default(),
+            circles: Circles::default(),
         };
         let connected = state
             .workers
@@ -97,9 +98,9 @@ impl Fleet {
             slots: slots.collect(),
         };
         let number = self.class_of(description).unwrap_or_else(|| {
-            let of_serves = self.by_key.entry(description.serves.clone()).or_default();
-            of_serves.insert(description.labels.clone(), self.classes.len());
+            self.directory.enter(description, self.classes.len());
             self.classes.push(Class {
+                serves: description.serves.clone(),
                 labels: description.labels.clone(),
                 has_gpus: false,
                 workers: Vec::new(),
@@ -114,12 +115,12 @@ impl Fleet {
     }
 
     fn class_of(&self, description: &WorkerDescription) -> Option<usize> {
-        self.by_key.get(&description.serves)?.get(&description.labels).copied()
+        self.directory.class_of(description)
     }
 
     /// The kind of slot that a job means: GPUs as soon as any worker that it may have has one.
-    pub(super) fn kind(&self, job: &Job, audience: &Audience) -> DeviceKind {
-        let has_gpus = || audience.classes.iter().any(|class| self.classes[*class].has_gpus);
+    pub(super) fn kind(&self, job: &Job, circle: &Circle) -> DeviceKind {
+        let has_gpus = || circle.classes().any(|class| self.classes[class].has_gpus);
         match job.spec.resources.device {
             DeviceRequest::Gpu => DeviceKind::Gpu,
             DeviceRequest::Auto if has_gpus() => DeviceKind::Gpu,
@@ -127,33 +128,45 @@ impl Fleet {
         }
     }
 
-    /// The job ahead that waits for all that this one may have: then it waits behind that one.
-    pub(super) fn ahead(&self, kind: DeviceKind, audience: &Audience) -> Option<&Awaited> {
-        let awaited = |class: &usize| self.classes[*class].awaited.get(&kind);
-        let all = audience.classes.iter().all(|class| awaited(class).is_some());
-        self.any_ahead(kind, audience).filter(|_| all)
+    /// The line in which a job stands, if one ahead waits for all that it may have.
+    pub(super) fn line(&self, kind: DeviceKind, circle: &Circle) -> Option<Arc<Line>> {
+        let is_awaited = |class: usize| self.classes[class].awaited.contains_key(&kind);
+        let all = circle.classes().all(is_awaited);
+        self.any_line(kind, circle).filter(|_| all)
     }
 
-    /// A job ahead that waits for a part of what this one may have.
-    pub(super) fn any_ahead(&self, kind: DeviceKind, audience: &Audience) -> Option<&Awaited> {
-        let mut classes = audience.classes.iter().map(|class| &self.classes[*class]);
-        classes.find_map(|class| class.awaited.get(&kind)).map(Rc::as_ref)
+    /// That of a job ahead that waits for a part of what this one may have.
+    pub(super) fn any_line(&self, kind: DeviceKind, circle: &Circle) -> Option<Arc<Line>> {
+        let mut classes = circle.classes().map(|class| &self.classes[class]);
+        classes.find_map(|class| Some(Arc::clone(&class.awaited.get(&kind)?.line)))
     }
 
     /// Keeps the slots of a kind that a job may have for it: it waits until others give them up.
-    pub(super) fn keep_for(&mut self, job: &JobId, reason: &str, (kind, audience): (DeviceKind, &Audience)) {
-        let awaited = Rc::new(Awaited {
-            said: format!("waits behind jobs/{job}, which {reason}").into(),
-        });
-        for class in audience.classes.iter() {
-            let awaited_there = &mut self.classes[*class].awaited;
-            awaited_there.entry(kind).or_insert_with(|| Rc::clone(&awaited));
+    pub(super) fn keep_for(&mut self, job: &JobId, reason: &str, (kind, circle): (DeviceKind, &Circle)) {
+        let said: Arc<str> = format!("waits behind jobs/{job}, which {reason}").into();
+        for number in circle.classes() {
+            let class = &mut self.classes[number];
+            let new = || Awaited {
+                line: Arc::new(Line::Slots {
+                    serves: class.serves.clone(),
+                    labels: class.labels.clone(),
+                    kind,
+                }),
+                said: Arc::clone(&said),
+            };
+            class.awaited.entry(kind).or_insert_with(new);
         }
+    }
+
+    /// The lines that there are, and what those are told who stand in them.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (Arc<Line>, Arc<str>)> {
+        let awaited = self.classes.iter().flat_map(|class| class.awaited.values());
+        awaited.map(|awaited| (Arc::clone(&awaited.line), Arc::clone(&awaited.said)))
     }
 
     /// The workers that a job may have and that know everything it needs.
     pub(super) fn able(&self, state: &State, audience: &Audience) -> Able<'_> {
-        let classes = audience.classes.iter().map(|class| &self.classes[*class]);
+        let classes = audience.circle.classes().map(|class| &self.classes[class]);
         let suitable: usize = classes.clone().map(|class| class.workers.len()).sum();
         let mut able = Able {
             workers: Cow::Borrowed(&[]),
@@ -161,8 +174,8 @@ impl Fleet {
             refusals: Vec::new(),
         };
         let is_plain = audience.need == Need::NOTHING && classes.clone().all(|class| class.awaited.is_empty());
-        able.workers = match *audience.classes {
-            [only] if is_plain => Cow::Borrowed(&self.classes[only].workers),
+        able.workers = match audience.circle.only_class() {
+            Some(only) if is_plain => Cow::Borrowed(&self.classes[only].workers),
             _ => Cow::Owned(classes.flat_map(Class::as_kept).collect()),
         };
         if audience.need != Need::NOTHING {
@@ -174,7 +187,7 @@ impl Fleet {
             });
         }
         if able.is_choice {
-            able.refusals.extend(self.passed_over(audience));
+            able.refusals.extend(self.passed_over(&audience.circle));
         }
         able
     }
@@ -226,13 +239,6 @@ impl Class {
             }
             worker
         })
-    }
-}
-
-impl Awaited {
-    /// Why a job waits that comes after.
-    pub(super) fn sentence(&self) -> Arc<str> {
-        Arc::clone(&self.said)
     }
 }
 

@@ -48,13 +48,7 @@ enum Move {
 
 /// Makes every move that the gangs call for.
 pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
-    let open: Vec<JobId> = draft
-        .state()
-        .jobs
-        .values()
-        .filter(|job| job.gang().is_some())
-        .map(|job| job.id.clone())
-        .collect();
+    let open: Vec<JobId> = draft.state().jobs_with_gangs().map(|job| job.id.clone()).collect();
     for id in open {
         while let Some(step) = next_move(draft.state(), &id) {
             match step {

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::decision_builder::DecisionBuilder;
-use super::free_slots::{Audience, Awaited, Fleet};
+use super::free_slots::{Audience, Fleet};
 use super::processes::request_start;
 use super::{gangs, growth, preempting, yielding};
-use crate::identifiers::{JobId, ProcessId};
+use crate::identifiers::{JobId, Namespace, ProcessId};
 use crate::now::Now;
 use crate::placement::{self, Blocked, Placement, Problem};
 use crate::queue::order::Order;
@@ -21,7 +21,7 @@ use crate::queue::quota::{Accounts, Exhausted, Use};
 use crate::record::JobEvent;
 use crate::soft_change::SoftChange;
 use crate::spec::{ResourcesSpec, settings};
-use crate::state::{Job, Member, Phase, State, Wait, WaitsFor};
+use crate::state::{Job, Line, Member, Phase, Reason, State, Wait, WaitsFor};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
 pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
@@ -55,6 +55,7 @@ fn serve(draft: &mut DecisionBuilder<'_>) -> Vec<JobId> {
             }
         }
     }
+    queue.tell_lines(draft);
     queue.ahead
 }
 
@@ -69,7 +70,7 @@ struct Asking {
 /// A job that asks for slots, and why it was said to wait.
 struct Asks {
     job: Arc<Job>,
-    known: Option<Wait>,
+    known: Option<Reason>,
 }
 
 impl Asks {
@@ -89,7 +90,7 @@ impl Asking {
                 continue;
             }
             while said.next_if(|(id, _)| **id < job.id).is_some() {}
-            let known = said.next_if(|(id, _)| **id == job.id).map(|(_, wait)| wait.clone());
+            let known = said.next_if(|(id, _)| **id == job.id).map(|(_, reason)| reason.clone());
             let asks = Asks {
                 job: job.clone(),
                 known,
@@ -109,8 +110,8 @@ struct Queue {
     accounts: Accounts<'static>,
     /// The jobs that wait for slots that others hold.
     ahead: Vec<JobId>,
-    /// What those are told that wait behind the job of their namespace that waits for its quota.
-    behind_quota: BTreeMap<String, Arc<str>>,
+    /// The lines of namespaces behind a job that waits for the quota, and what those are told who stand in them.
+    behind_quota: BTreeMap<Namespace, (Arc<Line>, Arc<str>)>,
     /// Equal requests have equal answers until a gang is formed.
     refusals: Vec<Refusal>,
 }
@@ -137,21 +138,21 @@ impl Queue {
     /// Gives a job what it can have, or says why it waits; returns the slots that it got.
     fn serve(&mut self, draft: &mut DecisionBuilder<'_>, asks: &Asks) -> u64 {
         let job = &asks.job;
-        let audience = self.fleet.audience(job);
-        let ahead = self.fleet.ahead(self.fleet.kind(job, &audience), &audience);
-        let ahead = ahead.map(Awaited::sentence);
+        let circle = self.fleet.circle(job);
+        let line = self.fleet.line(self.fleet.kind(job, &circle), &circle);
         // Nobody waits for what it could merely use.
-        if ahead.is_some() && !asks.needs() {
+        if line.is_some() && !asks.needs() {
             return 0;
         }
         let room = match self.room(draft, asks) {
             Some(room) => room,
             None => return 0,
         };
-        if let Some(said) = ahead {
-            wait(draft, asks, (WaitsFor::Slots, &said));
+        if let Some(line) = line {
+            wait_behind(draft, asks, line);
             return 0;
         }
+        let audience = self.fleet.audience_within(job, circle);
         let placement = match job.gang() {
             None => self.place(draft, asks, (audience, room)),
             Some(_) => self.recruit(draft, asks, (&audience, room)),
@@ -162,8 +163,8 @@ impl Queue {
     /// Slots that the quota of its namespace lets a job have; `None`: it waits for that, and it was said why.
     fn room(&mut self, draft: &mut DecisionBuilder<'_>, asks: &Asks) -> Option<u64> {
         let (job, namespace) = (&asks.job, asks.job.namespace());
-        if let Some(said) = self.behind_quota.get(namespace).filter(|_| asks.needs()) {
-            wait(draft, asks, (WaitsFor::Quota, said));
+        if let Some((line, _)) = self.behind_quota.get(namespace).filter(|_| asks.needs()) {
+            wait_behind(draft, asks, Arc::clone(line));
             return None;
         }
         match self.accounts.room(namespace, growth::request(job)) {
@@ -174,7 +175,9 @@ impl Queue {
                 }
                 if asks.needs() && later {
                     let said = format!("waits behind jobs/{}: {reason}", job.id);
-                    self.behind_quota.insert(namespace.to_owned(), said.into());
+                    let namespace = Namespace::from(namespace);
+                    let line = Arc::new(Line::Quota(namespace.clone()));
+                    self.behind_quota.insert(namespace, (line, said.into()));
                 }
                 None
             }
@@ -199,7 +202,7 @@ impl Queue {
             Err(blocked) => {
                 let said: Arc<str> = blocked.reason.as_str().into();
                 self.refuse(draft, asks, &asked.1, (&blocked, &said));
-                if !asked.1.has_own_workers() {
+                if !asked.1.circle.has_own_workers() {
                     self.refusals.push(Refusal { asked, blocked, said });
                 }
                 Placement::default()
@@ -269,10 +272,11 @@ impl Queue {
         if !blocked.enough_in_all {
             return wait(draft, asks, (WaitsFor::Slots, said));
         }
-        let first = self.fleet.any_ahead(blocked.kind, audience).map(Awaited::sentence);
-        self.fleet.keep_for(id, said, (blocked.kind, audience));
-        if let Some(first) = first {
-            return wait(draft, asks, (WaitsFor::Slots, &first));
+        let circle = &audience.circle;
+        let line = self.fleet.any_line(blocked.kind, circle);
+        self.fleet.keep_for(id, said, (blocked.kind, circle));
+        if let Some(line) = line {
+            return wait_behind(draft, asks, line);
         }
         self.ahead.push(id.clone());
         match preempting::who_makes_room(draft.state(), id) {
@@ -289,6 +293,22 @@ impl Queue {
         self.refusals.clear();
         self.fleet.take(state, placement);
         placement.workers.iter().map(|(_, slots)| slots.len() as u64).sum()
+    }
+}
+
+impl Queue {
+    /// Says what has changed for those who stand in a line: for all of them at once.
+    fn tell_lines(&self, draft: &mut DecisionBuilder<'_>) {
+        let of_quotas = self.behind_quota.values().cloned();
+        let lines: BTreeMap<Arc<Line>, Arc<str>> = self.fleet.lines().chain(of_quotas).collect();
+        let known = draft.state().soft.lines.clone();
+        let ended = known.keys().filter(|line| !lines.contains_key(*line));
+        for line in ended.cloned() {
+            draft.change_soft(SoftChange::LineTold { line, said: None });
+        }
+        for (line, said) in lines.into_iter().filter(|(line, said)| known.get(line) != Some(said)) {
+            draft.change_soft(SoftChange::LineTold { line, said: Some(said) });
+        }
     }
 }
 
@@ -328,16 +348,22 @@ fn previous(job: &Job) -> Option<Placement> {
     Some(placement)
 }
 
+/// It lacks something itself.
 fn wait(draft: &mut DecisionBuilder<'_>, asks: &Asks, (waits_for, reason): (WaitsFor, &Arc<str>)) {
-    // Most of those that wait behind another share its sentence.
-    let is_known = asks.known.as_ref().is_some_and(|known| {
-        known.waits_for == waits_for && (Arc::ptr_eq(&known.reason, reason) || known.reason == *reason)
-    });
-    if !is_known {
-        let reason = reason.clone();
+    let reason = reason.clone();
+    say(draft, asks, Reason::Own(Wait { waits_for, reason }));
+}
+
+/// Another one comes first. What it is told then stands with the line.
+fn wait_behind(draft: &mut DecisionBuilder<'_>, asks: &Asks, line: Arc<Line>) {
+    say(draft, asks, Reason::Behind(line));
+}
+
+fn say(draft: &mut DecisionBuilder<'_>, asks: &Asks, reason: Reason) {
+    if asks.known.as_ref() != Some(&reason) {
         draft.change_soft(SoftChange::Waiting {
             job: asks.job.id.clone(),
-            reason: Some(Wait { waits_for, reason }),
+            reason: Some(reason),
         });
     }
 }

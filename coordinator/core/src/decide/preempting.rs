@@ -50,7 +50,7 @@ pub(super) fn who_makes_room(state: &State, id: &JobId) -> Option<String> {
         let reason = job.releasing.as_ref().map(|releasing| &releasing.reason);
         job.is_released() && matches!(reason, Some(Release::Preempted { by }) if by == id)
     };
-    let mut givers = state.jobs.values().filter(|job| gives(job));
+    let mut givers = state.jobs_with_gangs().filter(|job| gives(job));
     let first = &givers.next()?.id;
     Some(match givers.count() {
         0 => format!("jobs/{first} is giving its slots up to it"),
@@ -61,7 +61,7 @@ pub(super) fn who_makes_room(state: &State, id: &JobId) -> Option<String> {
 fn problem(state: &State, job: &Job) -> (Wanted, Vec<Holder>) {
     let fleet = Fleet::connected(state);
     let audience = fleet.audience(job);
-    let kind = fleet.kind(job, &audience);
+    let kind = fleet.kind(job, &audience.circle);
     let able = fleet.able(state, &audience);
     let present = job.living_workers();
     let mut staying: BTreeMap<&WorkerName, BTreeSet<u32>> = BTreeMap::new();
@@ -86,7 +86,7 @@ fn problem(state: &State, job: &Job) -> (Wanted, Vec<Holder>) {
         slots_per_worker: resources.slots_per_worker.max(1) as usize,
         free: free.collect(),
     };
-    let holders = state.jobs.values().filter_map(|other| holder(state, other, kind));
+    let holders = state.jobs_with_gangs().filter_map(|other| holder(state, other, kind));
     (wanted, holders.collect())
 }
 

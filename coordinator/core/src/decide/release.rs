@@ -55,8 +55,8 @@ fn has_nothing(state: &State, id: &JobId) -> bool {
 
 /// Lets go of the gangs of suspended jobs: also of one that was suspended while rank 0 wrote the artifacts, and that has lost it since.
 pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
-    let is_due = |job: &Job| job.suspended && job.gang().is_some() && !job.is_released() && !job.is_finishing();
-    let due = draft.state().jobs.values().filter(|job| is_due(job));
+    let is_due = |job: &Job| job.suspended && !job.is_released() && !job.is_finishing();
+    let due = draft.state().jobs_with_gangs().filter(|job| is_due(job));
     let due: Vec<JobId> = due.map(|job| job.id.clone()).collect();
     for id in due {
         begin(draft, &id, Release::Suspended);

@@ -42,8 +42,7 @@ pub(super) fn settle_surplus(draft: &mut DecisionBuilder<'_>) {
     let has_surplus = |state: &State, job: &Job| !surplus(state, job).is_empty();
     let state = draft.state();
     let due: Vec<JobId> = state
-        .jobs
-        .values()
+        .jobs_with_gangs()
         .filter(|job| has_surplus(state, job))
         .map(|job| job.id.clone())
         .collect();

@@ -30,7 +30,7 @@ fn waiting_gang(job: &Job) -> Option<&Gang> {
 /// Dissolves gangs for the first of these jobs that this helps; whether there was one.
 pub(super) fn dissolve_waiting_gangs(draft: &mut DecisionBuilder<'_>, ahead: &[JobId]) -> bool {
     let (now, state) = (draft.now(), draft.state());
-    if !state.jobs.values().any(|job| has_waited(state, job, now)) {
+    if !state.jobs_with_gangs().any(|job| has_waited(state, job, now)) {
         return false;
     }
     for id in ahead {
@@ -72,7 +72,7 @@ fn who_yields(state: &State, job: &Job, now: Now) -> Option<Vec<JobId>> {
 fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
     let mut all = Fleet::connected(state);
     all.free_all();
-    let kind = all.kind(job, &all.audience(job));
+    let kind = all.kind(job, &all.circle(job));
     let has_hope = |other: &Job| growth::could_be_completed(other, &all.able(state, &all.audience(other)));
     // Slots that the job could not be given are none to give up for it.
     let would_help = |gang: &Gang| {
@@ -81,7 +81,7 @@ fn candidates<'a>(state: &'a State, job: &Job, now: Now) -> Vec<&'a Job> {
     };
     let accounts = Accounts::of(state);
     let rank = |job: &Job| job.place().rank(accounts.share(job.namespace()));
-    let mut candidates: Vec<&Job> = state.jobs.values().map(|other| other.as_ref()).collect();
+    let mut candidates: Vec<&Job> = state.jobs_with_gangs().map(|other| other.as_ref()).collect();
     candidates.retain(|other| {
         let gang = waiting_gang(other).filter(|gang| would_help(gang));
         let may_yield = rank(other) > rank(job) || (other.id != job.id && !has_hope(other));

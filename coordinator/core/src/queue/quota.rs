@@ -64,8 +64,7 @@ pub struct Accounts<'a> {
 impl<'a> Accounts<'a> {
     /// What is held now.
     pub fn of(state: &'a State) -> Self {
-        let holding = state.jobs.values().filter(|job| job.gang().is_some());
-        let used = holding.map(|job| (job.namespace(), job.used()));
+        let used = state.jobs_with_gangs().map(|job| (job.namespace(), job.used()));
         let attached = state.workers.values().filter(|worker| worker.is_attached());
         let slots = attached.map(|worker| worker.description.slots.len() as u64);
         Self::new(&state.quotas, used, slots.sum())

@@ -31,21 +31,4 @@ impl Serves {
         self.job.as_ref().is_none_or(|only| *only == job.id)
             && self.namespace.as_ref().is_none_or(|only| only == namespace)
     }
-
-    /// What the workers of a job may say, as they are looked up: there are no others that include it.
-    pub fn all_for(job: &Job) -> [Self; 4] {
-        let (id, namespace) = (Some(job.id.clone()), Some(job.spec.metadata.namespace.clone()));
-        [
-            Self::default(),
-            Self {
-                job: None,
-                namespace: namespace.clone(),
-            },
-            Self {
-                job: id.clone(),
-                namespace: None,
-            },
-            Self { job: id, namespace },
-        ]
-    }
 }

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::identifiers::{Generation, JobId, ProcessId, StreamId, WorkerName};
+use crate::identifiers::{Generation, JobId, Namespace, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
 use crate::state::pass::Pass;
-use crate::state::{Process, rank_activity};
+use crate::state::{DeviceKind, Process, Serves, rank_activity};
 
 /// Everything that is not journaled.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -25,8 +25,10 @@ pub struct Soft {
     pub stop_sent: BTreeMap<ProcessId, Now>,
     /// Processes that their agents came back without, and until when the news of their ends may still come.
     pub missing: BTreeMap<ProcessId, Now>,
-    /// Why each waiting job waits.
-    pub waiting: Arc<BTreeMap<JobId, Wait>>,
+    /// Why each waiting job waits; as a sentence, [`Soft::wait`].
+    pub waiting: Arc<BTreeMap<JobId, Reason>>,
+    /// What those are told who stand in each line. It changes with the job ahead, and nothing else of those behind it does.
+    pub lines: BTreeMap<Arc<Line>, Arc<str>>,
     /// Workers that were there under an earlier coordinator and have not come back yet.
     pub awaited: BTreeSet<WorkerName>,
     /// The end of the lease that the worker that came back last got with that: until then, others may still be on their way.
@@ -76,6 +78,25 @@ impl Soft {
         }
     }
 
+    /// Why a job waits just now; `None`: it does not wait.
+    pub fn wait(&self, job: &JobId) -> Option<Wait> {
+        match self.waiting.get(job)? {
+            Reason::Own(wait) => Some(wait.clone()),
+            Reason::Behind(line) => Some(Wait {
+                waits_for: line.waits_for(),
+                reason: self.lines.get(line)?.clone(),
+            }),
+        }
+    }
+
+    /// What those are told who stand in a line; `None`: nobody does.
+    pub(crate) fn tell(&mut self, line: Arc<Line>, said: Option<Arc<str>>) {
+        match said {
+            Some(said) => self.lines.insert(line, said),
+            None => self.lines.remove(&line),
+        };
+    }
+
     /// Whatever the job waited for, it does not any more.
     pub(crate) fn no_longer_waits(&mut self, job: &JobId) {
         // Most jobs do not wait, and then the list need not be copied.
@@ -85,12 +106,47 @@ impl Soft {
     }
 }
 
-/// Why a job waits just now.
+/// Why a job waits, as it is kept: ten thousand jobs behind one that changes have nothing to change themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It lacks something itself.
+    Own(Wait),
+    /// Another one of its line comes first.
+    Behind(Arc<Line>),
+}
+
+/// What jobs wait for behind the first that does.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Line {
+    /// Slots of workers that are alike.
+    Slots {
+        /// Whom the workers serve.
+        serves: Serves,
+        /// Their labels.
+        labels: BTreeMap<String, String>,
+        /// Of the slots.
+        kind: DeviceKind,
+    },
+    /// The quota of a namespace.
+    Quota(Namespace),
+}
+
+impl Line {
+    /// What those in it wait for.
+    pub fn waits_for(&self) -> WaitsFor {
+        match self {
+            Self::Slots { .. } => WaitsFor::Slots,
+            Self::Quota(_) => WaitsFor::Quota,
+        }
+    }
+}
+
+/// Why a job waits just now, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     /// What for.
     pub waits_for: WaitsFor,
-    /// The same as a sentence with numbers. Jobs that wait behind the same one share it.
+    /// The same as a sentence with numbers.
     pub reason: Arc<str>,
 }
 

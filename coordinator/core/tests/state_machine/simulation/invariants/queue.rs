@@ -86,11 +86,8 @@ pub(crate) fn order_is_kept(state: &State, records: &[Record], now: Now) -> Verd
                 Phase::Restarting(restart) => restart.not_before <= now,
                 _ => false,
             };
-            let is_held_up = state
-                .soft
-                .waiting
-                .get(&other.id)
-                .is_some_and(|wait| wait.waits_for == WaitsFor::Quota);
+            let wait = state.soft.wait(&other.id);
+            let is_held_up = wait.is_some_and(|wait| wait.waits_for == WaitsFor::Quota);
             waits
                 && !other.suspended
                 && other.spec.resources == placed.spec.resources

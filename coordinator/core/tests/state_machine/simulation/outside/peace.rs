@@ -153,7 +153,7 @@ impl Outside {
                 self.check_rest(&job);
                 continue;
             }
-            let waits_for = self.core.state.soft.waiting.get(&id).map(|wait| wait.waits_for);
+            let waits_for = self.core.state.soft.wait(&id).map(|wait| wait.waits_for);
             if waits_for == Some(WaitsFor::Quota) {
                 let namespace = job.namespace().to_owned();
                 let is_true = used_up.contains(&namespace) || is_used_up(&accounts, &job);
@@ -170,7 +170,7 @@ impl Outside {
             place += 1;
             let needed = job.spec.resources.workers.min as usize;
             let is_true = could_have < needed;
-            let reason = self.core.state.soft.waiting.get(&id).cloned();
+            let reason = self.core.state.soft.wait(&id);
             let conditions = queries::conditions(&self.core.state, &job);
             let said = reason.as_ref().is_some_and(|wait| {
                 conditions
