@@ -36,8 +36,8 @@ upgrade: build ## Build the oldest supported version from history, and upgrade r
 
 kubernetes: build ## Build a Kubernetes control plane and helm (once, 35 minutes of processor time), and test on them
 	@tests/kubernetes/programs.sh >/dev/null
-	@$(CARGO) test --release --workspace --test resource --test workers --test chart --test node --test operator --test stories -- --nocapture
-	@$(CARGO) test --release --workspace --test images -- --ignored --nocapture
+	@$(CARGO) build --release --workspace --bins
+	@$(CARGO) test --release --workspace --test resource --test workers --test chart --test node --test operator --test stories --test images -- --include-ignored --nocapture
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh

@@ -51,6 +51,7 @@ fn ends_with_one_loss(story: &Story, job: &str, cause: &str) {
 }
 
 #[test]
+#[ignore = "takes minutes: make kubernetes"]
 fn a_killed_agent_is_replaced_and_counted_once() {
     let Some(story) = Story::begin() else { return };
     story.apply(&job("killed", 70, (1, 2)));
@@ -65,6 +66,7 @@ fn a_killed_agent_is_replaced_and_counted_once() {
 }
 
 #[test]
+#[ignore = "takes minutes: make kubernetes"]
 fn a_pod_that_is_out_of_memory_is_replaced_and_counted_once() {
     let Some(story) = Story::begin() else { return };
     if SmallMemory::create(1 << 26).is_none() {
@@ -95,6 +97,7 @@ fn group_of(process: i32) -> String {
 }
 
 #[test]
+#[ignore = "takes minutes: make kubernetes"]
 fn a_node_that_hangs_is_left_and_its_worker_is_replaced_and_counted_once() {
     let Some(story) = Story::begin() else { return };
     story.apply(&job("hung", 180, (1, 2)));
@@ -140,6 +143,7 @@ fn a_node_that_hangs_is_left_and_its_worker_is_replaced_and_counted_once() {
 }
 
 #[test]
+#[ignore = "takes minutes: make kubernetes"]
 fn when_all_workers_are_lost_the_job_goes_on_from_its_checkpoint() {
     let Some(story) = Story::begin() else { return };
     story.apply(&job("lost", 40, (1, 2)));
@@ -162,6 +166,7 @@ fn when_all_workers_are_lost_the_job_goes_on_from_its_checkpoint() {
 }
 
 #[test]
+#[ignore = "takes minutes: make kubernetes"]
 fn without_the_coordinators_pod_training_goes_on_and_the_status_catches_up() {
     let Some(story) = Story::begin() else { return };
     story.apply(&job("orphans", 40, (1, 2)));

@@ -43,6 +43,7 @@ fn a_drained_node_loses_no_step_and_the_gang_grows_back() {
 }
 
 #[test]
+#[ignore = "takes minutes: make kubernetes"]
 fn a_pod_that_makes_room_for_a_more_urgent_one_loses_no_step() {
     let Some(story) = Story::begin() else { return };
     let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "urgent"}, "value": 1000});

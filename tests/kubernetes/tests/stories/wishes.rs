@@ -43,6 +43,7 @@ fn a_suspended_job_has_no_pods_and_goes_on_where_it_was() {
 }
 
 #[test]
+#[ignore = "takes minutes: make kubernetes"]
 fn more_and_fewer_workers_come_and_go_while_it_runs_and_the_highest_go_first() {
     let Some(story) = Story::begin() else { return };
     story.apply(&job("elastic", 40, (1, 1)));
