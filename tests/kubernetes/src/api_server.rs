@@ -6,6 +6,7 @@ use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -26,9 +27,11 @@ pub struct ControlPlane {
     kubectl: Kubectl,
     keys: Keys,
     secure: u16,
+    program: PathBuf,
+    arguments: Vec<String>,
     // In this order: the server before its store.
-    _api_server: Process,
-    _etcd: Process,
+    api_server: Mutex<Option<Process>>,
+    etcd: Process,
     folder: TempDir,
 }
 
@@ -58,28 +61,45 @@ impl ControlPlane {
             &etcd_arguments(&folder.path().join("etcd"), client, peer),
             folder.path(),
         )?;
-        let mut api_server = Process::start(&programs.path("kube-apiserver"), &arguments, folder.path())?;
         let kubeconfig = write_kubeconfig(folder.path(), "kubeconfig", &keys, (secure, &keys.administrator))?;
-        let kubectl = Kubectl::new(programs.path("kubectl"), kubeconfig);
+        let plane = Self {
+            kubectl: Kubectl::new(programs.path("kubectl"), kubeconfig),
+            keys,
+            secure,
+            program: programs.path("kube-apiserver"),
+            arguments,
+            api_server: Mutex::new(None),
+            etcd,
+            folder,
+        };
+        plane.start_api_server()?;
+        Ok(plane)
+    }
+
+    /// Starts the API server, again if it was stopped, and waits until it serves.
+    ///
+    /// # Errors
+    /// If it cannot be started, or ends, with what it said.
+    pub fn start_api_server(&self) -> anyhow::Result<()> {
+        let mut api_server = Process::start(&self.program, &self.arguments, self.folder())?;
         let began = Instant::now();
-        while !kubectl.run(&["get", "--raw", "/readyz"], "").succeeded {
+        while !self.kubectl.run(&["get", "--raw", "/readyz"], "").succeeded {
             if api_server.has_ended() || began.elapsed() > LONGEST_START {
                 bail!(
                     "the API server does not serve:\n{}\netcd:\n{}",
                     api_server.last_lines(),
-                    etcd.last_lines()
+                    self.etcd.last_lines()
                 );
             }
             pause();
         }
-        Ok(Self {
-            kubectl,
-            keys,
-            secure,
-            _api_server: api_server,
-            _etcd: etcd,
-            folder,
-        })
+        *self.api_server.lock().unwrap_or_else(PoisonError::into_inner) = Some(api_server);
+        Ok(())
+    }
+
+    /// Kills the API server. What it has stored stays.
+    pub fn stop_api_server(&self) {
+        self.api_server.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// `kubectl` as an administrator.

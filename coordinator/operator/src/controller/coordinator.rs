@@ -15,6 +15,8 @@ use tracing::warn;
 /// Description of the tokens that the operator issues.
 const ISSUED: &str = "workers' pods, issued by firn-operator";
 
+/// Streams on one connection. The coordinator takes 32, and lets whatever comes after them wait.
+const STREAMS_OF_CONNECTION: usize = 24;
 /// Jobs that one answer lists at most.
 const LARGEST_PAGE: u32 = 1000;
 
@@ -55,6 +57,30 @@ impl CoordinatorError {
 pub(super) struct Coordinator {
     args: Arc<ConnectionArgs>,
     connection: Arc<Mutex<Option<Connection>>>,
+    /// Connections for streams, which stay open: apart from calls, which would wait for one of them to end.
+    streams: Arc<Mutex<Vec<Shared>>>,
+}
+
+/// A connection, and a claim on it for each of its streams.
+struct Shared {
+    connection: Connection,
+    claims: Arc<()>,
+}
+
+/// A stream that counts on its connection until it is dropped.
+pub(super) struct Watched {
+    stream: Streaming<FineTuneJob>,
+    _claim: Arc<()>,
+}
+
+impl Watched {
+    /// The next message; `None` at the end.
+    ///
+    /// # Errors
+    /// If the stream breaks.
+    pub(super) async fn message(&mut self) -> Result<Option<FineTuneJob>, Status> {
+        self.stream.message().await
+    }
 }
 
 impl Coordinator {
@@ -66,6 +92,7 @@ impl Coordinator {
         let coordinator = Self {
             args: Arc::new(args),
             connection: Arc::default(),
+            streams: Arc::default(),
         };
         coordinator.connection()?;
         Ok(coordinator)
@@ -201,9 +228,33 @@ impl Coordinator {
     ///
     /// # Errors
     /// If it is refused, or the coordinator cannot be reached.
-    pub(super) async fn watch(&self, name: String) -> Result<Streaming<FineTuneJob>, CoordinatorError> {
-        let answer = self.jobs()?.watch_job(WatchJobRequest { name }).await;
-        self.answer(answer)
+    pub(super) async fn watch(&self, name: String) -> Result<Watched, CoordinatorError> {
+        let (connection, claim) = self.connection_for_stream()?;
+        let answer = connection.jobs().watch_job(WatchJobRequest { name }).await;
+        Ok(Watched {
+            stream: self.answer(answer)?,
+            _claim: claim,
+        })
+    }
+
+    /// One with room for another stream.
+    fn connection_for_stream(&self) -> Result<(Connection, Arc<()>), CoordinatorError> {
+        let mut open = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        // What nobody uses is closed: it may have been opened with a secret that was replaced.
+        open.retain(|shared| Arc::strong_count(&shared.claims) > 1);
+        let with_room = open
+            .iter()
+            .find(|shared| Arc::strong_count(&shared.claims) <= STREAMS_OF_CONNECTION);
+        if let Some(shared) = with_room {
+            return Ok((shared.connection.clone(), shared.claims.clone()));
+        }
+        let shared = Shared {
+            connection: Connection::open(&self.args)?,
+            claims: Arc::default(),
+        };
+        let claimed = (shared.connection.clone(), shared.claims.clone());
+        open.push(shared);
+        Ok(claimed)
     }
 
     /// A token for the workers of a job, and of no other. Those that were issued before it are taken no more.

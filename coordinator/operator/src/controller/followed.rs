@@ -6,17 +6,15 @@ use std::{
     time::Duration,
 };
 
-use firn_proto::v1alpha1 as wire;
 use futures::channel::mpsc::UnboundedSender;
 use kube::runtime::reflector::ObjectRef;
 use tokio::{
     task::AbortHandle,
     time::{Instant, sleep, timeout},
 };
-use tonic::Streaming;
 use tracing::warn;
 
-use super::coordinator::Coordinator;
+use super::coordinator::{Coordinator, Watched};
 use super::plan::Remote;
 use super::report::PROGRESS_INTERVAL;
 use crate::resource::FineTuneJob;
@@ -128,7 +126,7 @@ impl Jobs {
     }
 
     /// Takes over what a stream tells. A step more is told the resource every few seconds. Returns whether the job is over.
-    async fn hear(&self, uid: &str, object: &ObjectRef<FineTuneJob>, mut stream: Streaming<wire::FineTuneJob>) -> bool {
+    async fn hear(&self, uid: &str, object: &ObjectRef<FineTuneJob>, mut stream: Watched) -> bool {
         let mut told = Instant::now();
         let mut is_behind = false;
         loop {

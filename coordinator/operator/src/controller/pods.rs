@@ -182,11 +182,22 @@ async fn told<K>(
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => tell(&object),
-            Ok(watcher::Event::InitDone) => known.state().iter().for_each(|object| tell(object)),
-            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+            Ok(event) => news(event, &known).iter().for_each(|object| tell(object)),
             Err(error) => tracing::warn!(%error, "a stream of the API server broke, opening it again"),
         }
+    }
+}
+
+/// What an event tells that the store holds by then. A list that is read anew is in the store as a whole only when it has come to its end: who
+/// looks for its objects before finds what was there before the stream broke.
+pub(super) fn news<K>(event: watcher::Event<K>, known: &Store<K>) -> Vec<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    match event {
+        watcher::Event::Apply(object) | watcher::Event::Delete(object) => vec![Arc::new(object)],
+        watcher::Event::InitDone => known.state(),
+        watcher::Event::Init | watcher::Event::InitApply(_) => Vec::new(),
     }
 }
 

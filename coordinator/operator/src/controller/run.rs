@@ -8,23 +8,24 @@ use std::{
 
 use anyhow::Context as _;
 use firn::cmd::ConnectionArgs;
-use futures::{StreamExt as _, channel::mpsc::unbounded, future::join_all};
+use futures::{StreamExt as _, channel::mpsc::unbounded, future::join_all, stream};
 use kube::{
     Api, Client,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt as _,
         events::{Recorder, Reporter},
+        reflector::{reflector, store},
         watcher,
     },
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::board;
 use super::coordinator::Coordinator;
 use super::followed::Jobs;
 use super::lease::Leadership;
 use super::let_go::LetGo;
-use super::pods::Pods;
+use super::pods::{Pods, news};
 use super::reconcile::{FIELD_MANAGER, Operator, after_error, reconcile};
 use crate::resource::FineTuneJob;
 use crate::workers::WorkerSettings;
@@ -168,8 +169,20 @@ async fn look_after(client: Client, scope: Option<String>, operator: impl FnOnce
         // What is not known yet would be taken for what is not there.
         pods.ready().await;
         info!(namespace = namespace.unwrap_or("(all)"), "looking after FineTuneJobs");
-        let controller = Controller::new(resources, watcher::Config::default());
-        let known = controller.store();
+        let (known, writer) = store();
+        let told = known.clone();
+        let events = reflector(writer, watcher(resources, watcher::Config::default()).default_backoff());
+        let changed = events.flat_map(move |event| {
+            let objects = match event {
+                Ok(event) => news(event, &told),
+                Err(error) => {
+                    warn!(%error, "the stream of FineTuneJobs broke, opening it again");
+                    Vec::new()
+                }
+            };
+            stream::iter(objects).map(|object| Ok(Arc::unwrap_or_clone(object)))
+        });
+        let controller = Controller::for_stream(changed, known.clone());
         let looks = controller
             .reconcile_on(changes)
             .run(reconcile, after_error, operator.clone())

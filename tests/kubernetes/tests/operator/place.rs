@@ -31,7 +31,11 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(namespace: &'static str) -> Option<Self> {
-        let kubectl = CLUSTER.as_ref()?.kubectl();
+        Some(Self::on(CLUSTER.as_ref()?.kubectl(), namespace))
+    }
+
+    /// On a cluster of one's own.
+    pub(crate) fn on(kubectl: &'static Kubectl, namespace: &'static str) -> Self {
         kubectl.must(&["create", "namespace", namespace], "");
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("administrator");
@@ -43,14 +47,13 @@ impl Place {
             "coordinator": format!("http://{}", coordinator.address()),
             "egress": [{"ports": [{"port": 7070, "protocol": "TCP"}]}],
         });
-        let place = Self {
+        Self {
             kubectl,
             namespace,
             folder,
             coordinator,
             settings,
-        };
-        Some(place)
+        }
     }
 
     pub(crate) fn operator(&self, name: &str) -> Process {
@@ -167,7 +170,11 @@ impl Place {
 
     /// The coordinator's jobs: their names and summaries.
     pub(crate) fn jobs(&self) -> Vec<(String, String)> {
-        let output = self.coordinator.firn(&["list", "-o", "json"]).output().unwrap();
+        let output = self
+            .coordinator
+            .firn(&["list", "--limit", "0", "-o", "json"])
+            .output()
+            .unwrap();
         let jobs: Value = serde_json::from_slice(&output.stdout).unwrap();
         let jobs = jobs["jobs"].as_array().or(jobs.as_array()).unwrap().clone();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
