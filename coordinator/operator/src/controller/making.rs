@@ -3,7 +3,7 @@
 use k8s_openapi::api::{batch::v1::Job, core::v1::Secret, networking::v1::NetworkPolicy};
 use kube::{
     Api, ResourceExt as _,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -112,6 +112,13 @@ impl Operator {
         }
         let noted = json!({"metadata": {"annotations": {IDENTITY_ANNOTATION: files.digest()}}});
         self.patch_workers(resource, noted).await
+    }
+
+    pub(super) async fn delete_workers(&self, resource: &FineTuneJob) -> Result<(), ReconcileError> {
+        let api = self.jobs_api(resource);
+        let deleted = api.delete(&workers_name(resource), &DeleteParams::background()).await;
+        if_there(deleted)?;
+        Ok(())
     }
 
     pub(super) async fn suspend_workers(&self, resource: &FineTuneJob, suspend: bool) -> Result<(), ReconcileError> {

@@ -100,6 +100,8 @@ pub enum Step {
     CreateWorkers,
     /// Give the workers the files that have changed.
     RefreshIdentity,
+    /// Take away the Job, and with it its pods.
+    DeleteWorkers,
     /// Let the Job have its pods, or take them from it.
     SuspendWorkers(bool),
     /// So many pods.
@@ -122,6 +124,7 @@ impl Step {
             Self::Discover => "Discover",
             Self::CreateWorkers => "CreateWorkers",
             Self::RefreshIdentity => "RefreshIdentity",
+            Self::DeleteWorkers => "DeleteWorkers",
             Self::SuspendWorkers(_) => "SuspendWorkers",
             Self::ScaleWorkers(_) => "ScaleWorkers",
             Self::WriteStatus(_) => "WriteStatus",
@@ -239,11 +242,14 @@ fn vain_for(seen: &Observed<'_>, remote: &Remote, status: &ResourceStatus) -> Op
 }
 
 /// The Job of the pods: there, as wide as it should be, and without pods while the job is suspended. Where a queue governs it, how wide it is and
-/// whether it has pods is the queue's to say.
+/// whether it has pods is the queue's to say; one that nobody needs is not there, since the queue would count it, and start it again.
 fn workers(seen: &Observed<'_>, remote: &Remote, most: u32, steps: &mut Vec<Step>) {
     let suspended = seen.resource.spec.cluster.suspend;
+    let is_queued = is_queued(seen.resource);
     let Some(spec) = seen.workers.map(|job| job.spec.clone().unwrap_or_default()) else {
-        steps.push(Step::CreateWorkers);
+        if !(suspended && is_queued) {
+            steps.push(Step::CreateWorkers);
+        }
         return;
     };
     let annotations = seen.workers.and_then(|job| job.metadata.annotations.as_ref());
@@ -255,9 +261,12 @@ fn workers(seen: &Observed<'_>, remote: &Remote, most: u32, steps: &mut Vec<Step
         steps.push(Step::RefreshIdentity);
     }
     let has_pods = !spec.suspend.unwrap_or(false);
-    let is_queued = is_queued(seen.resource);
-    if has_pods && suspended && remote.is_suspended && remote.is_at_rest {
-        steps.push(Step::SuspendWorkers(true));
+    if suspended && remote.is_suspended && remote.is_at_rest {
+        match is_queued {
+            true => steps.push(Step::DeleteWorkers),
+            false if has_pods => steps.push(Step::SuspendWorkers(true)),
+            false => {}
+        }
     }
     if !has_pods && !suspended && !is_queued {
         steps.push(Step::SuspendWorkers(false));

@@ -196,6 +196,7 @@ impl Operator {
                 }
                 Step::CreateWorkers => self.create_workers(resource, remote, files).await.map(|()| None)?,
                 Step::RefreshIdentity => self.refresh_identity(resource, &name, files).await.map(|()| None)?,
+                Step::DeleteWorkers => self.delete_workers(resource).await.map(|()| None)?,
                 Step::SuspendWorkers(suspend) => self.suspend_workers(resource, *suspend).await.map(|()| None)?,
                 Step::ScaleWorkers(count) => self.scale_workers(resource, *count).await.map(|()| None)?,
                 Step::WriteStatus(status) => {

@@ -113,6 +113,35 @@ fn where_a_queue_governs_the_pods_it_alone_says_how_many_there_are() {
 }
 
 #[test]
+fn a_queue_is_asked_for_nothing_while_a_person_has_suspended_the_job() {
+    let queued = |suspended: bool| {
+        resource(|document| {
+            document["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "night"});
+            document["spec"]["suspend"] = json!(suspended);
+        })
+    };
+    // Its ranks leave first; then the Job goes, whether the queue has let it in or not.
+    let workers = Some(&pods(2, false));
+    assert_eq!(steps(&queued(true), Some(&remote("Running")), workers), [Step::Suspend]);
+    assert_eq!(steps(&queued(true), Some(&remote("Suspending")), workers), []);
+    assert_eq!(
+        steps(&queued(true), Some(&remote("Suspended")), workers),
+        [Step::DeleteWorkers]
+    );
+    let waiting = Some(&pods(2, true));
+    assert_eq!(
+        steps(&queued(true), Some(&remote("Suspended")), waiting),
+        [Step::DeleteWorkers]
+    );
+    assert_eq!(steps(&queued(true), Some(&remote("Suspended")), None), []);
+    // It stands in the queue anew when it goes on.
+    assert_eq!(
+        steps(&queued(false), Some(&remote("Suspended")), None),
+        [Step::CreateWorkers, Step::Resume]
+    );
+}
+
+#[test]
 fn what_cannot_be_a_job_is_refused_with_every_field_and_never_submitted() {
     let broken = resource(|document| {
         document["spec"]["data"]["train"] = json!({"uri": "relative"});

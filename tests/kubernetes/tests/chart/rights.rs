@@ -26,7 +26,7 @@ const TABLE: &[(&str, &str, &str, &str, bool)] = &[
     (OPERATOR, "list", "secrets", "team-a", false),
     (OPERATOR, "create", "networkpolicies.networking.k8s.io", "team-a", true),
     (OPERATOR, "watch", "events", "team-a", true),
-    (OPERATOR, "delete", "jobs.batch", "team-a", false),
+    (OPERATOR, "delete", "jobs.batch", "team-a", true),
     (OPERATOR, "create", "pods", "team-a", false),
     (OPERATOR, "create", "pods/exec", "team-a", false),
     (OPERATOR, "watch", "finetunejobs.firn.dev", "team-b", false),

@@ -136,6 +136,16 @@ fn suspending_and_the_number_of_workers_are_carried_to_the_coordinator_and_to_th
     place.wait("ftj/ants", ".status.workers.max", "1");
     place.wait("job/ants-workers", ".spec.completions", "1");
 
+    // Where a queue counts it, nothing is there to be counted while the job is suspended.
+    let mut queued = job("wasps", Path::new("/data"));
+    queued["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "night"});
+    place.create(&queued);
+    place.wait("job/wasps-workers", ".spec.parallelism", "2");
+    place.patch("wasps", &json!({"suspend": true}));
+    place.kubectl(&["wait", "--for=delete", "job/wasps-workers", "--timeout=60s"], "");
+    place.patch("wasps", &json!({"suspend": false}));
+    place.wait("job/wasps-workers", ".spec.parallelism", "2");
+
     // One that is created suspended gets no pods.
     let mut waiting = job("bees", Path::new("/data"));
     waiting["spec"]["suspend"] = json!(true);
