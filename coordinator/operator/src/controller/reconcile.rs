@@ -13,6 +13,7 @@ use kube::{
     Client, Resource as _, ResourceExt as _,
     runtime::{controller::Action, events::Recorder, reflector::ObjectRef},
 };
+use tonic::Status;
 use tracing::{info, warn};
 
 use super::coordinator::{Coordinator, CoordinatorError};
@@ -29,6 +30,8 @@ use crate::workers::{PatchError, WorkerSettings};
 pub(crate) const FIELD_MANAGER: &str = "firn-operator";
 /// Before a look that failed is repeated: the first time, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// For so long a look at a resource that is to go waits for answers.
+const LONGEST_FAREWELL_LOOK: Duration = Duration::from_secs(5);
 /// Between two looks at a resource of which nothing was heard: what nobody tells of, such as a renewed certificate, is seen then.
 const LOOK_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -91,7 +94,16 @@ pub(super) struct Memory {
 /// # Errors
 /// See [`ReconcileError`]; what was done stays, and the next look goes on from there.
 pub(super) async fn reconcile(resource: Arc<FineTuneJob>, operator: Arc<Operator>) -> Result<Action, ReconcileError> {
-    match operator.look(&resource).await {
+    let look = operator.look(&resource);
+    let looked = match resource.meta().deletion_timestamp.is_some() {
+        false => look.await,
+        // Somebody waits for the resource to go: a call that is not answered soon is one to a coordinator that is down.
+        true => match tokio::time::timeout(LONGEST_FAREWELL_LOOK, look).await {
+            Ok(looked) => looked,
+            Err(_) => Err(CoordinatorError::Refused(Status::unavailable("it does not answer")).into()),
+        },
+    };
+    match looked {
         Ok(action) => Ok(action),
         Err(error) => {
             operator.tell(&resource, &error).await?;
@@ -105,7 +117,10 @@ pub(super) fn after_error(resource: Arc<FineTuneJob>, error: &ReconcileError, op
     let uid = resource.uid().unwrap_or_default();
     let mut memory = operator.lock();
     let failures = &mut memory.entry(uid).or_default().failures;
-    let pause = RETRY.0.saturating_mul(1 << (*failures).min(8)).min(RETRY.1);
+    let pause = match resource.meta().deletion_timestamp.is_some() {
+        true => RETRY.0,
+        false => RETRY.0.saturating_mul(1 << (*failures).min(8)).min(RETRY.1),
+    };
     *failures = failures.saturating_add(1);
     warn!(resource = resource.name_any(), %error, again_in_seconds = pause.as_secs(), "this look failed");
     Action::requeue(pause)
