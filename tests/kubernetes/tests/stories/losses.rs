@@ -54,7 +54,7 @@ fn ends_with_one_loss(story: &Story, job: &str, cause: &str) {
 #[ignore = "takes minutes: make kubernetes"]
 fn a_killed_agent_is_replaced_and_counted_once() {
     let Some(story) = Story::begin() else { return };
-    story.apply(&job("killed", 70, (1, 2)));
+    story.apply(&job("killed", 200, (1, 2)));
     story.trains("killed", 2, 20);
     let before = story.pods("killed");
     send("killed", 1, Signal::SIGKILL, false);
@@ -72,7 +72,7 @@ fn a_pod_that_is_out_of_memory_is_replaced_and_counted_once() {
     if SmallMemory::create(1 << 26).is_none() {
         return;
     }
-    let mut hungry = job("hungry", 70, (1, 2));
+    let mut hungry = job("hungry", 200, (1, 2));
     hungry["spec"]["worker"]["resources"]["limits"]["memory"] = json!("1Gi");
     story.apply(&hungry);
     story.trains("hungry", 2, 20);
@@ -100,7 +100,7 @@ fn group_of(process: i32) -> String {
 #[ignore = "takes minutes: make kubernetes"]
 fn a_node_that_hangs_is_left_and_its_worker_is_replaced_and_counted_once() {
     let Some(story) = Story::begin() else { return };
-    story.apply(&job("hung", 180, (1, 2)));
+    story.apply(&job("hung", 300, (1, 2)));
     story.trains("hung", 2, 20);
     let (pod, node) = story.pods("hung")[1].clone();
     // The machine hangs: its kubelet, and what runs on it.
@@ -146,7 +146,7 @@ fn a_node_that_hangs_is_left_and_its_worker_is_replaced_and_counted_once() {
 #[ignore = "takes minutes: make kubernetes"]
 fn when_all_workers_are_lost_the_job_goes_on_from_its_checkpoint() {
     let Some(story) = Story::begin() else { return };
-    story.apply(&job("lost", 40, (1, 2)));
+    story.apply(&job("lost", 150, (1, 2)));
     story.trains("lost", 2, 40);
     for index in [0, 1] {
         send("lost", index, Signal::SIGKILL, false);
@@ -169,7 +169,7 @@ fn when_all_workers_are_lost_the_job_goes_on_from_its_checkpoint() {
 #[ignore = "takes minutes: make kubernetes"]
 fn without_the_coordinators_pod_training_goes_on_and_the_status_catches_up() {
     let Some(story) = Story::begin() else { return };
-    story.apply(&job("orphans", 40, (1, 2)));
+    story.apply(&job("orphans", 150, (1, 2)));
     let before = story.trains("orphans", 2, 20);
     let pod = [
         "delete",

@@ -260,7 +260,7 @@ pub(crate) fn step(status: &Value) -> u64 {
     status["progress"]["step"].as_u64().unwrap_or_default()
 }
 
-/// A job of 14 steps an epoch whose workers are pods with a slot each, on the nodes for workers.
+/// A job of 14 steps an epoch (two workers take some fifty steps a second) whose workers are pods with a slot each, on the nodes for workers.
 pub(crate) fn job(name: &str, epochs: u32, (min, max): (u32, u32)) -> Value {
     let mut job = image_job(name, "/data".as_ref());
     job["spec"]["training"] = json!({

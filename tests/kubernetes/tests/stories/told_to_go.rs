@@ -17,9 +17,10 @@ fn nothing_was_lost(story: &Story, job: &str, what: &str) {
 }
 
 #[test]
+#[ignore = "takes minutes: make kubernetes"]
 fn a_drained_node_loses_no_step_and_the_gang_grows_back() {
     let Some(story) = Story::begin() else { return };
-    story.apply(&job("drained", 30, (1, 2)));
+    story.apply(&job("drained", 150, (1, 2)));
     story.trains("drained", 2, 20);
     let before = story.pods("drained");
     let (gone, node) = before[1].clone();
@@ -49,7 +50,7 @@ fn a_pod_that_makes_room_for_a_more_urgent_one_loses_no_step() {
     let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "urgent"}, "value": 1000});
     story.kubectl().must(&["create", "-f", "-"], &class.to_string());
     // The two nodes have room for sixteen each: one fills its own.
-    let mut wide = job("preempted", 30, (1, 2));
+    let mut wide = job("preempted", 150, (1, 2));
     wide["spec"]["worker"]["resources"]["requests"]["cpu"] = json!("10");
     story.apply(&wide);
     story.trains("preempted", 2, 20);

@@ -5,9 +5,10 @@ use serde_json::json;
 use crate::release::{Story, job, step};
 
 #[test]
+#[ignore = "takes minutes: make kubernetes"]
 fn a_suspended_job_has_no_pods_and_goes_on_where_it_was() {
     let Some(story) = Story::begin() else { return };
-    story.apply(&job("paused", 30, (1, 2)));
+    story.apply(&job("paused", 150, (1, 2)));
     story.trains("paused", 2, 20);
     story.patch("paused", &json!({"suspend": true}));
     story.wait("ftj/paused", "condition=Suspended");
@@ -46,7 +47,7 @@ fn a_suspended_job_has_no_pods_and_goes_on_where_it_was() {
 #[ignore = "takes minutes: make kubernetes"]
 fn more_and_fewer_workers_come_and_go_while_it_runs_and_the_highest_go_first() {
     let Some(story) = Story::begin() else { return };
-    story.apply(&job("elastic", 40, (1, 1)));
+    story.apply(&job("elastic", 150, (1, 1)));
     story.trains("elastic", 1, 10);
     let first = story.pods("elastic");
     story.patch("elastic", &json!({"resources": {"workers": {"max": 3}}}));
