@@ -111,27 +111,21 @@ impl Pods {
         self.jobs.get(&name).filter(|job| owns(resource, job))
     }
 
-    /// The pods of a resource, and what is said of them.
-    pub(super) fn of(&self, resource: &FineTuneJob) -> PodsSeen {
-        let (namespace, name) = (resource.namespace(), resource.name_any());
-        let own = self.workers_of(resource).and_then(|job| job.uid());
-        let is_own = |pod: &Arc<Pod>| {
-            let owners = pod.owner_references().iter();
-            pod.namespace() == namespace
-                && own.is_some()
-                && owners.map(|owner| &owner.uid).any(|uid| Some(uid) == own.as_ref())
+    /// The pods of a Job, and what is said of it and of them.
+    pub(super) fn of(&self, workers: Option<&Job>) -> PodsSeen {
+        let Some(own) = workers.and_then(|job| job.uid()) else {
+            return PodsSeen::default();
         };
+        let is_own = |pod: &Arc<Pod>| pod.owner_references().iter().any(|owner| owner.uid == own);
         let mut pods: Vec<Arc<Pod>> = self.pods.state().into_iter().filter(is_own).collect();
         pods.sort_by_key(|pod| pod.name_any());
         let is_about = |event: &Arc<Event>| {
-            let involved = &event.involved_object;
-            let is_owned = involved.uid == own || pods.iter().any(|pod| pod.uid() == involved.uid);
-            involved.namespace == namespace && involved.uid.is_some() && is_owned
+            let involved = event.involved_object.uid.as_ref();
+            involved.is_some_and(|uid| *uid == own || pods.iter().any(|pod| pod.uid().as_ref() == Some(uid)))
         };
         let mut hindrances = self.refused.state();
         hindrances.extend(self.unmounted.state());
         hindrances.retain(|event| is_about(event));
-        tracing::trace!(name, pods = pods.len(), hindrances = hindrances.len(), "seen");
         PodsSeen { pods, hindrances }
     }
 }

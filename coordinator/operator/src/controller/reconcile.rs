@@ -137,7 +137,7 @@ impl Operator {
             remote: remote.as_ref(),
             silence: self.jobs.silence(&uid).as_deref(),
             workers: workers.as_deref(),
-            pods: &self.pods.of(resource),
+            pods: &self.pods.of(workers.as_deref()),
             identity: &files.digest(),
             start_deadline: Some(self.workers.start_deadline_seconds).filter(|seconds| *seconds > 0),
             now: Timestamp::now(),
