@@ -151,13 +151,7 @@ fn mount_all(container: &Confinement) -> anyhow::Result<()> {
     for folder in [&upper, &work, &root] {
         fs::create_dir_all(folder)?;
     }
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )?;
+    keep_mounts_private()?;
     let layers = format!(
         "lowerdir={},upperdir={},workdir={}",
         container.image.display(),
@@ -269,4 +263,10 @@ fn give_up_rights(container: &Confinement) -> anyhow::Result<()> {
 /// A kernel may not know all of them.
 fn is_in_bounds(capability: Capability) -> anyhow::Result<bool> {
     Ok(caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false))
+}
+
+/// What is mounted from now on in this namespace is seen by nobody outside.
+pub(super) fn keep_mounts_private() -> nix::Result<()> {
+    let everything = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, everything, None::<&str>)
 }

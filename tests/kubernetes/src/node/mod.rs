@@ -126,13 +126,7 @@ impl Node {
 pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     // What it mounts goes with it. Before there are threads: each would have a namespace of its own.
     unshare(CloneFlags::CLONE_NEWNS).context("a node needs root")?;
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )?;
+    confinement::keep_mounts_private()?;
     let layers = settings.folder.join("layers");
     std::fs::create_dir_all(&layers)?;
     // An overlay does not take layers that lie below one another.

@@ -7,19 +7,7 @@ use crate::release::{HOME, Story, job};
 /// Nothing is left of a job in the cluster, and no process.
 fn nothing_is_left(story: &Story, job: &str) {
     let label = format!("firn.dev/job={job}");
-    story.kubectl().must(
-        &[
-            "--namespace",
-            "team-a",
-            "wait",
-            "--for=delete",
-            "pod",
-            "-l",
-            &label,
-            "--timeout=120s",
-        ],
-        "",
-    );
+    story.has_no_pods(job);
     let left = story.team(&["get", "job,pod,secret,networkpolicy", "-l", &label, "-o", "name"], "");
     assert_eq!(left, "");
     for index in [0, 1] {

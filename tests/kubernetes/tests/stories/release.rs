@@ -160,6 +160,12 @@ impl Release {
         assert!(answer.succeeded, "{condition}: {}\n{}", answer.talk, self.scene());
     }
 
+    /// Waits until all pods of a job are gone.
+    pub(crate) fn has_no_pods(&self, job: &str) {
+        let label = format!("firn.dev/job={job}");
+        self.team(&["wait", "--for=delete", "pod", "-l", &label, "--timeout=120s"], "");
+    }
+
     /// Watches a job until its status is as it should be.
     pub(crate) fn until(&self, job: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let arguments = ["--namespace", TEAMS[0], "get", "ftj", job];

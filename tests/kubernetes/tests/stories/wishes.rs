@@ -15,20 +15,7 @@ fn a_suspended_job_has_no_pods_and_goes_on_where_it_was() {
     story.figure("suspended");
     story.wait("job/paused-workers", "jsonpath={.spec.suspend}=true");
     story.wait("job/paused-workers", "condition=Suspended");
-    let label = "firn.dev/job=paused";
-    story.kubectl().must(
-        &[
-            "--namespace",
-            "team-a",
-            "wait",
-            "--for=delete",
-            "pod",
-            "-l",
-            label,
-            "--timeout=120s",
-        ],
-        "",
-    );
+    story.has_no_pods("paused");
     story.figure("no pods are left");
     let at = step(&story.get("ftj", "paused")["status"]);
     story.patch("paused", &json!({"suspend": false}));
