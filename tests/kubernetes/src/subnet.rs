@@ -31,8 +31,12 @@ pub(crate) struct Subnet {
 impl Subnet {
     /// Takes one that is free, for a cluster whose files lie in `folder`, which goes with it.
     pub(crate) fn take(folder: &Path) -> anyhow::Result<Self> {
-        // A bridge can be made once.
-        let free = (0..CLUSTERS).find(|number| ip(&["link", "add", &bridge(*number), "type", "bridge"]).is_ok());
+        // A bridge can be made once. Its hardware address is its own: one that it takes from its cables would change with each of them, and the
+        // pods would go on sending to the one before for half a minute.
+        let free = (0..CLUSTERS).find(|number| {
+            let own = hardware_address(gateway(*number));
+            ip(&["link", "add", &bridge(*number), "address", &own, "type", "bridge"]).is_ok()
+        });
         let number = free.context("no network can be made: `ip link add` of a bridge fails")?;
         let bridge = bridge(number);
         let arguments = ["-c", HOLD, &bridge, &folder.to_string_lossy()].map(str::to_owned);
@@ -41,7 +45,7 @@ impl Subnet {
             number,
             _holder: holder,
         };
-        let own = format!("{}/{}", subnet.gateway(), 32 - BITS);
+        let own = format!("{}/{}", gateway(number), 32 - BITS);
         ip(&["address", "add", &own, "dev", &bridge])?;
         ip(&["link", "set", &bridge, "up"])?;
         // Every address of a Service is this machine's: the proxy listens there.
@@ -71,12 +75,27 @@ impl Subnet {
 
     /// This machine's own address.
     pub(crate) fn gateway(&self) -> Ipv4Addr {
-        self.at((1 << BITS) - 2)
+        gateway(self.number)
     }
 
     fn at(&self, offset: u32) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(FIRST) + (self.number << BITS) + offset)
+        at(self.number, offset)
     }
+}
+
+fn at(number: u32, offset: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(FIRST) + (number << BITS) + offset)
+}
+
+fn gateway(number: u32) -> Ipv4Addr {
+    at(number, (1 << BITS) - 2)
+}
+
+/// The hardware address that goes with an address: who takes over an address is reached at once by those who knew the one before. The first part
+/// says that nobody has registered it.
+pub(crate) fn hardware_address(address: Ipv4Addr) -> String {
+    let [first, second, third, fourth] = address.octets();
+    format!("02:f1:{first:02x}:{second:02x}:{third:02x}:{fourth:02x}")
 }
 
 fn bridge(number: u32) -> String {

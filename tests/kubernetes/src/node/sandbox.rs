@@ -16,6 +16,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+use crate::subnet::hardware_address;
+
 /// Bits of the network that all pods are in.
 const PREFIX: u8 = 20;
 
@@ -78,11 +80,11 @@ impl Sandbox {
         let (cable, bridge, process) = (self.cable.as_str(), place.bridge, self.process().to_string());
         // Of a pod before it, whose end this machine has not cleared away yet.
         let _ = run("ip", &["link", "del", cable]).await;
+        let hardware = hardware_address(place.address);
+        let peer = ["peer", "name", "eth0", "address", &hardware, "netns", &process];
         run(
             "ip",
-            &[
-                "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", &process,
-            ],
+            &[&["link", "add", cable, "type", "veth"], peer.as_slice()].concat(),
         )
         .await?;
         run("ip", &["link", "set", cable, "master", bridge, "up"]).await?;

@@ -92,3 +92,28 @@ fn what_is_not_ready_is_not_reached_and_what_does_not_live_is_started_again() {
     place.wait("pod/probed", ".status.containerStatuses[0].restartCount", "1");
     place.kubectl(&["delete", "pod", "probed", "--timeout=60s"], "");
 }
+
+/// One that changed whenever a pod came would leave the pods before it without a network for half a minute.
+#[test]
+fn the_hardware_addresses_of_a_pod_and_of_its_gateway_go_with_their_addresses() {
+    let Some(place) = Place::new("hardware") else { return };
+    let text = r#"
+        curl -sk "https://kubernetes.default.svc" >/tmp/answer
+        own=$(ip -o -4 address show eth0 | sed 's|.*inet ||; s|/.*||')
+        gateway=$(ip route show default | sed 's|.*via ||; s| .*||')
+        hardware() { sed "s|.*$1 ||; s| .*||"; }
+        echo "$own $(ip -o link show eth0 | hardware link/ether) $gateway $(ip neigh show | head -1 | hardware lladdr)" > /dev/termination-log"#;
+    let told = place.outcome(&script("neighbours", text));
+    let words: Vec<&str> = told.split_whitespace().collect();
+    let [own, hardware, gateway, of_gateway] = words.as_slice() else {
+        panic!("{told}");
+    };
+    let expected = |address: &str| {
+        let [first, second, third, fourth] = address.parse::<std::net::Ipv4Addr>().unwrap().octets();
+        format!("02:f1:{first:02x}:{second:02x}:{third:02x}:{fourth:02x}")
+    };
+    assert_eq!(
+        (*hardware, *of_gateway),
+        (expected(own).as_str(), expected(gateway).as_str())
+    );
+}
