@@ -11,7 +11,7 @@ use k8s_openapi::{
 use kube::ResourceExt as _;
 
 use super::pods::PodsSeen;
-use crate::resource::{FineTuneJob, Loss, StatusCondition};
+use crate::resource::{FineTuneJob, Loss, ResourceStatus, StatusCondition};
 use crate::workers::QUEUE_LABEL;
 
 /// Type of the condition.
@@ -74,6 +74,17 @@ pub(super) fn condition(resource: &FineTuneJob, job: Option<&Job>, seen: &PodsSe
 /// Whether only a person can help.
 pub(super) fn is_vain(condition: &StatusCondition) -> bool {
     condition.r#type == PODS_READY && VAIN.contains(&condition.reason.as_str())
+}
+
+/// It has been so since it was said first, or from `now` on. Waiting that was not vain before is no part of waiting that is.
+pub(super) fn since(condition: StatusCondition, before: &ResourceStatus, now: Timestamp) -> StatusCondition {
+    let changed = before
+        .condition(PODS_READY)
+        .is_some_and(|known| is_vain(known) != is_vain(&condition));
+    match changed {
+        true => condition.since(&ResourceStatus::default(), now),
+        false => condition.since(before, now),
+    }
 }
 
 /// What the cluster says of the pod of a lost worker: `OOMKilled`, `Evicted`, `DeletionByTaintManager`, …

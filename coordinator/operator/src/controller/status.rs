@@ -16,7 +16,7 @@ pub(super) fn of(seen: &Observed<'_>, remote: &Remote) -> ResourceStatus {
         // The pods go, and what they came to stays.
         true => before.condition(PODS_READY).cloned(),
         false => hindrance::condition(seen.resource, seen.workers, seen.pods)
-            .map(|condition| condition.since(&before, seen.now)),
+            .map(|condition| hindrance::since(condition, &before, seen.now)),
     };
     if let Some(pods) = pods {
         status.set_condition(pods);

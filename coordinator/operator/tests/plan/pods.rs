@@ -198,6 +198,36 @@ fn a_job_whose_pods_cannot_start_is_given_up_in_time_and_one_that_has_worked_is_
 }
 
 #[test]
+fn waiting_for_pods_that_may_come_does_not_count_once_waiting_is_vain() {
+    let known = |reason: &str, kept: i64| {
+        let waits = resource(|document| {
+            let mut condition = StatusCondition::new("PodsReady", false, reason, "0 of 2 pods run");
+            condition.last_transition_time = Time(Timestamp::from_second(NOW - 3600).unwrap());
+            document["status"] = json!({"summary": "Queued", "conditions": [condition]});
+        });
+        let hindered = PodsSeen {
+            pods: vec![waiting(0, "ErrImagePull", "")],
+            hindrances: Vec::new(),
+        };
+        let idle = Remote {
+            living: 0,
+            ..remote("Queued")
+        };
+        let plan = plan(&seen_with(&waits, &idle, &pods(2, false), &hindered));
+        let Some(Step::WriteStatus(status)) = plan.steps.last() else {
+            panic!("{plan:?}")
+        };
+        let condition = status.condition("PodsReady").unwrap();
+        assert_eq!(condition.last_transition_time.0.as_second(), NOW - kept, "{reason}");
+        (plan.look_in, plan.steps.contains(&Step::Cancel))
+    };
+    assert_eq!(known("Unschedulable", 0), (Some(600), false));
+    assert_eq!(known("PodsStarting", 0), (Some(600), false));
+    // Two words for the same.
+    assert_eq!(known("ImagePullBackOff", 3600), (Some(0), true));
+}
+
+#[test]
 fn the_cause_of_a_loss_is_what_became_of_the_pod_at_that_time() {
     let ended = |index: u32, at: &str, reason: &str| {
         let state = json!({"terminated": {"exitCode": 137, "reason": reason, "finishedAt": at}});
