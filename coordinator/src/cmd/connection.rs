@@ -139,7 +139,10 @@ impl Connection {
     }
 
     /// Begins a stream; whether it says anything later is the caller's business.
-    pub(crate) async fn opened<T>(
+    ///
+    /// # Errors
+    /// If it is refused, or not begun within the deadline of a call.
+    pub async fn opened<T>(
         &self,
         call: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
     ) -> Result<Streaming<T>, Status> {

@@ -230,9 +230,11 @@ impl Coordinator {
     /// If it is refused, or the coordinator cannot be reached.
     pub(super) async fn watch(&self, name: String) -> Result<Watched, CoordinatorError> {
         let (connection, claim) = self.connection_for_stream()?;
-        let answer = connection.jobs().watch_job(WatchJobRequest { name }).await;
+        let opened = connection
+            .opened(connection.jobs().watch_job(WatchJobRequest { name }))
+            .await;
         Ok(Watched {
-            stream: self.answer(answer)?,
+            stream: self.answer(opened.map(Response::new))?,
             _claim: claim,
         })
     }

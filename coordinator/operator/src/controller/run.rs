@@ -4,13 +4,14 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use firn::cmd::ConnectionArgs;
 use futures::{StreamExt as _, channel::mpsc::unbounded, future::join_all, stream};
 use kube::{
-    Api, Client,
+    Api, Client, Config,
     runtime::{
         Controller, WatchStreamExt as _,
         events::{Recorder, Reporter},
@@ -29,6 +30,9 @@ use super::pods::{Pods, news};
 use super::reconcile::{FIELD_MANAGER, Operator, after_error, reconcile};
 use crate::resource::FineTuneJob;
 use crate::workers::WorkerSettings;
+
+/// For a connection to the API server: within the time in which the lease has to be renewed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Arguments of `firn-operator run`.
 #[derive(Debug, clap::Args)]
@@ -76,9 +80,7 @@ pub struct RunArgs {
 /// If the settings cannot be read, the cluster cannot be found, or the lease is lost.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let workers = settings(&args.settings)?;
-    let client = Client::try_default()
-        .await
-        .context("no cluster was found: set KUBECONFIG, or run in a pod")?;
+    let client = client().await?;
     let coordinator = Coordinator::new(args.connection)?;
     let holder = args.name.clone().or_else(|| std::env::var("HOSTNAME").ok());
     let holder = holder.unwrap_or_else(|| format!("firn-operator-{}", std::process::id()));
@@ -103,6 +105,15 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Of the API server that `KUBECONFIG` names, or that of the pod.
+async fn client() -> anyhow::Result<Client> {
+    let mut config = Config::infer()
+        .await
+        .context("no cluster was found: set KUBECONFIG, or run in a pod")?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    Client::try_from(config).context("the API server cannot be asked with these credentials")
 }
 
 fn settings(path: &Path) -> anyhow::Result<WorkerSettings> {
