@@ -17,7 +17,6 @@ fn nothing_was_lost(story: &Story, job: &str, what: &str) {
 }
 
 #[test]
-#[ignore = "takes minutes: make kubernetes"]
 fn a_drained_node_loses_no_step_and_the_gang_grows_back() {
     let Some(story) = Story::begin() else { return };
     story.apply(&job("drained", 150, (1, 2)));

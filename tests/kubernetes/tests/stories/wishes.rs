@@ -5,7 +5,6 @@ use serde_json::json;
 use crate::release::{Story, job, step};
 
 #[test]
-#[ignore = "takes minutes: make kubernetes"]
 fn a_suspended_job_has_no_pods_and_goes_on_where_it_was() {
     let Some(story) = Story::begin() else { return };
     story.apply(&job("paused", 150, (1, 2)));
