@@ -19,6 +19,7 @@ pub mod compatibility;
 mod decide;
 mod decision;
 mod effect;
+pub mod exit_status;
 pub mod identifiers;
 mod input;
 pub mod metrics;

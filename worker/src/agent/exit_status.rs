@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use firn_core::exit_status::TOLD_TO_GO;
+
 /// How an agent ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ExitStatus {
@@ -15,12 +17,12 @@ pub(super) enum ExitStatus {
 
 impl ExitStatus {
     /// The number. 1 is any error ([`ExitCode::FAILURE`]: settings that are wrong, a refusal of the coordinator, a state folder that is in use),
-    /// and 2 arguments that cannot be read; 75 is `EX_TEMPFAIL` of `sysexits.h`: try again.
+    /// and 2 arguments that cannot be read.
     pub(super) const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::KilledRanks => 3,
-            Self::Interrupted => 75,
+            Self::Interrupted => TOLD_TO_GO,
         }
     }
 }

@@ -1,16 +1,9 @@
 //! The statuses with which a rank exits. The agent passes them on, and the coordinator tells from them whether starting again could help.
 
+pub(crate) use firn_core::exit_status::{LEFT, NUMERICAL_ERROR, STOPPED, USER_ERROR};
 use nix::sys::signal::Signal;
 
-/// The user's spec or data is wrong, memory does not hold the batch, or the coordinator refused what it would refuse again.
-pub(crate) const USER: u8 = 10;
-/// The numbers broke.
-pub(crate) const NUMERICAL: u8 = 11;
-/// The coordinator told the rank to stop.
-pub(crate) const STOPPED: u8 = 12;
-/// The worker is drained or preempted; nothing is lost.
-pub(crate) const LEFT: u8 = 13;
-/// Anything else.
+/// Anything that the others do not name.
 pub(crate) const BROKEN: u8 = 1;
 
 /// Ends the process from any thread, whatever the others do: no destructor and no exit handler runs.

@@ -185,9 +185,9 @@ impl RankFailure {
     /// Status with which the process exits; see [`super::run`].
     pub(crate) fn exit_code(&self) -> u8 {
         match self.reason() {
-            "BadData" | "Misconfigured" | "OutOfMemory" => exit::USER,
-            "NumericalError" => exit::NUMERICAL,
-            _ if self.would_come_again() => exit::USER,
+            "BadData" | "Misconfigured" | "OutOfMemory" => exit::USER_ERROR,
+            "NumericalError" => exit::NUMERICAL_ERROR,
+            _ if self.would_come_again() => exit::USER_ERROR,
             _ => exit::BROKEN,
         }
     }
@@ -267,9 +267,9 @@ mod tests {
             (failure.reason(), failure.exit_code())
         };
         for code in [Code::OutOfRange, Code::FailedPrecondition, Code::Unimplemented] {
-            assert_eq!(end(code), ("InternalError", exit::USER), "{code:?}");
+            assert_eq!(end(code), ("InternalError", exit::USER_ERROR), "{code:?}");
         }
-        assert_eq!(end(Code::InvalidArgument), ("Misconfigured", exit::USER));
+        assert_eq!(end(Code::InvalidArgument), ("Misconfigured", exit::USER_ERROR));
         for code in [
             Code::Unavailable,
             Code::PermissionDenied,

@@ -1,16 +1,13 @@
 //! What the end of a rank says: nothing, that the rank was lost, or that no restart helps.
 
+use crate::exit_status;
 use crate::now::Now;
 use crate::state::{Cause, Ending, Failure, FailureReason, Gravity, Member, RankExit, StopRequest};
 
-/// Exit status of a rank that met a user error, bad data, or a refusal that another attempt would meet again.
-const USER_ERROR: i32 = 10;
-/// Exit status of a rank that met NaN or infinity.
-const NUMERICAL_ERROR: i32 = 11;
-/// Exit status of a rank that was asked to stop.
-const STOPPED: i32 = 12;
-/// Exit status of a rank that handed over and left, because its worker is taken out of use.
-pub(super) const LEFT: i32 = 13;
+const USER_ERROR: i32 = exit_status::USER_ERROR as i32;
+const NUMERICAL_ERROR: i32 = exit_status::NUMERICAL_ERROR as i32;
+const STOPPED: i32 = exit_status::STOPPED as i32;
+pub(super) const LEFT: i32 = exit_status::LEFT as i32;
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 /// Log lines that a failure keeps.

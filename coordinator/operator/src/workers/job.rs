@@ -1,12 +1,13 @@
 //! A resource → its `batch/v1` Job.
 
+use firn_core::exit_status::TOLD_TO_GO;
 use firn_core::spec::{JobSpec, KIND};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use super::identity::SharedFiles;
 use super::pod::{self, PatchError};
-use super::{IDENTITY_ANNOTATION, JOB_LABEL, QUEUE_LABEL, TOLD_TO_GO, WorkerSettings};
+use super::{IDENTITY_ANNOTATION, JOB_LABEL, QUEUE_LABEL, WorkerSettings};
 use crate::resource::FineTuneJob;
 
 /// Pods that fail are replaced for as long as the job lives: how many losses it survives is decided by the coordinator.

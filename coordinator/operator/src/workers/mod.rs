@@ -21,8 +21,6 @@ pub const JOB_LABEL: &str = "firn.dev/job";
 pub const IDENTITY_ANNOTATION: &str = "firn.dev/identity";
 /// Label that gives a Job to a queue of Kueue.
 pub const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
-/// Status with which `firn-worker agent --for-job` ends when it was told to go before its job was over.
-pub const TOLD_TO_GO: i32 = 75;
 /// Name of the container in a worker's pod.
 pub const CONTAINER: &str = "worker";
 
