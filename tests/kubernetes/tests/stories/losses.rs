@@ -57,6 +57,7 @@ fn a_killed_agent_is_replaced_and_counted_once() {
     story.apply(&job("killed", 200, (1, 2)));
     story.trains("killed", 2, 20);
     let before = story.pods("killed");
+    story.figure("killed");
     send("killed", 1, Signal::SIGKILL, false);
     grows_back(&story, "killed");
     let after = story.pods("killed");
