@@ -178,6 +178,8 @@ fn server_arguments(keys: &Keys, etcd: u16, secure: u16) -> Vec<String> {
         format!("--token-auth-file={}", keys.tokens.display()),
         "--authorization-mode=RBAC".to_owned(),
         "--anonymous-auth=false".to_owned(),
+        // As elsewhere: the policies of namespaces decide.
+        "--allow-privileged=true".to_owned(),
         format!("--service-account-key-file={}", keys.accounts_public.display()),
         format!("--service-account-signing-key-file={}", keys.accounts.display()),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),

@@ -38,6 +38,10 @@ pub(super) fn make(schema: &mut Value, words: Words) {
             fields.insert(end.to_owned(), number);
         }
     }
+    // Both at once would keep the fields of an object, and nothing of what is in them.
+    if fields.contains_key("x-kubernetes-preserve-unknown-fields") {
+        fields.shift_remove("additionalProperties");
+    }
     if let Some(Value::Object(properties)) = fields.get_mut("properties") {
         properties.values_mut().for_each(|property| make(property, words));
     }
@@ -84,6 +88,7 @@ mod tests {
                 "folder": {"type": ["string", "null"], "format": "uri-or-path"},
                 "until": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}], "description": "when"},
                 "names": {"type": "array", "items": {"type": ["integer", "null"], "format": "uint8"}},
+                "patch": {"type": "object", "additionalProperties": true, "x-kubernetes-preserve-unknown-fields": true},
             }
         });
         make(&mut schema, Words::Kept);
@@ -95,6 +100,7 @@ mod tests {
                 "folder": {"type": "string"},
                 "until": {"type": "string", "format": "date-time", "description": "when"},
                 "names": {"type": "array", "items": {"type": "integer"}},
+                "patch": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
             }
         });
         assert_eq!(schema, expected);
