@@ -120,6 +120,44 @@ impl CommandError {
     }
 }
 
+/// Whom one of both sides does not take for what it says to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The coordinator, by whoever calls.
+    OfCoordinator,
+    /// Who calls, by the coordinator.
+    OfCaller,
+}
+
+/// Whether no connection was made because a certificate was not taken, or is missing.
+pub fn broken_trust(status: &Status) -> Option<Trust> {
+    /// What the other side says of a certificate, as TLS calls it.
+    const ALERTS: [&str; 8] = [
+        "BadCertificate",
+        "UnsupportedCertificate",
+        "CertificateRevoked",
+        "CertificateExpired",
+        "CertificateUnknown",
+        "CertificateRequired",
+        "UnknownCA",
+        "AccessDenied",
+    ];
+    let reason = innermost_reason(status);
+    if reason.contains("invalid peer certificate") {
+        return Some(Trust::OfCoordinator);
+    }
+    let alert = reason.split_once("fatal alert: ").map(|(_, alert)| alert.trim());
+    alert.filter(|alert| ALERTS.contains(alert)).map(|_| Trust::OfCaller)
+}
+
+/// What a call ended with, in one sentence: the coordinator's own words, or why there are none.
+pub fn told(status: &Status) -> String {
+    match is_transport(status) && (status.source().is_some() || is_late(status)) {
+        true => with_advice(innermost_reason(status)),
+        false => status.message().to_owned(),
+    }
+}
+
 /// Whether the connection broke or nothing came in time, rather than the coordinator having answered.
 pub(crate) fn is_transport(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || status.source().is_some()
@@ -257,6 +295,31 @@ mod tests {
         let missing = with_advice("received fatal alert: CertificateRequired".to_owned());
         assert!(missing.ends_with("give --cert and --key"), "{missing}");
         assert_eq!(with_advice("Connection refused".to_owned()), "Connection refused");
+    }
+
+    #[test]
+    fn who_is_not_trusted_is_told_apart_from_a_coordinator_that_is_away() {
+        let of = |reason: &str| {
+            let mut status = Status::unavailable("transport error");
+            status.set_source(std::sync::Arc::new(io::Error::other(reason.to_owned())));
+            (broken_trust(&status), told(&status))
+        };
+        let (trust, told) = of("invalid peer certificate: UnknownIssuer");
+        assert_eq!(trust, Some(Trust::OfCoordinator));
+        assert!(told.ends_with("has not signed its certificate"), "{told}");
+        assert_eq!(of("received fatal alert: CertificateRequired").0, Some(Trust::OfCaller));
+        assert_eq!(of("received fatal alert: UnknownCA").0, Some(Trust::OfCaller));
+        for other in [
+            "received fatal alert: HandshakeFailure",
+            "Connection refused (os error 111)",
+        ] {
+            assert_eq!(of(other), (None, other.to_owned()));
+        }
+        let answered = Status::unauthenticated("the token is not known");
+        assert_eq!(
+            (broken_trust(&answered), super::told(&answered)),
+            (None, "the token is not known".to_owned())
+        );
     }
 
     #[test]

@@ -40,7 +40,7 @@ mod workers;
 
 pub use connection::{AccessClient, Connection, JobsClient, unary};
 use console::Console;
-pub use error::CommandError;
+pub use error::{CommandError, Trust, broken_trust, told};
 pub use outcome::Outcome;
 pub use settings::ConnectionArgs;
 

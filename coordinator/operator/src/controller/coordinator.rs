@@ -1,9 +1,12 @@
 //! What the operator asks of the coordinator.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    error::Error as _,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use firn::api::wire;
-use firn::cmd::{CommandError, Connection, ConnectionArgs, JobsClient, unary};
+use firn::cmd::{CommandError, Connection, ConnectionArgs, JobsClient, Trust, broken_trust, told, unary};
 use firn_core::spec::JobSpec;
 use firn_proto::v1alpha1::{
     CancelJobRequest, CreateJobRequest, CreateTokenRequest, FineTuneJob, ListJobsRequest, ListTokensRequest,
@@ -27,7 +30,7 @@ pub(super) enum CoordinatorError {
     #[error("{0}")]
     Settings(#[from] CommandError),
     /// It refused, or could not be reached.
-    #[error("the coordinator: {}", .0.message())]
+    #[error("the coordinator: {}", told(.0))]
     Refused(#[from] Status),
 }
 
@@ -38,8 +41,35 @@ impl CoordinatorError {
             Self::Settings(_) => true,
             Self::Refused(status) => !matches!(
                 status.code(),
-                Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition | Code::NotFound
+                Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound
             ),
+        }
+    }
+
+    /// What this is called on a resource.
+    pub(super) fn reason(&self) -> &'static str {
+        let Self::Refused(status) = self else {
+            return "CoordinatorSettings";
+        };
+        match (broken_trust(status), status.code()) {
+            (Some(Trust::OfCoordinator), _) => "CoordinatorNotTrusted",
+            (Some(Trust::OfCaller), _) => "CoordinatorRefusesCertificate",
+            (None, Code::Unauthenticated | Code::PermissionDenied) => "CoordinatorRefusesToken",
+            (None, Code::Unavailable | Code::DeadlineExceeded) => "CoordinatorUnavailable",
+            (None, _) => "CoordinatorRefused",
+        }
+    }
+
+    /// Whether another connection, of the files as they are then, may fare better.
+    fn is_of_connection(&self) -> bool {
+        match self {
+            Self::Settings(_) => true,
+            Self::Refused(status) => {
+                matches!(
+                    status.code(),
+                    Code::Unauthenticated | Code::PermissionDenied | Code::Unavailable
+                ) || status.source().is_some()
+            }
         }
     }
 
@@ -111,15 +141,16 @@ impl Coordinator {
         Ok(self.connection()?.jobs())
     }
 
-    /// The answer; after one that says that nobody was reached, or that the token is not known, the files are read again.
+    /// The answer; after one that says that nobody was reached, or that token or certificate are not taken, the files are read again.
     fn answer<T>(&self, answer: Result<Response<T>, Status>) -> Result<T, CoordinatorError> {
-        if let Err(status) = &answer
-            && matches!(status.code(), Code::Unauthenticated | Code::Unavailable)
+        let answer = answer.map(Response::into_inner).map_err(CoordinatorError::from);
+        if let Err(error) = &answer
+            && error.is_of_connection()
         {
-            warn!(reason = status.message(), "connecting to the coordinator anew");
+            warn!(%error, "connecting to the coordinator anew");
             *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        Ok(answer?.into_inner())
+        answer
     }
 
     /// Gives a job to the coordinator, once for each `request`.
@@ -233,8 +264,14 @@ impl Coordinator {
         let opened = connection
             .opened(connection.jobs().watch_job(WatchJobRequest { name }))
             .await;
+        let answer = self.answer(opened.map(Response::new));
+        if answer.as_ref().is_err_and(CoordinatorError::is_of_connection) {
+            // Others may hold it while they fail, so it would never be without a claim.
+            let mut open = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+            open.retain(|shared| !Arc::ptr_eq(&shared.claims, &claim));
+        }
         Ok(Watched {
-            stream: self.answer(opened.map(Response::new))?,
+            stream: answer?,
             _claim: claim,
         })
     }

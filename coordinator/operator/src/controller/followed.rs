@@ -14,8 +14,8 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::coordinator::{Coordinator, Watched};
-use super::plan::Remote;
+use super::coordinator::{Coordinator, CoordinatorError, Watched};
+use super::plan::{Remote, Silence};
 use super::report::PROGRESS_INTERVAL;
 use crate::resource::FineTuneJob;
 
@@ -28,7 +28,7 @@ struct Followed {
     remote: Remote,
     stream: Option<AbortHandle>,
     /// Why nothing is heard.
-    silence: Option<String>,
+    silence: Option<Silence>,
 }
 
 /// The jobs by the uid of their resource.
@@ -58,7 +58,7 @@ impl Jobs {
     }
 
     /// Why nothing is heard of a job now; `None`: it is heard of, or has been for a moment.
-    pub(super) fn silence(&self, uid: &str) -> Option<String> {
+    pub(super) fn silence(&self, uid: &str) -> Option<Silence> {
         self.lock().get(uid).and_then(|followed| followed.silence.clone())
     }
 
@@ -112,12 +112,12 @@ impl Jobs {
                 Err(error) if error.is_passing() => {
                     warn!(job = name, %error, "not following the job for now");
                     if heard.elapsed() >= MISSED_AFTER {
-                        self.set_silence(uid, &object, Some(error.to_string()));
+                        self.set_silence(uid, &object, Some(silence(&error)));
                     }
                 }
                 Err(error) => {
                     warn!(job = name, %error, "not following the job any more");
-                    self.set_silence(uid, &object, Some(error.to_string()));
+                    self.set_silence(uid, &object, Some(silence(&error)));
                     return;
                 }
             }
@@ -161,10 +161,10 @@ impl Jobs {
         }
     }
 
-    fn set_silence(&self, uid: &str, object: &ObjectRef<FineTuneJob>, silence: Option<String>) {
+    fn set_silence(&self, uid: &str, object: &ObjectRef<FineTuneJob>, silence: Option<Silence>) {
         let mut known = self.lock();
         let Some(followed) = known.get_mut(uid) else { return };
-        let is_news = followed.silence.is_some() != silence.is_some();
+        let is_news = followed.silence != silence;
         followed.silence = silence;
         drop(known);
         if is_news {
@@ -175,5 +175,12 @@ impl Jobs {
     fn tell(&self, object: &ObjectRef<FineTuneJob>) {
         // The operator ends where nobody listens.
         let _ = self.changed.unbounded_send(object.clone());
+    }
+}
+
+fn silence(error: &CoordinatorError) -> Silence {
+    Silence {
+        reason: error.reason(),
+        message: error.to_string(),
     }
 }

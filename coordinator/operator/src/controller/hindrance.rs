@@ -21,8 +21,20 @@ const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// A worker is missed for so long at most before its loss is decided, and its pod may end a little later.
 const AROUND_LOSS_SECONDS: i64 = 120;
 
+/// Type of the condition that is there while the operator cannot do what it should.
+pub(super) const RECONCILED: &str = "Reconciled";
+/// Reason for which there is no node: a volume is a claim that is not there.
+const MISSING_CLAIM: &str = "MissingClaim";
+/// The API server does not take what the operator would make for a resource: a policy, or a patch of its own, is against it.
+pub(super) const CLUSTER_REFUSED: &str = "ClusterRefused";
+/// The patch of the pods gives no pods.
+pub(super) const INVALID_TEMPLATE: &str = "InvalidTemplate";
+
 /// Reasons for which waiting is vain: nobody but a person can help.
-const VAIN: [&str; 9] = [
+const VAIN: [&str; 12] = [
+    CLUSTER_REFUSED,
+    INVALID_TEMPLATE,
+    MISSING_CLAIM,
     "FailedCreate",
     "FailedMount",
     "ErrImagePull",
@@ -73,13 +85,19 @@ pub(super) fn condition(resource: &FineTuneJob, job: Option<&Job>, seen: &PodsSe
 
 /// Whether only a person can help.
 pub(super) fn is_vain(condition: &StatusCondition) -> bool {
-    condition.r#type == PODS_READY && VAIN.contains(&condition.reason.as_str())
+    let is_own = [PODS_READY, RECONCILED].contains(&condition.r#type.as_str());
+    is_own && condition.status == "False" && VAIN.contains(&condition.reason.as_str())
+}
+
+/// What makes waiting vain, if anything does.
+pub(super) fn vain(status: &ResourceStatus) -> Option<&StatusCondition> {
+    status.conditions.iter().find(|condition| is_vain(condition))
 }
 
 /// It has been so since it was said first, or from `now` on. Waiting that was not vain before is no part of waiting that is.
 pub(super) fn since(condition: StatusCondition, before: &ResourceStatus, now: Timestamp) -> StatusCondition {
     let changed = before
-        .condition(PODS_READY)
+        .condition(&condition.r#type)
         .is_some_and(|known| is_vain(known) != is_vain(&condition));
     match changed {
         true => condition.since(&ResourceStatus::default(), now),
@@ -145,8 +163,11 @@ fn hindered(pod: &Pod, seen: &PodsSeen) -> Option<(String, String)> {
         .iter()
         .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
     if let Some(condition) = unplaced {
-        let reason = condition.reason.as_deref().unwrap_or("Unschedulable");
-        return said(reason, condition.message.as_deref().unwrap_or_default());
+        let message = condition.message.as_deref().unwrap_or_default();
+        return match lacks_claim(message) {
+            true => said(MISSING_CLAIM, message),
+            false => said(condition.reason.as_deref().unwrap_or("Unschedulable"), message),
+        };
     }
     let waiting = containers(pod)
         .iter()
@@ -166,6 +187,14 @@ fn hindered(pod: &Pod, seen: &PodsSeen) -> Option<(String, String)> {
         event.reason.as_deref().unwrap_or("FailedMount"),
         event.message.as_deref().unwrap_or_default(),
     )
+}
+
+/// Whether a claim is not there, in the scheduler's words: it has no reason of its own for that, and a node would not help.
+fn lacks_claim(message: &str) -> bool {
+    let claims = message.split("persistentvolumeclaim \"").skip(1);
+    claims
+        .filter_map(|rest| rest.split_once('"'))
+        .any(|(_, rest)| rest.trim_start().starts_with("not found"))
 }
 
 /// Why a Job has too few pods: what was said last, if no pod has come since.

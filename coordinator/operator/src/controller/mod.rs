@@ -19,7 +19,7 @@ mod run;
 mod status;
 mod sweep;
 
-pub use plan::{Observed, Plan, Remote, Step, plan};
+pub use plan::{Observed, Plan, Remote, Silence, Step, plan};
 pub use pods::PodsSeen;
 pub use run::{RunArgs, run};
 

@@ -24,7 +24,7 @@ pub struct Observed<'a> {
     /// Its job, if the coordinator has told of it.
     pub remote: Option<&'a Remote>,
     /// Why nothing is heard of the job now.
-    pub silence: Option<&'a str>,
+    pub silence: Option<&'a Silence>,
     /// The Job that holds its pods, if there is one.
     pub workers: Option<&'a Job>,
     /// The pods.
@@ -35,6 +35,15 @@ pub struct Observed<'a> {
     pub start_deadline: Option<u32>,
     /// The time.
     pub now: Timestamp,
+}
+
+/// Why the coordinator says nothing of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// CamelCase, for programs.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
 }
 
 /// What the coordinator says of a job.
@@ -217,7 +226,8 @@ fn alive(seen: &Observed<'_>, spec: &JobSpec, remote: &Remote) -> Plan {
         }
         look_in = vain_for(seen, remote, &status);
         if look_in == Some(0) {
-            steps.push(Step::Cancel);
+            // What it waits for in vain may be a step of these.
+            steps = vec![Step::Cancel];
         }
     }
     steps.extend(write(seen.resource, status));
@@ -232,9 +242,8 @@ fn alive(seen: &Observed<'_>, spec: &JobSpec, remote: &Remote) -> Plan {
 /// Seconds after which a job whose pods cannot start is given up; `None`: they start, or have worked already.
 fn vain_for(seen: &Observed<'_>, remote: &Remote, status: &ResourceStatus) -> Option<u32> {
     let deadline = seen.start_deadline?;
-    let condition = status.condition(hindrance::PODS_READY)?;
-    let has_worked = remote.living > 0 || remote.status.start_time.is_some();
-    if has_worked || !hindrance::is_vain(condition) {
+    let condition = hindrance::vain(status)?;
+    if remote.living > 0 || remote.status.start_time.is_some() {
         return None;
     }
     let since = seen.now.as_second() - condition.last_transition_time.0.as_second();

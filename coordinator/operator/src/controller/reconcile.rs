@@ -39,7 +39,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(300);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReconcileError {
     /// The API server refused, or could not be reached.
-    #[error("the API server: {0}")]
+    #[error("the API server: {}", told(.0))]
     Cluster(#[from] kube::Error),
     /// The coordinator refused, or could not be reached.
     #[error(transparent)]
@@ -135,7 +135,7 @@ impl Operator {
         let plan = plan(&Observed {
             resource,
             remote: remote.as_ref(),
-            silence: self.jobs.silence(&uid).as_deref(),
+            silence: self.jobs.silence(&uid).as_ref(),
             workers: workers.as_deref(),
             pods: &self.pods.of(workers.as_deref()),
             identity: &files.digest(),
@@ -269,4 +269,12 @@ pub(super) fn owns(resource: &FineTuneJob, job: &Job) -> bool {
     owners
         .iter()
         .any(|owner| Some(&owner.uid) == resource.metadata.uid.as_ref())
+}
+
+/// The API server's own sentence, where it has answered.
+fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(answer) => answer.message.clone(),
+        error => error.to_string(),
+    }
 }

@@ -9,9 +9,8 @@ use kube::{
     runtime::events::{Event, EventType},
 };
 use serde_json::{Value, json};
-use tonic::Code;
 
-use super::coordinator::CoordinatorError;
+use super::hindrance::{self, CLUSTER_REFUSED, INVALID_TEMPLATE, RECONCILED};
 use super::making::if_there;
 use super::reconcile::{FIELD_MANAGER, Operator, ReconcileError};
 use crate::resource::{FineTuneJob, ResourceStatus, StatusCondition};
@@ -73,7 +72,8 @@ impl Operator {
             }
         }
         let now = Timestamp::now();
-        status.set_condition(StatusCondition::new("Reconciled", false, reason, &error.to_string()).since(&before, now));
+        let told = StatusCondition::new(RECONCILED, false, reason, &error.to_string());
+        status.set_condition(hindrance::since(told, &before, now));
         if status != before {
             self.write_status(resource, &status).await?;
         }
@@ -99,17 +99,15 @@ impl Operator {
 /// What an error is called on a resource; `None`: nothing could be written either.
 fn reason(error: &ReconcileError) -> Option<&'static str> {
     Some(match error {
-        ReconcileError::Cluster(kube::Error::Api(answer)) if answer.code != 409 && answer.code < 500 => {
-            "ClusterRefused"
+        // Neither somebody else's write nor too many calls are a refusal.
+        ReconcileError::Cluster(kube::Error::Api(answer))
+            if answer.code < 500 && ![409, 429].contains(&answer.code) =>
+        {
+            CLUSTER_REFUSED
         }
         ReconcileError::Cluster(_) => return None,
-        ReconcileError::Coordinator(CoordinatorError::Settings(_)) => "CoordinatorSettings",
-        ReconcileError::Coordinator(CoordinatorError::Refused(status)) => match status.code() {
-            Code::Unauthenticated | Code::PermissionDenied => "CoordinatorRefusesToken",
-            Code::Unavailable | Code::DeadlineExceeded => "CoordinatorUnavailable",
-            _ => "CoordinatorRefused",
-        },
-        ReconcileError::Pods(_) => "InvalidTemplate",
+        ReconcileError::Coordinator(error) => error.reason(),
+        ReconcileError::Pods(_) => INVALID_TEMPLATE,
         ReconcileError::Files(_) => "MissingFile",
         ReconcileError::NameTaken { .. } => "NameTaken",
     })

@@ -1,6 +1,6 @@
 //! What a resource is to say: what the coordinator says of the job, and beside it what the cluster says of the pods.
 
-use super::hindrance::{self, PODS_READY};
+use super::hindrance::{self, PODS_READY, RECONCILED};
 use super::plan::{Observed, Remote};
 use crate::resource::{ResourceStatus, StatusCondition};
 
@@ -21,9 +21,14 @@ pub(super) fn of(seen: &Observed<'_>, remote: &Remote) -> ResourceStatus {
     if let Some(pods) = pods {
         status.set_condition(pods);
     }
-    if let Some(reason) = seen.silence.filter(|_| !remote.has_ended) {
-        let silent = StatusCondition::new("Reconciled", false, "CoordinatorUnavailable", reason);
-        status.set_condition(silent.since(&before, seen.now));
+    // What kept the Job of the pods from being made does until it is there.
+    let refused = before.condition(RECONCILED).filter(|known| hindrance::is_vain(known));
+    if let Some(refused) = refused.filter(|_| seen.workers.is_none()) {
+        status.set_condition(refused.clone());
+    }
+    if let Some(silence) = seen.silence.filter(|_| !remote.has_ended) {
+        let silent = StatusCondition::new(RECONCILED, false, silence.reason, &silence.message);
+        status.set_condition(hindrance::since(silent, &before, seen.now));
     }
     for loss in &mut status.losses {
         let known = before
@@ -39,10 +44,7 @@ pub(super) fn of(seen: &Observed<'_>, remote: &Remote) -> ResourceStatus {
 /// A job that was cancelled because its pods could not start has failed.
 fn given_up(status: &mut ResourceStatus) {
     let never_worked = status.start_time.is_none();
-    let hindered = status
-        .condition(PODS_READY)
-        .filter(|condition| hindrance::is_vain(condition))
-        .cloned();
+    let hindered = hindrance::vain(status).cloned();
     if status.summary.as_deref() != Some("Cancelled") || !never_worked {
         return;
     }

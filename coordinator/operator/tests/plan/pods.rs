@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
-use crate::scene::{NOW, pods, remote, resource, seen_with};
+use crate::scene::{NOW, pods, remote, resource, seen, seen_with};
 
 /// One pod of the Job of these stories.
 fn pod(index: u32, status: Value) -> Arc<Pod> {
@@ -66,6 +66,15 @@ fn unplaced() -> Arc<Pod> {
     )
 }
 
+/// A pod one of whose volumes is a claim that nobody has made.
+fn without_claim() -> Arc<Pod> {
+    pod(
+        1,
+        json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/2 nodes are available: persistentvolumeclaim \"photos\" not found. not found"}]}),
+    )
+}
+
 /// Pods, what is said of them, and what the resource is to say: status, reason and message.
 fn cases() -> Vec<Case> {
     let later = "2026-11-29T12:00:00Z";
@@ -103,6 +112,15 @@ fn cases() -> Vec<Case> {
                 "False",
                 "Unschedulable",
                 "1 of 2 pods run; pod ants-workers-1-abcde: 0/2 nodes are available: 2 Insufficient cpu.",
+            ),
+        ),
+        (
+            vec![running(0), without_claim()],
+            vec![],
+            (
+                "False",
+                "MissingClaim",
+                "1 of 2 pods run; pod ants-workers-1-abcde: 0/2 nodes are available: persistentvolumeclaim \"photos\" not found. not found",
             ),
         ),
         (
@@ -225,6 +243,52 @@ fn waiting_for_pods_that_may_come_does_not_count_once_waiting_is_vain() {
     assert_eq!(known("PodsStarting", 0), (Some(600), false));
     // Two words for the same.
     assert_eq!(known("ImagePullBackOff", 3600), (Some(0), true));
+}
+
+#[test]
+fn a_job_whose_pods_the_cluster_refuses_to_hear_of_is_given_up_in_time() {
+    let refused = |reason: &str, seconds: i64| {
+        resource(|document| {
+            let mut condition = StatusCondition::new("Reconciled", false, reason, "the API server: no");
+            condition.last_transition_time = Time(Timestamp::from_second(NOW - seconds).unwrap());
+            document["status"] = json!({"summary": "Queued", "conditions": [condition]});
+        })
+    };
+    let idle = Remote {
+        living: 0,
+        ..remote("Queued")
+    };
+    for reason in ["ClusterRefused", "InvalidTemplate"] {
+        let early = plan(&seen(&refused(reason, 590), Some(&idle), None));
+        assert_eq!((early.look_in, &early.steps[0]), (Some(10), &Step::CreateWorkers));
+        let late = plan(&seen(&refused(reason, 600), Some(&idle), None));
+        assert_eq!(late.steps[0], Step::Cancel);
+        assert!(!late.steps.contains(&Step::CreateWorkers), "{late:?}");
+    }
+    // What passes is waited for.
+    let away = plan(&seen(&refused("CoordinatorUnavailable", 900), Some(&idle), None));
+    assert_eq!((away.look_in, &away.steps[0]), (None, &Step::CreateWorkers));
+    // Once there is a Job, nothing is said of it any more.
+    let made = refused("ClusterRefused", 900);
+    let (job, pods) = (pods(2, false), PodsSeen::default());
+    let plan_of_made = plan(&seen_with(&made, &idle, &job, &pods));
+    assert!(!plan_of_made.steps.contains(&Step::Cancel), "{plan_of_made:?}");
+
+    let mut cancelled = remote("Cancelled");
+    cancelled.has_ended = true;
+    let steps = plan(&seen(&refused("ClusterRefused", 600), Some(&cancelled), None)).steps;
+    let Some(Step::WriteStatus(status)) = steps.last() else {
+        panic!("{steps:?}")
+    };
+    let failed = status.condition("Failed").unwrap();
+    assert_eq!(
+        (
+            status.summary.as_deref(),
+            failed.reason.as_str(),
+            failed.message.as_str()
+        ),
+        (Some("Failed"), "PodsCannotStart", "the API server: no")
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which steps are taken, and in which order.
 
-use firn_operator::controller::{Observed, Remote, Step, plan};
+use firn_operator::controller::{Observed, Remote, Silence, Step, plan};
 use firn_operator::resource::FineTuneJob;
 use firn_operator::workers::IDENTITY_ANNOTATION;
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
@@ -241,8 +241,12 @@ fn workers_are_given_the_files_that_have_changed() {
 #[test]
 fn a_coordinator_that_is_silent_is_told_until_it_is_heard_again() {
     let held = resource(|_| {});
+    let silence = Silence {
+        reason: "CoordinatorUnavailable",
+        message: "nobody answers".to_owned(),
+    };
     let plan = plan(&Observed {
-        silence: Some("nobody answers"),
+        silence: Some(&silence),
         ..seen(&held, Some(&remote("Running")), Some(&pods(2, false)))
     });
     let Some(Step::WriteStatus(status)) = plan.steps.last() else {
@@ -250,8 +254,12 @@ fn a_coordinator_that_is_silent_is_told_until_it_is_heard_again() {
     };
     let reconciled = status.condition("Reconciled").unwrap();
     assert_eq!(
-        (reconciled.status.as_str(), reconciled.message.as_str()),
-        ("False", "nobody answers")
+        (
+            reconciled.status.as_str(),
+            reconciled.reason.as_str(),
+            reconciled.message.as_str()
+        ),
+        ("False", "CoordinatorUnavailable", "nobody answers")
     );
     assert_eq!(status.summary.as_deref(), Some("Running"));
     let heard = written(&held, Some(&remote("Running"))).unwrap();

@@ -5,5 +5,6 @@
 
 mod life;
 mod place;
+mod refused;
 mod scale;
 mod trouble;
