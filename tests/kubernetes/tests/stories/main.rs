@@ -8,6 +8,8 @@
 mod deletion;
 mod hindrances;
 mod losses;
+mod namespaces;
+mod queued;
 mod release;
 mod told_to_go;
 mod training;

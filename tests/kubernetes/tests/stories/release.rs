@@ -8,9 +8,9 @@ use std::{
     time::Instant,
 };
 
-use firn_kubernetes_tests::{Cluster, Helm, Kubectl, Programs, node::Image};
+use firn_kubernetes_tests::{Answer, Cluster, Helm, Kubectl, Programs, node::Image};
 use firn_tests::{
-    binaries::{binary, firn, repository},
+    binaries::{binary, firn},
     jobs::{image_job, three_classes},
     proxy::link::LinkProxy,
     submission::Receipt,
@@ -85,21 +85,8 @@ impl Release {
         }
         let values = cluster.folder().join("values.yaml");
         fs::write(&values, values_of_the_tests().to_string()).unwrap();
-        let chart = repository().join("deploy/helm/firn");
-        let (chart, values) = (chart.display().to_string(), values.display().to_string());
-        let install = [
-            "install",
-            "firn",
-            &chart,
-            "--namespace",
-            HOME,
-            "--values",
-            &values,
-            "--wait",
-            "--timeout",
-            "5m",
-        ];
-        let installed = Helm::on(&programs, kubectl).run(&install);
+        let helm = Helm::on(&programs, kubectl);
+        let installed = charted(&helm, &cluster, "install", &[]);
         let logs = cluster.logs(HOME, "firn");
         assert!(installed.succeeded, "{}\n{logs}", installed.talk);
         let release = Self {
@@ -204,23 +191,33 @@ impl Release {
         pods
     }
 
+    /// Where the coordinator is reached through a port that is forwarded.
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}", self.forwarded.address().port())
+    }
+
     /// `firn`, as an administrator whose port is forwarded to the coordinator.
     pub(crate) fn firn(&self, arguments: &[&str]) -> Command {
         let mut command = firn();
         command
             .args(arguments)
-            .args([
-                "--coordinator",
-                &format!("https://localhost:{}", self.forwarded.address().port()),
-            ])
+            .args(["--coordinator", &self.url()])
             .arg("--ca")
             .arg(self.file("ca.crt"))
             .arg("--token-file")
             .arg(self.file("token"));
+        if self.file("tls.crt").exists() {
+            command
+                .arg("--cert")
+                .arg(self.file("tls.crt"))
+                .arg("--key")
+                .arg(self.file("tls.key"));
+        }
         command
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// A file of the administrator: `token`, `ca.crt`; `tls.crt` and `tls.key` while certificates are asked for.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -306,6 +303,14 @@ fn values_of_the_tests() -> Value {
         "operator": {"nodeSelector": placed},
         "workers": {"graceSeconds": 20},
     })
+}
+
+/// The release, installed or upgraded.
+fn charted(helm: &Helm, cluster: &Cluster, verb: &str, more: &[&str]) -> Answer {
+    let (chart, values) = (Helm::chart(), cluster.folder().join("values.yaml"));
+    let (chart, values) = (chart.display().to_string(), values.display().to_string());
+    let place = ["--namespace", HOME, "--values", &values, "--wait", "--timeout", "5m"];
+    helm.run(&[&[verb, "firn", &chart], place.as_slice(), more].concat())
 }
 
 /// As `kubectl port-forward` does.
