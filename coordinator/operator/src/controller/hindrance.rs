@@ -56,11 +56,11 @@ pub(super) fn condition(resource: &FineTuneJob, job: Option<&Job>, seen: &PodsSe
     if spec.suspend.unwrap_or(false) {
         let queue = resource.labels().get(QUEUE_LABEL);
         return match queue.filter(|_| !resource.spec.cluster.suspend) {
-            Some(queue) => of(
-                false,
-                "WaitingForQueue",
-                &format!("queue {queue} has not let the pods in"),
-            ),
+            Some(queue) => {
+                let said = seen.workload.as_ref().and_then(|workload| workload.hindrance());
+                let said = said.unwrap_or_else(|| "has not let the pods in".to_owned());
+                of(false, "WaitingForQueue", &format!("queue {queue} {said}"))
+            }
             None => of(false, "Suspended", "the job is suspended and has no pods"),
         };
     }

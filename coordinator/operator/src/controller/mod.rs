@@ -18,10 +18,12 @@ mod report;
 mod run;
 mod status;
 mod sweep;
+mod workloads;
 
 pub use plan::{Observed, Plan, Remote, Silence, Step, plan};
 pub use pods::PodsSeen;
 pub use run::{RunArgs, run};
+pub use workloads::{Workload, WorkloadStatus};
 
 /// Holds a resource until its job at the coordinator has ended.
 pub const FINALIZER: &str = "firn.dev/coordinator";

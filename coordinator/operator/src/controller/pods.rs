@@ -1,4 +1,4 @@
-//! What the API server tells of the pods of all resources, of the Jobs that hold them, and of what hinders both.
+//! What the API server tells of the pods of all resources, of the Jobs that hold them, of what hinders both, and of the queues they stand in.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -19,6 +19,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use super::reconcile::owns;
+use super::workloads::{self, Queued, Workload};
 use crate::resource::FineTuneJob;
 use crate::workers::{JOB_LABEL, workers_name};
 
@@ -34,6 +35,8 @@ pub(super) struct Pods {
     refused: Store<Event>,
     /// A pod whose volumes are not there.
     unmounted: Store<Event>,
+    /// What Kueue keeps of Jobs, where there is Kueue.
+    workloads: Store<Workload>,
 }
 
 /// What is seen of the pods of one resource.
@@ -43,6 +46,8 @@ pub struct PodsSeen {
     pub pods: Vec<Arc<Pod>>,
     /// Events about them, and about their Job, that tell what hinders them.
     pub hindrances: Vec<Arc<Event>>,
+    /// What the queue says in which their Job stands.
+    pub workload: Option<Arc<Workload>>,
 }
 
 /// Streams that must be run for the stores to know anything.
@@ -58,11 +63,16 @@ impl Pods {
         let events = |kind: &str, reason: &str| {
             watcher::Config::default().fields(&format!("involvedObject.kind={kind},reason={reason}"))
         };
+        let queued = Arc::new(Queued::default());
+        let (workloads, of_workloads) = workloads::of_namespace(client, namespace, changed, queued.clone());
         let (jobs, of_jobs) = followed(
             api(client, namespace),
             watcher::Config::default().labels(OURS),
             changed,
-            |job: &Job| labelled(job),
+            move |job: &Job| {
+                queued.note(job);
+                labelled(job)
+            },
             |_| {},
         );
         let (pods, of_pods) = followed(
@@ -92,11 +102,12 @@ impl Pods {
             pods,
             refused,
             unmounted,
+            workloads,
         };
-        (known, vec![of_jobs, of_pods, of_refused, of_unmounted])
+        (known, vec![of_jobs, of_pods, of_refused, of_unmounted, of_workloads])
     }
 
-    /// Returns when everything that there is has been told.
+    /// Returns when everything that there is has been told; what queues say may come later.
     pub(super) async fn ready(&self) {
         // A stream that ends takes the process with it: there is nothing to be said of it here.
         let _ = self.jobs.wait_until_ready().await;
@@ -126,11 +137,17 @@ impl Pods {
         let mut hindrances = self.refused.state();
         hindrances.extend(self.unmounted.state());
         hindrances.retain(|event| is_about(event));
-        PodsSeen { pods, hindrances }
+        let mut workloads = self.workloads.state().into_iter();
+        let workload = workloads.find(|workload| workload.owner_references().iter().any(|owner| owner.uid == own));
+        PodsSeen {
+            pods,
+            hindrances,
+            workload,
+        }
     }
 }
 
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+pub(super) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -141,7 +158,7 @@ where
 }
 
 /// A store, and the stream that fills it and says which resource is to be looked at.
-fn followed<K>(
+pub(super) fn followed<K>(
     api: Api<K>,
     config: watcher::Config,
     changed: &UnboundedSender<ObjectRef<FineTuneJob>>,
@@ -202,8 +219,12 @@ fn labelled<K: Resource>(object: &K) -> Option<ObjectRef<FineTuneJob>> {
 
 fn about_job(event: &Event) -> Option<ObjectRef<FineTuneJob>> {
     let involved = &event.involved_object;
-    let name = involved.name.as_deref()?.strip_suffix("-workers")?;
-    Some(ObjectRef::new(name).within(involved.namespace.as_deref()?))
+    of_workers(involved.name.as_deref()?, involved.namespace.as_deref()?)
+}
+
+/// The resource for which a Job of this name was made.
+pub(super) fn of_workers(job: &str, namespace: &str) -> Option<ObjectRef<FineTuneJob>> {
+    Some(ObjectRef::new(job.strip_suffix("-workers")?).within(namespace))
 }
 
 /// `NAME-workers-INDEX-SUFFIX`, as the Job controller names pods.

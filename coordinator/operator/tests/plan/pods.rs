@@ -155,7 +155,11 @@ type Case = (
 #[test]
 fn what_hinders_pods_is_told_with_its_reason() {
     for (all, hindrances, expected) in cases() {
-        let seen = PodsSeen { pods: all, hindrances };
+        let seen = PodsSeen {
+            pods: all,
+            hindrances,
+            workload: None,
+        };
         let told = pods_ready(&resource(|_| {}), &pods(2, false), &seen);
         assert_eq!((told.0.as_str(), told.1.as_str(), told.2.as_str()), expected);
     }
@@ -172,6 +176,51 @@ fn pods_that_a_queue_has_not_let_in_wait_for_it() {
 }
 
 #[test]
+fn what_the_queue_says_is_told_in_its_words() {
+    let queued = resource(|document| document["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "night"}));
+    let condition = |kind: &str, status: &str, message: &str| json!({"type": kind, "status": status, "reason": "x", "message": message, "lastTransitionTime": "2026-11-29T11:59:00Z"});
+    let full =
+        "couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor plain, 1 more needed";
+    let evicted = condition("Evicted", "True", "The ClusterQueue is stopped");
+    let cases = [
+        (vec![], "queue night has not let the pods in".to_owned()),
+        (
+            vec![condition("QuotaReserved", "False", full)],
+            format!("queue night has not let the pods in: {full}"),
+        ),
+        (
+            vec![condition("QuotaReserved", "True", "Quota reserved"), evicted.clone()],
+            "queue night takes the pods back: The ClusterQueue is stopped".to_owned(),
+        ),
+        (
+            vec![
+                condition("QuotaReserved", "False", "ClusterQueue all is stopped"),
+                evicted,
+            ],
+            "queue night has not let the pods in: ClusterQueue all is stopped".to_owned(),
+        ),
+        (
+            vec![
+                condition("QuotaReserved", "True", "Quota reserved"),
+                condition("Admitted", "False", "The workload has not all checks ready."),
+            ],
+            "queue night has not let the pods in: The workload has not all checks ready".to_owned(),
+        ),
+    ];
+    for (conditions, expected) in cases {
+        let workload = json!({"metadata": {"name": "job-ants-workers"}, "status": {"conditions": conditions}});
+        let seen = PodsSeen {
+            workload: Some(Arc::new(serde_json::from_value(workload).unwrap())),
+            ..PodsSeen::default()
+        };
+        let (_, reason, message) = pods_ready(&queued, &pods(2, true), &seen);
+        assert_eq!((reason.as_str(), message), ("WaitingForQueue", expected));
+        // Pods that were let in are told of themselves.
+        assert_eq!(pods_ready(&queued, &pods(2, false), &seen).1, "PodsStarting");
+    }
+}
+
+#[test]
 fn a_job_whose_pods_cannot_start_is_given_up_in_time_and_one_that_has_worked_is_not() {
     let since = |seconds: i64| {
         resource(|document| {
@@ -183,6 +232,7 @@ fn a_job_whose_pods_cannot_start_is_given_up_in_time_and_one_that_has_worked_is_
     let hindered = PodsSeen {
         pods: vec![waiting(0, "ImagePullBackOff", "")],
         hindrances: Vec::new(),
+        workload: None,
     };
     let idle = Remote {
         living: 0,
@@ -226,6 +276,7 @@ fn waiting_for_pods_that_may_come_does_not_count_once_waiting_is_vain() {
         let hindered = PodsSeen {
             pods: vec![waiting(0, "ErrImagePull", "")],
             hindrances: Vec::new(),
+            workload: None,
         };
         let idle = Remote {
             living: 0,
@@ -306,6 +357,7 @@ fn the_cause_of_a_loss_is_what_became_of_the_pod_at_that_time() {
             ended(1, "2026-11-29T12:00:00Z", "Error"),
         ],
         hindrances: Vec::new(),
+        workload: None,
     };
     let loss = |worker: &str| Loss {
         time: Time(Timestamp::from_second(NOW).unwrap()),

@@ -54,6 +54,7 @@ pub(crate) fn pods(width: u32, suspended: bool) -> Job {
 pub(crate) const NO_PODS: &PodsSeen = &PodsSeen {
     pods: Vec::new(),
     hindrances: Vec::new(),
+    workload: None,
 };
 
 /// What can be seen of a resource, its job and its pods.

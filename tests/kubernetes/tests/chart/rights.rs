@@ -26,6 +26,9 @@ const TABLE: &[(&str, &str, &str, &str, bool)] = &[
     (OPERATOR, "list", "secrets", "team-a", false),
     (OPERATOR, "create", "networkpolicies.networking.k8s.io", "team-a", true),
     (OPERATOR, "watch", "events", "team-a", true),
+    (OPERATOR, "watch", "workloads.kueue.x-k8s.io", "team-a", true),
+    (OPERATOR, "patch", "workloads.kueue.x-k8s.io", "team-a", false),
+    (OPERATOR, "watch", "workloads.kueue.x-k8s.io", "team-b", false),
     (OPERATOR, "delete", "jobs.batch", "team-a", true),
     (OPERATOR, "create", "pods", "team-a", false),
     (OPERATOR, "create", "pods/exec", "team-a", false),
@@ -107,6 +110,22 @@ fn grant(kubectl: &Kubectl, helm: &Helm, name: &str, more: &[&str]) {
     kubectl.must(&["apply", "--server-side", "-f", "-"], &list.to_string());
 }
 
+/// The name of what Kueue keeps of Jobs: without it nobody can be asked about.
+fn workloads() -> Value {
+    let schema = json!({"type": "object"});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "workloads.kueue.x-k8s.io"},
+        "spec": {
+            "group": "kueue.x-k8s.io",
+            "scope": "Namespaced",
+            "names": {"kind": "Workload", "plural": "workloads", "singular": "workload"},
+            "versions": [{"name": "v1beta2", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+        },
+    })
+}
+
 #[test]
 fn everybody_may_do_what_the_table_says_and_nothing_else() {
     // A cluster of its own: what is granted is seen by everybody.
@@ -117,6 +136,7 @@ fn everybody_may_do_what_the_table_says_and_nothing_else() {
         kubectl.must(&["create", "namespace", name], "");
     }
     kubectl.define(&firn_operator::resource::crd());
+    kubectl.define(&workloads());
     grant(kubectl, &helm, "older/0.1.0", &[]);
     holds(kubectl, TABLE);
     for (person, role) in [("editor", "firn-edit"), ("viewer", "firn-view")] {
