@@ -10,9 +10,9 @@ use k8s_openapi::{
 };
 use kube::ResourceExt as _;
 
+use super::plan::queue_of;
 use super::pods::PodsSeen;
 use crate::resource::{FineTuneJob, Loss, ResourceStatus, StatusCondition};
-use crate::workers::QUEUE_LABEL;
 
 /// Type of the condition.
 pub(super) const PODS_READY: &str = "PodsReady";
@@ -54,12 +54,14 @@ pub(super) fn condition(resource: &FineTuneJob, job: Option<&Job>, seen: &PodsSe
     let of =
         |is_ready: bool, reason: &str, message: &str| Some(StatusCondition::new(PODS_READY, is_ready, reason, message));
     if spec.suspend.unwrap_or(false) {
-        let queue = resource.labels().get(QUEUE_LABEL);
+        let queue = queue_of(resource, job).map(|queue| format!("queue {queue}"));
+        // A queue may take in Jobs that name none.
+        let queue = queue.or_else(|| seen.workload.as_ref().map(|_| "the queue".to_owned()));
         return match queue.filter(|_| !resource.spec.cluster.suspend) {
             Some(queue) => {
                 let said = seen.workload.as_ref().and_then(|workload| workload.hindrance());
                 let said = said.unwrap_or_else(|| "has not let the pods in".to_owned());
-                of(false, "WaitingForQueue", &format!("queue {queue} {said}"))
+                of(false, "WaitingForQueue", &format!("{queue} {said}"))
             }
             None => of(false, "Suspended", "the job is suspended and has no pods"),
         };

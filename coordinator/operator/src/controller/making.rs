@@ -12,7 +12,7 @@ use super::plan::Remote;
 use super::reconcile::{FIELD_MANAGER, Operator, ReconcileError, owns};
 use crate::resource::FineTuneJob;
 use crate::workers::identity::{self, SharedFiles};
-use crate::workers::{IDENTITY_ANNOTATION, network_policy, workers_job, workers_name};
+use crate::workers::{IDENTITY_ANNOTATION, SUSPENDED_ANNOTATION, network_policy, workers_job, workers_name};
 
 impl Operator {
     pub(super) fn api(&self, resource: &FineTuneJob) -> Api<FineTuneJob> {
@@ -122,8 +122,10 @@ impl Operator {
     }
 
     pub(super) async fn suspend_workers(&self, resource: &FineTuneJob, suspend: bool) -> Result<(), ReconcileError> {
-        self.patch_workers(resource, json!({"spec": {"suspend": suspend}}))
-            .await
+        // Who holds it back is noted beside it, and goes with it.
+        let noted = json!({SUSPENDED_ANNOTATION: suspend.then_some("true")});
+        let patch = json!({"metadata": {"annotations": noted}, "spec": {"suspend": suspend}});
+        self.patch_workers(resource, patch).await
     }
 
     pub(super) async fn scale_workers(&self, resource: &FineTuneJob, count: u32) -> Result<(), ReconcileError> {

@@ -3,15 +3,18 @@
 //! The coordinator decides about the job; the operator carries a person's wishes there, and pods to where they are wanted. The order of
 //! steps is such that pods are there before a job needs them, and go only when their ranks have left.
 
+use std::collections::BTreeMap;
+
 use firn_core::spec::JobSpec;
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
+use kube::ResourceExt as _;
 
 use super::hindrance;
 use super::pods::PodsSeen;
 use super::status;
 use super::{FINALIZER, MANAGER};
 use crate::resource::{FineTuneJob, ResourceStatus};
-use crate::workers::IDENTITY_ANNOTATION;
+use crate::workers::{IDENTITY_ANNOTATION, QUEUE_LABEL, SUSPENDED_ANNOTATION};
 
 /// A coordinator that cannot be reached is waited for so long before a resource is let go without it; it is told as soon as it can be.
 const LONGEST_FAREWELL_SECONDS: i64 = 10;
@@ -250,23 +253,20 @@ fn vain_for(seen: &Observed<'_>, remote: &Remote, status: &ResourceStatus) -> Op
     Some(deadline.saturating_sub(u32::try_from(since).unwrap_or(0)))
 }
 
-/// The Job of the pods: there, as wide as it should be, and without pods while the job is suspended. Where a queue governs it, how wide it is and
-/// whether it has pods is the queue's to say; one that nobody needs is not there, since the queue would count it, and start it again.
+/// The Job of the pods: as wide as it should be, and without pods while the job is suspended. Where a queue governs it, how wide it is and
+/// whether it has pods is the queue's to say; one that nobody needs is not there, since the queue would count it, and start it again. A queue may
+/// take in every Job, which shows only when it is there: so it is made when it is needed, and one that others hold back is left to them.
 fn workers(seen: &Observed<'_>, remote: &Remote, most: u32, steps: &mut Vec<Step>) {
     let suspended = seen.resource.spec.cluster.suspend;
-    let is_queued = is_queued(seen.resource);
-    let Some(spec) = seen.workers.map(|job| job.spec.clone().unwrap_or_default()) else {
-        if !(suspended && is_queued) {
+    let Some(job) = seen.workers else {
+        if !suspended {
             steps.push(Step::CreateWorkers);
         }
         return;
     };
-    let annotations = seen.workers.and_then(|job| job.metadata.annotations.as_ref());
-    if annotations
-        .and_then(|all| all.get(IDENTITY_ANNOTATION))
-        .map(String::as_str)
-        != Some(seen.identity)
-    {
+    let is_queued = queue_of(seen.resource, job).is_some() || seen.pods.workload.is_some();
+    let spec = job.spec.clone().unwrap_or_default();
+    if job.annotations().get(IDENTITY_ANNOTATION).map(String::as_str) != Some(seen.identity) {
         steps.push(Step::RefreshIdentity);
     }
     let has_pods = !spec.suspend.unwrap_or(false);
@@ -277,7 +277,8 @@ fn workers(seen: &Observed<'_>, remote: &Remote, most: u32, steps: &mut Vec<Step
             false => {}
         }
     }
-    if !has_pods && !suspended && !is_queued {
+    let is_held_by_us = remote.is_suspended || job.annotations().contains_key(SUSPENDED_ANNOTATION);
+    if !has_pods && !suspended && !is_queued && is_held_by_us {
         steps.push(Step::SuspendWorkers(false));
     }
     let width = u32::try_from(spec.parallelism.unwrap_or(0)).unwrap_or(0);
@@ -333,10 +334,11 @@ fn is_held(resource: &FineTuneJob) -> bool {
     finalizers.iter().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// Whether a queue such as Kueue governs the pods.
-fn is_queued(resource: &FineTuneJob) -> bool {
-    let labels = resource.metadata.labels.as_ref();
-    labels.is_some_and(|labels| labels.contains_key(crate::workers::QUEUE_LABEL))
+/// The queue of Kueue that governs the pods, by the resource's own wish or by that of the namespace.
+pub(super) fn queue_of<'a>(resource: &'a FineTuneJob, job: &'a Job) -> Option<&'a str> {
+    let label = |labels: &'a BTreeMap<String, String>| labels.get(QUEUE_LABEL);
+    let queue = label(resource.labels()).or_else(|| label(job.labels()));
+    queue.map(String::as_str)
 }
 
 fn has_ended(resource: &FineTuneJob) -> bool {

@@ -1,7 +1,7 @@
 //! What Kueue says of a Job that stands in one of its queues.
 //!
 //! Kueue keeps a Workload for each such Job, whose conditions say in words what it waits for. A cluster need not have Kueue: whether it does is
-//! asked when a Job changes that names a queue, since Kueue changes such a Job at once.
+//! asked when a Job changes that names a queue, or that somebody holds back, since Kueue does this at once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -88,14 +88,15 @@ impl Workload {
     }
 }
 
-/// Wakes up who waits for a Job that names a queue.
+/// Wakes up who waits for a Job that a queue may govern.
 #[derive(Debug, Default)]
 pub(super) struct Queued(Notify);
 
 impl Queued {
     /// A Job has changed.
     pub(super) fn note(&self, job: &Job) {
-        if job.labels().contains_key(QUEUE_LABEL) {
+        let is_held = job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
+        if is_held || job.labels().contains_key(QUEUE_LABEL) {
             self.0.notify_one();
         }
     }

@@ -1,12 +1,14 @@
 //! Which steps are taken, and in which order.
 
-use firn_operator::controller::{Observed, Remote, Silence, Step, plan};
+use std::{collections::BTreeMap, sync::Arc};
+
+use firn_operator::controller::{Observed, PodsSeen, Remote, Silence, Step, plan};
 use firn_operator::resource::FineTuneJob;
-use firn_operator::workers::IDENTITY_ANNOTATION;
+use firn_operator::workers::{IDENTITY_ANNOTATION, QUEUE_LABEL, SUSPENDED_ANNOTATION};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::json;
 
-use crate::scene::{NOW, pods, remote, resource, seen, steps, written};
+use crate::scene::{NOW, pods, remote, resource, seen, seen_with, steps, written};
 
 #[test]
 fn a_new_resource_is_held_then_submitted_then_given_pods() {
@@ -110,6 +112,60 @@ fn where_a_queue_governs_the_pods_it_alone_says_how_many_there_are() {
     };
     assert_eq!(steps(&queued, Some(&told), Some(&pods(1, true))), []);
     assert_eq!(steps(&queued, Some(&told), None), [Step::CreateWorkers]);
+}
+
+#[test]
+fn a_queue_that_takes_in_every_job_is_not_fought() {
+    let told = Remote {
+        workers: (1, 4),
+        ..remote("Queued")
+    };
+    let wider = |suspended: bool| {
+        resource(|document| {
+            document["spec"]["suspend"] = json!(suspended);
+            document["spec"]["resources"]["workers"]["max"] = json!(4);
+        })
+    };
+    let asleep = Remote {
+        workers: (1, 4),
+        ..remote("Suspended")
+    };
+    // By a label that the namespace's default queue has put on the Job, or by a Workload alone.
+    let mut labelled = pods(2, true);
+    labelled.metadata.labels = Some(BTreeMap::from([(QUEUE_LABEL.to_owned(), "default".to_owned())]));
+    let workload = PodsSeen {
+        workload: Some(Arc::default()),
+        ..PodsSeen::default()
+    };
+    let cases = [(labelled, PodsSeen::default()), (pods(2, true), workload)];
+    for (job, pods_seen) in &cases {
+        let steps = |suspended: bool, remote: &Remote| {
+            let resource = wider(suspended);
+            let steps = plan(&seen_with(&resource, remote, job, pods_seen)).steps.into_iter();
+            steps
+                .filter(|step| !matches!(step, Step::WriteStatus(_)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(steps(false, &told), []);
+        assert_eq!(steps(true, &asleep), [Step::DeleteWorkers]);
+    }
+    // Nothing is made for it to take in before the job goes on.
+    assert_eq!(steps(&wider(true), Some(&asleep), None), []);
+    assert_eq!(
+        steps(&wider(false), Some(&asleep), None),
+        [Step::CreateWorkers, Step::Resume]
+    );
+    // Whoever holds it back, it was not the operator; and if it was, it lets go.
+    let mut held = pods(4, true);
+    assert_eq!(steps(&wider(false), Some(&told), Some(&held)), []);
+    held.metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(SUSPENDED_ANNOTATION.to_owned(), "true".to_owned());
+    assert_eq!(
+        steps(&wider(false), Some(&told), Some(&held)),
+        [Step::SuspendWorkers(false)]
+    );
 }
 
 #[test]

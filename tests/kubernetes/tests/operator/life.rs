@@ -146,12 +146,15 @@ fn suspending_and_the_number_of_workers_are_carried_to_the_coordinator_and_to_th
     place.patch("wasps", &json!({"suspend": false}));
     place.wait("job/wasps-workers", ".spec.parallelism", "2");
 
-    // One that is created suspended gets no pods.
+    // One that is created suspended gets no pods, and nothing that somebody could start, before it is let go.
     let mut waiting = job("bees", Path::new("/data"));
     waiting["spec"]["suspend"] = json!(true);
     place.create(&waiting);
     place.wait("ftj/bees", ".status.summary", "Suspended");
-    assert_eq!(place.get("job", "bees-workers")["spec"]["suspend"], true);
+    let jobs = place.kubectl(&["get", "job", "--selector=firn.dev/job=bees", "-o", "name"], "");
+    assert_eq!(jobs, "");
+    place.patch("bees", &json!({"suspend": false}));
+    place.wait("job/bees-workers", ".spec.suspend", "false");
 }
 
 #[test]
