@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the programs that the tests on a cluster need, once a machine: a Kubernetes control plane, the tools that check the chart, and the
-# definitions of others' resources. The versions are those of the go.mod folders in modules/; programs that cannot share one have folders of
+# Builds the programs that the tests on a cluster need, once a machine: a Kubernetes control plane, the tools that check the chart, Kueue, and
+# the definitions of others' resources. The versions are those of the go.mod folders in modules/; programs that cannot share one have folders of
 # their own.
 #
 #   programs.sh [NAME…]           builds what is missing of these programs, or of all, and prints where each is
@@ -12,12 +12,13 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/firn/kubernetes
 
-# The name of each program, the folder of its go.mod, the module whose version counts, and its package; in place of a package, a file of the
-# module that is taken as it is. The cheapest first, so that whoever watches sees early that it works.
+# The name of each program, the folder of its go.mod, the module whose version counts, and its package; in place of a package, a file or
+# a chart of the module that is taken as it is. The cheapest first, so that whoever watches sees early that it works.
 programs='
 certificates.yaml        definitions    github.com/cert-manager/cert-manager                deploy/crds/crd-certificates.yaml
 issuers.yaml             definitions    github.com/cert-manager/cert-manager                deploy/crds/crd-issuers.yaml
 servicemonitors.yaml     definitions    github.com/prometheus-operator/prometheus-operator  example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml
+kueue-chart              kueue          sigs.k8s.io/kueue             charts/kueue
 kubeconform              kubeconform    github.com/yannh/kubeconform  github.com/yannh/kubeconform/cmd/kubeconform
 kube-score               kube-score     github.com/zegl/kube-score    github.com/zegl/kube-score/cmd/kube-score
 kubectl                  control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kubectl
@@ -26,6 +27,7 @@ etcd                     control-plane  k8s.io/kubernetes             go.etcd.io
 kube-apiserver           control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kube-apiserver
 kube-controller-manager  control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kube-controller-manager
 kube-scheduler           control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kube-scheduler
+kueue                    kueue          sigs.k8s.io/kueue             sigs.k8s.io/kueue/cmd/kueue
 '
 
 # The version of a module in a folder's go.mod.
@@ -48,10 +50,16 @@ label() {
 	echo "-X $package.gitVersion=$2 -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d . -f 2 <<<"$2") -X $package.gitTreeState=clean"
 }
 
+# Where the files of a module are.
+source_of() {
+	go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'
+}
+
 # make_program NAME FOLDER MODULE PACKAGE PLACE VERSION, in the folder of its go.mod
 make_program() {
 	case $4 in
-	*.yaml) install -m 644 "$(go mod download -json "$3@$6" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')/$4" "$5/.$1" ;;
+	*.yaml) install -m 644 "$(source_of "$3@$6")/$4" "$5/.$1" ;;
+	charts/*) rm -rf "$5/.$1" && cp -r --no-preserve=mode "$(source_of "$3@$6")/$4" "$5/.$1" ;;
 	*) CGO_ENABLED=0 GOFLAGS=-mod=readonly nice go build -trimpath -ldflags "-s -w $(label "$3" "$6")" -o "$5/.$1" "$4" ;;
 	esac
 }
@@ -61,7 +69,7 @@ build() {
 	local version since=$SECONDS
 	version=$(version "$2" "$3")
 	mkdir -p "$5"
-	echo "building $1 $version (a whole control plane takes about 25 minutes of processor time, the tools eight, once a machine)" >&2
+	echo "building $1 $version (a whole control plane takes about 25 minutes of processor time, the tools eight, Kueue 20, once a machine)" >&2
 	# To a name of its own first: what is there is whole.
 	(cd "$here/modules/$2" && make_program "$@" "$version") >&2
 	mv "$5/.$1" "$5/$1"

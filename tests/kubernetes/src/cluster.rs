@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::Context as _;
@@ -28,7 +29,7 @@ pub struct Cluster {
     _controllers: Controllers,
     control: ControlPlane,
     subnet: Subnet,
-    images: Images,
+    images: Mutex<Images>,
 }
 
 impl Cluster {
@@ -56,10 +57,10 @@ impl Cluster {
             _controllers: controllers,
             control,
             subnet,
-            images: Images::new(),
+            images: Mutex::default(),
         };
         std::fs::create_dir(cluster.claims())?;
-        cluster.write_images()?;
+        cluster.write_images(&Images::new())?;
         let class = json!({
             "apiVersion": "storage.k8s.io/v1",
             "kind": "StorageClass",
@@ -128,15 +129,16 @@ impl Cluster {
     ///
     /// # Errors
     /// If the list of images cannot be written.
-    pub fn add_image(&mut self, name: &str, image: Image) -> anyhow::Result<()> {
-        self.images.insert(name.to_owned(), image);
-        self.write_images()
+    pub fn add_image(&self, name: &str, image: Image) -> anyhow::Result<()> {
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        images.insert(name.to_owned(), image);
+        self.write_images(&images)
     }
 
-    fn write_images(&self) -> anyhow::Result<()> {
+    fn write_images(&self, images: &Images) -> anyhow::Result<()> {
         // Whole or not at all: nodes read it at any time.
         let new = self.folder().join("images.new");
-        std::fs::write(&new, serde_json::to_vec(&self.images)?)?;
+        std::fs::write(&new, serde_json::to_vec(images)?)?;
         Ok(std::fs::rename(new, self.image_file())?)
     }
 

@@ -30,7 +30,7 @@ fn shared() -> Option<Arc<Cluster>> {
 
 /// A cluster of two nodes.
 pub(crate) fn start() -> Option<Cluster> {
-    let mut cluster = Cluster::start(2)?;
+    let cluster = Cluster::start(2)?;
     cluster.add_image(IMAGE, Image::of_this_machine()).unwrap();
     Some(cluster)
 }

@@ -9,7 +9,7 @@ const REASON: &str = ".status.containerStatuses[0].state.waiting.reason";
 #[test]
 fn an_image_that_cannot_be_pulled_is_tried_again() {
     // Of its own: it gets a new image.
-    let Some(mut cluster) = start() else { return };
+    let Some(cluster) = start() else { return };
     let image = firn_kubernetes_tests::node::Image::of_this_machine();
     cluster.create_namespace("images", &[]);
     let mut pod = script("early", "true");

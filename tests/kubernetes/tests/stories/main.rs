@@ -7,9 +7,11 @@
 
 mod deletion;
 mod hindrances;
+mod kueue;
 mod losses;
 mod namespaces;
 mod queued;
+mod queues;
 mod release;
 mod told_to_go;
 mod training;

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Instant,
 };
 
@@ -76,7 +77,7 @@ impl Release {
         for _ in 0..2 {
             cluster.add_node(&[("role", "work")], &[]).unwrap();
         }
-        add_images(&mut cluster);
+        add_images(&cluster);
         let kubectl = cluster.kubectl();
         cluster.wait_for_nodes();
         let policy = "pod-security.kubernetes.io/enforce=restricted";
@@ -157,6 +158,33 @@ impl Release {
     pub(crate) fn until(&self, job: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let arguments = ["--namespace", TEAMS[0], "get", "ftj", job];
         self.kubectl().until(&arguments, |object| is_so(&object["status"]))["status"].clone()
+    }
+
+    /// Watches objects for a minute. Returns every version of each that there was.
+    pub(crate) fn watch_for_a_minute(&self, objects: &[&str]) -> Vec<Vec<Value>> {
+        let watch = |object: &str| {
+            let arguments = [
+                "--namespace",
+                TEAMS[0],
+                "get",
+                object,
+                "--watch",
+                "-o",
+                "json",
+                "--request-timeout=60s",
+            ];
+            let watched = self.kubectl().run(&arguments, "");
+            let seen = serde_json::Deserializer::from_str(&watched.output).into_iter();
+            seen.collect::<Result<Vec<Value>, _>>().unwrap()
+        };
+        let watch = &watch;
+        thread::scope(|scope| {
+            let watches: Vec<_> = objects
+                .iter()
+                .map(|object| scope.spawn(move || watch(object)))
+                .collect();
+            watches.into_iter().map(|watch| watch.join().unwrap()).collect()
+        })
     }
 
     /// Waits until so many workers train, and so many steps of training are done.
@@ -283,7 +311,7 @@ pub(crate) fn job(name: &str, epochs: u32, (min, max): (u32, u32)) -> Value {
 }
 
 /// Both images are this machine with the programs under test.
-fn add_images(cluster: &mut Cluster) {
+fn add_images(cluster: &Cluster) {
     let programs = binary("firn").parent().unwrap().to_owned();
     for (name, program) in [("firn:0.1.0", "firn"), ("firn-worker:0.1.0", "firn-worker")] {
         let mut image = Image::of_this_machine();
