@@ -3,6 +3,7 @@
 //! Shared by the agent and its ranks. tonic's defaults are open (no keepalive, no handshake deadline), so every limit is set here
 //! and nowhere else. A token is refused on an unencrypted connection that leaves the machine: whoever reads it could run jobs.
 
+pub(crate) mod broken;
 mod renewed;
 
 use std::{
@@ -151,7 +152,7 @@ pub async fn connect(settings: &ConnectionArguments) -> Result<AuthorizedChannel
     let (endpoint, token) = prepare(settings)?;
     let channel = endpoint.connect().await.map_err(|error| ConnectionError::Unreachable {
         url: settings.coordinator.clone(),
-        reason: causes(&error),
+        reason: broken::reason(&error),
     })?;
     Ok(InterceptedService::new(channel, token))
 }

@@ -192,8 +192,10 @@ fn innermost_reason(status: &Status) -> String {
 
 /// What the TLS library says of certificates, with what it means here.
 fn with_advice(reason: String) -> String {
-    const MEANINGS: [(&str, &str); 5] = [
+    const MEANINGS: [(&str, &str); 6] = [
         ("UnknownIssuer", "the authority in --ca has not signed its certificate"),
+        // Another authority of the same name.
+        ("BadSignature", "the authority in --ca has not signed its certificate"),
         (
             "NotValidForName",
             "its certificate is one for another name than --coordinator says",

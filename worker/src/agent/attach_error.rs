@@ -1,11 +1,11 @@
 //! Why an agent has no stream to its coordinator, and whether trying again can help.
 
-use std::path::PathBuf;
+use std::{error::Error as _, path::PathBuf};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::connection::ConnectionError;
+use crate::connection::{ConnectionError, broken};
 
 /// `ErrorInfo.reason` of a refusal because another agent has this one's place.
 const REPLACED: &str = "WORKER_REPLACED";
@@ -23,6 +23,12 @@ pub enum AttachError {
         code: Code,
         /// Its words.
         message: String,
+    },
+    /// The connection was made, and broke before the coordinator had answered: a certificate is refused then, too.
+    #[error("the connection to the coordinator broke: {reason}")]
+    Broken {
+        /// The chain of causes.
+        reason: String,
     },
     /// Another agent has come in place of this one.
     #[error("this agent is not needed any more: {message}")]
@@ -53,6 +59,12 @@ pub enum AttachError {
 
 impl AttachError {
     pub(super) fn from_status(status: &Status) -> Self {
+        // A status that came from the coordinator has no source.
+        if let Some(source) = status.source() {
+            return Self::Broken {
+                reason: broken::reason(source),
+            };
+        }
         let message = status.message().to_owned();
         let info = status.get_details_error_info();
         if info.is_some_and(|info| info.reason == REPLACED) {
@@ -72,9 +84,10 @@ impl AttachError {
     /// True if a person has to change something first.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::Connection(ConnectionError::Unreachable { .. }) | Self::Protocol { .. } | Self::Outdated { .. } => {
-                false
-            }
+            Self::Connection(ConnectionError::Unreachable { .. })
+            | Self::Broken { .. }
+            | Self::Protocol { .. }
+            | Self::Outdated { .. } => false,
             Self::Connection(_) | Self::Replaced { .. } => true,
             Self::Refused { code, .. } => matches!(
                 code,

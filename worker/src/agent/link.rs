@@ -224,7 +224,7 @@ impl Attached {
                 // A command of a newer coordinator: it knows this agent's version and must not rely on it.
                 Ok(Some(AgentCommand { command: None })) => return None,
                 Ok(None) => LinkEvent::Down("the coordinator closed the stream".to_owned()),
-                Err(status) => LinkEvent::Down(connection::causes(&status)),
+                Err(status) => LinkEvent::Down(connection::broken::reason(&status)),
             }),
             _ = self.heartbeat.tick(), if !self.heartbeat_due => {
                 self.heartbeat_due = true;

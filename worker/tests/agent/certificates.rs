@@ -1,12 +1,15 @@
 //! A coordinator that asks for certificates.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use super::{
-    coordinator::{Coordinator, Manner},
+    coordinator::{Coordinator, Manner, PATIENCE},
     process::Agent,
 };
 
@@ -55,4 +58,31 @@ fn an_agent_shows_its_certificate_and_hands_it_on_to_its_ranks() {
     let session = coordinator.session();
     session.start_rank("p1");
     session.wait_for_line(&format!("{} {}", paths[1].display(), paths[2].display()));
+}
+
+#[test]
+fn an_agent_without_a_certificate_says_what_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = authority();
+    let (certificate, key) = sign(&authority, "localhost");
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(certificate, key))
+        .client_ca_root(Certificate::from_pem(authority.pem()));
+    let coordinator = Coordinator::start_with(Manner {
+        tls: Some(tls),
+        ..Manner::default()
+    });
+    let path = folder.path().join("ca.pem");
+    fs::write(&path, authority.pem()).unwrap();
+    let mut agent = Agent::prepare(folder.path(), "exit 0");
+    let url = format!("https://localhost:{}", coordinator.address.port());
+    agent.connection = vec!["--coordinator".into(), url.into(), "--ca".into(), path.into()];
+    agent.start_again(coordinator.address);
+    let words = "CertificateRequired: the coordinator asks for a certificate of this worker: give --cert and --key";
+    let began = Instant::now();
+    // A log tells nobody when it grows.
+    while !agent.log().contains(words) {
+        assert!(began.elapsed() < PATIENCE, "{}", agent.log());
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
 }
