@@ -29,6 +29,7 @@ const LIMIT: &str = "--timeout=300s";
 /// The release.
 pub(crate) struct Release {
     pub(crate) cluster: Cluster,
+    helm: Helm,
     /// Leads to the coordinator, under a name that its certificate has.
     forwarded: LinkProxy,
     /// What an administrator of Firn has.
@@ -94,9 +95,16 @@ impl Release {
             forwarded: forward(kubectl),
             folder: administrator(kubectl),
             cluster,
+            helm,
         };
         TEAMS.iter().for_each(|team| release.share_data(team));
         Some(release)
+    }
+
+    /// The release again, with more values.
+    pub(crate) fn upgrade(&self, more: &[&str]) {
+        let upgraded = charted(&self.helm, &self.cluster, "upgrade", more);
+        assert!(upgraded.succeeded, "{}\n{}", upgraded.talk, self.scene());
     }
 
     /// Train and validation images of three classes, on a volume that the pods of a namespace mount.
