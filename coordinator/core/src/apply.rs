@@ -14,6 +14,7 @@ use crate::identifiers::{InstanceId, WorkerName};
 use crate::now::Now;
 use crate::record::{Event, Record};
 use crate::soft_change::SoftChange;
+use crate::state::backlog::Backlog;
 use crate::state::{Availability, Job, LossReason, Phase, Presence, Pulse, Soft, State, Worker, WorkerDescription};
 
 /// Agents that a worker remembers, beside the newest.
@@ -107,14 +108,14 @@ pub fn apply_soft(state: &mut State, change: &SoftChange) {
         SoftChange::Retried { job } => {
             soft.retries.remove(&job);
         }
-        SoftChange::Waiting {
-            job,
-            reason: Some(reason),
-        } => {
-            Arc::make_mut(&mut soft.waiting).insert(job, reason);
-        }
-        SoftChange::Waiting { job, reason: None } => {
-            soft.no_longer_waits(&job);
+        SoftChange::Waiting { job, reason } => {
+            match &reason {
+                Some(reason) => soft.waiting.insert(job.clone(), reason.clone()),
+                None => soft.no_longer_waits(&job),
+            }
+            if let Some(job) = state.jobs.get(&job) {
+                soft.backlog.tell(job, reason);
+            }
         }
         SoftChange::LineTold { line, said } => soft.tell(line, said),
     }
@@ -143,6 +144,7 @@ fn start(state: &mut State, epoch: u64, at: Now) {
         awaited: attached.map(|(name, _)| name.clone()).collect(),
         ..Soft::default()
     };
+    state.soft.backlog = Backlog::of(state.jobs.values().map(Arc::as_ref), |_| None);
     state.soft.timed_jobs = state
         .jobs
         .iter()

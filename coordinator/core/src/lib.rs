@@ -36,6 +36,7 @@ mod reply;
 mod revision;
 pub mod schedule;
 mod selection;
+pub mod shared_map;
 pub mod slices;
 mod soft_change;
 pub mod spec;

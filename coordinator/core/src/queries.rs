@@ -7,6 +7,7 @@ mod progress;
 
 pub use progress::{Activity, Progress, progress};
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::decide::gangs;
@@ -234,21 +235,24 @@ pub fn namespaces(state: &State) -> Vec<NamespaceUse> {
 }
 
 /// How many jobs that wait would get slots before this one, if all got what they need one after the other; `None`: it does not wait. One walk
-/// over all jobs, and in order over those before it.
+/// over the jobs that wait, and in order over those before it.
 pub fn jobs_ahead(state: &State, job: &Job) -> Option<u64> {
     if !job.is_queued() {
         return None;
     }
     let mut accounts = Accounts::of(state);
-    let queued = state.jobs.values().filter(|other| other.is_queued());
-    let places = queued.map(|other| (other.place(), other));
-    let mut order = Order::new(places, |namespace| accounts.share(namespace));
+    let lanes = state.soft.backlog.lanes().map(|(priority, namespace, rows)| {
+        let lane = rows.rows().map(|(sequence, row)| (sequence, &row.job));
+        ((Reverse(priority), namespace.as_str()), lane)
+    });
+    let mut order = Order::of_lanes(lanes, |namespace| accounts.share(namespace));
     let mut ahead = 0;
     while let Some(next) = order.next() {
-        if next.sequence == job.sequence {
+        if *next == job.id {
             return Some(ahead);
         }
         ahead += 1;
+        let next = state.job(next)?;
         let resources = &next.spec.resources;
         let slots = u64::from(resources.workers.min.max(1)) * u64::from(resources.slots_per_worker.max(1));
         accounts.take(next.namespace(), Use { slots, jobs: 1 });

@@ -1,11 +1,12 @@
 //! All that the coordinator knows.
 //!
-//! Everything but [`State::soft`] is the fold of the journal's records. Jobs, and the lists that have an entry for each of ten thousand
-//! workers, are shared (`Arc`), so a clone of the whole state is cheap: the shell may hand one to readers, and `decide` works out later
+//! Everything but [`State::soft`] is the fold of the journal's records. Lists that have an entry for each of ten thousand jobs or
+//! workers are shared, so a clone of the whole state is cheap: the shell may hand one to readers, and `decide` works out later
 //! consequences of a decision on one.
 
 pub mod access;
 pub mod active_time;
+pub mod backlog;
 pub mod changes;
 pub mod checkpoint;
 pub mod dataset;
@@ -56,6 +57,7 @@ pub use worker::{
 use crate::identifiers::{JobId, Namespace, ProcessId, WorkerName};
 use crate::now::Now;
 use crate::queue::quota::Quota;
+use crate::shared_map::SharedMap;
 
 /// The coordinator's state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -67,7 +69,7 @@ pub struct State {
     /// Jobs submitted so far.
     pub jobs_submitted: u64,
     /// Jobs that go on, and the newest of those that are over.
-    pub jobs: BTreeMap<JobId, Arc<Job>>,
+    pub jobs: SharedMap<JobId, Arc<Job>>,
     /// Jobs that have been over for longer.
     #[serde(default)]
     pub past: Arc<BTreeMap<JobId, PastJob>>,

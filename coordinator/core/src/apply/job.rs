@@ -8,6 +8,7 @@ use crate::identifiers::{JobId, ProcessId};
 use crate::now::Now;
 use crate::record::JobEvent;
 use crate::spec::JobSpec;
+use crate::state::backlog::Seat;
 use crate::state::{
     Answer, CompletedShard, Evaluation, Job, JobChanges, Origin, Pass, PassProgress, PastJob, Phase, Process,
     RegisteredDataset, RegisteredModel, RejectedCheckpoint, Request, Restored, Run, Soft, State,
@@ -39,6 +40,7 @@ pub(super) fn apply(state: &mut State, id: &JobId, event: &JobEvent, at: Now) {
         ..
     } = state;
     let Some(job) = jobs.get_mut(id) else { return };
+    let seat = Seat::of(job);
     let job = Arc::make_mut(job);
     processes::count_failure(workers, processes, event, at);
     processes::dismiss(workers, id, event);
@@ -49,6 +51,8 @@ pub(super) fn apply(state: &mut State, id: &JobId, event: &JobEvent, at: Now) {
     conditions::change(job, event, at);
     conclude_release(job, event);
     change_soft((soft, processes), job, event, at);
+    let reason = soft.waiting.get(id).cloned();
+    soft.backlog.follow(seat, job, reason);
     if matches!(job.phase, Phase::Ended(_)) {
         state.shelve();
     }
@@ -70,7 +74,10 @@ fn change_history(state: &mut State, id: &JobId, event: &JobEvent) -> bool {
         }
         JobEvent::Deleted { .. } => {}
         JobEvent::Erased { .. } => {
-            state.jobs.remove(id);
+            if let Some(job) = state.jobs.get(id).cloned() {
+                state.soft.backlog.leave(&job);
+                state.jobs.remove(id);
+            }
             if state.past.contains_key(id) {
                 Arc::make_mut(&mut state.past).remove(id);
             }
@@ -105,6 +112,8 @@ fn submit(state: &mut State, id: &JobId, spec: &Arc<JobSpec>, settings_digest: O
     };
     conditions::submit(&mut job, at);
     state.jobs_submitted += 1;
+    let seat = state.jobs.get(id).and_then(|job| Seat::of(job));
+    state.soft.backlog.follow(seat, &job, None);
     state.jobs.insert(id.clone(), Arc::new(job));
 }
 

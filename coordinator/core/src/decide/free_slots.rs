@@ -142,17 +142,27 @@ impl Fleet {
     }
 
     /// Keeps the slots of a kind that a job may have for it: it waits until others give them up.
-    pub(super) fn keep_for(&mut self, job: &JobId, reason: &str, (kind, circle): (DeviceKind, &Circle)) {
+    /// `told`: the lines that there were, which go on as they are.
+    pub(super) fn keep_for(
+        &mut self,
+        job: &JobId,
+        reason: &str,
+        (kind, circle): (DeviceKind, &Circle),
+        told: &BTreeMap<Arc<Line>, Arc<str>>,
+    ) {
         let said: Arc<str> = format!("waits behind jobs/{job}, which {reason}").into();
         for number in circle.classes() {
             let class = &mut self.classes[number];
-            let new = || Awaited {
-                line: Arc::new(Line::Slots {
+            let new = || {
+                let line = Line::Slots {
                     serves: class.serves.clone(),
                     labels: class.labels.clone(),
                     kind,
-                }),
-                said: Arc::clone(&said),
+                };
+                Awaited {
+                    line: known_or_new(line, told),
+                    said: Arc::clone(&said),
+                }
             };
             class.awaited.entry(kind).or_insert_with(new);
         }
@@ -228,6 +238,12 @@ impl Fleet {
             slot.free = is_free;
         }
     }
+}
+
+/// The same line of those that there were, if it was there: who stands in it is recognised by that at a glance.
+pub(super) fn known_or_new(line: Line, told: &BTreeMap<Arc<Line>, Arc<str>>) -> Arc<Line> {
+    let known = told.get_key_value(&line).map(|(known, _)| Arc::clone(known));
+    known.unwrap_or_else(|| Arc::new(line))
 }
 
 impl Class {

@@ -6,21 +6,27 @@
 //! order; gangs that could merely use more come last. When one that waits for workers holds what an earlier job waits for, it gives way in the end
 //! ([`super::yielding`]). Jobs of lower priority make room at once ([`super::preempting`]).
 
+mod asking;
+mod left;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::asking::{Asking, Asks, Turn};
+use self::left::Left;
 use super::decision_builder::DecisionBuilder;
-use super::free_slots::{Audience, Fleet};
+use super::free_slots::{Audience, Fleet, known_or_new};
 use super::processes::request_start;
 use super::{gangs, growth, preempting, yielding};
+use crate::compatibility::Revision;
 use crate::identifiers::{JobId, Namespace, ProcessId};
-use crate::now::Now;
 use crate::placement::{self, Blocked, Placement, Problem};
 use crate::queue::order::Order;
 use crate::queue::quota::{Accounts, Exhausted, Use};
 use crate::record::JobEvent;
 use crate::soft_change::SoftChange;
 use crate::spec::{ResourcesSpec, settings};
+use crate::state::backlog::{Row, Wish};
 use crate::state::{Job, Line, Member, Phase, Reason, State, Wait, WaitsFor};
 
 /// Forms the gangs that can be formed, and says of the other jobs why they wait.
@@ -39,69 +45,16 @@ pub(super) fn settle(draft: &mut DecisionBuilder<'_>) {
 fn serve(draft: &mut DecisionBuilder<'_>) -> Vec<JobId> {
     let now = draft.now();
     let asking = Asking::of(draft.state(), now);
-    if asking.waiting.is_empty() && asking.growing.is_empty() {
+    if asking.is_empty() {
         return Vec::new();
     }
     let mut queue = Queue::of(draft.state());
-    for jobs in [&asking.waiting, &asking.growing] {
-        let places = jobs.iter().map(|asks| (asks.job.place(), asks));
-        let mut order = Order::new(places, |namespace| queue.accounts.share(namespace));
-        while let Some(asks) = order.next() {
-            let (slots, job) = (queue.serve(draft, asks), &asks.job);
-            if slots > 0 {
-                let jobs = u64::from(job.gang().is_none());
-                queue.accounts.take(job.namespace(), Use { slots, jobs });
-                order.set_share(job.namespace(), queue.accounts.share(job.namespace()));
-            }
-        }
-    }
+    let (waiting, left) = asking.waiting(&queue.fleet, &queue.accounts);
+    queue.serve_all(draft, &asking, (waiting, left));
+    let growing = asking.growing(&queue.accounts);
+    queue.serve_all(draft, &asking, (growing, Left::default()));
     queue.tell_lines(draft);
     queue.ahead
-}
-
-/// Who asks for slots, in any order.
-struct Asking {
-    /// Those that have no gang, or one that is short.
-    waiting: Vec<Asks>,
-    /// Those that could use more.
-    growing: Vec<Asks>,
-}
-
-/// A job that asks for slots, and why it was said to wait.
-struct Asks {
-    job: Arc<Job>,
-    known: Option<Reason>,
-}
-
-impl Asks {
-    /// Whether it cannot work without, and waits.
-    fn needs(&self) -> bool {
-        self.job.gang().is_none() || self.job.is_short()
-    }
-}
-
-impl Asking {
-    fn of(state: &State, now: Now) -> Self {
-        let (mut waiting, mut growing) = (Vec::new(), Vec::new());
-        // Both are in the order of the ids: nothing is looked up for each of ten thousand jobs.
-        let mut said = state.soft.waiting.iter().peekable();
-        for job in state.jobs.values() {
-            if !(waits(job, now) || growth::is_wanted(job, now)) {
-                continue;
-            }
-            while said.next_if(|(id, _)| **id < job.id).is_some() {}
-            let known = said.next_if(|(id, _)| **id == job.id).map(|(_, reason)| reason.clone());
-            let asks = Asks {
-                job: job.clone(),
-                known,
-            };
-            match asks.needs() {
-                true => waiting.push(asks),
-                false => growing.push(asks),
-            }
-        }
-        Self { waiting, growing }
-    }
 }
 
 /// What is free while jobs are served one after the other.
@@ -114,6 +67,10 @@ struct Queue {
     behind_quota: BTreeMap<Namespace, (Arc<Line>, Arc<str>)>,
     /// Equal requests have equal answers until a gang is formed.
     refusals: Vec<Refusal>,
+    /// What jobs were told that others of the same wish are told, too, as long as nothing changes here.
+    answers: BTreeMap<Wish, Reason>,
+    /// What those were told before that stand in lines.
+    told: BTreeMap<Arc<Line>, Arc<str>>,
 }
 
 /// Why a request was refused.
@@ -132,6 +89,50 @@ impl Queue {
             ahead: Vec::new(),
             behind_quota: BTreeMap::new(),
             refusals: Vec::new(),
+            answers: BTreeMap::new(),
+            told: state.soft.lines.clone(),
+        }
+    }
+
+    /// Serves jobs in their order, as far as anything is to be given to them or said.
+    fn serve_all<'b>(
+        &mut self,
+        draft: &mut DecisionBuilder<'_>,
+        asking: &'b Asking,
+        (mut order, mut left): (Order<'b, Turn<'b>>, Left<'b>),
+    ) {
+        while let Some(turn) = order.next() {
+            if !self.repeats_answer(draft, &turn) {
+                let Some(asks) = asking.asks(&turn) else { continue };
+                let (slots, job) = (self.serve(draft, &asks), &asks.job);
+                if slots > 0 {
+                    let jobs = u64::from(job.gang().is_none());
+                    self.accounts.take(job.namespace(), Use { slots, jobs });
+                    order.set_share(job.namespace(), self.accounts.share(job.namespace()));
+                }
+            }
+            if let Some(lane) = left.settled(&turn, &self.answers) {
+                order.pass_over(lane);
+            }
+        }
+    }
+
+    /// Says to a job what others of its wish were told; `false`: nobody was.
+    fn repeats_answer(&self, draft: &mut DecisionBuilder<'_>, turn: &Turn<'_>) -> bool {
+        let Turn::Queued { row, .. } = turn else { return false };
+        let Row { job, wish, reason, .. } = row;
+        let Some(answer) = self.answers.get(wish).filter(|_| !self.fleet.has_workers_for(job)) else {
+            return false;
+        };
+        say(draft, (job, reason.as_ref()), answer);
+        true
+    }
+
+    /// Says to a job what every other one of its wish would be told now.
+    fn answer(&mut self, draft: &mut DecisionBuilder<'_>, asks: &Asks, answer: Reason) {
+        say(draft, (&asks.job.id, asks.known.as_ref()), &answer);
+        if let Some(wish) = asks.wish.filter(|_| !self.fleet.has_workers_for(&asks.job.id)) {
+            self.answers.insert(wish, answer);
         }
     }
 
@@ -149,7 +150,7 @@ impl Queue {
             None => return 0,
         };
         if let Some(line) = line {
-            wait_behind(draft, asks, line);
+            self.answer(draft, asks, Reason::Behind(line));
             return 0;
         }
         let audience = self.fleet.audience_within(job, circle);
@@ -164,20 +165,23 @@ impl Queue {
     fn room(&mut self, draft: &mut DecisionBuilder<'_>, asks: &Asks) -> Option<u64> {
         let (job, namespace) = (&asks.job, asks.job.namespace());
         if let Some((line, _)) = self.behind_quota.get(namespace).filter(|_| asks.needs()) {
-            wait_behind(draft, asks, Arc::clone(line));
+            let line = Arc::clone(line);
+            self.answer(draft, asks, Reason::Behind(line));
             return None;
         }
         match self.accounts.room(namespace, growth::request(job)) {
             Ok(room) => Some(room),
             Err(Exhausted { later, reason }) => {
                 if asks.needs() {
-                    wait(draft, asks, (WaitsFor::Quota, &Arc::from(reason.as_str())));
+                    let reason = Arc::from(reason.as_str());
+                    self.answer(draft, asks, own(WaitsFor::Quota, &reason));
                 }
                 if asks.needs() && later {
                     let said = format!("waits behind jobs/{}: {reason}", job.id);
                     let namespace = Namespace::from(namespace);
-                    let line = Arc::new(Line::Quota(namespace.clone()));
+                    let line = known_or_new(Line::Quota(namespace.clone()), &self.told);
                     self.behind_quota.insert(namespace, (line, said.into()));
+                    self.answers.clear();
                 }
                 None
             }
@@ -269,20 +273,28 @@ impl Queue {
         (blocked, said): (&Blocked, &Arc<str>),
     ) {
         let id = &asks.job.id;
+        let told = (id, asks.known.as_ref());
         if !blocked.enough_in_all {
-            return wait(draft, asks, (WaitsFor::Slots, said));
+            let reason = own(WaitsFor::Slots, said);
+            // Where there are older workers, it depends on all of the spec which of them count.
+            return match self.fleet.oldest < Revision::CURRENT {
+                true => say(draft, told, &reason),
+                false => self.answer(draft, asks, reason),
+            };
         }
         let circle = &audience.circle;
         let line = self.fleet.any_line(blocked.kind, circle);
-        self.fleet.keep_for(id, said, (blocked.kind, circle));
+        self.fleet.keep_for(id, said, (blocked.kind, circle), &self.told);
+        self.answers.clear();
         if let Some(line) = line {
-            return wait_behind(draft, asks, line);
+            return say(draft, told, &Reason::Behind(line));
         }
         self.ahead.push(id.clone());
-        match preempting::who_makes_room(draft.state(), id) {
-            Some(who) => wait(draft, asks, (WaitsFor::Slots, &format!("{said}; {who}").into())),
-            None => wait(draft, asks, (WaitsFor::Slots, said)),
-        }
+        let reason = match preempting::who_makes_room(draft.state(), id) {
+            Some(who) => own(WaitsFor::Slots, &format!("{said}; {who}").into()),
+            None => own(WaitsFor::Slots, said),
+        };
+        say(draft, told, &reason);
     }
 
     /// Takes what was given; returns how many slots that are.
@@ -291,6 +303,7 @@ impl Queue {
             return 0;
         }
         self.refusals.clear();
+        self.answers.clear();
         self.fleet.take(state, placement);
         placement.workers.iter().map(|(_, slots)| slots.len() as u64).sum()
     }
@@ -301,7 +314,7 @@ impl Queue {
     fn tell_lines(&self, draft: &mut DecisionBuilder<'_>) {
         let of_quotas = self.behind_quota.values().cloned();
         let lines: BTreeMap<Arc<Line>, Arc<str>> = self.fleet.lines().chain(of_quotas).collect();
-        let known = draft.state().soft.lines.clone();
+        let known = &self.told;
         let ended = known.keys().filter(|line| !lines.contains_key(*line));
         for line in ended.cloned() {
             draft.change_soft(SoftChange::LineTold { line, said: None });
@@ -318,15 +331,6 @@ fn within(mut request: ResourcesSpec, room: u64) -> ResourcesSpec {
     let workers = &mut request.workers;
     workers.max = workers.max.min(u32::try_from(most).unwrap_or(u32::MAX));
     request
-}
-
-fn waits(job: &Job, now: Now) -> bool {
-    match &job.phase {
-        _ if job.suspended => false,
-        Phase::Queued => true,
-        Phase::Restarting(restart) => restart.not_before <= now,
-        _ => false,
-    }
 }
 
 /// Where the job ran before.
@@ -349,21 +353,17 @@ fn previous(job: &Job) -> Option<Placement> {
 }
 
 /// It lacks something itself.
-fn wait(draft: &mut DecisionBuilder<'_>, asks: &Asks, (waits_for, reason): (WaitsFor, &Arc<str>)) {
-    let reason = reason.clone();
-    say(draft, asks, Reason::Own(Wait { waits_for, reason }));
+fn own(waits_for: WaitsFor, reason: &Arc<str>) -> Reason {
+    let reason = Arc::clone(reason);
+    Reason::Own(Wait { waits_for, reason })
 }
 
-/// Another one comes first. What it is told then stands with the line.
-fn wait_behind(draft: &mut DecisionBuilder<'_>, asks: &Asks, line: Arc<Line>) {
-    say(draft, asks, Reason::Behind(line));
-}
-
-fn say(draft: &mut DecisionBuilder<'_>, asks: &Asks, reason: Reason) {
-    if asks.known.as_ref() != Some(&reason) {
+/// Says why a job waits, if it was not told the same before.
+fn say(draft: &mut DecisionBuilder<'_>, (job, known): (&JobId, Option<&Reason>), reason: &Reason) {
+    if known != Some(reason) {
         draft.change_soft(SoftChange::Waiting {
-            job: asks.job.id.clone(),
-            reason: Some(reason),
+            job: job.clone(),
+            reason: Some(reason.clone()),
         });
     }
 }

@@ -10,7 +10,7 @@ use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
 use crate::spec::{JobSpec, settings};
-use crate::state::{Outcome, Phase, State};
+use crate::state::{Job, Outcome, Phase, State};
 
 pub(super) fn submit(draft: &mut DecisionBuilder<'_>, spec: Arc<JobSpec>) -> Result<Reply, Reject> {
     let id = enter(draft, spec)?;
@@ -28,12 +28,9 @@ pub(super) fn submit_suspended(draft: &mut DecisionBuilder<'_>, spec: Arc<JobSpe
 fn enter(draft: &mut DecisionBuilder<'_>, spec: Arc<JobSpec>) -> Result<JobId, Reject> {
     let state = draft.base();
     let limit = state.settings.unfinished_jobs;
-    let unfinished = state
-        .jobs
-        .values()
-        .filter(|job| !matches!(job.phase, Phase::Ended(_)))
-        .count();
-    if unfinished >= limit {
+    let is_open = |job: &&Arc<Job>| !matches!(job.phase, Phase::Ended(_));
+    // They are counted only where there may be too many.
+    if state.jobs.len() >= limit && state.jobs.values().filter(is_open).count() >= limit {
         return Err(Reject::LimitReached {
             what: "unfinished jobs",
             limit,

@@ -157,8 +157,9 @@ impl State {
             if self.erasing.contains(&id) || self.processes.values().any(|process| process.job == id) {
                 continue;
             }
-            let row = self.jobs.remove(&id).and_then(|job| PastJob::of(&job));
+            let row = self.jobs.get(&id).and_then(|job| PastJob::of(job));
             if let Some(row) = row {
+                self.jobs.remove(&id);
                 Arc::make_mut(&mut self.past).insert(id, row);
             }
         }

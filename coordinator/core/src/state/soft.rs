@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::identifiers::{Generation, JobId, Namespace, ProcessId, StreamId, WorkerName};
 use crate::now::Now;
+use crate::shared_map::SharedMap;
+use crate::state::backlog::Backlog;
 use crate::state::pass::Pass;
 use crate::state::{DeviceKind, Process, Serves, rank_activity};
 
@@ -26,7 +28,9 @@ pub struct Soft {
     /// Processes that their agents came back without, and until when the news of their ends may still come.
     pub missing: BTreeMap<ProcessId, Now>,
     /// Why each waiting job waits; as a sentence, [`Soft::wait`].
-    pub waiting: Arc<BTreeMap<JobId, Reason>>,
+    pub waiting: SharedMap<JobId, Reason>,
+    /// The jobs that wait for a gang, in the order in which they are served.
+    pub backlog: Backlog,
     /// What those are told who stand in each line. It changes with the job ahead, and nothing else of those behind it does.
     pub lines: BTreeMap<Arc<Line>, Arc<str>>,
     /// Workers that were there under an earlier coordinator and have not come back yet.
@@ -101,13 +105,13 @@ impl Soft {
     pub(crate) fn no_longer_waits(&mut self, job: &JobId) {
         // Most jobs do not wait, and then the list need not be copied.
         if self.waiting.contains_key(job) {
-            Arc::make_mut(&mut self.waiting).remove(job);
+            self.waiting.remove(job);
         }
     }
 }
 
 /// Why a job waits, as it is kept: ten thousand jobs behind one that changes have nothing to change themselves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// It lacks something itself.
     Own(Wait),
@@ -142,7 +146,7 @@ impl Line {
 }
 
 /// Why a job waits just now, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wait {
     /// What for.
     pub waits_for: WaitsFor,
@@ -151,7 +155,7 @@ pub struct Wait {
 }
 
 /// What a job waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WaitsFor {
     /// Slots that are not there or that others hold.
     Slots,

@@ -119,6 +119,11 @@ impl Directory {
         entry?.number(serves)
     }
 
+    /// Whether workers are there for this job alone.
+    fn has_any_for(&self, job: &JobId) -> bool {
+        !self.for_jobs.is_empty() && self.for_jobs.contains_key(job)
+    }
+
     fn served(&self, job: &Job) -> Served {
         let own = self.for_jobs.get(&job.id);
         let named = |entry: &InNamespaces| entry.named.get(job.namespace()).copied();
@@ -142,6 +147,16 @@ impl Directory {
 pub(super) struct Circles(RefCell<BTreeMap<Served, BTreeMap<Labels, Rc<Found>>>>);
 
 impl Fleet {
+    /// Whether workers are there for this job alone, in any namespace.
+    pub(in crate::decide) fn has_workers_for(&self, job: &JobId) -> bool {
+        self.directory.has_any_for(job)
+    }
+
+    /// Jobs for which alone workers are there.
+    pub(in crate::decide) fn jobs_with_own_workers(&self) -> impl Iterator<Item = &JobId> {
+        self.directory.for_jobs.keys()
+    }
+
     /// Of a job.
     pub(in crate::decide) fn circle(&self, job: &Job) -> Circle {
         let (served, selector) = (self.directory.served(job), &job.spec.scheduling.worker_selector);

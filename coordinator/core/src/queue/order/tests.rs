@@ -87,6 +87,34 @@ fn a_share_is_compared_exactly() {
     assert_eq!(share(0, 0), share(0, 7));
 }
 
+#[test]
+fn the_rest_of_a_lane_that_is_passed_over_is_not_served() {
+    let jobs = asking("a 1 1, a 1 1, b 1 1, a 0 1, b 0 1, b 1 1");
+    let places = jobs.iter().enumerate().map(|(number, job)| (job.place, number));
+    let mut order = Order::new(places, |_| Share { used: 0, of: 8 });
+    assert_eq!(order.next(), Some(0));
+    order.pass_over((Reverse(1), "a"));
+    // A lane that is gone already, one of a priority whose turn has not come, and one that never was.
+    order.pass_over((Reverse(1), "a"));
+    order.pass_over((Reverse(0), "b"));
+    order.pass_over((Reverse(1), "c"));
+    assert_eq!(order.next(), Some(2));
+    order.pass_over((Reverse(1), "b"));
+    assert_eq!(order.collect::<Vec<_>>(), [3, 4], "the next priority has its turn");
+}
+
+#[test]
+fn lanes_without_jobs_are_as_none() {
+    let lanes = [
+        ((Reverse(2), "a"), vec![]),
+        ((Reverse(1), "b"), vec![(0, "wasps")]),
+        ((Reverse(0), "a"), vec![]),
+    ];
+    let lanes = lanes.into_iter().map(|(of, lane)| (of, lane.into_iter()));
+    let order = Order::of_lanes(lanes, |_| Share { used: 0, of: 8 });
+    assert_eq!(order.collect::<Vec<_>>(), ["wasps"]);
+}
+
 proptest! {
     /// Whatever is asked for, each job is served once, none before one of a higher priority or an earlier one of its own namespace.
     #[test]

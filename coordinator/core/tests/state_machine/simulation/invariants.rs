@@ -61,6 +61,7 @@ impl Witness {
         let state = &outside.core.state;
         self.check_books(state)?;
         self.quotas_are_kept(state)?;
+        queue::the_backlog_follows_from_the_jobs(state)?;
         self.acknowledged_submits_are_there(outside)?;
         self.evaluations_are_of_their_states(outside)?;
         truth::check(outside)

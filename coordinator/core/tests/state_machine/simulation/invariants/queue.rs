@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use firn_core::identifiers::JobId;
 use firn_core::queue::quota::Use;
+use firn_core::state::backlog::Backlog;
 use firn_core::state::*;
 use firn_core::{Event, JobEvent, Now, Record, State};
 
@@ -32,6 +34,17 @@ impl Witness {
         self.used = used;
         Ok(())
     }
+}
+
+/// What is kept up with each event is what a look at all jobs would give.
+pub(super) fn the_backlog_follows_from_the_jobs(state: &State) -> Verdict {
+    let told = |job: &JobId| state.soft.waiting.get(job).cloned();
+    let anew = Backlog::of(state.jobs.values().map(AsRef::as_ref), told);
+    hold(
+        state.soft.backlog == anew,
+        "the backlog follows from the jobs and from what they were told",
+        || format!("{:?} is kept, and {anew:?} follows", state.soft.backlog),
+    )
 }
 
 /// Who is drained waits again within the decision that has placed others.
