@@ -21,6 +21,7 @@ demo: build minilm ## Fine-tune a pretrained sentence encoder on film, food and 
 build: tools libtorch ## Build the two binaries, target/release/firn and target/release/firn-worker
 	@$(BUILD)
 
+test: export FIRN_TESTS_BEGAN := $(shell date +%s)
 test: build minilm python ## Run all tests (Rust and Python) and print how many passed
 	@$${PYTHON:-python3} tests/everything.py
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -15,6 +16,10 @@ CARGO_SUMMARY = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d
 PYTEST_SUMMARY = re.compile(r"^=*\s?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
 PYTEST_WORDS = {"passed": 0, "xpassed": 0, "failed": 1, "error": 1, "errors": 1, "skipped": 2, "xfailed": 2}
 SKIPPED = re.compile(r"(^|\.\.\. )skipped: ")
+# Programs of the tests on a cluster, see tests/kubernetes/programs.sh.
+CONTROL_PLANE = ["control-plane", "helm"]
+# What the tests themselves take on a slow machine of two cores.
+TESTS_MINUTES = 36
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -69,6 +74,28 @@ def build_core_for_wasm():
     return [1, 0, 0] if built.returncode == 0 else [0, 1, 0]
 
 
+def build_control_plane():
+    """Builds the Kubernetes control plane that a part of the tests runs on, once a machine, unless that would take `make test` beyond its time."""
+    print("\n── a Kubernetes control plane", flush=True)
+    script = [os.path.join(ROOT, "tests/kubernetes/programs.sh")]
+    if subprocess.run(script + ["--check", *CONTROL_PLANE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+        print("built before")
+        return
+    if os.geteuid() != 0:
+        print("not built, and only root can run the pods of a cluster (make kubernetes builds it)")
+        return
+    budget = 60 * float(os.environ.get("FIRN_TEST_MINUTES", "60"))
+    elapsed = time.time() - float(os.environ.get("FIRN_TESTS_BEGAN", time.time()))
+    left = budget - elapsed - 60 * TESTS_MINUTES
+    print(f"it takes ten to twenty minutes, once a machine; {max(left, 0) / 60:.0f} minutes are left for it (FIRN_TEST_MINUTES=0 leaves it out)", flush=True)
+    if left <= 0:
+        return
+    # It ends the whole group of processes, and what is built so far is kept.
+    built = subprocess.run(["timeout", f"{left:.0f}", *script, *CONTROL_PLANE], stdout=subprocess.DEVNULL)
+    if built.returncode != 0:
+        print("the time is over" if built.returncode == 124 else "not built", "-- the tests that need it are skipped", flush=True)
+
+
 def main():
     has_gpu = bool(glob.glob("/proc/driver/nvidia/gpus/*"))
     if not has_gpu:
@@ -78,6 +105,7 @@ def main():
     runners = [("Rust", rust)]
     if glob.glob(os.path.join(ROOT, "tests/python/test_*.py")):
         runners.append(("Python", [".python/bin/python", "-m", "pytest", "-ra", "-p", "no:cacheprovider", "tests/python"]))
+    build_control_plane()
     totals = build_core_for_wasm()
     for name, command in runners:
         totals = [sum(pair) for pair in zip(totals, run(name, command))]

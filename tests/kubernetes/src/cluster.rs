@@ -18,7 +18,7 @@ use crate::{
     node::{CLASS, Image, Images, PROVISIONER},
     process::Process,
     programs::Programs,
-    subnet::Subnet,
+    subnet::{self, Subnet},
 };
 
 /// A cluster that runs until it is dropped.
@@ -41,6 +41,12 @@ impl Cluster {
         let programs = Programs::of_cluster()?;
         if !Uid::effective().is_root() {
             skipped("only root can run the pods of a cluster");
+            return None;
+        }
+        if let Err(error) = subnet::try_one() {
+            skipped(&format!(
+                "this machine has no networks for the pods of a cluster: {error:#}"
+            ));
             return None;
         }
         let started = Self::try_start(&programs, nodes);

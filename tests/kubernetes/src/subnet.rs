@@ -21,6 +21,11 @@ end() { ip link del "$0"; for _ in 1 2 3; do sleep 0.3; rm -rf -- "$1" && break;
 trap 'end "$1"' TERM
 while :; do read -rt 60 <> <(:); done"#;
 
+/// Tries whether networks can be made here, in one that ends with the attempt.
+pub(crate) fn try_one() -> anyhow::Result<()> {
+    run("unshare", &["--net", "ip", "link", "add", "firn-k", "type", "bridge"])
+}
+
 /// A network, until it is dropped, or until the test is killed.
 #[derive(Debug)]
 pub(crate) struct Subnet {
@@ -103,10 +108,15 @@ fn bridge(number: u32) -> String {
 }
 
 fn ip(words: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("ip").args(words).output().context("cannot run `ip`")?;
+    run("ip", words)
+}
+
+fn run(program: &str, words: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new(program).args(words).output();
+    let output = output.with_context(|| format!("cannot run `{program}`"))?;
     if !output.status.success() {
         bail!(
-            "`ip {}`: {}",
+            "`{program} {}`: {}",
             words.join(" "),
             String::from_utf8_lossy(&output.stderr).trim()
         );
