@@ -69,10 +69,11 @@ impl ResourceStatus {
         }
     }
 
-    /// Whether nothing but the progress of training is different.
+    /// Whether nothing but the progress of training is different: how far it is, and how good at its best.
     pub fn differs_by_progress_alone(&self, other: &Self) -> bool {
         let with_progress = Self {
             progress: self.progress.clone(),
+            best: self.best.clone(),
             ..other.clone()
         };
         *self == with_progress

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use firn_operator::controller::{Observed, PodsSeen, Remote, Silence, Step, plan};
-use firn_operator::resource::FineTuneJob;
+use firn_operator::resource::{FineTuneJob, ResourceStatus};
 use firn_operator::workers::{IDENTITY_ANNOTATION, QUEUE_LABEL, SUSPENDED_ANNOTATION};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::scene::{NOW, pods, remote, resource, seen, seen_with, steps, written};
 
@@ -234,6 +234,22 @@ fn a_status_is_written_only_when_it_changes() {
     now.restarts = Some(1);
     after.status = Some(now);
     assert!(written(&after, Some(&running)).is_some());
+}
+
+#[test]
+fn how_far_training_is_and_how_good_is_progress_and_all_else_is_news() {
+    let status = |change: fn(&mut Value)| -> ResourceStatus {
+        let mut document = json!({"summary": "Running", "losses": [], "conditions": [],
+                                  "best": {"name": "validation/loss", "value": 0.5, "text": "loss 0.5", "epoch": 1}});
+        change(&mut document);
+        serde_json::from_value(document).unwrap()
+    };
+    let before = status(|_| {});
+    let better = status(|document| document["best"]["epoch"] = json!(2));
+    let further = status(|document| document["progress"] = json!({"epoch": 2, "step": 28}));
+    let lost = status(|document| document["restarts"] = json!(1));
+    assert!(better.differs_by_progress_alone(&before) && further.differs_by_progress_alone(&before));
+    assert!(!lost.differs_by_progress_alone(&before));
 }
 
 #[test]

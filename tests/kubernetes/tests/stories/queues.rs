@@ -86,7 +86,7 @@ fn a_more_urgent_job_of_the_queue_preempts_without_a_lost_step() {
         job["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] = json!(class);
         job
     };
-    story.apply(&of_class(job("tenant", 150, (2, 2)), "calm"));
+    story.apply(&of_class(job("tenant", 80, (2, 2)), "calm"));
     story.trains("tenant", 2, 20);
     story.figure("the calm one trains");
     story.apply(&of_class(job("guest", 20, (1, 1)), "pressing"));
@@ -121,7 +121,7 @@ fn a_job_that_is_admitted_elsewhere_keeps_nothing_of_where_it_was() {
             .must(&["label", "node", node, &format!("side={side}")], "");
     }
     let queue = Queue::create(&story, "sides", &json!({}), &[("left", 2), ("right", 2)]);
-    story.apply(&queue.governs(job("moved", 150, (2, 2))));
+    story.apply(&queue.governs(job("moved", 80, (2, 2))));
     let before = story.trains("moved", 2, 20);
     assert_eq!(places(&story, "moved"), json!({"role": "work", "side": "left"}));
     let is_on = |node: &str| {
@@ -175,8 +175,9 @@ fn nobody_fights_over_fields() {
             generations.len()
         ));
         assert_eq!(generations.len(), 1, "{what}: {:?}", seen[index]);
-        // What trains tells of its progress.
-        assert!(versions.len() == 1 || *what == "ftj/runs", "{what}: {:?}", seen[index]);
+        // What trains tells of its progress, but not more often than every five seconds.
+        let most = if *what == "ftj/runs" { 14 } else { 1 };
+        assert!(versions.len() <= most, "{what}: {:?}", seen[index]);
     }
     story.delete("waits");
     story.delete("runs");
@@ -204,7 +205,7 @@ fn a_queue_that_takes_in_jobs_which_name_none_is_not_fought() {
     let Some(story) = begin() else { return };
     // Kueue gives whatever names no queue to the one of this name, where there is one.
     let queue = Queue::create(&story, "default", &json!({}), &[("plain", 1)]);
-    story.apply(&job("unnamed", 150, (2, 2)));
+    story.apply(&job("unnamed", 80, (2, 2)));
     let message = waits_for_queue(&story, "unnamed", "insufficient quota for cpu");
     assert!(
         message.starts_with("queue default has not let the pods in: "),
@@ -244,9 +245,9 @@ fn the_queue_of_the_documents_lets_a_job_in() {
 fn a_suspended_job_leaves_its_place_to_others_and_stands_in_the_queue_again() {
     let Some(story) = begin() else { return };
     let queue = Queue::create(&story, "turns", &json!({}), &[("plain", 2)]);
-    story.apply(&queue.governs(job("first", 150, (2, 2))));
+    story.apply(&queue.governs(job("first", 80, (2, 2))));
     let before = story.trains("first", 2, 20);
-    story.apply(&queue.governs(job("second", 100, (2, 2))));
+    story.apply(&queue.governs(job("second", 60, (2, 2))));
     waits_for_queue(&story, "second", "insufficient unused quota for cpu");
     story.patch("first", &json!({"suspend": true}));
     story.wait("ftj/first", "condition=Suspended");
