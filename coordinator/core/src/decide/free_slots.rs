@@ -37,6 +37,8 @@ struct Class {
     serves: Serves,
     labels: Labels,
     has_gpus: bool,
+    /// Whether one of them is of an earlier build: what a job needs of workers matters to it.
+    has_older: bool,
     /// By name.
     workers: Vec<WorkerSlots>,
     /// Who waits for slots of it that others hold, of each kind: nobody else gets them first.
@@ -103,6 +105,7 @@ impl Fleet {
                 serves: description.serves.clone(),
                 labels: description.labels.clone(),
                 has_gpus: false,
+                has_older: false,
                 workers: Vec::new(),
                 awaited: BTreeMap::new(),
             });
@@ -110,6 +113,7 @@ impl Fleet {
         });
         let class = &mut self.classes[number];
         class.has_gpus |= slots.slots.iter().any(|slot| slot.kind == DeviceKind::Gpu);
+        class.has_older |= description.protocol < Revision::CURRENT;
         class.workers.push(slots);
         self.workers += 1;
     }
@@ -126,6 +130,11 @@ impl Fleet {
             DeviceRequest::Auto if has_gpus() => DeviceKind::Gpu,
             DeviceRequest::Auto | DeviceRequest::Cpu => DeviceKind::Cpu,
         }
+    }
+
+    /// Whether workers of earlier builds are among those that a job may have.
+    pub(super) fn has_older(&self, circle: &Circle) -> bool {
+        circle.classes().any(|class| self.classes[class].has_older)
     }
 
     /// The line in which a job stands, if one ahead waits for all that it may have.

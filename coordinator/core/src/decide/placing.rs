@@ -18,7 +18,6 @@ use super::decision_builder::DecisionBuilder;
 use super::free_slots::{Audience, Fleet, known_or_new};
 use super::processes::request_start;
 use super::{gangs, growth, preempting, yielding};
-use crate::compatibility::Revision;
 use crate::identifiers::{JobId, Namespace, ProcessId};
 use crate::placement::{self, Blocked, Placement, Problem};
 use crate::queue::order::Order;
@@ -277,7 +276,7 @@ impl Queue {
         if !blocked.enough_in_all {
             let reason = own(WaitsFor::Slots, said);
             // Where there are older workers, it depends on all of the spec which of them count.
-            return match self.fleet.oldest < Revision::CURRENT {
+            return match self.fleet.has_older(&audience.circle) {
                 true => say(draft, told, &reason),
                 false => self.answer(draft, asks, reason),
             };

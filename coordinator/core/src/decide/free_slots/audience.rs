@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{Circle, Fleet, Labels};
-use crate::compatibility::{Need, Revision};
+use crate::compatibility::Need;
 use crate::state::Job;
 use crate::state::worker::has_labels;
 
 /// What a job asks of a worker, whatever is free there.
 #[derive(Clone, PartialEq, Eq)]
 pub(in crate::decide) struct Audience {
-    /// Nothing where all known workers are of this build.
+    /// Nothing where all workers that are there for it are of this build.
     pub(super) need: Need,
     /// The workers that are there for it.
     pub(in crate::decide) circle: Circle,
@@ -24,7 +24,7 @@ impl Fleet {
 
     /// The same, if its circle is known.
     pub(in crate::decide) fn audience_within(&self, job: &Job, circle: Circle) -> Audience {
-        let need = match self.oldest < Revision::CURRENT {
+        let need = match self.has_older(&circle) {
             true => Need::of_job(job),
             false => Need::NOTHING,
         };
