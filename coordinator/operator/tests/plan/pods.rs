@@ -79,9 +79,6 @@ fn without_claim() -> Arc<Pod> {
 fn cases() -> Vec<Case> {
     let later = "2026-11-29T12:00:00Z";
     let unmounted = event("pod-1", "FailedMount", "secret \"weights\" not found", later);
-    let refused = event("job", "FailedCreate", "exceeded quota: small", later);
-    let of_another = event("job-2", "FailedCreate", "exceeded quota: large", later);
-    let past = event("job", "FailedCreate", "exceeded quota: small", "2026-11-29T11:58:00Z");
     vec![
         (
             vec![running(0), running(1)],
@@ -132,6 +129,16 @@ fn cases() -> Vec<Case> {
                 "1 of 2 pods run; pod ants-workers-1-abcde: secret \"weights\" not found",
             ),
         ),
+    ]
+}
+
+/// The same of Jobs that get no pods.
+fn cases_without_pods() -> Vec<Case> {
+    let later = "2026-11-29T12:00:00Z";
+    let refused = event("job", "FailedCreate", "exceeded quota: small", later);
+    let of_another = event("job-2", "FailedCreate", "exceeded quota: large", later);
+    let past = event("job", "FailedCreate", "exceeded quota: small", "2026-11-29T11:58:00Z");
+    vec![
         (
             vec![running(0)],
             vec![of_another, refused],
@@ -154,7 +161,7 @@ type Case = (
 
 #[test]
 fn what_hinders_pods_is_told_with_its_reason() {
-    for (all, hindrances, expected) in cases() {
+    for (all, hindrances, expected) in cases().into_iter().chain(cases_without_pods()) {
         let seen = PodsSeen {
             pods: all,
             hindrances,

@@ -91,6 +91,97 @@ fn nothing_is_open(story: &Story, token: &str, job: &str, words: &str) {
     }
 }
 
+/// What the coordinator calls the three jobs: the one whose token is shown, one beside it, and one of another namespace.
+struct Jobs {
+    own: String,
+    sister: String,
+    theirs: String,
+}
+
+/// An agent sees no jobs at all; who may see jobs sees those of its namespace.
+fn jobs_of_others_are_not_seen(story: &Story, jobs: &Jobs, (of_pods, submitter): (&str, &str)) {
+    let Jobs { own, sister, theirs } = jobs;
+    for job in [own, sister, theirs] {
+        nothing_is_open(
+            story,
+            of_pods,
+            job,
+            &format!("this token is one of an agent of jobs/{own}"),
+        );
+    }
+    nothing_is_open(story, submitter, theirs, "does not exist");
+    let seen = firn_of(story, submitter, &["list", "-o", "json"]);
+    let names: Value = serde_json::from_str(&seen.output).unwrap();
+    let names = names["jobs"].as_array().or(names.as_array()).unwrap().clone();
+    let namespaces = names
+        .iter()
+        .map(|job| job["metadata"]["namespace"].as_str().unwrap_or_default());
+    assert!(
+        names.len() >= 2 && namespaces.clone().all(|namespace| namespace == TEAMS[0]),
+        "{}",
+        seen.output
+    );
+}
+
+/// What a caller may see and not do names the right that is missing.
+fn roles_are_kept_to(story: &Story, own: &str, (of_pods, submitter, reader): (&str, &str, &str)) {
+    let changed = firn_of(story, reader, &["cancel", own]);
+    assert!(
+        changed
+            .talk
+            .contains("CancelJob needs the role administrator or submitter"),
+        "{}",
+        changed.talk
+    );
+    for token in [submitter, of_pods] {
+        let quota = firn_of(story, token, &["token", "list"]);
+        assert!(
+            quota.talk.contains("ListTokens needs the role administrator"),
+            "{}",
+            quota.talk
+        );
+    }
+}
+
+/// Nobody comes to work for another job, nor speaks for its ranks.
+fn nobody_works_for_another_job(story: &Story, jobs: &Jobs, of_pods: &str) {
+    let Jobs { own, sister, theirs } = jobs;
+    for job in [sister, theirs] {
+        let talk = worker_of(story, of_pods, &["agent", "--cpu-slots", "1", "--for-job", job]);
+        let words = format!("this token is one of an agent of jobs/{own}: start the agent with --for-job {own}");
+        assert!(talk.contains(&words), "{talk}");
+        let talk = worker_of(
+            story,
+            of_pods,
+            &["rank", "--job", &format!("jobs/{job}"), "--process-id", "1"],
+        );
+        assert!(talk.contains("does not exist"), "{talk}");
+    }
+}
+
+/// Nor for another namespace, nor in the place of a worker of another namespace.
+fn nobody_works_for_another_namespace(story: &Story, Jobs { own, theirs, .. }: &Jobs, submitter: &str) {
+    let of_team = issued(story, &["--role", "agent", "--namespace", TEAMS[0]]);
+    let talk = worker_of(
+        story,
+        &of_team,
+        &["agent", "--cpu-slots", "1", "--for-namespace", TEAMS[1]],
+    );
+    let words = format!(
+        "this token is one of an agent of namespace {0}: start the agent with --for-namespace {0}",
+        TEAMS[0]
+    );
+    assert!(talk.contains(&words), "{talk}");
+    let talk = worker_of(
+        story,
+        &of_team,
+        &["agent", "--cpu-slots", "1", "--name", &format!("{theirs}-0")],
+    );
+    assert!(talk.contains("is attached already"), "{talk}");
+    let talk = worker_of(story, submitter, &["agent", "--cpu-slots", "1", "--for-job", own]);
+    assert!(talk.contains("Attach needs the role administrator or agent"), "{talk}");
+}
+
 #[test]
 #[ignore = "takes minutes: make kubernetes"]
 fn no_token_of_one_namespace_or_job_opens_anything_of_another() {
@@ -112,76 +203,13 @@ fn no_token_of_one_namespace_or_job_opens_anything_of_another() {
     let of_pods = token_of_pods(&story, TEAMS[0], "twin");
     let submitter = issued(&story, &["--role", "submitter", "--namespace", TEAMS[0]]);
     let reader = issued(&story, &["--role", "reader", "--namespace", TEAMS[0]]);
-    // An agent sees no jobs at all; who may see jobs sees those of its namespace.
-    for job in [&own, &sister, &theirs] {
-        nothing_is_open(
-            &story,
-            &of_pods,
-            job,
-            &format!("this token is one of an agent of jobs/{own}"),
-        );
-    }
-    nothing_is_open(&story, &submitter, &theirs, "does not exist");
-    let seen = firn_of(&story, &submitter, &["list", "-o", "json"]);
-    let names: Value = serde_json::from_str(&seen.output).unwrap();
-    let names = names["jobs"].as_array().or(names.as_array()).unwrap().clone();
-    let namespaces = names
-        .iter()
-        .map(|job| job["metadata"]["namespace"].as_str().unwrap_or_default());
-    assert!(
-        names.len() >= 2 && namespaces.clone().all(|namespace| namespace == TEAMS[0]),
-        "{}",
-        seen.output
-    );
-    let changed = firn_of(&story, &reader, &["cancel", &own]);
-    assert!(
-        changed
-            .talk
-            .contains("CancelJob needs the role administrator or submitter"),
-        "{}",
-        changed.talk
-    );
-    for token in [&submitter, &of_pods] {
-        let quota = firn_of(&story, token, &["token", "list"]);
-        assert!(
-            quota.talk.contains("ListTokens needs the role administrator"),
-            "{}",
-            quota.talk
-        );
-    }
+    let jobs = Jobs { own, sister, theirs };
+    jobs_of_others_are_not_seen(&story, &jobs, (&of_pods, &submitter));
+    roles_are_kept_to(&story, &jobs.own, (&of_pods, &submitter, &reader));
     story.figure("nothing of another namespace can be read, watched or changed");
 
-    // Nobody comes to work for another job, nor speaks for its ranks.
-    for job in [&sister, &theirs] {
-        let talk = worker_of(&story, &of_pods, &["agent", "--cpu-slots", "1", "--for-job", job]);
-        let words = format!("this token is one of an agent of jobs/{own}: start the agent with --for-job {own}");
-        assert!(talk.contains(&words), "{talk}");
-        let talk = worker_of(
-            &story,
-            &of_pods,
-            &["rank", "--job", &format!("jobs/{job}"), "--process-id", "1"],
-        );
-        assert!(talk.contains("does not exist"), "{talk}");
-    }
-    let of_team = issued(&story, &["--role", "agent", "--namespace", TEAMS[0]]);
-    let talk = worker_of(
-        &story,
-        &of_team,
-        &["agent", "--cpu-slots", "1", "--for-namespace", TEAMS[1]],
-    );
-    let words = format!(
-        "this token is one of an agent of namespace {0}: start the agent with --for-namespace {0}",
-        TEAMS[0]
-    );
-    assert!(talk.contains(&words), "{talk}");
-    let talk = worker_of(
-        &story,
-        &of_team,
-        &["agent", "--cpu-slots", "1", "--name", &format!("{theirs}-0")],
-    );
-    assert!(talk.contains("is attached already"), "{talk}");
-    let talk = worker_of(&story, &submitter, &["agent", "--cpu-slots", "1", "--for-job", &own]);
-    assert!(talk.contains("Attach needs the role administrator or agent"), "{talk}");
+    nobody_works_for_another_job(&story, &jobs, &of_pods);
+    nobody_works_for_another_namespace(&story, &jobs, &submitter);
     story.figure("nobody can work for another job, or report for it");
 
     for (team, name) in [(TEAMS[0], "twin"), (TEAMS[0], "sister"), (TEAMS[1], "twin")] {
