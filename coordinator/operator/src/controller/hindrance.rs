@@ -12,10 +12,13 @@ use kube::ResourceExt as _;
 
 use super::plan::queue_of;
 use super::pods::PodsSeen;
+use super::waiting::Outlook;
 use crate::resource::{FineTuneJob, Loss, ResourceStatus, StatusCondition};
 
 /// Type of the condition.
 pub(super) const PODS_READY: &str = "PodsReady";
+/// Reason for which pods do not run yet that nothing hinders.
+const PODS_STARTING: &str = "PodsStarting";
 /// Annotation in which the Job controller writes a pod's index.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// A worker is missed for so long at most before its loss is decided, and its pod may end a little later.
@@ -81,7 +84,7 @@ pub(super) fn condition(resource: &FineTuneJob, job: Option<&Job>, seen: &PodsSe
     let (reason, message) = found
         .next()
         .or_else(|| (living.len() < wanted).then(|| refused(job, seen)).flatten())
-        .unwrap_or_else(|| ("PodsStarting".to_owned(), "pods are starting".to_owned()));
+        .unwrap_or_else(|| (PODS_STARTING.to_owned(), "pods are starting".to_owned()));
     of(false, &reason, &format!("{running} of {wanted} pods run; {message}"))
 }
 
@@ -96,14 +99,12 @@ pub(super) fn vain(status: &ResourceStatus) -> Option<&StatusCondition> {
     status.conditions.iter().find(|condition| is_vain(condition))
 }
 
-/// It has been so since it was said first, or from `now` on. Waiting that was not vain before is no part of waiting that is.
-pub(super) fn since(condition: StatusCondition, before: &ResourceStatus, now: Timestamp) -> StatusCondition {
-    let changed = before
-        .condition(&condition.r#type)
-        .is_some_and(|known| is_vain(known) != is_vain(&condition));
-    match changed {
-        true => condition.since(&ResourceStatus::default(), now),
-        false => condition.since(before, now),
+/// What may come of the pods.
+pub(super) fn outlook(status: &ResourceStatus) -> Outlook {
+    match status.condition(PODS_READY) {
+        Some(condition) if is_vain(condition) => Outlook::Vain,
+        Some(condition) if condition.reason == PODS_STARTING => Outlook::Starting,
+        _ => Outlook::Open,
     }
 }
 

@@ -18,11 +18,13 @@ mod report;
 mod run;
 mod status;
 mod sweep;
+mod waiting;
 mod workloads;
 
 pub use plan::{Observed, Plan, Remote, Silence, Step, plan};
 pub use pods::PodsSeen;
 pub use run::{RunArgs, run};
+pub use waiting::{Outlook, Waited};
 pub use workloads::{Workload, WorkloadStatus};
 
 /// Holds a resource until its job at the coordinator has ended.

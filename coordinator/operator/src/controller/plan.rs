@@ -12,6 +12,7 @@ use kube::ResourceExt as _;
 use super::hindrance;
 use super::pods::PodsSeen;
 use super::status;
+use super::waiting::{Outlook, Waited};
 use super::{FINALIZER, MANAGER};
 use crate::resource::{FineTuneJob, ResourceStatus};
 use crate::workers::{IDENTITY_ANNOTATION, QUEUE_LABEL, SUSPENDED_ANNOTATION};
@@ -36,6 +37,8 @@ pub struct Observed<'a> {
     pub identity: &'a str,
     /// Seconds that pods may be hindered from starting where waiting is vain; `None`: for ever.
     pub start_deadline: Option<u32>,
+    /// For how long that has been so.
+    pub waited: Waited,
     /// The time.
     pub now: Timestamp,
 }
@@ -155,6 +158,10 @@ pub struct Plan {
     pub is_final: bool,
     /// Seconds after which to look again, whatever is heard.
     pub look_in: Option<u32>,
+    /// What may come of the pods.
+    pub outlook: Outlook,
+    /// If the API server refuses the Job of the pods once more, the job is ended.
+    pub is_last_try: bool,
 }
 
 impl Plan {
@@ -208,6 +215,7 @@ fn alive(seen: &Observed<'_>, spec: &JobSpec, remote: &Remote) -> Plan {
     let suspended = seen.resource.spec.cluster.suspend;
     let mut steps = Vec::new();
     let status = status::of(seen, remote);
+    let outlook = hindrance::outlook(&status);
     let mut look_in = None;
     if !remote.has_ended {
         let wanted = (spec.resources.workers.min, spec.resources.workers.max);
@@ -227,10 +235,9 @@ fn alive(seen: &Observed<'_>, spec: &JobSpec, remote: &Remote) -> Plan {
         if suspended != remote.is_suspended {
             steps.push(if suspended { Step::Suspend } else { Step::Resume });
         }
-        look_in = vain_for(seen, remote, &status);
+        look_in = given_up_in(seen, remote, outlook);
         if look_in == Some(0) {
-            // What it waits for in vain may be a step of these.
-            steps = vec![Step::Cancel];
+            steps.push(Step::Cancel);
         }
     }
     steps.extend(write(seen.resource, status));
@@ -239,18 +246,28 @@ fn alive(seen: &Observed<'_>, spec: &JobSpec, remote: &Remote) -> Plan {
         follow: !remote.has_ended,
         is_final: false,
         look_in,
+        outlook,
+        is_last_try: deadline(seen, remote).is_some_and(|deadline| seen.waited.for_job >= Some(deadline)),
     }
 }
 
-/// Seconds after which a job whose pods cannot start is given up; `None`: they start, or have worked already.
-fn vain_for(seen: &Observed<'_>, remote: &Remote, status: &ResourceStatus) -> Option<u32> {
-    let deadline = seen.start_deadline?;
-    let condition = hindrance::vain(status)?;
-    if remote.living > 0 || remote.status.start_time.is_some() {
-        return None;
-    }
-    let since = seen.now.as_second() - condition.last_transition_time.0.as_second();
-    Some(deadline.saturating_sub(u32::try_from(since).unwrap_or(0)))
+/// Seconds after which a job is given up that waits in vain; `None`: it is not, since it has worked already, or nobody wants it to.
+fn deadline(seen: &Observed<'_>, remote: &Remote) -> Option<u32> {
+    let has_worked = remote.living > 0 || remote.status.start_time.is_some();
+    let is_wanted = !has_worked && !remote.has_ended && !seen.resource.spec.cluster.suspend;
+    seen.start_deadline.filter(|_| is_wanted)
+}
+
+/// Seconds after which a job whose pods cannot start is given up: not before the reason stands on the resource.
+fn given_up_in(seen: &Observed<'_>, remote: &Remote, outlook: Outlook) -> Option<u32> {
+    let deadline = deadline(seen, remote).filter(|_| outlook == Outlook::Vain)?;
+    let left = deadline.saturating_sub(seen.waited.for_pods.unwrap_or(0));
+    let before = seen.resource.status.as_ref().map(hindrance::outlook);
+    Some(if before == Some(Outlook::Vain) {
+        left
+    } else {
+        left.max(1)
+    })
 }
 
 /// The Job of the pods: as wide as it should be, and without pods while the job is suspended. Where a queue governs it, how wide it is and

@@ -22,6 +22,7 @@ use super::let_go::LetGo;
 use super::plan::{Observed, Plan, Remote, Step, plan};
 use super::pods::Pods;
 use super::sweep;
+use super::waiting::Waiting;
 use crate::resource::FineTuneJob;
 use crate::workers::identity::SharedFiles;
 use crate::workers::{PatchError, WorkerSettings};
@@ -58,6 +59,20 @@ pub(super) enum ReconcileError {
     },
 }
 
+impl ReconcileError {
+    /// Whether the API server, or the patch of the pods itself, is against what the resource asks for, so that only a person can help.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Pods(_) => true,
+            // Neither credentials that are being replaced, nor what is gone, somebody else's write or too many calls are a refusal.
+            Self::Cluster(kube::Error::Api(answer)) => {
+                (400..500).contains(&answer.code) && ![401, 404, 408, 409, 429].contains(&answer.code)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What all looks share.
 pub(super) struct Operator {
     /// The API server.
@@ -87,6 +102,8 @@ pub(super) struct Memory {
     pub(super) written: Option<Instant>,
     /// Looks that have failed since one came to its end.
     failures: u32,
+    /// Since when waiting has been vain.
+    waiting: Waiting,
 }
 
 /// Looks at a resource once.
@@ -132,6 +149,7 @@ impl Operator {
         let files = SharedFiles::read(&self.workers).map_err(ReconcileError::Files)?;
         let workers = self.pods.workers_of(resource);
         let remote = self.jobs.get(&uid);
+        let waiting = self.lock().get(&uid).map(|memory| memory.waiting);
         let plan = plan(&Observed {
             resource,
             remote: remote.as_ref(),
@@ -140,8 +158,16 @@ impl Operator {
             pods: &self.pods.of(workers.as_deref()),
             identity: &files.digest(),
             start_deadline: Some(self.workers.start_deadline_seconds).filter(|seconds| *seconds > 0),
+            waited: waiting.unwrap_or_default().so_far(),
             now: Timestamp::now(),
         });
+        if !plan.is_final {
+            self.lock()
+                .entry(uid.clone())
+                .or_default()
+                .waiting
+                .note_pods(plan.outlook);
+        }
         let next = self.carry_out(&plan, resource, remote.as_ref(), &files).await?;
         if plan.follow {
             self.jobs.follow(&uid, ObjectRef::from_obj(resource), &self.coordinator);
@@ -152,7 +178,7 @@ impl Operator {
         Ok(match next {
             Some(wait) => Action::requeue(wait),
             None if plan.look_in.is_some_and(|seconds| seconds > 0) => {
-                Action::requeue(Duration::from_secs(plan.look_in.unwrap_or_default().into()))
+                Action::requeue(LOOK_INTERVAL.min(Duration::from_secs(plan.look_in.unwrap_or_default().into())))
             }
             None if plan.is_final => Action::await_change(),
             // Somebody waits for the resource to go.
@@ -183,10 +209,7 @@ impl Operator {
             }
             let answer = match step {
                 Step::AddFinalizer => self.set_finalizer(resource, true).await.map(|()| None)?,
-                Step::RemoveFinalizer => {
-                    self.forget(resource, remote).await?;
-                    None
-                }
+                Step::RemoveFinalizer => self.forget(resource, remote).await.map(|()| None)?,
                 Step::Submit { suspended } => {
                     // What cannot be a job is not submitted: the plan says so.
                     let Ok(spec) = resource.job() else { continue };
@@ -209,7 +232,10 @@ impl Operator {
                 Step::Update { workers, priority } => {
                     Some(self.coordinator.update(name.clone(), *workers, *priority).await?)
                 }
-                Step::CreateWorkers => self.create_workers(resource, remote, files).await.map(|()| None)?,
+                Step::CreateWorkers => match self.try_workers(plan, resource, remote, files).await? {
+                    true => None,
+                    false => Some(self.coordinator.cancel(name.clone()).await?),
+                },
                 Step::RefreshIdentity => self.refresh_identity(resource, &name, files).await.map(|()| None)?,
                 Step::DeleteWorkers => self.delete_workers(resource).await.map(|()| None)?,
                 Step::SuspendWorkers(suspend) => self.suspend_workers(resource, *suspend).await.map(|()| None)?,
@@ -228,6 +254,24 @@ impl Operator {
             }
         }
         Ok(next)
+    }
+
+    /// Makes the Job of the pods. Returns false if it was refused at the last try.
+    async fn try_workers(
+        &self,
+        plan: &Plan,
+        resource: &FineTuneJob,
+        remote: Option<&Remote>,
+        files: &SharedFiles,
+    ) -> Result<bool, ReconcileError> {
+        let uid = resource.uid().unwrap_or_default();
+        let created = self.create_workers(resource, remote, files).await;
+        let is_refused = created.as_ref().is_err_and(ReconcileError::is_refusal);
+        self.lock().entry(uid).or_default().waiting.note_job(is_refused);
+        match is_refused && plan.is_last_try {
+            true => Ok(false),
+            false => created.map(|()| true),
+        }
     }
 
     async fn submit(

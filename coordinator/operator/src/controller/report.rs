@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::hindrance::{self, CLUSTER_REFUSED, INVALID_TEMPLATE, RECONCILED};
+use super::hindrance::{CLUSTER_REFUSED, INVALID_TEMPLATE, RECONCILED};
 use super::making::if_there;
 use super::reconcile::{FIELD_MANAGER, Operator, ReconcileError};
 use crate::resource::{FineTuneJob, ResourceStatus, StatusCondition};
@@ -73,7 +73,7 @@ impl Operator {
         }
         let now = Timestamp::now();
         let told = StatusCondition::new(RECONCILED, false, reason, &error.to_string());
-        status.set_condition(hindrance::since(told, &before, now));
+        status.set_condition(told.since(&before, now));
         if status != before {
             self.write_status(resource, &status).await?;
         }
@@ -99,12 +99,7 @@ impl Operator {
 /// What an error is called on a resource; `None`: nothing could be written either.
 fn reason(error: &ReconcileError) -> Option<&'static str> {
     Some(match error {
-        // Neither somebody else's write nor too many calls are a refusal.
-        ReconcileError::Cluster(kube::Error::Api(answer))
-            if answer.code < 500 && ![409, 429].contains(&answer.code) =>
-        {
-            CLUSTER_REFUSED
-        }
+        ReconcileError::Cluster(_) if error.is_refusal() => CLUSTER_REFUSED,
         ReconcileError::Cluster(_) => return None,
         ReconcileError::Coordinator(error) => error.reason(),
         ReconcileError::Pods(_) => INVALID_TEMPLATE,

@@ -16,19 +16,20 @@ pub(super) fn of(seen: &Observed<'_>, remote: &Remote) -> ResourceStatus {
         // The pods go, and what they came to stays.
         true => before.condition(PODS_READY).cloned(),
         false => hindrance::condition(seen.resource, seen.workers, seen.pods)
-            .map(|condition| hindrance::since(condition, &before, seen.now)),
+            .map(|condition| condition.since(&before, seen.now)),
     };
     if let Some(pods) = pods {
         status.set_condition(pods);
     }
-    // What kept the Job of the pods from being made does until it is there.
+    // What kept the Job of the pods from being made does until it is there, or is not wanted.
+    let is_missed = seen.workers.is_none() && !seen.resource.spec.cluster.suspend;
     let refused = before.condition(RECONCILED).filter(|known| hindrance::is_vain(known));
-    if let Some(refused) = refused.filter(|_| seen.workers.is_none()) {
+    if let Some(refused) = refused.filter(|_| is_missed) {
         status.set_condition(refused.clone());
     }
     if let Some(silence) = seen.silence.filter(|_| !remote.has_ended) {
         let silent = StatusCondition::new(RECONCILED, false, silence.reason, &silence.message);
-        status.set_condition(hindrance::since(silent, &before, seen.now));
+        status.set_condition(silent.since(&before, seen.now));
     }
     for loss in &mut status.losses {
         let known = before

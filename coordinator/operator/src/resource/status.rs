@@ -93,7 +93,7 @@ pub struct StatusCondition {
     pub reason: String,
     /// For people.
     pub message: String,
-    /// When `status` changed last; of `PodsReady` and `Reconciled` also when waiting came to be vain.
+    /// When `status` changed last.
     pub last_transition_time: Time,
     /// Generation of the resource of which this is said.
     #[serde(default)]

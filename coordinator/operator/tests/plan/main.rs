@@ -5,3 +5,4 @@
 mod pods;
 mod scene;
 mod steps;
+mod vain;

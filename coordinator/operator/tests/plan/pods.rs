@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use firn_operator::controller::{PodsSeen, Remote, Step, plan};
-use firn_operator::resource::{FineTuneJob, Loss, StatusCondition};
+use firn_operator::controller::{PodsSeen, Step, plan};
+use firn_operator::resource::{FineTuneJob, Loss};
 use k8s_openapi::{
     api::{
         batch::v1::Job,
@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
-use crate::scene::{NOW, pods, remote, resource, seen, seen_with};
+use crate::scene::{NOW, pods, remote, resource, seen_with};
 
 /// One pod of the Job of these stories.
 fn pod(index: u32, status: Value) -> Arc<Pod> {
@@ -32,7 +32,7 @@ fn running(index: u32) -> Arc<Pod> {
     pod(index, json!({"phase": "Running", "containerStatuses": [container]}))
 }
 
-fn waiting(index: u32, reason: &str, message: &str) -> Arc<Pod> {
+pub(crate) fn waiting(index: u32, reason: &str, message: &str) -> Arc<Pod> {
     let container = json!({"name": "worker", "ready": false, "image": "x", "imageID": "", "restartCount": 0,
                            "state": {"waiting": {"reason": reason, "message": message}}});
     pod(index, json!({"phase": "Pending", "containerStatuses": [container]}))
@@ -225,128 +225,6 @@ fn what_the_queue_says_is_told_in_its_words() {
         // Pods that were let in are told of themselves.
         assert_eq!(pods_ready(&queued, &pods(2, false), &seen).1, "PodsStarting");
     }
-}
-
-#[test]
-fn a_job_whose_pods_cannot_start_is_given_up_in_time_and_one_that_has_worked_is_not() {
-    let since = |seconds: i64| {
-        resource(|document| {
-            let mut condition = StatusCondition::new("PodsReady", false, "ImagePullBackOff", "1 of 2 pods run");
-            condition.last_transition_time = Time(Timestamp::from_second(NOW - seconds).unwrap());
-            document["status"] = json!({"summary": "Queued", "conditions": [condition]});
-        })
-    };
-    let hindered = PodsSeen {
-        pods: vec![waiting(0, "ImagePullBackOff", "")],
-        hindrances: Vec::new(),
-        workload: None,
-    };
-    let idle = Remote {
-        living: 0,
-        ..remote("Queued")
-    };
-    let decided =
-        |resource: &FineTuneJob, remote: &Remote| plan(&seen_with(resource, remote, &pods(2, false), &hindered));
-    let early = decided(&since(590), &idle);
-    assert_eq!((early.look_in, early.steps.contains(&Step::Cancel)), (Some(10), false));
-    assert!(decided(&since(600), &idle).steps.contains(&Step::Cancel));
-    let mut worked = idle.clone();
-    worked.status.start_time = Some(Time(Timestamp::UNIX_EPOCH));
-    assert_eq!(decided(&since(900), &worked).look_in, None);
-
-    // It has failed then, and says why.
-    let mut cancelled = remote("Cancelled");
-    cancelled.has_ended = true;
-    let steps = decided(&since(600), &cancelled).steps;
-    let Some(Step::WriteStatus(status)) = steps.last() else {
-        panic!("{steps:?}")
-    };
-    let failed = status.condition("Failed").unwrap();
-    assert_eq!(
-        (
-            status.summary.as_deref(),
-            failed.reason.as_str(),
-            failed.message.as_str()
-        ),
-        (Some("Failed"), "PodsCannotStart", "1 of 2 pods run")
-    );
-}
-
-#[test]
-fn waiting_for_pods_that_may_come_does_not_count_once_waiting_is_vain() {
-    let known = |reason: &str, kept: i64| {
-        let waits = resource(|document| {
-            let mut condition = StatusCondition::new("PodsReady", false, reason, "0 of 2 pods run");
-            condition.last_transition_time = Time(Timestamp::from_second(NOW - 3600).unwrap());
-            document["status"] = json!({"summary": "Queued", "conditions": [condition]});
-        });
-        let hindered = PodsSeen {
-            pods: vec![waiting(0, "ErrImagePull", "")],
-            hindrances: Vec::new(),
-            workload: None,
-        };
-        let idle = Remote {
-            living: 0,
-            ..remote("Queued")
-        };
-        let plan = plan(&seen_with(&waits, &idle, &pods(2, false), &hindered));
-        let Some(Step::WriteStatus(status)) = plan.steps.last() else {
-            panic!("{plan:?}")
-        };
-        let condition = status.condition("PodsReady").unwrap();
-        assert_eq!(condition.last_transition_time.0.as_second(), NOW - kept, "{reason}");
-        (plan.look_in, plan.steps.contains(&Step::Cancel))
-    };
-    assert_eq!(known("Unschedulable", 0), (Some(600), false));
-    assert_eq!(known("PodsStarting", 0), (Some(600), false));
-    // Two words for the same.
-    assert_eq!(known("ImagePullBackOff", 3600), (Some(0), true));
-}
-
-#[test]
-fn a_job_whose_pods_the_cluster_refuses_to_hear_of_is_given_up_in_time() {
-    let refused = |reason: &str, seconds: i64| {
-        resource(|document| {
-            let mut condition = StatusCondition::new("Reconciled", false, reason, "the API server: no");
-            condition.last_transition_time = Time(Timestamp::from_second(NOW - seconds).unwrap());
-            document["status"] = json!({"summary": "Queued", "conditions": [condition]});
-        })
-    };
-    let idle = Remote {
-        living: 0,
-        ..remote("Queued")
-    };
-    for reason in ["ClusterRefused", "InvalidTemplate"] {
-        let early = plan(&seen(&refused(reason, 590), Some(&idle), None));
-        assert_eq!((early.look_in, &early.steps[0]), (Some(10), &Step::CreateWorkers));
-        let late = plan(&seen(&refused(reason, 600), Some(&idle), None));
-        assert_eq!(late.steps[0], Step::Cancel);
-        assert!(!late.steps.contains(&Step::CreateWorkers), "{late:?}");
-    }
-    // What passes is waited for.
-    let away = plan(&seen(&refused("CoordinatorUnavailable", 900), Some(&idle), None));
-    assert_eq!((away.look_in, &away.steps[0]), (None, &Step::CreateWorkers));
-    // Once there is a Job, nothing is said of it any more.
-    let made = refused("ClusterRefused", 900);
-    let (job, pods) = (pods(2, false), PodsSeen::default());
-    let plan_of_made = plan(&seen_with(&made, &idle, &job, &pods));
-    assert!(!plan_of_made.steps.contains(&Step::Cancel), "{plan_of_made:?}");
-
-    let mut cancelled = remote("Cancelled");
-    cancelled.has_ended = true;
-    let steps = plan(&seen(&refused("ClusterRefused", 600), Some(&cancelled), None)).steps;
-    let Some(Step::WriteStatus(status)) = steps.last() else {
-        panic!("{steps:?}")
-    };
-    let failed = status.condition("Failed").unwrap();
-    assert_eq!(
-        (
-            status.summary.as_deref(),
-            failed.reason.as_str(),
-            failed.message.as_str()
-        ),
-        (Some("Failed"), "PodsCannotStart", "the API server: no")
-    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A resource, its job and its Job, as these stories begin with them.
 
-use firn_operator::controller::{FINALIZER, Observed, PodsSeen, Remote, Step, plan};
+use firn_operator::controller::{FINALIZER, Observed, PodsSeen, Remote, Step, Waited, plan};
 use firn_operator::resource::{FineTuneJob, ResourceStatus};
 use firn_operator::workers::IDENTITY_ANNOTATION;
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
@@ -71,6 +71,7 @@ pub(crate) fn seen<'a>(
         pods: NO_PODS,
         identity: IDENTITY,
         start_deadline: Some(600),
+        waited: Waited::default(),
         now: Timestamp::from_second(NOW).unwrap(),
     }
 }
