@@ -283,6 +283,10 @@ fn workers(seen: &Observed<'_>, remote: &Remote, most: u32, steps: &mut Vec<Step
     };
     let is_queued = queue_of(seen.resource, job).is_some() || seen.pods.workload.is_some();
     let spec = job.spec.clone().unwrap_or_default();
+    if spec.suspend == Some(true) && remote.is_at_rest && is_in_another_queue(seen.resource, job) {
+        steps.push(Step::DeleteWorkers);
+        return;
+    }
     if job.annotations().get(IDENTITY_ANNOTATION).map(String::as_str) != Some(seen.identity) {
         steps.push(Step::RefreshIdentity);
     }
@@ -349,6 +353,12 @@ fn write(resource: &FineTuneJob, new: ResourceStatus) -> Vec<Step> {
 fn is_held(resource: &FineTuneJob) -> bool {
     let finalizers = resource.metadata.finalizers.as_deref().unwrap_or_default();
     finalizers.iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Whether the resource names a queue that the Job was not made for.
+fn is_in_another_queue(resource: &FineTuneJob, job: &Job) -> bool {
+    let wanted = resource.labels().get(QUEUE_LABEL);
+    wanted.is_some() && wanted != job.labels().get(QUEUE_LABEL)
 }
 
 /// The queue of Kueue that governs the pods, by the resource's own wish or by that of the namespace.

@@ -110,7 +110,9 @@ fn where_a_queue_governs_the_pods_it_alone_says_how_many_there_are() {
         workers: (1, 4),
         ..remote("Queued")
     };
-    assert_eq!(steps(&queued, Some(&told), Some(&pods(1, true))), []);
+    let mut waiting = pods(1, true);
+    waiting.metadata.labels = Some(BTreeMap::from([(QUEUE_LABEL.to_owned(), "night".to_owned())]));
+    assert_eq!(steps(&queued, Some(&told), Some(&waiting)), []);
     assert_eq!(steps(&queued, Some(&told), None), [Step::CreateWorkers]);
 }
 

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use firn_operator::controller::{Outlook, Plan, PodsSeen, Remote, Step, Waited, plan};
 use firn_operator::resource::{FineTuneJob, ResourceStatus, StatusCondition};
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-use serde_json::json;
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::Timestamp,
+};
+use serde_json::{Value, json};
 
 use crate::pods::waiting;
 use crate::scene::{pods, remote, resource, seen, seen_with};
@@ -144,4 +148,18 @@ fn once_there_is_a_job_nothing_is_said_of_its_refusal_any_more() {
     let plan = plan(&seen);
     assert!(!plan.steps.contains(&Step::Cancel), "{plan:?}");
     assert_eq!(status_of(&plan).condition("Reconciled"), None);
+}
+
+#[test]
+fn a_job_without_pods_is_made_anew_for_the_queue_that_the_resource_names_now() {
+    let label = |queue: &str| json!({"kueue.x-k8s.io/queue-name": queue});
+    let named = resource(|document| document["metadata"]["labels"] = label("night"));
+    let idle = idle();
+    let decided = |labels: Value, suspended: bool| {
+        let mut job: Job = pods(2, suspended);
+        job.metadata.labels = serde_json::from_value(labels).unwrap();
+        plan(&seen(&named, Some(&idle), Some(&job))).steps[0] == Step::DeleteWorkers
+    };
+    assert!(decided(json!({}), true) && decided(label("day"), true));
+    assert!(!decided(label("night"), true) && !decided(label("day"), false));
 }
