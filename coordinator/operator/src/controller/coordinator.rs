@@ -54,6 +54,8 @@ impl CoordinatorError {
         match (broken_trust(status), status.code()) {
             (Some(Trust::OfCoordinator), _) => "CoordinatorNotTrusted",
             (Some(Trust::OfCaller), _) => "CoordinatorRefusesCertificate",
+            // The connection broke, whatever the code says.
+            (None, _) if status.source().is_some() => "CoordinatorUnavailable",
             (None, Code::Unauthenticated | Code::PermissionDenied) => "CoordinatorRefusesToken",
             (None, Code::Unavailable | Code::DeadlineExceeded) => "CoordinatorUnavailable",
             (None, _) => "CoordinatorRefused",
