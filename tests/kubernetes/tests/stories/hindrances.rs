@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::release::{Story, TEAMS, job};
+use crate::secrets::wait_until;
 
 /// The reason and the sentence of the condition of the pods.
 fn hindrance(status: &Value) -> Option<(String, String)> {
@@ -98,7 +99,13 @@ fn close(story: &Story, (group, resource): (&str, &str), words: &str, sample: &V
     }
     // Nobody tells when a policy is in force.
     let arguments = ["--namespace", TEAMS[0], "create", "--dry-run=server", "-f", "-"];
-    while story.kubectl().run(&arguments, &sample.to_string()).succeeded {}
+    wait_until("the policy", || {
+        story
+            .kubectl()
+            .run(&arguments, &sample.to_string())
+            .talk
+            .contains(words)
+    });
 }
 
 fn open(story: &Story) {

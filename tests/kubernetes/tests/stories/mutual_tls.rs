@@ -112,11 +112,13 @@ fn operators_hold(story: &Story, certificate: &str) -> bool {
         ],
         "",
     );
-    list.split_whitespace().all(|pod| {
+    let has = |process: &i32| {
+        fs::read_to_string(format!("/proc/{process}/root/etc/firn/certificate/tls.crt"))
+            .is_ok_and(|found| found == certificate)
+    };
+    let all_have = |pod: &str| {
         let processes = processes_with("FIRN_OPERATOR_NAME", pod);
-        processes.iter().all(|(process, _)| {
-            fs::read_to_string(format!("/proc/{process}/root/etc/firn/certificate/tls.crt"))
-                .is_ok_and(|found| found == certificate)
-        })
-    })
+        !processes.is_empty() && processes.iter().all(|(process, _)| has(process))
+    };
+    !list.is_empty() && list.split_whitespace().all(all_have)
 }

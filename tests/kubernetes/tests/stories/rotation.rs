@@ -186,10 +186,11 @@ fn holds(story: &Story, job: &str, file: &str, content: &str) {
     wait_until(&format!("the new {file}"), || {
         (0..2).all(|index| {
             let processes = processes_with("FIRN_WORKER_NAME", &format!("{name}-{index}"));
-            processes.iter().all(|(process, _)| {
+            let has = |process: &i32| {
                 let path = format!("/proc/{process}/root/etc/firn/identity/{file}");
                 fs::read_to_string(path).is_ok_and(|found| found.trim() == content.trim())
-            })
+            };
+            !processes.is_empty() && processes.iter().all(|(process, _)| has(process))
         })
     });
 }
@@ -240,7 +241,7 @@ fn a_certificate_and_then_its_authority_are_replaced_while_a_job_trains_and_a_wr
     let (wrong, wrong_key) = Authority::new().sign(&NAMES);
     replace(&story, CERTIFICATE, &[("tls.crt", &wrong), ("tls.key", &wrong_key)]);
     wait_until("the wrong certificate", || {
-        !list_with(&story, None, Some(&own)).succeeded
+        list_with(&story, None, Some(&own)).talk.contains("BadSignature")
     });
     restart_coordinator(&story);
     let words = "BadSignature: the authority in --ca has not signed its certificate";
