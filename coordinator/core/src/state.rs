@@ -1,8 +1,8 @@
 //! All that the coordinator knows.
 //!
 //! Everything but [`State::soft`] is the fold of the journal's records. Lists that have an entry for each of ten thousand jobs or
-//! workers are shared, so a clone of the whole state is cheap: the shell may hand one to readers, and `decide` works out later
-//! consequences of a decision on one.
+//! workers are shared, so a clone of the whole state is cheap (what has an entry for each rank is copied): the shell may hand one to
+//! readers, and `decide` works out later consequences of a decision on one.
 
 pub mod access;
 pub mod active_time;
