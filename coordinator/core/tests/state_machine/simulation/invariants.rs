@@ -62,6 +62,7 @@ impl Witness {
         self.check_books(state)?;
         self.quotas_are_kept(state)?;
         queue::the_backlog_follows_from_the_jobs(state)?;
+        queue::what_is_said_does_not_depend_on_what_was(state, outside.core.now)?;
         self.acknowledged_submits_are_there(outside)?;
         self.evaluations_are_of_their_states(outside)?;
         truth::check(outside)

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use firn_core::identifiers::JobId;
 use firn_core::queue::quota::Use;
+use firn_core::shared_map::SharedMap;
 use firn_core::state::backlog::Backlog;
 use firn_core::state::*;
-use firn_core::{Event, JobEvent, Now, Record, State};
+use firn_core::{Event, Input, JobEvent, Now, Record, State, apply, apply_soft, decide};
 
 use super::{Verdict, Witness, hold};
 
@@ -45,6 +46,33 @@ pub(super) fn the_backlog_follows_from_the_jobs(state: &State) -> Verdict {
         "the backlog follows from the jobs and from what they were told",
         || format!("{:?} is kept, and {anew:?} follows", state.soft.backlog),
     )
+}
+
+/// Jobs that were told before why they wait are told the same as if nobody had been told anything: what was said spares work, and changes nothing.
+pub(super) fn what_is_said_does_not_depend_on_what_was(state: &State, now: Now) -> Verdict {
+    let mut forgetful = state.clone();
+    forgetful.soft.waiting = SharedMap::default();
+    forgetful.soft.lines.clear();
+    forgetful.soft.backlog = Backlog::of(state.jobs.values().map(AsRef::as_ref), |_| None);
+    let (remembering, forgetful) = (after_tick(state.clone(), now), after_tick(forgetful, now));
+    for job in forgetful.soft.waiting.keys() {
+        let (said, anew) = (remembering.soft.wait(job), forgetful.soft.wait(job));
+        hold(said == anew, "what is said does not depend on what was said", || {
+            format!("{job} is told {said:?}, and {anew:?} where nobody was told anything")
+        })?;
+    }
+    Ok(())
+}
+
+fn after_tick(mut state: State, now: Now) -> State {
+    if let Ok(decision) = decide(&state, now, Input::Tick) {
+        decision.records.iter().for_each(|record| apply(&mut state, record));
+        decision
+            .soft_changes
+            .iter()
+            .for_each(|change| apply_soft(&mut state, change));
+    }
+    state
 }
 
 /// Who is drained waits again within the decision that has placed others.
