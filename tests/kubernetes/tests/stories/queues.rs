@@ -50,7 +50,7 @@ fn ends_well(story: &Story, job: &str) {
 fn nothing_starts_before_the_queue_has_room_and_the_resource_says_why() {
     let Some(story) = begin() else { return };
     let queue = Queue::create(&story, "closed", &json!({"stopPolicy": "Hold"}), &[("plain", 0)]);
-    story.apply(&queue.governs(job("early", 2, (2, 2))));
+    story.apply(&queue.governs(job("early", 40, (2, 2))));
     waits_for_queue(&story, "early", "ClusterQueue closed is inactive");
     queue.change(&json!({"stopPolicy": "None"}));
     let message = waits_for_queue(&story, "early", "insufficient quota for cpu in flavor plain");
