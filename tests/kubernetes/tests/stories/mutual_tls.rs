@@ -3,12 +3,12 @@
 use std::{fs, fs::File, process::Command};
 
 use firn_kubernetes_tests::Answer;
-use firn_tests::binaries::{Process, binary, firn, processes_with};
+use firn_tests::binaries::{Process, binary, firn};
 
 use crate::{
     release::{HOME, Story, job, step},
     rotation::{is_told, is_well, restart_coordinator},
-    secrets::{Authority, Contents, read, replace, restore, wait_until},
+    secrets::{Authority, Contents, all_processes, read, replace, restore, wait_until},
 };
 
 /// Who shows which Secret.
@@ -112,13 +112,11 @@ fn operators_hold(story: &Story, certificate: &str) -> bool {
         ],
         "",
     );
-    let has = |process: &i32| {
-        fs::read_to_string(format!("/proc/{process}/root/etc/firn/certificate/tls.crt"))
-            .is_ok_and(|found| found == certificate)
-    };
     let all_have = |pod: &str| {
-        let processes = processes_with("FIRN_OPERATOR_NAME", pod);
-        !processes.is_empty() && processes.iter().all(|(process, _)| has(process))
+        all_processes(("FIRN_OPERATOR_NAME", pod), |process| {
+            fs::read_to_string(format!("/proc/{process}/root/etc/firn/certificate/tls.crt"))
+                .is_ok_and(|found| found == certificate)
+        })
     };
     !list.is_empty() && list.split_whitespace().all(all_have)
 }

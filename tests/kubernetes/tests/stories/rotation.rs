@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, fs};
 
 use firn_kubernetes_tests::Answer;
-use firn_tests::binaries::{firn, processes_with};
+use firn_tests::binaries::firn;
 use serde_json::Value;
 
 use crate::{
     release::{HOME, Story, job, step},
-    secrets::{Authority, grow_old, read, replace, restore, wait_until},
+    secrets::{Authority, all_processes, grow_old, read, replace, restore, wait_until},
 };
 
 /// Names under which the coordinator is reached here.
@@ -185,12 +185,10 @@ fn holds(story: &Story, job: &str, file: &str, content: &str) {
     let name = story.get("ftj", job)["status"]["job"].as_str().unwrap().to_owned();
     wait_until(&format!("the new {file}"), || {
         (0..2).all(|index| {
-            let processes = processes_with("FIRN_WORKER_NAME", &format!("{name}-{index}"));
-            let has = |process: &i32| {
+            all_processes(("FIRN_WORKER_NAME", &format!("{name}-{index}")), |process| {
                 let path = format!("/proc/{process}/root/etc/firn/identity/{file}");
                 fs::read_to_string(path).is_ok_and(|found| found.trim() == content.trim())
-            };
-            !processes.is_empty() && processes.iter().all(|(process, _)| has(process))
+            })
         })
     });
 }

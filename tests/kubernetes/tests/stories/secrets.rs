@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use firn_tests::cluster::{BETWEEN_LOOKS, LIMIT};
+use firn_tests::{
+    binaries::processes_with,
+    cluster::{BETWEEN_LOOKS, LIMIT},
+};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -76,6 +79,12 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(began.elapsed() < LIMIT, "{what} never came");
         std::thread::park_timeout(BETWEEN_LOOKS);
     }
+}
+
+/// Whether this is so of each process that has a variable of its environment, of which there is one at least.
+pub(crate) fn all_processes((variable, value): (&str, &str), is_so: impl Fn(i32) -> bool) -> bool {
+    let processes = processes_with(variable, value);
+    !processes.is_empty() && processes.iter().all(|(process, _)| is_so(*process))
 }
 
 /// An authority that signs for whoever asks.
