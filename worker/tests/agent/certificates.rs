@@ -28,18 +28,23 @@ fn sign(authority: &Authority, name: &str) -> (String, String) {
     (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
 }
 
+/// A coordinator that asks for certificates of an authority, and shows one of it.
+fn coordinator_that_asks(authority: &Authority) -> Coordinator {
+    let (certificate, key) = sign(authority, "localhost");
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(certificate, key))
+        .client_ca_root(Certificate::from_pem(authority.pem()));
+    Coordinator::start_with(Manner {
+        tls: Some(tls),
+        ..Manner::default()
+    })
+}
+
 #[test]
 fn an_agent_shows_its_certificate_and_hands_it_on_to_its_ranks() {
     let folder = tempfile::tempdir().unwrap();
     let authority = authority();
-    let (certificate, key) = sign(&authority, "localhost");
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(certificate, key))
-        .client_ca_root(Certificate::from_pem(authority.pem()));
-    let coordinator = Coordinator::start_with(Manner {
-        tls: Some(tls),
-        ..Manner::default()
-    });
+    let coordinator = coordinator_that_asks(&authority);
 
     let (certificate, key) = sign(&authority, "worker");
     let mut agent = Agent::prepare(folder.path(), r#"echo "$FIRN_CERT $FIRN_KEY""#);
@@ -64,14 +69,7 @@ fn an_agent_shows_its_certificate_and_hands_it_on_to_its_ranks() {
 fn an_agent_without_a_certificate_says_what_it_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let authority = authority();
-    let (certificate, key) = sign(&authority, "localhost");
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(certificate, key))
-        .client_ca_root(Certificate::from_pem(authority.pem()));
-    let coordinator = Coordinator::start_with(Manner {
-        tls: Some(tls),
-        ..Manner::default()
-    });
+    let coordinator = coordinator_that_asks(&authority);
     let path = folder.path().join("ca.pem");
     fs::write(&path, authority.pem()).unwrap();
     let mut agent = Agent::prepare(folder.path(), "exit 0");
