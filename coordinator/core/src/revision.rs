@@ -12,8 +12,9 @@ impl Revision {
     pub const OLDEST: Self = Self(1);
     /// Of everything in the spec that says nothing of its revision: what is newer is marked.
     pub const UNMARKED: Self = Self(2);
-    /// Of this build. Revision 3 knows regression; revision 4 namespaces, priorities, workers that serve one job only, and jobs that are suspended.
-    pub const CURRENT: Self = Self(4);
+    /// Of this build. Revision 3 knows regression; revision 4 namespaces, priorities, workers that serve one job only, and jobs that are suspended;
+    /// revision 5 more architectures.
+    pub const CURRENT: Self = Self(5);
 
     /// As announced on the wire; 0 is what is said by those that know no revisions.
     pub fn announced(number: u32) -> Self {

@@ -11,7 +11,8 @@
 //! (metrics by name, sparse confusion counts). The file says which build gave it its schema, so that an older program can name it.
 //!
 //! Schema 5 lies as schema 4 does. Its records hold specs, datasets and metrics of tasks that builds of schema 4 do not know.
-//! Those of schema 6 hold namespaces, priorities, quotas, tokens and suspended jobs besides.
+//! Those of schema 6 hold namespaces, priorities, quotas, tokens and suspended jobs besides, and those of schema 7 what came to the spec with
+//! revision 5 of the protocol.
 
 use std::path::Path;
 
@@ -24,7 +25,7 @@ use super::{
 };
 
 /// Layout of the file and form of its records. Raised when an older program could not read what a newer one writes.
-pub(super) const SCHEMA_VERSION: u64 = 6;
+pub(super) const SCHEMA_VERSION: u64 = 7;
 
 /// Sequence number -> (hash, record as JSON).
 pub(super) const RECORDS: TableDefinition<'_, u64, (&[u8; 32], &[u8])> = TableDefinition::new("records");

@@ -131,7 +131,7 @@ fn a_newer_schema_is_refused_with_the_build_that_wrote_it_and_the_file_is_left_a
         assert!(is_named, "{said}");
         assert!(
             said.contains("schema version 99, written by firn 9.9.9; this is firn")
-                && said.ends_with("up to schema version 6"),
+                && said.ends_with("up to schema version 7"),
             "{said}"
         );
     }
