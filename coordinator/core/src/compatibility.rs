@@ -159,7 +159,7 @@ mod tests {
         let refusal = refuses_agent(Revision(99), "9.0.0").unwrap();
         assert_eq!(
             refusal,
-            "this coordinator serves workers of revision 1 to 4, found revision 99 (build 9.0.0): upgrade the coordinator first"
+            "this coordinator serves workers of revision 1 to 5, found revision 99 (build 9.0.0): upgrade the coordinator first"
         );
     }
 }

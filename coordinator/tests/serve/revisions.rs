@@ -35,7 +35,7 @@ async fn an_agent_newer_than_the_coordinator_is_refused_by_name_and_listed_with_
         ..hello("new", "i1")
     };
     let refused = Agent::attach(&server, newer).await.err().unwrap();
-    let reason = "this coordinator serves workers of revision 1 to 4, found revision 99 (build 9.0.0): upgrade the coordinator first";
+    let reason = "this coordinator serves workers of revision 1 to 5, found revision 99 (build 9.0.0): upgrade the coordinator first";
     assert_eq!(
         (refused.code(), refused.message()),
         (Code::FailedPrecondition, format!("worker new: {reason}").as_str())
