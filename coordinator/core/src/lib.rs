@@ -43,6 +43,7 @@ pub mod spec;
 mod stage;
 pub mod state;
 pub mod task;
+pub mod trust;
 
 pub use apply::{apply, apply_soft, enact, pass_over_job};
 pub use decide::{deadline, decide};

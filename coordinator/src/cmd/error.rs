@@ -5,6 +5,7 @@
 
 use std::{error::Error as _, io, path::PathBuf};
 
+use firn_core::trust::with_advice;
 use thiserror::Error;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -190,32 +191,6 @@ fn innermost_reason(status: &Status) -> String {
     reason
 }
 
-/// What the TLS library says of certificates, with what it means here.
-fn with_advice(reason: String) -> String {
-    const MEANINGS: [(&str, &str); 6] = [
-        ("UnknownIssuer", "the authority in --ca has not signed its certificate"),
-        // Another authority of the same name.
-        ("BadSignature", "the authority in --ca has not signed its certificate"),
-        (
-            "NotValidForName",
-            "its certificate is one for another name than --coordinator says",
-        ),
-        (
-            "CertificateRequired",
-            "it asks for a certificate of yours: give --cert and --key",
-        ),
-        (
-            "UnknownCA",
-            "it does not know the authority that has signed the certificate in --cert",
-        ),
-        ("Expired", "a certificate has expired"),
-    ];
-    match MEANINGS.iter().find(|(word, _)| reason.contains(word)) {
-        Some((_, meaning)) => format!("{reason}: {meaning}"),
-        None => reason,
-    }
-}
-
 /// The coordinator names one violation in its message, and of several only the first.
 fn tell_refusal(message: &str, violations: &[(String, String)]) -> String {
     match violations {
@@ -288,18 +263,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_certificate_is_said_in_the_words_of_the_flags() {
-        let unknown = with_advice("invalid peer certificate: UnknownIssuer".to_owned());
-        assert!(
-            unknown.ends_with("the authority in --ca has not signed its certificate"),
-            "{unknown}"
-        );
-        let missing = with_advice("received fatal alert: CertificateRequired".to_owned());
-        assert!(missing.ends_with("give --cert and --key"), "{missing}");
-        assert_eq!(with_advice("Connection refused".to_owned()), "Connection refused");
-    }
-
-    #[test]
     fn who_is_not_trusted_is_told_apart_from_a_coordinator_that_is_away() {
         let of = |reason: &str| {
             let mut status = Status::unavailable("transport error");
@@ -308,7 +271,7 @@ mod tests {
         };
         let (trust, told) = of("invalid peer certificate: UnknownIssuer");
         assert_eq!(trust, Some(Trust::OfCoordinator));
-        assert!(told.ends_with("has not signed its certificate"), "{told}");
+        assert!(told.ends_with("has not signed the coordinator's certificate"), "{told}");
         assert_eq!(of("received fatal alert: CertificateRequired").0, Some(Trust::OfCaller));
         assert_eq!(of("received fatal alert: UnknownCA").0, Some(Trust::OfCaller));
         for other in [

@@ -76,7 +76,7 @@ fn an_agent_without_a_certificate_says_what_it_is_asked_for() {
     let url = format!("https://localhost:{}", coordinator.address.port());
     agent.connection = vec!["--coordinator".into(), url.into(), "--ca".into(), path.into()];
     agent.start_again(coordinator.address);
-    let words = "CertificateRequired: the coordinator asks for a certificate of this worker: give --cert and --key";
+    let words = "CertificateRequired: the coordinator asks for a certificate of whoever calls: give --cert and --key";
     let began = Instant::now();
     // A log tells nobody when it grows.
     while !agent.log().contains(words) {

@@ -62,7 +62,7 @@ fn with_certificates_on_both_sides_jobs_train_and_who_has_none_is_refused() {
         .arg("--ca")
         .arg(story.file("ca.crt"));
     let answer = Answer::of(without.arg("--token-file").arg(story.file("token")), "");
-    let words = "it asks for a certificate of yours: give --cert and --key";
+    let words = "the coordinator asks for a certificate of whoever calls: give --cert and --key";
     assert!(answer.talk.contains(words), "{}", answer.talk);
 
     story.apply(&job("mutual", 2, (1, 2)));

@@ -242,7 +242,7 @@ fn a_certificate_and_then_its_authority_are_replaced_while_a_job_trains_and_a_wr
         list_with(&story, None, Some(&own)).talk.contains("BadSignature")
     });
     restart_coordinator(&story);
-    let words = "BadSignature: the authority in --ca has not signed its certificate";
+    let words = "BadSignature: the authority in --ca has not signed the coordinator's certificate";
     is_told(&story, "renewed", "CoordinatorNotTrusted", words);
     replace(&story, CERTIFICATE, &[("tls.crt", &leaf), ("tls.key", &key)]);
     is_well(&story, "renewed");
