@@ -99,7 +99,7 @@ pub(super) fn prepare(database: &Database, path: &Path) -> Result<Prepared, Jour
         Some(1) => migrate(database, path)?,
         Some(2) => set_schema(database, 3).map_err(failed)?,
         Some(3) => {}
-        Some(found @ (4 | 5 | SCHEMA_VERSION)) => {
+        Some(found @ 4..=SCHEMA_VERSION) => {
             if found < SCHEMA_VERSION {
                 raise(database).map_err(failed)?;
             }
