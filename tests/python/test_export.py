@@ -71,7 +71,7 @@ def published_preprocessing(architecture):
     transforms = torchvision.transforms
     chain = transforms.Compose(
         [
-            transforms.Resize(published.resize_size),
+            transforms.Resize(published.resize_size, published.interpolation),
             transforms.CenterCrop(published.crop_size),
             transforms.ToTensor(),
             transforms.Normalize(published.mean, published.std),

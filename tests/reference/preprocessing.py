@@ -16,7 +16,7 @@ import shutil
 
 import PIL
 from PIL import Image, ImageDraw, ImageOps, features
-from torchvision.transforms import CenterCrop, Compose, Resize
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "worker/data/tests/fixtures/images"
 
@@ -95,6 +95,10 @@ def cases():
     yield "enlarged.jpg", jpeg(picture(20, 31, 6), quality=90), 77, 64
     yield "shrunk.jpg", jpeg(picture(400, 300, 6), quality=75), 24, 24
     yield "usual.jpg", jpeg(picture(333, 250, 8), quality=75), 256, 224
+    yield "bicubic_usual.jpg", jpeg(picture(333, 250, 8), quality=75), 248, 224, "bicubic"
+    yield "bicubic_shrunk.jpg", jpeg(picture(200, 150, 7), quality=75), 24, 24, "bicubic"
+    yield "bicubic_enlarged.jpg", jpeg(picture(20, 31, 6), quality=90), 77, 64, "bicubic"
+    yield "bicubic_edges.png", saved(picture(60, 45, 2).convert("1"), "PNG"), 33, 33, "bicubic"
     yield "grey.jpg", jpeg(square.convert("L"), quality=85), 40, 36
     yield "grey_progressive.jpg", jpeg(square.convert("L"), quality=85, progressive=True), 40, 36
     yield "rgb.jpg", jpeg(square, quality=85, keep_rgb=True), 40, 36
@@ -129,13 +133,14 @@ def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     listed = []
-    for name, data, resize, crop in cases():
+    for name, data, resize, crop, *rest in cases():
         (FOLDER / name).write_bytes(data)
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
-        expected = Compose([Resize(resize), CenterCrop(crop)])(image)
+        interpolation = rest[0] if rest else "bilinear"
+        expected = Compose([Resize(resize, InterpolationMode(interpolation)), CenterCrop(crop)])(image)
         golden = name.replace(".", "_") + ".expected.png"
         expected.save(FOLDER / golden, optimize=True)
-        listed.append({"file": name, "resize": resize, "crop": crop, "expected": golden})
+        listed.append({"file": name, "resize": resize, "interpolation": interpolation, "crop": crop, "expected": golden})
     made_by = f"Pillow {PIL.__version__}, libjpeg-turbo {features.version_feature('libjpeg_turbo')}"
     lines = ",\n".join("    " + json.dumps(case) for case in listed)
     (FOLDER / "cases.json").write_text(f'{{\n  "made_by": "{made_by}",\n  "cases": [\n{lines}\n  ]\n}}\n')

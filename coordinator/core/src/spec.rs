@@ -37,8 +37,11 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::metrics::MetricName;
 pub use crate::task::Task;
-pub use architecture::{Architecture, Modality, Pooling};
-pub use data::{DataSpec, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
+pub use architecture::{
+    Architecture, BertKind, Convnext, Crops, Efficientnet, MobileBlock, MobilenetV3, Modality, Network, Pooling,
+    Resnet, Vgg, Vit,
+};
+pub use data::{DataSpec, Interpolation, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
 pub use exact::to_value;
 pub use format::{DataFormat, InputColumn, LabelColumns, RowFormat, RowLayout};
 pub use model::{Freeze, HeadSpec, ModelSpec};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
-    HeadSpec, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec, Pooling, Preprocessing,
+    HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec, Pooling, Preprocessing,
     QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec,
     SplitSource, Task, TrainingSpec, Warmup, WorkersSpec, validate,
 };
@@ -230,6 +230,7 @@ fn data_is_checked() {
     );
     let image = |resize, crop, mean, std| Preprocessing::Image {
         resize,
+        interpolation: Interpolation::Bilinear,
         crop,
         mean,
         std,

@@ -349,13 +349,15 @@ pub struct TaskSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ModelSpec {
-    /// The family and size. `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`, `mobilenet_v2`, `vgg11`, `vgg13`, `vgg16`, `vgg19`,
-    /// `vgg11_bn`, `vgg13_bn`, `vgg16_bn`, `vgg19_bn`, `inception_v3`, `bert`, `gpt2`. Required.
+    /// The family and size. `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`, `resnext50_32x4d`, `resnext101_32x8d`,
+    /// `resnext101_64x4d`, `wide_resnet50_2`, `wide_resnet101_2`, `mobilenet_v2`, `mobilenet_v3_large`, `mobilenet_v3_small`,
+    /// `efficientnet_b0`, `efficientnet_b1`, `efficientnet_b2`, `efficientnet_b3`, `efficientnet_b4`, `efficientnet_b5`, `efficientnet_b6`, …
+    /// Required.
     #[prost(string, tag = "1")]
     pub architecture: ::prost::alloc::string::String,
-    /// A safetensors file under torchvision's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a folder that
-    /// holds `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes. Default: random weights from the
-    /// seed, for tests and baselines.
+    /// A safetensors file under torchvision's, timm's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a
+    /// folder that holds `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes. Default: random weights
+    /// from the seed, for tests and baselines.
     #[prost(string, tag = "2")]
     pub weights: ::prost::alloc::string::String,
     /// A `tokenizer.json`; text models only. Default: the file beside the weights.
@@ -445,8 +447,8 @@ pub struct SplitSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PreprocessingSpec {
-    /// Pixels of the shorter side after the antialiased bilinear resize. Range: from 1 to 8192. Default: the architecture's own. Only for:
-    /// image models.
+    /// Pixels of the shorter side after the antialiased resize. Range: from 1 to 8192. Default: the architecture's own. Only for: image
+    /// models.
     #[prost(uint32, optional, tag = "1")]
     pub resize: ::core::option::Option<u32>,
     /// Pixels of the square centre crop, at most `resize`. Range: from 1 to 8192. Default: the architecture's own. Only for: image models.
@@ -463,6 +465,10 @@ pub struct PreprocessingSpec {
     /// for: text models.
     #[prost(uint32, optional, tag = "5")]
     pub max_length: ::core::option::Option<u32>,
+    /// How pixels between those of the image are made by the resize. `bilinear`, `bicubic`. Default: the architecture's own. Only for: image
+    /// models.
+    #[prost(string, tag = "6")]
+    pub interpolation: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

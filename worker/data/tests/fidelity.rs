@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use firn_core::compatibility::DataRules;
-use firn_core::spec::Preprocessing;
+use firn_core::spec::{Interpolation, Preprocessing, Word};
 use firn_data::{
     Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Tensors, TextLimits,
     Values,
@@ -24,9 +24,10 @@ fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-fn images(resize: u32, crop: u32) -> Preprocessor {
+fn images(resize: u32, interpolation: Interpolation, crop: u32) -> Preprocessor {
     let preprocessing = Preprocessing::Image {
         resize,
+        interpolation,
         crop,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
@@ -54,7 +55,9 @@ fn crops_equal_pillow_and_torchvision() {
     for case in cases {
         let file = case["file"].as_str().unwrap();
         let number = |field: &str| u32::try_from(case[field].as_u64().unwrap()).unwrap();
-        let ours = images(number("resize"), number("crop")).crop_bytes(&fs::read(folder.join(file)).unwrap());
+        let interpolation = Interpolation::from_word(case["interpolation"].as_str().unwrap()).unwrap();
+        let ours =
+            images(number("resize"), interpolation, number("crop")).crop_bytes(&fs::read(folder.join(file)).unwrap());
         let theirs = image::open(folder.join(case["expected"].as_str().unwrap()))
             .unwrap()
             .into_rgb8()
@@ -100,9 +103,14 @@ fn a_batch_holds_the_bytes_of_its_crops() {
         threads: 0,
         batches_ahead: 1,
     };
-    let batch = Loader::start(split, Arc::new(images(256, 224)), [vec![0]].into_iter(), options)
-        .next()
-        .unwrap();
+    let batch = Loader::start(
+        split,
+        Arc::new(images(256, Interpolation::Bilinear, 224)),
+        [vec![0]].into_iter(),
+        options,
+    )
+    .next()
+    .unwrap();
     let [
         RawTensor {
             name: "pixels",
@@ -114,7 +122,9 @@ fn a_batch_holds_the_bytes_of_its_crops() {
         panic!("one array of pixels")
     };
     assert_eq!((batch.tensors.samples, &shape[..]), (1, &[224, 224, 3][..]));
-    let bytes = images(256, 224).crop_bytes(&fs::read(path).unwrap()).unwrap();
+    let bytes = images(256, Interpolation::Bilinear, 224)
+        .crop_bytes(&fs::read(path).unwrap())
+        .unwrap();
     assert!(*pixels == bytes);
 }
 

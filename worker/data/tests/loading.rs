@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use firn_core::spec::Preprocessing;
+use firn_core::spec::{Interpolation, Preprocessing};
 use firn_data::{
     Batch, Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Targets, Tensors,
     TextLimits, Values,
@@ -46,6 +46,7 @@ fn tokens() -> Arc<Preprocessor> {
 fn small_images() -> Arc<Preprocessor> {
     let preprocessing = Preprocessing::Image {
         resize: 16,
+        interpolation: Interpolation::Bilinear,
         crop: 12,
         mean: [0.5; 3],
         std: [0.5; 3],

@@ -99,7 +99,7 @@ pub fn config(model: &Model, classes: &[String]) -> Value {
         "id2label": names,
         "label2id": ids,
     });
-    let own = model.family.configuration();
+    let own = model.family.configuration(model.naming.dialect.library);
     config.as_object_mut().expect("it was made as an object").extend(own);
     config
 }

@@ -25,6 +25,7 @@ mod random;
 mod stage;
 mod weights;
 
+pub use architecture::{Shapes, tensors};
 pub use auxiliary::Outputs;
 pub use cut::stages;
 pub use error::{ModelError, TensorProblem};
@@ -35,3 +36,4 @@ pub use model::{Model, ModelOptions, ModelSummary, state_digest};
 pub use objective::{CrossEntropy, Distance, Distances, Expected, LossSums, Objective, Scale};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use stage::Features;
+pub use weights::naming::Library;

@@ -8,7 +8,10 @@ use tch::{Device, Kind, Tensor};
 use crate::{
     error::{ModelError, TensorProblem},
     random::Stream,
-    weights::{file::WeightFile, naming::Naming},
+    weights::{
+        file::WeightFile,
+        naming::{Library, Naming},
+    },
 };
 
 /// What a tensor is for.
@@ -25,6 +28,8 @@ pub(crate) enum Role {
 pub(crate) enum Initial {
     Zeros,
     Ones,
+    /// This number.
+    Value(f64),
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
     /// Uniform in ± this bound.
@@ -78,6 +83,11 @@ impl<'a> ParameterBuilder<'a> {
     /// The tensors asked for from now on belong to this stage.
     pub(crate) fn enter(&mut self, stage: usize) {
         self.stage = stage;
+    }
+
+    /// The library whose names the tensors have.
+    pub(crate) fn library(&self) -> Library {
+        self.naming.dialect.library
     }
 
     /// Whether there is a tensor of this name: for layers that some files leave out.
@@ -184,6 +194,7 @@ pub(crate) fn initialised(seed: u64, name: &str, shape: &[i64], initial: Initial
     let values = match initial {
         Initial::Zeros => vec![0.0; count],
         Initial::Ones => vec![1.0; count],
+        Initial::Value(value) => vec![value as f32; count],
         Initial::Normal(deviation) => stream.normal(count, deviation),
         Initial::Uniform(bound) => stream.uniform(count, bound),
     };

@@ -152,11 +152,15 @@ mod train {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub enum Preprocessing {
-    /// torchvision's `Resize` (shorter side, antialiased bilinear), `CenterCrop`, `ToTensor`, `Normalize`.
+    /// torchvision's `Resize` (shorter side, antialiased), `CenterCrop`, `ToTensor`, `Normalize`.
     Image {
-        /// Pixels of the shorter side after the antialiased bilinear resize.
+        /// Pixels of the shorter side after the antialiased resize.
         #[schemars(range(min = 1, max = 8192), extend("x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
         resize: u32,
+        /// How pixels between those of the image are made by the resize.
+        #[serde(default)]
+        #[schemars(extend("x-firn-since" = 5, "x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
+        interpolation: Interpolation,
         /// Pixels of the square centre crop, at most `resize`.
         #[schemars(range(min = 1, max = 8192), extend("x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
         crop: u32,
@@ -174,4 +178,15 @@ pub enum Preprocessing {
         #[schemars(range(min = 3, max = 65_536), extend("x-firn-modality" = "text", "x-firn-default" = "the model's maximum, at most 256"))]
         max_length: Option<u32>,
     },
+}
+
+/// The filter of a resize.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// A triangle over two pixels.
+    #[default]
+    Bilinear,
+    /// Keys's cubic over four pixels, with a = -0.5.
+    Bicubic,
 }

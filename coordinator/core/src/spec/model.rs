@@ -11,8 +11,8 @@ use super::{Architecture, Pooling, uri};
 pub struct ModelSpec {
     /// The family and size.
     pub architecture: Architecture,
-    /// A safetensors file under torchvision's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a folder that holds
-    /// `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes.
+    /// A safetensors file under torchvision's, timm's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a folder
+    /// that holds `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes.
     #[serde(default, with = "uri::optional")]
     #[schemars(with = "Option<uri::Uri>", extend("x-firn-default" = "random weights from the seed, for tests and baselines"))]
     pub weights: Option<String>,

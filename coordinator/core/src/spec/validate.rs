@@ -15,7 +15,7 @@ pub(super) use violations::within;
 use super::number::number;
 use super::resources::MOST_WORKERS;
 use super::{
-    Architecture, DataFormat, Determinism, Freeze, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec,
+    Architecture, Crops, DataFormat, Determinism, Freeze, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec,
     Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec, nearest,
 };
 use crate::slices;
@@ -205,13 +205,13 @@ fn data(spec: &JobSpec, violations: &mut Violations) {
         violations.absolute("spec.data.root", root.as_ref());
     }
     preprocessing(&data.preprocessing, violations);
-    let smallest = architecture.smallest_crop();
     if let Preprocessing::Image { crop, .. } = data.preprocessing {
-        violations.require(crop >= smallest || crop == 0, "spec.data.preprocessing.crop", || {
-            format!(
-                "must be at least {smallest} for `{}`, found {crop}",
-                architecture.word()
-            )
+        let (holds, expected) = match architecture.crops() {
+            Crops::From(smallest) => (crop >= smallest || crop == 0, format!("at least {smallest}")),
+            Crops::Only(size) => (crop == size || crop == 0, size.to_string()),
+        };
+        violations.require(holds, "spec.data.preprocessing.crop", || {
+            format!("must be {expected} for `{}`, found {crop}", architecture.word())
         });
     }
 }

@@ -4,8 +4,8 @@
 
 use super::word::Word;
 use super::{
-    DataFormat, Determinism, DeviceRequest, InputColumn, MetricName, Modality, PlateauSpec, Pooling, PreemptionPolicy,
-    RowLayout, ScheduleShape, Task, ThresholdMode,
+    DataFormat, Determinism, DeviceRequest, InputColumn, Interpolation, MetricName, Modality, PlateauSpec, Pooling,
+    PreemptionPolicy, RowLayout, ScheduleShape, Task, ThresholdMode,
 };
 use crate::metrics::NAMES;
 
@@ -18,6 +18,10 @@ impl Word for Task {
 
 impl Word for Pooling {
     const WORDS: &'static [(&'static str, Self)] = &[("mean", Self::Mean), ("cls", Self::Cls), ("last", Self::Last)];
+}
+
+impl Word for Interpolation {
+    const WORDS: &'static [(&'static str, Self)] = &[("bilinear", Self::Bilinear), ("bicubic", Self::Bicubic)];
 }
 
 impl Word for ScheduleShape {
@@ -115,6 +119,7 @@ mod tests {
         words_and_choices_are_one_to_one::<Task>();
         words_and_choices_are_one_to_one::<crate::spec::Architecture>();
         words_and_choices_are_one_to_one::<Pooling>();
+        words_and_choices_are_one_to_one::<Interpolation>();
         words_and_choices_are_one_to_one::<ScheduleShape>();
         words_and_choices_are_one_to_one::<ThresholdMode>();
         words_and_choices_are_one_to_one::<DeviceRequest>();

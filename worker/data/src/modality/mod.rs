@@ -79,10 +79,11 @@ impl Preprocessor {
         let modality: Box<dyn Modality> = match preprocessing {
             Preprocessing::Image {
                 resize,
+                interpolation,
                 crop,
                 mean,
                 std,
-            } => Box::new(Images::new(*resize, *crop, mean, std)?),
+            } => Box::new(Images::new((*resize, *interpolation), *crop, mean, std)?),
             Preprocessing::Text { max_length } => Box::new(Texts::load(tokenizer, *max_length, limits)?),
         };
         Ok(Self { modality })

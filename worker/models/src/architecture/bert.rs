@@ -1,111 +1,99 @@
-//! The BERT encoder (Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>) as Hugging Face's `BertModel`, MiniLM included.
+//! The BERT encoder (Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>) as Hugging Face's `BertModel`, MiniLM included; RoBERTa (Liu et al.
+//! 2019, <https://arxiv.org/abs/1907.11692>), which counts positions from another number; and DistilBERT (Sanh et al. 2019,
+//! <https://arxiv.org/abs/1910.01108>), which has no types of tokens and other names.
 //!
 //! There is no dropout inside the encoder, not even above the cut: a mask for every attention weight of every sample would have to
 //! be independent of the rank, and with a short fine-tuning the head's dropout regularises enough.
 
-use firn_core::spec::{Architecture, ModelSpec, Pooling};
-use serde::{Deserialize, Serialize};
+mod sizes;
+
+use firn_core::spec::{BertKind, ModelSpec, Pooling};
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
-use super::{
-    Family,
-    configuration::{Configuration, describe},
-};
+use self::sizes::{Distilled, Roberta, Sizes};
+use super::{Family, configuration::Configuration};
 use crate::{
     error::ModelError,
     layers::{attention::attention, linear::Linear, norm::LayerNorm, pooling::TokenPool},
     parameter_builder::{Initial, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
-    weights::naming::Dialect,
+    weights::naming::{Dialect, Library, translated},
 };
 
-/// Sizes of an encoder: the fields of Hugging Face's `config.json` that it is built from; BERT-base's where one is left out, as
-/// `transformers.Sizes` does.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-struct Sizes {
-    vocab_size: i64,
-    hidden_size: i64,
-    num_hidden_layers: usize,
-    num_attention_heads: i64,
-    intermediate_size: i64,
-    max_position_embeddings: i64,
-    type_vocab_size: i64,
-    layer_norm_eps: f64,
-    initializer_range: f64,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self {
-            vocab_size: 30_522,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            layer_norm_eps: 1e-12,
-            initializer_range: 0.02,
-        }
-    }
-}
-
-impl Sizes {
-    /// Reads and checks a `config.json`; anything that would make another model than ours is an error.
-    fn read(configuration: &Configuration) -> Result<Self, ModelError> {
-        for (field, accepted) in [
-            ("model_type", "bert"),
-            ("hidden_act", "gelu"),
-            ("position_embedding_type", "absolute"),
-        ] {
-            configuration.require(field, &accepted.into())?;
-        }
-        let sizes: Self = configuration.parse("the sizes of a BERT encoder")?;
-        configuration.check_sizes(&[
-            ("vocab_size", sizes.vocab_size),
-            ("hidden_size", sizes.hidden_size),
-            ("num_hidden_layers", sizes.num_hidden_layers as i64),
-            ("num_attention_heads", sizes.num_attention_heads),
-            ("intermediate_size", sizes.intermediate_size),
-            ("max_position_embeddings", sizes.max_position_embeddings),
-            ("type_vocab_size", sizes.type_vocab_size),
-        ])?;
-        let heads = ("num_attention_heads", sizes.num_attention_heads);
-        configuration.check_heads(("hidden_size", sizes.hidden_size), heads)?;
-        Ok(sizes)
-    }
-}
-
 /// An encoder with its pooling.
-struct Bert {
+pub(super) struct Bert {
+    kind: BertKind,
     sizes: Sizes,
+    /// Position that stands for padding; -1 where positions begin at 0.
+    padding: i64,
     pooling: Pooling,
 }
 
-pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError> {
-    if spec.architecture != Architecture::Bert {
-        return Ok(None);
+impl Bert {
+    pub(super) fn of(kind: BertKind, spec: &ModelSpec) -> Result<Self, ModelError> {
+        let (sizes, padding) = match kind {
+            BertKind::Original => (Configuration::sizes(spec, Sizes::read)?, -1),
+            BertKind::Roberta => {
+                let Roberta { sizes, padding } = Configuration::sizes(spec, Roberta::read)?;
+                (sizes, padding)
+            }
+            BertKind::Distilled => (Configuration::sizes(spec, Distilled::read)?.into(), -1),
+        };
+        Ok(Self {
+            kind,
+            sizes,
+            padding,
+            pooling: spec.pooling,
+        })
     }
-    Ok(Some(Box::new(Bert {
-        sizes: Configuration::sizes(spec, Sizes::read)?,
-        pooling: spec.pooling,
-    })))
 }
 
 /// The prefix `bert.` is missing in files of sentence encoders; old files say `gamma` and `beta` in `LayerNorm`.
-const DIALECTS: &[Dialect] = &[
+const BERT: &[Dialect] = &[prefixed("bert.embeddings.word_embeddings.weight", "bert."), OWN];
+const ROBERTA: &[Dialect] = &[prefixed("roberta.embeddings.word_embeddings.weight", "roberta."), OWN];
+const DISTILBERT: &[Dialect] = &[
     Dialect {
-        anchor: "bert.embeddings.word_embeddings.weight",
-        prefix: "bert.",
-        exported_prefix: "bert.",
+        names: distilled,
+        // The output layers of a language model are nothing that a classifier has.
+        keeps_extras: false,
+        ..prefixed("distilbert.embeddings.word_embeddings.weight", "distilbert.")
+    },
+    Dialect {
+        names: distilled,
+        keeps_extras: false,
         ..OWN
     },
-    OWN,
 ];
 
+const fn prefixed(anchor: &'static str, prefix: &'static str) -> Dialect {
+    Dialect {
+        anchor,
+        prefix,
+        exported_prefix: prefix,
+        ..OWN
+    }
+}
+
+fn distilled(name: &str) -> Vec<String> {
+    vec![translated(
+        name,
+        &[
+            ("encoder.layer.", "transformer.layer."),
+            ("attention.self.query", "attention.q_lin"),
+            ("attention.self.key", "attention.k_lin"),
+            ("attention.self.value", "attention.v_lin"),
+            ("attention.output.dense", "attention.out_lin"),
+            ("attention.output.LayerNorm", "sa_layer_norm"),
+            ("intermediate.dense", "ffn.lin1"),
+            ("output.dense", "ffn.lin2"),
+            ("output.LayerNorm", "output_layer_norm"),
+        ],
+    )]
+}
+
 const OWN: Dialect = Dialect {
+    library: Library::HuggingFace,
     anchor: "embeddings.word_embeddings.weight",
     prefix: "",
     exported_prefix: "",
@@ -127,7 +115,7 @@ impl Family for Bert {
     fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
         let sizes = &self.sizes;
         builder.enter(0);
-        let mut stages: Stages = vec![Box::new(Embeddings::new(sizes, builder)?)];
+        let mut stages: Stages = vec![Box::new(Embeddings::new(self, builder)?)];
         for layer in 0..sizes.num_hidden_layers {
             builder.enter(layer + 1);
             stages.push(Box::new(EncoderLayer::new(
@@ -145,7 +133,11 @@ impl Family for Bert {
     }
 
     fn dialects(&self) -> &'static [Dialect] {
-        DIALECTS
+        match self.kind {
+            BertKind::Original => BERT,
+            BertKind::Roberta => ROBERTA,
+            BertKind::Distilled => DISTILBERT,
+        }
     }
 
     fn layers(&self) -> usize {
@@ -153,34 +145,33 @@ impl Family for Bert {
     }
 
     fn longest_text(&self) -> Option<u32> {
-        u32::try_from(self.sizes.max_position_embeddings).ok()
+        u32::try_from(self.sizes.max_position_embeddings - self.padding - 1).ok()
     }
 
     fn vocabulary(&self) -> Option<u32> {
         u32::try_from(self.sizes.vocab_size).ok()
     }
 
-    fn configuration(&self) -> Map<String, Value> {
-        let fields = json!({
-            "model_type": "bert",
-            "hidden_act": "gelu",
-            "position_embedding_type": "absolute",
-            "pooling": self.pooling,
-        });
-        describe(fields, &self.sizes)
+    fn configuration(&self, _: Library) -> Map<String, Value> {
+        let mut fields = sizes::described(self.kind, &self.sizes, self.padding);
+        fields.insert("pooling".to_owned(), json!(self.pooling));
+        fields
     }
 }
 
-/// Word, position and token-type embeddings, summed and normalised. Every token is of type 0: Firn feeds single texts.
+/// Word and position embeddings, and those of types where there are types; summed and normalised. Every token is of type 0: Firn feeds
+/// single texts.
 struct Embeddings {
     words: Tensor,
     positions: Tensor,
-    types: Tensor,
+    types: Option<Tensor>,
     norm: LayerNorm,
+    padding: i64,
 }
 
 impl Embeddings {
-    fn new(config: &Sizes, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
+    fn new(network: &Bert, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
+        let config = &network.sizes;
         let mut table = |name: &str, rows| {
             let initial = Initial::Normal(config.initializer_range);
             builder.tensor(
@@ -190,24 +181,40 @@ impl Embeddings {
                 initial,
             )
         };
+        let has_types = network.kind != BertKind::Distilled;
         Ok(Self {
             words: table("word_embeddings", config.vocab_size)?,
             positions: table("position_embeddings", config.max_position_embeddings)?,
-            types: table("token_type_embeddings", config.type_vocab_size)?,
+            types: has_types
+                .then(|| table("token_type_embeddings", config.type_vocab_size))
+                .transpose()?,
             norm: layer_norm(config, "embeddings.LayerNorm", builder)?,
+            padding: network.padding,
         })
+    }
+
+    /// Of tokens `(n, tokens)`: by their place, or counted over those that are not padding, from the number after padding's own.
+    fn positions(&self, tokens: i64, mask: &Tensor) -> Result<Tensor, ModelError> {
+        if self.padding < 0 {
+            return Ok(self.positions.f_narrow(0, 0, tokens)?);
+        }
+        let places = mask.f_cumsum(1, Kind::Int64)?.f_mul(mask)?.f_add_scalar(self.padding)?;
+        Ok(Tensor::f_embedding(&self.positions, &places, -1, false, false)?)
     }
 }
 
 impl Stage for Embeddings {
     /// Token ids `(n, tokens)` to states `(n, tokens, hidden)`.
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+        let (_, tokens) = input.tensor.size2()?;
+        let positions = self.positions(tokens, input.needed_mask()?)?;
         input.map(|ids| {
-            let (_, tokens) = ids.size2()?;
             let words = Tensor::f_embedding(&self.words, &ids, -1, false, false)?;
-            let positions = self.positions.f_narrow(0, 0, tokens)?;
-            self.norm
-                .forward(&words.f_add(&self.types.f_select(0, 0)?)?.f_add(&positions)?)
+            let words = match &self.types {
+                Some(types) => words.f_add(&types.f_select(0, 0)?)?,
+                None => words,
+            };
+            self.norm.forward(&words.f_add(&positions)?)
         })
     }
 }
@@ -271,7 +278,7 @@ impl Stage for EncoderLayer {
             .needed_mask()?
             .f_to_kind(Kind::Bool)?
             .f_view([batch, 1, 1, tokens])?;
-        let context = attention([&query, &key, &value], &mask, self.heads)?;
+        let context = attention([&query, &key, &value], Some(&mask), self.heads)?;
         let attended = self
             .attention_norm
             .forward(&self.attention_output.forward(&context)?.f_add(states)?)?;

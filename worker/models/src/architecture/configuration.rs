@@ -62,6 +62,18 @@ impl Configuration {
         }
     }
 
+    /// With this value where the field is not there.
+    pub(crate) fn otherwise(&self, field: &str, value: Value) -> Self {
+        let mut all = self.value.clone();
+        if let Value::Object(fields) = &mut all {
+            fields.entry(field).or_insert(value);
+        }
+        Self {
+            path: self.path.clone(),
+            value: all,
+        }
+    }
+
     /// The fields as a type; `what` names them in the error.
     pub(crate) fn parse<T: DeserializeOwned>(&self, what: &str) -> Result<T, ModelError> {
         serde_json::from_value(self.value.clone()).map_err(|error| self.refuse("", what, error.to_string()))

@@ -4,7 +4,7 @@
 //! Positions are counted over the tokens that are not padding, so padding on the left and on the right give the same.
 //! `GPT2ForSequenceClassification` has no bias in its head, so neither has ours. As in every text model here, there is no dropout inside.
 
-use firn_core::spec::{Architecture, ModelSpec, Pooling};
+use firn_core::spec::{ModelSpec, Pooling};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Tensor};
@@ -18,7 +18,7 @@ use crate::{
     layers::{attention::attention, norm::LayerNorm, pooling::TokenPool},
     parameter_builder::{Initial, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
-    weights::naming::Dialect,
+    weights::naming::{Dialect, Library},
 };
 
 /// The fields of Hugging Face's `config.json` that the network is built from; those of the smallest GPT-2 where one is left out, as
@@ -93,19 +93,18 @@ impl Sizes {
 }
 
 /// A network with its pooling.
-struct Gpt2 {
+pub(super) struct Gpt2 {
     sizes: Sizes,
     pooling: Pooling,
 }
 
-pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError> {
-    if spec.architecture != Architecture::Gpt2 {
-        return Ok(None);
+impl Gpt2 {
+    pub(super) fn of(spec: &ModelSpec) -> Result<Self, ModelError> {
+        Ok(Self {
+            sizes: Configuration::sizes(spec, Sizes::read)?,
+            pooling: spec.pooling,
+        })
     }
-    Ok(Some(Box::new(Gpt2 {
-        sizes: Configuration::sizes(spec, Sizes::read)?,
-        pooling: spec.pooling,
-    })))
 }
 
 /// Files of language models have the prefix, the first published ones have not; `GPT2ForSequenceClassification` insists on it.
@@ -119,6 +118,7 @@ const DIALECTS: &[Dialect] = &[
 ];
 
 const OWN: Dialect = Dialect {
+    library: Library::HuggingFace,
     anchor: "wte.weight",
     prefix: "",
     exported_prefix: "transformer.",
@@ -167,7 +167,7 @@ impl Family for Gpt2 {
         false
     }
 
-    fn configuration(&self) -> Map<String, Value> {
+    fn configuration(&self, _: Library) -> Map<String, Value> {
         let fields = json!({
             "model_type": "gpt2",
             "architectures": ["GPT2ForSequenceClassification"],
@@ -249,7 +249,7 @@ impl Stage for Layer {
         input.map(|states| {
             let normalised = self.attention_norm.forward(&states)?;
             let parts = self.query_key_value.forward(&normalised)?.f_chunk(3, -1)?;
-            let context = attention([&parts[0], &parts[1], &parts[2]], &visible, self.heads)?;
+            let context = attention([&parts[0], &parts[1], &parts[2]], Some(&visible), self.heads)?;
             let states = states.f_add(&self.attention_output.forward(&context)?)?;
             let wide = self.wide.forward(&self.wide_norm.forward(&states)?)?.f_gelu("tanh")?;
             Ok(states.f_add(&self.output.forward(&wide)?)?)

@@ -6,7 +6,6 @@
 //!
 //! The auxiliary head stands beside `Mixed_6e`, and trains where that stage does. Files that were saved without it are taken as they are.
 
-use firn_core::spec::{Architecture, ModelSpec};
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
@@ -14,16 +13,20 @@ use super::Family;
 use crate::{
     error::ModelError,
     layers::{
-        convolution::{Activation, Geometry, Names, Unit},
+        activation::Activation,
+        convolution::{BatchNorm, Geometry, Names, Unit},
         pooling::PixelMean,
     },
     parameter_builder::ParameterBuilder,
     stage::{Auxiliary, AuxiliaryOutput, Features, Pass, Stage, Stages},
-    weights::naming::Dialect,
+    weights::naming::{Dialect, Library},
 };
 
-/// torchvision's ε of BatchNorm in this network.
-const EPSILON: f64 = 1e-3;
+/// torchvision's in this network.
+const BATCH_NORM: BatchNorm = BatchNorm {
+    epsilon: 1e-3,
+    ..BatchNorm::USUAL
+};
 /// Channels after the last stage.
 const FEATURE_WIDTH: i64 = 2048;
 /// Its loss weighs what it does in PyTorch's tutorial on fine-tuning torchvision's models.
@@ -34,12 +37,7 @@ const AUXILIARY: AuxiliaryOutput = AuxiliaryOutput {
     smallest_crop: 299,
 };
 
-struct InceptionV3;
-
-pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError> {
-    let is_ours = spec.architecture == Architecture::InceptionV3;
-    Ok(is_ours.then(|| Box::new(InceptionV3) as Box<dyn Family>))
-}
+pub(super) struct InceptionV3;
 
 const DIALECTS: &[Dialect] = &[Dialect::torchvision("Conv2d_1a_3x3.conv.weight", "fc")];
 
@@ -68,7 +66,7 @@ impl Family for InceptionV3 {
         DIALECTS
     }
 
-    fn configuration(&self) -> Map<String, Value> {
+    fn configuration(&self, _: Library) -> Map<String, Value> {
         // The images of the job are normalised by its spec alone.
         Map::from_iter([("transform_input".to_owned(), json!(false))])
     }
@@ -228,7 +226,7 @@ fn unit(builder: &mut ParameterBuilder<'_>, stage: &str, name: &str, geometry: G
         convolution: &convolution,
         norm: &norm,
     };
-    Unit::normalised(builder, &names, geometry, Activation::Relu, EPSILON)
+    Unit::normalised(builder, &names, geometry, Activation::Relu, BATCH_NORM)
 }
 
 /// From 17×17 pixels to one vector a sample.

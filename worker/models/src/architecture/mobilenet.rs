@@ -1,13 +1,12 @@
 //! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>) of width 1.0, as in torchvision.
 
-use firn_core::spec::{Architecture, ModelSpec};
-
 use super::Family;
 use crate::{
     error::ModelError,
     layers::{
+        activation::Activation,
         block::{Block, Blocks, Shortcut},
-        convolution::{Activation, EPSILON, Geometry, Names, Unit},
+        convolution::{BatchNorm, Geometry, Names, Unit},
         pooling::PixelMean,
     },
     parameter_builder::ParameterBuilder,
@@ -29,12 +28,7 @@ const BOTTLENECKS: [(i64, i64, usize, i64); 7] = [
     (6, 320, 1, 1),
 ];
 
-struct MobilenetV2;
-
-pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError> {
-    let is_ours = spec.architecture == Architecture::MobilenetV2;
-    Ok(is_ours.then(|| Box::new(MobilenetV2) as Box<dyn Family>))
-}
+pub(super) struct MobilenetV2;
 
 const DIALECTS: &[Dialect] = &[Dialect::torchvision("features.0.0.weight", "classifier.1")];
 
@@ -101,30 +95,30 @@ fn inverted_residual(
     } = size;
     let hidden = inputs * expansion;
     let prefix = format!("features.{stage}.conv");
-    let mut units = Vec::with_capacity(3);
+    let mut parts = Vec::with_capacity(3);
     if expansion != 1 {
         let widen = Geometry::square(inputs, hidden, 1, 1);
-        units.push(unit(builder, &format!("{prefix}.0"), widen)?);
+        parts.push(unit(builder, &format!("{prefix}.0"), widen)?.into());
     }
     let depthwise = Geometry::depthwise(hidden, 3, stride);
-    units.push(unit(builder, &format!("{prefix}.{}", units.len()), depthwise)?);
+    parts.push(unit(builder, &format!("{prefix}.{}", parts.len()), depthwise)?.into());
     let narrow = Geometry::square(hidden, outputs, 1, 1);
     let (convolution, norm) = (
-        format!("{prefix}.{}", units.len()),
-        format!("{prefix}.{}", units.len() + 1),
+        format!("{prefix}.{}", parts.len()),
+        format!("{prefix}.{}", parts.len() + 1),
     );
     let names = Names {
         convolution: &convolution,
         norm: &norm,
     };
-    units.push(Unit::normalised(builder, &names, narrow, Activation::None, EPSILON)?);
+    parts.push(Unit::normalised(builder, &names, narrow, Activation::None, BatchNorm::USUAL)?.into());
     let shortcut = if stride == 1 && inputs == outputs {
         Shortcut::Identity
     } else {
         Shortcut::None
     };
     Ok(Block {
-        units,
+        parts,
         shortcut,
         relu: false,
     })
@@ -137,13 +131,9 @@ fn unit(builder: &mut ParameterBuilder<'_>, prefix: &str, geometry: Geometry) ->
         convolution: &convolution,
         norm: &norm,
     };
-    Unit::normalised(builder, &names, geometry, Activation::Relu6, EPSILON)
+    Unit::normalised(builder, &names, geometry, Activation::Relu6, BatchNorm::USUAL)
 }
 
 fn single(unit: Unit) -> Box<dyn Stage> {
-    Box::new(Blocks(vec![Block {
-        units: vec![unit],
-        shortcut: Shortcut::None,
-        relu: false,
-    }]))
+    Box::new(Blocks(vec![Block::of(unit)]))
 }

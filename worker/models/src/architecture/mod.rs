@@ -1,15 +1,19 @@
 //! The networks that Firn builds, one file a family, each as a sequence of stages under the names of its row in
-//! `firn_core::spec::Architecture`. Variants of a family that are only other numbers are rows of a table in its file.
+//! `firn_core::spec::Architecture`. Variants of a family that are only other numbers differ in that row alone, which holds the numbers.
 
 mod bert;
 mod configuration;
+mod convnext;
+mod efficientnet;
 mod gpt2;
 mod inception;
 mod mobilenet;
+mod mobilenet_v3;
 mod resnet;
 mod vgg;
+mod vit;
 
-use firn_core::spec::{ModelSpec, Word};
+use firn_core::spec::{ModelSpec, Network};
 use serde_json::{Map, Value};
 use tch::Device;
 
@@ -17,7 +21,7 @@ use crate::{
     error::ModelError,
     parameter_builder::{NamedTensor, ParameterBuilder, Source},
     stage::Stages,
-    weights::naming::{Dialect, Naming},
+    weights::naming::{Dialect, Library, Naming},
 };
 
 /// A network with all its sizes known.
@@ -59,24 +63,26 @@ pub(crate) trait Family: Send {
     }
 
     /// What `config.json` says of it, so that the library that the weights came from can build it.
-    fn configuration(&self) -> Map<String, Value> {
+    fn configuration(&self, _library: Library) -> Map<String, Value> {
         Map::new()
     }
 }
 
-/// Makes the network of a spec; `None` when it is of another family.
-type Maker = fn(&ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError>;
-
-const FAMILIES: [Maker; 6] = [resnet::of, mobilenet::of, vgg::of, inception::of, bert::of, gpt2::of];
-
 /// The network of the spec, with all its sizes.
 pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
-    for make in FAMILIES {
-        if let Some(network) = make(spec)? {
-            return Ok(network);
-        }
-    }
-    unreachable!("`{}` belongs to no family", spec.architecture.word())
+    let network: Box<dyn Family> = match spec.architecture.network() {
+        Network::Resnet(sizes) => Box::new(sizes),
+        Network::MobilenetV2 => Box::new(mobilenet::MobilenetV2),
+        Network::MobilenetV3(sizes) => Box::new(sizes),
+        Network::Efficientnet(sizes) => Box::new(sizes),
+        Network::Vgg(sizes) => Box::new(sizes),
+        Network::Convnext(sizes) => Box::new(sizes),
+        Network::Vit(sizes) => Box::new(sizes),
+        Network::InceptionV3 => Box::new(inception::InceptionV3),
+        Network::Bert(kind) => Box::new(bert::Bert::of(kind, spec)?),
+        Network::Gpt2 => Box::new(gpt2::Gpt2::of(spec)?),
+    };
+    Ok(network)
 }
 
 /// What a network is made of, under the names of `naming`, without the memory for it.
@@ -86,9 +92,27 @@ pub(crate) fn inventory(family: &dyn Family, naming: &Naming) -> Result<(Stages,
     Ok((stages, builder.finish().0))
 }
 
+/// Names and shapes of tensors.
+pub type Shapes = Vec<(String, Vec<i64>)>;
+
+/// Names and shapes of the tensors of a spec's network under the names of a library, the head left out; `None` where the family has no
+/// names of this library.
+///
+/// # Errors
+/// Those of the `config.json` of a text network.
+pub fn tensors(spec: &ModelSpec, library: Library) -> Result<Option<Shapes>, ModelError> {
+    let family = of(spec)?;
+    let Some(naming) = Naming::of(family.dialects(), library) else {
+        return Ok(None);
+    };
+    let (_, entries) = inventory(family.as_ref(), &naming)?;
+    let tensors = entries.into_iter().map(|entry| (entry.key, entry.tensor.size()));
+    Ok(Some(tensors.collect()))
+}
+
 #[cfg(test)]
 mod tests {
-    use firn_core::spec::{Architecture, Freeze, HeadSpec};
+    use firn_core::spec::{Architecture, Freeze, HeadSpec, Word};
 
     use super::*;
     use crate::parameter_builder::Role;

@@ -1,61 +1,27 @@
 //! ResNet (He et al. 2015, <https://arxiv.org/abs/1512.03385>) as in torchvision: the stride of a bottleneck is on its 3×3
-//! convolution ("v1.5"), not on the first 1×1 of the paper.
+//! convolution ("v1.5"), not on the first 1×1 of the paper. ResNeXt (Xie et al. 2016, <https://arxiv.org/abs/1611.05431>) and Wide ResNet
+//! (Zagoruyko & Komodakis 2016, <https://arxiv.org/abs/1605.07146>) are the same network with bottlenecks of other widths and groups.
 
-use firn_core::spec::{Architecture, ModelSpec};
+use firn_core::spec::Resnet;
 use tch::Tensor;
 
 use super::Family;
 use crate::{
     error::ModelError,
     layers::{
+        activation::Activation,
         block::{Block, Blocks, Shortcut},
-        convolution::{Activation, EPSILON, Geometry, Names, Unit},
+        convolution::{BatchNorm, Geometry, Names, Unit},
         pooling::PixelMean,
     },
     parameter_builder::ParameterBuilder,
     stage::{Features, Pass, Stage, Stages},
-    weights::naming::Dialect,
+    weights::naming::{Dialect, Library},
 };
 
-/// The variants: blocks of each layer, and whether they are bottlenecks.
-const VARIANTS: [(Architecture, Resnet); 5] = [
-    (Architecture::Resnet18, Resnet::basic([2, 2, 2, 2])),
-    (Architecture::Resnet34, Resnet::basic([3, 4, 6, 3])),
-    (Architecture::Resnet50, Resnet::bottlenecks([3, 4, 6, 3])),
-    (Architecture::Resnet101, Resnet::bottlenecks([3, 4, 23, 3])),
-    (Architecture::Resnet152, Resnet::bottlenecks([3, 8, 36, 3])),
-];
-
-#[derive(Debug, Clone, Copy)]
-struct Resnet {
-    blocks: [usize; 4],
-    bottleneck: bool,
-}
-
-impl Resnet {
-    const fn basic(blocks: [usize; 4]) -> Self {
-        Self {
-            blocks,
-            bottleneck: false,
-        }
-    }
-
-    const fn bottlenecks(blocks: [usize; 4]) -> Self {
-        Self {
-            blocks,
-            bottleneck: true,
-        }
-    }
-
-    /// A bottleneck widens its result four times.
-    fn expansion(self) -> i64 {
-        if self.bottleneck { 4 } else { 1 }
-    }
-}
-
-pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError> {
-    let variant = VARIANTS.iter().find(|(variant, _)| *variant == spec.architecture);
-    Ok(variant.map(|&(_, sizes)| Box::new(sizes) as Box<dyn Family>))
+/// A bottleneck widens its result four times.
+fn expansion(sizes: &Resnet) -> i64 {
+    if sizes.bottleneck { 4 } else { 1 }
 }
 
 const DIALECTS: &[Dialect] = &[
@@ -71,6 +37,7 @@ const DIALECTS: &[Dialect] = &[
 
 /// `encoder.stages.0.layers.0.layer.0.convolution.weight`, the prefix `resnet.` being optional.
 const HUGGING_FACE: Dialect = Dialect {
+    library: Library::HuggingFace,
     anchor: "embedder.embedder.convolution.weight",
     prefix: "",
     exported_prefix: "",
@@ -128,8 +95,8 @@ impl Family for Resnet {
             for block in 0..count {
                 let stride = if layer > 0 && block == 0 { 2 } else { 1 };
                 let name = format!("layer{}.{block}", layer + 1);
-                blocks.push(residual(*self, builder, &name, Size { inputs, width, stride })?);
-                inputs = width * self.expansion();
+                blocks.push(residual(self, builder, &name, Size { inputs, width, stride })?);
+                inputs = width * expansion(self);
             }
             stages.push(Box::new(Blocks(blocks)));
         }
@@ -138,7 +105,7 @@ impl Family for Resnet {
     }
 
     fn feature_width(&self) -> i64 {
-        512 * self.expansion()
+        512 * expansion(self)
     }
 
     fn dialects(&self) -> &'static [Dialect] {
@@ -178,14 +145,16 @@ struct Size {
     stride: i64,
 }
 
-fn residual(sizes: Resnet, builder: &mut ParameterBuilder<'_>, block: &str, size: Size) -> Result<Block, ModelError> {
+fn residual(sizes: &Resnet, builder: &mut ParameterBuilder<'_>, block: &str, size: Size) -> Result<Block, ModelError> {
     let Size { inputs, width, stride } = size;
-    let outputs = width * sizes.expansion();
+    let outputs = width * expansion(sizes);
     let geometries = if sizes.bottleneck {
+        // `width` is that of groups of 64 channels.
+        let narrow = width * sizes.group_width / 64 * sizes.groups;
         vec![
-            Geometry::square(inputs, width, 1, 1),
-            Geometry::square(width, width, 3, stride),
-            Geometry::square(width, outputs, 1, 1),
+            Geometry::square(inputs, narrow, 1, 1),
+            Geometry::square(narrow, narrow, 3, stride).grouped(sizes.groups),
+            Geometry::square(narrow, outputs, 1, 1),
         ]
     } else {
         vec![
@@ -194,7 +163,7 @@ fn residual(sizes: Resnet, builder: &mut ParameterBuilder<'_>, block: &str, size
         ]
     };
     let last = geometries.len() - 1;
-    let mut units = Vec::with_capacity(geometries.len());
+    let mut parts = Vec::with_capacity(geometries.len());
     for (index, geometry) in geometries.into_iter().enumerate() {
         let (convolution, norm) = (format!("{block}.conv{}", index + 1), format!("{block}.bn{}", index + 1));
         let activation = if index == last {
@@ -202,7 +171,7 @@ fn residual(sizes: Resnet, builder: &mut ParameterBuilder<'_>, block: &str, size
         } else {
             Activation::Relu
         };
-        units.push(unit(builder, [&convolution, &norm], geometry, activation)?);
+        parts.push(unit(builder, [&convolution, &norm], geometry, activation)?.into());
     }
     let shortcut = if stride == 1 && inputs == outputs {
         Shortcut::Identity
@@ -212,7 +181,7 @@ fn residual(sizes: Resnet, builder: &mut ParameterBuilder<'_>, block: &str, size
         Shortcut::Projection(unit(builder, [&convolution, &norm], geometry, Activation::None)?)
     };
     Ok(Block {
-        units,
+        parts,
         shortcut,
         relu: true,
     })
@@ -224,7 +193,13 @@ fn unit(
     geometry: Geometry,
     activation: Activation,
 ) -> Result<Unit, ModelError> {
-    Unit::normalised(builder, &Names { convolution, norm }, geometry, activation, EPSILON)
+    Unit::normalised(
+        builder,
+        &Names { convolution, norm },
+        geometry,
+        activation,
+        BatchNorm::USUAL,
+    )
 }
 
 #[cfg(test)]

@@ -3,33 +3,21 @@
 //! The two wide layers of the classifier are stages above the pool: freezing through `pool` trains them with their dropout of one half,
 //! freezing all keeps them as they are. The output layer is the head.
 
-use firn_core::spec::{Architecture, ModelSpec};
+use firn_core::spec::Vgg;
 use tch::Tensor;
 
 use super::Family;
 use crate::{
     error::ModelError,
     layers::{
-        convolution::{Activation, EPSILON, Geometry, Names, Unit},
-        dropout::drop_units,
-        linear::Linear,
+        activation::Activation,
+        convolution::{BatchNorm, Geometry, Names, Unit},
+        wide::Wide,
     },
     parameter_builder::ParameterBuilder,
     stage::{Features, Pass, Stage, Stages},
     weights::naming::Dialect,
 };
-
-/// The paper's table 1: convolutions of each block.
-const VARIANTS: [(Architecture, Vgg); 8] = [
-    (Architecture::Vgg11, Vgg::plain([1, 1, 2, 2, 2])),
-    (Architecture::Vgg13, Vgg::plain([2, 2, 2, 2, 2])),
-    (Architecture::Vgg16, Vgg::plain([2, 2, 3, 3, 3])),
-    (Architecture::Vgg19, Vgg::plain([2, 2, 4, 4, 4])),
-    (Architecture::Vgg11Bn, Vgg::normalised([1, 1, 2, 2, 2])),
-    (Architecture::Vgg13Bn, Vgg::normalised([2, 2, 2, 2, 2])),
-    (Architecture::Vgg16Bn, Vgg::normalised([2, 2, 3, 3, 3])),
-    (Architecture::Vgg19Bn, Vgg::normalised([2, 2, 4, 4, 4])),
-];
 
 /// Channels of each block.
 const WIDTHS: [i64; 5] = [64, 128, 256, 512, 512];
@@ -39,48 +27,19 @@ const POOLED: i64 = 7;
 const WIDE: i64 = 4096;
 /// torchvision's probability that a unit of a wide layer is dropped in training.
 const DROPOUT: f64 = 0.5;
-/// torchvision's standard deviation of a wide layer without weights.
-const DEVIATION: f64 = 0.01;
 
-#[derive(Debug, Clone, Copy)]
-struct Vgg {
-    convolutions: [usize; 5],
-    has_batch_norm: bool,
-}
-
-impl Vgg {
-    const fn plain(convolutions: [usize; 5]) -> Self {
-        Self {
-            convolutions,
-            has_batch_norm: false,
-        }
+/// The unit whose convolution stands at this place of torchvision's `features`.
+fn unit(sizes: &Vgg, builder: &mut ParameterBuilder<'_>, place: usize, channels: [i64; 2]) -> Result<Unit, ModelError> {
+    let (convolution, norm) = (format!("features.{place}"), format!("features.{}", place + 1));
+    let geometry = Geometry::square(channels[0], channels[1], 3, 1).with_bias();
+    if !sizes.has_batch_norm {
+        return Unit::plain(builder, &convolution, geometry, Activation::Relu);
     }
-
-    const fn normalised(convolutions: [usize; 5]) -> Self {
-        Self {
-            convolutions,
-            has_batch_norm: true,
-        }
-    }
-
-    /// The unit whose convolution stands at this place of torchvision's `features`.
-    fn unit(self, builder: &mut ParameterBuilder<'_>, place: usize, channels: [i64; 2]) -> Result<Unit, ModelError> {
-        let (convolution, norm) = (format!("features.{place}"), format!("features.{}", place + 1));
-        let geometry = Geometry::square(channels[0], channels[1], 3, 1).with_bias();
-        if !self.has_batch_norm {
-            return Unit::plain(builder, &convolution, geometry, Activation::Relu);
-        }
-        let names = Names {
-            convolution: &convolution,
-            norm: &norm,
-        };
-        Unit::normalised(builder, &names, geometry, Activation::Relu, EPSILON)
-    }
-}
-
-pub(super) fn of(spec: &ModelSpec) -> Result<Option<Box<dyn Family>>, ModelError> {
-    let variant = VARIANTS.iter().find(|(variant, _)| *variant == spec.architecture);
-    Ok(variant.map(|&(_, sizes)| Box::new(sizes) as Box<dyn Family>))
+    let names = Names {
+        convolution: &convolution,
+        norm: &norm,
+    };
+    Unit::normalised(builder, &names, geometry, Activation::Relu, BatchNorm::USUAL)
 }
 
 const DIALECTS: &[Dialect] = &[Dialect::torchvision("features.0.weight", "classifier.6")];
@@ -93,7 +52,7 @@ impl Family for Vgg {
             builder.enter(stages.len());
             let mut units = Vec::with_capacity(count);
             for _ in 0..count {
-                units.push(self.unit(builder, place, [inputs, width])?);
+                units.push(unit(self, builder, place, [inputs, width])?);
                 inputs = width;
                 // Convolution, perhaps BatchNorm, ReLU.
                 place += if self.has_batch_norm { 3 } else { 2 };
@@ -105,8 +64,8 @@ impl Family for Vgg {
         stages.push(Box::new(Pool));
         for (name, width) in [("classifier.0", inputs * POOLED * POOLED), ("classifier.3", WIDE)] {
             builder.enter(stages.len());
-            let linear = Linear::new(builder, name, [WIDE, width], DEVIATION)?;
-            stages.push(Box::new(Wide { name, linear }));
+            let wide = Wide::new(builder, name, [WIDE, width], (Activation::Relu, DROPOUT))?;
+            stages.push(Box::new(wide));
         }
         Ok(stages)
     }
@@ -153,23 +112,5 @@ struct Pool;
 impl Stage for Pool {
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| Ok(tensor.f_adaptive_avg_pool2d([POOLED, POOLED])?.f_flatten(1, -1)?))
-    }
-}
-
-/// A wide layer of the classifier, its ReLU and its dropout.
-struct Wide {
-    name: &'static str,
-    linear: Linear,
-}
-
-impl Stage for Wide {
-    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|tensor| {
-            let output = self.linear.forward(&tensor)?.f_relu()?;
-            match pass.dropout {
-                Some(dropout) => drop_units(&output, DROPOUT, self.name, dropout),
-                None => Ok(output),
-            }
-        })
     }
 }

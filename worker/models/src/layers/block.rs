@@ -1,8 +1,8 @@
-//! Convolutions in sequence beside a shortcut, and stages of such blocks.
+//! Convolutions in sequence beside a shortcut, with squeeze and excitation between them in some networks, and stages of such blocks.
 
 use tch::Tensor;
 
-use super::convolution::{Activation, Unit};
+use super::{activation::Activation, convolution::Unit, excitation::Excitation};
 use crate::{
     error::ModelError,
     stage::{Features, Pass, Stage},
@@ -29,15 +29,55 @@ impl Stage for Blocks {
     }
 }
 
-/// Units in sequence, beside a shortcut.
+/// Parts in sequence, beside a shortcut.
 pub(crate) struct Block {
-    pub(crate) units: Vec<Unit>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) shortcut: Shortcut,
     /// Whether a ReLU follows the sum.
     pub(crate) relu: bool,
 }
 
-/// What is added to the result of a block's units.
+/// A part of a block.
+pub(crate) enum Part {
+    Unit(Unit),
+    Excitation(Excitation),
+}
+
+impl From<Unit> for Part {
+    fn from(unit: Unit) -> Self {
+        Self::Unit(unit)
+    }
+}
+
+impl Part {
+    fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Unit(unit) => unit.forward(input, batch_statistics),
+            Self::Excitation(excitation) => excitation.forward(input),
+        }
+    }
+
+    fn folded(&self) -> Result<Self, ModelError> {
+        Ok(match self {
+            Self::Unit(unit) => Self::Unit(unit.folded()?),
+            Self::Excitation(excitation) => Self::Excitation(excitation.folded()?),
+        })
+    }
+
+    fn derived(&self, into: &mut Vec<(String, Tensor)>) {
+        match self {
+            Self::Unit(unit) => unit.derived(into),
+            Self::Excitation(excitation) => excitation.derived(into),
+        }
+    }
+
+    /// Whether the result may be overwritten: it is new, and no gradient needs it.
+    fn is_folded(&self) -> bool {
+        matches!(self, Self::Unit(unit) if unit.is_folded())
+    }
+}
+
+/// What is added to the result of a block's parts.
 pub(crate) enum Shortcut {
     /// Nothing.
     None,
@@ -48,10 +88,19 @@ pub(crate) enum Shortcut {
 }
 
 impl Block {
+    /// One unit alone.
+    pub(crate) fn of(unit: Unit) -> Self {
+        Self {
+            parts: vec![unit.into()],
+            shortcut: Shortcut::None,
+            relu: false,
+        }
+    }
+
     pub(crate) fn forward(&self, input: Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
         let mut output = input.shallow_clone();
-        for unit in &self.units {
-            output = unit.forward(&output, batch_statistics)?;
+        for part in &self.parts {
+            output = part.forward(&output, batch_statistics)?;
         }
         let shortcut = match &self.shortcut {
             Shortcut::None => return Ok(output),
@@ -59,7 +108,7 @@ impl Block {
             Shortcut::Projection(unit) => unit.forward(&input, batch_statistics)?,
         };
         let activation = if self.relu { Activation::Relu } else { Activation::None };
-        if self.units.last().is_some_and(Unit::is_folded) {
+        if self.parts.last().is_some_and(Part::is_folded) {
             return activation.apply_in_place(output.f_add_(&shortcut)?);
         }
         let sum = output.f_add(&shortcut)?;
@@ -72,16 +121,16 @@ impl Block {
             Shortcut::Identity => Shortcut::Identity,
             Shortcut::Projection(unit) => Shortcut::Projection(unit.folded()?),
         };
-        let units = self.units.iter().map(Unit::folded).collect::<Result<_, _>>()?;
+        let parts = self.parts.iter().map(Part::folded).collect::<Result<_, _>>()?;
         Ok(Self {
-            units,
+            parts,
             shortcut,
             relu: self.relu,
         })
     }
 
     fn derived(&self, into: &mut Vec<(String, Tensor)>) {
-        self.units.iter().for_each(|unit| unit.derived(into));
+        self.parts.iter().for_each(|part| part.derived(into));
         if let Shortcut::Projection(unit) = &self.shortcut {
             unit.derived(into);
         }

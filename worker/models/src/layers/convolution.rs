@@ -5,42 +5,32 @@
 
 use tch::{Device, Tensor};
 
+use super::activation::Activation;
 use crate::{
     error::ModelError,
     parameter_builder::{Initial, ParameterBuilder, Role},
 };
 
-/// PyTorch's default ε of BatchNorm.
-pub(crate) const EPSILON: f64 = 1e-5;
-/// PyTorch's default momentum of the running statistics.
-const MOMENTUM: f64 = 0.1;
-
-/// What follows the normalisation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activation {
-    None,
-    Relu,
-    /// min(max(x, 0), 6).
-    Relu6,
+/// The numbers of a BatchNorm.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchNorm {
+    /// Added to the variance.
+    pub(crate) epsilon: f64,
+    /// Share of the batch in the running statistics.
+    pub(crate) momentum: f64,
 }
 
-impl Activation {
-    fn apply(self, tensor: Tensor) -> Result<Tensor, ModelError> {
-        Ok(match self {
-            Self::None => tensor,
-            Self::Relu => tensor.f_relu()?,
-            Self::Relu6 => tensor.f_clamp(0.0, 6.0)?,
-        })
-    }
-
-    /// Overwrites the tensor: for values that nobody else holds and no gradient needs.
-    pub(crate) fn apply_in_place(self, mut tensor: Tensor) -> Result<Tensor, ModelError> {
-        Ok(match self {
-            Self::None => tensor,
-            Self::Relu => tensor.f_relu_()?,
-            Self::Relu6 => tensor.f_clamp_(0.0, 6.0)?,
-        })
-    }
+impl BatchNorm {
+    /// PyTorch's defaults.
+    pub(crate) const USUAL: Self = Self {
+        epsilon: 1e-5,
+        momentum: 0.1,
+    };
+    /// As TensorFlow's networks were trained, whose like torchvision has built so.
+    pub(crate) const TENSORFLOW: Self = Self {
+        epsilon: 1e-3,
+        momentum: 0.01,
+    };
 }
 
 /// Size and movement of a kernel.
@@ -94,10 +84,12 @@ impl Geometry {
 
     /// Each channel by itself.
     pub(crate) fn depthwise(channels: i64, kernel: i64, stride: i64) -> Self {
-        Self {
-            groups: channels,
-            ..Self::square(channels, channels, kernel, stride)
-        }
+        Self::square(channels, channels, kernel, stride).grouped(channels)
+    }
+
+    /// Channels in so many groups, each by itself.
+    pub(crate) fn grouped(self, groups: i64) -> Self {
+        Self { groups, ..self }
     }
 
     fn weight_shape(self) -> [i64; 4] {
@@ -131,13 +123,12 @@ pub(crate) enum Unit {
 
 impl Unit {
     /// A unit with BatchNorm, with its tensors from `builder`; initialised as in torchvision: normal, He's variance over the outputs.
-    /// `epsilon` is added to the variance.
     pub(crate) fn normalised(
         builder: &mut ParameterBuilder<'_>,
         names: &Names<'_>,
         geometry: Geometry,
         activation: Activation,
-        epsilon: f64,
+        batch_norm: BatchNorm,
     ) -> Result<Self, ModelError> {
         let (weight, bias) = kernel(builder, names.convolution, geometry)?;
         let mut norm = |tail: &str, role, initial| {
@@ -153,7 +144,7 @@ impl Unit {
             variance: norm("running_var", Role::Statistic, Initial::Ones)?,
             geometry,
             activation,
-            epsilon,
+            batch_norm,
         }))
     }
 
@@ -236,7 +227,7 @@ pub(crate) struct Normalised {
     variance: Tensor,
     geometry: Geometry,
     activation: Activation,
-    epsilon: f64,
+    batch_norm: BatchNorm,
 }
 
 impl Normalised {
@@ -251,8 +242,8 @@ impl Normalised {
             Some(&self.mean),
             Some(&self.variance),
             batch_statistics,
-            MOMENTUM,
-            self.epsilon,
+            self.batch_norm.momentum,
+            self.batch_norm.epsilon,
             true,
         )?;
         self.activation.apply(output)
@@ -266,7 +257,9 @@ impl Normalised {
                 .f_to_device(Device::Cpu)?
                 .f_to_kind(tch::Kind::Double)
         };
-        let deviation = double(&self.variance)?.f_add_scalar(self.epsilon)?.f_sqrt()?;
+        let deviation = double(&self.variance)?
+            .f_add_scalar(self.batch_norm.epsilon)?
+            .f_sqrt()?;
         let factor = double(&self.scale)?.f_div(&deviation)?;
         let weight = double(&self.weight)?.f_mul(&factor.f_view([-1, 1, 1, 1])?)?;
         let mean = match &self.bias {
@@ -367,7 +360,7 @@ mod tests {
             norm: "bn",
         };
         let geometry = Geometry::square(3, 4, 1, 1);
-        let unit = Unit::normalised(&mut builder, &names, geometry, Activation::None, EPSILON).unwrap();
+        let unit = Unit::normalised(&mut builder, &names, geometry, Activation::None, BatchNorm::USUAL).unwrap();
         let image = |samples| Tensor::ones([samples, 3, 1, 1], (Kind::Float, Device::Cpu));
         let Unit::Normalised(layers) = &unit else {
             unreachable!("it was made so")

@@ -20,10 +20,21 @@ impl Linear {
         shape: [i64; 2],
         deviation: f64,
     ) -> Result<Self, ModelError> {
+        let names = [format!("{name}.weight"), format!("{name}.bias")];
+        Self::named(builder, &names, shape, deviation)
+    }
+
+    /// The same with weight and bias of any names.
+    pub(crate) fn named(
+        builder: &mut ParameterBuilder<'_>,
+        [weight, bias]: &[String; 2],
+        shape: [i64; 2],
+        deviation: f64,
+    ) -> Result<Self, ModelError> {
         let initial = Initial::Normal(deviation);
         Ok(Self {
-            weight: builder.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
-            bias: builder.tensor(&format!("{name}.bias"), &shape[..1], Role::Parameter, Initial::Zeros)?,
+            weight: builder.tensor(weight, &shape, Role::Parameter, initial)?,
+            bias: builder.tensor(bias, &shape[..1], Role::Parameter, Initial::Zeros)?,
         })
     }
 

@@ -212,6 +212,20 @@ impl Model {
             .try_fold(input, |state, stage| stage.forward(state, &pass))
     }
 
+    /// What every stage gives, by its name, input side first: below the cut in the form that computes there, above it as when a sample is
+    /// scored.
+    pub fn stage_outputs(&self, input: &Input) -> Result<Vec<(String, Features)>, ModelError> {
+        let pass = Pass::default();
+        let mut state = input.enter(self.input_modality(), self.max_length())?;
+        let mut outputs = Vec::with_capacity(self.stage_names.len());
+        let stages = self.frozen.iter().chain(&self.trained);
+        for (name, stage) in self.stage_names.iter().zip(stages) {
+            state = tch::no_grad(|| stage.forward(state, &pass))?;
+            outputs.push((name.clone(), state.shallow_clone()));
+        }
+        Ok(outputs)
+    }
+
     /// Images that a CPU computes fastest at once.
     fn cache_friendly_samples(&self, device: Device) -> Option<i64> {
         let samples = self.family.samples_a_thread().filter(|_| device == Device::Cpu)?;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// First parts of names that belong to outputs of other tasks, and to poolers.
-const HEADS: [&str; 13] = [
+const HEADS: [&str; 17] = [
     "fc",
     "classifier",
     "head",
@@ -29,6 +29,10 @@ const HEADS: [&str; 13] = [
     "classification_head",
     "multiple_choice_head",
     "AuxLogits",
+    "pre_classifier",
+    "vocab_transform",
+    "vocab_layer_norm",
+    "vocab_projector",
 ];
 
 /// Ends of names of buffers that no computation here reads: counters, position ids, causal masks.

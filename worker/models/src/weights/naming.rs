@@ -3,9 +3,21 @@
 //! Inside Firn every tensor has one name: torchvision's for image models, Hugging Face's without prefix for text models. A file may use
 //! others; which ones is decided once, from the keys that it has. Each family lists the dialects it knows.
 
+/// A library whose names weights have. Some libraries build a network a little otherwise, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Library {
+    /// torchvision.
+    Torchvision,
+    /// timm.
+    Timm,
+    /// transformers.
+    HuggingFace,
+}
+
 /// The names of one library.
 #[derive(Debug)]
 pub(crate) struct Dialect {
+    pub(crate) library: Library,
     /// The key of the network's first tensor: a file that has it speaks this dialect.
     pub(crate) anchor: &'static str,
     /// Before every name.
@@ -25,6 +37,7 @@ impl Dialect {
     /// Firn's own names of image models.
     pub(crate) const fn torchvision(anchor: &'static str, head: &'static str) -> Self {
         Self {
+            library: Library::Torchvision,
             anchor,
             prefix: "",
             exported_prefix: "",
@@ -33,6 +46,31 @@ impl Dialect {
             keeps_extras: false,
         }
     }
+
+    /// The same names in a library that has a prefix before all of them, or renames them.
+    pub(crate) const fn renamed(
+        library: Library,
+        anchor: &'static str,
+        prefix: &'static str,
+        names: fn(&str) -> Vec<String>,
+        head: &'static str,
+    ) -> Self {
+        Self {
+            library,
+            anchor,
+            prefix,
+            exported_prefix: prefix,
+            names,
+            head,
+            keeps_extras: false,
+        }
+    }
+}
+
+/// A name with the words of another library: each pair replaces what it finds, one after the other.
+pub(crate) fn translated(name: &str, words: &[(&str, &str)]) -> String {
+    let replaced = |name: String, (ours, theirs): &(&str, &str)| name.replace(ours, theirs);
+    words.iter().fold(name.to_owned(), replaced)
 }
 
 /// The naming of one file.
@@ -55,6 +93,15 @@ fn wrapper_of<'a>(key: &'a str, anchor: &str) -> Option<&'a str> {
 }
 
 impl Naming {
+    /// The naming of a library's files, if the family knows it.
+    pub(crate) fn of(dialects: &'static [Dialect], library: Library) -> Option<Self> {
+        let dialect = dialects.iter().find(|dialect| dialect.library == library)?;
+        Some(Self {
+            dialect,
+            wrapper: String::new(),
+        })
+    }
+
     /// The naming of Firn's own tensors, used when there is no file.
     pub(crate) fn own(dialects: &'static [Dialect]) -> Self {
         let dialect = dialects.last().expect("every family has its own names");

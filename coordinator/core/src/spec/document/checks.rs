@@ -110,7 +110,7 @@ impl Checks {
         let value = if let Some(default) = field.default_with(choice) {
             default.clone()
         } else if field.is_required() {
-            self.add(path, required(&field.kind));
+            self.add(path, required(path, &field.kind));
             stand_in(&field.kind)
         } else if let (Kind::Object(fields), false, None) = (&field.kind, field.optional, &field.default_note) {
             let mut inner = Value::Object(Map::new());
@@ -148,7 +148,7 @@ impl Checks {
             }
             (Kind::Choice(_), Value::String(word)) => {
                 if !kind.words().contains(&word.as_str()) {
-                    self.add(path, unknown_word(word, &kind.words()));
+                    self.add(path, unknown_word(path, word, &kind.words()));
                 }
             }
             (Kind::Boolean, Value::Bool(_)) => {}
@@ -246,21 +246,35 @@ fn quoted(words: &[impl AsRef<str>], between: &str) -> String {
     quoted.join(between)
 }
 
-fn required(kind: &Kind) -> String {
-    let words = kind.words();
+/// Words beyond which a message says where they are listed, and does not list them.
+const SPELLED_OUT: usize = 32;
+
+/// `one of …`, as far as people read it.
+fn one_of(path: &str, words: &[&str]) -> String {
     match words.len() {
-        0 => "is required".to_owned(),
-        1 => format!("is required: {}", quoted(&words, ", ")),
-        _ => format!("is required; one of {}", quoted(&words, ", ")),
+        1 => quoted(words, ""),
+        0..=SPELLED_OUT => format!("one of {}", quoted(words, ", ")),
+        count => {
+            let field = path.split('[').next().unwrap_or_default();
+            format!("one of the {count} words that `firn explain {field}` lists")
+        }
     }
 }
 
-fn unknown_word(written: &str, words: &[&str]) -> String {
-    let valid = quoted(words, ", ");
+fn required(path: &str, kind: &Kind) -> String {
+    let words = kind.words();
+    match words.len() {
+        0 => "is required".to_owned(),
+        1 => format!("is required: {}", one_of(path, &words)),
+        _ => format!("is required; {}", one_of(path, &words)),
+    }
+}
+
+fn unknown_word(path: &str, written: &str, words: &[&str]) -> String {
+    let valid = one_of(path, words);
     match nearest(written, words.iter().copied()) {
-        _ if words.len() == 1 => format!("must be {valid}, found `{written}`"),
-        Some(meant) => format!("must be one of {valid}, found `{written}`; did you mean `{meant}`?"),
-        None => format!("must be one of {valid}, found `{written}`"),
+        Some(meant) if words.len() > 1 => format!("must be {valid}, found `{written}`; did you mean `{meant}`?"),
+        _ => format!("must be {valid}, found `{written}`"),
     }
 }
 

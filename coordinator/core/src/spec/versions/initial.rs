@@ -126,7 +126,7 @@ fn data(data: &DataSpec) -> Result<Value, Unsayable> {
         "validation": split(&data.validation),
         "test": split(&data.test),
         "preprocessing": match &data.preprocessing {
-            Preprocessing::Image { resize, crop, mean, std } => {
+            Preprocessing::Image { resize, crop, mean, std, .. } => {
                 json!({"Image": {"resize": resize, "crop": crop, "mean": mean, "std": std}})
             }
             Preprocessing::Text { max_length } => json!({"Text": {"max_length": max_length}}),

@@ -2,10 +2,11 @@
 
 use firn_core::slices;
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
-    HeadSpec, JobSpec, LossSpec, Metadata, MetricName, MissingLabels, Modality, ModelSpec, OptimizerSpec, PlateauSpec,
-    PreemptionPolicy, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape,
-    ScheduleSpec, SchedulingSpec, SplitSource, Task, ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
+    Architecture, ArtifactsSpec, ClassWeights, Crops, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping,
+    Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, MissingLabels, Modality, ModelSpec,
+    OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy,
+    RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource, Task, ThresholdMode, TrainingSpec,
+    Warmup, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -32,7 +33,8 @@ fn split() -> impl Strategy<Value = Option<SplitSource>> {
 
 fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)> {
     let columns = ("[a-m]{1,8}", "[n-z]{1,8}");
-    let smallest = architecture.smallest_crop();
+    let crops = architecture.crops();
+    let (Crops::From(smallest) | Crops::Only(smallest)) = crops;
     match architecture.modality() {
         Modality::Image => (
             smallest.max(1)..2048,
@@ -42,7 +44,10 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
             0u8..4,
         )
             .prop_map(move |(resize, part, mean, std, kind)| {
-                let crop = ((f64::from(resize) * part).ceil() as u32).max(smallest);
+                let crop = match crops {
+                    Crops::From(_) => ((f64::from(resize) * part).ceil() as u32).max(smallest),
+                    Crops::Only(size) => size,
+                };
                 (
                     match kind {
                         0 => DataFormat::ImageFolder,
@@ -61,6 +66,7 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
                     },
                     Preprocessing::Image {
                         resize,
+                        interpolation: Interpolation::WORDS[usize::from(kind) % 2].1,
                         crop,
                         mean,
                         std,

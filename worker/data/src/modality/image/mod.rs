@@ -11,10 +11,12 @@ mod resample;
 
 use std::cell::RefCell;
 
+use firn_core::spec::Interpolation;
+
 use self::decode::{decode_region, dimensions};
 use self::error::ImageError;
 use self::raster::Raster;
-use self::resample::{Axis, resample, source_region};
+use self::resample::{Axis, Filter, resample, source_region};
 use super::{Modality, Prepared};
 use crate::{DataError, RawTensor, Tensors, Values};
 
@@ -24,6 +26,7 @@ pub use self::error::MAX_PIXELS;
 /// Images of one size.
 pub(super) struct Images {
     resize: usize,
+    filter: Filter,
     crop: usize,
 }
 
@@ -65,7 +68,12 @@ impl Modality for Images {
 }
 
 impl Images {
-    pub(super) fn new(resize: u32, crop: u32, mean: &[f64; 3], std: &[f64; 3]) -> Result<Self, DataError> {
+    pub(super) fn new(
+        (resize, interpolation): (u32, Interpolation),
+        crop: u32,
+        mean: &[f64; 3],
+        std: &[f64; 3],
+    ) -> Result<Self, DataError> {
         let refuse = |reason: String| Err(DataError::Preprocessing { reason });
         if resize == 0 || crop == 0 {
             return refuse(format!("resize is {resize} and crop {crop}; both must be at least 1"));
@@ -77,6 +85,10 @@ impl Images {
         }
         Ok(Self {
             resize: resize as usize,
+            filter: match interpolation {
+                Interpolation::Bilinear => Filter::TRIANGLE,
+                Interpolation::Bicubic => Filter::CUBIC,
+            },
             crop: crop as usize,
         })
     }
@@ -100,8 +112,8 @@ impl Images {
     fn plan(&self, width: usize, height: usize) -> (Cut, Cut) {
         let (resized_width, resized_height) = resized(width, height, self.resize);
         (
-            Cut::new(width, resized_width, self.crop),
-            Cut::new(height, resized_height, self.crop),
+            Cut::new([width, resized_width], self.crop, self.filter),
+            Cut::new([height, resized_height], self.crop, self.filter),
         )
     }
 
@@ -127,16 +139,16 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(input: usize, output: usize, crop: usize) -> Self {
+    fn new([input, output]: [usize; 2], crop: usize, filter: Filter) -> Self {
         if crop <= output {
             let start = half_to_even(output - crop);
             Self {
-                axis: Axis::new(input, output, start..start + crop),
+                axis: Axis::new([input, output], start..start + crop, filter),
                 before: 0,
             }
         } else {
             Self {
-                axis: Axis::new(input, output, 0..output),
+                axis: Axis::new([input, output], 0..output, filter),
                 before: (crop - output) / 2,
             }
         }

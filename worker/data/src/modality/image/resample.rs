@@ -1,4 +1,4 @@
-//! Pillow's antialiased bilinear resize (`Resample.c`) to the bit: a triangle filter widened by the scale, 22-bit integer weights, first
+//! Pillow's antialiased resize (`Resample.c`) to the bit: a filter widened by the scale, 22-bit integer weights, first
 //! along rows, then along columns, with rounding to 8 bits between. Only the wanted part of the result is computed, from only the part
 //! of the source that it depends on.
 
@@ -8,6 +8,38 @@ use super::raster::{Raster, Region};
 
 /// `PRECISION_BITS` of `Resample.c`.
 const PRECISION: u32 = 32 - 8 - 2;
+
+/// The curve that gives a pixel its weight by its distance.
+#[derive(Clone, Copy)]
+pub(crate) struct Filter {
+    /// Distance in pixels beyond which the weight is 0.
+    support: f64,
+    weight: fn(f64) -> f64,
+}
+
+impl Filter {
+    /// Bilinear.
+    pub(crate) const TRIANGLE: Self = Self {
+        support: 1.0,
+        weight: |distance| (1.0 - distance).max(0.0),
+    };
+    /// Bicubic: Keys's cubic with a = -0.5.
+    pub(crate) const CUBIC: Self = Self {
+        support: 2.0,
+        weight: cubic,
+    };
+}
+
+fn cubic(distance: f64) -> f64 {
+    const A: f64 = -0.5;
+    if distance < 1.0 {
+        ((A + 2.0) * distance - (A + 3.0)) * distance * distance + 1.0
+    } else if distance < 2.0 {
+        (((distance - 5.0) * distance + 8.0) * distance - 4.0) * A
+    } else {
+        0.0
+    }
+}
 
 /// How wanted output positions along one axis are made from input positions.
 pub(crate) struct Axis {
@@ -24,7 +56,7 @@ pub(crate) struct Axis {
 
 impl Axis {
     /// Of outputs `wanted` when `input` positions become `output` positions.
-    pub(crate) fn new(input: usize, output: usize, wanted: Range<usize>) -> Self {
+    pub(crate) fn new([input, output]: [usize; 2], wanted: Range<usize>, filter: Filter) -> Self {
         if input == output {
             let starts = (0..wanted.len()).collect();
             return Self {
@@ -37,14 +69,14 @@ impl Axis {
         }
         let scale = input as f64 / output as f64;
         let filter_scale = scale.max(1.0);
-        let support = filter_scale;
+        let support = filter.support * filter_scale;
         let windows: Vec<(usize, Vec<i32>)> = wanted
             .map(|place| {
                 let centre = (place as f64 + 0.5) * scale;
                 // Truncation towards zero, as the cast of a C compiler.
                 let first = (centre - support + 0.5).max(0.0) as usize;
                 let end = ((centre + support + 0.5) as usize).min(input);
-                (first, triangle(first..end, centre, 1.0 / filter_scale))
+                (first, weights(filter, first..end, centre, 1.0 / filter_scale))
             })
             .collect();
         let taps = windows.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
@@ -83,11 +115,12 @@ impl Axis {
     }
 }
 
-fn triangle(window: Range<usize>, centre: f64, inverse_scale: f64) -> Vec<i32> {
-    let weight = |place: usize| (1.0 - ((place as f64 - centre + 0.5) * inverse_scale).abs()).max(0.0);
+fn weights(filter: Filter, window: Range<usize>, centre: f64, inverse_scale: f64) -> Vec<i32> {
+    let weight = |place: usize| (filter.weight)(((place as f64 - centre + 0.5) * inverse_scale).abs());
     let weights: Vec<f64> = window.map(weight).collect();
     let sum: f64 = weights.iter().fold(0.0, |sum, weight| sum + weight);
-    let fixed = |weight: f64| (0.5 + weight / sum * f64::from(1 << PRECISION)) as i32;
+    // Halves away from 0, by the truncation of a C compiler.
+    let fixed = |weight: f64| (0.5_f64.copysign(weight) + weight / sum * f64::from(1 << PRECISION)) as i32;
     weights.into_iter().map(fixed).collect()
 }
 
@@ -187,7 +220,7 @@ impl pulp::WithSimd for Lower<'_> {
     }
 }
 
-/// Weights sum to 2^22 within rounding, so a sum stays below 2^31.
+/// Weights sum to 2^22 within rounding, and those of the cubic that are above 0 to no more than 1.3 times that, so a sum stays below 2^31.
 #[inline(always)]
 fn accumulate(sums: &mut [i32], bytes: &[u8], weight: i32) {
     for (sum, byte) in sums.iter_mut().zip(bytes) {

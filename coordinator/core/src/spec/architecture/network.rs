@@ -1,0 +1,239 @@
+//! Families of networks, the numbers that tell their members apart, and what follows from both for a spec.
+
+use super::Pooling;
+use super::mobile::{Efficientnet, MobilenetV3};
+use super::stages::Part::{self, Layers, Named, Numbered};
+
+/// The network of an architecture: its family, and the numbers that tell it from others of the family. `firn-models` builds it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Network {
+    /// With ResNeXt and Wide ResNet.
+    Resnet(Resnet),
+    /// Of width 1.0.
+    MobilenetV2,
+    /// Large and small, of width 1.0.
+    MobilenetV3(MobilenetV3),
+    /// B0 to B7.
+    Efficientnet(Efficientnet),
+    /// With and without BatchNorm.
+    Vgg(Vgg),
+    /// Tiny to large.
+    Convnext(Convnext),
+    /// With DeiT.
+    Vit(Vit),
+    /// The third version.
+    InceptionV3,
+    /// Sizes from the `config.json` beside the weights.
+    Bert(BertKind),
+    /// Sizes from the `config.json` beside the weights.
+    Gpt2,
+}
+
+/// A residual network in four layers of blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resnet {
+    /// Of each layer.
+    pub blocks: [usize; 4],
+    /// Whether a block narrows, convolves and widens; else it convolves twice.
+    pub bottleneck: bool,
+    /// Groups of channels that are convolved by themselves.
+    pub groups: i64,
+    /// Channels of each group in the first layer.
+    pub group_width: i64,
+}
+
+impl Resnet {
+    pub(super) const fn basic(blocks: [usize; 4]) -> Self {
+        Self {
+            bottleneck: false,
+            ..Self::bottlenecks(blocks)
+        }
+    }
+
+    pub(super) const fn bottlenecks(blocks: [usize; 4]) -> Self {
+        Self::grouped(blocks, 1, 64)
+    }
+
+    pub(super) const fn grouped(blocks: [usize; 4], groups: i64, group_width: i64) -> Self {
+        Self {
+            blocks,
+            bottleneck: true,
+            groups,
+            group_width,
+        }
+    }
+}
+
+/// Blocks of convolutions, each ended by a maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vgg {
+    /// Convolutions of each block.
+    pub convolutions: [usize; 5],
+    /// Whether BatchNorm follows each convolution.
+    pub has_batch_norm: bool,
+}
+
+impl Vgg {
+    pub(super) const fn plain(convolutions: [usize; 5]) -> Self {
+        Self {
+            convolutions,
+            has_batch_norm: false,
+        }
+    }
+
+    pub(super) const fn normalised(convolutions: [usize; 5]) -> Self {
+        Self {
+            convolutions,
+            has_batch_norm: true,
+        }
+    }
+}
+
+/// The encoders that are built as BERT is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BertKind {
+    /// BERT itself.
+    Original,
+    /// Positions are counted over the tokens that are not padding, from 2.
+    Roberta,
+    /// DistilBERT: no types of tokens, and names of its own.
+    Distilled,
+}
+
+/// ConvNeXt: four groups of blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Convnext {
+    /// Channels of each group.
+    pub widths: [i64; 4],
+    /// Blocks of each group.
+    pub blocks: [usize; 4],
+}
+
+/// A Vision Transformer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vit {
+    /// Pixels a side of a patch.
+    pub patch: i64,
+    /// Length of the state of a token.
+    pub width: i64,
+    /// Of the encoder.
+    pub layers: usize,
+    /// Of each attention.
+    pub heads: i64,
+}
+
+impl Vit {
+    /// Pixels a side of its images.
+    pub const IMAGE: u32 = 224;
+
+    /// Patches of an image.
+    pub fn patches(&self) -> i64 {
+        (i64::from(Self::IMAGE) / self.patch).pow(2)
+    }
+
+    /// Width of the feed-forward part.
+    pub fn wide(&self) -> i64 {
+        4 * self.width
+    }
+}
+
+/// Pixels a side that the square images of a network may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crops {
+    /// All its layers can take images of that many and more; 0 for text.
+    From(u32),
+    /// It has been made for images of that size alone.
+    Only(u32),
+}
+
+/// What a spec has to know of a network.
+pub(super) struct Traits {
+    /// Input side first.
+    pub(super) stages: Vec<Part>,
+    pub(super) crops: Crops,
+    pub(super) has_batch_norm: bool,
+    /// How its token states may become one vector, the usual way first; for images the word has no meaning.
+    pub(super) poolings: &'static [Pooling],
+}
+
+impl Traits {
+    fn of_images(stages: Vec<Part>, smallest_crop: u32, has_batch_norm: bool) -> Self {
+        Self {
+            stages,
+            crops: Crops::From(smallest_crop),
+            has_batch_norm,
+            poolings: &[Pooling::Mean],
+        }
+    }
+
+    /// `after`: what follows the numbered layers.
+    fn of_texts(after: &'static [&'static str], poolings: &'static [Pooling]) -> Self {
+        Self {
+            stages: vec![Named(&["embeddings"]), Layers("layer."), Named(after)],
+            crops: Crops::From(0),
+            has_batch_norm: false,
+            poolings,
+        }
+    }
+}
+
+impl Network {
+    pub(super) fn traits(self) -> Traits {
+        match self {
+            Self::Resnet(_) => {
+                let stages = vec![Named(&["stem", "layer1", "layer2", "layer3", "layer4", "pool"])];
+                Traits::of_images(stages, 1, true)
+            }
+            Self::MobilenetV2 => Traits::of_images(vec![Numbered("features.", 19), Named(&["pool"])], 1, true),
+            Self::MobilenetV3(sizes) => {
+                let features = Numbered("features.", sizes.blocks.len() + 2);
+                Traits::of_images(vec![features, Named(&["pool", "classifier.0"])], 1, true)
+            }
+            Self::Efficientnet(_) => Traits::of_images(vec![Numbered("features.", 9), Named(&["pool"])], 1, true),
+            Self::Vgg(sizes) => {
+                let blocks = &["block1", "block2", "block3", "block4", "block5"];
+                let stages = vec![Named(blocks), Named(&["pool", "classifier.0", "classifier.3"])];
+                // Five times halved, an image of fewer pixels has none left.
+                Traits::of_images(stages, 32, sizes.has_batch_norm)
+            }
+            Self::Convnext(_) => {
+                let stages = vec![Numbered("features.", 8), Named(&["pool", "classifier.0"])];
+                // Five times halved, an image of fewer pixels has none left.
+                Traits::of_images(stages, 32, false)
+            }
+            Self::Vit(sizes) => {
+                let layers = Numbered("layer.", sizes.layers);
+                let stages = vec![Named(&["embeddings"]), layers, Named(&["norm", "pool"])];
+                Traits {
+                    crops: Crops::Only(Vit::IMAGE),
+                    ..Traits::of_images(stages, 0, false)
+                }
+            }
+            Self::InceptionV3 => Traits::of_images(vec![Named(INCEPTION)], 75, true),
+            Self::Bert(_) => Traits::of_texts(&["pool"], &[Pooling::Mean, Pooling::Cls]),
+            // Its first token has seen nothing but itself.
+            Self::Gpt2 => Traits::of_texts(&["norm", "pool"], &[Pooling::Last, Pooling::Mean]),
+        }
+    }
+}
+
+/// The stages of Inception v3.
+const INCEPTION: &[&str] = &[
+    "Conv2d_1a_3x3",
+    "Conv2d_2a_3x3",
+    "Conv2d_2b_3x3",
+    "Conv2d_3b_1x1",
+    "Conv2d_4a_3x3",
+    "Mixed_5b",
+    "Mixed_5c",
+    "Mixed_5d",
+    "Mixed_6a",
+    "Mixed_6b",
+    "Mixed_6c",
+    "Mixed_6d",
+    "Mixed_6e",
+    "Mixed_7a",
+    "Mixed_7b",
+    "Mixed_7c",
+    "pool",
+];

@@ -1,0 +1,52 @@
+//! Names of the stages of a network, in one description for all its sizes.
+
+/// Names of stages that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Named(&'static [&'static str]),
+    /// The prefix with 0, 1, … below the count.
+    Numbered(&'static str, usize),
+    /// The prefix with the number of each layer; how many there are, only the `config.json` of the weights says.
+    Layers(&'static str),
+}
+use Part::{Layers, Named, Numbered};
+
+/// All names, input side first, of a network whose configuration asks for so many layers.
+pub(super) fn names(parts: &[Part], layers: usize) -> Vec<String> {
+    let names = |part: &Part| -> Vec<String> {
+        let numbered = |prefix: &str, count| (0..count).map(|number| format!("{prefix}{number}")).collect();
+        match *part {
+            Named(names) => names.iter().map(|&name| name.to_owned()).collect(),
+            Numbered(prefix, count) => numbered(prefix, count),
+            Layers(prefix) => numbered(prefix, layers),
+        }
+    };
+    parts.iter().flat_map(names).collect()
+}
+
+/// Whether a network of some number of layers has a stage of this name.
+pub(super) fn may_have(parts: &[Part], stage: &str) -> bool {
+    let is_layer = |part: &Part| match part {
+        Layers(prefix) => stage
+            .strip_prefix(prefix)
+            .is_some_and(|layer| layer.parse::<u16>().is_ok()),
+        Named(_) | Numbered(..) => false,
+    };
+    parts.iter().any(is_layer) || names(parts, 0).iter().any(|known| known == stage)
+}
+
+/// The names as people read them.
+pub(super) fn in_words(parts: &[Part]) -> String {
+    let mut words = Vec::new();
+    for part in parts {
+        match *part {
+            Named(names) => words.extend(names.iter().map(|&name| name.to_owned())),
+            Numbered(prefix, count) => words.push(format!("{prefix}0 to {prefix}{}", count - 1)),
+            Layers(prefix) => words.push(format!("{prefix}0, {prefix}1, …")),
+        }
+    }
+    match words.split_last() {
+        Some((last, before)) if parts.len() > 1 => format!("{} and {last}", before.join(", ")),
+        _ => words.join(", "),
+    }
+}
