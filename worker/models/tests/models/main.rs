@@ -12,6 +12,7 @@ mod parity;
 mod seeded;
 mod shards;
 mod speed_path;
+mod stages;
 mod support;
 mod training;
 mod weights;

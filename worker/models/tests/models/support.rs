@@ -2,8 +2,8 @@
 
 use std::{path::Path, sync::Once};
 
-use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling};
-use firn_models::{Input, Model, ModelError, ModelOptions};
+use firn_core::spec::{Architecture, Crops, Freeze, HeadSpec, Modality, ModelSpec, Pooling};
+use firn_models::{Input, Library, Model, ModelError, ModelOptions};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -56,6 +56,8 @@ pub(crate) fn fill(name: &str, shape: &[i64]) -> Tensor {
         (1.0, 0.3)
     } else if ends(&["bias", "running_mean", "beta"]) {
         (0.0, 0.1)
+    } else if name.contains("layer_scale") || name.ends_with("gamma") {
+        (0.4, 0.1)
     } else if name.contains("embeddings") && shape.len() == 2 {
         (0.0, 0.5)
     } else if shape.len() >= 2 {
@@ -84,6 +86,26 @@ pub(crate) fn filled(table: &Value) -> Vec<(String, Tensor)> {
             };
             (name.clone(), tensor)
         })
+        .collect()
+}
+
+/// The backbone under the names of the first library, filled by the formula as it is under those of the second; texts need a `config.json`.
+pub(crate) fn filled_as(
+    architecture: Architecture,
+    [named, filled]: [Library; 2],
+    config: &Value,
+) -> Vec<(String, Tensor)> {
+    let beside = tempfile::tempdir().unwrap();
+    let mut spec = spec(architecture, None, Freeze::All);
+    if config.is_object() {
+        std::fs::write(beside.path().join("config.json"), config.to_string()).unwrap();
+        spec.tokenizer = Some(beside.path().join("tokenizer.json").to_str().unwrap().to_owned());
+    }
+    let tensors = |library| firn_models::tensors(&spec, library).unwrap().unwrap();
+    let names = tensors(filled).into_iter().map(|(name, _)| name);
+    let named = tensors(named).into_iter().zip(names);
+    named
+        .map(|((name, shape), source)| (name, fill(&source, &shape)))
         .collect()
 }
 
@@ -179,6 +201,15 @@ pub(crate) fn images(height: usize, width: usize) -> Input {
         .map(|value| value as f32 * 2.0)
         .collect();
     Input::images(&pixels, height, width, Device::Cpu).unwrap()
+}
+
+/// Two images of the only size that a network takes, or of this one; for texts four rows.
+pub(crate) fn input_of(architecture: Architecture, [height, width]: [usize; 2]) -> Input {
+    match (architecture.modality(), architecture.crops()) {
+        (Modality::Text, _) => tokens(200, &[17, 5, 1, 11]),
+        (Modality::Image, Crops::Only(size)) => images(size as usize, size as usize),
+        (Modality::Image, Crops::From(_)) => images(height, width),
+    }
 }
 
 /// Rows of these lengths, the same as the reference's.

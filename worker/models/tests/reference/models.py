@@ -41,6 +41,8 @@ def fill(name, shape):
         values = 1.0 + 0.3 * u
     elif name.endswith(("bias", "running_mean", "beta")):
         values = 0.1 * u
+    elif "layer_scale" in name or name.endswith("gamma"):
+        values = 0.4 + 0.1 * u
     elif "embeddings" in name and len(shape) == 2:
         values = 0.5 * u
     elif len(shape) >= 2:
@@ -365,13 +367,15 @@ def check(folder):
     config = json.loads((folder / "config.json").read_text())
     state = load_file(folder / "model.safetensors")
     architecture, classes = config["architecture"], config["num_labels"]
-    if architecture == "bert":
-        keys = {k.removeprefix("bert."): v for k, v in state.items()}
+    if architecture in ("bert", "roberta", "distilbert"):
+        keys = {k.removeprefix(f"{architecture}."): v for k, v in state.items()}
         head = {k: keys.pop(f"classifier.{k}") for k in ("weight", "bias")}
-        model = transformers.BertModel(transformers.BertConfig.from_pretrained(folder)).eval()
+        options = {"add_pooling_layer": False} if architecture == "roberta" else {}
+        model = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder), **options).eval()
         model.load_state_dict(keys, strict=True)
         ids, mask = tokens(config["vocab_size"], [17, 5, 1, 11])
-        states = model(ids, attention_mask=mask).last_hidden_state
+        places = {"position_ids": mask.cumsum(1) * mask + 1} if architecture == "roberta" else {}
+        states = model(ids, attention_mask=mask, **places).last_hidden_state
         pooled = mean(states, mask) if config["pooling"] == "mean" else states[:, 0]
         logits = torch.nn.functional.linear(pooled, head["weight"], head["bias"])
     elif architecture == "gpt2":
@@ -380,6 +384,16 @@ def check(folder):
         ids, mask = tokens(config["vocab_size"], [17, 5, 1, 11])
         ids = torch.where(mask.bool(), ids, config["pad_token_id"])
         logits = model(ids, attention_mask=mask).logits
+    elif "model_type" in config:
+        model = transformers.AutoModelForImageClassification.from_config(transformers.AutoConfig.from_pretrained(folder)).eval()
+        model.load_state_dict(state, strict=True)
+        logits = model(pixels(224, 224) if config["model_type"] == "vit" else pixels(96, 80)).logits.double()
+    elif architecture.startswith("deit_"):
+        from parity import torchvision_vit
+
+        model = torchvision_vit(architecture, num_classes=classes).eval()
+        model.load_state_dict(state, strict=True)
+        logits = model(pixels(224, 224)).double()
     elif any("embedder" in key for key in state):
         config = transformers.ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", embedding_size=64, num_labels=classes)
         model = transformers.ResNetForImageClassification(config).eval()

@@ -30,7 +30,7 @@ fn contents(bytes: &[u8]) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
 }
 
 /// Exports into `folder` and checks everything that needs no Python: names, untouched bytes, and the logits after loading again.
-fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
+pub(super) fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
     let (model, _) = trained(spec, false);
     let merged = folder.join("model.safetensors");
     export::merged(&model, &merged).unwrap();
@@ -52,9 +52,8 @@ fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
     }
     assert_eq!(head.len(), model.trainable_state().len());
     let input = match spec.architecture {
-        Architecture::Bert | Architecture::Gpt2 => tokens(200, &[17, 5, 1, 11]),
         _ if source.keys().any(|key| key.contains("embedder")) => images(64, 96),
-        _ => images(96, 80),
+        architecture => input_of(architecture, [96, 80]),
     };
     let logits = |model: &Model| model.logits(&model.features(&input).unwrap(), None).unwrap();
     let again = ModelSpec {
@@ -108,7 +107,7 @@ fn python() -> Option<String> {
         .cloned()
 }
 
-fn same_in_python(folder: &Path, logits: &[f64]) {
+pub(super) fn same_in_python(folder: &Path, logits: &[f64]) {
     let Some(python) = python() else {
         // Written past the capture of the test harness, so that the skip is seen.
         let _ = writeln!(

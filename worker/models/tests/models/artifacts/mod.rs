@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod exports;
+mod libraries;
 
 use firn_core::spec::{Architecture, Modality, ModelSpec, OptimizerSpec};
 use firn_models::{Model, Optimizer};
@@ -22,10 +23,9 @@ fn trained(spec: &ModelSpec, train_batch_norm: bool) -> (Model, Optimizer) {
     let model = load_with(spec, train_batch_norm).unwrap();
     let mut optimizer = Optimizer::new(&RULE, model.trainable()).unwrap();
     let input = match spec.architecture {
-        Architecture::Bert | Architecture::Gpt2 => tokens(200, &[17, 5, 1, 11]),
         // Its auxiliary head reads no smaller ones.
         Architecture::InceptionV3 => images(299, 299),
-        _ => images(64, 64),
+        architecture => input_of(architecture, [64, 64]),
     };
     let is_text = spec.architecture.modality() == Modality::Text;
     let samples: Vec<u64> = (0..if is_text { 4 } else { 2 }).collect();

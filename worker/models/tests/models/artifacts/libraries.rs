@@ -1,0 +1,108 @@
+//! Exports of networks that several libraries have, under the names of each.
+
+use firn_core::spec::{Architecture, Freeze};
+use firn_models::Library;
+use serde_json::Value;
+use tch::Tensor;
+
+use super::exports::{export_case, same_in_python};
+use crate::support::*;
+
+/// A file of the library with a head of five outputs and this name, and the counters of BatchNorm.
+fn file_of(architecture: Architecture, library: Library, config: Option<&Value>, head: &str) -> WeightsFolder {
+    let mut tensors = filled_as(architecture, [library; 2], config.unwrap_or(&Value::Null));
+    let norms: Vec<String> = tensors
+        .iter()
+        .filter_map(|(name, _)| name.strip_suffix("running_mean"))
+        .map(str::to_owned)
+        .collect();
+    tensors.extend(
+        norms
+            .iter()
+            .map(|norm| (format!("{norm}num_batches_tracked"), Tensor::from(3_i64))),
+    );
+    let without = WeightsFolder::with_config(&tensors, config.unwrap_or(&Value::Null));
+    let model = load(&spec(architecture, Some(without.weights()), Freeze::All)).unwrap();
+    for (name, tensor) in model.trainable() {
+        let name = name.replace("head.", &format!("{head}."));
+        let shape = tensor.size();
+        tensors.push((name.clone(), fill(&name, &shape)));
+    }
+    WeightsFolder::with_config(&tensors, config.unwrap_or(&Value::Null))
+}
+
+fn loads_strictly(architecture: Architecture, library: Library, frozen: Freeze, head: &str) {
+    let (file, folder) = (file_of(architecture, library, None, head), tempfile::tempdir().unwrap());
+    let logits = export_case(&spec(architecture, Some(file.weights()), frozen), folder.path());
+    same_in_python(folder.path(), &logits);
+}
+
+#[test]
+fn an_exported_resnext_loads_strictly_in_torchvision() {
+    loads_strictly(Architecture::Resnext50_32x4d, Library::Torchvision, Freeze::All, "fc");
+}
+
+#[test]
+fn an_exported_mobilenet_v3_whose_wide_layer_trained_loads_strictly_in_torchvision() {
+    loads_strictly(
+        Architecture::MobilenetV3Small,
+        Library::Torchvision,
+        through("pool"),
+        "classifier.3",
+    );
+}
+
+#[test]
+fn an_exported_efficientnet_loads_strictly_in_torchvision() {
+    loads_strictly(
+        Architecture::EfficientnetB0,
+        Library::Torchvision,
+        through("features.7"),
+        "classifier.1",
+    );
+}
+
+#[test]
+fn an_exported_convnext_loads_strictly_in_the_library_of_its_file() {
+    let (architecture, frozen) = (Architecture::ConvnextTiny, through("features.6"));
+    loads_strictly(architecture, Library::Torchvision, frozen.clone(), "classifier.2");
+    loads_strictly(architecture, Library::HuggingFace, frozen, "classifier");
+}
+
+#[test]
+fn an_exported_vision_transformer_loads_strictly_in_the_library_of_its_file() {
+    let (architecture, frozen) = (Architecture::DeitTinyPatch16_224, through("layer.10"));
+    loads_strictly(architecture, Library::Torchvision, frozen.clone(), "heads.head");
+    loads_strictly(architecture, Library::HuggingFace, frozen, "classifier");
+}
+
+#[test]
+fn exports_under_timms_names_keep_them() {
+    for (architecture, stage, head) in [
+        (Architecture::DeitTinyPatch16_224, "layer.10", "head"),
+        (Architecture::ConvnextTiny, "features.6", "head.fc"),
+    ] {
+        let (file, folder) = (
+            file_of(architecture, Library::Timm, None, head),
+            tempfile::tempdir().unwrap(),
+        );
+        export_case(&spec(architecture, Some(file.weights()), through(stage)), folder.path());
+    }
+}
+
+#[test]
+fn exported_roberta_and_distilbert_load_strictly_in_transformers() {
+    for (word, architecture) in [
+        ("roberta", Architecture::Roberta),
+        ("distilbert", Architecture::Distilbert),
+    ] {
+        let config = &golden(&format!("stages/{word}.hugging_face"))["config"];
+        let file = file_of(architecture, Library::HuggingFace, Some(config), "classifier");
+        let folder = tempfile::tempdir().unwrap();
+        let logits = export_case(
+            &spec(architecture, Some(file.weights()), through("layer.1")),
+            folder.path(),
+        );
+        same_in_python(folder.path(), &logits);
+    }
+}

@@ -1,0 +1,242 @@
+"""What torchvision and transformers give after every stage of their networks, for the tests of firn-models.
+
+Weights are filled by the formula of `models.py`, so none are committed. Of each stage a few values of each sample are kept, and the sum
+of the squares of all of them; of each row of the table of architectures, also of those that are too large to be computed here, a digest of the
+names and shapes of its tensors.
+
+    python worker/models/tests/reference/parity.py [CASE…]    # writes worker/models/tests/golden/stages/*.json and golden/shapes.json
+    python worker/models/tests/reference/parity.py shapes ARCHITECTURE LIBRARY    # prints what the digest is made of
+"""
+
+import json
+import sys
+
+import torch
+import torchvision
+import transformers
+from models import BERTS, GOLDEN, GPT2, INCEPTION_STAGES, filled, pixels, tokens
+
+LENGTHS = [17, 5, 1, 11]
+CLASSES = 5
+
+
+class Case:
+    """A network of a library: how it is made, the size of its input, the modules that its stages are the outputs of, or the inputs, and its output layer."""
+
+    def __init__(self, architecture, library, make, stages, head, size=None, config=None, forward=None, inputs=None):
+        self.architecture, self.library, self.make, self.stages, self.head = architecture, library, make, stages, head
+        self.size, self.config, self.forward, self.inputs = size, config, forward, inputs or {}
+
+    @property
+    def name(self):
+        return f"{self.architecture}.{self.library}"
+
+
+def torchvision_case(architecture, stages, head, size, **options):
+    return Case(architecture, "torchvision", lambda: torchvision.models.get_model(architecture, num_classes=CLASSES, **options), stages, head, size)
+
+
+def features(count, *after):
+    """Stages that are the modules of `features`, and what follows."""
+    return {f"features.{n}": f"features.{n}" for n in range(count)} | {"pool": "avgpool"} | dict(after)
+
+
+RESNET = {"stem": "maxpool", **{f"layer{n}": f"layer{n}" for n in range(1, 5)}, "pool": "avgpool"}
+
+
+def vgg(places):
+    names = [f"block{n}" for n in range(1, 6)]
+    return {name: f"features.{place}" for name, place in zip(names, places, strict=True)} | {"pool": "avgpool", "classifier.0": "classifier.1", "classifier.3": "classifier.4"}
+
+
+# Patch, width, layers, heads.
+VITS = {
+    "vit_b_16": (16, 768, 12, 12),
+    "vit_b_32": (32, 768, 12, 12),
+    "vit_l_16": (16, 1024, 24, 16),
+    "vit_l_32": (32, 1024, 24, 16),
+    "vit_h_14": (14, 1280, 32, 16),
+    "deit_tiny_patch16_224": (16, 192, 12, 3),
+    "deit_small_patch16_224": (16, 384, 12, 6),
+    "deit_base_patch16_224": (16, 768, 12, 12),
+}
+
+
+def vit_stages(layers, norm, count):
+    return {f"layer.{n}": f"{layers}{n}" for n in range(count)} | {"norm": norm}
+
+
+def torchvision_vit(name, **options):
+    """torchvision's network, also of the sizes that only other libraries have a name for."""
+    if name.startswith("vit_"):
+        return torchvision.models.get_model(name, **options)
+    patch, width, layers, heads = VITS[name]
+    return torchvision.models.VisionTransformer(224, patch, layers, heads, width, 4 * width, **options)
+
+
+def transformers_vit(name, **options):
+    patch, width, layers, heads = VITS[name]
+    config = transformers.ViTConfig(patch_size=patch, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * width, **options)
+    return transformers.ViTForImageClassification(config)
+
+
+# Channels of the first group, blocks.
+CONVNEXTS = {"convnext_tiny": (96, [3, 3, 9, 3]), "convnext_small": (96, [3, 3, 27, 3]), "convnext_base": (128, [3, 3, 27, 3]), "convnext_large": (192, [3, 3, 27, 3])}
+
+
+def transformers_convnext(name):
+    width, blocks = CONVNEXTS[name]
+    return transformers.ConvNextForImageClassification(transformers.ConvNextConfig(hidden_sizes=[width << n for n in range(4)], depths=blocks))
+
+
+def image_cases():
+    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_64x4d", "wide_resnet50_2"):
+        yield torchvision_case(name, RESNET, "fc", 64)
+    yield torchvision_case("mobilenet_v2", features(19, ("pool", "classifier.0")), "classifier.1", 64)
+    yield torchvision_case("mobilenet_v3_large", features(17, ("classifier.0", "classifier.1")), "classifier.3", 64)
+    yield torchvision_case("mobilenet_v3_small", features(13, ("classifier.0", "classifier.1")), "classifier.3", 64)
+    for name in ("efficientnet_b0", "efficientnet_b3", "efficientnet_b5"):
+        yield torchvision_case(name, features(9), "classifier.1", 64)
+    yield torchvision_case("convnext_tiny", features(8, ("classifier.0", "classifier.1")), "classifier.2", 64)
+    config = transformers.ConvNextConfig(num_labels=CLASSES)
+    stages = {"features.0": "convnext.embeddings"}
+    for n in range(4):
+        stages[f"features.{2 * n + 1}"] = f"convnext.encoder.stages.{n}"
+        if n > 0:
+            stages[f"features.{2 * n}"] = f"convnext.encoder.stages.{n}.downsampling_layer.1"
+    stages["classifier.0"] = "convnext.layernorm"
+    yield Case("convnext_tiny", "hugging_face", lambda: transformers.ConvNextForImageClassification(config), stages, "classifier", 64, inputs={"pool": "convnext.layernorm"})
+    for name in ("vit_b_16", "vit_b_32", "deit_tiny_patch16_224"):
+        yield Case(name, "torchvision", lambda name=name: torchvision_vit(name, num_classes=CLASSES), vit_stages("encoder.layers.encoder_layer_", "encoder.ln", 12), "heads.head", 224, inputs={"embeddings": "encoder.layers", "pool": "heads.head"})
+    for name in ("vit_b_32", "deit_tiny_patch16_224"):
+        yield Case(name, "hugging_face", lambda name=name: transformers_vit(name, num_labels=CLASSES), {"embeddings": "vit.embeddings", **vit_stages("vit.layers.", "vit.layernorm", 12)}, "classifier", 224, inputs={"pool": "classifier"})
+    yield torchvision_case("vgg11", vgg([2, 5, 10, 15, 20]), "classifier.6", 32)
+    yield torchvision_case("vgg11_bn", vgg([3, 7, 14, 21, 28]), "classifier.6", 32)
+    yield torchvision_case("inception_v3", INCEPTION_STAGES, "fc", 96, init_weights=False)
+
+
+# Rows whose tensors are compared by name and shape, with the output layer of each.
+TORCHVISION_ROWS = {
+    "fc": ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2", "inception_v3"],
+    "classifier.1": ["mobilenet_v2", *(f"efficientnet_b{n}" for n in range(8))],
+    "classifier.3": ["mobilenet_v3_large", "mobilenet_v3_small"],
+    "classifier.2": list(CONVNEXTS),
+    "classifier.6": [f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")],
+}
+
+
+def text_cases():
+    sizes = dict(BERTS["small"])
+    config = dict(model_type="bert", hidden_act="gelu", **sizes)
+    stages = {"embeddings": "bert.embeddings"} | {f"layer.{n}": f"bert.encoder.layer.{n}" for n in range(3)}
+    yield Case("bert", "hugging_face", lambda: transformers.BertForSequenceClassification(transformers.BertConfig(num_labels=CLASSES, **sizes)), stages, "classifier", config=config, forward=lambda model, ids, mask: model.bert(ids, attention_mask=mask))
+    roberta = {**BERTS["small"], "max_position_embeddings": 42, "type_vocab_size": 1}
+    config = dict(model_type="roberta", hidden_act="gelu", pad_token_id=1, **roberta)
+    stages = {stage: module.replace("bert.", "roberta.") for stage, module in stages.items()}
+    yield Case("roberta", "hugging_face", lambda: transformers.RobertaForSequenceClassification(transformers.RobertaConfig(num_labels=CLASSES, pad_token_id=1, **roberta)), stages, "classifier", config=config, forward=lambda model, ids, mask: model.roberta(ids, attention_mask=mask, position_ids=mask.cumsum(1) * mask + 1))
+    distilled = dict(vocab_size=200, dim=64, n_layers=3, n_heads=4, hidden_dim=160, max_position_embeddings=40)
+    config = dict(model_type="distilbert", activation="gelu", **distilled)
+    stages = {"embeddings": "distilbert.embeddings"} | {f"layer.{n}": f"distilbert.transformer.layer.{n}" for n in range(3)}
+    yield Case("distilbert", "hugging_face", lambda: transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(num_labels=CLASSES, **distilled)), stages, "classifier", config=config, forward=lambda model, ids, mask: model.distilbert(ids, attention_mask=mask))
+    config = dict(model_type="gpt2", activation_function="gelu_new", **GPT2)
+    stages = {"embeddings": "transformer.drop"} | {f"layer.{n}": f"transformer.h.{n}" for n in range(3)} | {"norm": "transformer.ln_f"}
+    yield Case("gpt2", "hugging_face", lambda: transformers.GPT2ForSequenceClassification(transformers.GPT2Config(num_labels=CLASSES, pad_token_id=None, **GPT2)), stages, "score", config=config, forward=lambda model, ids, mask: model.transformer(ids, attention_mask=mask))
+
+
+def spread(tensor):
+    """The sum of all squares, and twelve values of each sample."""
+    flat = tensor.detach().flatten(1).double()
+    places = torch.arange(12) * flat.shape[1] // 12
+    return [float(f"{value:.8g}") for value in [float((flat * flat).sum()), *flat[:, places].flatten().tolist()]]
+
+
+@torch.no_grad()
+def values(case):
+    """After every stage, and of the output layer. States of tokens that are padding are 0."""
+    torch.manual_seed(0)
+    model, stages = filled(case.make()), {}
+    mask = None
+    if case.config:
+        ids, mask = tokens(case.config["vocab_size"], LENGTHS)
+
+    def keep(stage):
+        def hook(_, __, output):
+            output = output[0] if isinstance(output, tuple) else output
+            stages[stage] = spread(output if mask is None else output * mask.unsqueeze(-1))
+
+        return hook
+
+    for stage, module in case.stages.items():
+        model.get_submodule(module).register_forward_hook(keep(stage))
+    for stage, module in case.inputs.items():
+        model.get_submodule(module).register_forward_pre_hook(lambda _, inputs, stage=stage: stages.update({stage: spread(inputs[0])}))
+    if case.config:
+        case.forward(model, ids, mask)
+        return {"config": case.config, "lengths": LENGTHS, "stages": stages}
+    seen = {}
+    model.get_submodule(case.head).register_forward_hook(lambda _, inputs, output: seen.update(features=spread(inputs[0]), logits=output))
+    model(pixels(case.size, case.size))
+    return {"size": case.size, "head": case.head, "stages": stages | {"pool": stages.get("pool", seen["features"])}, "logits": seen["logits"].double().flatten().tolist()}
+
+
+def lines(model, head):
+    """`name [shape]` of each tensor that belongs to a backbone, in order of the names."""
+    state = model.state_dict()
+    harmless = ("num_batches_tracked", "position_ids")
+    belongs = lambda name: not name.startswith((f"{head}.", "AuxLogits.fc.")) and not name.endswith(harmless)
+    return sorted(f"{name} {list(tensor.shape)}" for name, tensor in state.items() if belongs(name))
+
+
+def digest(text):
+    """FNV-1a of 64 bits."""
+    value = 0xCBF29CE484222325
+    for byte in text.encode():
+        value = ((value ^ byte) * 0x100000001B3) % 2**64
+    return f"{value:016x}"
+
+
+def rows():
+    """Architecture, library, how it is made, its output layer."""
+    for head, names in TORCHVISION_ROWS.items():
+        for name in names:
+            options = {"init_weights": False} if name == "inception_v3" else {}
+            yield name, "torchvision", lambda name=name, options=options: torchvision.models.get_model(name, **options), head
+    for name in VITS:
+        yield name, "torchvision", lambda name=name: torchvision_vit(name), "heads.head"
+        yield name, "hugging_face", lambda name=name: transformers_vit(name), "classifier"
+    for name in CONVNEXTS:
+        yield name, "hugging_face", lambda name=name: transformers_convnext(name), "classifier"
+
+
+def shapes():
+    """Of each row: tensors, numbers in them, digest of names and shapes."""
+    out = {}
+    for architecture, library, make, head in rows():
+        with torch.device("meta"):
+            found = lines(make(), head)
+        out[f"{architecture}.{library}"] = {"tensors": len(found), "digest": digest("\n".join(found))}
+    return out
+
+
+def main():
+    torch.set_num_threads(1)
+    if sys.argv[1:2] == ["shapes"]:
+        for architecture, library, make, head in rows():
+            if [architecture, library] == sys.argv[2:]:
+                with torch.device("meta"):
+                    print("\n".join(lines(make(), head)))
+        return
+    folder = GOLDEN / "stages"
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in [*image_cases(), *text_cases()]:
+        if len(sys.argv) > 1 and not any(case.name.startswith(wanted) for wanted in sys.argv[1:]):
+            continue
+        found = values(case)
+        (folder / f"{case.name}.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
+        largest = max(abs(value) for stage in found["stages"].values() for value in stage[1:])
+        print(case.name, len(found["stages"]), "stages, largest value", f"{largest:.3g}", "logits", [round(x, 3) for x in found.get("logits", [])][:5])
+    (GOLDEN / "shapes.json").write_text(json.dumps(shapes(), indent=0, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
