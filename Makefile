@@ -10,7 +10,7 @@ CARGO ?= cargo
 # The operator and the tests' nodes serve clusters alone: whoever trains on machines does not wait for it.
 BUILD := $(CARGO) build --release --workspace --bins --exclude firn-operator --exclude firn-kubernetes-tests
 
-.PHONY: help demo build test test-long faults upgrade kubernetes bench bench-load bench-history bench-queue bench-faults lint format doctor libtorch minilm python tools clean
+.PHONY: help demo build test test-long faults upgrade kubernetes images bench bench-load bench-history bench-queue bench-faults lint format doctor libtorch minilm python tools clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,7 +38,11 @@ upgrade: build ## Build the oldest supported version from history, and upgrade r
 kubernetes: build ## Build a Kubernetes control plane, helm and Kueue (once, 55 minutes of processor time), and test on them
 	@tests/kubernetes/programs.sh >/dev/null
 	@$(CARGO) build --release --workspace --bins
-	@$(CARGO) test --release --workspace --test resource --test workers --test chart --test node --test operator --test stories --test images -- --include-ignored --nocapture
+	@$(CARGO) test --release --workspace --test resource --test workers --test chart --test node --test operator --test stories --test images -- --include-ignored --skip from_source --nocapture
+
+images: build ## Build the images from source, GPU's too, and start them (20 minutes of processor time, 3.5 GB to download, 20 GB of space)
+	@$(CARGO) build --release --workspace --bins
+	@$(CARGO) test --release --workspace --test images -- --ignored --nocapture from_source
 
 bench: build python ## Measure Firn beside torchrun and plain sockets, and print the ratios
 	@bash tests/bench.sh

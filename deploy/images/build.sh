@@ -8,6 +8,7 @@
 #   PREFIX   of the images' names, such as registry.example.org/team/ [default: none]
 #   MORE     arguments for the builder, such as --build-arg BASE=… or --build-context programs-cpu=target/release
 #
+# What two images have in common is built once: stages are kept, as the builder keeps layers (`buildah rmi --prune`, `podman image prune` free them).
 # Times in the images are those of the newest commit (or SOURCE_DATE_EPOCH), so the same source and the same base give the same layers.
 set -euo pipefail
 
@@ -45,7 +46,7 @@ for builder in buildah podman docker; do
 	builder=
 done
 case ${builder:-} in
-buildah | podman) options=(--timestamp "$SOURCE_DATE_EPOCH" --ignorefile "$here/Containerfile.dockerignore") ;;
+buildah | podman) options=(--layers --timestamp "$SOURCE_DATE_EPOCH" --ignorefile "$here/Containerfile.dockerignore") ;;
 docker) options=() ;;
 *)
 	echo "error: no builder was found: install buildah, podman or docker" >&2

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Gathers what an image holds in /image: the programs, the folder /libtorch if there is one, and the libraries that these are linked to.
+# Gathers what an image holds in /image: the programs, and the libraries of the system that these are linked to, and those of /libtorch if there
+# is one. It is large, so it is not gathered: the image takes it from where it is.
 #
 #   WHEELS="requirements files of /libtorch" gather.sh PROGRAM…
 set -euo pipefail
@@ -12,21 +13,15 @@ chmod 1777 $image/tmp
 chmod 0777 $image/var/lib/firn
 
 install -m 755 "$@" $image/usr/local/bin
-if [ -d /libtorch ]; then
-	# Moved, because it is large. `firn-worker doctor` reads its version.
-	mv /libtorch/lib/* $image/usr/local/lib
-	mv /libtorch/build-version $image/usr/local
-	mkdir -p $image/usr/share/doc/libtorch
-	mv /libtorch/licenses/* $image/usr/share/doc/libtorch
-fi
 
 # Libraries of the system. They are found with the program's own first: $ORIGIN/../lib is in its search path.
+libtorch=$(ls -d /libtorch/lib 2>/dev/null || true)
 libraries=()
 while read -r library; do
 	libraries+=("$library")
 done < <(
-	find $image/usr/local/bin $image/usr/local/lib -type f -print0 | xargs -0 env LD_LIBRARY_PATH=$image/usr/local/lib ldd 2>/dev/null |
-		awk '$3 ~ /^\// { print $3 } $1 ~ /^\// && $1 !~ /:$/ { print $1 }' | grep -v "^$image" | sort -u
+	find $image/usr/local/bin ${libtorch:+"$libtorch"} -type f -print0 | xargs -0 env LD_LIBRARY_PATH=/libtorch/lib ldd 2>/dev/null |
+		awk '$3 ~ /^\// { print $3 } $1 ~ /^\// && $1 !~ /:$/ { print $1 }' | grep -v "^/libtorch" | sort -u
 )
 packages=()
 for library in "${libraries[@]}"; do
@@ -37,7 +32,8 @@ for library in "${libraries[@]}"; do
 		packages+=("$package")
 	done
 done
-missing=$(find $image/usr/local/bin -type f -print0 | xargs -0 env LD_LIBRARY_PATH=$image/usr/local/lib ldd | grep 'not found' || true)
+# Those of the driver are the node's.
+missing=$(find $image/usr/local/bin -type f -print0 | xargs -0 env LD_LIBRARY_PATH=/libtorch/lib ldd | grep 'not found' | grep -vE 'libcuda\.so|libnvidia-' || true)
 if [ -n "$missing" ]; then
 	echo "error: libraries were not found:" "$missing" >&2
 	exit 1
