@@ -5,6 +5,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+mod backup;
 mod cancel;
 mod clock;
 mod connection;
@@ -105,6 +106,10 @@ pub enum Verb {
     Download(download::DownloadArgs),
     /// Proves what every sample of a job was used for
     Verify(verify::VerifyArgs),
+    /// Copies the folder of a coordinator that does not run, and proves the copy
+    Backup(backup::BackupArgs),
+    /// Puts a backup into the folder of a coordinator, and proves it
+    Restore(backup::RestoreArgs),
     /// Says what is wrong with a spec, or prints it with every default
     Validate(validate::ValidateArgs),
     /// Explains a field of the spec
@@ -158,6 +163,8 @@ async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Token(args) => token::run(args, console).await,
         Verb::Download(args) => download::run(args, console).await,
         Verb::Verify(args) => verify::run(args, console).await,
+        Verb::Backup(args) => backup::run(&args, console),
+        Verb::Restore(args) => backup::restore(&args, console),
         Verb::Validate(args) => validate::run(&args, console),
         Verb::Explain(args) => explain::run(&args, console),
         Verb::Completions { shell } => {

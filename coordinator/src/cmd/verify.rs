@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::wire::verification_to_wire,
     artifacts::ArtifactStore,
-    journal::{ChainHash, FolderLock, Journal, JournalError},
+    journal::{ChainHash, FolderLock, JOURNAL_FILE, Journal, JournalError},
     verification::{self, Scope},
 };
 
@@ -68,7 +68,7 @@ async fn ask(connection: &Connection, job: &str) -> Result<VerificationReceipt, 
 
 /// Without a coordinator: the folder is locked meanwhile, and nothing is written but its repair after a crash.
 fn read(folder: &Path, job: &str, noted: Option<ChainHash>) -> Result<VerificationReceipt, CommandError> {
-    if !folder.join("journal.redb").is_file() {
+    if !folder.join(JOURNAL_FILE).is_file() {
         let shown = folder.display();
         return Err(CommandError::Usage(format!("--data-dir: {shown} holds no journal")));
     }

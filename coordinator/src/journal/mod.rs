@@ -70,6 +70,8 @@ use guard::Pages;
 use schema::{COMPACTED, HEAD, RECORDS, REMOVED, begin_durable};
 use space::Space;
 
+/// The journal's file, in a coordinator's folder.
+pub const JOURNAL_FILE: &str = "journal.redb";
 /// Pages that redb may keep in memory, bytes.
 const CACHE: usize = 64 * 1024 * 1024;
 
@@ -94,7 +96,7 @@ impl Journal {
     /// # Errors
     /// When the file cannot be opened, was written under a newer schema, or is damaged.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
-        let path = folder.join("journal.redb");
+        let path = folder.join(JOURNAL_FILE);
         // The reserve is laid, and given back if need be, before the first write.
         let mut space = Space::open(folder);
         space.draw_on_reserve(0);
