@@ -46,6 +46,11 @@ impl CoordinatorError {
         }
     }
 
+    /// Whether there is no such job.
+    pub(super) fn is_of_no_job(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code() == Code::NotFound)
+    }
+
     /// What this is called on a resource.
     pub(super) fn reason(&self) -> &'static str {
         let Self::Refused(status) = self else {
@@ -116,18 +121,13 @@ impl Watched {
 }
 
 impl Coordinator {
-    /// Of the connection that the arguments name.
-    ///
-    /// # Errors
-    /// If they cannot be used now.
-    pub(super) fn new(args: ConnectionArgs) -> Result<Self, CoordinatorError> {
-        let coordinator = Self {
+    /// Of the connection that the arguments name. Files that cannot be used yet are told on the resources: who makes them may take a while.
+    pub(super) fn new(args: ConnectionArgs) -> Self {
+        Self {
             args: Arc::new(args),
             connection: Arc::default(),
             streams: Arc::default(),
-        };
-        coordinator.connection()?;
-        Ok(coordinator)
+        }
     }
 
     fn connection(&self) -> Result<Connection, CoordinatorError> {

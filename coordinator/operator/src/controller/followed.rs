@@ -115,6 +115,13 @@ impl Jobs {
                         self.set_silence(uid, &object, Some(silence(&error)));
                     }
                 }
+                Err(error) if error.is_of_no_job() => {
+                    // A coordinator that was restored from a backup: the job is given to it again.
+                    warn!(job = name, %error, "the coordinator has lost the job");
+                    self.lock().remove(uid);
+                    self.tell(&object);
+                    return;
+                }
                 Err(error) => {
                     warn!(job = name, %error, "not following the job any more");
                     self.set_silence(uid, &object, Some(silence(&error)));

@@ -12,7 +12,9 @@ use super::plan::Remote;
 use super::reconcile::{FIELD_MANAGER, Operator, ReconcileError, owns};
 use crate::resource::FineTuneJob;
 use crate::workers::identity::{self, SharedFiles};
-use crate::workers::{IDENTITY_ANNOTATION, SUSPENDED_ANNOTATION, network_policy, workers_job, workers_name};
+use crate::workers::{
+    IDENTITY_ANNOTATION, RUN_ANNOTATION, SUSPENDED_ANNOTATION, network_policy, workers_job, workers_name,
+};
 
 impl Operator {
     pub(super) fn api(&self, resource: &FineTuneJob) -> Api<FineTuneJob> {
@@ -62,7 +64,9 @@ impl Operator {
                 false => Err(ReconcileError::NameTaken { name }),
             };
         }
-        let job = workers_job(resource, (&remote.id, &spec), &self.workers, files)?;
+        let mut job = workers_job(resource, (&remote.id, &spec), &self.workers, files)?;
+        job.annotations_mut()
+            .insert(RUN_ANNOTATION.to_owned(), remote.run.clone());
         self.issue_identity(resource, &format!("jobs/{}", remote.id), files)
             .await?;
         if let Some(policy) = network_policy(resource, &self.workers) {

@@ -15,7 +15,7 @@ use super::status;
 use super::waiting::{Outlook, Waited};
 use super::{FINALIZER, MANAGER};
 use crate::resource::{FineTuneJob, ResourceStatus};
-use crate::workers::{IDENTITY_ANNOTATION, QUEUE_LABEL, SUSPENDED_ANNOTATION};
+use crate::workers::{IDENTITY_ANNOTATION, QUEUE_LABEL, RUN_ANNOTATION, SUSPENDED_ANNOTATION};
 
 /// A coordinator that cannot be reached is waited for so long before a resource is let go without it; it is told as soon as it can be.
 const LONGEST_FAREWELL_SECONDS: i64 = 10;
@@ -57,6 +57,8 @@ pub struct Silence {
 pub struct Remote {
     /// Its id.
     pub id: String,
+    /// When the coordinator took it in: another time is another job, also under the same id.
+    pub run: String,
     /// Fewest and most workers that it takes.
     pub workers: (u32, u32),
     /// Where it stands among others.
@@ -281,6 +283,10 @@ fn workers(seen: &Observed<'_>, remote: &Remote, most: u32, steps: &mut Vec<Step
         }
         return;
     };
+    if is_of_another_run(remote, job) {
+        steps.push(Step::DeleteWorkers);
+        return;
+    }
     let is_queued = queue_of(seen.resource, job).is_some() || seen.pods.workload.is_some();
     let spec = job.spec.clone().unwrap_or_default();
     if spec.suspend == Some(true) && remote.is_at_rest && is_in_another_queue(seen.resource, job) {
@@ -355,6 +361,12 @@ fn is_held(resource: &FineTuneJob) -> bool {
     finalizers.iter().any(|finalizer| finalizer == FINALIZER)
 }
 
+/// Whether the pods were made for a job that the coordinator has lost, as one that was restored from a backup has: it does not know their token.
+fn is_of_another_run(remote: &Remote, job: &Job) -> bool {
+    let made_for = job.annotations().get(RUN_ANNOTATION);
+    made_for.is_some_and(|run| *run != remote.run)
+}
+
 /// Whether the resource names a queue that the Job was not made for.
 fn is_in_another_queue(resource: &FineTuneJob, job: &Job) -> bool {
     let wanted = resource.labels().get(QUEUE_LABEL);
@@ -368,7 +380,8 @@ pub(super) fn queue_of<'a>(resource: &'a FineTuneJob, job: &'a Job) -> Option<&'
     queue.map(String::as_str)
 }
 
-fn has_ended(resource: &FineTuneJob) -> bool {
+/// Whether the resource says that its job is over.
+pub(super) fn has_ended(resource: &FineTuneJob) -> bool {
     let summary = resource.status.as_ref().and_then(|status| status.summary.as_deref());
     summary.is_some_and(super::remote::is_end)
 }

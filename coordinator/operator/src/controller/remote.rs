@@ -36,6 +36,10 @@ impl Remote {
         let metadata = job.metadata.clone().unwrap_or_default();
         Self {
             id: metadata.resource_name.trim_start_matches("jobs/").to_owned(),
+            run: metadata
+                .create_time
+                .map(|time| format!("{}.{:09}", time.seconds, time.nanos))
+                .unwrap_or_default(),
             workers: (min, max),
             priority: spec.scheduling.and_then(|scheduling| scheduling.priority).unwrap_or(0),
             is_suspended: is_true("Suspended"),

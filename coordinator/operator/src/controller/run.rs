@@ -81,7 +81,7 @@ pub struct RunArgs {
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let workers = settings(&args.settings)?;
     let client = client().await?;
-    let coordinator = Coordinator::new(args.connection)?;
+    let coordinator = Coordinator::new(args.connection);
     let holder = args.name.clone().or_else(|| std::env::var("HOSTNAME").ok());
     let holder = holder.unwrap_or_else(|| format!("firn-operator-{}", std::process::id()));
     let leadership = Leadership::new(client.clone(), &args.namespace, &args.lease, holder.clone());

@@ -1,4 +1,5 @@
-//! Jobs whose resource is gone are ended, also where the coordinator could not be reached when the resource went.
+//! Jobs whose resource is gone, or over, are ended: also where the coordinator could not be reached when the resource went, or was restored from
+//! a backup since.
 //!
 //! A resource is not held for long by a coordinator that does not answer. Its job is then remembered, or found by its labels after a new start:
 //! they name the resource, and the operator that submitted it. What others have submitted is never touched.
@@ -11,6 +12,7 @@ use kube::{ResourceExt as _, runtime::reflector::Store};
 use tracing::{info, warn};
 
 use super::coordinator::CoordinatorError;
+use super::plan;
 use super::reconcile::Operator;
 use crate::resource::FineTuneJob;
 
@@ -29,7 +31,7 @@ pub(super) fn label(spec: &mut JobSpec, resource: &str, operator: &str) {
 }
 
 impl Operator {
-    /// Ends jobs whose resource is gone, now and whenever one was let go without the coordinator.
+    /// Ends jobs whose resource is gone, or over, now and whenever one was let go without the coordinator.
     pub(super) async fn sweep(&self, resources: &Store<FineTuneJob>, namespace: Option<&str>) {
         // A store that is never ready ends with the process.
         let _ = resources.wait_until_ready().await;
@@ -51,7 +53,9 @@ impl Operator {
     ) -> Result<(), CoordinatorError> {
         let let_go = self.let_go.all();
         let jobs = self.coordinator.list(namespace.unwrap_or_default()).await?;
-        let there: BTreeSet<String> = resources.state().iter().filter_map(|resource| resource.uid()).collect();
+        let resources = resources.state();
+        let living = resources.iter().filter(|resource| !plan::has_ended(resource));
+        let there: BTreeSet<String> = living.filter_map(|resource| resource.uid()).collect();
         for job in jobs {
             let Some(uid) = self.uid_of(&job) else { continue };
             if has_ended(&job) || (there.contains(uid) && !let_go.contains(uid)) {
@@ -62,7 +66,7 @@ impl Operator {
                 .as_ref()
                 .map(|metadata| metadata.resource_name.clone())
                 .unwrap_or_default();
-            info!(job = name, "its resource is gone: it is ended");
+            info!(job = name, "its resource is gone, or over: it is ended");
             self.coordinator.cancel(name.clone()).await?;
             self.coordinator.revoke_tokens(&name).await?;
         }

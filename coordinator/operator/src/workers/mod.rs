@@ -19,6 +19,8 @@ pub use settings::WorkerSettings;
 pub const JOB_LABEL: &str = "firn.dev/job";
 /// Annotation of a Job: the digest of what its workers were given to show who they are, see [`identity`].
 pub const IDENTITY_ANNOTATION: &str = "firn.dev/identity";
+/// Annotation of a Job: when the coordinator took in the job that it was made for.
+pub const RUN_ANNOTATION: &str = "firn.dev/run";
 /// Annotation of a Job that the operator itself holds back, because a person has suspended the resource.
 pub const SUSPENDED_ANNOTATION: &str = "firn.dev/suspended";
 /// Label that gives a Job to a queue of Kueue.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use firn_operator::controller::{Observed, PodsSeen, Remote, Silence, Step, plan};
 use firn_operator::resource::{FineTuneJob, ResourceStatus};
-use firn_operator::workers::{IDENTITY_ANNOTATION, QUEUE_LABEL, SUSPENDED_ANNOTATION};
+use firn_operator::workers::{IDENTITY_ANNOTATION, QUEUE_LABEL, RUN_ANNOTATION, SUSPENDED_ANNOTATION};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::{Value, json};
 
@@ -88,6 +88,23 @@ fn pods_come_before_a_job_may_use_them_and_go_after_its_ranks_have_left() {
         steps(&narrow, Some(&left), Some(&pods(2, false))),
         [Step::ScaleWorkers(1)]
     );
+}
+
+#[test]
+fn pods_of_a_job_that_the_coordinator_has_lost_are_made_anew() {
+    let ants = resource(|_| {});
+    let taken_in = |run: &str| Remote {
+        run: run.to_owned(),
+        ..remote("Queued")
+    };
+    let mut made = pods(2, false);
+    // An operator before this one noted nothing.
+    assert_eq!(steps(&ants, Some(&taken_in("1.5")), Some(&made)), []);
+    let noted = made.metadata.annotations.get_or_insert_default();
+    noted.insert(RUN_ANNOTATION.to_owned(), "1.5".to_owned());
+    assert_eq!(steps(&ants, Some(&taken_in("1.5")), Some(&made)), []);
+    assert_eq!(steps(&ants, Some(&taken_in("7.0")), Some(&made)), [Step::DeleteWorkers]);
+    assert_eq!(steps(&ants, Some(&taken_in("7.0")), None), [Step::CreateWorkers]);
 }
 
 #[test]
