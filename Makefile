@@ -35,7 +35,7 @@ upgrade: build ## Build the oldest supported version from history, and upgrade r
 	@tests/older_build.sh da01602
 	@$(CARGO) test --release --workspace --test upgrade -- --nocapture --test-threads 1
 
-kubernetes: build ## Build a Kubernetes control plane, helm and Kueue (once, 55 minutes of processor time), and test on them
+kubernetes: build ## Build a Kubernetes control plane, helm, Kueue and cert-manager (once, 57 minutes of processor time), and test on them
 	@tests/kubernetes/programs.sh >/dev/null
 	@$(CARGO) build --release --workspace --bins
 	@$(CARGO) test --release --workspace --test resource --test workers --test chart --test node --test operator --test stories --test images -- --include-ignored --skip from_source --nocapture

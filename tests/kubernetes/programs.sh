@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the programs that the tests on a cluster need, once a machine: a Kubernetes control plane, the tools that check the chart, Kueue, and
-# the definitions of others' resources. The versions are those of the go.mod folders in modules/; programs that cannot share one have folders of
+# Builds the programs that the tests on a cluster need, once a machine: a Kubernetes control plane, the tools that check the chart, Kueue,
+# cert-manager, and the definitions of others' resources. The versions are those of the go.mod folders in modules/; programs that cannot share one have folders of
 # their own.
 #
 #   programs.sh [NAME…]           builds what is missing of these programs, or of all, and prints where each is
@@ -15,9 +15,10 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/firn/kubernetes
 # The name of each program, the folder of its go.mod, the module whose version counts, and its package; in place of a package, a file or
 # a chart of the module that is taken as it is. The cheapest first, so that whoever watches sees early that it works.
 programs='
-certificates.yaml        definitions    github.com/cert-manager/cert-manager                deploy/crds/crd-certificates.yaml
-issuers.yaml             definitions    github.com/cert-manager/cert-manager                deploy/crds/crd-issuers.yaml
+certificates.yaml        cert-manager   github.com/cert-manager/cert-manager                deploy/crds/cert-manager.io_certificates.yaml
+issuers.yaml             cert-manager   github.com/cert-manager/cert-manager                deploy/crds/cert-manager.io_issuers.yaml
 servicemonitors.yaml     definitions    github.com/prometheus-operator/prometheus-operator  example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml
+cert-manager-chart       cert-manager   github.com/cert-manager/cert-manager  deploy/charts/cert-manager
 kueue-chart              kueue          sigs.k8s.io/kueue             charts/kueue
 kubeconform              kubeconform    github.com/yannh/kubeconform  github.com/yannh/kubeconform/cmd/kubeconform
 kube-score               kube-score     github.com/zegl/kube-score    github.com/zegl/kube-score/cmd/kube-score
@@ -27,6 +28,7 @@ etcd                     control-plane  k8s.io/kubernetes             go.etcd.io
 kube-apiserver           control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kube-apiserver
 kube-controller-manager  control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kube-controller-manager
 kube-scheduler           control-plane  k8s.io/kubernetes             k8s.io/kubernetes/cmd/kube-scheduler
+cert-manager             cert-manager   github.com/cert-manager/cert-manager  firn.dev/tests/kubernetes/cert-manager
 kueue                    kueue          sigs.k8s.io/kueue             sigs.k8s.io/kueue/cmd/kueue
 '
 
@@ -39,7 +41,7 @@ version() {
 # Where a folder's programs of these versions are kept.
 place() {
 	local key
-	key=$(cat "$here/modules/$1/go.mod" "$here/modules/$1/go.sum" | sha256sum | cut -c 1-12)
+	key=$(find "$here/modules/$1" -name 'go.*' -o -name '*.go' | LC_ALL=C sort | xargs cat | sha256sum | cut -c 1-12)
 	echo "$cache/$(version "$1" "$2")-$key"
 }
 
@@ -59,7 +61,11 @@ source_of() {
 make_program() {
 	case $4 in
 	*.yaml) install -m 644 "$(source_of "$3@$6")/$4" "$5/.$1" ;;
-	charts/*) rm -rf "$5/.$1" && cp -r --no-preserve=mode "$(source_of "$3@$6")/$4" "$5/.$1" ;;
+	*charts/*)
+		rm -rf "$5/.$1" && cp -r --no-preserve=mode "$(source_of "$3@$6")/$4" "$5/.$1"
+		# Some are given their version, and with it their name, at a release.
+		[ -e "$5/.$1/Chart.yaml" ] || mv "$5/.$1/Chart.template.yaml" "$5/.$1/Chart.yaml"
+		;;
 	*) CGO_ENABLED=0 GOFLAGS=-mod=readonly nice go build -trimpath -ldflags "-s -w $(label "$3" "$6")" -o "$5/.$1" "$4" ;;
 	esac
 }
@@ -69,7 +75,7 @@ build() {
 	local version since=$SECONDS
 	version=$(version "$2" "$3")
 	mkdir -p "$5"
-	echo "building $1 $version (a whole control plane takes about 25 minutes of processor time, the tools eight, Kueue 20, once a machine)" >&2
+	echo "building $1 $version (a whole control plane takes about 25 minutes of processor time, the tools eight, Kueue and cert-manager 22, once a machine)" >&2
 	# To a name of its own first: what is there is whole.
 	(cd "$here/modules/$2" && make_program "$@" "$version") >&2
 	mv "$5/.$1" "$5/$1"

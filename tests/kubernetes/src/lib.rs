@@ -7,12 +7,14 @@
 
 mod answer;
 mod api_server;
+mod cert_manager;
 mod cluster;
 mod controllers;
 mod helm;
 mod keys;
 mod kubectl;
 mod kueue;
+mod neighbour;
 pub mod node;
 pub mod probes;
 mod process;
@@ -21,6 +23,7 @@ mod subnet;
 
 pub use answer::Answer;
 pub use api_server::ControlPlane;
+pub use cert_manager::CertManager;
 pub use cluster::Cluster;
 pub use helm::{Helm, documents};
 pub use kubectl::Kubectl;

@@ -24,6 +24,12 @@ the chart: at the first upgrade after two thirds of their life.
 {{- end }}
 {{- end }}
 
+{{/* What Secrets have that cert-manager makes: the label by which all of Firn's are found, to keep them or to remove them. */}}
+{{- define "firn.issuedSecret" -}}
+secretTemplate:
+  labels: {app.kubernetes.io/part-of: firn, app.kubernetes.io/instance: {{ .Release.Name }}}
+{{- end }}
+
 {{/* A Secret with a leaf. (list $ authority {name, common} names addresses) */}}
 {{- define "firn.leaf" -}}
 {{- $root := index . 0 }}{{ $authority := index . 1 }}{{ $leaf := index . 2 -}}

@@ -81,24 +81,28 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* (list $ "Secret with the token" "Secret with the certificate") */}}
+{{/* (list $ "Secret with the token" "Secret with the certificate" "whether it starts before they are there") */}}
 {{- define "firn.clientVolumes" -}}
+{{- $mayBeLate := index . 3 -}}
 - name: client
   projected:
     defaultMode: 288
     sources:
       - secret:
           name: {{ index . 1 }}
+          optional: {{ $mayBeLate }}
           items:
             - {key: token, path: token}
       - secret:
           name: {{ include "firn.coordinator" (index . 0) }}-tls
+          optional: {{ $mayBeLate }}
           items:
             - {key: ca.crt, path: ca.crt}
 {{- if (index . 0).Values.certificates.mutual }}
 - name: certificate
   secret:
     secretName: {{ index . 2 }}
+    optional: {{ $mayBeLate }}
     defaultMode: 288
 {{- end }}
 {{- end }}

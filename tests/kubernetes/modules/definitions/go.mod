@@ -3,7 +3,4 @@ module firn.dev/tests/kubernetes/definitions
 
 go 1.26.0
 
-require (
-	github.com/cert-manager/cert-manager v1.18.2
-	github.com/prometheus-operator/prometheus-operator v0.83.0
-)
+require github.com/prometheus-operator/prometheus-operator v0.83.0

@@ -65,7 +65,15 @@ impl Values {
 
 /// An API server with the definitions of others, and with namespaces of which that of the release enforces the strictest policy.
 static CLUSTER: LazyLock<Option<(Programs, ControlPlane)>> = LazyLock::new(|| {
-    let programs = Programs::find(&["control-plane", "helm", "kube-score", "kubeconform", "definitions"])?;
+    let programs = Programs::find(&[
+        "control-plane",
+        "helm",
+        "kube-score",
+        "kubeconform",
+        "definitions",
+        "certificates.yaml",
+        "issuers.yaml",
+    ])?;
     let cluster = ControlPlane::start(&programs).unwrap_or_else(|error| panic!("{error:#}"));
     let kubectl = cluster.kubectl();
     for name in [HOME, "team-a", "team-b"] {

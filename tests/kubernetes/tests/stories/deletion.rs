@@ -2,7 +2,10 @@
 
 use firn_tests::binaries::processes_with;
 
-use crate::release::{HOME, Story, job};
+use crate::{
+    coordinator,
+    release::{Story, job},
+};
 
 /// Nothing is left of a job in the cluster, and no process.
 fn nothing_is_left(story: &Story, job: &str) {
@@ -29,39 +32,14 @@ fn deleting_ends_everything_also_without_a_coordinator_and_the_same_name_is_a_ne
     story.apply(&job("brief", 1000, (1, 2)));
     story.trains("brief", 2, 10);
     let first = story.get("ftj", "brief")["status"]["job"].as_str().unwrap().to_owned();
-    let scale = |replicas: &str| {
-        let replicas = format!("--replicas={replicas}");
-        story.kubectl().must(
-            &[
-                "--namespace",
-                HOME,
-                "scale",
-                "statefulset",
-                "firn-coordinator",
-                &replicas,
-            ],
-            "",
-        );
-    };
-    scale("0");
-    story.kubectl().must(
-        &[
-            "--namespace",
-            HOME,
-            "wait",
-            "--for=delete",
-            "pod/firn-coordinator-0",
-            "--timeout=120s",
-        ],
-        "",
-    );
+    coordinator::stop(&story);
     story.figure("the coordinator is down");
     story.team(&["delete", "ftj", "brief", "--timeout=120s"], "");
     story.figure("deleted without it");
     story.wait("job/brief-workers", "delete");
     nothing_is_left(&story, "brief");
     story.figure("nothing is left");
-    scale("1");
+    coordinator::start(&story);
     story.apply(&job("brief", 1, (1, 2)));
     let (status, _) = story.succeeds("brief");
     assert_ne!(status["job"], first.as_str(), "{status}");

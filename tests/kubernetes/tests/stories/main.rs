@@ -5,8 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
+mod certificates;
+mod coordinator;
 mod deletion;
 mod hindrances;
+mod installation;
 mod kueue;
 mod losses;
 mod mutual_tls;
@@ -14,6 +17,7 @@ mod namespaces;
 mod queued;
 mod queues;
 mod release;
+mod restored;
 mod rotation;
 mod secrets;
 mod told_to_go;

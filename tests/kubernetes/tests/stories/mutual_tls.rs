@@ -6,8 +6,9 @@ use firn_kubernetes_tests::Answer;
 use firn_tests::binaries::{Process, binary, firn};
 
 use crate::{
+    coordinator,
     release::{HOME, Story, job, step},
-    rotation::{is_told, is_well, restart_coordinator},
+    rotation::{is_told, is_well},
     secrets::{Authority, Contents, all_processes, read, replace, restore, wait_until},
 };
 
@@ -76,7 +77,7 @@ fn with_certificates_on_both_sides_jobs_train_and_who_has_none_is_refused() {
     let (wrong, key) = Authority::new().sign(&["firn-operator"]);
     replace(&story, "firn-operator-tls", &[("tls.crt", &wrong), ("tls.key", &key)]);
     wait_until("the wrong certificate", || operators_hold(&story, &wrong));
-    restart_coordinator(&story);
+    coordinator::restart(&story);
     let words = "it does not know the authority that has signed the certificate in --cert";
     is_told(&story, "signed", "CoordinatorRefusesCertificate", words);
     restore(&story, "firn-operator-tls", &first[1]);

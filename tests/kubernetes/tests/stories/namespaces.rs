@@ -6,7 +6,7 @@ use firn_kubernetes_tests::Answer;
 use firn_tests::binaries::{binary, firn};
 use serde_json::Value;
 
-use crate::release::{Story, TEAMS, job, step};
+use crate::release::{Story, TEAMS, job, rows, step};
 
 /// `kubectl` in a namespace.
 fn kubectl(story: &Story, team: &str, arguments: &[&str], input: &str) -> String {
@@ -111,8 +111,7 @@ fn jobs_of_others_are_not_seen(story: &Story, jobs: &Jobs, (of_pods, submitter):
     }
     nothing_is_open(story, submitter, theirs, "does not exist");
     let seen = firn_of(story, submitter, &["list", "-o", "json"]);
-    let names: Value = serde_json::from_str(&seen.output).unwrap();
-    let names = names["jobs"].as_array().or(names.as_array()).unwrap().clone();
+    let names = rows(&seen, "jobs");
     let namespaces = names
         .iter()
         .map(|job| job["metadata"]["namespace"].as_str().unwrap_or_default());

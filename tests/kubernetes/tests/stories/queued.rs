@@ -6,11 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use firn::journal::Journal;
+use firn::{backup::back_up, journal::Journal};
 use firn_core::record::{Event, JobEvent, Record};
+use firn_kubernetes_tests::Answer;
 use serde_json::{Value, json};
 
-use crate::release::{Story, job};
+use crate::{
+    coordinator,
+    release::{Story, job, rows},
+};
 
 /// Whom each worker came for, and on which workers the ranks of each job were.
 #[derive(Debug, Default)]
@@ -62,23 +66,23 @@ fn folder_with(root: &Path, name: &str) -> Option<PathBuf> {
         .find_map(|path| folder_with(&path, name))
 }
 
-/// Every record of a copy of the journal, from its first.
+/// Every record of the journal, from its first. Nobody writes it meanwhile.
 fn served(story: &Story) -> Served {
     let name = "journal.redb";
     let folder = folder_with(&story.cluster.folder().join("claims"), name).unwrap();
+    coordinator::stop(story);
     let copy = tempfile::tempdir().unwrap();
-    fs::copy(folder.join(name), copy.path().join(name)).unwrap();
+    back_up(&folder, &copy.path().join("copy")).unwrap();
+    coordinator::start(story);
     let mut served = Served::default();
-    let journal = Journal::open(copy.path()).unwrap();
+    let journal = Journal::open(&copy.path().join("copy")).unwrap();
     journal.replay(|record: Record| served.hear(record.event)).unwrap();
     served
 }
 
 /// The workers that are attached: their name, the job for which they came, and the jobs on their slots.
 fn attached(story: &Story, prefix: &str) -> Vec<(String, String, Vec<String>)> {
-    let output = story.firn(&["workers", "-o", "json"]).output().unwrap();
-    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let workers = list["workers"].as_array().or(list.as_array()).unwrap();
+    let workers = rows(&Answer::of(&mut story.firn(&["workers", "-o", "json"]), ""), "workers");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let ready = workers
         .iter()

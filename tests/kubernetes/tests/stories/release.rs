@@ -9,15 +9,17 @@ use std::{
     time::Instant,
 };
 
-use firn_kubernetes_tests::{Answer, Cluster, Helm, Kubectl, Programs, node::Image};
+use firn_kubernetes_tests::{Answer, Cluster, Helm, Kubectl, Programs};
 use firn_tests::{
-    binaries::{binary, firn},
+    binaries::firn,
     jobs::{image_job, three_classes},
     proxy::link::LinkProxy,
     submission::Receipt,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::installation::{add_images, administrator, charted, clear, forward, values_of_the_tests};
 
 /// Where the chart is.
 pub(crate) const HOME: &str = "firn-system";
@@ -31,7 +33,7 @@ pub(crate) struct Release {
     pub(crate) cluster: Cluster,
     helm: Helm,
     /// Leads to the coordinator, under a name that its certificate has.
-    forwarded: LinkProxy,
+    forwarded: Mutex<LinkProxy>,
     /// What an administrator of Firn has.
     folder: TempDir,
 }
@@ -57,9 +59,15 @@ impl Story {
         static TURN: Mutex<()> = Mutex::new(());
         static RELEASE: LazyLock<Option<Release>> = LazyLock::new(Release::install);
         let release = RELEASE.as_ref()?;
+        let turn = TURN.lock();
+        if turn.is_err() {
+            // Whoever had it before has failed in the middle of a story.
+            release.begin_anew();
+            TURN.clear_poison();
+        }
         Some(Self {
             release,
-            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
+            _turn: turn.unwrap_or_else(PoisonError::into_inner),
             began: Instant::now(),
         })
     }
@@ -91,14 +99,46 @@ impl Release {
         let installed = charted(&helm, &cluster, "install", &[]);
         let logs = cluster.logs(HOME, "firn");
         assert!(installed.succeeded, "{}\n{logs}", installed.talk);
+        let folder = tempfile::tempdir().unwrap();
+        administrator(kubectl, folder.path());
         let release = Self {
-            forwarded: forward(kubectl),
-            folder: administrator(kubectl),
+            forwarded: Mutex::new(forward(kubectl)),
+            folder,
             cluster,
             helm,
         };
         TEAMS.iter().for_each(|team| release.share_data(team));
         Some(release)
+    }
+
+    /// The release goes. Definition, claim and Secrets stay.
+    pub(crate) fn uninstall(&self) {
+        let arguments = ["uninstall", "firn", "--namespace", HOME, "--wait", "--timeout", "5m"];
+        let gone = self.helm.run(&arguments);
+        assert!(gone.succeeded, "{}\n{}", gone.talk, self.scene());
+    }
+
+    /// It comes back, with more values, and maybe without being waited for.
+    pub(crate) fn install_again(&self, more: &[&str]) {
+        let installed = charted(&self.helm, &self.cluster, "install", more);
+        assert!(installed.succeeded, "{}\n{}", installed.talk, self.scene());
+        *self.forwarded() = forward(self.kubectl());
+    }
+
+    /// As it was at first, whatever a story has done to it that has failed.
+    fn begin_anew(&self) {
+        println!("the story before has failed: the release is made anew");
+        clear(&self.helm, self.kubectl());
+        self.install_again(&["--take-ownership", "--force-conflicts"]);
+        for key in ["tls.crt", "tls.key"] {
+            // They are there only in some stories.
+            let _ = fs::remove_file(self.file(key));
+        }
+        administrator(self.kubectl(), self.folder.path());
+    }
+
+    fn forwarded(&self) -> MutexGuard<'_, LinkProxy> {
+        self.forwarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The release again, with more values.
@@ -229,7 +269,7 @@ impl Release {
 
     /// Where the coordinator is reached through a port that is forwarded.
     pub(crate) fn url(&self) -> String {
-        format!("https://localhost:{}", self.forwarded.address().port())
+        format!("https://localhost:{}", self.forwarded().address().port())
     }
 
     /// `firn`, as an administrator whose port is forwarded to the coordinator.
@@ -294,6 +334,15 @@ impl Release {
     }
 }
 
+/// The rows that a verb of `firn` lists as JSON.
+pub(crate) fn rows(listed: &Answer, field: &str) -> Vec<Value> {
+    let document: Value = serde_json::from_str(&listed.output).unwrap_or_else(|_| panic!("{}", listed.talk));
+    document[field]
+        .as_array()
+        .unwrap_or_else(|| panic!("{document}"))
+        .clone()
+}
+
 /// Steps of training that are done.
 pub(crate) fn step(status: &Value) -> u64 {
     status["progress"]["step"].as_u64().unwrap_or_default()
@@ -316,64 +365,4 @@ pub(crate) fn job(name: &str, epochs: u32, (min, max): (u32, u32)) -> Value {
         "volumeMounts": [{"name": "pictures", "mountPath": "/data", "readOnly": true}],
     });
     job
-}
-
-/// Both images are this machine with the programs under test.
-fn add_images(cluster: &Cluster) {
-    let programs = binary("firn").parent().unwrap().to_owned();
-    for (name, program) in [("firn:0.1.0", "firn"), ("firn-worker:0.1.0", "firn-worker")] {
-        let mut image = Image::of_this_machine();
-        image.entrypoint = vec![program.to_owned()];
-        image.shared = vec![programs.clone()];
-        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display());
-        image.environment.insert("PATH".to_owned(), path);
-        cluster.add_image(name, image).unwrap();
-    }
-}
-
-fn values_of_the_tests() -> Value {
-    let placed = json!({"role": "control"});
-    json!({
-        "namespaces": TEAMS,
-        "coordinator": {"leaseSeconds": 5, "nodeSelector": placed},
-        "operator": {"nodeSelector": placed},
-        "workers": {"graceSeconds": 20},
-    })
-}
-
-/// The release, installed or upgraded.
-fn charted(helm: &Helm, cluster: &Cluster, verb: &str, more: &[&str]) -> Answer {
-    let (chart, values) = (Helm::chart(), cluster.folder().join("values.yaml"));
-    let (chart, values) = (chart.display().to_string(), values.display().to_string());
-    let place = ["--namespace", HOME, "--values", &values, "--wait", "--timeout", "5m"];
-    helm.run(&[&[verb, "firn", &chart], place.as_slice(), more].concat())
-}
-
-/// As `kubectl port-forward` does.
-fn forward(kubectl: &Kubectl) -> LinkProxy {
-    let address = [
-        "--namespace",
-        HOME,
-        "get",
-        "service",
-        "firn-coordinator",
-        "-o",
-        "jsonpath={.spec.clusterIP}",
-    ];
-    let address = kubectl.must(&address, "");
-    LinkProxy::start(format!("{address}:7070").parse().unwrap()).unwrap()
-}
-
-/// The files that the notes of the chart lead to.
-fn administrator(kubectl: &Kubectl) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (file, key) in [("token", "token"), ("ca.crt", "ca\\.crt")] {
-        let path = format!(
-            "go-template={{{{index .data \"{}\" | base64decode}}}}",
-            key.replace('\\', "")
-        );
-        let text = kubectl.must(&["--namespace", HOME, "get", "secret", "firn-admin", "-o", &path], "");
-        fs::write(folder.path().join(file), text).unwrap();
-    }
-    folder
 }

@@ -3,17 +3,18 @@
 use std::{collections::BTreeMap, fs};
 
 use firn_kubernetes_tests::Answer;
-use firn_tests::binaries::firn;
+use firn_tests::{binaries::firn, submission::Receipt};
 use serde_json::Value;
 
 use crate::{
-    release::{HOME, Story, job, step},
+    coordinator,
+    release::{HOME, Story, job, rows, step},
     secrets::{Authority, all_processes, grow_old, read, replace, restore, wait_until},
 };
 
 /// Names under which the coordinator is reached here.
 const NAMES: [&str; 3] = ["firn-coordinator.firn-system.svc", "firn-coordinator", "localhost"];
-const CERTIFICATE: &str = "firn-coordinator-tls";
+pub(crate) const CERTIFICATE: &str = "firn-coordinator-tls";
 
 /// The pods of the release, and how often their containers were started.
 fn pods_of_release(story: &Story) -> BTreeMap<String, u64> {
@@ -52,7 +53,7 @@ fn list_with(story: &Story, token: Option<&str>, authority: Option<&str>) -> Ans
 }
 
 /// A new resource is taken in and trained.
-fn operator_works(story: &Story, name: &str) {
+pub(crate) fn operator_works(story: &Story, name: &str) {
     story.apply(&job(name, 1, (1, 1)));
     story.wait(&format!("ftj/{name}"), "condition=Succeeded");
     story.delete(name);
@@ -79,40 +80,26 @@ pub(crate) fn is_well(story: &Story, job: &str) {
     story.figure(&format!("{job}: all is well again"));
 }
 
-pub(crate) fn restart_coordinator(story: &Story) {
-    let delete = [
-        "--namespace",
-        HOME,
-        "delete",
-        "pod",
-        "firn-coordinator-0",
-        "--timeout=120s",
-    ];
-    story.kubectl().must(&delete, "");
-    let wait = [
-        "--namespace",
-        HOME,
-        "rollout",
-        "status",
-        "statefulset/firn-coordinator",
-        "--timeout=120s",
-    ];
-    story.kubectl().must(&wait, "");
-}
-
 /// The job has gone on all the time: nothing was lost. It is ended, and what it did is proven.
-fn nothing_was_lost(story: &Story, job: &str) {
+pub(crate) fn nothing_was_lost(story: &Story, job: &str) {
     let status = story.get("ftj", job)["status"].clone();
     assert_eq!(status["restarts"], 0, "{status}");
-    let name = status["job"].as_str().unwrap();
     let before = step(&status);
     story.trains(job, 2, before + 5);
-    for verb in [&["cancel", "--wait"][..], &["verify"]] {
-        let answer = Answer::of(&mut story.firn(&[verb, &[name]].concat()), "");
-        assert!(answer.succeeded, "{verb:?}: {}{}", answer.output, answer.talk);
-    }
+    is_proven(story, job);
     story.figure(&format!("{job}: 0 restarts counted after {before} steps"));
     story.delete(job);
+}
+
+/// A job that trains is ended, and what it did is proven.
+pub(crate) fn is_proven(story: &Story, job: &str) -> Receipt {
+    let status = story.get("ftj", job)["status"].clone();
+    let name = status["job"].as_str().unwrap();
+    let cancelled = Answer::of(&mut story.firn(&["cancel", "--wait", name]), "");
+    assert!(cancelled.succeeded, "{}", cancelled.talk);
+    let proven = Answer::of(&mut story.firn(&["verify", "-o", "json", name]), "");
+    assert!(proven.succeeded, "{}{}", proven.output, proven.talk);
+    Receipt(serde_json::from_str(&proven.output).unwrap())
 }
 
 #[test]
@@ -172,16 +159,17 @@ fn a_token_is_replaced_while_a_job_trains_and_a_wrong_one_is_told() {
 
 /// The name of the token of a job's workers.
 fn issued_for(story: &Story, job: &str) -> String {
-    let listed = Answer::of(&mut story.firn(&["token", "list", "-o", "json"]), "").without_warning("firn token list");
-    let list: Value = serde_json::from_str(&listed).unwrap();
-    let tokens = list["tokens"].as_array().or(list.as_array()).unwrap();
+    let tokens = rows(
+        &Answer::of(&mut story.firn(&["token", "list", "-o", "json"]), ""),
+        "tokens",
+    );
     let of_job = format!("jobs/{job}");
     let found = tokens.iter().find(|token| token["job"] == of_job.as_str()).unwrap();
     found["name"].as_str().unwrap().to_owned()
 }
 
 /// Waits until the workers of a job find this in a file of their Secret.
-fn holds(story: &Story, job: &str, file: &str, content: &str) {
+pub(crate) fn holds(story: &Story, job: &str, file: &str, content: &str) {
     let name = story.get("ftj", job)["status"]["job"].as_str().unwrap().to_owned();
     wait_until(&format!("the new {file}"), || {
         (0..2).all(|index| {
@@ -205,7 +193,7 @@ fn a_certificate_and_then_its_authority_are_replaced_while_a_job_trains_and_a_wr
     story.upgrade(&[]);
     let second = read(&story, HOME, CERTIFICATE);
     assert!(second["tls.crt"] != first["tls.crt"] && second["ca.crt"] == first["ca.crt"]);
-    restart_coordinator(&story);
+    coordinator::restart(&story);
     is_well(&story, "renewed");
     operator_works(&story, "after-leaf");
     story.figure("another certificate of the same authority is shown");
@@ -226,7 +214,7 @@ fn a_certificate_and_then_its_authority_are_replaced_while_a_job_trains_and_a_wr
     replace(&story, CERTIFICATE, &[("ca.crt", &own)]);
     holds(&story, "renewed", "ca.crt", &own);
     // Whoever is connected has to come again.
-    restart_coordinator(&story);
+    coordinator::restart(&story);
     let status = story.get("ftj", "renewed")["status"].clone();
     story.trains("renewed", 2, step(&status) + 20);
     is_well(&story, "renewed");
@@ -241,7 +229,7 @@ fn a_certificate_and_then_its_authority_are_replaced_while_a_job_trains_and_a_wr
     wait_until("the wrong certificate", || {
         list_with(&story, None, Some(&own)).talk.contains("BadSignature")
     });
-    restart_coordinator(&story);
+    coordinator::restart(&story);
     let words = "BadSignature: the authority in --ca has not signed the coordinator's certificate";
     is_told(&story, "renewed", "CoordinatorNotTrusted", words);
     replace(&story, CERTIFICATE, &[("tls.crt", &leaf), ("tls.key", &key)]);
