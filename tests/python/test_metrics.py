@@ -89,6 +89,27 @@ def test_average_precision_is_scikit_learns_also_where_a_class_is_missing(finish
     assert finished.metrics[split]["metrics"]["average_precision"] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_what_needs_the_scores_of_all_samples_is_scikit_learns(finished, split):
+    rows = finished.predictions(split)
+    classes = finished.metrics["classes"]
+    labels = range(len(classes))
+    truth = np.array([classes.index(row["label"]) for row in rows])
+    scores = np.array([[float(row[name]) for name in list(row)[4:]] for row in rows])
+    expected = {
+        "log_loss": sk.log_loss(truth, scores, labels=labels),
+        "brier_score": sk.brier_score_loss(truth, scores, labels=labels),
+        "top_2_accuracy": sk.top_k_accuracy_score(truth, scores, k=2, labels=labels),
+        "top_3_accuracy": sk.top_k_accuracy_score(truth, scores, k=3, labels=labels),
+        "roc_auc_ovr_weighted": sk.roc_auc_score(truth, scores, multi_class="ovr", average="weighted", labels=labels),
+        "roc_auc_ovo": sk.roc_auc_score(truth, scores, multi_class="ovo", labels=labels),
+        "roc_auc_ovo_weighted": sk.roc_auc_score(truth, scores, multi_class="ovo", average="weighted", labels=labels),
+    }
+    reported = finished.metrics[split]["metrics"]
+    for name, value in expected.items():
+        assert reported[name] == pytest.approx(value, abs=1e-9), name
+
+
 def test_roc_auc_on_the_test_split_is_scikit_learns(finished):
     rows = finished.predictions("test")
     classes = finished.metrics["classes"]

@@ -121,6 +121,9 @@ def test_every_metric_is_that_of_scikit_learn_or_scipy_on_the_predictions(two_ta
         predictions = np.array([float(row[f"prediction_{column}"]) for row in rows])
         expected = {
             "mae": sk.mean_absolute_error(values, predictions),
+            "mse": sk.mean_squared_error(values, predictions),
+            "mape": sk.mean_absolute_percentage_error(values, predictions),
+            "explained_variance": sk.explained_variance_score(values, predictions),
             "rmse": sk.root_mean_squared_error(values, predictions),
             "r2": sk.r2_score(values, predictions),
             "pearson": stats.pearsonr(values, predictions)[0],

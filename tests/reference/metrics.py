@@ -24,22 +24,43 @@ def defined(value):
     return None if math.isnan(value) else float(value)
 
 
-def area(labels, scores, classes):
+def area(labels, scores, classes, multi_class="ovr", average="macro"):
     try:
         if classes == 2:
             return defined(metrics.roc_auc_score(labels, scores[:, 1]))
+        if multi_class == "ovo" and len(set(labels)) < 2:  # no pair of classes
+            return None
         return defined(
-            metrics.roc_auc_score(labels, scores, multi_class="ovr", average="macro", labels=range(classes))
+            metrics.roc_auc_score(labels, scores, multi_class=multi_class, average=average, labels=range(classes))
         )
     except ValueError:  # one class only
         return None
 
 
-def average_precision(labels, scores, classes):
+def average_precision(labels, scores, classes, average="macro"):
     if classes == 2:
         return defined(metrics.average_precision_score(labels, scores[:, 1]))
     truth = label_binarize(labels, classes=range(classes))
-    return defined(metrics.average_precision_score(truth, scores, average="macro"))
+    return defined(metrics.average_precision_score(truth, scores, average=average))
+
+
+def brier_score(labels, scores, classes):
+    if classes == 2:
+        return metrics.brier_score_loss(labels, scores[:, 1], pos_label=1)
+    return metrics.brier_score_loss(labels, scores, labels=range(classes))
+
+
+def top_k(labels, scores, classes, k):
+    # scikit-learn warns that all would be right.
+    return None if k >= classes else metrics.top_k_accuracy_score(labels, scores, k=k, labels=range(classes))
+
+
+def calibration_error(labels, scores):
+    """Guo et al. 2017, with 15 bins of equal width that hold their upper edges."""
+    confidence, right = scores.max(axis=1), scores.argmax(axis=1) == labels
+    bins = numpy.digitize(confidence, numpy.arange(1, 15) / 15, right=True)
+    distances = [abs(right[bins == k].mean() - confidence[bins == k].mean()) * numpy.mean(bins == k) for k in set(bins)]
+    return math.fsum(distances)
 
 
 def case(name, labels, scores):
@@ -55,7 +76,15 @@ def case(name, labels, scores):
         "matthews_correlation": metrics.matthews_corrcoef(labels, predicted),
         "cohen_kappa": metrics.cohen_kappa_score(labels, predicted, labels=every_class),
         "roc_auc": area(labels, scores, classes),
+        "roc_auc_ovr_weighted": area(labels, scores, classes, average="weighted"),
+        "roc_auc_ovo": area(labels, scores, classes, multi_class="ovo"),
+        "roc_auc_ovo_weighted": area(labels, scores, classes, multi_class="ovo", average="weighted"),
         "average_precision": average_precision(labels, scores, classes),
+        "average_precision_weighted": average_precision(labels, scores, classes, average="weighted"),
+        "log_loss": metrics.log_loss(labels, scores, labels=every_class),
+        "brier_score": brier_score(labels, scores, classes),
+        "expected_calibration_error": calibration_error(labels, scores),
+        **{f"top_{k}_accuracy": top_k(labels, scores, classes, k) for k in (2, 3, 4, 5, 10)},
     }
     expected = {key: None if value is None else defined(value) for key, value in expected.items()}
     settings = {"labels": every_class, "zero_division": 0}
@@ -110,6 +139,12 @@ CASES = [
     case("one predicted class only", *drawn(random, 30, 3, 0.5, predicted_classes=[2])),
     case("a single sample, right", [1], [[0.2, 0.5, 0.3]]),
     case("a single sample, wrong", [0], [[0.2, 0.5, 0.3]]),
+    case("twelve classes", *drawn(random, 150, 12, 1.5)),
+    case("twelve classes that are all equally likely", *drawn(random, 60, 12, 0.0, grid=0.001)),
+    case("eleven classes, of which few are true", *drawn(random, 80, 11, 1.0, true_classes=[0, 4, 10])),
+    case("certain, and sometimes wrong", [0, 1, 2, 0], [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]]),
+    case("one true class of two", [1, 1, 1], [[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]]),
+    case("confidences on the edges of bins", [0, 1, 0, 1], [[0.6, 0.4], [0.4, 0.6], [0.8, 0.2], [0.8, 0.2]]),
     case("worse than chance", *drawn(random, 100, 2, -1.0)),
 ]
 

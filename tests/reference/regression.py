@@ -29,6 +29,9 @@ def of_target(values, predictions):
     several = len(values) > 1
     return {
         "mae": defined(metrics.mean_absolute_error(values, predictions)),
+        "mse": defined(metrics.mean_squared_error(values, predictions)),
+        "mape": defined(metrics.mean_absolute_percentage_error(values, predictions)),
+        "explained_variance": defined(metrics.explained_variance_score(values, predictions)),
         "rmse": defined(metrics.root_mean_squared_error(values, predictions)),
         "r2": defined(metrics.r2_score(values, predictions)) if several else None,
         "pearson": defined(stats.pearsonr(values, predictions)[0]) if several else None,
@@ -77,6 +80,9 @@ CASES = [
     case("one predicted value only", [1, 2, 3, 4], [2.5, 2.5, 2.5, 2.5]),
     case("one true value only", [2, 2, 2], [2, 3, 4]),
     case("one true value only, all right", [2, 2, 2], [2, 2, 2]),
+    case("wrong by the same everywhere", [1, 2, 4], [3, 4, 6]),
+    case("one true value only, wrong by the same", [2, 2, 2], [3, 3, 3]),
+    case("values of nothing", [0, 1, 0, 2], [0, 1.5, 0.25, 2]),
     case("scikit-learn's own example", [3, -0.5, 2, 7], [2.5, 0.0, 2, 8]),
 ]
 

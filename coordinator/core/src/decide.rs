@@ -151,7 +151,8 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
             generation,
             pass,
             from_predictions,
-        } => scores::score(draft, &job, (generation, pass), &from_predictions),
+            intervals,
+        } => scores::score(draft, &job, (generation, pass), (&from_predictions, intervals)),
         Input::ScoringFailed {
             job,
             generation,

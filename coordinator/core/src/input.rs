@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::identifiers::{
     Generation, JobId, Namespace, ProcessId, RankIdentity, SecretHash, StreamId, TokenId, WorkerName,
 };
+use crate::metrics::bootstrap::Intervals;
 use crate::queue::quota::Quota;
 use crate::spec::JobSpec;
 use crate::state::{
@@ -264,6 +265,8 @@ pub enum Input {
         pass: Pass,
         /// The metrics that need single predictions, by name; undefined ones are left out.
         from_predictions: BTreeMap<String, f64>,
+        /// Of the test split: where its metrics lie.
+        intervals: Option<Intervals>,
     },
     /// A pass cannot be scored, and no other attempt would change that: the job ends. Answer: `Done`.
     ScoringFailed {

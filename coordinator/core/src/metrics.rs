@@ -10,16 +10,30 @@
 //! so a class that a split does not hold still counts in every macro average.
 
 mod average_precision;
+pub mod bootstrap;
+mod calibration;
+mod columns;
 mod counts;
 mod moments;
+mod name;
+mod ordered;
 mod ranks;
+mod redrawn;
 mod roc;
+mod scored;
 mod scores;
+mod sum;
 mod table;
 pub mod targets;
 
+pub use calibration::Calibration;
+pub use columns::Tied;
 pub use counts::{ClassCounts, Counts};
 pub use moments::Moments;
-pub use roc::area_under_roc;
+pub use name::{MetricName, NAMES};
+pub use ranks::Orders;
+pub use redrawn::{RedrawnClasses, RedrawnNumbers};
+pub use scored::Scored;
 pub use scores::ScoreMetrics;
-pub use table::{Better, Formula, METRICS, Metric, MetricName, NAMES};
+pub use sum::Sum;
+pub use table::{Average, Better, Formula, METRICS, Metric};

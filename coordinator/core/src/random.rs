@@ -24,6 +24,8 @@ pub enum Purpose {
     SampleOrder = 1,
     /// Pauses before processes are started again; the index counts the losses.
     RestartBackoff = 2,
+    /// The samples of a split that are drawn again; the index is the resample.
+    Bootstrap = 3,
 }
 
 /// xoshiro256**, seeded by purpose.

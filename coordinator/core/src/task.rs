@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::metrics::bootstrap::Intervals;
 use crate::metrics::{Formula, METRICS, Metric, MetricName, Moments};
 
 pub use classification::{ClassificationStatistics, ConfusionCell};
@@ -73,6 +74,9 @@ pub struct Metrics {
     pub values: BTreeMap<String, f64>,
     /// What the task tells beyond that.
     pub detail: Detail,
+    /// Where the metrics lie: of the test split, and of no other. A record of a build before has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intervals: Option<Intervals>,
 }
 
 /// What a task tells of a split beyond its metrics.
@@ -184,8 +188,19 @@ impl Task {
     pub fn has(self, metric: &Metric) -> bool {
         match (metric.formula, self) {
             (Formula::Loss, _) => true,
-            (Formula::Counts(_) | Formula::Scores(_), task) => task == Self::Classification,
-            (Formula::Moments(_) | Formula::Pairs(_), task) => task == Self::Regression,
+            (Formula::Counts(_) | Formula::Predictions(_) | Formula::Confidence(_), task) => {
+                task == Self::Classification
+            }
+            (Formula::OneVsRest(..) | Formula::OneVsOne(_), task) => task == Self::Classification,
+            (Formula::Moments(_) | Formula::Errors(_) | Formula::Orders(_), task) => task == Self::Regression,
+        }
+    }
+
+    /// Whether a metric can have a value that says something on data of this schema, whatever is learned.
+    pub fn can_tell(self, metric: &Metric, schema: Schema<'_>) -> bool {
+        match self {
+            Self::Classification => classification::can_tell(metric, schema.classes.len()),
+            Self::Regression => true,
         }
     }
 
@@ -270,6 +285,15 @@ impl Metrics {
     /// The metric that chooses checkpoints; `None` if it is undefined for this split.
     pub fn value(&self, name: MetricName) -> Option<f64> {
         self.values.get(name.name()).copied()
+    }
+
+    /// With where they lie. What is undefined lies nowhere.
+    pub fn within(mut self, intervals: Option<Intervals>) -> Self {
+        self.intervals = intervals.map(|mut intervals| {
+            intervals.by_name.retain(|name, _| self.values.contains_key(name));
+            intervals
+        });
+        self
     }
 
     /// Cells of the confusion matrix that are not 0; empty for a task without classes.

@@ -89,12 +89,14 @@ fn evaluated(case: &Value, classes: &[String]) -> Metrics {
     // Two parts, as two ranks would send them.
     let part = |odd: usize| {
         let samples: Vec<_> = labels.iter().zip(&rows).skip(odd).step_by(2).collect();
-        let loss = samples.iter().map(|(label, row)| -row[**label as usize].ln()).sum();
+        // The loss has no limits of its own; the reference's has.
+        let probability = |label: u32, row: &[f64]| row[label as usize].clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+        let loss = samples.iter().map(|(label, row)| -probability(**label, row).ln()).sum();
         let pairs = samples.iter().map(|(label, row)| (**label, predicted(row)));
         Statistics::Classification(ClassificationStatistics::of_samples(pairs, loss))
     };
     let all = Statistics::merged(&[part(0), part(1)]).unwrap();
-    let from_scores = ScoreMetrics::of_matrix(&labels, &scores, classes.len() as u32);
+    let from_scores = ScoreMetrics::of_matrix(&labels, &scores, classes.len());
     all.evaluate(Schema::of_classes(classes), &from_scores).unwrap()
 }
 
@@ -187,10 +189,8 @@ fn numbers(list: &Value) -> Vec<f64> {
 
 /// All metrics of one target, from two parts as two ranks would send them.
 fn of_target(pairs: &[(f64, f64)]) -> BTreeMap<String, f64> {
-    let part = |odd: usize| Moments::of_pairs(pairs.iter().skip(odd).step_by(2).copied());
-    let mut moments = part(0);
-    moments.merge(&part(1));
-    let mut metrics = targets::of_moments(&moments);
+    let part = |odd: usize| Moments::of_pairs(&pairs.iter().skip(odd).step_by(2).copied().collect::<Vec<_>>());
+    let mut metrics = targets::of_moments(&Moments::merged([part(0), part(1)].iter()));
     metrics.extend(targets::of_pairs(pairs));
     metrics
 }

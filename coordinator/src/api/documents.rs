@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use firn_core::{
+    metrics::bootstrap::{Interval, Intervals},
     spec::Word as _,
     state::{Artifact, CommittedStep, Evaluation, Job, Pass, QuarantinedSample, SplitName, TrainingEnd},
     task::Schema,
@@ -51,9 +52,25 @@ struct EvaluationDocument {
     samples: u64,
     /// By scikit-learn's names; undefined ones are left out.
     metrics: BTreeMap<String, f64>,
+    /// Where they lie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intervals: Option<IntervalsDocument>,
     /// What the task tells beyond them.
     #[serde(flatten)]
     detail: Map<String, Value>,
+}
+
+/// Of the test split.
+#[derive(Serialize)]
+struct IntervalsDocument {
+    /// `percentile bootstrap`.
+    method: &'static str,
+    /// The part of the values that lies within an interval.
+    level: f64,
+    resamples: u32,
+    seed: u64,
+    /// By name: lower and upper end.
+    metrics: BTreeMap<String, [f64; 2]>,
 }
 
 #[derive(Serialize)]
@@ -156,7 +173,19 @@ fn evaluation_document(evaluation: &Evaluation, schema: Schema<'_>) -> Evaluatio
         epoch: evaluation.epoch,
         samples: metrics.samples,
         metrics: metrics.values.clone(),
+        intervals: metrics.intervals.as_ref().map(intervals_document),
         detail: task::document(&metrics.detail, schema),
+    }
+}
+
+fn intervals_document(intervals: &Intervals) -> IntervalsDocument {
+    let ends = |(name, interval): (&String, &Interval)| (name.clone(), [interval.low, interval.high]);
+    IntervalsDocument {
+        method: "percentile bootstrap",
+        level: intervals.level,
+        resamples: intervals.resamples,
+        seed: intervals.seed,
+        metrics: intervals.by_name.iter().map(ends).collect(),
     }
 }
 

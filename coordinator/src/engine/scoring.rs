@@ -9,9 +9,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use firn_core::{
     Input, Reply, State,
     identifiers::{Generation, JobId},
+    metrics::bootstrap::Intervals,
+    spec::JobSpec,
     state::{CompletedShard, Dataset, Pass, SplitName},
-    task::Task,
 };
+use firn_proto::v1alpha1::Prediction;
 use tracing::{debug, error};
 
 use super::EngineHandle;
@@ -19,7 +21,7 @@ use crate::artifacts::{ArtifactError, ArtifactStore, ReportKey, predictions};
 
 /// All that is needed to score a pass.
 struct Work {
-    task: Task,
+    spec: Arc<JobSpec>,
     dataset: Arc<Dataset>,
     shards: BTreeMap<u32, CompletedShard>,
     /// Epochs whose validation reports may still be wanted.
@@ -44,13 +46,14 @@ pub(super) async fn score_pass(
     let (worker_store, worker_job) = (store.clone(), job.clone());
     let scored = tokio::task::spawn_blocking(move || score(&worker_store, &worker_job, pass, &work)).await;
     let told = match scored.expect("scoring does not panic") {
-        Ok(from_predictions) => {
+        Ok((from_predictions, intervals)) => {
             engine
                 .tell(Input::PassScored {
                     job: job.clone(),
                     generation,
                     pass,
                     from_predictions,
+                    intervals,
                 })
                 .await
         }
@@ -86,15 +89,20 @@ fn work(state: &State, job: &JobId, pass: Pass) -> Option<Work> {
         _ => None,
     };
     Some(Work {
-        task: job.spec.task,
+        spec: Arc::clone(&job.spec),
         dataset: Arc::clone(&run.dataset.as_ref()?.dataset),
         shards: progress.complete.clone(),
         kept_epochs: this_epoch.into_iter().chain(run.best_epoch).collect(),
     })
 }
 
-/// Computes what the predictions tell, and removes the reports that nobody wants any more. Blocks.
-fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<BTreeMap<String, f64>, ArtifactError> {
+/// Computes what the predictions tell, of the test split also where its metrics lie, and removes the reports that nobody wants any more. Blocks.
+fn score(
+    store: &ArtifactStore,
+    job: &JobId,
+    pass: Pass,
+    work: &Work,
+) -> Result<(BTreeMap<String, f64>, Option<Intervals>), ArtifactError> {
     let spool = store.spool(job.as_str(), pass)?;
     let counted = || {
         work.shards.iter().map(|(&shard, complete)| ReportKey {
@@ -108,10 +116,20 @@ fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<
         store.keep_validations(job.as_str(), &work.kept_epochs)?;
     }
     let samples = work.dataset.split(pass.split()).map_or(0, |split| split.samples);
-    predictions::metrics(work.task, work.dataset.schema(), samples, &|each| {
+    let (schema, training) = (work.dataset.schema(), &work.spec.training);
+    let walk = |each: &mut dyn FnMut(&Prediction)| {
         for key in counted() {
             spool.read(key)?.predictions.iter().for_each(&mut *each);
         }
         Ok(())
-    })
+    };
+    let metrics = predictions::metrics(work.spec.task, schema, samples, &walk)?;
+    let intervals = match pass.split() {
+        SplitName::Test => {
+            let learned = (work.spec.task, training.loss.distance());
+            predictions::intervals::of(learned, schema, training.seed, &walk)?
+        }
+        _ => None,
+    };
+    Ok((metrics, intervals))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use firn_core::{
     audit::{Finding, Flaw, PassReceipt, Receipt},
+    metrics::bootstrap::{Intervals, LEVEL, RESAMPLES},
     state::{Dataset, Pass, SplitName},
     task::{Metrics, Statistics, Task},
 };
@@ -19,6 +20,8 @@ const TOLERANCE: f64 = 1e-9;
 struct Told {
     statistics: Statistics,
     metrics: BTreeMap<String, f64>,
+    /// Where they lie, if that was recorded.
+    intervals: Option<Intervals>,
 }
 
 /// Checks what the predictions that are left can tell, and takes it off the lists of what is not checked.
@@ -42,11 +45,7 @@ pub(super) fn check(store: &ArtifactStore, receipt: &mut Receipt, files: &[Check
             continue;
         };
         let kind = FileKind::Artifact(name.clone());
-        let finding = match told(
-            store,
-            (job, &kind, &file.recorded.sha256),
-            (task, &dataset, recorded.samples),
-        ) {
+        let finding = match told(store, (job, &kind, &file.recorded.sha256), (task, &dataset, &recorded)) {
             Ok(None) => continue,
             Ok(Some(told)) => compare(evaluation, &recorded, &told),
             Err(error) => Some(format!("{name} is not that of this job: {error}")),
@@ -65,7 +64,7 @@ pub(super) fn check(store: &ArtifactStore, receipt: &mut Receipt, files: &[Check
 fn told(
     store: &ArtifactStore,
     (job, kind, sha256): (&str, &FileKind, &str),
-    (task, dataset, samples): (Task, &Dataset, u64),
+    (task, dataset, recorded): (Task, &Dataset, &Metrics),
 ) -> Result<Option<Told>, ArtifactError> {
     let schema = dataset.schema();
     // It may lie elsewhere.
@@ -76,9 +75,15 @@ fn told(
         Ok(file) => predictions::read(task, schema, file, each),
         Err(error) => Err(error),
     };
+    let is_ours = |known: &&Intervals| known.resamples == RESAMPLES && known.level == LEVEL;
+    let intervals = match recorded.intervals.as_ref().filter(is_ours) {
+        Some(known) => predictions::intervals::of((task, None), schema, known.seed, &walk)?,
+        None => None,
+    };
     Ok(Some(Told {
         statistics: predictions::statistics(task, &walk)?,
-        metrics: predictions::metrics(task, schema, samples, &walk)?,
+        metrics: predictions::metrics(task, schema, recorded.samples, &walk)?,
+        intervals,
     }))
 }
 
@@ -98,6 +103,18 @@ fn compare(receipt: &mut PassReceipt, recorded: &Metrics, told: &Told) -> Option
             ));
         }
         receipt.unchecked_metrics.retain(|unchecked| unchecked != name);
+    }
+    let (told, recorded) = (told.intervals.as_ref()?, recorded.intervals.as_ref()?);
+    for (name, expected) in &told.by_name {
+        let Some(found) = recorded.by_name.get(name) else {
+            continue;
+        };
+        if !near(expected.low, found.low) || !near(expected.high, found.high) {
+            return Some(format!(
+                "expected {name} between {} and {} from the predictions file, found {} and {}",
+                expected.low, expected.high, found.low, found.high
+            ));
+        }
     }
     None
 }

@@ -86,6 +86,7 @@ pub(crate) async fn check_what_is_left(server: &Server, name: &str) {
         check_predictions(&contents[format!("predictions_{split}.csv").as_str()], split, samples);
         check_metrics(&metrics[split], split, samples);
     }
+    check_intervals(&metrics);
     let history: Vec<serde_json::Value> = contents["history.jsonl"]
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -98,6 +99,26 @@ pub(crate) async fn check_what_is_left(server: &Server, name: &str) {
         [0, 1, 2, 3, 4, 5]
     );
     assert_eq!(history[5]["loss"], 1.0 / 6.0);
+}
+
+/// Every metric of the test split lies somewhere, and no other split's does.
+fn check_intervals(metrics: &serde_json::Value) {
+    assert_eq!(metrics["validation"].get("intervals"), None);
+    let intervals = &metrics["test"]["intervals"];
+    assert_eq!(
+        (&intervals["resamples"], &intervals["level"]),
+        (&1000.into(), &0.95.into())
+    );
+    for (name, value) in metrics["test"]["metrics"].as_object().unwrap() {
+        // The made-up ranks report a loss that is not that of their predictions.
+        let (low, high) = (&intervals["metrics"][name][0], &intervals["metrics"][name][1]);
+        let (low, value, high) = (low.as_f64().unwrap(), value.as_f64().unwrap(), high.as_f64().unwrap());
+        assert!(low <= high, "{name}: {low} {high}");
+        assert!(
+            name == "loss" || (low <= value + 0.2 && value - 0.2 <= high),
+            "{name}: {low} {value} {high}"
+        );
+    }
 }
 
 fn check_predictions(csv: &str, split: &str, samples: u64) {

@@ -526,11 +526,12 @@ pub struct TrainingSpec {
     /// When to stop before the last epoch.
     #[prost(message, optional, tag = "8")]
     pub early_stopping: ::core::option::Option<EarlyStoppingSpec>,
-    /// Chooses the best checkpoint. `validation/loss`, `validation/accuracy`, `validation/balanced_accuracy`, `validation/precision_macro`,
-    /// `validation/recall_macro`, `validation/f1_macro`, `validation/precision_micro`, `validation/recall_micro`, `validation/f1_micro`,
-    /// `validation/precision_weighted`, `validation/recall_weighted`, `validation/f1_weighted`, `validation/roc_auc`,
-    /// `validation/average_precision`, `validation/matthews_correlation`, `validation/cohen_kappa`, `validation/mae`, `validation/rmse`,
-    /// `validation/r2`, `validation/pearson`, … Default: the metric of early stopping, else `validation/loss`.
+    /// Chooses the best checkpoint. `validation/loss`, `validation/accuracy`, `validation/top_2_accuracy`, `validation/top_3_accuracy`,
+    /// `validation/top_4_accuracy`, `validation/top_5_accuracy`, `validation/top_10_accuracy`, `validation/balanced_accuracy`,
+    /// `validation/precision_macro`, `validation/recall_macro`, `validation/f1_macro`, `validation/precision_micro`,
+    /// `validation/recall_micro`, `validation/f1_micro`, `validation/precision_weighted`, `validation/recall_weighted`,
+    /// `validation/f1_weighted`, `validation/roc_auc`, `validation/roc_auc_ovr_weighted`, `validation/roc_auc_ovo`, … Default: the metric of
+    /// early stopping, else `validation/loss`.
     #[prost(string, tag = "9")]
     pub best_metric: ::prost::alloc::string::String,
     /// What BatchNorm layers above the cut normalise by. `eval`, `train`. Default: eval.
@@ -580,7 +581,8 @@ pub struct OptimizerSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScheduleSpec {
-    /// The learning rate over time. `constant`, `linear`, `cosine`, `plateau`. Default: constant.
+    /// The learning rate over time. `constant`, `linear`, `cosine`, `plateau`, `cosine_restarts`, `polynomial`, `step`, `multi_step`,
+    /// `exponential`, `one_cycle`, `inverse_sqrt`. Default: constant.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
     /// Fraction of all steps in which the rate rises linearly from 0. Range: at least 0 and below 1. Default: 0, unless `warmupSteps` is
@@ -605,16 +607,49 @@ pub struct ScheduleSpec {
     /// Evaluations after a reduction that do not count. Default: 0. Only with: type `plateau`.
     #[prost(uint32, optional, tag = "8")]
     pub cooldown: ::core::option::Option<u32>,
-    /// The rate falls no further. Range: at least 0. Default: 0.0. Only with: type `plateau`.
+    /// The rate falls no further. Range: at least 0. Default: 0.0. Only with: type `plateau`, `cosine_restarts`, `polynomial`.
     #[prost(double, optional, tag = "9")]
     pub min_learning_rate: ::core::option::Option<f64>,
-    /// What must improve. `validation/loss`, `validation/accuracy`, `validation/balanced_accuracy`, `validation/precision_macro`,
-    /// `validation/recall_macro`, `validation/f1_macro`, `validation/precision_micro`, `validation/recall_micro`, `validation/f1_micro`,
-    /// `validation/precision_weighted`, `validation/recall_weighted`, `validation/f1_weighted`, `validation/roc_auc`,
-    /// `validation/average_precision`, `validation/matthews_correlation`, `validation/cohen_kappa`, `validation/mae`, `validation/rmse`,
-    /// `validation/r2`, `validation/pearson`, … Default: validation/loss. Only with: type `plateau`.
+    /// What must improve. `validation/loss`, `validation/accuracy`, `validation/top_2_accuracy`, `validation/top_3_accuracy`,
+    /// `validation/top_4_accuracy`, `validation/top_5_accuracy`, `validation/top_10_accuracy`, `validation/balanced_accuracy`,
+    /// `validation/precision_macro`, `validation/recall_macro`, `validation/f1_macro`, `validation/precision_micro`,
+    /// `validation/recall_micro`, `validation/f1_micro`, `validation/precision_weighted`, `validation/recall_weighted`,
+    /// `validation/f1_weighted`, `validation/roc_auc`, `validation/roc_auc_ovr_weighted`, `validation/roc_auc_ovo`, … Default:
+    /// validation/loss. Only with: type `plateau`.
     #[prost(string, tag = "10")]
     pub metric: ::prost::alloc::string::String,
+    /// How often it falls, in parts of equal length. Range: from 1 to 1000000. Default: 1. Only with: type `cosine_restarts`.
+    #[prost(uint32, optional, tag = "11")]
+    pub cycles: ::core::option::Option<u32>,
+    /// 1 is linear. Range: above 0. Default: 1.0. Only with: type `polynomial`.
+    #[prost(double, optional, tag = "12")]
+    pub power: ::core::option::Option<f64>,
+    /// Epochs from one fall to the next. Range: from 1 to 1000000. Only with: type `step`. Required.
+    #[prost(uint32, optional, tag = "13")]
+    pub step_size: ::core::option::Option<u32>,
+    /// Epochs, from 0, each later than the one before it. Only with: type `multi_step`. Required.
+    #[prost(uint32, repeated, tag = "14")]
+    pub milestones: ::prost::alloc::vec::Vec<u32>,
+    /// What the rate is multiplied with. Range: above 0. Default: 0.1 for `step`, 0.1 for `multi_step`, 0.95 for `exponential`. Only with:
+    /// type `step`, `multi_step`, `exponential`.
+    #[prost(double, optional, tag = "15")]
+    pub gamma: ::core::option::Option<f64>,
+    /// Fraction of all steps in which the rate rises. Range: from 0 to 1. Default: 0.3. Only with: type `one_cycle`.
+    #[prost(double, optional, tag = "16")]
+    pub pct_start: ::core::option::Option<f64>,
+    /// The rate begins at the peak divided by this. Range: at least 1. Default: 25.0. Only with: type `one_cycle`.
+    #[prost(double, optional, tag = "17")]
+    pub div_factor: ::core::option::Option<f64>,
+    /// The rate ends at where it began, divided by this. Range: at least 1. Default: 10000.0. Only with: type `one_cycle`.
+    #[prost(double, optional, tag = "18")]
+    pub final_div_factor: ::core::option::Option<f64>,
+    /// The form of rise and fall. `cos`, `linear`. Default: cos. Only with: type `one_cycle`.
+    #[prost(string, tag = "19")]
+    pub anneal: ::prost::alloc::string::String,
+    /// Steps after which, without a warm-up, the rate is 1 / √2 of the peak. Range: at least 1. Default: the steps of the warm-up; 10000
+    /// without one. Only with: type `inverse_sqrt`.
+    #[prost(uint32, optional, tag = "20")]
+    pub timescale: ::core::option::Option<u32>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -645,11 +680,11 @@ pub struct LossSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EarlyStoppingSpec {
-    /// What must improve. `validation/loss`, `validation/accuracy`, `validation/balanced_accuracy`, `validation/precision_macro`,
-    /// `validation/recall_macro`, `validation/f1_macro`, `validation/precision_micro`, `validation/recall_micro`, `validation/f1_micro`,
-    /// `validation/precision_weighted`, `validation/recall_weighted`, `validation/f1_weighted`, `validation/roc_auc`,
-    /// `validation/average_precision`, `validation/matthews_correlation`, `validation/cohen_kappa`, `validation/mae`, `validation/rmse`,
-    /// `validation/r2`, `validation/pearson`, … Required.
+    /// What must improve. `validation/loss`, `validation/accuracy`, `validation/top_2_accuracy`, `validation/top_3_accuracy`,
+    /// `validation/top_4_accuracy`, `validation/top_5_accuracy`, `validation/top_10_accuracy`, `validation/balanced_accuracy`,
+    /// `validation/precision_macro`, `validation/recall_macro`, `validation/f1_macro`, `validation/precision_micro`,
+    /// `validation/recall_micro`, `validation/f1_micro`, `validation/precision_weighted`, `validation/recall_weighted`,
+    /// `validation/f1_weighted`, `validation/roc_auc`, `validation/roc_auc_ovr_weighted`, `validation/roc_auc_ovo`, … Required.
     #[prost(string, tag = "1")]
     pub metric: ::prost::alloc::string::String,
     /// Evaluations without improvement after which training ends. Range: from 1 to 1000000. Default: 3.
@@ -870,6 +905,36 @@ pub struct Evaluation {
     /// Regression: of each target, in the order of `DatasetSummary.targets`.
     #[prost(message, repeated, tag = "8")]
     pub targets: ::prost::alloc::vec::Vec<TargetMetrics>,
+    /// Of the test split: where each metric lies. Absent of other splits, of jobs that earlier builds have scored, and of more samples than can
+    /// be drawn again in some seconds.
+    #[prost(message, optional, tag = "9")]
+    pub intervals: ::core::option::Option<MetricIntervals>,
+}
+/// Intervals of metrics by the percentile bootstrap: the samples are drawn again, as many as there are, and each metric is computed of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MetricIntervals {
+    /// How often.
+    #[prost(uint32, tag = "1")]
+    pub resamples: u32,
+    /// What they are drawn by: the seed of the job.
+    #[prost(uint64, tag = "2")]
+    pub seed: u64,
+    /// The part of the values that lies within an interval: 0.95.
+    #[prost(double, tag = "3")]
+    pub level: f64,
+    /// By name of the metric.
+    #[prost(btree_map = "string, message", tag = "4")]
+    pub metrics: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        MetricInterval,
+    >,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct MetricInterval {
+    #[prost(double, tag = "1")]
+    pub low: f64,
+    #[prost(double, tag = "2")]
+    pub high: f64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TargetMetrics {

@@ -10,7 +10,7 @@ use crate::identifiers::RankIdentity;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::spec::{JobSpec, MissingLabels};
+use crate::spec::{JobSpec, MetricName, MissingLabels};
 use crate::state::{Dataset, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
 use crate::task::Task;
 
@@ -33,6 +33,10 @@ pub(super) fn dataset(
     }
     let run = &caller.job.run;
     let Some(registered) = &run.dataset else {
+        if let Some(message) = undefined_metric(&caller.job.spec, found) {
+            let failure = losses::fail_by(draft, &caller, FailureReason::Misconfigured, message);
+            return Ok(Reply::JobFailed(failure));
+        }
         let numbers = caller.job.spec.task.numbers_per_prediction(found.schema());
         let cut = |split: &SplitManifest| (split.split, ShardTable::cut(split.samples, numbers));
         let shards: BTreeMap<SplitName, ShardTable> =
@@ -94,6 +98,18 @@ fn validate(task: Task, dataset: &Dataset) -> Result<(), Reject> {
         }
     }
     Ok(())
+}
+
+/// A metric that is to decide something and can have no value on this data, whatever is learned: nobody would see that it decided nothing.
+fn undefined_metric(spec: &JobSpec, found: &Dataset) -> Option<String> {
+    let schema = found.schema();
+    let is_undefined = |(_, metric): &(&str, MetricName)| !spec.task.can_tell(metric.metric(), schema);
+    let (field, metric) = spec.training.watched().find(is_undefined)?;
+    Some(format!(
+        "{field}: expected a metric that data of {} classes can have, found `validation/{}`, which is undefined or always 1 there",
+        found.classes.len(),
+        metric.name(),
+    ))
 }
 
 /// A class that is a word for no label, where the spec refuses these. Ranks do so themselves, with the lines; those of the first program take

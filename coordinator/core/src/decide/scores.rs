@@ -6,6 +6,7 @@ use super::decision_builder::DecisionBuilder;
 use super::members::describe;
 use super::{losses, passes, settle, training};
 use crate::identifiers::{Generation, JobId};
+use crate::metrics::bootstrap::Intervals;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
@@ -17,7 +18,7 @@ pub(super) fn score(
     draft: &mut DecisionBuilder<'_>,
     id: &JobId,
     (generation, pass): (Generation, Pass),
-    from_predictions: &BTreeMap<String, f64>,
+    (from_predictions, intervals): (&BTreeMap<String, f64>, Option<Intervals>),
 ) -> Result<Reply, Reject> {
     let job = open_job(draft.base(), id, generation)?;
     let Pass::Evaluate { split, epoch } = pass else {
@@ -39,6 +40,7 @@ pub(super) fn score(
     let metrics = merge(progress).zip(schema);
     match metrics.and_then(|(sum, schema)| sum.evaluate(schema, from_predictions)) {
         Some(metrics) => {
+            let metrics = metrics.within(intervals);
             draft.record_job(
                 id,
                 JobEvent::EvaluationCompleted {

@@ -1,10 +1,12 @@
 //! Metrics that follow from the moments of a target and of its predictions: scikit-learn's and SciPy's definitions, each in a few lines.
 //!
 //! Second moments are kept about the means, not as sums of squares: prices of 400,000 whose spread is 1 would leave nothing of it in a sum
-//! of squares of doubles. Two parts are merged by the formula of Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for
-//! computing sample variances" (1979), which is exact but for rounding; in the same order it gives the same bits.
+//! of squares of doubles. The mean is found first, then what is about it; parts are merged in the same two steps. All sums are those of
+//! [`Sum`], so neither the number of samples nor the order of the parts shows in a metric.
 
 use serde::{Deserialize, Serialize};
+
+use super::sum::Sum;
 
 /// Of one target over some samples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -28,45 +30,108 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of (value, prediction) pairs, in their order.
-    pub fn of_pairs(pairs: impl IntoIterator<Item = (f64, f64)>) -> Self {
-        let mut moments = Self::default();
-        for (value, prediction) in pairs {
-            moments.add(value, prediction);
-        }
-        moments
+    /// Of (value, prediction) pairs.
+    pub fn of_pairs(pairs: &[(f64, f64)]) -> Self {
+        Self::of_counted(pairs.iter().map(|pair| (1, *pair)))
     }
 
-    /// Adds a sample.
-    pub fn add(&mut self, value: f64, prediction: f64) {
-        let error = value - prediction;
-        self.merge(&Self {
-            samples: 1,
-            value_mean: value,
-            prediction_mean: prediction,
-            absolute_errors: error.abs(),
-            squared_errors: error * error,
-            ..Self::default()
-        });
+    /// Of (value, prediction) pairs, each counting so often.
+    pub(super) fn of_weighted(pairs: &[(f64, f64)], weights: &[u32]) -> Self {
+        Self::of_counted(weights.iter().copied().zip(pairs.iter().copied()))
     }
 
-    /// Adds other samples.
-    pub fn merge(&mut self, other: &Self) {
-        if other.samples == 0 {
-            return;
+    fn of_counted(pairs: impl Iterator<Item = (u32, (f64, f64))> + Clone) -> Self {
+        let samples: u64 = pairs.clone().map(|(weight, _)| u64::from(weight)).sum();
+        let Some((_, (first_value, first_prediction))) = pairs.clone().next() else {
+            return Self::default();
+        };
+        if samples == 0 {
+            return Self::default();
         }
-        let (before, added) = (self.samples as f64, other.samples as f64);
-        let share = added / (before + added);
-        let value = other.value_mean - self.value_mean;
-        let prediction = other.prediction_mean - self.prediction_mean;
-        self.value_squares += other.value_squares + value * value * before * share;
-        self.prediction_squares += other.prediction_squares + prediction * prediction * before * share;
-        self.products += other.products + value * prediction * before * share;
-        self.value_mean += value * share;
-        self.prediction_mean += prediction * share;
-        self.absolute_errors += other.absolute_errors;
-        self.squared_errors += other.squared_errors;
-        self.samples = self.samples.saturating_add(other.samples);
+        // About the first pair, so that what all have in common is not rounded.
+        let mean = |first: f64, of: fn((f64, f64)) -> f64| {
+            let sum: Sum = pairs
+                .clone()
+                .map(|(weight, pair)| f64::from(weight) * (of(pair) - first))
+                .collect();
+            first + sum.value() / samples as f64
+        };
+        let value_mean = mean(first_value, |pair| pair.0);
+        let prediction_mean = mean(first_prediction, |pair| pair.1);
+        let mut sums = [Sum::default(); 5];
+        for (weight, (value, prediction)) in pairs {
+            let (weight, error) = (f64::from(weight), value - prediction);
+            let (value, prediction) = (value - value_mean, prediction - prediction_mean);
+            let terms = [
+                value * value,
+                prediction * prediction,
+                value * prediction,
+                error.abs(),
+                error * error,
+            ];
+            sums.iter_mut()
+                .zip(terms)
+                .for_each(|(sum, term)| sum.add(weight * term));
+        }
+        Self::of_parts(samples, (value_mean, prediction_mean), sums)
+    }
+
+    fn of_parts(samples: u64, (value_mean, prediction_mean): (f64, f64), sums: [Sum; 5]) -> Self {
+        let [
+            value_squares,
+            prediction_squares,
+            products,
+            absolute_errors,
+            squared_errors,
+        ] = sums.map(Sum::value);
+        Self {
+            samples,
+            value_mean,
+            prediction_mean,
+            value_squares,
+            prediction_squares,
+            products,
+            absolute_errors,
+            squared_errors,
+        }
+    }
+
+    /// Of all samples of parts: what Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979),
+    /// do for two, for all of them at once.
+    pub fn merged<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let parts = parts.filter(|part| part.samples > 0);
+        let Some(first) = parts.clone().next() else {
+            return Self::default();
+        };
+        let samples = parts.clone().fold(0u64, |sum, part| sum.saturating_add(part.samples));
+        let mean = |of: fn(&Self) -> f64| {
+            let first = of(first);
+            let sum: Sum = parts
+                .clone()
+                .map(|part| part.samples as f64 * (of(part) - first))
+                .collect();
+            first + sum.value() / samples as f64
+        };
+        let value_mean = mean(|part| part.value_mean);
+        let prediction_mean = mean(|part| part.prediction_mean);
+        let mut sums = [Sum::default(); 5];
+        for part in parts {
+            let weight = part.samples as f64;
+            let (value, prediction) = (part.value_mean - value_mean, part.prediction_mean - prediction_mean);
+            let inner = [
+                part.value_squares,
+                part.prediction_squares,
+                part.products,
+                part.absolute_errors,
+                part.squared_errors,
+            ];
+            let between = [value * value, prediction * prediction, value * prediction, 0.0, 0.0];
+            for (sum, (inner, between)) in sums.iter_mut().zip(inner.into_iter().zip(between)) {
+                sum.add(inner);
+                sum.add(weight * between);
+            }
+        }
+        Self::of_parts(samples, (value_mean, prediction_mean), sums)
     }
 
     /// Whether all of them are numbers.
@@ -89,9 +154,14 @@ pub(super) fn mean_absolute_error(moments: &Moments) -> Option<f64> {
     (moments.samples > 0).then(|| moments.absolute_errors / moments.samples as f64)
 }
 
+/// `sklearn.metrics.mean_squared_error`.
+pub(super) fn mean_squared_error(moments: &Moments) -> Option<f64> {
+    (moments.samples > 0).then(|| moments.squared_errors / moments.samples as f64)
+}
+
 /// `sklearn.metrics.root_mean_squared_error`.
 pub(super) fn root_mean_squared_error(moments: &Moments) -> Option<f64> {
-    (moments.samples > 0).then(|| (moments.squared_errors / moments.samples as f64).sqrt())
+    mean_squared_error(moments).map(f64::sqrt)
 }
 
 /// `sklearn.metrics.r2_score`: 1 - Σ(value - prediction)² / Σ(value - mean)². Where all values are the same it is 1 if every prediction is
@@ -101,6 +171,19 @@ pub(super) fn r2(moments: &Moments) -> Option<f64> {
         0 | 1 => None,
         _ if moments.value_squares > 0.0 => Some(1.0 - moments.squared_errors / moments.value_squares),
         _ => Some(if moments.squared_errors == 0.0 { 1.0 } else { 0.0 }),
+    }
+}
+
+/// `sklearn.metrics.explained_variance_score`: 1 - Σ(error - mean error)² / Σ(value - mean)². Where all values are the same it is 1 if all
+/// errors are, else 0.
+pub(super) fn explained_variance(moments: &Moments) -> Option<f64> {
+    match moments.samples {
+        0 => None,
+        _ if moments.value_squares > 0.0 => {
+            // The squares of the errors about their mean are value_squares + prediction_squares - 2 products.
+            Some((2.0 * moments.products - moments.prediction_squares) / moments.value_squares)
+        }
+        _ => Some(if moments.prediction_squares == 0.0 { 1.0 } else { 0.0 }),
     }
 }
 
@@ -122,13 +205,34 @@ mod tests {
 
     #[test]
     fn a_constant_is_as_scikit_learn_and_scipy_have_it() {
-        let of = |pairs: &[(f64, f64)]| Moments::of_pairs(pairs.iter().copied());
+        let of = |pairs: &[(f64, f64)]| Moments::of_pairs(pairs);
         assert_eq!(r2(&of(&[(0.1, 0.1), (0.1, 0.1), (0.1, 0.1)])), Some(1.0));
         assert_eq!(r2(&of(&[(0.1, 0.1), (0.1, 0.5), (0.1, 0.1)])), Some(0.0));
         assert_eq!(pearson(&of(&[(0.1, 0.1), (0.1, 0.5), (0.1, 0.1)])), None);
         assert_eq!(pearson(&of(&[(0.1, 0.3), (0.2, 0.3), (0.3, 0.3)])), None);
         assert_eq!(r2(&of(&[(2.0, 2.0)])), None);
+        assert_eq!(
+            explained_variance(&of(&[(0.1, 0.3), (0.1, 0.3), (0.1, 0.3)])),
+            Some(1.0)
+        );
+        assert_eq!(explained_variance(&of(&[(0.1, 0.3), (0.1, 0.5)])), Some(0.0));
         assert_eq!(mean_absolute_error(&Moments::default()), None);
+    }
+
+    #[test]
+    fn a_part_alone_is_the_whole() {
+        let part = Moments::of_pairs(&[(1.0 / 3.0, 0.1), (0.7, 1e9), (-5.0, 0.3)]);
+        assert_eq!(Moments::merged([&part, &Moments::default()].into_iter()), part);
+    }
+
+    #[test]
+    fn a_pair_that_counts_twice_is_there_twice() {
+        let (pairs, weights) = ([(9.0, 9.0), (1.0, 2.0), (3.0, 2.5)], [0, 2, 1]);
+        let weighted = Moments::of_weighted(&pairs, &weights);
+        let repeated = Moments::of_pairs(&[(1.0, 2.0), (1.0, 2.0), (3.0, 2.5)]);
+        assert_eq!(weighted.samples, 3);
+        assert!(near(r2(&weighted).unwrap(), r2(&repeated).unwrap()));
+        assert!(near(pearson(&weighted).unwrap(), pearson(&repeated).unwrap()));
     }
 
     proptest! {
@@ -138,11 +242,11 @@ mod tests {
         ) {
             let pairs: Vec<_> = pairs.into_iter().map(|(value, prediction)| (value + far, prediction + far)).collect();
             let cut = cut.min(pairs.len());
-            let mut merged = Moments::of_pairs(pairs[..cut].iter().copied());
-            merged.merge(&Moments::of_pairs(pairs[cut..].iter().copied()));
-            let whole = Moments::of_pairs(pairs.iter().copied());
+            let parts = [Moments::of_pairs(&pairs[..cut]), Moments::of_pairs(&pairs[cut..])];
+            let merged = Moments::merged(parts.iter());
+            let whole = Moments::of_pairs(&pairs);
             prop_assert_eq!(merged.samples, whole.samples);
-            for metric in [mean_absolute_error, root_mean_squared_error, r2, pearson] {
+            for metric in [mean_absolute_error, root_mean_squared_error, r2, explained_variance, pearson] {
                 let (merged, whole) = (metric(&merged), metric(&whole));
                 prop_assert!(merged.zip(whole).map_or(merged == whole, |(a, b)| near(a, b)), "{merged:?} {whole:?}");
             }

@@ -3,26 +3,14 @@
 //! Equal to `sklearn.metrics.roc_auc_score` (which integrates the curve by trapezoids), but counted in integers: no rounding until the
 //! one division at the end, so the order in which ranks deliver their samples cannot change a digit.
 
-use std::cmp::Ordering;
+use super::columns::Tied;
 
-/// The area of (score, is positive) pairs in any order: (Σ over positives of 2·negatives below + negatives equal) /
-/// (2·positives·negatives), which is the Mann–Whitney statistic. `None` without a positive, without a negative, or if a score is not a
-/// number: scikit-learn answers NaN there.
-pub fn area_under_roc(samples: impl IntoIterator<Item = (f64, bool)>) -> Option<f64> {
-    let mut samples: Vec<(f64, bool)> = samples.into_iter().collect();
-    if samples.iter().any(|(score, _)| score.is_nan()) {
-        return None;
-    }
-    samples.sort_unstable_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal));
-    area_of_ordered(&samples)
-}
-
-/// The same of pairs in rising order of the score.
-pub(super) fn area_of_ordered(samples: &[(f64, bool)]) -> Option<f64> {
+/// (Σ over positives of 2·negatives below + negatives equal) / (2·positives·negatives), which is the Mann–Whitney statistic. `None` without a
+/// positive or without a negative: scikit-learn answers NaN there.
+pub(super) fn area(runs: &[Tied]) -> Option<f64> {
     let (mut positives, mut negatives, mut doubled_pairs) = (0u128, 0u128, 0u128);
-    for tied in samples.chunk_by(|a, b| a.0 == b.0) {
-        let tied_positives = tied.iter().filter(|(_, positive)| *positive).count() as u128;
-        let tied_negatives = tied.len() as u128 - tied_positives;
+    for tied in runs {
+        let (tied_positives, tied_negatives) = (u128::from(tied.positives), u128::from(tied.negatives));
         doubled_pairs += tied_positives * (2 * negatives + tied_negatives);
         positives += tied_positives;
         negatives += tied_negatives;
@@ -37,24 +25,29 @@ mod tests {
 
     use super::*;
     use crate::metrics::ScoreMetrics;
+    use crate::metrics::columns::tied_of_pairs;
+
+    fn area_of_pairs(samples: &[(f64, bool)]) -> Option<f64> {
+        area(&tied_of_pairs(samples)?)
+    }
 
     #[test]
     fn ties_count_half() {
-        assert_eq!(area_under_roc([(0.5, true), (0.5, false)]), Some(0.5));
+        assert_eq!(area_of_pairs(&[(0.5, true), (0.5, false)]), Some(0.5));
         assert_eq!(
-            area_under_roc([(0.1, false), (0.4, false), (0.35, true), (0.8, true)]),
+            area_of_pairs(&[(0.1, false), (0.4, false), (0.35, true), (0.8, true)]),
             Some(0.75)
         );
         // Zero has two bit patterns and one value.
-        assert_eq!(area_under_roc([(0.0, true), (-0.0, false)]), Some(0.5));
+        assert_eq!(area_of_pairs(&[(0.0, true), (-0.0, false)]), Some(0.5));
     }
 
     #[test]
     fn it_is_undefined_where_one_side_is_missing_or_a_score_is_not_a_number() {
-        assert_eq!(area_under_roc([]), None);
-        assert_eq!(area_under_roc([(0.3, true)]), None);
-        assert_eq!(area_under_roc([(0.3, false), (0.1, false)]), None);
-        assert_eq!(area_under_roc([(f64::NAN, false), (0.1, true)]), None);
+        assert_eq!(area_of_pairs(&[]), None);
+        assert_eq!(area_of_pairs(&[(0.3, true)]), None);
+        assert_eq!(area_of_pairs(&[(0.3, false), (0.1, false)]), None);
+        assert_eq!(area_of_pairs(&[(f64::NAN, false), (0.1, true)]), None);
         let three = ScoreMetrics::of_matrix(&[0, 1, 0], &[0.5, 0.2, 0.3, 0.1, 0.8, 0.1, 0.7, 0.2, 0.1], 3);
         assert_eq!(three.get("roc_auc"), None);
         let one = ScoreMetrics::of_matrix(&[0, 0], &[1.0, 1.0], 1);
@@ -75,16 +68,16 @@ mod tests {
                 }
             }
             let expected = (pairs > 0.0).then_some(right / pairs);
-            prop_assert_eq!(area_under_roc(samples), expected);
+            prop_assert_eq!(area_of_pairs(&samples), expected);
         }
 
         #[test]
         fn the_order_of_delivery_does_not_change_a_digit(
             mut samples in prop::collection::vec((any::<f64>().prop_filter("a number", |x| !x.is_nan()), any::<bool>()), 0..60),
         ) {
-            let forwards = area_under_roc(samples.clone());
+            let forwards = area_of_pairs(&samples);
             samples.reverse();
-            prop_assert_eq!(forwards, area_under_roc(samples));
+            prop_assert_eq!(forwards, area_of_pairs(&samples));
         }
     }
 }

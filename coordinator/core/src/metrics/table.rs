@@ -1,12 +1,12 @@
 //! The table of metrics. A new one is a row here and its formula.
 
-use std::fmt;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use super::calibration::{self, Calibration};
+use super::columns::Tied;
 use super::counts::{self, Counts};
 use super::moments::{self, Moments};
-use super::{average_precision, ranks, roc};
+use super::ranks::{self, Orders};
+use super::scored::{self, Scored};
+use super::{average_precision, roc};
 use crate::compatibility::Revision;
 
 /// A quantity that says how good a model is.
@@ -47,13 +47,33 @@ pub enum Formula {
     Loss,
     /// Classification: from how often each class was true, predicted, and both.
     Counts(fn(&Counts) -> Option<f64>),
-    /// Classification: from (score, is of the class) pairs of one class, in rising order of the score. Of two classes that of the second
-    /// one's score; of more, the unweighted mean over all classes of one against the rest.
-    Scores(fn(&[(f64, bool)]) -> Option<f64>),
+    /// Classification: the mean over samples of what the scores of one are worth, or of a number that is 0 or 1; `None` of a sample: undefined
+    /// for its split. What looks at all labels of a sample at once belongs here, too.
+    Predictions(fn(&Scored<'_>) -> Option<f64>),
+    /// Classification: from how often predictions of each confidence are right.
+    Confidence(fn(&Calibration) -> Option<f64>),
+    /// Classification: from how many samples of a class, and of others, have each score of it, in rising order of the score. Of two classes
+    /// that of the second one's score; of more, the average over all classes.
+    OneVsRest(fn(&[Tied]) -> Option<f64>, Average),
+    /// Classification: the area under the ROC curve of each pair of classes that the split holds, on the samples of both; once by the score of
+    /// the one, once of the other. The average over all of these.
+    OneVsOne(Average),
     /// Regression: from the moments of one target; of several, the unweighted mean over them.
     Moments(fn(&Moments) -> Option<f64>),
-    /// Regression: from the (value, prediction) pairs of one target; of several, the unweighted mean over them.
-    Pairs(fn(&[(f64, f64)]) -> Option<f64>),
+    /// Regression: the mean over samples of an error between value and prediction; of several targets, the unweighted mean over them.
+    Errors(fn(f64, f64) -> f64),
+    /// Regression: from the orders of one target's values and predictions, each sample counting so often; of several, the unweighted mean over
+    /// them.
+    Orders(fn(&Orders, &[u32]) -> Option<f64>),
+}
+
+/// How the values of classes become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Average {
+    /// Every class counts the same.
+    Macro,
+    /// Every class counts as its true samples.
+    Weighted,
 }
 
 impl Formula {
@@ -61,7 +81,8 @@ impl Formula {
     pub fn needs_predictions(self) -> bool {
         match self {
             Self::Loss | Self::Counts(_) | Self::Moments(_) => false,
-            Self::Scores(_) | Self::Pairs(_) => true,
+            Self::Predictions(_) | Self::Confidence(_) | Self::OneVsRest(..) | Self::OneVsOne(_) => true,
+            Self::Errors(_) | Self::Orders(_) => true,
         }
     }
 }
@@ -96,6 +117,36 @@ pub const METRICS: &[Metric] = &[
         Formula::Counts(counts::accuracy),
         "fraction of samples whose class is right",
     ),
+    higher(
+        "top_2_accuracy",
+        Formula::Predictions(scored::top::<2>),
+        "fraction of samples whose class is among the two likeliest",
+    )
+    .since(5),
+    higher(
+        "top_3_accuracy",
+        Formula::Predictions(scored::top::<3>),
+        "fraction of samples whose class is among the three likeliest",
+    )
+    .since(5),
+    higher(
+        "top_4_accuracy",
+        Formula::Predictions(scored::top::<4>),
+        "fraction of samples whose class is among the four likeliest",
+    )
+    .since(5),
+    higher(
+        "top_5_accuracy",
+        Formula::Predictions(scored::top::<5>),
+        "fraction of samples whose class is among the five likeliest",
+    )
+    .since(5),
+    higher(
+        "top_10_accuracy",
+        Formula::Predictions(scored::top::<10>),
+        "fraction of samples whose class is among the ten likeliest",
+    )
+    .since(5),
     higher(
         "balanced_accuracy",
         Formula::Counts(counts::balanced_accuracy),
@@ -140,14 +191,56 @@ pub const METRICS: &[Metric] = &[
     ),
     higher(
         "roc_auc",
-        Formula::Scores(roc::area_of_ordered),
+        Formula::OneVsRest(roc::area, Average::Macro),
         "area under the ROC curve; of more than two classes one against the rest, mean",
     ),
     higher(
+        "roc_auc_ovr_weighted",
+        Formula::OneVsRest(roc::area, Average::Weighted),
+        "area under the ROC curve, one against the rest, weighted by true samples",
+    )
+    .since(5),
+    higher(
+        "roc_auc_ovo",
+        Formula::OneVsOne(Average::Macro),
+        "area under the ROC curve of each pair of classes, mean",
+    )
+    .since(5),
+    higher(
+        "roc_auc_ovo_weighted",
+        Formula::OneVsOne(Average::Weighted),
+        "area under the ROC curve of each pair of classes, weighted by true samples of both",
+    )
+    .since(5),
+    higher(
         "average_precision",
-        Formula::Scores(average_precision::of_ordered),
+        Formula::OneVsRest(average_precision::area, Average::Macro),
         "area under the steps of precision over recall; of more than two classes one against the rest, mean",
     ),
+    higher(
+        "average_precision_weighted",
+        Formula::OneVsRest(average_precision::area, Average::Weighted),
+        "the same, weighted by true samples",
+    )
+    .since(5),
+    lower(
+        "log_loss",
+        Formula::Predictions(scored::log_loss),
+        "negative logarithm of the true class's probability, which is kept away from 0",
+    )
+    .since(5),
+    lower(
+        "brier_score",
+        Formula::Predictions(scored::brier_score),
+        "squared distance of the probabilities from the truth; of two classes half of it",
+    )
+    .since(5),
+    lower(
+        "expected_calibration_error",
+        Formula::Confidence(calibration::expected_error),
+        "distance of confidence from accuracy in 15 bins of equal width",
+    )
+    .since(5),
     higher(
         "matthews_correlation",
         Formula::Counts(counts::matthews_correlation),
@@ -165,17 +258,35 @@ pub const METRICS: &[Metric] = &[
     )
     .since(3),
     lower(
+        "mse",
+        Formula::Moments(moments::mean_squared_error),
+        "mean squared error, in the squared units of the target",
+    )
+    .since(5),
+    lower(
         "rmse",
         Formula::Moments(moments::root_mean_squared_error),
         "root of the mean squared error, in the units of the target",
     )
     .since(3),
+    lower(
+        "mape",
+        Formula::Errors(ranks::relative_error),
+        "mean of the absolute error by the absolute value, as a fraction",
+    )
+    .since(5),
     higher(
         "r2",
         Formula::Moments(moments::r2),
         "fraction of the variance that is explained",
     )
     .since(3),
+    higher(
+        "explained_variance",
+        Formula::Moments(moments::explained_variance),
+        "fraction of the variance that is explained, whatever the mean error",
+    )
+    .since(5),
     higher(
         "pearson",
         Formula::Moments(moments::pearson),
@@ -184,148 +295,8 @@ pub const METRICS: &[Metric] = &[
     .since(3),
     higher(
         "spearman",
-        Formula::Pairs(ranks::spearman),
+        Formula::Orders(ranks::spearman),
         "correlation of the ranks of values and predictions",
     )
     .since(3),
 ];
-
-/// The name of a metric that this build knows: a place in [`METRICS`]. It is stored as its word, so rows may move.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MetricName(u16);
-
-impl MetricName {
-    /// The mean loss, which every task has.
-    pub const LOSS: Self = Self::named("loss");
-
-    /// A metric by its name.
-    ///
-    /// # Panics
-    /// If no row has that name: meant for names that stand in the code, where the compiler finds it.
-    pub const fn named(name: &str) -> Self {
-        let mut place = 0;
-        while place < METRICS.len() {
-            if is_same(METRICS[place].name.as_bytes(), name.as_bytes()) {
-                return Self(place as u16);
-            }
-            place += 1;
-        }
-        panic!("the table of metrics has no such name")
-    }
-
-    /// Its row.
-    pub fn metric(self) -> &'static Metric {
-        &METRICS[usize::from(self.0)]
-    }
-
-    /// Whether a larger value is the better one.
-    pub fn higher_is_better(self) -> bool {
-        self.metric().better == Better::Higher
-    }
-
-    /// Whether `value` is better than `best` by more than `min_delta`.
-    pub fn improves(self, value: f64, best: f64, min_delta: f64) -> bool {
-        if self.higher_is_better() {
-            value > best + min_delta
-        } else {
-            value < best - min_delta
-        }
-    }
-
-    /// A metric by its name; `None` if this build does not know it.
-    pub fn find(name: &str) -> Option<Self> {
-        METRICS
-            .iter()
-            .position(|metric| metric.name == name)
-            .map(|place| Self(place as u16))
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        self.metric().name
-    }
-}
-
-const fn is_same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let mut place = 0;
-    while place < a.len() {
-        if a[place] != b[place] {
-            return false;
-        }
-        place += 1;
-    }
-    true
-}
-
-/// Every name with its metric, in the order of the table.
-pub const NAMES: &[(&str, MetricName)] = &names();
-
-const fn names() -> [(&'static str, MetricName); METRICS.len()] {
-    let mut names = [("", MetricName(0)); METRICS.len()];
-    let mut place = 0;
-    while place < METRICS.len() {
-        names[place] = (METRICS[place].name, MetricName(place as u16));
-        place += 1;
-    }
-    names
-}
-
-impl fmt::Debug for MetricName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl Serialize for MetricName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for MetricName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        Self::find(&word)
-            .ok_or_else(|| serde::de::Error::custom(format_args!("expected the name of a metric, found `{word}`")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_name_stands_once_and_finds_its_row() {
-        for (place, metric) in METRICS.iter().enumerate() {
-            assert_eq!(MetricName::named(metric.name).metric().name, metric.name);
-            assert!(METRICS[..place].iter().all(|other| other.name != metric.name));
-            assert!(!metric.about.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_lower_loss_and_a_higher_score_are_better() {
-        let (loss, f1) = (MetricName::LOSS, MetricName::named("f1_macro"));
-        assert!(loss.improves(0.3, 0.4, 0.05));
-        assert!(!loss.improves(0.3, 0.34, 0.05));
-        assert!(f1.improves(0.8, 0.7, 0.0));
-        assert!(!f1.improves(0.7, 0.7, 0.0));
-        assert!(!f1.improves(f64::NAN, 0.7, 0.0));
-    }
-
-    #[test]
-    fn a_name_is_stored_as_its_word() {
-        assert_eq!(
-            serde_json::to_string(&MetricName::named("roc_auc")).unwrap(),
-            "\"roc_auc\""
-        );
-        let error = serde_json::from_str::<MetricName>("\"roc\"").unwrap_err().to_string();
-        assert!(
-            error.starts_with("expected the name of a metric, found `roc`"),
-            "{error}"
-        );
-    }
-}

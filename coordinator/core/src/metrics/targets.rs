@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     moments::Moments,
+    ranks::Orders,
+    sum::Sum,
     table::{Formula, METRICS},
 };
 
@@ -17,10 +19,21 @@ pub fn of_moments(moments: &Moments) -> BTreeMap<String, f64> {
 
 /// Those that need the (value, prediction) pairs of a target, by name; undefined ones are left out.
 pub fn of_pairs(pairs: &[(f64, f64)]) -> BTreeMap<String, f64> {
+    let orders = Orders::of_pairs(pairs);
+    let ones = vec![1; pairs.len()];
     by_name(|formula| match formula {
-        Formula::Pairs(formula) => formula(pairs),
+        Formula::Errors(error) => mean_error(error, pairs),
+        Formula::Orders(formula) => formula(&orders, &ones),
         _ => None,
     })
+}
+
+fn mean_error(error: fn(f64, f64) -> f64, pairs: &[(f64, f64)]) -> Option<f64> {
+    let sum: Sum = pairs
+        .iter()
+        .map(|(value, prediction)| error(*value, *prediction))
+        .collect();
+    (!pairs.is_empty()).then(|| sum.value() / pairs.len() as f64)
 }
 
 fn by_name(value: impl Fn(Formula) -> Option<f64>) -> BTreeMap<String, f64> {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{MetricName, Task, duration};
+use crate::task::regression::Distance;
 
 /// How the head is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +51,23 @@ pub struct TrainingSpec {
     #[serde(rename = "checkpointInterval", with = "duration")]
     #[schemars(with = "duration::Duration", extend("x-firn-result" = false, "default" = "60s"))]
     pub checkpoint_interval_ms: u64,
+}
+
+impl TrainingSpec {
+    /// The metrics that decide something, each with its field.
+    pub fn watched(&self) -> impl Iterator<Item = (&'static str, MetricName)> {
+        let stopping = self.early_stopping.as_ref().map(|stopping| stopping.metric);
+        let plateau = match &self.schedule.shape {
+            ScheduleShape::Plateau(plateau) => Some(plateau.metric),
+            _ => None,
+        };
+        let watched = [
+            ("spec.training.earlyStopping.metric", stopping),
+            ("spec.training.bestMetric", Some(self.best_metric)),
+            ("spec.training.schedule.metric", plateau),
+        ];
+        watched.into_iter().filter_map(|(field, metric)| Some((field, metric?)))
+    }
 }
 
 /// What the result may depend on besides spec, data and weights.
@@ -244,6 +262,16 @@ impl LossSpec {
         match self {
             Self::CrossEntropy { .. } => Task::Classification,
             Self::Mse | Self::L1 | Self::Huber { .. } => Task::Regression,
+        }
+    }
+
+    /// What an error costs; `None` of classes.
+    pub fn distance(&self) -> Option<Distance> {
+        match *self {
+            Self::CrossEntropy { .. } => None,
+            Self::Mse => Some(Distance::Squared),
+            Self::L1 => Some(Distance::Absolute),
+            Self::Huber { delta } => Some(Distance::Huber { delta }),
         }
     }
 

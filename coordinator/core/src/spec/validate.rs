@@ -41,20 +41,8 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
 
 /// What is watched has to be something that the task has.
 fn metrics(spec: &JobSpec, violations: &mut Violations) {
-    let stopping = spec.training.early_stopping.as_ref().map(|stopping| stopping.metric);
-    let plateau = match &spec.training.schedule.shape {
-        ScheduleShape::Plateau(plateau) => Some(plateau.metric),
-        _ => None,
-    };
-    let watched = [
-        ("spec.training.earlyStopping.metric", stopping),
-        ("spec.training.bestMetric", Some(spec.training.best_metric)),
-        ("spec.training.schedule.metric", plateau),
-    ];
-    for (field, metric) in watched {
-        let Some(metric) = metric.filter(|metric| !spec.task.has(metric.metric())) else {
-            continue;
-        };
+    let foreign = |(_, metric): &(&str, MetricName)| !spec.task.has(metric.metric());
+    for (field, metric) in spec.training.watched().filter(foreign) {
         let known: Vec<&str> = spec.task.metrics().map(|metric| metric.name).collect();
         let message = format!(
             "must be a metric of {} ({}), found `validation/{}`",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Detail, Metrics, Schema, StatisticsError};
-use crate::metrics::{ClassCounts, Counts, Formula, METRICS};
+use crate::metrics::{ClassCounts, Counts, Formula, METRICS, Metric, Scored, Sum};
 
 /// Of up to so many classes every probability of a prediction is kept. Of more, those of the likeliest [`LIKELIEST_CLASSES`] and that of
 /// the true class: what a prediction takes then no longer grows with the classes. Metrics that need all scores are left out there.
@@ -20,7 +20,8 @@ pub const MOST_MATRIX_CLASSES: usize = 256;
 
 /// What a part of a split says about a classifier.
 ///
-/// The counts are exact in any order. `loss_sum` is a sum of floats: merge the parts in shard order to get the same last digit each time.
+/// The counts are exact in any order. `loss_sum` is a sum of floats that keeps its digits: merge the parts in shard order to get the same last one
+/// each time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClassificationStatistics {
     /// Samples that were scored.
@@ -104,15 +105,16 @@ impl ClassificationStatistics {
     /// The sum of parts, in the order given.
     pub fn merged<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut cells = BTreeMap::new();
-        let mut sum = Self::default();
+        let (mut sum, mut loss) = (Self::default(), Sum::default());
         for part in parts {
             sum.samples = sum.samples.saturating_add(part.samples);
-            sum.loss_sum += part.loss_sum;
+            loss.add(part.loss_sum);
             for cell in &part.confusion {
                 let count: &mut u64 = cells.entry(cell.place()).or_default();
                 *count = count.saturating_add(cell.count);
             }
         }
+        sum.loss_sum = loss.value();
         sum.confusion = in_order(cells);
         sum
     }
@@ -129,7 +131,7 @@ impl ClassificationStatistics {
         let value = |formula: Formula| match formula {
             Formula::Loss => Some(self.loss_sum / self.samples as f64),
             Formula::Counts(formula) => formula(&counts),
-            Formula::Scores(_) | Formula::Moments(_) | Formula::Pairs(_) => None,
+            _ => None,
         };
         let values = METRICS
             .iter()
@@ -140,6 +142,7 @@ impl ClassificationStatistics {
             detail: Detail::Classification {
                 confusion: self.confusion.clone(),
             },
+            intervals: None,
         })
     }
 }
@@ -199,6 +202,25 @@ pub(super) fn numbers_per_prediction(classes: usize) -> usize {
     }
 }
 
+pub(super) fn can_tell(metric: &Metric, classes: usize) -> bool {
+    let all_are_kept = classes <= MOST_SCORED_CLASSES;
+    match metric.formula {
+        Formula::Predictions(formula) => {
+            let scores = vec![1.0 / classes as f64; if all_are_kept { classes } else { 1 }];
+            let named: &[u32] = if all_are_kept { &[] } else { &[0] };
+            let sample = Scored {
+                label: 0,
+                named,
+                scores: &scores,
+                classes,
+            };
+            formula(&sample).is_some()
+        }
+        Formula::OneVsRest(..) | Formula::OneVsOne(_) => classes > 1 && all_are_kept,
+        _ => true,
+    }
+}
+
 pub(super) fn check_schema(schema: Schema<'_>) -> Result<(), String> {
     match schema.classes.is_empty() {
         true => Err("expected at least one class, found none".to_owned()),
@@ -236,6 +258,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::metrics::MetricName;
 
     fn cell(truth: u32, predicted: u32, count: u64) -> ConfusionCell {
         ConfusionCell {
@@ -293,6 +316,16 @@ mod tests {
         let values = &metrics.values;
         assert!(!values.contains_key("roc_auc") && !values.contains_key("cohen_kappa"));
         assert_eq!((values["loss"], values["f1_macro"]), (0.5, 0.5));
+    }
+
+    #[test]
+    fn what_so_many_classes_cannot_tell_is_known_beforehand() {
+        let told = |name: &str, classes| can_tell(MetricName::named(name).metric(), classes);
+        assert!(told("top_2_accuracy", 3) && !told("top_2_accuracy", 2));
+        assert!(told("top_10_accuracy", 2000) && !told("top_10_accuracy", 10));
+        assert!(told("roc_auc_ovo", 2) && !told("roc_auc_ovo", 1) && !told("roc_auc", 2000));
+        assert!(told("brier_score", 1024) && !told("brier_score", 1025));
+        assert!(told("log_loss", 2000) && told("expected_calibration_error", 2000) && told("accuracy", 1));
     }
 
     #[test]

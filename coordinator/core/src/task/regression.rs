@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Detail, Metrics, Schema, StatisticsError};
-use crate::metrics::{Moments, targets};
+use crate::metrics::{Moments, Sum, targets};
 
 /// Largest relative difference between a recorded metric of a target and what follows from its moments.
 const TOLERANCE: f64 = 1e-9;
+
+/// Samples whose moments are computed at once.
+const BLOCK: usize = 4096;
 
 /// A number that is learned, as the training split fixes it. The network learns (value - mean) / std.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +26,39 @@ pub struct Target {
     pub mean: f64,
     /// Population standard deviation of the training samples, above 0, as scikit-learn's `StandardScaler` has it.
     pub std: f64,
+}
+
+/// What an error costs, in standard deviations.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Distance {
+    /// e².
+    Squared,
+    /// |e|.
+    Absolute,
+    /// e² / 2 up to delta, beyond it delta·(|e| - delta / 2). Huber 1964.
+    Huber {
+        /// Above 0.
+        delta: f64,
+    },
+}
+
+impl Distance {
+    /// Of one error.
+    pub fn of(self, error: f64) -> f64 {
+        match self {
+            Self::Squared => error * error,
+            Self::Absolute => error.abs(),
+            Self::Huber { delta } if error.abs() <= delta => error * error / 2.0,
+            Self::Huber { delta } => delta * (error.abs() - delta / 2.0),
+        }
+    }
+
+    /// Of one sample, in the units of the targets: the mean over them.
+    pub fn of_sample(self, targets: &[Target], values: &[f64], predictions: &[f64]) -> f64 {
+        let errors = targets.iter().zip(values.iter().zip(predictions));
+        let costs = errors.map(|(target, (value, prediction))| self.of((prediction - value) / target.std));
+        costs.sum::<f64>() / targets.len() as f64
+    }
 }
 
 /// What a part of a split says about a regression.
@@ -39,23 +75,12 @@ pub struct RegressionStatistics {
 impl RegressionStatistics {
     /// Of samples, each with its true values and its predictions in the order of the outputs.
     pub fn of_samples<'a>(samples: impl IntoIterator<Item = (&'a [f64], &'a [f64])>, loss_sum: f64) -> Self {
-        let mut statistics = Self {
-            loss_sum,
-            ..Self::default()
-        };
+        let mut collected = RegressionSamples::default();
         for (values, predictions) in samples {
-            statistics.add(values, predictions);
+            collected.add(values, predictions);
         }
-        statistics
-    }
-
-    /// Adds a sample without its loss.
-    pub fn add(&mut self, values: &[f64], predictions: &[f64]) {
-        self.samples += 1;
-        self.targets.resize(values.len(), Moments::default());
-        for (moments, (value, prediction)) in self.targets.iter_mut().zip(values.iter().zip(predictions)) {
-            moments.add(*value, *prediction);
-        }
+        let sums = collected.finish();
+        Self { loss_sum, ..sums }
     }
 
     /// Whether there are moments of each target, of all samples, and all are numbers.
@@ -79,17 +104,15 @@ impl RegressionStatistics {
 
     /// The sum of parts, in the order given.
     pub fn merged<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
-        let mut sum = Self::default();
-        for part in parts {
-            sum.samples = sum.samples.saturating_add(part.samples);
-            sum.loss_sum += part.loss_sum;
-            let targets = sum.targets.len().max(part.targets.len());
-            sum.targets.resize(targets, Moments::default());
-            for (moments, more) in sum.targets.iter_mut().zip(&part.targets) {
-                moments.merge(more);
-            }
+        let parts: Vec<&Self> = parts.into_iter().collect();
+        let targets = parts.iter().map(|part| part.targets.len()).max().unwrap_or_default();
+        let of_target = |target: usize| Moments::merged(parts.iter().filter_map(move |part| part.targets.get(target)));
+        let loss: Sum = parts.iter().map(|part| part.loss_sum).collect();
+        Self {
+            samples: parts.iter().fold(0, |sum, part| sum.saturating_add(part.samples)),
+            loss_sum: loss.value(),
+            targets: (0..targets).map(of_target).collect(),
         }
-        sum
     }
 
     /// The metrics that follow from the moments; `None` of no samples.
@@ -104,6 +127,7 @@ impl RegressionStatistics {
             samples: self.samples,
             values,
             detail: Detail::Regression { targets: of_targets },
+            intervals: None,
         })
     }
 
@@ -111,6 +135,43 @@ impl RegressionStatistics {
     pub fn agrees(&self, recorded: &[BTreeMap<String, f64>]) -> bool {
         let expected: Vec<_> = self.targets.iter().map(targets::of_moments).collect();
         difference(&expected, recorded).is_none()
+    }
+}
+
+/// Samples one by one, of which no more than a block is in memory.
+#[derive(Debug, Default)]
+pub struct RegressionSamples {
+    /// Of each target.
+    block: Vec<Vec<(f64, f64)>>,
+    blocks: Vec<RegressionStatistics>,
+}
+
+impl RegressionSamples {
+    /// Adds a sample without its loss.
+    pub fn add(&mut self, values: &[f64], predictions: &[f64]) {
+        self.block.resize(values.len(), Vec::new());
+        for (pairs, pair) in self.block.iter_mut().zip(values.iter().zip(predictions)) {
+            pairs.push((*pair.0, *pair.1));
+        }
+        if self.block.first().is_some_and(|pairs| pairs.len() == BLOCK) {
+            self.close_block();
+        }
+    }
+
+    fn close_block(&mut self) {
+        let samples = self.block.first().map_or(0, |pairs| pairs.len() as u64);
+        self.blocks.push(RegressionStatistics {
+            samples,
+            loss_sum: 0.0,
+            targets: self.block.iter().map(|pairs| Moments::of_pairs(pairs)).collect(),
+        });
+        self.block.iter_mut().for_each(Vec::clear);
+    }
+
+    /// Of all that were added, without the loss.
+    pub fn finish(mut self) -> RegressionStatistics {
+        self.close_block();
+        RegressionStatistics::merged(&self.blocks)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::classification::cells_of_matrix;
 use super::{Detail, Metrics};
+use crate::metrics::bootstrap::Intervals;
 
 /// All forms, the newest first. They have no tag: their fields tell them apart.
 #[derive(Deserialize)]
@@ -18,6 +19,8 @@ pub(super) enum StoredMetrics {
         samples: u64,
         values: BTreeMap<String, f64>,
         detail: Detail,
+        #[serde(default)]
+        intervals: Option<Intervals>,
     },
     /// Fields for the metrics that there were, and a whole matrix; written up to program version 0.1.0.
     Fields(ClassificationFields),
@@ -54,10 +57,12 @@ impl From<StoredMetrics> for Metrics {
                 samples,
                 values,
                 detail,
+                intervals,
             } => Self {
                 samples,
                 values,
                 detail,
+                intervals,
             },
             StoredMetrics::Fields(fields) => fields.convert(),
         }
@@ -86,6 +91,7 @@ impl ClassificationFields {
             samples: self.samples,
             values,
             detail: Detail::Classification { confusion },
+            intervals: None,
         }
     }
 }
@@ -152,11 +158,28 @@ mod tests {
     }
 
     #[test]
+    fn where_metrics_lie_is_stored_with_how_it_was_found() {
+        let line = r#"{"at":1,"event":{"Job":{"job":"ants","event":{"EvaluationCompleted":{"split":"test","epoch":0,
+            "metrics":{"samples":2,"values":{"loss":0.5},"detail":{"Classification":{"confusion":[]}},
+            "intervals":{"resamples":1000,"seed":7,"level":0.95,"by_name":{"loss":{"low":0.25,"high":0.75}}}}}}}}}"#;
+        let metrics = metrics_of(line);
+        let intervals = metrics.intervals.clone().unwrap();
+        assert_eq!((intervals.resamples, intervals.seed, intervals.level), (1000, 7, 0.95));
+        assert_eq!(
+            (intervals.by_name["loss"].low, intervals.by_name["loss"].high),
+            (0.25, 0.75)
+        );
+        let again = serde_json::to_string(&metrics).unwrap();
+        assert_eq!(serde_json::from_str::<Metrics>(&again).unwrap(), metrics);
+    }
+
+    #[test]
     fn a_record_of_another_table_of_metrics_is_read() {
         let line = r#"{"at":1,"event":{"Job":{"job":"ants","event":{"EvaluationCompleted":{"split":"test","epoch":0,
             "metrics":{"samples":2,"values":{"loss":0.5,"area_under_tomorrow":0.25},"detail":{"Classification":{"confusion":[]}}}}}}}}"#;
         let metrics = metrics_of(line);
         assert_eq!(metrics.values["area_under_tomorrow"], 0.25);
         assert!(!metrics.values.contains_key("accuracy"));
+        assert_eq!(metrics.intervals, None);
     }
 }

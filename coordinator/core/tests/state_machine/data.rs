@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use firn_core::identifiers::RankIdentity;
-use firn_core::spec::MissingLabels;
+use firn_core::spec::{MetricName, MissingLabels};
 use firn_core::state::*;
 use firn_core::{Directive, Input, Reply};
 
@@ -64,6 +64,25 @@ fn labels_that_are_missing_fail_a_job_that_refuses_them_also_where_its_rank_take
              the word for a class (keep)"
         );
     }
+}
+
+#[test]
+fn a_metric_that_the_classes_cannot_have_fails_the_job_that_it_should_decide() {
+    let mut coordinator = Coordinator::new();
+    coordinator.attach_cpus(&["a"]);
+    let mut watching = spec("ants");
+    watching.training.best_metric = MetricName::named("top_5_accuracy");
+    coordinator.submit(watching);
+    let ranks = coordinator.bring_up();
+    let Reply::JobFailed(failure) = coordinator.register(&ranks[0], dataset(&TRAIN_AND_VALIDATION)) else {
+        panic!("the job fails")
+    };
+    assert_eq!(failure.reason, FailureReason::Misconfigured);
+    assert_eq!(
+        failure.message,
+        "spec.training.bestMetric: expected a metric that data of 2 classes can have, found `validation/top_5_accuracy`, which is \
+         undefined or always 1 there"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use firn_core::{
     Now, State,
     identifiers::JobId,
+    metrics::bootstrap::{Interval, Intervals},
     queries,
     state::{Condition, Dataset, Evaluation, Job, Loss, Member, Outcome, SplitManifest, SplitName, Summary},
     task::{Schema, classification::MOST_MATRIX_CLASSES},
@@ -230,12 +231,27 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
         epoch: evaluation.epoch,
         samples: metrics.samples,
         metrics: metrics.values.clone(),
+        intervals: metrics.intervals.as_ref().map(intervals_to_wire),
         ..proto::Evaluation::default()
     };
     if is_detailed {
         task::show(&mut shown, &metrics.detail, schema);
     }
     shown
+}
+
+fn intervals_to_wire(intervals: &Intervals) -> proto::MetricIntervals {
+    let interval = |interval: &Interval| proto::MetricInterval {
+        low: interval.low,
+        high: interval.high,
+    };
+    let by_name = intervals.by_name.iter();
+    proto::MetricIntervals {
+        resamples: intervals.resamples,
+        seed: intervals.seed,
+        level: intervals.level,
+        metrics: by_name.map(|(name, known)| (name.clone(), interval(known))).collect(),
+    }
 }
 
 fn rank_to_wire(member: &Member) -> proto::RankPlacement {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use firn_core::{
-    metrics::ScoreMetrics,
+    metrics::{ScoreMetrics, Scored},
     task::{
         ClassificationStatistics,
         classification::{LIKELIEST_CLASSES, MOST_SCORED_CLASSES},
@@ -25,28 +25,24 @@ const MOST_SCORES: u64 = 4 << 20;
 
 /// The class with the highest score; of equals, the first. `None` without scores.
 pub fn predicted_class(prediction: &Prediction) -> Option<u32> {
-    let mut best: Option<usize> = None;
-    for (place, score) in prediction.scores.iter().enumerate() {
-        if best.is_none_or(|best| *score > prediction.scores[best]) {
-            best = Some(place);
-        }
-    }
-    class_at(prediction, best?)
+    let (class, _) = scored(prediction, prediction.scores.len()).likeliest()?;
+    Some(class)
 }
 
-fn class_at(prediction: &Prediction, place: usize) -> Option<u32> {
-    match prediction.classes.is_empty() {
-        true => u32::try_from(place).ok(),
-        false => prediction.classes.get(place).copied(),
+/// As the metrics look at it.
+pub(super) fn scored(prediction: &Prediction, classes: usize) -> Scored<'_> {
+    Scored {
+        label: prediction.label,
+        named: &prediction.classes,
+        scores: &prediction.scores,
+        classes,
     }
 }
 
 /// The classes and scores of a prediction, the likeliest first, of equals the first.
 fn ranked(prediction: &Prediction) -> Vec<(u32, f64)> {
-    let scores = prediction.scores.iter().enumerate();
-    let mut ranked: Vec<(u32, f64)> = scores
-        .filter_map(|(place, score)| Some((class_at(prediction, place)?, *score)))
-        .collect();
+    let scored = scored(prediction, prediction.scores.len());
+    let mut ranked: Vec<(u32, f64)> = scored.by_class().collect();
     ranked.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0)));
     ranked
 }
@@ -89,25 +85,30 @@ pub(super) fn row(prediction: &Prediction, classes: &[String]) -> Vec<String> {
     row
 }
 
-/// Each class against the rest, some classes at a time. Where not all scores are kept there are none.
+/// Of the samples one by one, and then of some classes at a time. Where not all scores are kept, classes are not compared.
 pub(super) fn metrics(classes: usize, samples: u64, walk: &Walk<'_>) -> Result<BTreeMap<String, f64>, ArtifactError> {
-    if classes > MOST_SCORED_CLASSES {
-        return Ok(BTreeMap::new());
+    let mut metrics = ScoreMetrics::new(classes);
+    walk(&mut |prediction| metrics.add(&scored(prediction, classes)))?;
+    let mut values = metrics.values();
+    if classes <= MOST_SCORED_CLASSES {
+        let at_once = usize::try_from(MOST_SCORES / samples.max(1)).unwrap_or(1);
+        values.extend(metrics.of_columns(at_once, |block| columns(block, walk))?);
     }
-    let mut metrics = ScoreMetrics::new(u32::try_from(classes).unwrap_or_default());
-    let wanted: Vec<u32> = metrics.wanted().collect();
-    let at_once = usize::try_from(MOST_SCORES / samples.max(1)).unwrap_or(1).max(1);
-    for block in wanted.chunks(at_once) {
-        let mut columns: Vec<Vec<(f64, bool)>> = block.iter().map(|_| Vec::new()).collect();
-        walk(&mut |prediction| {
-            for (class, column) in block.iter().zip(&mut columns) {
-                let score = prediction.scores.get(*class as usize).copied().unwrap_or(f64::NAN);
-                column.push((score, prediction.label == *class));
-            }
-        })?;
-        columns.into_iter().for_each(|column| metrics.add(column));
-    }
-    Ok(metrics.finish())
+    Ok(values
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect())
+}
+
+/// The scores of some classes, in the order of the samples.
+pub(super) fn columns(classes: &[u32], walk: &Walk<'_>) -> Result<Vec<Vec<f64>>, ArtifactError> {
+    let mut columns: Vec<Vec<f64>> = classes.iter().map(|_| Vec::new()).collect();
+    walk(&mut |prediction| {
+        for (class, column) in classes.iter().zip(&mut columns) {
+            column.push(prediction.scores.get(*class as usize).copied().unwrap_or(f64::NAN));
+        }
+    })?;
+    Ok(columns)
 }
 
 pub(super) fn statistics(walk: &Walk<'_>) -> Result<ClassificationStatistics, ArtifactError> {
@@ -215,6 +216,27 @@ mod tests {
             read_back(&line, &classes).unwrap().classes,
             (100..110).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn of_many_classes_the_kept_scores_tell_what_they_can() {
+        let row = Prediction {
+            label: 5,
+            scores: vec![0.5, 0.3, 1e-9],
+            classes: vec![100, 101, 5],
+            ..Prediction::default()
+        };
+        let walk = |each: &mut dyn FnMut(&Prediction)| {
+            each(&row);
+            Ok(())
+        };
+        let told = metrics(2000, 1, &walk).unwrap();
+        assert_eq!((told["top_2_accuracy"], told["top_3_accuracy"]), (0.0, 1.0));
+        assert_eq!(
+            (told["log_loss"], told["expected_calibration_error"]),
+            (-1e-9f64.ln(), 0.5)
+        );
+        assert!(!told.contains_key("brier_score") && !told.contains_key("roc_auc"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! back to the same double. A task has its own file here.
 
 pub mod classification;
+pub mod intervals;
 mod regression;
 
 use std::{

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use firn_core::{
     metrics::targets,
-    task::{RegressionStatistics, regression::Target},
+    task::{
+        RegressionStatistics,
+        regression::{RegressionSamples, Target},
+    },
 };
 use firn_proto::v1alpha1::Prediction;
 
@@ -55,9 +58,9 @@ pub(super) fn metrics(targets: usize, walk: &Walk<'_>) -> Result<BTreeMap<String
 }
 
 pub(super) fn statistics(walk: &Walk<'_>) -> Result<RegressionStatistics, ArtifactError> {
-    let mut statistics = RegressionStatistics::default();
-    walk(&mut |prediction| statistics.add(&prediction.values, &prediction.scores))?;
-    Ok(statistics)
+    let mut samples = RegressionSamples::default();
+    walk(&mut |prediction| samples.add(&prediction.values, &prediction.scores))?;
+    Ok(samples.finish())
 }
 
 #[cfg(test)]
@@ -111,9 +114,10 @@ mod tests {
             rows.iter().for_each(each);
             Ok(())
         };
+        // |1 - 1| / 1, |2 - 4| / 2, |3 - 9| / 3; and 2 for each of the other target.
         assert_eq!(
             metrics(2, &walk).unwrap(),
-            BTreeMap::from([("spearman".to_owned(), 0.0)])
+            BTreeMap::from([("spearman".to_owned(), 0.0), ("mape".to_owned(), 1.5)])
         );
         let told = statistics(&walk).unwrap();
         assert_eq!((told.samples, told.targets[1].samples), (3, 3));

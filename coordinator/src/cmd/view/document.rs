@@ -8,8 +8,8 @@
 //! [artifact, …]}`.
 
 use firn_proto::v1alpha1::{
-    Artifact, Condition, DatasetSummary, Evaluation, Failure, FineTuneJob, JobStatus, LogLine, Loss, Progress,
-    QuarantinedSample, RankPlacement, Slot, Worker,
+    Artifact, Condition, DatasetSummary, Evaluation, Failure, FineTuneJob, JobStatus, LogLine, Loss, MetricIntervals,
+    Progress, QuarantinedSample, RankPlacement, Slot, Worker,
 };
 use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
@@ -160,10 +160,25 @@ fn evaluation(evaluation: &Evaluation) -> Value {
         "epoch": evaluation.epoch,
         "samples": evaluation.samples,
         "metrics": evaluation.metrics,
+        "intervals": evaluation.intervals.as_ref().map(intervals),
     });
     let fields = document.as_object_mut().expect("it was made as an object");
     fields.extend(task::document(evaluation));
     document
+}
+
+fn intervals(intervals: &MetricIntervals) -> Value {
+    let by_name = intervals.metrics.iter();
+    let by_name: Map<String, Value> = by_name
+        .map(|(name, interval)| (name.clone(), json!([interval.low, interval.high])))
+        .collect();
+    json!({
+        "method": "percentile bootstrap",
+        "level": intervals.level,
+        "resamples": intervals.resamples,
+        "seed": intervals.seed,
+        "metrics": by_name,
+    })
 }
 
 fn placement(rank: &RankPlacement) -> Value {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use firn_core::metrics::{METRICS, MetricName};
-use firn_proto::v1alpha1::{Evaluation, FineTuneJob, JobStatus};
+use firn_proto::v1alpha1::{Evaluation, FineTuneJob, JobStatus, MetricIntervals};
 
 use super::{
     failure::name,
@@ -115,8 +115,21 @@ fn metrics_table(validation: Option<&Evaluation>, test: Option<&Evaluation>) -> 
             .chain(columns.iter().map(|e| e.samples.to_string()))
             .collect(),
     );
+    if let Some(intervals) = test.and_then(|test| test.intervals.as_ref()) {
+        headers.push(format!("{}% INTERVAL", intervals.level * 100.0));
+        rows.iter_mut().for_each(|row| row.push(interval(intervals, &row[0])));
+    }
     let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
     table(&headers, rows, 1)
+}
+
+/// Where a metric of the test split lies: `0.8952 to 0.9333`.
+fn interval(intervals: &MetricIntervals, name: &str) -> String {
+    let known = intervals.metrics.get(name);
+    known.map_or_else(
+        || "-".to_owned(),
+        |known| format!("{} to {}", metric(known.low), metric(known.high)),
+    )
 }
 
 /// The samples that were set aside, if any.
@@ -141,7 +154,7 @@ pub(crate) fn quarantine(status: &JobStatus) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use firn_proto::v1alpha1::QuarantinedSample;
+    use firn_proto::v1alpha1::{MetricInterval, QuarantinedSample};
 
     use super::*;
     use crate::cmd::view::samples;
@@ -176,6 +189,31 @@ negative                 28          2
 positive                  3         27
 ";
         assert_eq!(results(&samples::succeeded()), expected);
+    }
+
+    #[test]
+    fn where_the_metrics_of_test_lie_stands_beside_them() {
+        let mut job = samples::succeeded();
+        let test = job.status.as_mut().unwrap().evaluations.last_mut().unwrap();
+        let lies = MetricInterval {
+            low: 0.85,
+            high: 0.9667,
+        };
+        test.intervals = Some(MetricIntervals {
+            resamples: 1000,
+            seed: 7,
+            level: 0.95,
+            metrics: [("accuracy".to_owned(), lies)].into(),
+        });
+        let expected = "\
+METRIC     VALIDATION (EPOCH 2)     TEST       95% INTERVAL
+loss                     0.4310   0.4502                  -
+accuracy                 0.9000   0.9167   0.8500 to 0.9667
+f1_macro                 0.8992   0.9159                  -
+samples                      60       60                  -
+
+";
+        assert!(results(&job).starts_with(expected), "{}", results(&job));
     }
 
     #[test]

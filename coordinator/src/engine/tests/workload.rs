@@ -195,6 +195,7 @@ impl Workload {
                 generation: identity.generation,
                 pass,
                 from_predictions: [("roc_auc".to_owned(), 1.0 / 3.0)].into(),
+                intervals: None,
             });
         }
     }

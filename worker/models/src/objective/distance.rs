@@ -4,36 +4,11 @@
 //! same price in millions. With the mean over samples that follows they are `torch.nn.MSELoss`, `L1Loss` and `HuberLoss` of
 //! (value - mean) / std.
 
+pub use firn_core::task::regression::Distance;
 use tch::{Reduction, Tensor};
 
 use super::{LossSums, mismatch};
 use crate::error::ModelError;
-
-/// What an error costs, in standard deviations.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Distance {
-    /// e².
-    Squared,
-    /// |e|.
-    Absolute,
-    /// e² / 2 up to delta, beyond it delta·(|e| - delta / 2). Huber 1964.
-    Huber {
-        /// Above 0.
-        delta: f64,
-    },
-}
-
-impl Distance {
-    /// Of one error.
-    pub fn of(self, error: f64) -> f64 {
-        match self {
-            Self::Squared => error * error,
-            Self::Absolute => error.abs(),
-            Self::Huber { delta } if error.abs() <= delta => error * error / 2.0,
-            Self::Huber { delta } => delta * (error.abs() - delta / 2.0),
-        }
-    }
-}
 
 /// From the units of a target to what the network learns, and back.
 #[derive(Debug, Clone, Copy, PartialEq)]

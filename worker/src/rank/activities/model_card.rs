@@ -58,12 +58,29 @@ pub(crate) fn render(session: &Session<'_>, outputs: &Outputs, finish: &FinishDi
     line(format!("- set aside as corrupt: {}", set_aside.map_or(0, Vec::len)));
     line("\n## Metrics\n".to_owned());
     line("Exact, on every sample of each split, after scikit-learn's definitions.\n".to_owned());
+    about_intervals(&metrics).into_iter().for_each(&mut line);
     line(metrics_table(&metrics));
     card
 }
 
+/// How the intervals of the metrics were found, if there are any.
+fn about_intervals(metrics: &serde_json::Value) -> Option<String> {
+    let intervals = metrics.get("test")?.get("intervals")?;
+    let percent = intervals.get("level")?.as_f64()? * 100.0;
+    let (resamples, seed) = (intervals.get("resamples")?.as_u64()?, intervals.get("seed")?.as_u64()?);
+    Some(format!(
+        "Intervals hold {percent}% of the values over {resamples} resamples of the test split (percentile bootstrap, seed {seed}).\n"
+    ))
+}
+
+fn interval(metrics: &serde_json::Value, split: &str, name: &str) -> Option<String> {
+    let ends = metrics.get(split)?.get("intervals")?.get("metrics")?.get(name)?;
+    let (low, high) = (ends.get(0)?.as_f64()?, ends.get(1)?.as_f64()?);
+    Some(format!("{low:.4} to {high:.4}"))
+}
+
 fn metrics_table(metrics: &serde_json::Value) -> String {
-    let mut table = String::from("| split | metric | value |\n|---|---|---|\n");
+    let mut table = String::from("| split | metric | value | interval |\n|---|---|---|---|\n");
     for split in ["validation", "test"] {
         let Some(values) = metrics
             .get(split)
@@ -74,7 +91,8 @@ fn metrics_table(metrics: &serde_json::Value) -> String {
         };
         for (name, value) in values {
             if let Some(value) = value.as_f64() {
-                writeln!(table, "| {split} | {name} | {value:.4} |").expect("a string takes every line");
+                let interval = interval(metrics, split, name).unwrap_or_default();
+                writeln!(table, "| {split} | {name} | {value:.4} | {interval} |").expect("a string takes every line");
             }
         }
     }

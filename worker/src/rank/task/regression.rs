@@ -2,7 +2,7 @@
 
 use firn_core::{spec::LossSpec, task::regression::Target};
 use firn_data::{Dataset, Split};
-use firn_models::{Distance, Distances, Objective, Scale};
+use firn_models::{Distances, Objective, Scale};
 use firn_proto::v1alpha1 as wire;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -14,15 +14,10 @@ use crate::rank::failure::RankFailure;
 const UNITS: &str = "value = output * std + mean";
 
 pub(super) fn objective(loss: &LossSpec, dataset: &Dataset) -> Result<Objective, RankFailure> {
-    let distance = match *loss {
-        LossSpec::Mse => Distance::Squared,
-        LossSpec::L1 => Distance::Absolute,
-        LossSpec::Huber { delta } => Distance::Huber { delta },
-        LossSpec::CrossEntropy { .. } => {
-            return Err(RankFailure::Spec(
-                "spec.training.loss.type: expected a loss of numbers, found `cross_entropy`".to_owned(),
-            ));
-        }
+    let Some(distance) = loss.distance() else {
+        return Err(RankFailure::Spec(
+            "spec.training.loss.type: expected a loss of numbers, found `cross_entropy`".to_owned(),
+        ));
     };
     let scale = |target: &Target| Scale {
         mean: target.mean,

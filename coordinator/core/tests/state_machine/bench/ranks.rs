@@ -245,6 +245,7 @@ impl Coordinator {
                         generation,
                         pass,
                         from_predictions: BTreeMap::from([("roc_auc".to_owned(), 1.0)]),
+                        intervals: None,
                     });
                     any = true;
                 }

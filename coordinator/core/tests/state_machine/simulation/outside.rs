@@ -305,6 +305,7 @@ impl Outside {
                 generation,
                 pass,
                 from_predictions: [("roc_auc".to_owned(), 0.5)].into(),
+                intervals: None,
             });
         }
     }
