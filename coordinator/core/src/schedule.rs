@@ -1,12 +1,13 @@
 //! The learning rate at a step: a curve over the steps, below a peak.
 //!
 //! The curve is a pure function of the step's number, and each rank computes it. The peak of an epoch is decided by the coordinator, and comes with
-//! the directive to train the epoch.
+//! the directive to train the epoch: what falls from epoch to epoch lowers the peak.
 //!
-//! The formulas are those of `transformers.get_constant_schedule_with_warmup`, `get_linear_schedule_with_warmup` and
-//! `get_cosine_schedule_with_warmup` (half a cycle), so that a job can be compared with its twin there. With a warm-up the first step
-//! has the rate 0, and the last step has not quite reached 0: it is the step after the last that would.
+//! The formulas are those of transformers and PyTorch, so that a job can be compared with its twin there; each choice of [`ScheduleShape`] says
+//! which. With a warm-up the first step has the rate 0. Where a curve ends at 0, the last step has not quite reached it: it is the step after
+//! the last that would.
 
+mod curves;
 mod plateau;
 
 use crate::spec::{MetricName, ScheduleShape, ScheduleSpec, TrainingSpec, Warmup};
@@ -14,37 +15,53 @@ use crate::spec::{MetricName, ScheduleShape, ScheduleSpec, TrainingSpec, Warmup}
 /// The peak of an epoch (from 0). `value` gives a metric of the validation after an earlier epoch; `None` where it is undefined.
 pub fn peak(training: &TrainingSpec, epoch: u32, value: impl Fn(MetricName, u32) -> Option<f64>) -> f64 {
     let initial = training.optimizer.learning_rate();
+    let fallen = |times: u32, gamma: f64| initial * gamma.powi(times.try_into().unwrap_or(i32::MAX));
     match &training.schedule.shape {
-        ScheduleShape::Constant | ScheduleShape::Linear | ScheduleShape::Cosine => initial,
         ScheduleShape::Plateau(rule) => {
             let values = (0..epoch).map(|epoch| value(rule.metric, epoch));
             plateau::peak(rule, initial, values)
         }
+        ScheduleShape::Step { step_size, gamma } => fallen(epoch / (*step_size).max(1), *gamma),
+        ScheduleShape::MultiStep { milestones, gamma } => {
+            let passed = milestones.iter().filter(|milestone| **milestone <= epoch).count();
+            fallen(passed.try_into().unwrap_or(u32::MAX), *gamma)
+        }
+        ScheduleShape::Exponential { gamma } => fallen(epoch, *gamma),
+        ScheduleShape::Constant | ScheduleShape::Linear | ScheduleShape::Cosine => initial,
+        ScheduleShape::CosineRestarts { .. } | ScheduleShape::Polynomial { .. } => initial,
+        ScheduleShape::OneCycle(_) | ScheduleShape::InverseSqrt { .. } => initial,
     }
 }
 
 /// The learning rate of step `step` (over the whole job, from 0) of `total_steps`.
 ///
-/// With w warm-up steps, T total steps and peak p:
-/// * s < w: p · s / w
-/// * constant, plateau: p
-/// * linear: p · max(0, (T − s) / max(1, T − w))
-/// * cosine: p · max(0, ½ (1 + cos(π (s − w) / max(1, T − w))))
+/// With w warm-up steps, T total steps and peak p it is p · s / w where s < w, and then what the curve of the shape gives.
 pub fn learning_rate(spec: &ScheduleSpec, peak: f64, step: u64, total_steps: u64) -> f64 {
     let warmup = warmup_steps(spec.warmup, total_steps);
     if step < warmup {
         return peak * (step as f64 / warmup as f64);
     }
-    let falling_steps = total_steps.saturating_sub(warmup).max(1) as f64;
-    let factor = match spec.shape {
-        ScheduleShape::Constant | ScheduleShape::Plateau(_) => 1.0,
-        ScheduleShape::Linear => total_steps.saturating_sub(step) as f64 / falling_steps,
-        ScheduleShape::Cosine => {
-            let progress = (step - warmup) as f64 / falling_steps;
-            (0.5 * (1.0 + (std::f64::consts::PI * progress).cos())).max(0.0)
-        }
+    let place = curves::Place {
+        step,
+        warmup,
+        total_steps,
     };
-    peak * factor
+    match spec.shape {
+        ScheduleShape::Constant | ScheduleShape::Plateau(_) => peak,
+        ScheduleShape::Step { .. } | ScheduleShape::MultiStep { .. } | ScheduleShape::Exponential { .. } => peak,
+        ScheduleShape::Linear => peak * place.left(),
+        ScheduleShape::Cosine => peak * curves::half_cosine(place.progress()),
+        ScheduleShape::CosineRestarts {
+            cycles,
+            min_learning_rate,
+        } => curves::above(min_learning_rate, peak, curves::half_cosines(place.progress(), cycles)),
+        ScheduleShape::Polynomial {
+            power,
+            min_learning_rate,
+        } => curves::above(min_learning_rate, peak, place.left().powf(power)),
+        ScheduleShape::OneCycle(cycle) => curves::one_cycle(&cycle, peak, step, total_steps),
+        ScheduleShape::InverseSqrt { timescale } => peak * place.inverse_square_root(timescale),
+    }
 }
 
 /// Steps of the linear rise: ⌈ratio · total⌉, as `transformers.TrainingArguments.get_warmup_steps`, or the number itself.
@@ -101,7 +118,7 @@ mod tests {
         fn the_rate_is_between_zero_and_the_peak_and_never_rises_after_the_warm_up(
             total in 1u64..500, warmup in 0u32..50, shape in 0usize..3,
         ) {
-            let shape = [ScheduleShape::Constant, ScheduleShape::Linear, ScheduleShape::Cosine][shape];
+            let shape = [ScheduleShape::Constant, ScheduleShape::Linear, ScheduleShape::Cosine][shape].clone();
             let spec = spec(shape, Warmup::Steps(warmup));
             let rates: Vec<f64> = (0..total).map(|step| learning_rate(&spec, 0.3, step, total)).collect();
             prop_assert!(rates.iter().all(|&rate| (0.0..=0.3).contains(&rate)));

@@ -49,8 +49,8 @@ pub use nearest::nearest;
 pub use resources::{ArtifactsSpec, DeviceRequest, ResourcesSpec, RestartPolicy, WorkersSpec};
 pub use scheduling::{PreemptionPolicy, RunPolicy, SchedulingSpec};
 pub use training::{
-    ClassWeights, Determinism, EarlyStopping, LossSpec, OptimizerSpec, PlateauSpec, ScheduleShape, ScheduleSpec,
-    ThresholdMode, TrainingSpec, Warmup,
+    Anneal, ClassWeights, Determinism, EarlyStopping, LossSpec, OneCycleSpec, OptimizerSpec, PlateauSpec,
+    ScheduleShape, ScheduleSpec, ThresholdMode, TrainingSpec, Warmup,
 };
 pub(crate) use validate::is_label;
 pub use validate::{Violation, validate};

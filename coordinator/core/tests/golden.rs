@@ -5,13 +5,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use firn_core::{
-    metrics::{Moments, ScoreMetrics, targets},
+    metrics::{
+        Moments, RedrawnClasses, RedrawnNumbers, ScoreMetrics, Scored,
+        bootstrap::{self, Redrawn},
+        targets,
+    },
     order::SampleOrder,
     schedule::{learning_rate, peak},
     spec::{MetricName, PlateauSpec, ScheduleShape, ScheduleSpec, ThresholdMode, TrainingSpec, Warmup, Word},
     task::{
         ClassificationStatistics, Metrics, Schema, Statistics,
         classification::{matrix_of_cells, per_class},
+        regression::{Distance, Target},
     },
 };
 use std::collections::BTreeMap;
@@ -58,15 +63,39 @@ fn learning_rates_equal_those_of_transformers() {
             Some(steps) => Warmup::Steps(steps as u32),
             None => Warmup::Ratio(case["warmup"].as_f64().unwrap()),
         };
-        let shape = ScheduleShape::from_word(case["shape"].as_str().unwrap()).unwrap();
+        let shape: ScheduleShape = serde_json::from_value(case["shape"].clone()).unwrap();
         let (peak, total) = (case["peak"].as_f64().unwrap(), unsigned(&case["total"]));
         for (step, expected) in case["rates"].as_array().unwrap().iter().enumerate() {
-            let rate = learning_rate(&ScheduleSpec { shape, warmup }, peak, step as u64, total);
+            let schedule = ScheduleSpec {
+                shape: shape.clone(),
+                warmup,
+            };
+            let rate = learning_rate(&schedule, peak, step as u64, total);
             let expected = expected.as_f64().unwrap();
             assert!(
-                (rate - expected).abs() <= 1e-15 * peak.max(1.0),
+                (rate - expected).abs() <= 1e-14 * peak.max(1.0),
                 "{shape:?} {warmup:?} step {step}: {rate} {expected}"
             );
+        }
+    }
+}
+
+#[test]
+fn peaks_that_fall_from_epoch_to_epoch_equal_those_of_pytorch() {
+    let golden: Value = serde_json::from_str(include_str!("golden/schedule.json")).unwrap();
+    for case in golden["by_epoch"].as_array().unwrap() {
+        let mut training = training();
+        training.schedule.shape = serde_json::from_value(case["shape"].clone()).unwrap();
+        for (epoch, expected) in (0..).zip(case["rates"].as_array().unwrap()) {
+            let (found, expected) = (peak(&training, epoch, |_, _| None), expected.as_f64().unwrap());
+            assert!((found - expected).abs() <= 1e-15, "{case} epoch {epoch}: {found}");
+            // And with a warm-up: the rate rises to the peak of the epoch that the step is of.
+            let schedule = ScheduleSpec {
+                warmup: Warmup::Steps(4),
+                ..training.schedule.clone()
+            };
+            assert_eq!(learning_rate(&schedule, found, 1, 100), found / 4.0);
+            assert_eq!(learning_rate(&schedule, found, 4, 100), found);
         }
     }
 }
@@ -223,5 +252,72 @@ fn metrics_of_numbers_equal_those_of_scikit_learn_and_scipy() {
             assert_near(name, found, expected);
         }
         assert_near(name, &targets::mean(&found), &case["expected"]);
+    }
+}
+
+/// Intervals of all resamples beside those of the reference.
+fn assert_intervals(case: &Value, split: &dyn Redrawn, resamples: u32) {
+    let (name, seed) = (case["name"].as_str().unwrap(), unsigned(&case["seed"]));
+    let drawn: Vec<_> = (0..resamples)
+        .map(|number| bootstrap::resample(split, seed, number))
+        .collect();
+    let found = bootstrap::intervals(seed, &drawn).by_name;
+    let expected = case["expected"].as_object().unwrap();
+    for (metric, expected) in expected {
+        let ends = expected.as_array().map(|_| numbers(expected));
+        let found = found.get(metric).map(|found| vec![found.low, found.high]);
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
+        let is_same = match (&found, &ends) {
+            (Some(found), Some(ends)) => found.iter().zip(ends).all(near),
+            (None, None) => true,
+            _ => false,
+        };
+        assert!(
+            is_same,
+            "{name}: {metric} lies in {found:?}, in the reference's {ends:?}"
+        );
+    }
+    let defined = expected.values().filter(|value| !value.is_null()).count();
+    assert_eq!(found.len(), defined, "{name}: every metric has its reference");
+}
+
+#[test]
+fn intervals_equal_the_percentiles_of_numpy_on_the_same_resamples() {
+    let golden: Value = serde_json::from_str(include_str!("golden/bootstrap.json")).unwrap();
+    let resamples = unsigned(&golden["resamples"]) as u32;
+    for case in golden["classes"].as_array().unwrap() {
+        let classes = unsigned(&case["classes"]) as usize;
+        let (labels, scores) = (case["labels"].as_array().unwrap(), numbers(&case["scores"]));
+        let mut split = RedrawnClasses::new(classes);
+        for (label, scores) in labels.iter().map(unsigned).zip(scores.chunks_exact(classes)) {
+            split.add(&Scored {
+                label: label as u32,
+                named: &[],
+                scores,
+                classes,
+            });
+        }
+        for class in ScoreMetrics::wanted(classes) {
+            let column = scores.iter().skip(class as usize).step_by(classes);
+            split.add_column(class, column.copied().collect());
+        }
+        assert_intervals(case, &split, resamples);
+    }
+    for case in golden["numbers"].as_array().unwrap() {
+        let width = unsigned(&case["targets"]) as usize;
+        let (values, predictions) = (numbers(&case["values"]), numbers(&case["predictions"]));
+        let scale = |number: usize| Target {
+            name: number.to_string(),
+            mean: 0.0,
+            std: 2.0,
+        };
+        let targets: Vec<Target> = (0..width).map(scale).collect();
+        let rows = values.chunks_exact(width).zip(predictions.chunks_exact(width));
+        let losses = rows.map(|(values, predictions)| Distance::Squared.of_sample(&targets, values, predictions));
+        let pairs = (0..width).map(|target| {
+            let of = |all: &[f64]| all.iter().skip(target).step_by(width).copied().collect::<Vec<_>>();
+            of(&values).into_iter().zip(of(&predictions)).collect()
+        });
+        assert_intervals(case, &RedrawnNumbers::new(losses.collect(), pairs.collect()), resamples);
     }
 }

@@ -84,7 +84,7 @@ async fn an_agent_that_announces_no_revision_is_served_and_listed_with_what_it_d
     assert_eq!(newer.settings_digest, told.settings_digest);
     // It finds and reads the samples as the older one does, which knows no other way.
     assert_eq!(newer.data_rules, 1);
-    let reason = "speaks revision 1 (build 0.1.0), the coordinator 4: it gets no jobs that need more";
+    let reason = "speaks revision 1 (build 0.1.0), the coordinator 5: it gets no jobs that need more";
     assert_eq!(
         listed(&server).await,
         [("old".to_owned(), "Ready".to_owned(), reason.to_owned())]
@@ -121,7 +121,7 @@ async fn a_worker_of_revision_2_gets_the_document_that_it_knows_and_no_job_that_
     let known = known.iter().fold(current, |text, (new, old)| text.replace(new, old));
     assert_eq!(known, told);
 
-    let reason = "speaks revision 2 (build 0.1.9), the coordinator 4: it gets no jobs that need more";
+    let reason = "speaks revision 2 (build 0.1.9), the coordinator 5: it gets no jobs that need more";
     assert_eq!(
         listed(&server).await,
         [("old".to_owned(), "Ready".to_owned(), reason.to_owned())]

@@ -624,10 +624,10 @@ pub struct ScheduleSpec {
     /// 1 is linear. Range: above 0. Default: 1.0. Only with: type `polynomial`.
     #[prost(double, optional, tag = "12")]
     pub power: ::core::option::Option<f64>,
-    /// Epochs from one fall to the next. Range: from 1 to 1000000. Only with: type `step`. Required.
+    /// Epochs from one fall to the next. Range: from 1 to 1000000. Default: 10. Only with: type `step`.
     #[prost(uint32, optional, tag = "13")]
     pub step_size: ::core::option::Option<u32>,
-    /// Epochs, from 0, each later than the one before it. Only with: type `multi_step`. Required.
+    /// Epochs, from 0, each later than the one before it. Default: none, which is refused. Only with: type `multi_step`.
     #[prost(uint32, repeated, tag = "14")]
     pub milestones: ::prost::alloc::vec::Vec<u32>,
     /// What the rate is multiplied with. Range: above 0. Default: 0.1 for `step`, 0.1 for `multi_step`, 0.95 for `exponential`. Only with:

@@ -4,6 +4,7 @@
 //! weights to be seen (a class that is not there, the number of a model's layers) is checked by the ranks before the first step.
 
 mod ranges;
+mod schedule;
 mod task;
 mod violations;
 
@@ -31,6 +32,7 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     model(spec, &mut violations);
     data(spec, &mut violations);
     training(&spec.training, &mut violations);
+    schedule::check(&spec.training, &mut violations);
     resources(spec, &mut violations);
     ranges::check(spec, &mut violations);
     violations.sort();

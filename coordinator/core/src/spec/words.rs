@@ -4,8 +4,8 @@
 
 use super::word::Word;
 use super::{
-    DataFormat, Determinism, DeviceRequest, InputColumn, Interpolation, MetricName, Modality, PlateauSpec, Pooling,
-    PreemptionPolicy, RowLayout, ScheduleShape, Task, ThresholdMode,
+    DataFormat, Determinism, DeviceRequest, InputColumn, Interpolation, MetricName, Modality, OneCycleSpec,
+    PlateauSpec, Pooling, PreemptionPolicy, RowLayout, ScheduleShape, Task, ThresholdMode,
 };
 use crate::metrics::NAMES;
 
@@ -30,10 +30,41 @@ impl Word for ScheduleShape {
         ("linear", Self::Linear),
         ("cosine", Self::Cosine),
         ("plateau", Self::Plateau(PlateauSpec::DEFAULT)),
+        (
+            "cosine_restarts",
+            Self::CosineRestarts {
+                cycles: 1,
+                min_learning_rate: 0.0,
+            },
+        ),
+        (
+            "polynomial",
+            Self::Polynomial {
+                power: 1.0,
+                min_learning_rate: 0.0,
+            },
+        ),
+        (
+            "step",
+            Self::Step {
+                step_size: 10,
+                gamma: 0.1,
+            },
+        ),
+        (
+            "multi_step",
+            Self::MultiStep {
+                milestones: Vec::new(),
+                gamma: 0.1,
+            },
+        ),
+        ("exponential", Self::Exponential { gamma: 0.95 }),
+        ("one_cycle", Self::OneCycle(OneCycleSpec::DEFAULT)),
+        ("inverse_sqrt", Self::InverseSqrt { timescale: None }),
     ];
 
-    fn word(self) -> &'static str {
-        let is_of_kind = |choice: &Self| std::mem::discriminant(choice) == std::mem::discriminant(&self);
+    fn word(&self) -> &'static str {
+        let is_of_kind = |choice: &Self| std::mem::discriminant(choice) == std::mem::discriminant(self);
         let entry = Self::WORDS.iter().find(|(_, choice)| is_of_kind(choice));
         entry.expect("every choice stands in the table of its words").0
     }
@@ -106,10 +137,10 @@ mod tests {
     use super::*;
 
     fn words_and_choices_are_one_to_one<W: Word + std::fmt::Debug>() {
-        for (i, &(word, choice)) in W::WORDS.iter().enumerate() {
-            assert_eq!(W::from_word(word), Some(choice));
-            assert_eq!(choice.word(), word);
-            assert!(W::WORDS[..i].iter().all(|&(other, _)| other != word));
+        for (i, (word, choice)) in W::WORDS.iter().enumerate() {
+            assert_eq!(W::from_word(word).as_ref(), Some(choice));
+            assert_eq!(choice.word(), *word);
+            assert!(W::WORDS[..i].iter().all(|(other, _)| other != word));
         }
         assert_eq!(W::from_word("nonsense"), None);
     }

@@ -177,11 +177,11 @@ fn optimizer(optimizer: OptimizerSpec) -> Value {
 }
 
 fn schedule(schedule: &ScheduleSpec) -> Result<Value, Unsayable> {
-    let shape = match schedule.shape {
+    let shape = match &schedule.shape {
         ScheduleShape::Constant => "constant",
         ScheduleShape::Linear => "linear",
         ScheduleShape::Cosine => "cosine",
-        ScheduleShape::Plateau(_) => return Err("spec.training.schedule.type"),
+        _ => return Err("spec.training.schedule.type"),
     };
     let warmup = match schedule.warmup {
         Warmup::Ratio(ratio) => json!({"Ratio": ratio}),

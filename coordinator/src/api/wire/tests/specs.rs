@@ -11,7 +11,7 @@ use firn_core::spec::{
 use proptest::prelude::*;
 
 fn word<W: Word + std::fmt::Debug>() -> impl Strategy<Value = W> {
-    prop::sample::select(W::WORDS.iter().map(|(_, choice)| *choice).collect::<Vec<W>>())
+    prop::sample::select(W::WORDS.iter().map(|(_, choice)| choice.clone()).collect::<Vec<W>>())
 }
 
 /// One that a classification has.
@@ -171,9 +171,29 @@ fn shape(has_validation: bool) -> impl Strategy<Value = ScheduleShape> {
                 min_learning_rate,
             },
         );
-    (word::<ScheduleShape>(), plateau).prop_map(move |(shape, plateau)| match shape {
+    let settings = (1u32..9, 0.01..0.99, 1.0..99.0);
+    (word::<ScheduleShape>(), plateau, settings).prop_map(move |(shape, plateau, (number, part, factor))| match shape {
         ScheduleShape::Plateau(_) if has_validation => ScheduleShape::Plateau(plateau),
         ScheduleShape::Plateau(_) => ScheduleShape::Constant,
+        ScheduleShape::CosineRestarts { .. } => ScheduleShape::CosineRestarts {
+            cycles: number,
+            min_learning_rate: 0.0,
+        },
+        ScheduleShape::Polynomial { .. } => ScheduleShape::Polynomial {
+            power: factor,
+            min_learning_rate: 0.0,
+        },
+        ScheduleShape::Step { .. } => ScheduleShape::Step {
+            step_size: number,
+            gamma: part,
+        },
+        // One that fits any number of epochs there is not.
+        ScheduleShape::MultiStep { .. } => ScheduleShape::Exponential { gamma: part },
+        ScheduleShape::InverseSqrt { .. } => ScheduleShape::InverseSqrt {
+            timescale: Some(number),
+        },
+        // It has no warm-up.
+        ScheduleShape::OneCycle(_) => ScheduleShape::Linear,
         shape => shape,
     })
 }

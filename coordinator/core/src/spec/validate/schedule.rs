@@ -1,0 +1,51 @@
+//! What has to fit in a schedule beyond the ranges of its fields.
+
+use super::violations::Violations;
+use crate::spec::{ScheduleShape, TrainingSpec, Warmup};
+
+pub(super) fn check(training: &TrainingSpec, violations: &mut Violations) {
+    let schedule = &training.schedule;
+    match &schedule.shape {
+        ScheduleShape::CosineRestarts { min_learning_rate, .. }
+        | ScheduleShape::Polynomial { min_learning_rate, .. } => {
+            let peak = training.optimizer.learning_rate();
+            violations.require(
+                *min_learning_rate <= peak,
+                "spec.training.schedule.minLearningRate",
+                || format!("must not be above the learning rate ({peak}), found {min_learning_rate}"),
+            );
+        }
+        ScheduleShape::MultiStep { milestones, .. } => rising_epochs(milestones, training.epochs, violations),
+        ScheduleShape::OneCycle(_) => {
+            let field = match schedule.warmup {
+                Warmup::Ratio(_) => "spec.training.schedule.warmupRatio",
+                Warmup::Steps(_) => "spec.training.schedule.warmupSteps",
+            };
+            let has_none = matches!(schedule.warmup, Warmup::Ratio(0.0) | Warmup::Steps(0));
+            violations.require(has_none, field, || {
+                "must be left out: `one_cycle` rises by itself, for the part of the steps that pctStart says".to_owned()
+            });
+        }
+        _ => {}
+    }
+}
+
+fn rising_epochs(milestones: &[u32], epochs: u32, violations: &mut Violations) {
+    const FIELD: &str = "spec.training.schedule.milestones";
+    violations.require(!milestones.is_empty(), FIELD, || {
+        "must name at least one epoch, found none".to_owned()
+    });
+    for (place, milestone) in milestones.iter().enumerate() {
+        let field = format!("{FIELD}[{place}]");
+        let before = place.checked_sub(1).map_or(0, |before| milestones[before]);
+        violations.require(*milestone > before, &field, || {
+            format!("must be above {before}, found {milestone}")
+        });
+        violations.require(*milestone < epochs, &field, || {
+            format!(
+                "must be an epoch of the job, which has 0 to {}, found {milestone}",
+                epochs.saturating_sub(1)
+            )
+        });
+    }
+}
