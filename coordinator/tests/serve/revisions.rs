@@ -117,7 +117,13 @@ async fn a_worker_of_revision_2_gets_the_document_that_it_knows_and_no_job_that_
     assert_eq!(current.data_rules, 2);
     let current = current.spec_json;
     let scheduling = r#","scheduling":{"priority":0,"preemptionPolicy":"lower_priority"}"#;
-    let known = [(newer, older), (r#","namespace":"default""#, ""), (scheduling, "")];
+    let interpolation = r#""interpolation":"bilinear","#;
+    let known = [
+        (newer, older),
+        (r#","namespace":"default""#, ""),
+        (scheduling, ""),
+        (interpolation, ""),
+    ];
     let known = known.iter().fold(current, |text, (new, old)| text.replace(new, old));
     assert_eq!(known, told);
 
