@@ -1,15 +1,13 @@
 """Regression is scikit-learn's, SciPy's and PyTorch's: the metrics from the predictions, an epoch of training, and a real text regression."""
 
 import csv
-import importlib.util
-import io
 import json
-import contextlib
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, job, run_job, shared
+from conftest import job, run_job, shared
+from one_epoch import drawn_head, sample_order
 from PIL import Image
 from safetensors.torch import load_file
 from scipy import stats
@@ -82,15 +80,6 @@ def features(minilm, path, targets):
     return states, np.array([[float(row[target]) for target in targets] for row in rows])
 
 
-def sample_order(seed, epoch, samples):
-    """Firn's order of samples, from the second implementation that the golden values come from."""
-    place = importlib.util.spec_from_file_location("order", ROOT / "tests/reference/order.py")
-    module = importlib.util.module_from_spec(place)
-    with contextlib.redirect_stdout(io.StringIO()):
-        place.loader.exec_module(module)
-    return module.sample_order(seed, epoch, samples)
-
-
 @pytest.fixture(scope="module")
 def housing(tmp_path_factory):
     folder = tmp_path_factory.mktemp("housing")
@@ -149,18 +138,6 @@ def test_the_scale_is_that_of_a_standard_scaler_and_the_values_are_those_of_the_
     with open(housing / "test.csv", newline="") as file:
         for found, written in zip(finished.predictions("test"), csv.DictReader(file), strict=True):
             assert [float(found[f"value_{column}"]) for column in COLUMNS] == [float(written[column]) for column in COLUMNS]
-
-
-def drawn_head(spec, folder):
-    """The head as Firn draws it from the seed: what a rate at which nothing moves leaves, as a layer, and the prefix of its name."""
-    still = {"epochs": 1, "seed": spec["spec"]["training"]["seed"], "optimizer": {"type": "sgd", "learningRate": 1e-300, "momentum": 0.0}}
-    spec = {**spec, "spec": {**spec["spec"], "training": still}}
-    tensors = load_file(run_job(spec, folder).folder / "head.safetensors")
-    prefix = next(key for key in tensors if key.endswith(".weight")).removesuffix("weight")
-    outputs, width = tensors[f"{prefix}weight"].shape
-    head = nn.Linear(width, outputs)
-    head.load_state_dict({key: tensors[f"{prefix}{key}"] for key in ("weight", "bias")})
-    return head, prefix
 
 
 def is_the_epoch_of_pytorch(finished, head, prefix, x, y):

@@ -18,6 +18,7 @@ mod format;
 mod model;
 mod nearest;
 mod number;
+mod optimizer;
 mod resources;
 mod scheduling;
 pub mod schema;
@@ -46,11 +47,12 @@ pub use exact::to_value;
 pub use format::{DataFormat, InputColumn, LabelColumns, RowFormat, RowLayout};
 pub use model::{Freeze, HeadSpec, ModelSpec};
 pub use nearest::nearest;
+pub use optimizer::{Decayed, OptimizerSpec};
 pub use resources::{ArtifactsSpec, DeviceRequest, ResourcesSpec, RestartPolicy, WorkersSpec};
 pub use scheduling::{PreemptionPolicy, RunPolicy, SchedulingSpec};
 pub use training::{
-    Anneal, ClassWeights, Determinism, EarlyStopping, LossSpec, OneCycleSpec, OptimizerSpec, PlateauSpec,
-    ScheduleShape, ScheduleSpec, ThresholdMode, TrainingSpec, Warmup,
+    Anneal, ClassWeights, Determinism, EarlyStopping, LossSpec, OneCycleSpec, PlateauSpec, ScheduleShape, ScheduleSpec,
+    ThresholdMode, TrainingSpec, Warmup,
 };
 pub(crate) use validate::is_label;
 pub use validate::{Violation, validate};

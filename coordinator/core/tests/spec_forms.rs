@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
-use firn_core::spec::{DataFormat, JobSpec, MissingLabels, versions::initial};
+use firn_core::compatibility::Revision;
+use firn_core::spec::{DataFormat, Decayed, JobSpec, MissingLabels, versions, versions::initial};
 use serde_json::Value;
 
 const INITIAL: &str = include_str!("spec_forms/initial.jsonl");
+const REVISION_4: &str = include_str!("spec_forms/revision-4.jsonl");
 
 #[test]
 fn the_first_form_is_read_and_written_byte_for_byte() {
@@ -83,6 +85,33 @@ fn a_table_that_was_submitted_before_there_were_missing_labels_takes_every_label
         );
     }
     assert!(tables > 0);
+}
+
+#[test]
+fn a_job_that_was_submitted_before_one_could_choose_what_decays_decays_all() {
+    let mut texts = 0;
+    for stored in REVISION_4.lines() {
+        let spec: JobSpec = serde_json::from_str(stored).unwrap();
+        assert_eq!(spec.training.decayed, Decayed::All);
+        let told = versions::known_to(Revision(4), &spec).unwrap();
+        assert_eq!(
+            told.to_string(),
+            stored,
+            "ranks of its time are told what they were told then"
+        );
+        let new = JobSpec::from_document(serde_json::from_str(stored).unwrap()).unwrap();
+        let is_text = new.training.decayed == Decayed::Weights;
+        assert_eq!(new.training.decayed, spec.model.architecture.default_decayed());
+        if is_text {
+            let refused = versions::known_to(Revision(4), &new).unwrap_err();
+            assert_eq!(
+                refused, "spec.training.weightDecayOf",
+                "a rank of that time would let all decay"
+            );
+        }
+        texts += usize::from(is_text);
+    }
+    assert!(texts > 0);
 }
 
 #[test]

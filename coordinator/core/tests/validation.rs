@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping, Freeze,
-    HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec, Pooling, Preprocessing,
-    QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec,
-    SplitSource, Task, TrainingSpec, Warmup, WorkersSpec, validate,
+    Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Decayed, Determinism, DeviceRequest,
+    EarlyStopping, Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec,
+    Pooling, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape,
+    ScheduleSpec, SchedulingSpec, SplitSource, Task, TrainingSpec, Warmup, WorkersSpec, validate,
 };
 
 fn adamw() -> OptimizerSpec {
@@ -59,6 +59,8 @@ fn images() -> JobSpec {
             best_metric: MetricName::named("f1_macro"),
             train_batch_norm: false,
             max_gradient_norm: None,
+            max_gradient_value: None,
+            decayed: Decayed::All,
             determinism: Determinism::Default,
             checkpoint_interval_ms: 60_000,
         },

@@ -547,35 +547,50 @@ pub struct TrainingSpec {
     /// an epoch. `0s`: only after each epoch. Default: 60s.
     #[prost(string, tag = "14")]
     pub checkpoint_interval: ::prost::alloc::string::String,
+    /// Largest absolute value of the gradient of each trainable number; larger ones are cut. Not together with `maxGradientNorm`. Range: above
+    /// 0. Default: no limit.
+    #[prost(double, optional, tag = "15")]
+    pub max_gradient_value: ::core::option::Option<f64>,
+    /// Which tensors `optimizer.weightDecay` makes smaller. `all`, `weights`. Default: `weights` for transformers and ConvNeXt, else `all`.
+    #[prost(string, tag = "16")]
+    pub weight_decay_of: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OptimizerSpec {
-    /// The update rule. `adamw`, `sgd`. Default: adamw.
+    /// The update rule. `adamw`, `sgd`, `adam`, `rmsprop`, `lamb`. Default: adamw.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
     /// Peak learning rate. Range: above 0. Default: 0.001.
     #[prost(double, optional, tag = "2")]
     pub learning_rate: ::core::option::Option<f64>,
-    /// AdamW: decoupled decay. SGD: L2. Range: at least 0. Default: 0.0 for `sgd`, 0.01 for `adamw`.
+    /// AdamW: decoupled decay. LAMB: part of the direction. SGD, Adam, RMSprop: L2. Range: at least 0. Default: 0.0 for `sgd`, 0.01 for
+    /// `adamw`, 0.0 for `adam`, 0.0 for `rmsprop`, 0.01 for `lamb`.
     #[prost(double, optional, tag = "3")]
     pub weight_decay: ::core::option::Option<f64>,
-    /// Of the running gradient. Range: at least 0 and below 1. Default: 0.9. Only with: type `sgd`.
+    /// Of the running gradient. Range: at least 0 and below 1. Default: 0.9 for `sgd`, 0.0 for `rmsprop`. Only with: type `sgd`, `rmsprop`.
     #[prost(double, optional, tag = "4")]
     pub momentum: ::core::option::Option<f64>,
     /// Nesterov's variant; needs a momentum above 0. Default: false. Only with: type `sgd`.
     #[prost(bool, optional, tag = "5")]
     pub nesterov: ::core::option::Option<bool>,
-    /// Decay of the first moment. Range: at least 0 and below 1. Default: 0.9. Only with: type `adamw`.
+    /// Decay of the first moment. Range: at least 0 and below 1. Default: 0.9. Only with: type `adamw`, `adam`, `lamb`.
     #[prost(double, optional, tag = "6")]
     pub beta1: ::core::option::Option<f64>,
-    /// Decay of the second moment. Range: at least 0 and below 1. Default: 0.999. Only with: type `adamw`.
+    /// Decay of the second moment. Range: at least 0 and below 1. Default: 0.999. Only with: type `adamw`, `adam`, `lamb`.
     #[prost(double, optional, tag = "7")]
     pub beta2: ::core::option::Option<f64>,
-    /// Added to the denominator. Range: above 0. Default: 1e-8. Only with: type `adamw`.
+    /// Added to the denominator. Range: above 0. Default: 1e-8 for `adamw`, 1e-8 for `adam`, 1e-8 for `rmsprop`, 1e-6 for `lamb`. Only with:
+    /// type `adamw`, `adam`, `rmsprop`, `lamb`.
     #[prost(double, optional, tag = "8")]
     pub epsilon: ::core::option::Option<f64>,
+    /// Decay of the mean square. Range: at least 0 and below 1. Default: 0.99. Only with: type `rmsprop`.
+    #[prost(double, optional, tag = "9")]
+    pub alpha: ::core::option::Option<f64>,
+    /// Whether the square of the mean gradient is taken from the mean square. Default: false. Only with: type `rmsprop`.
+    #[prost(bool, optional, tag = "10")]
+    pub centered: ::core::option::Option<bool>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

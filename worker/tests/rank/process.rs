@@ -156,6 +156,8 @@ fn training(checkpoint_interval_ms: u64) -> spec::TrainingSpec {
         best_metric: spec::MetricName::LOSS,
         train_batch_norm: false,
         max_gradient_norm: None,
+        max_gradient_value: None,
+        decayed: spec::Decayed::All,
         checkpoint_interval_ms,
         determinism: spec::Determinism::Default,
     }

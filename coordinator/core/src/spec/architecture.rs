@@ -17,7 +17,7 @@ pub use self::mobile::{Efficientnet, MobileBlock, MobilenetV3};
 pub use self::network::{BertKind, Convnext, Crops, Network, Resnet, Vgg, Vit};
 pub use self::table::Architecture;
 use self::table::{ROWS, Row, WORDS};
-use super::{Preprocessing, Word};
+use super::{Decayed, Preprocessing, Word};
 
 /// What a model takes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,19 @@ impl Architecture {
     /// Pixels a side that its square images may have.
     pub fn crops(self) -> Crops {
         self.network().traits().crops
+    }
+
+    /// Which tensors decay, where the spec does not say it: as in the recipes that such networks are trained and fine-tuned by.
+    pub fn default_decayed(self) -> Decayed {
+        match self.network() {
+            Network::Bert(_) | Network::Gpt2 | Network::Vit(_) | Network::Convnext(_) => Decayed::Weights,
+            Network::Resnet(_)
+            | Network::MobilenetV2
+            | Network::MobilenetV3(_)
+            | Network::Efficientnet(_)
+            | Network::Vgg(_)
+            | Network::InceptionV3 => Decayed::All,
+        }
     }
 
     /// Whether the network has BatchNorm layers.

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Architecture, Modality, Task, Word, beside_weights, exact, uri};
+use super::{Architecture, Decayed, Modality, Task, Word, beside_weights, exact, uri};
 
 /// Fills in what follows from other fields. The document has all its sections and all defaults that depend on nothing.
 pub(super) fn fill(document: &mut Value) {
@@ -12,6 +12,8 @@ pub(super) fn fill(document: &mut Value) {
     if let Some(architecture) = spec["model"]["architecture"].as_str().and_then(Architecture::from_word) {
         model(&mut spec["model"], architecture);
         preprocessing(&mut spec["data"]["preprocessing"], architecture);
+        let decayed = architecture.default_decayed().word();
+        or_insert(&mut spec["training"], "weightDecayOf", json!(decayed));
     }
     let is_regression = spec["task"]["type"] == Task::Regression.word();
     data(&mut spec["data"], is_regression);
@@ -80,6 +82,11 @@ pub(super) fn fill_stored(document: &mut Value) {
     if has_rows(data) {
         or_insert(data, "missingLabels", json!("keep"));
     }
+    or_insert(
+        &mut document["spec"]["training"],
+        "weightDecayOf",
+        json!(Decayed::All.word()),
+    );
 }
 
 fn training(training: &mut Value) {

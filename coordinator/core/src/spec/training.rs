@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MetricName, Task, duration};
+use super::{Decayed, MetricName, OptimizerSpec, Task, duration};
 use crate::task::regression::Distance;
 
 /// How the head is trained.
@@ -43,6 +43,13 @@ pub struct TrainingSpec {
     /// Largest L2 norm of the gradient of all trainable tensors together; larger ones are scaled down.
     #[schemars(extend("exclusiveMinimum" = 0.0, "x-firn-default" = "no limit"))]
     pub max_gradient_norm: Option<f64>,
+    /// Largest absolute value of the gradient of each trainable number; larger ones are cut. Not together with `maxGradientNorm`.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "x-firn-default" = "no limit", "x-firn-since" = 5))]
+    pub max_gradient_value: Option<f64>,
+    /// Which tensors `optimizer.weightDecay` makes smaller.
+    #[serde(rename = "weightDecayOf")]
+    #[schemars(extend("x-firn-default" = "`weights` for transformers and ConvNeXt, else `all`", "x-firn-since" = 5))]
+    pub decayed: Decayed,
     /// How much may change when the number of ranks does.
     #[schemars(extend("default" = "default"))]
     pub determinism: Determinism,
@@ -80,55 +87,6 @@ pub enum Determinism {
     /// What is learned is bit-identical on machines of one kind, whatever the number of ranks and whatever is lost on the way. Each rank's
     /// part is computed in small fixed slices and on one CPU thread, so it is slower where a rank has several.
     Strict,
-}
-
-/// The update rule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
-#[schemars(extend("x-firn-type" = "adamw"))]
-pub enum OptimizerSpec {
-    /// As `torch.optim.SGD`.
-    Sgd {
-        /// Peak learning rate.
-        #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1e-3))]
-        learning_rate: f64,
-        /// AdamW: decoupled decay. SGD: L2.
-        #[schemars(range(min = 0.0), extend("default" = 0.0))]
-        weight_decay: f64,
-        /// Of the running gradient.
-        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.9))]
-        momentum: f64,
-        /// Nesterov's variant; needs a momentum above 0.
-        #[schemars(extend("default" = false))]
-        nesterov: bool,
-    },
-    /// Loshchilov & Hutter 2019, as `torch.optim.AdamW`.
-    AdamW {
-        /// Peak learning rate.
-        #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1e-3))]
-        learning_rate: f64,
-        /// AdamW: decoupled decay. SGD: L2.
-        #[schemars(range(min = 0.0), extend("default" = 0.01))]
-        weight_decay: f64,
-        /// Decay of the first moment.
-        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.9))]
-        beta1: f64,
-        /// Decay of the second moment.
-        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.999))]
-        beta2: f64,
-        /// Added to the denominator.
-        #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1e-8))]
-        epsilon: f64,
-    },
-}
-
-impl OptimizerSpec {
-    /// The peak learning rate.
-    pub fn learning_rate(&self) -> f64 {
-        match *self {
-            Self::AdamW { learning_rate, .. } | Self::Sgd { learning_rate, .. } => learning_rate,
-        }
-    }
 }
 
 /// The learning rate over time: a linear rise, then a shape.

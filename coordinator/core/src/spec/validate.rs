@@ -222,6 +222,12 @@ fn training(training: &TrainingSpec, violations: &mut Violations) {
             format!("must be from 1 to batchSize ({batch}), found {micro}")
         });
     }
+    if training.max_gradient_norm.is_some() {
+        let alone = training.max_gradient_value.is_none();
+        violations.require(alone, "spec.training.maxGradientValue", || {
+            "not together with maxGradientNorm: a gradient is limited by its norm or by its values".to_owned()
+        });
+    }
     if let OptimizerSpec::Sgd { momentum, nesterov, .. } = training.optimizer {
         violations.require(!nesterov || momentum > 0.0, "spec.training.optimizer.nesterov", || {
             "needs a momentum above 0, found 0".to_owned()

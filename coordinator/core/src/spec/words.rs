@@ -4,7 +4,7 @@
 
 use super::word::Word;
 use super::{
-    DataFormat, Determinism, DeviceRequest, InputColumn, Interpolation, MetricName, Modality, OneCycleSpec,
+    DataFormat, Decayed, Determinism, DeviceRequest, InputColumn, Interpolation, MetricName, Modality, OneCycleSpec,
     PlateauSpec, Pooling, PreemptionPolicy, RowLayout, ScheduleShape, Task, ThresholdMode,
 };
 use crate::metrics::NAMES;
@@ -76,6 +76,10 @@ impl Word for ThresholdMode {
 
 impl Word for Determinism {
     const WORDS: &'static [(&'static str, Self)] = &[("default", Self::Default), ("strict", Self::Strict)];
+}
+
+impl Word for Decayed {
+    const WORDS: &'static [(&'static str, Self)] = &[("all", Self::All), ("weights", Self::Weights)];
 }
 
 impl Word for PreemptionPolicy {

@@ -1,13 +1,14 @@
-//! Optimizers follow those of PyTorch.
+//! Optimizers follow those of PyTorch, and LAMB that of timm.
 
-use firn_core::spec::OptimizerSpec;
+use firn_core::spec::{Decayed, OptimizerSpec};
 use firn_models::Optimizer;
 use serde_json::Value;
 use tch::Tensor;
 
 use crate::support::*;
 
-fn rules() -> Vec<(&'static str, OptimizerSpec)> {
+/// Which rule, and which tensors decay.
+fn rules() -> Vec<(&'static str, OptimizerSpec, Decayed)> {
     let adam = |learning_rate, weight_decay, beta1, beta2, epsilon| OptimizerSpec::AdamW {
         learning_rate,
         weight_decay,
@@ -21,14 +22,51 @@ fn rules() -> Vec<(&'static str, OptimizerSpec)> {
         momentum,
         nesterov,
     };
-    vec![
+    let rms_prop = |weight_decay, momentum, centered| OptimizerSpec::RmsProp {
+        learning_rate: 0.01,
+        weight_decay,
+        alpha: 0.9,
+        momentum,
+        centered,
+        epsilon: 1e-6,
+    };
+    let classic = OptimizerSpec::Adam {
+        learning_rate: 0.01,
+        weight_decay: 0.05,
+        beta1: 0.9,
+        beta2: 0.98,
+        epsilon: 1e-8,
+    };
+    let lamb = |weight_decay| OptimizerSpec::Lamb {
+        learning_rate: 0.05,
+        weight_decay,
+        beta1: 0.9,
+        beta2: 0.98,
+        epsilon: 1e-6,
+    };
+    let all = [
         ("adamw", adam(0.01, 0.05, 0.9, 0.98, 1e-8)),
         ("adamw_large_epsilon", adam(0.1, 0.0, 0.5, 0.9, 1e-2)),
         ("sgd", sgd(0.0, 0.0, false)),
         ("sgd_decay", sgd(0.03, 0.0, false)),
         ("sgd_momentum", sgd(0.03, 0.9, false)),
         ("sgd_nesterov", sgd(0.01, 0.8, true)),
-    ]
+        ("adam", classic),
+        ("rmsprop", rms_prop(0.0, 0.0, false)),
+        ("rmsprop_momentum", rms_prop(0.03, 0.9, false)),
+        ("rmsprop_centered", rms_prop(0.0, 0.0, true)),
+        ("rmsprop_centered_momentum", rms_prop(0.03, 0.9, true)),
+        ("lamb", lamb(0.02)),
+        ("lamb_without_decay", lamb(0.0)),
+    ];
+    let all = all.map(|(name, rule)| (name, rule, Decayed::All));
+    let weights = [
+        ("adamw_weights", adam(0.01, 0.05, 0.9, 0.98, 1e-8)),
+        ("sgd_weights", sgd(0.03, 0.9, false)),
+        ("lamb_weights", lamb(0.02)),
+    ];
+    let weights = weights.map(|(name, rule)| (name, rule, Decayed::Weights));
+    all.into_iter().chain(weights).collect()
 }
 
 const SHAPES: [&[i64]; 2] = [&[3, 4], &[5]];
@@ -59,9 +97,9 @@ fn step(optimizer: &mut Optimizer, peak: f64, step: usize) {
 #[test]
 fn optimizers_follow_torch_optims_trajectories() {
     let golden: Value = golden("optimizers");
-    for (name, rule) in rules() {
+    for (name, rule, decayed) in rules() {
         let parameters = parameters();
-        let mut optimizer = Optimizer::new(&rule, &parameters).unwrap();
+        let mut optimizer = Optimizer::new(&rule, decayed, &parameters).unwrap();
         let (mut trajectory, mut reference) = (Vec::new(), Vec::new());
         for at in 0..20 {
             step(&mut optimizer, rule.learning_rate(), at);
@@ -81,15 +119,15 @@ fn optimizers_follow_torch_optims_trajectories() {
 
 #[test]
 fn an_optimizer_restored_in_the_middle_goes_on_bit_for_bit() {
-    for (name, rule) in rules() {
+    for (name, rule, decayed) in rules() {
         let undisturbed = parameters();
-        let mut first = Optimizer::new(&rule, &undisturbed).unwrap();
+        let mut first = Optimizer::new(&rule, decayed, &undisturbed).unwrap();
         (0..7).for_each(|at| step(&mut first, rule.learning_rate(), at));
         let resumed: Vec<_> = undisturbed
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.detach().copy().set_requires_grad(true)))
             .collect();
-        let mut second = Optimizer::new(&rule, &resumed).unwrap();
+        let mut second = Optimizer::new(&rule, decayed, &resumed).unwrap();
         second.load_state(&first.state()).unwrap();
         assert_eq!(second.steps(), 7);
         for at in 7..12 {
@@ -106,8 +144,8 @@ fn an_optimizer_restored_in_the_middle_goes_on_bit_for_bit() {
 #[test]
 fn a_state_of_another_optimizer_is_refused() {
     let rules = rules();
-    let adam = Optimizer::new(&rules[0].1, &parameters()).unwrap();
-    let mut sgd = Optimizer::new(&rules[4].1, &parameters()).unwrap();
+    let adam = Optimizer::new(&rules[0].1, Decayed::All, &parameters()).unwrap();
+    let mut sgd = Optimizer::new(&rules[4].1, Decayed::All, &parameters()).unwrap();
     let error = sgd.load_state(&adam.state()).unwrap_err().to_string();
     assert_eq!(
         error,

@@ -1,6 +1,6 @@
 //! Gradients, losses and optimizers equal PyTorch's.
 
-use firn_core::spec::{Architecture, Freeze, OptimizerSpec, Pooling};
+use firn_core::spec::{Architecture, Decayed, Freeze, OptimizerSpec, Pooling};
 use firn_models::{Dropout, Expected, Model, Objective, Optimizer, state_digest};
 use tch::{Device, Tensor};
 
@@ -259,7 +259,7 @@ fn a_head_learns_through_the_whole_path() {
         beta2: 0.999,
         epsilon: 1e-8,
     };
-    let mut optimizer = Optimizer::new(&rule, model.trainable()).unwrap();
+    let mut optimizer = Optimizer::new(&rule, Decayed::All, model.trainable()).unwrap();
     let features = model.features(&images(64, 64)).unwrap();
     let loss_now = |model: &Model| objective(&model.logits(&features, None).unwrap());
     let before = loss_now(&model).double_value(&[]);
@@ -284,7 +284,7 @@ fn the_digest_of_the_state_sees_every_number_that_the_next_step_depends_on() {
         momentum: 0.9,
         nesterov: false,
     };
-    let mut optimizer = Optimizer::new(&rule, model.trainable()).unwrap();
+    let mut optimizer = Optimizer::new(&rule, Decayed::All, model.trainable()).unwrap();
     let mut seen = vec![state_digest(&model, &optimizer).unwrap()];
     assert_eq!(state_digest(&model, &optimizer).unwrap(), seen[0]);
     let zeros: Vec<Tensor> = model

@@ -13,6 +13,7 @@ import pathlib
 import sys
 
 import numpy as np
+import timm.optim
 import torch
 import torchvision
 import transformers
@@ -325,14 +326,28 @@ def optimizers():
         "sgd_decay": (torch.optim.SGD, dict(lr=0.1, weight_decay=0.03)),
         "sgd_momentum": (torch.optim.SGD, dict(lr=0.1, momentum=0.9, weight_decay=0.03)),
         "sgd_nesterov": (torch.optim.SGD, dict(lr=0.1, momentum=0.8, weight_decay=0.01, nesterov=True)),
+        "adam": (torch.optim.Adam, dict(lr=0.01, weight_decay=0.05, betas=(0.9, 0.98), eps=1e-8)),
+        "rmsprop": (torch.optim.RMSprop, dict(lr=0.01, alpha=0.9, eps=1e-6)),
+        "rmsprop_momentum": (torch.optim.RMSprop, dict(lr=0.01, alpha=0.9, eps=1e-6, weight_decay=0.03, momentum=0.9)),
+        "rmsprop_centered": (torch.optim.RMSprop, dict(lr=0.01, alpha=0.9, eps=1e-6, centered=True)),
+        "rmsprop_centered_momentum": (torch.optim.RMSprop, dict(lr=0.01, alpha=0.9, eps=1e-6, weight_decay=0.03, momentum=0.9, centered=True)),
+        "lamb": (timm.optim.Lamb, dict(lr=0.05, weight_decay=0.02, betas=(0.9, 0.98), eps=1e-6, max_grad_norm=None)),
+        "lamb_without_decay": (timm.optim.Lamb, dict(lr=0.05, weight_decay=0.0, betas=(0.9, 0.98), eps=1e-6, max_grad_norm=None)),
+        "adamw_weights": (torch.optim.AdamW, dict(lr=0.01, weight_decay=0.05, betas=(0.9, 0.98), eps=1e-8)),
+        "sgd_weights": (torch.optim.SGD, dict(lr=0.1, weight_decay=0.03, momentum=0.9)),
+        "lamb_weights": (timm.optim.Lamb, dict(lr=0.05, weight_decay=0.02, betas=(0.9, 0.98), eps=1e-6, max_grad_norm=None)),
     }
     out = {}
     for name, (rule, options) in rules.items():
         parameters = [torch.nn.Parameter(fill(f"parameter.{i}", shape)) for i, shape in enumerate([(3, 4), (5,)])]
-        optimizer = rule(parameters, **options)
+        groups = parameters
+        if name.endswith("_weights"):  # as `timm.optim.param_groups_weight_decay`: what has one dimension does not decay
+            groups = [{"params": parameters[:1]}, {"params": parameters[1:], "weight_decay": 0.0}]
+        optimizer = rule(groups, **options)
         trajectory = []
         for step in range(20):
-            optimizer.param_groups[0]["lr"] = options["lr"] * (1.0 - step / 25.0)
+            for group in optimizer.param_groups:
+                group["lr"] = options["lr"] * (1.0 - step / 25.0)
             for i, parameter in enumerate(parameters):
                 parameter.grad = torch.from_numpy(uniform(f"gradient.{step}.{i}", parameter.numel()).astype(np.float32)).reshape(parameter.shape)
             optimizer.step()

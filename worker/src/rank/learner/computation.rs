@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use firn_core::spec::TrainingSpec;
 use firn_data::Batch;
-use firn_models::{Dropout, LossSums, Model, Objective};
+use firn_models::{Dropout, LossSums, Model, Objective, Optimizer};
 use tch::{Kind, Tensor};
 
 use super::{
@@ -27,6 +27,16 @@ pub(crate) struct Computation {
 }
 
 impl Computation {
+    /// Before its first step.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub(crate) fn optimizer(&self) -> Result<Optimizer, RankFailure> {
+        let training = &self.training;
+        let parameters = self.model.trainable();
+        Ok(Optimizer::new(&training.optimizer, training.decayed, parameters)?)
+    }
+
     /// Numbers in what [`Computation::sums`] gives.
     pub(crate) fn length(&self) -> i64 {
         let parameters = self.model.trainable().iter();

@@ -1,8 +1,8 @@
 //! Small models, and samples that are a formula of their number.
 
 use firn_core::spec::{
-    Architecture, ClassWeights, Determinism, Freeze, HeadSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec, Pooling,
-    Preprocessing, ScheduleShape, ScheduleSpec, TrainingSpec, Warmup,
+    Architecture, ClassWeights, Decayed, Determinism, Freeze, HeadSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec,
+    Pooling, Preprocessing, ScheduleShape, ScheduleSpec, TrainingSpec, Warmup,
 };
 use firn_data::{Batch, RawTensor, Targets, Tensors, Values};
 use firn_models::{Model, ModelOptions, Objective};
@@ -52,6 +52,8 @@ pub(crate) fn training(determinism: Determinism) -> TrainingSpec {
         best_metric: MetricName::LOSS,
         train_batch_norm: false,
         max_gradient_norm: Some(0.5),
+        max_gradient_value: None,
+        decayed: Decayed::All,
         checkpoint_interval_ms: 0,
         determinism,
     }

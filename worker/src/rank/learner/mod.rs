@@ -14,7 +14,6 @@ pub(crate) mod inputs;
 mod memory;
 pub(crate) mod micro_batch_plan;
 pub(crate) mod non_finite;
-mod norm;
 pub(crate) mod outcome;
 mod state;
 
@@ -27,7 +26,7 @@ use std::ops::Range;
 
 use firn_core::{order, schedule, spec::Determinism};
 use firn_data::Batch;
-use firn_models::{Input, Model, Objective, Optimizer};
+use firn_models::{Input, Model, Objective, Optimizer, l2_norm};
 use tch::{Device, Tensor};
 
 use self::{
@@ -64,7 +63,7 @@ impl Learner {
     /// # Errors
     /// Those of libtorch.
     pub(crate) fn new(computation: Computation, spec_digest: String, samples: u64) -> Result<Self, RankFailure> {
-        let optimizer = Optimizer::new(&computation.training.optimizer, computation.model.trainable())?;
+        let optimizer = computation.optimizer()?;
         let initial = computation.model.trainable_state().into_iter();
         let initial = initial
             .map(|(name, tensor)| Ok((name, tensor.f_detach()?.copy())))
@@ -223,7 +222,7 @@ impl Learner {
         }
         let mean = summed.f_narrow(0, 0, parameters)?.f_div_scalar(weight)?;
         outcome.loss = loss_sum / weight;
-        outcome.gradient_norm = norm::l2(&mean)?;
+        outcome.gradient_norm = l2_norm(&mean)?;
         // Optimizers square the gradient in single precision.
         let squared = (outcome.gradient_norm * outcome.gradient_norm) as f32;
         outcome.skipped = !outcome.loss.is_finite() || !squared.is_finite();
@@ -233,11 +232,14 @@ impl Learner {
         Ok(outcome)
     }
 
-    /// Limits the norm and updates.
+    /// Limits the gradient and updates.
     fn update(&mut self, learning_rate: f64, mean: Tensor, norm: f64) -> Result<(), RankFailure> {
-        let limited = match self.computation.training.max_gradient_norm {
+        let training = &self.computation.training;
+        let limited = match (training.max_gradient_norm, training.max_gradient_value) {
             // `torch.nn.utils.clip_grad_norm_`: the 1e-6 keeps the quotient finite.
-            Some(limit) if norm > limit => mean.f_mul_scalar(limit / (norm + 1e-6))?,
+            (Some(limit), _) if norm > limit => mean.f_mul_scalar(limit / (norm + 1e-6))?,
+            // `torch.nn.utils.clip_grad_value_`.
+            (None, Some(limit)) => mean.f_clamp(-limit, limit)?,
             _ => mean,
         };
         let trainable = self.computation.model.trainable();

@@ -1,7 +1,6 @@
 //! The state of a learner as bytes, and how it goes back to another one.
 
 use firn_models::{
-    Optimizer,
     checkpoint::{self, Checkpoint},
     state_digest,
 };
@@ -55,7 +54,7 @@ impl Learner {
     pub(crate) fn start_over(&mut self) -> Result<(), RankFailure> {
         let model = &self.computation.model;
         model.load_state(&self.initial)?;
-        self.optimizer = Optimizer::new(&self.computation.training.optimizer, model.trainable())?;
+        self.optimizer = self.computation.optimizer()?;
         self.non_finite.begin_anew();
         self.loaded = None;
         self.steps_done = 0;

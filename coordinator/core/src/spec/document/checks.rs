@@ -90,7 +90,7 @@ impl Checks {
                     .iter()
                     .any(|wrong| wrong.field == join(path, &only.field));
                 if found.shift_remove(&field.name).is_some() && is_known {
-                    let (chosen, owners) = (choice.unwrap_or_default(), quoted(&only.words, " and "));
+                    let (chosen, owners) = (choice.unwrap_or_default(), enumerated(&only.words));
                     self.add(
                         &here,
                         format!("must be left out: `{chosen}` has none; it belongs to {owners}"),
@@ -244,6 +244,15 @@ pub fn unknown_field(fields: &[Field], path: &str, name: &str) -> String {
 fn quoted(words: &[impl AsRef<str>], between: &str) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{}`", word.as_ref())).collect();
     quoted.join(between)
+}
+
+/// `a`, `b` and `c`.
+fn enumerated(words: &[impl AsRef<str>]) -> String {
+    match words.split_last() {
+        Some((last, [])) => quoted(&[last], ""),
+        Some((last, others)) => format!("{} and {}", quoted(others, ", "), quoted(&[last], "")),
+        None => String::new(),
+    }
 }
 
 /// Words beyond which a message says where they are listed, and does not list them.

@@ -142,7 +142,7 @@ fn training(training: &TrainingSpec) -> Result<Value, Unsayable> {
         "batch_size": training.batch_size,
         "micro_batch_size": training.micro_batch_size,
         "seed": training.seed,
-        "optimizer": optimizer(training.optimizer),
+        "optimizer": optimizer(training.optimizer)?,
         "schedule": schedule(&training.schedule)?,
         "loss": loss(&training.loss)?,
         "early_stopping": early_stopping,
@@ -154,8 +154,8 @@ fn training(training: &TrainingSpec) -> Result<Value, Unsayable> {
     }))
 }
 
-fn optimizer(optimizer: OptimizerSpec) -> Value {
-    match optimizer {
+fn optimizer(optimizer: OptimizerSpec) -> Result<Value, Unsayable> {
+    Ok(match optimizer {
         OptimizerSpec::AdamW {
             learning_rate,
             weight_decay,
@@ -173,7 +173,10 @@ fn optimizer(optimizer: OptimizerSpec) -> Value {
         } => json!({"Sgd": {
             "learning_rate": learning_rate, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov,
         }}),
-    }
+        OptimizerSpec::Adam { .. } | OptimizerSpec::RmsProp { .. } | OptimizerSpec::Lamb { .. } => {
+            return Err("spec.training.optimizer.type");
+        }
+    })
 }
 
 fn schedule(schedule: &ScheduleSpec) -> Result<Value, Unsayable> {

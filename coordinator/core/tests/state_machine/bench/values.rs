@@ -56,6 +56,8 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             best_metric: MetricName::LOSS,
             train_batch_norm: false,
             max_gradient_norm: None,
+            max_gradient_value: None,
+            decayed: Decayed::All,
             determinism: Determinism::Default,
             checkpoint_interval_ms: 60_000,
         },

@@ -2,11 +2,11 @@
 
 use firn_core::slices;
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, Crops, DataFormat, DataSpec, Determinism, DeviceRequest, EarlyStopping,
-    Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, MissingLabels, Modality, ModelSpec,
-    OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy,
-    RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource, Task, ThresholdMode, TrainingSpec,
-    Warmup, Word, WorkersSpec,
+    Architecture, ArtifactsSpec, ClassWeights, Crops, DataFormat, DataSpec, Decayed, Determinism, DeviceRequest,
+    EarlyStopping, Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, MissingLabels, Modality,
+    ModelSpec, OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec, ResourcesSpec,
+    RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource, Task, ThresholdMode,
+    TrainingSpec, Warmup, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -118,9 +118,14 @@ fn model(architecture: Architecture) -> impl Strategy<Value = ModelSpec> {
         })
 }
 
+/// A rate, a decay, two decays of means, and what is added to a denominator.
+fn adam() -> impl Strategy<Value = (f64, f64, f64, f64, f64)> {
+    (1e-6..1.0, 0.0..1.0, 0.0..0.99, 0.0..0.9999, 1e-12..1e-3)
+}
+
 fn optimizer() -> impl Strategy<Value = OptimizerSpec> {
     prop_oneof![
-        (1e-6..1.0, 0.0..1.0, 0.0..0.99, 0.0..0.9999, 1e-12..1e-3).prop_map(
+        adam().prop_map(
             |(learning_rate, weight_decay, beta1, beta2, epsilon)| OptimizerSpec::AdamW {
                 learning_rate,
                 weight_decay,
@@ -129,6 +134,34 @@ fn optimizer() -> impl Strategy<Value = OptimizerSpec> {
                 epsilon
             }
         ),
+        adam().prop_map(
+            |(learning_rate, weight_decay, beta1, beta2, epsilon)| OptimizerSpec::Adam {
+                learning_rate,
+                weight_decay,
+                beta1,
+                beta2,
+                epsilon
+            }
+        ),
+        adam().prop_map(
+            |(learning_rate, weight_decay, beta1, beta2, epsilon)| OptimizerSpec::Lamb {
+                learning_rate,
+                weight_decay,
+                beta1,
+                beta2,
+                epsilon
+            }
+        ),
+        (adam(), any::<bool>()).prop_map(|((learning_rate, weight_decay, momentum, alpha, epsilon), centered)| {
+            OptimizerSpec::RmsProp {
+                learning_rate,
+                weight_decay,
+                alpha,
+                momentum,
+                centered,
+                epsilon,
+            }
+        }),
         (1e-6..1.0, 0.0..1.0, 0.01..0.99, any::<bool>()).prop_map(
             |(learning_rate, weight_decay, momentum, nesterov)| OptimizerSpec::Sgd {
                 learning_rate,
@@ -223,9 +256,15 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
         prop::option::of(0.1..9.0),
         0u64..4_000_000,
     );
-    let choices = (stopping, metric(), any::<bool>(), word::<Determinism>());
+    let choices = (
+        stopping,
+        metric(),
+        any::<bool>(),
+        word::<Determinism>(),
+        word::<Decayed>(),
+    );
     (numbers, optimizer(), schedule, loss(), choices).prop_map(
-        move |(numbers, optimizer, schedule, loss, (early_stopping, best_metric, batch_norm, determinism))| {
+        move |(numbers, optimizer, schedule, loss, (early_stopping, best_metric, batch_norm, determinism, decayed))| {
             let (epochs, batch_size, micro_batch_size, seed, max_gradient_norm, checkpoint_interval_ms) = numbers;
             TrainingSpec {
                 epochs,
@@ -239,6 +278,8 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
                 best_metric: if has_validation { best_metric } else { MetricName::LOSS },
                 train_batch_norm: batch_norm && may_train_batch_norm,
                 max_gradient_norm,
+                max_gradient_value: max_gradient_norm.is_none().then_some(0.5),
+                decayed,
                 determinism,
                 checkpoint_interval_ms,
             }

@@ -1,5 +1,6 @@
 //! Checkpoints, and the digest of the frozen part that they name.
 
+use firn_core::spec::Decayed;
 use firn_models::{
     Model, Optimizer,
     checkpoint::{self, Checkpoint},
@@ -29,7 +30,7 @@ fn a_checkpoint_round_trips_bit_for_bit() {
     assert_eq!((read.step, read.epochs, read.optimizer.step), (3, 1, 3));
     read.belongs_to("spec", &model.frozen_digest()).unwrap();
     let other = load_with(&resnet(&file), true).unwrap();
-    let mut other_optimizer = Optimizer::new(&RULE, other.trainable()).unwrap();
+    let mut other_optimizer = Optimizer::new(&RULE, Decayed::All, other.trainable()).unwrap();
     other.load_state(&read.model).unwrap();
     other_optimizer.load_state(&read.optimizer).unwrap();
     assert_eq!(bytes, checkpoint::encode(&snapshot(&other, &other_optimizer)).unwrap());

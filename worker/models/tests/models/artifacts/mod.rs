@@ -4,7 +4,7 @@ mod checkpoints;
 mod exports;
 mod libraries;
 
-use firn_core::spec::{Architecture, Modality, ModelSpec, OptimizerSpec};
+use firn_core::spec::{Architecture, Decayed, Modality, ModelSpec, OptimizerSpec};
 use firn_models::{Model, Optimizer};
 use tch::Tensor;
 
@@ -21,7 +21,7 @@ const RULE: OptimizerSpec = OptimizerSpec::AdamW {
 /// A model some steps into training on the reference's images.
 fn trained(spec: &ModelSpec, train_batch_norm: bool) -> (Model, Optimizer) {
     let model = load_with(spec, train_batch_norm).unwrap();
-    let mut optimizer = Optimizer::new(&RULE, model.trainable()).unwrap();
+    let mut optimizer = Optimizer::new(&RULE, Decayed::All, model.trainable()).unwrap();
     let input = match spec.architecture {
         // Its auxiliary head reads no smaller ones.
         Architecture::InceptionV3 => images(299, 299),

@@ -77,6 +77,8 @@ pub(super) fn spec() -> JobSpec {
             best_metric: MetricName::named("accuracy"),
             train_batch_norm: false,
             max_gradient_norm: None,
+            max_gradient_value: None,
+            decayed: Decayed::All,
             determinism: Determinism::Default,
         },
         resources: ResourcesSpec {

@@ -1,7 +1,11 @@
-//! AdamW and SGD, step for step as `torch.optim`'s, with state that can be saved.
+//! Optimizers, step for step as PyTorch's, with state that can be saved. What one does to a tensor is in [`rules`].
 
-use firn_core::spec::OptimizerSpec;
+mod rules;
+
+use firn_core::spec::{Decayed, OptimizerSpec};
 use tch::Tensor;
+
+use self::rules::{Update, slot_names};
 
 use crate::error::ModelError;
 
@@ -9,6 +13,8 @@ use crate::error::ModelError;
 pub struct Optimizer {
     rule: OptimizerSpec,
     parameters: Vec<(String, Tensor)>,
+    /// How strongly each of them decays, parallel to the parameters.
+    decays: Vec<f64>,
     /// One list a slot of the rule, each parallel to the parameters.
     slots: Vec<Vec<Tensor>>,
     step: u64,
@@ -24,8 +30,8 @@ pub struct OptimizerState {
 }
 
 impl Optimizer {
-    /// For these parameters, which are shared, not copied.
-    pub fn new(spec: &OptimizerSpec, parameters: &[(String, Tensor)]) -> Result<Self, ModelError> {
+    /// For these parameters, which are shared, not copied; which of them decay is a second choice.
+    pub fn new(spec: &OptimizerSpec, decayed: Decayed, parameters: &[(String, Tensor)]) -> Result<Self, ModelError> {
         let parameters: Vec<_> = parameters
             .iter()
             .map(|(name, t)| (name.clone(), t.shallow_clone()))
@@ -40,8 +46,13 @@ impl Optimizer {
             .iter()
             .map(|_| zeros())
             .collect::<Result<_, tch::TchError>>()?;
+        let decays = parameters.iter().map(|(_, tensor)| match decayed {
+            Decayed::Weights if tensor.dim() < 2 => 0.0,
+            Decayed::Weights | Decayed::All => spec.weight_decay(),
+        });
         Ok(Self {
             rule: *spec,
+            decays: decays.collect(),
             parameters,
             slots,
             step: 0,
@@ -74,77 +85,18 @@ impl Optimizer {
             }
         }
         self.step += 1;
-        let rule = self.rule;
         tch::no_grad(|| {
-            (0..gradients.len()).try_for_each(|index| match rule {
-                OptimizerSpec::AdamW {
-                    weight_decay,
-                    beta1,
-                    beta2,
-                    epsilon,
-                    ..
-                } => {
-                    let adam = Adam {
-                        learning_rate,
-                        weight_decay,
-                        beta1,
-                        beta2,
-                        epsilon,
-                    };
-                    self.adam(index, &gradients[index], adam)
-                }
-                OptimizerSpec::Sgd {
-                    weight_decay,
-                    momentum,
-                    nesterov,
-                    ..
-                } => {
-                    let descent = Descent {
-                        learning_rate,
-                        weight_decay,
-                        momentum,
-                        nesterov,
-                    };
-                    self.descend(index, &gradients[index], descent)
-                }
+            (0..gradients.len()).try_for_each(|index| {
+                let update = Update {
+                    learning_rate,
+                    weight_decay: self.decays[index],
+                    step: self.step,
+                    parameter: self.parameters[index].1.shallow_clone(),
+                    slots: self.slots.iter().map(|slot| slot[index].shallow_clone()).collect(),
+                };
+                update.by(&self.rule, &gradients[index])
             })
         })
-    }
-
-    /// `torch.optim.adamw._single_tensor_adamw`.
-    fn adam(&mut self, index: usize, gradient: &Tensor, rule: Adam) -> Result<(), ModelError> {
-        let parameter = &mut self.parameters[index].1;
-        let _ = parameter.f_mul_scalar_(1.0 - rule.learning_rate * rule.weight_decay)?;
-        let _ = self.slots[0][index].f_lerp_(gradient, 1.0 - rule.beta1)?;
-        let squared = gradient.f_mul(gradient)?.f_mul_scalar_(1.0 - rule.beta2)?;
-        let _ = self.slots[1][index].f_mul_scalar_(rule.beta2)?.f_add_(&squared)?;
-        let steps = self.step as f64;
-        let (first, second) = (1.0 - rule.beta1.powf(steps), 1.0 - rule.beta2.powf(steps));
-        let mut denominator = self.slots[1][index].f_sqrt()?.f_div_scalar_(second.sqrt())?;
-        let denominator = denominator.f_add_scalar_(rule.epsilon)?;
-        let mut update = self.slots[0][index].f_div(&denominator)?;
-        let _ = parameter.f_add_(&update.f_mul_scalar_(-rule.learning_rate / first)?)?;
-        Ok(())
-    }
-
-    /// `torch.optim.sgd._single_tensor_sgd` without dampening: the first step's buffer is the gradient itself, which is what a buffer
-    /// of zeros gives.
-    fn descend(&mut self, index: usize, gradient: &Tensor, rule: Descent) -> Result<(), ModelError> {
-        let parameter = &mut self.parameters[index].1;
-        let mut direction = match rule.weight_decay == 0.0 {
-            true => gradient.shallow_clone(),
-            false => gradient.f_add(&parameter.f_mul_scalar(rule.weight_decay)?)?,
-        };
-        if rule.momentum != 0.0 {
-            let buffer = &mut self.slots[0][index];
-            let _ = buffer.f_mul_scalar_(rule.momentum)?.f_add_(&direction)?;
-            direction = match rule.nesterov {
-                true => direction.f_add(&buffer.f_mul_scalar(rule.momentum)?)?,
-                false => buffer.shallow_clone(),
-            };
-        }
-        let _ = parameter.f_sub_(&direction.f_mul_scalar(rule.learning_rate)?)?;
-        Ok(())
     }
 
     /// The state, sharing the optimizer's tensors.
@@ -197,32 +149,5 @@ impl Optimizer {
         })?;
         self.step = state.step;
         Ok(())
-    }
-}
-
-/// The parts of AdamW's rule.
-#[derive(Clone, Copy)]
-struct Adam {
-    learning_rate: f64,
-    weight_decay: f64,
-    beta1: f64,
-    beta2: f64,
-    epsilon: f64,
-}
-
-/// The parts of SGD's rule.
-#[derive(Clone, Copy)]
-struct Descent {
-    learning_rate: f64,
-    weight_decay: f64,
-    momentum: f64,
-    nesterov: bool,
-}
-
-fn slot_names(rule: &OptimizerSpec) -> &'static [&'static str] {
-    match rule {
-        OptimizerSpec::AdamW { .. } => &["exp_avg", "exp_avg_sq"],
-        OptimizerSpec::Sgd { momentum, .. } if *momentum != 0.0 => &["momentum_buffer"],
-        OptimizerSpec::Sgd { .. } => &[],
     }
 }
