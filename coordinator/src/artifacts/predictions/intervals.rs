@@ -13,7 +13,7 @@ use firn_core::{
 use super::{ArtifactError, Walk, classification::scored};
 
 /// Numbers that are drawn again in one resample, at most: some seconds of one processor. Where all classes of all samples are more, metrics that
-/// compare samples class by class have no intervals; where the samples alone are more, none has.
+/// compare samples class by class have no intervals; where the samples alone are more, or all numbers of a regression, none has.
 const MOST_REDRAWN: usize = 1 << 20;
 
 /// The intervals of the metrics of a split. The loss of numbers has one where it is known what an error costs. `None` of no samples, and of more than
@@ -27,9 +27,13 @@ pub fn of(
     seed: u64,
     walk: &Walk<'_>,
 ) -> Result<Option<Intervals>, ArtifactError> {
-    let mut samples = 0;
+    let mut samples: usize = 0;
     walk(&mut |_| samples += 1)?;
-    if samples == 0 || samples > MOST_REDRAWN {
+    let numbers_a_sample = match task {
+        Task::Classification => 1,
+        Task::Regression => schema.targets.len().max(1),
+    };
+    if samples == 0 || samples.saturating_mul(numbers_a_sample) > MOST_REDRAWN {
         return Ok(None);
     }
     let drawn = match task {
@@ -43,7 +47,7 @@ fn classes(classes: usize, samples: usize, walk: &Walk<'_>) -> Result<RedrawnCla
     let mut redrawn = RedrawnClasses::new(classes);
     walk(&mut |prediction| redrawn.add(&scored(prediction, classes)))?;
     let wanted = ScoreMetrics::wanted(classes);
-    if wanted.len() * samples <= MOST_REDRAWN {
+    if wanted.len().saturating_mul(samples) <= MOST_REDRAWN {
         let wanted: Vec<u32> = wanted.collect();
         let columns = super::classification::columns(&wanted, walk)?;
         let columns = wanted.into_iter().zip(columns);

@@ -1,6 +1,7 @@
 //! What has to fit in a schedule beyond the ranges of its fields.
 
 use super::violations::Violations;
+use crate::schedule;
 use crate::spec::{ScheduleShape, TrainingSpec, Warmup};
 
 pub(super) fn check(training: &TrainingSpec, violations: &mut Violations) {
@@ -15,7 +16,13 @@ pub(super) fn check(training: &TrainingSpec, violations: &mut Violations) {
                 || format!("must not be above the learning rate ({peak}), found {min_learning_rate}"),
             );
         }
-        ScheduleShape::MultiStep { milestones, .. } => rising_epochs(milestones, training.epochs, violations),
+        ScheduleShape::MultiStep { milestones, gamma } => {
+            rising_epochs(milestones, training.epochs, violations);
+            stays_finite(training, *gamma, violations);
+        }
+        ScheduleShape::Step { gamma, .. } | ScheduleShape::Exponential { gamma } => {
+            stays_finite(training, *gamma, violations);
+        }
         ScheduleShape::OneCycle(_) => {
             let field = match schedule.warmup {
                 Warmup::Ratio(_) => "spec.training.schedule.warmupRatio",
@@ -28,6 +35,17 @@ pub(super) fn check(training: &TrainingSpec, violations: &mut Violations) {
         }
         _ => {}
     }
+}
+
+/// A rate that is multiplied with more than 1 may grow.
+fn stays_finite(training: &TrainingSpec, gamma: f64, violations: &mut Violations) {
+    let last = schedule::peak(training, training.epochs.saturating_sub(1), |_, _| None);
+    violations.require(last.is_finite(), "spec.training.schedule.gamma", || {
+        format!(
+            "must leave a learning rate that is a number after {} epochs, found {gamma}",
+            training.epochs
+        )
+    });
 }
 
 fn rising_epochs(milestones: &[u32], epochs: u32, violations: &mut Violations) {
