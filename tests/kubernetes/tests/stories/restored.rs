@@ -61,6 +61,7 @@ fn told(story: &Story, name: &str) -> Option<Value> {
 
 #[test]
 #[ignore = "takes minutes: make kubernetes"]
+#[allow(clippy::too_many_lines, reason = "one story, in the order in which it happens")]
 fn a_journal_that_is_lost_is_restored_as_the_documents_say_and_the_resources_agree_with_it() {
     let Some(story) = Story::begin() else { return };
     let blocks = documented("Back up and restore");
