@@ -4,6 +4,7 @@
 //! is whole, and nothing is restored over a journal that is there. What a coordinator makes again (its lock, its reserve) is left out. A backup
 //! notes the head of its journal, by which it is known for a backup, and what was cut off it since is found.
 
+mod putting_back;
 mod taking_over;
 #[cfg(test)]
 mod tests;
@@ -11,10 +12,12 @@ mod tests;
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
+pub use putting_back::restore;
 use thiserror::Error;
 
 use crate::{
@@ -24,6 +27,9 @@ use crate::{
 
 /// File of a backup that holds the head of its journal.
 const NOTE: &str = "backup";
+/// How the names of a backup's neighbours go on: of the one that is being made, and of the one that it takes the place of.
+const NEW: &str = ".new";
+const OLD: &str = ".old";
 /// What a coordinator keeps beside its journal.
 const BESIDE: [&str; 3] = ["coordinator-id", "jobs", "snapshots"];
 
@@ -44,8 +50,16 @@ pub struct Copied {
 #[derive(Debug, Error)]
 pub enum BackupError {
     /// What is to be copied is no coordinator's folder.
-    #[error("{} holds no journal", folder.display())]
+    #[error("{} holds no journal{}", folder.display(), left.as_deref().map(named_backup).unwrap_or_default())]
     NoJournal {
+        /// The folder.
+        folder: PathBuf,
+        /// An earlier backup beside it, which one that was interrupted has left.
+        left: Option<PathBuf>,
+    },
+    /// A backup takes the place of the one before by a change of names.
+    #[error("expected a folder that can be renamed, found the mount point {}; name a folder below it", folder.display())]
+    MountPoint {
         /// The folder.
         folder: PathBuf,
     },
@@ -91,6 +105,7 @@ pub enum BackupError {
 /// If a coordinator runs, `to` holds something else than an earlier backup, or the copy is not whole: then what was there stays.
 pub fn back_up(data: &Path, to: &Path) -> Result<Copied, BackupError> {
     has_journal(data)?;
+    let to = &renameable(to)?;
     if let Some(found) = first_entry(to)?.filter(|_| !to.join(NOTE).is_file()) {
         return Err(BackupError::Taken {
             folder: to.to_owned(),
@@ -99,7 +114,7 @@ pub fn back_up(data: &Path, to: &Path) -> Result<Copied, BackupError> {
         });
     }
     let _lock = FolderLock::acquire(data)?;
-    let (new, old) = (beside(to, ".new"), beside(to, ".old"));
+    let (new, old) = (beside(to, NEW), beside(to, OLD));
     remove(&new)?;
     // It makes the folder, for its owner alone.
     let held = FolderLock::acquire(&new)?;
@@ -107,7 +122,7 @@ pub fn back_up(data: &Path, to: &Path) -> Result<Copied, BackupError> {
     copy_beside(data, &new, &mut count)?;
     copy_file(&data.join(JOURNAL_FILE), &new.join(JOURNAL_FILE), &mut count)?;
     let copied = prove(&new, count)?;
-    fs::write(new.join(NOTE), format!("{}\n", copied.head)).map_err(io_error(&new))?;
+    note(&new, copied.head)?;
     drop(held);
     for made in ["lock", "reserve"] {
         remove(&new.join(made))?;
@@ -122,50 +137,14 @@ pub fn back_up(data: &Path, to: &Path) -> Result<Copied, BackupError> {
     Ok(copied)
 }
 
-/// Copies a backup into the folder `data` of a coordinator that does not run and has none yet, and proves the copy.
-///
-/// # Errors
-/// If `data` holds a journal, or the copy is not whole: then no journal is there.
-pub fn restore(from: &Path, data: &Path) -> Result<Copied, BackupError> {
-    has_journal(from)?;
-    let _lock = FolderLock::acquire(data)?;
-    let journal = data.join(JOURNAL_FILE);
-    if journal.exists() {
-        return Err(BackupError::Taken {
-            folder: data.to_owned(),
-            found: JOURNAL_FILE.into(),
-            of_backup: false,
-        });
-    }
-    // The journal comes last: without it, the folder is nobody's, and can be filled again.
-    let mut count = Count::default();
-    copy_beside(from, data, &mut count)?;
-    copy_file(&from.join(JOURNAL_FILE), &journal, &mut count)?;
-    sync_folder(data)?;
-    let proven = prove(data, count).and_then(|copied| {
-        is_as_noted(from, &copied)?;
-        taking_over::take_over(data)?;
-        Ok(copied)
+/// Writes the head of its journal into a backup: it is on disk before the backup takes its place.
+fn note(folder: &Path, head: ChainHash) -> Result<(), BackupError> {
+    let path = folder.join(NOTE);
+    let written = File::create(&path).and_then(|mut file| {
+        writeln!(file, "{head}")?;
+        file.sync_all()
     });
-    proven.inspect_err(|_| drop(remove(&journal)))
-}
-
-/// Whether a backup, if it is one, ends where it did when it was made.
-fn is_as_noted(from: &Path, copied: &Copied) -> Result<(), BackupError> {
-    let note = match fs::read_to_string(from.join(NOTE)) {
-        Ok(note) => note,
-        // A snapshot of a volume notes nothing.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io_error(&from.join(NOTE))(error)),
-    };
-    match note.trim() == copied.head.to_string() {
-        true => Ok(()),
-        false => Err(BackupError::Differs {
-            folder: from.to_owned(),
-            expected: note.trim().to_owned(),
-            found: copied.head,
-        }),
-    }
+    written.map_err(io_error(&path))
 }
 
 #[derive(Default, Clone, Copy)]
@@ -215,7 +194,28 @@ fn has_journal(folder: &Path) -> Result<(), BackupError> {
         true => Ok(()),
         false => Err(BackupError::NoJournal {
             folder: folder.to_owned(),
+            left: Some(beside(folder, OLD)).filter(|left| left.join(JOURNAL_FILE).is_file()),
         }),
+    }
+}
+
+fn named_backup(left: &Path) -> String {
+    format!("; the backup before it is in {}", left.display())
+}
+
+/// A folder under the name by which its neighbours are found. It need not be there yet.
+fn renameable(folder: &Path) -> Result<PathBuf, BackupError> {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).map_err(io_error(path));
+    let path = match folder.canonicalize() {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return std::path::absolute(folder).map_err(io_error(folder));
+        }
+        Err(error) => return Err(io_error(folder)(error)),
+    };
+    match path.parent() {
+        Some(parent) if device(parent)? == device(&path)? => Ok(path),
+        _ => Err(BackupError::MountPoint { folder: path }),
     }
 }
 
@@ -238,7 +238,13 @@ fn beside(folder: &Path, end: &str) -> PathBuf {
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), BackupError> {
-    fs::rename(from, to).map_err(io_error(to))?;
+    fs::rename(from, to).map_err(|error| match error.kind() {
+        // As a folder of the same device is, if it is mounted.
+        io::ErrorKind::ResourceBusy => BackupError::MountPoint {
+            folder: from.to_owned(),
+        },
+        _ => io_error(to)(error),
+    })?;
     match to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => sync_folder(parent),
         None => Ok(()),

@@ -1,6 +1,6 @@
 //! Fail points: named places at which the coordinator kills itself, so that tests can crash it exactly there.
 //!
-//! `FIRN_FAIL_POINT=NAME` or `FIRN_FAIL_POINT=NAME:N`, read once when `firn serve` starts: the process sends itself SIGKILL when it comes
+//! `FIRN_FAIL_POINT=NAME` or `FIRN_FAIL_POINT=NAME:N`, read once when `firn serve` or `firn restore` starts: the process sends itself SIGKILL when it comes
 //! to the place for the N-th time (the first, if N is left out), counted from the start of the process. So nothing is flushed, dropped or
 //! said, as with a `kill -9` from outside. Passes during the start count too: opening a journal that is new or was not closed syncs its
 //! file, and `CoordinatorStarted` is the first commit.
@@ -70,6 +70,8 @@ fail_points! {
     RemovalBeforeCommit = "removal-before-commit",
     /// A checkpoint, artifact or report of a rank lies in its place; the record that makes it exist was not asked for.
     UploadBeforeRecord = "upload-before-record",
+    /// Something of a backup that is put back is whole, and goes to its place next: first under the name of what is whole, the journal last.
+    RestoreBeforeRename = "restore-before-rename",
 }
 
 impl fmt::Display for FailPoint {

@@ -152,3 +152,69 @@ fn a_backup_that_was_changed_is_not_restored() {
     back_up(data.path(), &kept).unwrap();
     assert_eq!(restore(&kept, new.path()).unwrap().records, 3);
 }
+
+#[test]
+fn what_somebody_has_left_is_neither_mixed_with_a_backup_nor_removed() {
+    let (data, elsewhere, new) = (
+        coordinator(3),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let kept = elsewhere.path().join("firn");
+    back_up(data.path(), &kept).unwrap();
+    for folder in ["jobs", "snapshots", "lost+found"] {
+        fs::create_dir(new.path().join(folder)).unwrap();
+    }
+    let spool = new.path().join("jobs/bees");
+    for (file, name) in [(&spool, "jobs"), (&new.path().join("coordinator-id"), "coordinator-id")] {
+        fs::write(file, b"theirs").unwrap();
+        let refused = restore(&kept, new.path()).unwrap_err().to_string();
+        let expected = format!("expected an empty folder, found {name} in ");
+        assert!(refused.starts_with(&expected), "{refused}");
+        assert_eq!(fs::read(file).unwrap(), b"theirs");
+        fs::remove_file(file).unwrap();
+    }
+    // Empty folders are nobody's.
+    restore(&kept, new.path()).unwrap();
+    let id = "coordinator-id";
+    assert_eq!(read(new.path(), id), read(data.path(), id));
+    assert!(!new.path().join("restoring").exists() && !new.path().join("restored").exists());
+}
+
+#[test]
+fn a_backup_goes_where_its_name_can_be_changed() {
+    let (data, elsewhere) = (coordinator(3), tempfile::tempdir().unwrap());
+    let refused = back_up(data.path(), Path::new("/proc")).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "expected a folder that can be renamed, found the mount point /proc; name a folder below it"
+    );
+    // By whatever name.
+    let kept = elsewhere.path().join("firn");
+    fs::create_dir_all(kept.join("below")).unwrap();
+    let crooked = kept.join("below/..");
+    let refused = back_up(data.path(), &crooked).unwrap_err().to_string();
+    assert!(refused.contains("found below in "), "{refused}");
+    fs::remove_dir(kept.join("below")).unwrap();
+    back_up(data.path(), &kept).unwrap();
+    fs::create_dir_all(elsewhere.path().join("below")).unwrap();
+    back_up(data.path(), &elsewhere.path().join("below/../firn")).unwrap();
+    fs::remove_dir(elsewhere.path().join("below")).unwrap();
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_backup_that_was_interrupted_names_the_one_before() {
+    let (data, elsewhere, new) = (
+        coordinator(3),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let (kept, before) = (elsewhere.path().join("firn"), elsewhere.path().join("firn.old"));
+    back_up(data.path(), &kept).unwrap();
+    fs::rename(&kept, &before).unwrap();
+    let refused = restore(&kept, new.path()).unwrap_err().to_string();
+    let expected = format!("holds no journal; the backup before it is in {}", before.display());
+    assert!(refused.ends_with(&expected), "{refused}");
+    assert_eq!(restore(&before, new.path()).unwrap().records, 3);
+}

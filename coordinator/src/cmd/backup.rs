@@ -7,6 +7,7 @@ use clap::Args;
 use super::{console::Console, error::CommandError, outcome::Outcome, view::humanise};
 use crate::{
     backup::{self, BackupError, Copied},
+    fail_point,
     journal::JournalError,
 };
 
@@ -35,12 +36,15 @@ pub(crate) fn run(args: &BackupArgs, console: &mut Console) -> Result<Outcome, C
 }
 
 pub(crate) fn restore(args: &RestoreArgs, console: &mut Console) -> Result<Outcome, CommandError> {
+    fail_point::arm_from_environment().map_err(|error| CommandError::Usage(error.to_string()))?;
     tell(backup::restore(&args.folder, &args.data_dir), console)
 }
 
 fn tell(copied: Result<Copied, BackupError>, console: &mut Console) -> Result<Outcome, CommandError> {
     let copied = copied.map_err(|error| match error {
-        BackupError::NoJournal { .. } | BackupError::Taken { .. } => CommandError::Usage(error.to_string()),
+        BackupError::NoJournal { .. } | BackupError::Taken { .. } | BackupError::MountPoint { .. } => {
+            CommandError::Usage(error.to_string())
+        }
         BackupError::Journal(JournalError::Held { .. }) => CommandError::Usage(error.to_string()),
         error => CommandError::Local(error.to_string()),
     })?;

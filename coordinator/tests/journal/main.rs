@@ -10,4 +10,5 @@ mod fail_points;
 mod full_disk;
 mod process;
 mod refused_starts;
+mod restoring;
 mod stored_builds;
