@@ -26,6 +26,10 @@ pub fn apply(state: &mut State, record: &Record) {
     state.latest = state.latest.max(at);
     match &record.event {
         Event::CoordinatorStarted { epoch } => start(state, *epoch, at),
+        Event::CoordinatorRestored { epoch } => {
+            start(state, *epoch, at);
+            state.restored_in = Some(*epoch);
+        }
         Event::WorkerAttached(description) => attach(state, description, at),
         Event::WorkerLost { worker, reason } => lose(state, worker, *reason, at),
         Event::WorkerAvailabilityChanged { worker, availability } => {

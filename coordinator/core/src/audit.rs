@@ -134,7 +134,7 @@ impl Auditor {
     pub fn see(&mut self, sequence: u64, record: &Record) {
         (self.record, self.now) = (sequence, record.at);
         match &record.event {
-            Event::CoordinatorStarted { epoch } => self.start(*epoch),
+            Event::CoordinatorStarted { epoch } | Event::CoordinatorRestored { epoch } => self.start(*epoch),
             Event::Job { job, event } => {
                 if *job == self.job {
                     self.records += 1;

@@ -28,6 +28,7 @@ mod registration;
 mod release;
 mod reports;
 mod requests;
+mod restoring;
 mod rewinding;
 mod scaling;
 mod scores;
@@ -69,6 +70,7 @@ pub fn decide(state: &State, now: Now, input: Input) -> Result<Decision, Reject>
 fn answer(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, Reject> {
     match input {
         Input::CoordinatorStarted => Ok(timers::start(draft)),
+        Input::CoordinatorRestored => Ok(restoring::take_over(draft)),
         Input::Tick => Ok(timers::tick(draft)),
         Input::Woken { slept } => Ok(timers::wake(draft, slept)),
         Input::Once { request, mutation } => requests::once(draft, request, *mutation),
@@ -184,6 +186,7 @@ fn answer_results(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply
         | Input::PassScored { .. }
         | Input::ScoringFailed { .. }
         | Input::CoordinatorStarted
+        | Input::CoordinatorRestored
         | Input::Tick
         | Input::Woken { .. }
         | Input::Once { .. }

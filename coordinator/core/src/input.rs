@@ -24,6 +24,8 @@ pub use nature::Sender;
 pub enum Input {
     /// First input of every run of the coordinator, after the journal was replayed.
     CoordinatorStarted,
+    /// The journal was put back from a backup, and nobody serves it yet. Given once, after the replay, by whoever puts it back.
+    CoordinatorRestored,
     /// Time has passed: [`crate::deadline`] was reached.
     Tick,
     /// The shell could not take anything in for a while (the disk was slow, the process was stopped): what agents and ranks have said

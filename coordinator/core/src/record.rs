@@ -36,6 +36,11 @@ pub enum Event {
         /// Raised at every start.
         epoch: u64,
     },
+    /// The journal was put back from a backup: it takes over from every coordinator that has started since.
+    CoordinatorRestored {
+        /// Above that of any of them.
+        epoch: u64,
+    },
     /// An agent attached that is new, came back, or describes itself differently.
     WorkerAttached(WorkerDescription),
     /// A worker is gone.

@@ -64,6 +64,9 @@ use crate::shared_map::SharedMap;
 pub struct State {
     /// Raised at every start of the coordinator; 0 before the first.
     pub coordinator_epoch: u64,
+    /// The start with which the journal was put back from a backup last; `None`: it never was.
+    #[serde(default)]
+    pub restored_in: Option<u64>,
     /// When the newest record was made. The shell starts its clock no earlier, and no decision is dated before it.
     pub latest: Now,
     /// Jobs submitted so far.

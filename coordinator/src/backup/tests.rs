@@ -29,7 +29,7 @@ fn grow(data: &Path, records: u32) {
 
 fn started(record: &Record) -> Option<u64> {
     match record.event {
-        Event::CoordinatorStarted { epoch } => Some(epoch),
+        Event::CoordinatorStarted { epoch } | Event::CoordinatorRestored { epoch } => Some(epoch),
         _ => None,
     }
 }

@@ -201,13 +201,15 @@ fn kind(event: &Value) -> String {
 }
 
 /// Those that no fixture has, because they need a GPU, a day, a rank that neither leaves nor stays, or an older program: as build `da01602` wrote
-/// them, and the last as the first build that knew it.
-const RARE: [&str; 5] = [
+/// them, and the last three as the first builds that knew them.
+const RARE: [&str; 7] = [
     r#"{"at":7,"event":{"Job":{"job":"a","event":{"CollectiveIdShared":{"id":[1,2,3]}}}}}"#,
     r#"{"at":7,"event":{"Job":{"job":"a","event":{"RankReleased":{"process":"a-g1-r0"}}}}}"#,
     r#"{"at":7,"event":{"WorkerForgotten":{"worker":"worker-0"}}}"#,
     r#"{"at":7,"event":{"Job":{"job":"a","event":{"SettingsNamed":{"digest":"ab12"}}}}}"#,
     r#"{"at":7,"event":{"TokenSecretDropped":{"token":"k1"}}}"#,
+    r#"{"at":7,"event":{"CoordinatorRestored":{"epoch":1796000000}}}"#,
+    r#"{"at":7,"event":{"WorkerLost":{"worker":"worker-0","reason":"Restored"}}}"#,
 ];
 
 #[test]

@@ -186,7 +186,7 @@ fn ask_for(draft: &mut DecisionBuilder<'_>, job: &Job, gang: &Gang, placement: &
         for (local_rank, &slot) in (taken..).zip(slots) {
             let number = job.recruited + recruits.len() as u64;
             let rank = u32::try_from(gang.members.len() + gang.recruits.len() + recruits.len()).unwrap_or(u32::MAX);
-            let process = ProcessId::from(format!("{}-p{number}", job.id));
+            let process = processes::new_id(state, format!("{}-p{number}", job.id));
             let local = (local_rank, local_rank + 1);
             recruits.push(Member::to_start(&worker.description, slot, rank, local, process));
         }

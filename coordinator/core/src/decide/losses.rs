@@ -253,18 +253,13 @@ fn can_be_spared(state: &State, worker: &Worker) -> bool {
 }
 
 /// A worker is gone, and with it its ranks.
-pub(super) fn lose_worker(draft: &mut DecisionBuilder<'_>, name: &WorkerName, reason: LossReason) {
+pub(super) fn lose_worker(draft: &mut DecisionBuilder<'_>, name: &WorkerName, (reason, message): (LossReason, &str)) {
     let now = draft.now();
-    let lease = draft.base().settings.lease;
     let state = draft.state();
     let Some(worker) = state.workers.get(name) else { return };
-    let message = match reason {
-        LossReason::LeaseExpired => format!("worker {name} sent no heartbeat for {} s", lease as f64 / 1000.0),
-        LossReason::Left => format!("worker {name} was shut down"),
-    };
     let is_leaving = worker.availability.is_leaving();
     let stream = state.soft.streams.get(name).copied();
-    let broken = ranks_on(state, name, &message, now);
+    let broken = ranks_on(state, name, message, now);
     draft.record(Event::WorkerLost {
         worker: name.clone(),
         reason,

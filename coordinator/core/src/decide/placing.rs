@@ -16,7 +16,7 @@ use self::asking::{Asking, Asks, Turn};
 use self::left::Left;
 use super::decision_builder::DecisionBuilder;
 use super::free_slots::{Audience, Fleet, known_or_new};
-use super::processes::request_start;
+use super::processes::{new_id, request_start};
 use super::{gangs, growth, preempting, yielding};
 use crate::identifiers::{JobId, Namespace, ProcessId};
 use crate::placement::{self, Blocked, Placement, Problem};
@@ -397,7 +397,7 @@ fn members(state: &State, job: &Job, placement: &Placement) -> Vec<Member> {
         for (local_rank, &slot) in (0u32..).zip(slots) {
             let rank = u32::try_from(members.len()).unwrap_or(u32::MAX);
             let local = (local_rank, u32::try_from(slots.len()).unwrap_or(u32::MAX));
-            let process = ProcessId::from(format!("{}-g{generation}-r{rank}", job.id));
+            let process = new_id(state, format!("{}-g{generation}-r{rank}", job.id));
             members.push(Member::to_start(&worker.description, slot, rank, local, process));
         }
     }

@@ -5,7 +5,16 @@ use crate::effect::{Effect, StartRank};
 use crate::identifiers::ProcessId;
 use crate::record::JobEvent;
 use crate::soft_change::SoftChange;
-use crate::state::{Job, StopRequest};
+use crate::state::{Job, State, StopRequest};
+
+/// The id of a process that is new. After a restore, names go on where the backup ended, and agents may know processes that have got the same ones in
+/// the history that was lost: since then each says which history it is of.
+pub(super) fn new_id(state: &State, name: String) -> ProcessId {
+    match state.restored_in {
+        None => ProcessId::from(name),
+        Some(epoch) => ProcessId::from(format!("{name}-e{epoch}")),
+    }
+}
 
 /// Asks for a process of a formed gang, for the first time or once more.
 pub(super) fn request_start(draft: &mut DecisionBuilder<'_>, id: &ProcessId) {

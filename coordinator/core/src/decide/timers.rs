@@ -61,7 +61,11 @@ fn expire(draft: &mut DecisionBuilder<'_>, worker: &WorkerName) {
             end: until,
         });
     } else {
-        losses::lose_worker(draft, worker, LossReason::LeaseExpired);
+        let message = format!(
+            "worker {worker} sent no heartbeat for {} s",
+            state.settings.lease as f64 / 1000.0
+        );
+        losses::lose_worker(draft, worker, (LossReason::LeaseExpired, &message));
     }
 }
 

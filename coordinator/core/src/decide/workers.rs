@@ -263,7 +263,8 @@ pub(super) fn detach(draft: &mut DecisionBuilder<'_>, worker: &WorkerName, strea
 
 pub(super) fn leave(draft: &mut DecisionBuilder<'_>, worker: &WorkerName, stream: StreamId) -> Result<Reply, Reject> {
     check_stream(draft.base(), worker, stream)?;
-    losses::lose_worker(draft, worker, LossReason::Left);
+    let message = format!("worker {worker} was shut down");
+    losses::lose_worker(draft, worker, (LossReason::Left, &message));
     settle(draft);
     Ok(Reply::Done)
 }

@@ -18,6 +18,7 @@ impl Input {
     pub fn sender(&self) -> Sender {
         match self {
             Self::CoordinatorStarted
+            | Self::CoordinatorRestored
             | Self::Woken { .. }
             | Self::Tick
             | Self::PassScored { .. }
@@ -68,6 +69,7 @@ impl Input {
         match self {
             Self::Once { mutation, .. } => mutation.is_vital(),
             Self::CoordinatorStarted
+            | Self::CoordinatorRestored
             | Self::Woken { .. }
             | Self::Tick
             | Self::PassScored { .. }

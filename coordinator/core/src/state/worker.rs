@@ -162,6 +162,8 @@ pub enum LossReason {
     LeaseExpired,
     /// It said that it leaves.
     Left,
+    /// The coordinator was restored from a backup, and knows nothing of what it has done since.
+    Restored,
 }
 
 impl Worker {

@@ -98,6 +98,15 @@ impl Coordinator {
         self.accept(Input::CoordinatorStarted);
     }
 
+    /// What was recorded since a backup of so many records is lost, and a coordinator serves what is left.
+    pub(crate) fn restore(&mut self, records: usize) {
+        self.journal.truncate(records);
+        self.state = self.replayed();
+        self.effects.clear();
+        self.accept(Input::CoordinatorRestored);
+        self.crash();
+    }
+
     /// Time passes, and what is due happens on time.
     pub(crate) fn pass(&mut self, milliseconds: u64) {
         let end = self.now + milliseconds;

@@ -24,6 +24,7 @@ mod rendezvous;
 mod reports;
 mod restart;
 mod restart_policy;
+mod restoring;
 mod rewinding;
 mod run_policy;
 mod scaling;
