@@ -298,11 +298,11 @@ impl Coordinator {
         Ok(claimed)
     }
 
-    /// A token for the workers of a job, and of no other. Those that were issued before it are taken no more.
+    /// A token for the workers of a job, and of no other: its name and its secret. Those that were issued before it are taken no more.
     ///
     /// # Errors
     /// If it is refused, or the coordinator cannot be reached.
-    pub(super) async fn issue_token(&self, name: String) -> Result<String, CoordinatorError> {
+    pub(super) async fn issue_token(&self, name: String) -> Result<(String, String), CoordinatorError> {
         self.revoke_tokens(&name).await?;
         let request = CreateTokenRequest {
             role: "agent".to_owned(),
@@ -311,7 +311,21 @@ impl Coordinator {
             ..CreateTokenRequest::default()
         };
         let answer = self.connection()?.access().create_token(unary(request)).await;
-        Ok(self.answer(answer)?.secret)
+        let issued = self.answer(answer)?;
+        Ok((issued.token.unwrap_or_default().name, issued.secret))
+    }
+
+    /// Whether it takes the token of this name.
+    ///
+    /// # Errors
+    /// If it is refused, or the coordinator cannot be reached.
+    pub(super) async fn knows_token(&self, name: &str) -> Result<bool, CoordinatorError> {
+        let answer = self
+            .connection()?
+            .access()
+            .list_tokens(unary(ListTokensRequest {}))
+            .await;
+        Ok(self.answer(answer)?.tokens.iter().any(|token| token.name == name))
     }
 
     /// Takes the tokens of a job's workers no more.

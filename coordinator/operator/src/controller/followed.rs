@@ -9,6 +9,7 @@ use std::{
 use futures::channel::mpsc::UnboundedSender;
 use kube::runtime::reflector::ObjectRef;
 use tokio::{
+    sync::Notify,
     task::AbortHandle,
     time::{Instant, sleep, timeout},
 };
@@ -27,6 +28,8 @@ const MISSED_AFTER: Duration = Duration::from_secs(10);
 struct Followed {
     remote: Remote,
     stream: Option<AbortHandle>,
+    /// How often its stream was opened after one that broke: perhaps to another coordinator.
+    reopened: u64,
     /// Why nothing is heard.
     silence: Option<Silence>,
 }
@@ -37,6 +40,8 @@ pub(super) struct Jobs {
     known: Arc<Mutex<HashMap<String, Followed>>>,
     /// Resources that are to be looked at again.
     changed: UnboundedSender<ObjectRef<FineTuneJob>>,
+    /// Told when a stream was opened anew, or the coordinator has lost a job.
+    perhaps_another: Arc<Notify>,
 }
 
 impl Jobs {
@@ -45,6 +50,7 @@ impl Jobs {
         Self {
             known: Arc::default(),
             changed,
+            perhaps_another: Arc::default(),
         }
     }
 
@@ -62,6 +68,24 @@ impl Jobs {
         self.lock().get(uid).and_then(|followed| followed.silence.clone())
     }
 
+    /// How often the stream of a job was opened after one that broke.
+    pub(super) fn reopened(&self, uid: &str) -> u64 {
+        self.lock().get(uid).map_or(0, |followed| followed.reopened)
+    }
+
+    /// Waits until the coordinator may be another one than before.
+    pub(super) async fn perhaps_another_coordinator(&self) {
+        self.perhaps_another.notified().await;
+    }
+
+    fn note_reopened(&self, uid: &str, object: &ObjectRef<FineTuneJob>) {
+        if let Some(followed) = self.lock().get_mut(uid) {
+            followed.reopened += 1;
+        }
+        self.perhaps_another.notify_one();
+        self.tell(object);
+    }
+
     /// Takes over what was told. Returns whether it was not known.
     pub(super) fn learn(&self, uid: &str, remote: Remote) -> bool {
         let mut known = self.lock();
@@ -73,6 +97,7 @@ impl Jobs {
         let followed = Followed {
             remote,
             stream: None,
+            reopened: 0,
             silence: None,
         };
         known.insert(uid.to_owned(), followed);
@@ -101,9 +126,13 @@ impl Jobs {
 
     async fn listen(&self, uid: &str, object: ObjectRef<FineTuneJob>, name: String, coordinator: &Coordinator) {
         let mut heard = Instant::now();
+        let mut has_broken = false;
         loop {
             match coordinator.watch(name.clone()).await {
                 Ok(stream) => {
+                    if has_broken {
+                        self.note_reopened(uid, &object);
+                    }
                     if self.hear(uid, &object, stream).await {
                         return;
                     }
@@ -119,6 +148,7 @@ impl Jobs {
                     // A coordinator that was restored from a backup: the job is given to it again.
                     warn!(job = name, %error, "the coordinator has lost the job");
                     self.lock().remove(uid);
+                    self.perhaps_another.notify_one();
                     self.tell(&object);
                     return;
                 }
@@ -128,6 +158,7 @@ impl Jobs {
                     return;
                 }
             }
+            has_broken = true;
             sleep(PAUSE).await;
         }
     }

@@ -13,7 +13,8 @@ use super::reconcile::{FIELD_MANAGER, Operator, ReconcileError, owns};
 use crate::resource::FineTuneJob;
 use crate::workers::identity::{self, SharedFiles};
 use crate::workers::{
-    IDENTITY_ANNOTATION, RUN_ANNOTATION, SUSPENDED_ANNOTATION, network_policy, workers_job, workers_name,
+    IDENTITY_ANNOTATION, RUN_ANNOTATION, SUSPENDED_ANNOTATION, TOKEN_ANNOTATION, network_policy, workers_job,
+    workers_name,
 };
 
 impl Operator {
@@ -21,7 +22,7 @@ impl Operator {
         Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
     }
 
-    fn jobs_api(&self, resource: &FineTuneJob) -> Api<Job> {
+    pub(super) fn jobs_api(&self, resource: &FineTuneJob) -> Api<Job> {
         Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
     }
 
@@ -65,10 +66,12 @@ impl Operator {
             };
         }
         let mut job = workers_job(resource, (&remote.id, &spec), &self.workers, files)?;
-        job.annotations_mut()
-            .insert(RUN_ANNOTATION.to_owned(), remote.run.clone());
-        self.issue_identity(resource, &format!("jobs/{}", remote.id), files)
+        let token = self
+            .issue_identity(resource, &format!("jobs/{}", remote.id), files)
             .await?;
+        let noted = [(RUN_ANNOTATION, remote.run.clone()), (TOKEN_ANNOTATION, token)];
+        job.annotations_mut()
+            .extend(noted.map(|(name, value)| (name.to_owned(), value)));
         if let Some(policy) = network_policy(resource, &self.workers) {
             let policies: Api<NetworkPolicy> =
                 Api::namespaced(self.client.clone(), &policy.namespace().unwrap_or_default());
@@ -85,19 +88,19 @@ impl Operator {
         Ok(())
     }
 
-    /// A Secret with a token of its own.
+    /// A Secret with a token of its own; returns the name of the token.
     async fn issue_identity(
         &self,
         resource: &FineTuneJob,
         job: &str,
         files: &SharedFiles,
-    ) -> Result<(), ReconcileError> {
-        let token = self.coordinator.issue_token(job.to_owned()).await?;
-        let secret = identity::secret(resource, &token, files);
+    ) -> Result<String, ReconcileError> {
+        let (token, secret) = self.coordinator.issue_token(job.to_owned()).await?;
+        let secret = identity::secret(resource, &secret, files);
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let api = self.secrets_api(resource);
         api.patch(&secret.name_any(), &params, &Patch::Apply(&secret)).await?;
-        Ok(())
+        Ok(token)
     }
 
     /// The files of the Secret as the operator has them now; the token stays, unless the Secret is gone.
@@ -111,11 +114,12 @@ impl Operator {
         let api = self.secrets_api(resource);
         let name = identity::secret_name(resource);
         let patched = api.patch(&name, &PatchParams::default(), &patch).await;
+        let mut noted = json!({IDENTITY_ANNOTATION: files.digest()});
         if if_there(patched)?.is_none() {
-            self.issue_identity(resource, job, files).await?;
+            noted[TOKEN_ANNOTATION] = self.issue_identity(resource, job, files).await?.into();
         }
-        let noted = json!({"metadata": {"annotations": {IDENTITY_ANNOTATION: files.digest()}}});
-        self.patch_workers(resource, noted).await
+        self.patch_workers(resource, json!({"metadata": {"annotations": noted}}))
+            .await
     }
 
     pub(super) async fn delete_workers(&self, resource: &FineTuneJob) -> Result<(), ReconcileError> {

@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod status;
 mod sweep;
+mod tokens;
 mod waiting;
 mod workloads;
 

@@ -35,6 +35,8 @@ pub struct Observed<'a> {
     pub pods: &'a PodsSeen,
     /// Digest of what all workers are given to show who they are.
     pub identity: &'a str,
+    /// Whether the coordinator, when it was asked, did not know the token of the pods.
+    pub has_lost_token: bool,
     /// Seconds that pods may be hindered from starting where waiting is vain; `None`: for ever.
     pub start_deadline: Option<u32>,
     /// For how long that has been so.
@@ -283,7 +285,7 @@ fn workers(seen: &Observed<'_>, remote: &Remote, most: u32, steps: &mut Vec<Step
         }
         return;
     };
-    if is_of_another_run(remote, job) {
+    if seen.has_lost_token || is_of_another_run(remote, job) {
         steps.push(Step::DeleteWorkers);
         return;
     }
@@ -361,7 +363,7 @@ fn is_held(resource: &FineTuneJob) -> bool {
     finalizers.iter().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// Whether the pods were made for a job that the coordinator has lost, as one that was restored from a backup has: it does not know their token.
+/// Whether the pods were made for a job that the coordinator has lost, as one that was restored from a backup has.
 fn is_of_another_run(remote: &Remote, job: &Job) -> bool {
     let made_for = job.annotations().get(RUN_ANNOTATION);
     made_for.is_some_and(|run| *run != remote.run)

@@ -22,6 +22,7 @@ use super::let_go::LetGo;
 use super::plan::{Observed, Plan, Remote, Step, plan};
 use super::pods::Pods;
 use super::sweep;
+use super::tokens::Known;
 use super::waiting::Waiting;
 use crate::resource::FineTuneJob;
 use crate::workers::identity::SharedFiles;
@@ -104,6 +105,8 @@ pub(super) struct Memory {
     failures: u32,
     /// Since when waiting has been vain.
     waiting: Waiting,
+    /// The token of its pods.
+    pub(super) token: Option<Known>,
 }
 
 /// Looks at a resource once.
@@ -149,6 +152,9 @@ impl Operator {
         let files = SharedFiles::read(&self.workers).map_err(ReconcileError::Files)?;
         let workers = self.pods.workers_of(resource);
         let remote = self.jobs.get(&uid);
+        let is_open =
+            remote.as_ref().is_some_and(|remote| !remote.has_ended) && resource.meta().deletion_timestamp.is_none();
+        let has_lost_token = is_open && self.has_lost_token(resource, workers.as_deref()).await?;
         let waiting = self.lock().get(&uid).map(|memory| memory.waiting);
         let plan = plan(&Observed {
             resource,
@@ -157,6 +163,7 @@ impl Operator {
             workers: workers.as_deref(),
             pods: &self.pods.of(workers.as_deref()),
             identity: &files.digest(),
+            has_lost_token,
             start_deadline: Some(self.workers.start_deadline_seconds).filter(|seconds| *seconds > 0),
             waited: waiting.unwrap_or_default().so_far(),
             now: Timestamp::now(),

@@ -31,13 +31,17 @@ pub(super) fn label(spec: &mut JobSpec, resource: &str, operator: &str) {
 }
 
 impl Operator {
-    /// Ends jobs whose resource is gone, or over, now and whenever one was let go without the coordinator.
+    /// Ends jobs whose resource is gone, or over, now, whenever one was let go without the coordinator, and whenever that may be another one.
     pub(super) async fn sweep(&self, resources: &Store<FineTuneJob>, namespace: Option<&str>) {
         // A store that is never ready ends with the process.
         let _ = resources.wait_until_ready().await;
         loop {
             match self.end_orphans(resources, namespace).await {
-                Ok(()) => self.let_go.notified().await,
+                Ok(()) => tokio::select! {
+                    () = self.let_go.notified() => {}
+                    // Streams are opened one after the other.
+                    () = self.jobs.perhaps_another_coordinator() => tokio::time::sleep(PAUSE).await,
+                },
                 Err(error) => {
                     warn!(%error, "jobs without a resource are looked for again later");
                     tokio::time::sleep(PAUSE).await;

@@ -21,6 +21,8 @@ pub const JOB_LABEL: &str = "firn.dev/job";
 pub const IDENTITY_ANNOTATION: &str = "firn.dev/identity";
 /// Annotation of a Job: when the coordinator took in the job that it was made for.
 pub const RUN_ANNOTATION: &str = "firn.dev/run";
+/// Annotation of a Job: the name of the token with which its pods come to the coordinator.
+pub const TOKEN_ANNOTATION: &str = "firn.dev/token";
 /// Annotation of a Job that the operator itself holds back, because a person has suspended the resource.
 pub const SUSPENDED_ANNOTATION: &str = "firn.dev/suspended";
 /// Label that gives a Job to a queue of Kueue.

@@ -70,6 +70,7 @@ pub(crate) fn seen<'a>(
         workers,
         pods: NO_PODS,
         identity: IDENTITY,
+        has_lost_token: false,
         start_deadline: Some(600),
         waited: Waited::default(),
         now: Timestamp::from_second(NOW).unwrap(),

@@ -108,6 +108,16 @@ fn pods_of_a_job_that_the_coordinator_has_lost_are_made_anew() {
 }
 
 #[test]
+fn pods_whose_token_the_coordinator_has_lost_are_made_anew() {
+    let (held, remote, workers) = (resource(|_| {}), remote("Queued"), pods(2, false));
+    let mut lost = seen(&held, Some(&remote), Some(&workers));
+    lost.has_lost_token = true;
+    assert_eq!(plan(&lost).steps[0], Step::DeleteWorkers);
+    // Then the Job is gone, and with it what was known of its token.
+    assert_eq!(steps(&held, Some(&remote), None), [Step::CreateWorkers]);
+}
+
+#[test]
 fn a_change_of_priority_is_carried_over() {
     let urgent = resource(|document| document["spec"]["scheduling"] = json!({"priority": 9}));
     let update = Step::Update {
