@@ -41,12 +41,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             batch_size: 10,
             micro_batch_size: None,
             seed: 0,
-            optimizer: OptimizerSpec::Sgd {
-                learning_rate: 0.1,
-                weight_decay: 0.0,
-                momentum: 0.9,
-                nesterov: false,
-            },
+            optimizer: sgd(),
             schedule: ScheduleSpec {
                 shape: ScheduleShape::Constant,
                 warmup: Warmup::Steps(0),
@@ -73,6 +68,15 @@ pub(crate) fn spec(name: &str) -> JobSpec {
         },
         scheduling: SchedulingSpec::default(),
         run_policy: RunPolicy::default(),
+    }
+}
+
+fn sgd() -> OptimizerSpec {
+    OptimizerSpec::Sgd {
+        learning_rate: 0.1,
+        weight_decay: 0.0,
+        momentum: 0.9,
+        nesterov: false,
     }
 }
 

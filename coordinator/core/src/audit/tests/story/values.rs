@@ -62,12 +62,7 @@ pub(super) fn spec() -> JobSpec {
             checkpoint_interval_ms: 30_000,
             micro_batch_size: None,
             seed: 11,
-            optimizer: OptimizerSpec::Sgd {
-                learning_rate: 0.1,
-                weight_decay: 0.0,
-                momentum: 0.9,
-                nesterov: false,
-            },
+            optimizer: sgd(),
             schedule: ScheduleSpec {
                 shape: ScheduleShape::Constant,
                 warmup: Warmup::Steps(0),
@@ -93,6 +88,15 @@ pub(super) fn spec() -> JobSpec {
         },
         scheduling: SchedulingSpec::default(),
         run_policy: RunPolicy::default(),
+    }
+}
+
+fn sgd() -> OptimizerSpec {
+    OptimizerSpec::Sgd {
+        learning_rate: 0.1,
+        weight_decay: 0.0,
+        momentum: 0.9,
+        nesterov: false,
     }
 }
 
