@@ -12,7 +12,7 @@
 //!
 //! Schema 5 lies as schema 4 does. Its records hold specs, datasets and metrics of tasks that builds of schema 4 do not know.
 //! Those of schema 6 hold namespaces, priorities, quotas, tokens and suspended jobs besides, and those of schema 7 what came to the spec with
-//! revision 5 of the protocol.
+//! revision 5 of the protocol, and that a journal was put back from a backup.
 
 use std::path::Path;
 
