@@ -51,6 +51,11 @@ impl CoordinatorError {
         matches!(self, Self::Refused(status) if status.code() == Code::NotFound)
     }
 
+    /// Whether something is there already that another call has made.
+    pub(super) fn is_of_another_call(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code() == Code::AlreadyExists)
+    }
+
     /// What this is called on a resource.
     pub(super) fn reason(&self) -> &'static str {
         let Self::Refused(status) = self else {

@@ -288,7 +288,14 @@ impl Operator {
         suspended: bool,
     ) -> Result<wire::FineTuneJob, CoordinatorError> {
         sweep::label(&mut spec, uid, &self.lease);
-        self.coordinator.submit(&spec, uid, suspended).await
+        match self.coordinator.submit(&spec, uid, suspended).await {
+            // The resource may have changed since it was submitted: then this is no repeat of that call.
+            Err(error) if error.is_of_another_call() => match self.submitted(uid, &spec.metadata.namespace).await? {
+                Some(job) => Ok(job),
+                None => Err(error),
+            },
+            answer => answer,
+        }
     }
 
     /// Lets a resource go, with all that is remembered of it.

@@ -78,6 +78,17 @@ impl Operator {
         Ok(())
     }
 
+    /// The job that was submitted for a resource, if there is one.
+    pub(super) async fn submitted(
+        &self,
+        resource: &str,
+        namespace: &str,
+    ) -> Result<Option<wire::FineTuneJob>, CoordinatorError> {
+        let jobs = self.coordinator.list(namespace).await?;
+        let is_its = |job: &wire::FineTuneJob| self.uid_of(job).is_some_and(|uid| uid == resource);
+        Ok(jobs.into_iter().find(is_its))
+    }
+
     /// The uid of the resource of a job that this operator, or one before it under the same lease, has submitted.
     fn uid_of<'a>(&self, job: &'a wire::FineTuneJob) -> Option<&'a String> {
         let labels = &job.metadata.as_ref()?.labels;
