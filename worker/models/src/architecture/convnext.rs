@@ -125,7 +125,7 @@ impl Family for Convnext {
         builder.enter(stages.len());
         let epsilon = last_epsilon(builder.library());
         let norm = LayerNorm::new(builder, "classifier.0", channels, epsilon)?;
-        stages.push(Box::new(FinalNorm(norm)));
+        stages.push(Box::new(norm));
         Ok(stages)
     }
 
@@ -263,15 +263,6 @@ impl Stage for Blocks {
             let mut blocks = self.0.iter();
             blocks.try_fold(tensor, |tensor, block| block.forward(&tensor, pass))
         })
-    }
-}
-
-/// The norm of what was pooled.
-struct FinalNorm(LayerNorm);
-
-impl Stage for FinalNorm {
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|tensor| self.0.forward(&tensor))
     }
 }
 

@@ -138,7 +138,7 @@ impl Family for Gpt2 {
             stages.push(Box::new(Layer::new(sizes, &format!("h.{layer}"), builder)?));
         }
         builder.enter(stages.len());
-        stages.push(Box::new(FinalNorm(sizes.norm("ln_f", builder)?)));
+        stages.push(Box::new(sizes.norm("ln_f", builder)?));
         stages.push(Box::new(TokenPool(self.pooling)));
         Ok(stages)
     }
@@ -266,15 +266,6 @@ fn visible(mask: &Tensor) -> Result<Tensor, ModelError> {
     let itself = causal.f_triu(0)?;
     let keys = mask.f_to_kind(Kind::Bool)?.f_view([batch, 1, 1, tokens])?;
     Ok(keys.f_logical_and(&causal)?.f_logical_or(&itself)?)
-}
-
-/// The last norm, after which states can be read.
-struct FinalNorm(LayerNorm);
-
-impl Stage for FinalNorm {
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|states| self.0.forward(&states))
-    }
 }
 
 /// Hugging Face's `Conv1D`: a linear layer whose weight is stored as inputs, outputs.

@@ -126,7 +126,7 @@ impl Family for Vit {
             stages.push(Box::new(Layer::new(self, &name, builder)?));
         }
         builder.enter(stages.len());
-        stages.push(Box::new(FinalNorm(norm(self, "encoder.ln", builder)?)));
+        stages.push(Box::new(norm(self, "encoder.ln", builder)?));
         stages.push(Box::new(ClassToken));
         Ok(stages)
     }
@@ -272,15 +272,6 @@ impl Stage for Layer {
             let wide = self.wide.forward(&self.wide_norm.forward(&states)?)?.f_gelu("none")?;
             Ok(states.f_add(&self.output.forward(&wide)?)?)
         })
-    }
-}
-
-/// The last norm, after which states can be read.
-struct FinalNorm(LayerNorm);
-
-impl Stage for FinalNorm {
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|states| self.0.forward(&states))
     }
 }
 

@@ -5,6 +5,7 @@ use tch::Tensor;
 use crate::{
     error::ModelError,
     parameter_builder::{Initial, ParameterBuilder, Role},
+    stage::{Features, Pass, Stage},
 };
 
 pub(crate) struct LayerNorm {
@@ -31,5 +32,12 @@ impl LayerNorm {
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
         let shape = self.weight.size();
         Ok(input.f_layer_norm(&shape, Some(&self.weight), Some(&self.bias), self.epsilon, true)?)
+    }
+}
+
+/// As a stage of its own: the norm after the last layer, or of what was pooled.
+impl Stage for LayerNorm {
+    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+        input.map(|states| self.forward(&states))
     }
 }
