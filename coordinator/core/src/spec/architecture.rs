@@ -75,15 +75,7 @@ impl Architecture {
 
     /// Which tensors decay, where the spec does not say it: as in the recipes that such networks are trained and fine-tuned by.
     pub fn default_decayed(self) -> Decayed {
-        match self.network() {
-            Network::Bert(_) | Network::Gpt2 | Network::Vit(_) | Network::Convnext(_) => Decayed::Weights,
-            Network::Resnet(_)
-            | Network::MobilenetV2
-            | Network::MobilenetV3(_)
-            | Network::Efficientnet(_)
-            | Network::Vgg(_)
-            | Network::InceptionV3 => Decayed::All,
-        }
+        self.network().traits().decayed
     }
 
     /// Whether the network has BatchNorm layers.

@@ -1,6 +1,7 @@
 //! Families of networks, the numbers that tell their members apart, and what follows from both for a spec.
 
 use super::Pooling;
+use crate::spec::Decayed;
 use super::mobile::{Efficientnet, MobilenetV3};
 use super::stages::Part::{self, Layers, Named, Numbered};
 
@@ -152,6 +153,8 @@ pub(super) struct Traits {
     pub(super) stages: Vec<Part>,
     pub(super) crops: Crops,
     pub(super) has_batch_norm: bool,
+    /// Which tensors decay in the recipes that such networks are trained and fine-tuned by.
+    pub(super) decayed: Decayed,
     /// How its token states may become one vector, the usual way first; for images the word has no meaning.
     pub(super) poolings: &'static [Pooling],
 }
@@ -162,6 +165,7 @@ impl Traits {
             stages,
             crops: Crops::From(smallest_crop),
             has_batch_norm,
+            decayed: Decayed::All,
             poolings: &[Pooling::Mean],
         }
     }
@@ -172,6 +176,7 @@ impl Traits {
             stages: vec![Named(&["embeddings"]), Layers("layer."), Named(after)],
             crops: Crops::From(0),
             has_batch_norm: false,
+            decayed: Decayed::Weights,
             poolings,
         }
     }
@@ -199,13 +204,17 @@ impl Network {
             Self::Convnext(_) => {
                 let stages = vec![Numbered("features.", 8), Named(&["pool", "classifier.0"])];
                 // Five times halved, an image of fewer pixels has none left.
-                Traits::of_images(stages, 32, false)
+                Traits {
+                    decayed: Decayed::Weights,
+                    ..Traits::of_images(stages, 32, false)
+                }
             }
             Self::Vit(sizes) => {
                 let layers = Numbered("layer.", sizes.layers);
                 let stages = vec![Named(&["embeddings"]), layers, Named(&["norm", "pool"])];
                 Traits {
                     crops: Crops::Only(Vit::IMAGE),
+                    decayed: Decayed::Weights,
                     ..Traits::of_images(stages, 0, false)
                 }
             }
