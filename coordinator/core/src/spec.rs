@@ -20,6 +20,7 @@ mod nearest;
 mod number;
 mod optimizer;
 mod resources;
+mod schedule;
 mod scheduling;
 pub mod schema;
 pub(crate) mod settings;
@@ -49,11 +50,9 @@ pub use model::{Freeze, HeadSpec, ModelSpec};
 pub use nearest::nearest;
 pub use optimizer::{Decayed, OptimizerSpec};
 pub use resources::{ArtifactsSpec, DeviceRequest, ResourcesSpec, RestartPolicy, WorkersSpec};
+pub use schedule::{Anneal, OneCycleSpec, PlateauSpec, ScheduleShape, ScheduleSpec, ThresholdMode, Warmup};
 pub use scheduling::{PreemptionPolicy, RunPolicy, SchedulingSpec};
-pub use training::{
-    Anneal, ClassWeights, Determinism, EarlyStopping, LossSpec, OneCycleSpec, PlateauSpec, ScheduleShape, ScheduleSpec,
-    ThresholdMode, TrainingSpec, Warmup,
-};
+pub use training::{ClassWeights, Determinism, EarlyStopping, LossSpec, TrainingSpec};
 pub(crate) use validate::is_label;
 pub use validate::{Violation, validate};
 pub use weights::{WeightsPlace, beside_weights};

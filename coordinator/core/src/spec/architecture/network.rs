@@ -1,9 +1,9 @@
 //! Families of networks, the numbers that tell their members apart, and what follows from both for a spec.
 
 use super::Pooling;
-use crate::spec::Decayed;
 use super::mobile::{Efficientnet, MobilenetV3};
 use super::stages::Part::{self, Layers, Named, Numbered};
+use crate::spec::Decayed;
 
 /// The network of an architecture: its family, and the numbers that tell it from others of the family. `firn-models` builds it.
 #[derive(Debug, Clone, Copy, PartialEq)]
