@@ -16,6 +16,15 @@ fn coordinator(records: u32) -> TempDir {
     data
 }
 
+/// That of a coordinator with three records, one for its backup, and one in which that is restored.
+fn folders() -> (TempDir, TempDir, TempDir) {
+    (
+        coordinator(3),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    )
+}
+
 fn grow(data: &Path, records: u32) {
     let mut journal = Journal::open(data).unwrap();
     let before = journal.len();
@@ -40,11 +49,7 @@ fn read(folder: &Path, name: &str) -> String {
 
 #[test]
 fn what_was_backed_up_comes_back_as_it_was() {
-    let (data, elsewhere, new) = (
-        coordinator(3),
-        tempfile::tempdir().unwrap(),
-        tempfile::tempdir().unwrap(),
-    );
+    let (data, elsewhere, new) = folders();
     let kept = elsewhere.path().join("firn");
     let copied = back_up(data.path(), &kept).unwrap();
     assert_eq!((copied.records, copied.files), (3, 3));
@@ -128,11 +133,7 @@ fn nothing_is_copied_while_a_coordinator_runs_or_over_a_journal() {
 
 #[test]
 fn a_backup_that_was_changed_is_not_restored() {
-    let (data, elsewhere, new) = (
-        coordinator(3),
-        tempfile::tempdir().unwrap(),
-        tempfile::tempdir().unwrap(),
-    );
+    let (data, elsewhere, new) = folders();
     let kept = elsewhere.path().join("firn");
     back_up(data.path(), &kept).unwrap();
     // An older journal is whole, too: what came after it was cut off.
@@ -155,11 +156,7 @@ fn a_backup_that_was_changed_is_not_restored() {
 
 #[test]
 fn what_somebody_has_left_is_neither_mixed_with_a_backup_nor_removed() {
-    let (data, elsewhere, new) = (
-        coordinator(3),
-        tempfile::tempdir().unwrap(),
-        tempfile::tempdir().unwrap(),
-    );
+    let (data, elsewhere, new) = folders();
     let kept = elsewhere.path().join("firn");
     back_up(data.path(), &kept).unwrap();
     for folder in ["jobs", "snapshots", "lost+found"] {
@@ -205,11 +202,7 @@ fn a_backup_goes_where_its_name_can_be_changed() {
 
 #[test]
 fn a_backup_that_was_interrupted_names_the_one_before() {
-    let (data, elsewhere, new) = (
-        coordinator(3),
-        tempfile::tempdir().unwrap(),
-        tempfile::tempdir().unwrap(),
-    );
+    let (data, elsewhere, new) = folders();
     let (kept, before) = (elsewhere.path().join("firn"), elsewhere.path().join("firn.old"));
     back_up(data.path(), &kept).unwrap();
     fs::rename(&kept, &before).unwrap();
