@@ -124,9 +124,10 @@ fn an_invalid_spec_is_refused_with_exit_code_2() -> anyhow::Result<()> {
 
 #[test]
 fn a_coordinator_that_is_not_there_gives_exit_code_4() -> anyhow::Result<()> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    drop(listener);
+    // Held, so that nobody else serves there, and not served.
+    let port = tokio::net::TcpSocket::new_v4()?;
+    port.bind("127.0.0.1:0".parse()?)?;
+    let address = port.local_addr()?;
     let output = firn()
         .args(["list", "--coordinator", &format!("http://{address}")])
         .output()?;

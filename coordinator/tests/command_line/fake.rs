@@ -12,7 +12,11 @@ use firn_proto::v1alpha1::{
     job_service_server::{JobService, JobServiceServer},
     *,
 };
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Runtime,
+    sync::watch,
+};
 use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream, wrappers::WatchStream};
 use tonic::{Code, Request, Response, Status, transport::Server};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
@@ -62,17 +66,21 @@ impl Books {
 /// A coordinator on a loopback port.
 pub(crate) struct FakeCoordinator {
     books: Arc<Mutex<Books>>,
+    /// Holds the port while nobody serves, and lets nobody in: no other process is given it meanwhile.
+    _port: TcpSocket,
     address: SocketAddr,
     server: Option<Runtime>,
 }
 
 impl FakeCoordinator {
     pub(crate) fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let port = TcpSocket::new_v4().unwrap();
+        port.set_reuseaddr(true).unwrap();
+        port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = port.local_addr().unwrap();
         let mut fake = Self {
             books: Arc::default(),
+            _port: port,
             address,
             server: None,
         };

@@ -1,6 +1,8 @@
 //! What is wrong before a coordinator is asked, and when there is none.
 
-use std::{fs, net::TcpListener};
+use std::fs;
+
+use tokio::net::TcpSocket;
 
 use crate::{
     firn::{command, command_of, firn, run},
@@ -37,8 +39,10 @@ fn help_tells_the_exit_codes() {
 
 #[test]
 fn every_verb_says_when_the_coordinator_cannot_be_reached() {
-    // A port that was free a moment ago.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Held, so that nobody else serves there, and not served.
+    let port = TcpSocket::new_v4().unwrap();
+    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = port.local_addr().unwrap();
     let url = format!("http://{address}");
     let folder = tempfile::tempdir().unwrap();
     let spec = folder.path().join("job.yaml");

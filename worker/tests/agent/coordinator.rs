@@ -3,7 +3,10 @@
 use std::{
     net::SocketAddr,
     pin::Pin,
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
     time::Duration,
 };
 
@@ -14,7 +17,11 @@ use firn_proto::v1alpha1::{
     agent_message::Message,
     worker_service_server::{WorkerService, WorkerServiceServer},
 };
-use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc as async_mpsc};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Runtime,
+    sync::mpsc as async_mpsc,
+};
 use tokio_stream::{
     Stream, StreamExt as _,
     wrappers::{TcpListenerStream, UnboundedReceiverStream},
@@ -30,8 +37,22 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The coordinator. Dropping it cuts every connection, as kill -9 would.
 pub(crate) struct Coordinator {
     runtime: Option<Runtime>,
+    port: Port,
     pub(crate) address: SocketAddr,
     sessions: Receiver<Session>,
+}
+
+/// A loopback port that no other process is given, served or not. It lets nobody in by itself.
+#[derive(Clone)]
+pub(crate) struct Port(Arc<TcpSocket>);
+
+impl Port {
+    fn reserve() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self(Arc::new(socket))
+    }
 }
 
 /// One stream of an agent.
@@ -65,14 +86,14 @@ impl Coordinator {
     }
 
     pub(crate) fn start_with(manner: Manner) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), manner)
+        Self::start_at(Port::reserve(), manner)
     }
 
-    pub(crate) fn start_at(address: SocketAddr, manner: Manner) -> Self {
+    pub(crate) fn start_at(port: Port, manner: Manner) -> Self {
         let runtime = Runtime::new().unwrap();
         let (sessions, received) = mpsc::channel();
+        let address = port.0.local_addr().unwrap();
         let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
-        let address = listener.local_addr().unwrap();
         let mut server = Server::builder();
         if let Some(tls) = manner.tls.clone() {
             server = server.tls_config(tls).unwrap();
@@ -81,6 +102,7 @@ impl Coordinator {
         runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         Self {
             runtime: Some(runtime),
+            port,
             address,
             sessions: received,
         }
@@ -91,10 +113,10 @@ impl Coordinator {
         self.sessions.recv_timeout(PATIENCE).expect("an agent attaches")
     }
 
-    /// Cuts every connection; the port is free afterwards.
-    pub(crate) fn stop(mut self) -> SocketAddr {
+    /// Cuts every connection; another coordinator can serve at the port afterwards.
+    pub(crate) fn stop(mut self) -> Port {
         self.stop_runtime();
-        self.address
+        self.port.clone()
     }
 
     fn stop_runtime(&mut self) {

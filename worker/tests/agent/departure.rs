@@ -149,13 +149,13 @@ fn without_a_coordinator_the_ranks_are_told_all_the_same() {
     let alive = open_pipe(&alive);
     session.wait_for_line("ready");
 
-    let address = coordinator.stop();
+    let port = coordinator.stop();
     agent.signal(Signal::SIGTERM);
     wait_until_closed(alive);
     assert_eq!(agent.wait().code(), Some(0), "{}", agent.log());
 
     // What could not be delivered is, by the next agent on the folder.
-    let coordinator = Coordinator::start_at(address, super::Manner::default());
-    agent.start_again(address);
+    let coordinator = Coordinator::start_at(port, super::Manner::default());
+    agent.start_again(coordinator.address);
     assert_eq!(coordinator.session().wait_for_exit().exit_code, Some(12));
 }

@@ -138,11 +138,11 @@ fn ranks_go_on_without_the_coordinator_and_an_exit_is_reported_until_it_is_recor
     assert_eq!(session.hello.slots[0].job, "jobs/reviews");
 
     // Away again, and the rank ends meanwhile.
-    let address = coordinator.stop();
+    let port = coordinator.stop();
     fs::write(go, "on\n").unwrap();
     wait_until_closed(alive);
     for _ in 0..2 {
-        let coordinator = Coordinator::start_at(address, Manner::default());
+        let coordinator = Coordinator::start_at(port.clone(), Manner::default());
         let session = coordinator.session();
         let exit = session.wait_for_exit();
         assert_eq!(exit.exit_code, Some(7));
@@ -150,7 +150,7 @@ fn ranks_go_on_without_the_coordinator_and_an_exit_is_reported_until_it_is_recor
         coordinator.stop();
     }
 
-    let coordinator = Coordinator::start_at(address, Manner::default());
+    let coordinator = Coordinator::start_at(port, Manner::default());
     let session = coordinator.session();
     let (lines, _) = session.collect(2);
     assert_eq!(lines, ["ready", "got on"]);
