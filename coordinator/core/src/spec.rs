@@ -40,8 +40,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::metrics::MetricName;
 pub use crate::task::Task;
 pub use architecture::{
-    Architecture, BertKind, Convnext, Crops, Efficientnet, MobileBlock, MobilenetV3, Modality, Network, Pooling,
-    Resnet, Vgg, Vit,
+    Architecture, BertKind, Convnext, Crops, DecoderKind, Efficientnet, MobileBlock, MobilenetV3, Modality, Network,
+    Pooling, Resnet, Vgg, Vit,
 };
 pub use data::{DataSpec, Interpolation, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
 pub use exact::to_value;

@@ -15,7 +15,12 @@ use self::sizes::{Distilled, Roberta, Sizes};
 use super::{Family, configuration::Configuration};
 use crate::{
     error::ModelError,
-    layers::{attention::attention, linear::Linear, norm::LayerNorm, pooling::TokenPool},
+    layers::{
+        attention::{attention, unpadded},
+        linear::Linear,
+        norm::LayerNorm,
+        pooling::TokenPool,
+    },
     parameter_builder::{Initial, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::{Dialect, Library, translated},
@@ -270,14 +275,10 @@ impl Stage for EncoderLayer {
     /// States `(n, tokens, hidden)`, mask `(n, tokens)`; padding is attended to by nobody.
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
         let states = &input.tensor;
-        let (batch, tokens, _) = states.size3()?;
         let query = self.query.forward(states)?;
         let key = self.key.forward(states)?;
         let value = self.value.forward(states)?;
-        let mask = input
-            .needed_mask()?
-            .f_to_kind(Kind::Bool)?
-            .f_view([batch, 1, 1, tokens])?;
+        let mask = unpadded(input.needed_mask()?)?;
         let context = attention([&query, &key, &value], Some(&mask), self.heads)?;
         let attended = self
             .attention_norm

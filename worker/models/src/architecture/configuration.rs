@@ -27,7 +27,7 @@ impl Configuration {
     }
 
     /// The one beside the weights, which must be there; without weights the one beside the tokenizer, if there is one.
-    fn of(spec: &ModelSpec) -> Result<Option<Self>, ModelError> {
+    pub(crate) fn of(spec: &ModelSpec) -> Result<Option<Self>, ModelError> {
         if let Some(weights) = &spec.weights {
             let beside = beside_weights(weights, "config.json").unwrap_or_default();
             return Self::read(beside.into()).map(Some);
@@ -96,7 +96,8 @@ impl Configuration {
         Err(self.refuse(width.0, &format!("a multiple of {}", heads.0), found))
     }
 
-    fn refuse(&self, field: &str, expected: &str, found: String) -> ModelError {
+    /// The error of a field that says something else than is expected.
+    pub(crate) fn refuse(&self, field: &str, expected: &str, found: String) -> ModelError {
         refused(self.path.clone(), field, expected, found)
     }
 }

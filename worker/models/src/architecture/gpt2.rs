@@ -7,7 +7,7 @@
 use firn_core::spec::{ModelSpec, Pooling};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{
     Family,
@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     error::ModelError,
-    layers::{attention::attention, norm::LayerNorm, pooling::TokenPool},
+    layers::{
+        attention::{attention, causal},
+        norm::LayerNorm,
+        pooling::TokenPool,
+    },
     parameter_builder::{Initial, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::{Dialect, Library},
@@ -245,7 +249,7 @@ impl Layer {
 impl Stage for Layer {
     /// States `(n, tokens, width)`, mask `(n, tokens)`.
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        let visible = visible(input.needed_mask()?)?;
+        let visible = causal(input.needed_mask()?)?;
         input.map(|states| {
             let normalised = self.attention_norm.forward(&states)?;
             let parts = self.query_key_value.forward(&normalised)?.f_chunk(3, -1)?;
@@ -255,17 +259,6 @@ impl Stage for Layer {
             Ok(states.f_add(&self.output.forward(&wide)?)?)
         })
     }
-}
-
-/// Which keys a query may look at, `(n, 1, tokens, tokens)`: itself, and what stands before it and is not padding. So padding on the left,
-/// which has nothing before it, stays finite.
-fn visible(mask: &Tensor) -> Result<Tensor, ModelError> {
-    let (batch, tokens) = mask.size2()?;
-    let square = |device: Device| Tensor::f_ones([tokens, tokens], (Kind::Bool, device));
-    let causal = square(mask.device())?.f_tril(0)?;
-    let itself = causal.f_triu(0)?;
-    let keys = mask.f_to_kind(Kind::Bool)?.f_view([batch, 1, 1, tokens])?;
-    Ok(keys.f_logical_and(&causal)?.f_logical_or(&itself)?)
 }
 
 /// Hugging Face's `Conv1D`: a linear layer whose weight is stored as inputs, outputs.

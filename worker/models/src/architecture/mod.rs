@@ -4,11 +4,13 @@
 mod bert;
 mod configuration;
 mod convnext;
+mod decoder;
 mod efficientnet;
 mod gpt2;
 mod inception;
 mod mobilenet;
 mod mobilenet_v3;
+mod modernbert;
 mod resnet;
 mod vgg;
 mod vit;
@@ -80,7 +82,9 @@ pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
         Network::Vit(sizes) => Box::new(sizes),
         Network::InceptionV3 => Box::new(inception::InceptionV3),
         Network::Bert(kind) => Box::new(bert::Bert::of(kind, spec)?),
+        Network::ModernBert => Box::new(modernbert::ModernBert::of(spec)?),
         Network::Gpt2 => Box::new(gpt2::Gpt2::of(spec)?),
+        Network::Decoder(kind) => Box::new(decoder::Decoder::of(kind, spec)?),
     };
     Ok(network)
 }

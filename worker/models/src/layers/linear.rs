@@ -1,4 +1,4 @@
-//! A linear layer with bias.
+//! A linear layer.
 
 use tch::Tensor;
 
@@ -9,7 +9,7 @@ use crate::{
 
 pub(crate) struct Linear {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
 }
 
 impl Linear {
@@ -34,11 +34,25 @@ impl Linear {
         let initial = Initial::Normal(deviation);
         Ok(Self {
             weight: builder.tensor(weight, &shape, Role::Parameter, initial)?,
-            bias: builder.tensor(bias, &shape[..1], Role::Parameter, Initial::Zeros)?,
+            bias: Some(builder.tensor(bias, &shape[..1], Role::Parameter, Initial::Zeros)?),
+        })
+    }
+
+    /// A layer that adds nothing to what it multiplies.
+    pub(crate) fn without_bias(
+        builder: &mut ParameterBuilder<'_>,
+        name: &str,
+        shape: [i64; 2],
+        deviation: f64,
+    ) -> Result<Self, ModelError> {
+        let initial = Initial::Normal(deviation);
+        Ok(Self {
+            weight: builder.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
+            bias: None,
         })
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(input.f_linear(&self.weight, Some(&self.bias))?)
+        Ok(input.f_linear(&self.weight, self.bias.as_ref())?)
     }
 }

@@ -10,4 +10,6 @@ pub(crate) mod inverted_residual;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pooling;
+pub(crate) mod rms_norm;
+pub(crate) mod rotary;
 pub(crate) mod wide;

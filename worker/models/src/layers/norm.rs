@@ -10,7 +10,7 @@ use crate::{
 
 pub(crate) struct LayerNorm {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     epsilon: f64,
 }
 
@@ -24,14 +24,28 @@ impl LayerNorm {
     ) -> Result<Self, ModelError> {
         Ok(Self {
             weight: builder.tensor(&format!("{name}.weight"), &[width], Role::Parameter, Initial::Ones)?,
-            bias: builder.tensor(&format!("{name}.bias"), &[width], Role::Parameter, Initial::Zeros)?,
+            bias: Some(builder.tensor(&format!("{name}.bias"), &[width], Role::Parameter, Initial::Zeros)?),
+            epsilon,
+        })
+    }
+
+    /// A norm that adds nothing to what it scales.
+    pub(crate) fn without_bias(
+        builder: &mut ParameterBuilder<'_>,
+        name: &str,
+        width: i64,
+        epsilon: f64,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            weight: builder.tensor(&format!("{name}.weight"), &[width], Role::Parameter, Initial::Ones)?,
+            bias: None,
             epsilon,
         })
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
         let shape = self.weight.size();
-        Ok(input.f_layer_norm(&shape, Some(&self.weight), Some(&self.bias), self.epsilon, true)?)
+        Ok(input.f_layer_norm(&shape, Some(&self.weight), self.bias.as_ref(), self.epsilon, true)?)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// First parts of names that belong to outputs of other tasks, and to poolers.
-const HEADS: [&str; 17] = [
+const HEADS: [&str; 18] = [
     "fc",
     "classifier",
     "head",
@@ -23,6 +23,7 @@ const HEADS: [&str; 17] = [
     "score",
     "pooler",
     "cls",
+    "decoder",
     "lm_head",
     "qa_outputs",
     "last_linear",
@@ -35,8 +36,14 @@ const HEADS: [&str; 17] = [
     "vocab_projector",
 ];
 
-/// Ends of names of buffers that no computation here reads: counters, position ids, causal masks.
-const BUFFERS: [&str; 4] = ["num_batches_tracked", "position_ids", ".attn.bias", ".attn.masked_bias"];
+/// Ends of names of buffers that no computation here reads: counters, position ids, causal masks, the speeds of rotary positions.
+const BUFFERS: [&str; 5] = [
+    "num_batches_tracked",
+    "position_ids",
+    ".attn.bias",
+    ".attn.masked_bias",
+    "rotary_emb.inv_freq",
+];
 
 fn is_harmless(name: &str) -> bool {
     let first = name.split('.').next().unwrap_or_default();
@@ -133,9 +140,10 @@ fn is_shard(path: &Path) -> bool {
     })
 }
 
-/// The number after `layer` or `h` in a name.
+/// The number after `layer`, `layers` or `h` in a name.
 fn layer_number(key: &str) -> Option<usize> {
-    let mut parts = key.split('.').skip_while(|part| !matches!(*part, "layer" | "h"));
+    let is_list = |part: &&str| matches!(*part, "layer" | "layers" | "h");
+    let mut parts = key.split('.').skip_while(|part| !is_list(part));
     parts.nth(1)?.parse().ok()
 }
 

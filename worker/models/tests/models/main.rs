@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod artifacts;
+mod configurations;
 mod inputs;
 mod losses;
 mod optimizers;

@@ -194,6 +194,19 @@ fn digest(text: &str) -> String {
     format!("{value:016x}")
 }
 
+/// `expected`: the number of tensors, and the digest of their names and shapes.
+fn check_lines(what: &str, found: &[(String, Vec<i64>)], expected: &Value) {
+    let mut lines: Vec<String> = found.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
+    lines.sort();
+    let advice = format!("compare with `reference/parity.py shapes {what}`: {lines:#?}");
+    assert_eq!(
+        lines.len() as u64,
+        expected["tensors"].as_u64().unwrap(),
+        "{what}: {advice}"
+    );
+    assert_eq!(digest(&lines.join("\n")), expected["digest"], "{what}: {advice}");
+}
+
 #[test]
 fn every_architecture_of_images_has_the_tensors_of_its_library() {
     let shapes = golden("shapes");
@@ -209,15 +222,7 @@ fn every_architecture_of_images_has_the_tensors_of_its_library() {
             };
             let found = firn_models::tensors(&spec(architecture, None, Freeze::All), library).unwrap();
             let found = found.unwrap_or_else(|| panic!("{word} knows no names of {name}"));
-            let mut lines: Vec<String> = found.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
-            lines.sort();
-            let advice = format!("compare with `reference/parity.py shapes {word} {name}`: {lines:#?}");
-            assert_eq!(
-                lines.len() as u64,
-                expected["tensors"].as_u64().unwrap(),
-                "{word}: {advice}"
-            );
-            assert_eq!(digest(&lines.join("\n")), expected["digest"], "{word}: {advice}");
+            check_lines(&format!("{word} {name}"), &found, expected);
             compared += 1;
         }
         assert!(compared > 0, "golden/shapes.json lacks {word}");
@@ -344,4 +349,40 @@ fn published_files_of_vision_transformers_are_computed_as_those_of_transformers_
 #[test]
 fn text_networks_equal_those_of_transformers() {
     all(&["bert", "roberta", "distilbert", "gpt2"], "hugging_face");
+    all(&["modernbert", "llama", "qwen2", "qwen3"], "hugging_face");
+}
+
+#[test]
+fn text_networks_of_published_sizes_have_the_tensors_of_transformers() {
+    for (name, published) in golden("published").as_object().unwrap() {
+        let config = &published["config"];
+        let architecture = Architecture::from_word(config["model_type"].as_str().unwrap()).unwrap();
+        let shapes = shapes_of(architecture, Library::HuggingFace, config);
+        check_lines(name, &shapes, published);
+    }
+}
+
+/// Sentence encoders are published without the layer that stands before the head, and without its prefix.
+#[test]
+fn a_bare_modernbert_ends_with_its_pool() {
+    let reference = golden("stages/modernbert.hugging_face");
+    let tensors = filled_as(
+        Architecture::ModernBert,
+        [Library::HuggingFace; 2],
+        &reference["config"],
+    );
+    let bare = tensors.into_iter().filter_map(|(name, tensor)| {
+        let name = name.strip_prefix("model.")?.to_owned();
+        Some((name, tensor))
+    });
+    let file = WeightsFolder::with_config(&bare.collect::<Vec<_>>(), &reference["config"]);
+    let model = load(&spec(Architecture::ModernBert, Some(file.weights()), Freeze::All)).unwrap();
+    let outputs = model.stage_outputs(&tokens(200, &[17, 5, 1, 11])).unwrap();
+    let [.., (norm, states), (_, pooled), (last, features)] = outputs.as_slice() else {
+        unreachable!("it has more stages")
+    };
+    assert_eq!([norm.as_str(), last.as_str()], ["norm", "transform"]);
+    assert!(features.tensor.equal(&pooled.tensor));
+    let worst = difference(states, &floats(&reference["stages"]["norm"]));
+    assert!(worst < LIMIT, "{worst}");
 }

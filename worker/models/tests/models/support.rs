@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Once};
 
 use firn_core::spec::{Architecture, Crops, Freeze, HeadSpec, Modality, ModelSpec, Pooling};
-use firn_models::{Input, Library, Model, ModelError, ModelOptions};
+use firn_models::{Input, Library, Model, ModelError, ModelOptions, Shapes};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -89,19 +89,24 @@ pub(crate) fn filled(table: &Value) -> Vec<(String, Tensor)> {
         .collect()
 }
 
-/// The backbone under the names of the first library, filled by the formula as it is under those of the second; texts need a `config.json`.
-pub(crate) fn filled_as(
-    architecture: Architecture,
-    [named, filled]: [Library; 2],
-    config: &Value,
-) -> Vec<(String, Tensor)> {
+/// Names and shapes of the backbone's tensors under the names of the library; texts need a `config.json`.
+pub(crate) fn shapes_of(architecture: Architecture, library: Library, config: &Value) -> Shapes {
     let beside = tempfile::tempdir().unwrap();
     let mut spec = spec(architecture, None, Freeze::All);
     if config.is_object() {
         std::fs::write(beside.path().join("config.json"), config.to_string()).unwrap();
         spec.tokenizer = Some(beside.path().join("tokenizer.json").to_str().unwrap().to_owned());
     }
-    let tensors = |library| firn_models::tensors(&spec, library).unwrap().unwrap();
+    firn_models::tensors(&spec, library).unwrap().unwrap()
+}
+
+/// The backbone under the names of the first library, filled by the formula as it is under those of the second; texts need a `config.json`.
+pub(crate) fn filled_as(
+    architecture: Architecture,
+    [named, filled]: [Library; 2],
+    config: &Value,
+) -> Vec<(String, Tensor)> {
+    let tensors = |library| shapes_of(architecture, library, config);
     let names = tensors(filled).into_iter().map(|(name, _)| name);
     let named = tensors(named).into_iter().zip(names);
     named

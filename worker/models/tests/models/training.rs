@@ -1,7 +1,7 @@
 //! Gradients, losses and optimizers equal PyTorch's.
 
-use firn_core::spec::{Architecture, Decayed, Freeze, OptimizerSpec, Pooling};
-use firn_models::{Dropout, Expected, Model, Objective, Optimizer, state_digest};
+use firn_core::spec::{Architecture, Decayed, Freeze, OptimizerSpec, Pooling, Word};
+use firn_models::{Dropout, Expected, Library, Model, Objective, Optimizer, state_digest};
 use tch::{Device, Tensor};
 
 use crate::support::*;
@@ -178,6 +178,29 @@ fn loss_and_gradients_above_the_cut_of_a_gpt2_equal_pytorchs() {
         None => format!("transformer.{name}"),
     };
     close_summary(&gradients(&model, &logits), &case["gradients"], key, 1e-5);
+}
+
+#[test]
+fn logits_loss_and_gradients_above_the_cut_of_a_decoder_equal_pytorchs() {
+    for (name, case) in golden("decoders").as_object().unwrap() {
+        let config = &case["config"];
+        let architecture = Architecture::from_word(config["model_type"].as_str().unwrap()).unwrap();
+        let tensors = filled_as(architecture, [Library::HuggingFace; 2], config);
+        let file = WeightsFolder::with_config(&tensors, config);
+        let mut spec = spec(architecture, Some(file.weights()), through("layer.1"));
+        spec.pooling = Pooling::Last;
+        let model = with_head(load(&spec).unwrap(), "score");
+        let features = model.features(&tokens(200, &[17, 5, 1, 11])).unwrap();
+        let logits = model.logits(&features, None).unwrap();
+        close(&format!("{name}: logits"), &logits, &floats(&case["logits"]), 1e-5);
+        let expected = [case["loss"].as_f64().unwrap()];
+        close(&format!("{name}: loss"), &objective(&logits), &expected, 1e-5);
+        let key = |name: &str| match name.strip_prefix("head.") {
+            Some(tail) => format!("score.{tail}"),
+            None => format!("model.{name}"),
+        };
+        close_summary(&gradients(&model, &logits), &case["gradients"], key, 1e-5);
+    }
 }
 
 /// Both heads of Inception v3, in a network that is frozen so far.

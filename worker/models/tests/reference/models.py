@@ -286,6 +286,46 @@ def gpt2():
     }
 
 
+DECODER = dict(hidden_size=64, intermediate_size=160, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, vocab_size=200, max_position_embeddings=40, rms_norm_eps=1e-5)
+# The three say their positions in the words of Llama 3, of transformers 4.42 and before, and of transformers 5.
+DECODERS = {
+    "llama": dict(model_type="llama", rope_theta=500.0, rope_scaling=dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16), **DECODER),
+    "llama_with_biases": dict(model_type="llama", attention_bias=True, mlp_bias=True, rope_theta=10000.0, rope_scaling=dict(type="linear", factor=2.0), **DECODER),
+    "qwen2": dict(model_type="qwen2", use_sliding_window=False, sliding_window=40, **DECODER),
+    "qwen3": dict(model_type="qwen3", head_dim=32, rope_parameters=dict(rope_theta=1000000.0, rope_type="default"), **DECODER),
+}
+
+
+def decoder(name):
+    return transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.for_model(num_labels=5, pad_token_id=None, **DECODERS[name]))
+
+
+def decoders():
+    """Logits, and the gradients above the second layer."""
+    out = {}
+    for name, config in DECODERS.items():
+        model = filled(decoder(name))
+        lengths = [17, 5, 1, 11]
+        ids, mask = tokens(config["vocab_size"], lengths)
+        for parameter_name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter_name.startswith(("model.layers.2.", "model.norm.", "score.")))
+        states = model.model(ids, attention_mask=mask).last_hidden_state
+        logits = model.score(states[torch.arange(len(lengths)), torch.tensor(lengths) - 1])
+        loss = objective(logits)
+        loss.backward()
+        gradients = summary((n, p.grad) for n, p in model.named_parameters() if p.requires_grad)
+        out[name] = {"config": config, "lengths": lengths, "logits": numbers(logits), "loss": loss.item(), "gradients": gradients}
+    return out
+
+
+# Windows of five tokens, in the layers 1 and 2.
+MODERNBERT = dict(model_type="modernbert", vocab_size=200, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, max_position_embeddings=40, norm_eps=1e-5, classifier_pooling="mean", global_attn_every_n_layers=3, local_attention=4, global_rope_theta=160000.0, local_rope_theta=10000.0, pad_token_id=199)
+
+
+def modernbert():
+    return transformers.ModernBertForSequenceClassification(transformers.ModernBertConfig(num_labels=5, **MODERNBERT))
+
+
 def losses():
     logits = torch.from_numpy(uniform("logits", 7 * 4).astype(np.float32)).reshape(7, 4) * 3.0
     labels = torch.tensor([0, 1, 2, 3, 1, 1, 0])
@@ -393,8 +433,8 @@ def check(folder):
         states = model(ids, attention_mask=mask, **places).last_hidden_state
         pooled = mean(states, mask) if config["pooling"] == "mean" else states[:, 0]
         logits = torch.nn.functional.linear(pooled, head["weight"], head["bias"])
-    elif architecture == "gpt2":
-        model = transformers.GPT2ForSequenceClassification(transformers.GPT2Config.from_pretrained(folder)).eval()
+    elif architecture in ("gpt2", "llama", "modernbert", "qwen2", "qwen3"):
+        model = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.from_pretrained(folder)).eval()
         model.load_state_dict(state, strict=True)
         ids, mask = tokens(config["vocab_size"], [17, 5, 1, 11])
         ids = torch.where(mask.bool(), ids, config["pad_token_id"])
@@ -427,7 +467,7 @@ def main():
     if sys.argv[1:2] == ["check"]:
         return check(sys.argv[2])
     GOLDEN.mkdir(exist_ok=True)
-    parts = {"images": images(), "vggs": vggs(), "cut_vggs": cut_vggs(), "inception": inception(), "cut_resnet": cut_resnet(), "berts": berts(), "gpt2": gpt2(), "losses": losses(), "distances": distances(), "optimizers": optimizers()}
+    parts = {"images": images(), "vggs": vggs(), "cut_vggs": cut_vggs(), "inception": inception(), "cut_resnet": cut_resnet(), "berts": berts(), "gpt2": gpt2(), "decoders": decoders(), "losses": losses(), "distances": distances(), "optimizers": optimizers()}
     if len(sys.argv) > 1:  # the folder of a real MiniLM
         parts["sentences"] = sentences(sys.argv[1])
     for name, value in parts.items():

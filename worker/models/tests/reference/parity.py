@@ -4,7 +4,7 @@ Weights are filled by the formula of `models.py`, so none are committed. Of each
 of the squares of all of them; of each row of the table of architectures, also of those that are too large to be computed here, a digest of the
 names and shapes of its tensors.
 
-    python worker/models/tests/reference/parity.py [CASE…]    # writes worker/models/tests/golden/stages/*.json and golden/shapes.json
+    python worker/models/tests/reference/parity.py [CASE…]    # writes worker/models/tests/golden/stages/*.json, golden/shapes.json and golden/published.json
     python worker/models/tests/reference/parity.py shapes ARCHITECTURE LIBRARY    # prints what the digest is made of
 """
 
@@ -14,7 +14,7 @@ import sys
 import torch
 import torchvision
 import transformers
-from models import BERTS, GOLDEN, GPT2, INCEPTION_STAGES, filled, pixels, tokens
+from models import BERTS, DECODERS, GOLDEN, GPT2, INCEPTION_STAGES, MODERNBERT, decoder, filled, modernbert, pixels, tokens
 
 LENGTHS = [17, 5, 1, 11]
 CLASSES = 5
@@ -143,6 +143,41 @@ def text_cases():
     yield Case("gpt2", "hugging_face", lambda: transformers.GPT2ForSequenceClassification(transformers.GPT2Config(num_labels=CLASSES, pad_token_id=None, **GPT2)), stages, "score", config=config, forward=lambda model, ids, mask: model.transformer(ids, attention_mask=mask))
 
 
+    for name in ("llama", "qwen2", "qwen3"):
+        stages = {"embeddings": "model.embed_tokens"} | {f"layer.{n}": f"model.layers.{n}" for n in range(3)} | {"norm": "model.norm"}
+        yield Case(name, "hugging_face", lambda name=name: decoder(name), stages, "score", config=DECODERS[name], forward=lambda model, ids, mask: model.model(ids, attention_mask=mask))
+
+
+    stages = {"embeddings": "model.embeddings"} | {f"layer.{n}": f"model.layers.{n}" for n in range(4)} | {"norm": "model.final_norm", "transform": "head"}
+    yield Case("modernbert", "hugging_face", modernbert, stages, "classifier", config=MODERNBERT, forward=lambda model, ids, mask: model(ids, attention_mask=mask))
+
+
+# Text networks as they are published: what their `config.json` says of the sizes.
+PUBLISHED = {
+    "HuggingFaceTB/SmolLM2-135M": dict(model_type="llama", vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192, rms_norm_eps=1e-5, rope_theta=100000, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0),
+    "HuggingFaceTB/SmolLM2-360M": dict(model_type="llama", vocab_size=49152, hidden_size=960, intermediate_size=2560, num_hidden_layers=32, num_attention_heads=15, num_key_value_heads=5, max_position_embeddings=8192, rms_norm_eps=1e-5, rope_theta=100000, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0),
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": dict(model_type="llama", vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32, num_key_value_heads=4, max_position_embeddings=2048, rms_norm_eps=1e-5, rope_theta=10000.0, rope_scaling=None, attention_bias=False, pretraining_tp=1, bos_token_id=1, eos_token_id=2),
+    "meta-llama/Llama-3.2-1B-Instruct": dict(model_type="llama", vocab_size=128256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8, head_dim=64, max_position_embeddings=131072, rms_norm_eps=1e-5, rope_theta=500000.0, rope_scaling=dict(factor=32.0, high_freq_factor=4.0, low_freq_factor=1.0, original_max_position_embeddings=8192, rope_type="llama3"), attention_bias=False, mlp_bias=False, pretraining_tp=1, tie_word_embeddings=True, bos_token_id=128000, eos_token_id=[128001, 128008, 128009]),
+    "Qwen/Qwen2-0.5B": dict(model_type="qwen2", vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2, max_position_embeddings=131072, max_window_layers=24, sliding_window=131072, use_sliding_window=False, rms_norm_eps=1e-6, rope_theta=1000000.0, tie_word_embeddings=True, bos_token_id=151643, eos_token_id=151643),
+    "Qwen/Qwen2.5-0.5B": dict(model_type="qwen2", vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2, max_position_embeddings=32768, max_window_layers=24, sliding_window=32768, use_sliding_window=False, rms_norm_eps=1e-6, rope_theta=1000000.0, tie_word_embeddings=True, bos_token_id=151643, eos_token_id=151643),
+    "Qwen/Qwen2.5-1.5B": dict(model_type="qwen2", vocab_size=151936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2, max_position_embeddings=131072, max_window_layers=28, sliding_window=131072, use_sliding_window=False, rms_norm_eps=1e-6, rope_theta=1000000.0, tie_word_embeddings=True, bos_token_id=151643, eos_token_id=151643),
+    "Qwen/Qwen3-0.6B": dict(model_type="qwen3", vocab_size=151936, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16, num_key_value_heads=8, head_dim=128, max_position_embeddings=40960, max_window_layers=28, sliding_window=None, use_sliding_window=False, rms_norm_eps=1e-6, rope_theta=1000000, rope_scaling=None, attention_bias=False, tie_word_embeddings=True, bos_token_id=151643, eos_token_id=151645),
+    "answerdotai/ModernBERT-base": dict(model_type="modernbert", vocab_size=50368, hidden_size=768, intermediate_size=1152, num_hidden_layers=22, num_attention_heads=12, max_position_embeddings=8192, norm_eps=1e-5, norm_bias=False, attention_bias=False, mlp_bias=False, classifier_bias=False, classifier_pooling="mean", classifier_activation="gelu", hidden_activation="gelu", global_attn_every_n_layers=3, local_attention=128, global_rope_theta=160000.0, local_rope_theta=10000.0, position_embedding_type="absolute", pad_token_id=50283),
+    "answerdotai/ModernBERT-large": dict(model_type="modernbert", vocab_size=50368, hidden_size=1024, intermediate_size=2624, num_hidden_layers=28, num_attention_heads=16, max_position_embeddings=8192, norm_eps=1e-5, norm_bias=False, attention_bias=False, mlp_bias=False, classifier_bias=False, classifier_pooling="mean", classifier_activation="gelu", hidden_activation="gelu", global_attn_every_n_layers=3, local_attention=128, global_rope_theta=160000.0, local_rope_theta=10000.0, position_embedding_type="absolute", pad_token_id=50283),
+}
+
+
+def published():
+    """Of each: its configuration, tensors, and the digest of their names and shapes."""
+    out = {}
+    for name, config in PUBLISHED.items():
+        with torch.device("meta"):
+            model = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.for_model(**config))
+        found = lines(model, next(head for head in ("score", "classifier") if hasattr(model, head)))
+        out[name] = {"config": config, "tensors": len(found), "digest": digest("\n".join(found))}
+    return out
+
+
 def spread(tensor):
     """The sum of all squares, and twelve values of each sample."""
     flat = tensor.detach().flatten(1).double()
@@ -162,7 +197,7 @@ def values(case):
     def keep(stage):
         def hook(_, __, output):
             output = output[0] if isinstance(output, tuple) else output
-            stages[stage] = spread(output if mask is None else output * mask.unsqueeze(-1))
+            stages[stage] = spread(output * mask.unsqueeze(-1) if mask is not None and output.dim() == 3 else output)
 
         return hook
 
@@ -236,6 +271,7 @@ def main():
         largest = max(abs(value) for stage in found["stages"].values() for value in stage[1:])
         print(case.name, len(found["stages"]), "stages, largest value", f"{largest:.3g}", "logits", [round(x, 3) for x in found.get("logits", [])][:5])
     (GOLDEN / "shapes.json").write_text(json.dumps(shapes(), indent=0, sort_keys=True) + "\n")
+    (GOLDEN / "published.json").write_text(json.dumps(published(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

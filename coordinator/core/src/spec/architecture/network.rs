@@ -27,7 +27,11 @@ pub enum Network {
     /// Sizes from the `config.json` beside the weights.
     Bert(BertKind),
     /// Sizes from the `config.json` beside the weights.
+    ModernBert,
+    /// Sizes from the `config.json` beside the weights.
     Gpt2,
+    /// Sizes from the `config.json` beside the weights.
+    Decoder(DecoderKind),
 }
 
 /// A residual network in four layers of blocks.
@@ -99,6 +103,17 @@ pub enum BertKind {
     Roberta,
     /// DistilBERT: no types of tokens, and names of its own.
     Distilled,
+}
+
+/// The decoders that are built as Llama is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecoderKind {
+    /// Llama itself.
+    Llama,
+    /// Biases in queries, keys and values.
+    Qwen2,
+    /// Norms of each head of queries and keys.
+    Qwen3,
 }
 
 /// ConvNeXt: four groups of blocks.
@@ -220,8 +235,9 @@ impl Network {
             }
             Self::InceptionV3 => Traits::of_images(vec![Named(INCEPTION)], 75, true),
             Self::Bert(_) => Traits::of_texts(&["pool"], &[Pooling::Mean, Pooling::Cls]),
+            Self::ModernBert => Traits::of_texts(&["norm", "pool", "transform"], &[Pooling::Mean, Pooling::Cls]),
             // Its first token has seen nothing but itself.
-            Self::Gpt2 => Traits::of_texts(&["norm", "pool"], &[Pooling::Last, Pooling::Mean]),
+            Self::Gpt2 | Self::Decoder(_) => Traits::of_texts(&["norm", "pool"], &[Pooling::Last, Pooling::Mean]),
         }
     }
 }

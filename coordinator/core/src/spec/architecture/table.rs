@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mobile::{self, Efficientnet};
 use super::network::Network::{self, Gpt2, InceptionV3, MobilenetV2};
-use super::network::{BertKind, Convnext, Resnet, Vgg, Vit};
+use super::network::{BertKind, Convnext, DecoderKind, Resnet, Vgg, Vit};
 use crate::spec::{Interpolation, Preprocessing};
 
 /// What stands in a row beside its words.
@@ -220,6 +220,14 @@ architectures! {
     "roberta" Roberta since 5 = Network::Bert(BertKind::Roberta), TEXT;
     /// Sanh et al. 2019; sizes from the `config.json` beside the weights.
     "distilbert" Distilbert since 5 = Network::Bert(BertKind::Distilled), TEXT;
+    /// Warner et al. 2024; sizes from the `config.json` beside the weights.
+    "modernbert" ModernBert since 5 = Network::ModernBert, TEXT;
     /// Radford et al. 2019; sizes from the `config.json` beside the weights.
     "gpt2" Gpt2 = Gpt2, TEXT;
+    /// Touvron et al. 2023, with Llama 2 and 3, TinyLlama and SmolLM2; sizes from the `config.json` beside the weights.
+    "llama" Llama since 5 = Network::Decoder(DecoderKind::Llama), TEXT;
+    /// Yang et al. 2024, with Qwen2.5; sizes from the `config.json` beside the weights.
+    "qwen2" Qwen2 since 5 = Network::Decoder(DecoderKind::Qwen2), TEXT;
+    /// Yang et al. 2025; sizes from the `config.json` beside the weights.
+    "qwen3" Qwen3 since 5 = Network::Decoder(DecoderKind::Qwen3), TEXT;
 }

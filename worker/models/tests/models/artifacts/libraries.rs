@@ -1,6 +1,6 @@
 //! Exports of networks that several libraries have, under the names of each.
 
-use firn_core::spec::{Architecture, Freeze};
+use firn_core::spec::{Architecture, Freeze, Pooling, Word};
 use firn_models::Library;
 use serde_json::Value;
 use tch::Tensor;
@@ -101,6 +101,41 @@ fn exported_roberta_and_distilbert_load_strictly_in_transformers() {
         let folder = tempfile::tempdir().unwrap();
         let logits = export_case(
             &spec(architecture, Some(file.weights()), through("layer.1")),
+            folder.path(),
+        );
+        same_in_python(folder.path(), &logits);
+    }
+}
+
+#[test]
+fn exported_decoders_load_strictly_in_transformers() {
+    for (name, case) in golden("decoders").as_object().unwrap() {
+        let mut config = case["config"].clone();
+        config["pad_token_id"] = 199.into();
+        let architecture = Architecture::from_word(config["model_type"].as_str().unwrap()).unwrap();
+        let file = file_of(architecture, Library::HuggingFace, Some(&config), "score");
+        let folder = tempfile::tempdir().unwrap();
+        let mut spec = spec(architecture, Some(file.weights()), through("layer.1"));
+        spec.pooling = Pooling::Last;
+        println!("{name}");
+        let logits = export_case(&spec, folder.path());
+        same_in_python(folder.path(), &logits);
+    }
+}
+
+#[test]
+fn an_exported_modernbert_loads_strictly_in_transformers() {
+    let config = &golden("stages/modernbert.hugging_face")["config"];
+    let file = file_of(
+        Architecture::ModernBert,
+        Library::HuggingFace,
+        Some(config),
+        "classifier",
+    );
+    for frozen in [through("layer.2"), through("pool")] {
+        let folder = tempfile::tempdir().unwrap();
+        let logits = export_case(
+            &spec(Architecture::ModernBert, Some(file.weights()), frozen),
             folder.path(),
         );
         same_in_python(folder.path(), &logits);
