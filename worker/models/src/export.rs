@@ -71,6 +71,7 @@ pub fn merged(model: &Model, path: &Path) -> Result<(), ModelError> {
         }
     }
     add_counters(model, &mut entries);
+    add_constants(model, &mut entries)?;
     let failed = |source| ModelError::Write {
         path: path.to_path_buf(),
         source,
@@ -187,6 +188,17 @@ const COUNTER: &str = "num_batches_tracked";
 fn is_counter_of_known(key: &str, known: &std::collections::BTreeSet<&str>) -> bool {
     key.strip_suffix(COUNTER)
         .is_some_and(|norm| known.contains(format!("{norm}running_mean").as_str()))
+}
+
+/// What follows from the sizes of the network and the library keeps all the same, where the file had none.
+fn add_constants(model: &Model, entries: &mut Vec<Entry>) -> Result<(), ModelError> {
+    for (name, tensor) in model.family.constants(model.naming.dialect.library)? {
+        let key = model.naming.exported(&model.naming.candidates(&name).remove(0));
+        if entries.iter().all(|entry| entry.name != key) {
+            entries.push(Entry::of(key, &tensor)?);
+        }
+    }
+    Ok(())
 }
 
 /// PyTorch's BatchNorm counts batches in a buffer that nothing here reads; files without it get zeros.

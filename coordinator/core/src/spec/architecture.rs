@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::mobile::{Efficientnet, MobileBlock, MobilenetV3};
-pub use self::network::{BertKind, Convnext, Crops, DecoderKind, Network, Resnet, Vgg, Vit};
+pub use self::network::{BertKind, Convnext, Crops, DecoderKind, Network, Resnet, Swin, Vgg, Vit, VitKind};
 pub use self::table::Architecture;
 use self::table::{ROWS, Row, WORDS};
 use super::{Decayed, Preprocessing, Word};

@@ -20,7 +20,7 @@ use crate::{
     },
     parameter_builder::{Initial, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
-    weights::naming::{Dialect, Library, translated},
+    weights::naming::{Dialect, Library, numbered_feature, translated},
 };
 
 /// The usual standard deviation of weights without a file.
@@ -50,13 +50,8 @@ const HUGGING_FACE: Dialect = Dialect::renamed(
 );
 
 /// torchvision's `features.N`: the patches (0), groups of blocks (odd), what halves the image before a group (even).
-fn place(name: &str) -> Option<(usize, &str)> {
-    let (number, tail) = name.strip_prefix("features.")?.split_once('.')?;
-    Some((number.parse().ok()?, tail))
-}
-
 fn timm(name: &str) -> String {
-    match place(name) {
+    match numbered_feature(name) {
         Some((0, tail)) => format!("stem.{tail}"),
         Some((number, tail)) if number % 2 == 1 => {
             let words = [
@@ -74,7 +69,7 @@ fn timm(name: &str) -> String {
 }
 
 fn hugging_face(name: &str) -> String {
-    match place(name) {
+    match numbered_feature(name) {
         Some((0, tail)) => {
             let words = [("0.", "patch_embeddings."), ("1.", "layernorm.")];
             format!("embeddings.{}", translated(tail, &words))
@@ -129,7 +124,7 @@ impl Family for Convnext {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         self.widths[3]
     }
 

@@ -81,7 +81,7 @@ impl Family for Decoder {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         self.sizes.sizes.hidden_size
     }
 

@@ -142,7 +142,7 @@ impl Family for Efficientnet {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         4 * self.channels(GROUPS[GROUPS.len() - 1].3)
     }
 

@@ -147,7 +147,7 @@ impl Family for Gpt2 {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         self.sizes.n_embd
     }
 

@@ -58,7 +58,7 @@ impl Family for InceptionV3 {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         FEATURE_WIDTH
     }
 

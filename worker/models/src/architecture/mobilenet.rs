@@ -11,7 +11,7 @@ use crate::{
     },
     parameter_builder::ParameterBuilder,
     stage::{Stage, Stages},
-    weights::naming::Dialect,
+    weights::naming::{Dialect, Library},
 };
 
 /// Channels after the last convolution.
@@ -60,7 +60,7 @@ impl Family for MobilenetV2 {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         FEATURE_WIDTH
     }
 

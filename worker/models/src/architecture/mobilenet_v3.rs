@@ -18,7 +18,7 @@ use crate::{
     },
     parameter_builder::ParameterBuilder,
     stage::{Stage, Stages},
-    weights::naming::Dialect,
+    weights::naming::{Dialect, Library},
 };
 
 /// Channels after the first convolution.
@@ -83,7 +83,7 @@ impl Family for MobilenetV3 {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         self.wide
     }
 

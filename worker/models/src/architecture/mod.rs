@@ -12,12 +12,13 @@ mod mobilenet;
 mod mobilenet_v3;
 mod modernbert;
 mod resnet;
+mod swin;
 mod vgg;
 mod vit;
 
 use firn_core::spec::{ModelSpec, Network};
 use serde_json::{Map, Value};
-use tch::Device;
+use tch::{Device, Tensor};
 
 use crate::{
     error::ModelError,
@@ -31,8 +32,8 @@ pub(crate) trait Family: Send {
     /// Builds all stages, one for each name; `builder` is told which one is being made.
     fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError>;
 
-    /// Length of the feature vector that the head takes.
-    fn feature_width(&self) -> i64;
+    /// Length of the feature vector that the head takes, in the form of the library whose names the weights have.
+    fn feature_width(&self, library: Library) -> i64;
 
     /// Under which names files keep its tensors; Firn's own come last.
     fn dialects(&self) -> &'static [Dialect];
@@ -64,6 +65,11 @@ pub(crate) trait Family: Send {
         true
     }
 
+    /// What files of the library hold beside the weights and follows from the sizes alone, by Firn's names: the export has it, too.
+    fn constants(&self, _library: Library) -> Result<Vec<(String, Tensor)>, ModelError> {
+        Ok(Vec::new())
+    }
+
     /// What `config.json` says of it, so that the library that the weights came from can build it.
     fn configuration(&self, _library: Library) -> Map<String, Value> {
         Map::new()
@@ -80,6 +86,7 @@ pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
         Network::Vgg(sizes) => Box::new(sizes),
         Network::Convnext(sizes) => Box::new(sizes),
         Network::Vit(sizes) => Box::new(sizes),
+        Network::Swin(sizes) => Box::new(sizes),
         Network::InceptionV3 => Box::new(inception::InceptionV3),
         Network::Bert(kind) => Box::new(bert::Bert::of(kind, spec)?),
         Network::ModernBert => Box::new(modernbert::ModernBert::of(spec)?),

@@ -89,7 +89,7 @@ impl Family for ModernBert {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         self.sizes.hidden_size
     }
 

@@ -104,7 +104,7 @@ impl Family for Resnet {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         512 * expansion(self)
     }
 

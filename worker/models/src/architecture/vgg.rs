@@ -16,7 +16,7 @@ use crate::{
     },
     parameter_builder::ParameterBuilder,
     stage::{Features, Pass, Stage, Stages},
-    weights::naming::Dialect,
+    weights::naming::{Dialect, Library},
 };
 
 /// Channels of each block.
@@ -70,7 +70,7 @@ impl Family for Vgg {
         Ok(stages)
     }
 
-    fn feature_width(&self) -> i64 {
+    fn feature_width(&self, _: Library) -> i64 {
         WIDE
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod inverted_residual;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pooling;
+pub(crate) mod projections;
 pub(crate) mod rms_norm;
 pub(crate) mod rotary;
 pub(crate) mod wide;

@@ -110,7 +110,7 @@ impl Model {
         let outputs = classes as i64;
         let auxiliary = AuxiliaryHead::beside(&stages, cut, (seed, outputs, device))?;
         let (frozen, trained) = split(stages, cut)?;
-        let shape = [outputs, family.feature_width()];
+        let shape = [outputs, family.feature_width(naming.dialect.library)];
         let head = Head::new(HEAD, (seed, device), shape, family.head_has_bias(), spec.head.dropout)?;
         let trainable = trainable(
             &entries,

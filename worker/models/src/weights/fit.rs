@@ -36,13 +36,17 @@ const HEADS: [&str; 18] = [
     "vocab_projector",
 ];
 
-/// Ends of names of buffers that no computation here reads: counters, position ids, causal masks, the speeds of rotary positions.
-const BUFFERS: [&str; 5] = [
+/// Ends of names of buffers that no computation here reads: counters, position ids, causal masks, the speeds of rotary positions, rows of tables,
+/// what hides a patch.
+const BUFFERS: [&str; 8] = [
     "num_batches_tracked",
     "position_ids",
     ".attn.bias",
     ".attn.masked_bias",
     "rotary_emb.inv_freq",
+    "relative_position_index",
+    ".attn_mask",
+    "mask_token",
 ];
 
 fn is_harmless(name: &str) -> bool {

@@ -73,6 +73,12 @@ pub(crate) fn translated(name: &str, words: &[(&str, &str)]) -> String {
     words.iter().fold(name.to_owned(), replaced)
 }
 
+/// The number after `features.` in a name of torchvision, and what stands behind it.
+pub(crate) fn numbered_feature(name: &str) -> Option<(usize, &str)> {
+    let (number, tail) = name.strip_prefix("features.")?.split_once('.')?;
+    Some((number.parse().ok()?, tail))
+}
+
 /// The naming of one file.
 #[derive(Debug, Clone)]
 pub(crate) struct Naming {

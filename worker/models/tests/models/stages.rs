@@ -290,11 +290,24 @@ fn vision_transformers_equal_torchvisions_and_those_of_transformers() {
 }
 
 #[test]
+fn dinov2_equals_those_of_transformers_and_timm_with_positions_of_smaller_images() {
+    check("dinov2_vits14.hugging_face");
+    check("dinov2_vits14.timm");
+}
+
+#[test]
+fn swins_equal_torchvisions_and_those_of_transformers() {
+    check("swin_t.torchvision");
+    check("swin_t.hugging_face");
+}
+
+#[test]
 fn files_under_timms_names_are_computed_as_torchvisions() {
     let architectures = [
         Architecture::DeitTinyPatch16_224,
         Architecture::ConvnextTiny,
         Architecture::EfficientnetB0,
+        Architecture::SwinT,
     ];
     for architecture in architectures {
         let reference = golden(&format!("stages/{}.torchvision", architecture.word()));

@@ -13,6 +13,7 @@ import pathlib
 import sys
 
 import numpy as np
+import timm
 import timm.optim
 import torch
 import torchvision
@@ -413,6 +414,12 @@ def sentences(folder):
     return {"ids": batch["input_ids"].tolist(), "mask": batch["attention_mask"].tolist(), "mean": numbers(mean(states, batch["attention_mask"]))}
 
 
+def exported_pixels(architecture):
+    """The images that an exported network is tried with; some take no others."""
+    sizes = {"deit": (224, 224), "dinov2": (112, 112), "swin": (224, 224), "vit": (224, 224)}
+    return pixels(*sizes.get(architecture.split("_")[0], (96, 80)))
+
+
 @torch.no_grad()
 def check(folder):
     """Loads an exported model with `strict=True` and prints the logits that it gives for the reference input, as JSON."""
@@ -442,13 +449,19 @@ def check(folder):
     elif "model_type" in config:
         model = transformers.AutoModelForImageClassification.from_config(transformers.AutoConfig.from_pretrained(folder)).eval()
         model.load_state_dict(state, strict=True)
-        logits = model(pixels(224, 224) if config["model_type"] == "vit" else pixels(96, 80)).logits.double()
+        logits = model(exported_pixels(architecture)).logits.double()
+    elif architecture.startswith("dinov2_"):
+        from parity import TIMM_DINOV2S
+
+        model = timm.create_model(TIMM_DINOV2S[architecture], num_classes=classes, dynamic_img_size=True).eval()
+        model.load_state_dict(state, strict=True)
+        logits = model(exported_pixels(architecture)).double()
     elif architecture.startswith("deit_"):
         from parity import torchvision_vit
 
         model = torchvision_vit(architecture, num_classes=classes).eval()
         model.load_state_dict(state, strict=True)
-        logits = model(pixels(224, 224)).double()
+        logits = model(exported_pixels(architecture)).double()
     elif any("embedder" in key for key in state):
         config = transformers.ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", embedding_size=64, num_labels=classes)
         model = transformers.ResNetForImageClassification(config).eval()
@@ -458,7 +471,7 @@ def check(folder):
         options = {"aux_logits": any(key.startswith("AuxLogits") for key in state), "init_weights": False} if architecture == "inception_v3" else {}
         model = getattr(torchvision.models, architecture)(num_classes=classes, **options).eval()
         model.load_state_dict(state, strict=True)
-        logits = model(pixels(96, 80)).double()
+        logits = model(exported_pixels(architecture)).double()
     print(json.dumps(numbers(logits)))
 
 

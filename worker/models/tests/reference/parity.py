@@ -11,6 +11,7 @@ names and shapes of its tensors.
 import json
 import sys
 
+import timm
 import torch
 import torchvision
 import transformers
@@ -89,6 +90,27 @@ def transformers_convnext(name):
     return transformers.ConvNextForImageClassification(transformers.ConvNextConfig(hidden_sizes=[width << n for n in range(4)], depths=blocks))
 
 
+# Width, layers, heads.
+DINOV2S = {"dinov2_vits14": (384, 12, 6), "dinov2_vitb14": (768, 12, 12), "dinov2_vitl14": (1024, 24, 16), "dinov2_vitg14": (1536, 40, 24)}
+TIMM_DINOV2S = {f"dinov2_vit{name[0]}14": f"vit_{name}_patch14_dinov2" for name in ("small", "base", "large", "giant")}
+
+
+def transformers_dinov2(name, **options):
+    width, layers, heads = DINOV2S[name]
+    config = transformers.Dinov2Config(image_size=518, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, use_swiglu_ffn=name == "dinov2_vitg14", **options)
+    return transformers.Dinov2ForImageClassification(config)
+
+
+# Channels of the first group, blocks, heads.
+SWINS = {"swin_t": (96, [2, 2, 6, 2], [3, 6, 12, 24]), "swin_s": (96, [2, 2, 18, 2], [3, 6, 12, 24]), "swin_b": (128, [2, 2, 18, 2], [4, 8, 16, 32])}
+TIMM_SWINS = {"swin_t": "swin_tiny_patch4_window7_224", "swin_s": "swin_small_patch4_window7_224", "swin_b": "swin_base_patch4_window7_224"}
+
+
+def transformers_swin(name, **options):
+    width, blocks, heads = SWINS[name]
+    return transformers.SwinForImageClassification(transformers.SwinConfig(embed_dim=width, depths=blocks, num_heads=heads, **options))
+
+
 def image_cases():
     for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_64x4d", "wide_resnet50_2"):
         yield torchvision_case(name, RESNET, "fc", 64)
@@ -110,6 +132,18 @@ def image_cases():
         yield Case(name, "torchvision", lambda name=name: torchvision_vit(name, num_classes=CLASSES), vit_stages("encoder.layers.encoder_layer_", "encoder.ln", 12), "heads.head", 224, inputs={"embeddings": "encoder.layers", "pool": "heads.head"})
     for name in ("vit_b_32", "deit_tiny_patch16_224"):
         yield Case(name, "hugging_face", lambda name=name: transformers_vit(name, num_labels=CLASSES), {"embeddings": "vit.embeddings", **vit_stages("vit.layers.", "vit.layernorm", 12)}, "classifier", 224, inputs={"pool": "classifier"})
+    yield torchvision_case("swin_t", {f"features.{n}": f"features.{n}" for n in range(8)} | {"norm": "norm", "pool": "avgpool"}, "head", 64)
+    stages = {"features.0": "swin.embeddings", "norm": "swin.layernorm", "pool": "swin.pooler"}
+    for n in range(4):
+        stages[f"features.{2 * n + 1}"] = f"swin.encoder.layers.{n}.blocks.{[1, 1, 5, 1][n]}"
+        if n > 0:
+            stages[f"features.{2 * n}"] = f"swin.encoder.layers.{n - 1}.downsample"
+    yield Case("swin_t", "hugging_face", lambda: transformers_swin("swin_t", num_labels=CLASSES), stages, "classifier", 224)
+    # Positions of 37 rows and columns are resized to 8.
+    stages = {"embeddings": "dinov2.embeddings", **vit_stages("dinov2.encoder.layer.", "dinov2.layernorm", 12)}
+    yield Case("dinov2_vits14", "hugging_face", lambda: transformers_dinov2("dinov2_vits14", num_labels=CLASSES), stages, "classifier", 112, inputs={"pool": "classifier"})
+    stages = {"embeddings": "norm_pre", **vit_stages("blocks.", "norm", 12)}
+    yield Case("dinov2_vits14", "timm", lambda: timm.create_model(TIMM_DINOV2S["dinov2_vits14"], num_classes=CLASSES, dynamic_img_size=True), stages, "head", 112, inputs={"pool": "head"})
     yield torchvision_case("vgg11", vgg([2, 5, 10, 15, 20]), "classifier.6", 32)
     yield torchvision_case("vgg11_bn", vgg([3, 7, 14, 21, 28]), "classifier.6", 32)
     yield torchvision_case("inception_v3", INCEPTION_STAGES, "fc", 96, init_weights=False)
@@ -217,7 +251,7 @@ def values(case):
 def lines(model, head):
     """`name [shape]` of each tensor that belongs to a backbone, in order of the names."""
     state = model.state_dict()
-    harmless = ("num_batches_tracked", "position_ids")
+    harmless = ("num_batches_tracked", "position_ids", "relative_position_index", "mask_token")
     belongs = lambda name: not name.startswith((f"{head}.", "AuxLogits.fc.")) and not name.endswith(harmless)
     return sorted(f"{name} {list(tensor.shape)}" for name, tensor in state.items() if belongs(name))
 
@@ -239,6 +273,13 @@ def rows():
     for name in VITS:
         yield name, "torchvision", lambda name=name: torchvision_vit(name), "heads.head"
         yield name, "hugging_face", lambda name=name: transformers_vit(name), "classifier"
+    for name in DINOV2S:
+        yield name, "hugging_face", lambda name=name: transformers_dinov2(name), "classifier"
+        yield name, "timm", lambda name=name: timm.create_model(TIMM_DINOV2S[name]), "head"
+    for name in SWINS:
+        yield name, "torchvision", lambda name=name: torchvision.models.get_model(name), "head"
+        yield name, "timm", lambda name=name: timm.create_model(TIMM_SWINS[name]), "head.fc"
+        yield name, "hugging_face", lambda name=name: transformers_swin(name), "classifier"
     for name in CONVNEXTS:
         yield name, "hugging_face", lambda name=name: transformers_convnext(name), "classifier"
 

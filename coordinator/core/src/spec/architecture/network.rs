@@ -20,8 +20,10 @@ pub enum Network {
     Vgg(Vgg),
     /// Tiny to large.
     Convnext(Convnext),
-    /// With DeiT.
+    /// With DeiT and DINOv2.
     Vit(Vit),
+    /// Tiny to base.
+    Swin(Swin),
     /// The third version.
     InceptionV3,
     /// Sizes from the `config.json` beside the weights.
@@ -125,6 +127,19 @@ pub struct Convnext {
     pub blocks: [usize; 4],
 }
 
+/// The Swin Transformer: four groups of blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swin {
+    /// Channels of the first group; each group has twice those of the one before.
+    pub width: i64,
+    /// Blocks of each group.
+    pub blocks: [usize; 4],
+    /// Heads of attention of each group.
+    pub heads: [i64; 4],
+    /// Patches a side of a window.
+    pub window: i64,
+}
+
 /// A Vision Transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vit {
@@ -136,20 +151,43 @@ pub struct Vit {
     pub layers: usize,
     /// Of each attention.
     pub heads: i64,
+    /// Which of those that are built so.
+    pub kind: VitKind,
+}
+
+/// The networks that are built as the Vision Transformer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VitKind {
+    /// ViT itself, and DeiT.
+    Original,
+    /// What each part adds is scaled, and images of any size are taken.
+    Dinov2 {
+        /// Whether the feed-forward part has a gate.
+        is_gated: bool,
+    },
 }
 
 impl Vit {
-    /// Pixels a side of its images.
-    pub const IMAGE: u32 = 224;
-
-    /// Patches of an image.
-    pub fn patches(&self) -> i64 {
-        (i64::from(Self::IMAGE) / self.patch).pow(2)
+    /// Pixels a side of the images that its positions are of.
+    pub fn image(&self) -> u32 {
+        match self.kind {
+            VitKind::Original => 224,
+            VitKind::Dinov2 { .. } => 518,
+        }
     }
 
-    /// Width of the feed-forward part.
+    /// Patches of such an image.
+    pub fn patches(&self) -> i64 {
+        (i64::from(self.image()) / self.patch).pow(2)
+    }
+
+    /// Width of the feed-forward part; with a gate two thirds of that without, as a multiple of 8.
     pub fn wide(&self) -> i64 {
-        4 * self.width
+        let plain = 4 * self.width;
+        match self.kind {
+            VitKind::Dinov2 { is_gated: true } => (plain * 2 / 3 + 7) / 8 * 8,
+            VitKind::Original | VitKind::Dinov2 { is_gated: false } => plain,
+        }
     }
 }
 
@@ -228,9 +266,20 @@ impl Network {
                 let layers = Numbered("layer.", sizes.layers);
                 let stages = vec![Named(&["embeddings"]), layers, Named(&["norm", "pool"])];
                 Traits {
-                    crops: Crops::Only(Vit::IMAGE),
+                    crops: match sizes.kind {
+                        VitKind::Original => Crops::Only(sizes.image()),
+                        VitKind::Dinov2 { .. } => Crops::From(sizes.patch as u32),
+                    },
                     decayed: Decayed::Weights,
                     ..Traits::of_images(stages, 0, false)
+                }
+            }
+            Self::Swin(_) => {
+                let stages = vec![Numbered("features.", 8), Named(&["norm", "pool"])];
+                // A smaller image has no patch; what is missing of a window is zeros.
+                Traits {
+                    decayed: Decayed::Weights,
+                    ..Traits::of_images(stages, 4, false)
                 }
             }
             Self::InceptionV3 => Traits::of_images(vec![Named(INCEPTION)], 75, true),

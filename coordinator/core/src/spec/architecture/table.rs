@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mobile::{self, Efficientnet};
 use super::network::Network::{self, Gpt2, InceptionV3, MobilenetV2};
-use super::network::{BertKind, Convnext, DecoderKind, Resnet, Vgg, Vit};
+use super::network::{BertKind, Convnext, DecoderKind, Resnet, Swin, Vgg, Vit, VitKind};
 use crate::spec::{Interpolation, Preprocessing};
 
 /// What stands in a row beside its words.
@@ -99,6 +99,17 @@ const fn vit(patch: i64, width: i64, layers: usize, heads: i64) -> Network {
         width,
         layers,
         heads,
+        kind: VitKind::Original,
+    })
+}
+
+const fn dinov2(width: i64, layers: usize, heads: i64, is_gated: bool) -> Network {
+    Network::Vit(Vit {
+        patch: 14,
+        width,
+        layers,
+        heads,
+        kind: VitKind::Dinov2 { is_gated },
     })
 }
 
@@ -126,6 +137,15 @@ const fn convnext(width: i64, blocks: [usize; 4]) -> Network {
     Network::Convnext(Convnext {
         widths: [width, 2 * width, 4 * width, 8 * width],
         blocks,
+    })
+}
+
+const fn swin(width: i64, third: usize, heads: [i64; 4]) -> Network {
+    Network::Swin(Swin {
+        width,
+        blocks: [2, 2, third, 2],
+        heads,
+        window: 7,
     })
 }
 
@@ -214,6 +234,20 @@ architectures! {
     "deit_small_patch16_224" DeitSmallPatch16_224 since 5 = vit(16, 384, 12, 6), bicubic(248, 224);
     /// The network of `vit_b_16`, trained as DeiT.
     "deit_base_patch16_224" DeitBasePatch16_224 since 5 = vit(16, 768, 12, 12), bicubic(248, 224);
+    /// Oquab et al. 2023: DINOv2 with states of 384 numbers, patches of 14 pixels.
+    "dinov2_vits14" Dinov2VitS14 since 5 = dinov2(384, 12, 6, false), bicubic(256, 224);
+    /// States of 768 numbers.
+    "dinov2_vitb14" Dinov2VitB14 since 5 = dinov2(768, 12, 12, false), bicubic(256, 224);
+    /// States of 1024 numbers, 24 layers.
+    "dinov2_vitl14" Dinov2VitL14 since 5 = dinov2(1024, 24, 16, false), bicubic(256, 224);
+    /// States of 1536 numbers, 40 layers with a gate.
+    "dinov2_vitg14" Dinov2VitG14 since 5 = dinov2(1536, 40, 24, true), bicubic(256, 224);
+    /// Liu et al. 2021: the Swin Transformer "tiny", 96 channels at first, blocks 2-2-6-2.
+    "swin_t" SwinT since 5 = swin(96, 6, [3, 6, 12, 24]), bicubic(232, 224);
+    /// "Small": blocks 2-2-18-2.
+    "swin_s" SwinS since 5 = swin(96, 18, [3, 6, 12, 24]), bicubic(246, 224);
+    /// "Base": 128 channels at first.
+    "swin_b" SwinB since 5 = swin(128, 18, [4, 8, 16, 32]), bicubic(238, 224);
     /// Devlin et al. 2018; sizes from the `config.json` beside the weights.
     "bert" Bert = Network::Bert(BertKind::Original), TEXT;
     /// Liu et al. 2019; sizes from the `config.json` beside the weights.

@@ -77,10 +77,25 @@ fn an_exported_vision_transformer_loads_strictly_in_the_library_of_its_file() {
 }
 
 #[test]
+fn an_exported_dinov2_loads_strictly_in_the_library_of_its_file() {
+    let (architecture, frozen) = (Architecture::Dinov2VitS14, through("layer.10"));
+    loads_strictly(architecture, Library::HuggingFace, frozen.clone(), "classifier");
+    loads_strictly(architecture, Library::Timm, frozen, "head");
+}
+
+#[test]
+fn an_exported_swin_loads_strictly_in_the_library_of_its_file() {
+    let (architecture, frozen) = (Architecture::SwinT, through("features.6"));
+    loads_strictly(architecture, Library::Torchvision, frozen.clone(), "head");
+    loads_strictly(architecture, Library::HuggingFace, frozen, "classifier");
+}
+
+#[test]
 fn exports_under_timms_names_keep_them() {
     for (architecture, stage, head) in [
         (Architecture::DeitTinyPatch16_224, "layer.10", "head"),
         (Architecture::ConvnextTiny, "features.6", "head.fc"),
+        (Architecture::SwinT, "features.6", "head.fc"),
     ] {
         let (file, folder) = (
             file_of(architecture, Library::Timm, None, head),
