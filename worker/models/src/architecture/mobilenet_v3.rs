@@ -1,6 +1,7 @@
 //! MobileNetV3 (Howard et al. 2019, <https://arxiv.org/abs/1905.02244>) of width 1.0, as in torchvision.
 //!
-//! The wide layer of the classifier is a stage above the pool, with its dropout where it trains, as in VGG.
+//! The wide layer of the classifier is a stage above the pool, with its dropout where it trains, as in VGG. timm keeps it as a convolution of
+//! one pixel, and has trained its own with the usual BatchNorm.
 
 use firn_core::spec::{MobileBlock, MobilenetV3};
 
@@ -18,7 +19,7 @@ use crate::{
     },
     parameter_builder::ParameterBuilder,
     stage::{Stage, Stages},
-    weights::naming::{Dialect, Library},
+    weights::naming::{Dialect, Library, numbered_feature, translated},
 };
 
 /// Channels after the first convolution.
@@ -26,12 +27,74 @@ const FIRST: i64 = 16;
 /// torchvision's probability that a unit of the wide layer is dropped in training.
 const DROPOUT: f64 = 0.2;
 
-const DIALECTS: &[Dialect] = &[Dialect::torchvision("features.0.0.weight", "classifier.3")];
+const LARGE: &[Dialect] = &[in_timm(|name| vec![timm(name, &[1, 2, 3, 4, 2, 3])]), TORCHVISION];
+const SMALL: &[Dialect] = &[in_timm(|name| vec![timm(name, &[1, 2, 3, 2, 3])]), TORCHVISION];
 
-/// Of the first and the last convolution.
-const STYLE: (Activation, BatchNorm) = (Activation::Hardswish, BatchNorm::TENSORFLOW);
+const TORCHVISION: Dialect = Dialect::torchvision("features.0.0.weight", "classifier.3");
 
-fn block(block: MobileBlock, inputs: i64) -> InvertedResidual {
+const fn in_timm(names: fn(&str) -> Vec<String>) -> Dialect {
+    Dialect::renamed(Library::Timm, "conv_stem.weight", "", names, "classifier")
+}
+
+/// torchvision's name of a tensor in timm's words, which counts blocks in groups of so many. The first block does not widen, so its parts are
+/// others; the last convolution is the only block of a group of its own.
+fn timm(name: &str, groups: &[usize]) -> String {
+    let Some((number, tail)) = numbered_feature(name) else {
+        return name.replace("classifier.0.", "conv_head.");
+    };
+    let blocks: usize = groups.iter().sum();
+    match number {
+        0 => translated(tail, &[("0.", "conv_stem."), ("1.", "bn1.")]),
+        number if number > blocks => {
+            let tail = translated(tail, &[("0.", "conv."), ("1.", "bn1.")]);
+            format!("blocks.{}.0.{tail}", groups.len())
+        }
+        number => {
+            let (mut group, mut index) = (0, number - 1);
+            while index >= groups[group] {
+                index -= groups[group];
+                group += 1;
+            }
+            format!("blocks.{group}.{index}.{}", part(tail, number == 1))
+        }
+    }
+}
+
+/// A part of a block, `block.N.…`, in timm's words.
+fn part(tail: &str, is_first: bool) -> String {
+    let place = |tail: &str| -> Option<(usize, String)> {
+        let (place, tail) = tail.strip_prefix("block.")?.split_once('.')?;
+        Some((place.parse().ok()?, tail.to_owned()))
+    };
+    let Some((place, tail)) = place(tail) else {
+        return tail.to_owned();
+    };
+    if tail.starts_with("fc") {
+        return translated(&tail, &[("fc1.", "se.conv_reduce."), ("fc2.", "se.conv_expand.")]);
+    }
+    let [convolution, norm] = match (is_first, place) {
+        (true, 0) => ["conv_dw.", "bn1."],
+        (true, _) => ["conv_pw.", "bn2."],
+        (false, 0) => ["conv_pw.", "bn1."],
+        (false, 1) => ["conv_dw.", "bn2."],
+        (false, _) => ["conv_pwl.", "bn3."],
+    };
+    match tail.split_once('.') {
+        Some(("0", tail)) => format!("{convolution}{tail}"),
+        Some((_, tail)) => format!("{norm}{tail}"),
+        None => tail,
+    }
+}
+
+/// As the library has trained its weights.
+fn batch_norm(library: Library) -> BatchNorm {
+    match library {
+        Library::Timm => BatchNorm::USUAL,
+        Library::Torchvision | Library::HuggingFace => BatchNorm::TENSORFLOW,
+    }
+}
+
+fn block(block: MobileBlock, inputs: i64, batch_norm: BatchNorm) -> InvertedResidual {
     let squeeze = Squeeze {
         channels: MobilenetV3::squeezed(block.expanded),
         activation: Activation::Relu,
@@ -48,21 +111,24 @@ fn block(block: MobileBlock, inputs: i64) -> InvertedResidual {
             true => Activation::Hardswish,
             false => Activation::Relu,
         },
-        batch_norm: BatchNorm::TENSORFLOW,
+        batch_norm,
     }
 }
 
 impl Family for MobilenetV3 {
     fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
+        let batch_norm = batch_norm(builder.library());
+        // Of the first and the last convolution.
+        let style = (Activation::Hardswish, batch_norm);
         builder.enter(0);
-        let first = unit(builder, "features.0", Geometry::square(3, FIRST, 3, 2), STYLE)?;
+        let first = unit(builder, "features.0", Geometry::square(3, FIRST, 3, 2), style)?;
         let mut stages: Stages = vec![single(Block::of(first))];
         let mut channels = FIRST;
         for next in self.blocks {
             let stage = stages.len();
             builder.enter(stage);
             stages.push(single(
-                block(*next, channels).build(builder, &format!("features.{stage}"))?,
+                block(*next, channels, batch_norm).build(builder, &format!("features.{stage}"))?,
             ));
             channels = next.outputs;
         }
@@ -73,12 +139,16 @@ impl Family for MobilenetV3 {
             builder,
             &format!("features.{stage}"),
             last,
-            STYLE,
+            style,
         )?)));
         stages.push(Box::new(PixelMean));
         builder.enter(stages.len());
         let shape = [self.wide, 6 * channels];
-        let wide = Wide::new(builder, "classifier.0", shape, (Activation::Hardswish, DROPOUT))?;
+        let end = (Activation::Hardswish, DROPOUT);
+        let wide = match builder.library() {
+            Library::Timm => Wide::convolved(builder, "classifier.0", shape, end)?,
+            Library::Torchvision | Library::HuggingFace => Wide::new(builder, "classifier.0", shape, end)?,
+        };
         stages.push(Box::new(wide));
         Ok(stages)
     }
@@ -88,7 +158,10 @@ impl Family for MobilenetV3 {
     }
 
     fn dialects(&self) -> &'static [Dialect] {
-        DIALECTS
+        match self.blocks.len() {
+            11 => SMALL,
+            _ => LARGE,
+        }
     }
 
     fn samples_a_thread(&self) -> Option<i64> {
@@ -98,4 +171,33 @@ impl Family for MobilenetV3 {
 
 fn single(block: Block) -> Box<dyn Stage> {
     Box::new(Blocks(vec![block]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_translate_to_timms() {
+        let large = |name| timm(name, &[1, 2, 3, 4, 2, 3]);
+        for (ours, theirs) in [
+            ("features.0.1.bias", "bn1.bias"),
+            ("features.1.block.0.0.weight", "blocks.0.0.conv_dw.weight"),
+            ("features.1.block.1.1.running_var", "blocks.0.0.bn2.running_var"),
+            ("features.3.block.0.0.weight", "blocks.1.1.conv_pw.weight"),
+            ("features.4.block.2.fc1.bias", "blocks.2.0.se.conv_reduce.bias"),
+            ("features.4.block.3.1.weight", "blocks.2.0.bn3.weight"),
+            ("features.7.block.2.0.weight", "blocks.3.0.conv_pwl.weight"),
+            ("features.15.block.1.1.weight", "blocks.5.2.bn2.weight"),
+            ("features.16.0.weight", "blocks.6.0.conv.weight"),
+            ("features.16.1.running_mean", "blocks.6.0.bn1.running_mean"),
+            ("classifier.0.weight", "conv_head.weight"),
+        ] {
+            assert_eq!(large(ours), theirs);
+        }
+        assert_eq!(
+            timm("features.1.block.1.fc2.bias", &[1, 2, 3, 2, 3]),
+            "blocks.0.0.se.conv_expand.bias"
+        );
+    }
 }

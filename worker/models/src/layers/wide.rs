@@ -1,6 +1,13 @@
 //! A wide layer between the pool and the head, as the classifiers of some networks have: linear, activation, dropout.
 
-use super::{activation::Activation, dropout::drop_units, linear::Linear};
+use tch::Tensor;
+
+use super::{
+    activation::Activation,
+    convolution::{Geometry, Unit},
+    dropout::drop_units,
+    linear::Linear,
+};
 use crate::{
     error::ModelError,
     parameter_builder::ParameterBuilder,
@@ -10,10 +17,29 @@ use crate::{
 /// One of them, which is a stage.
 pub(crate) struct Wide {
     pub(crate) name: &'static str,
-    pub(crate) linear: Linear,
+    pub(crate) layer: Layer,
     pub(crate) activation: Activation,
     /// Probability that a unit is dropped in training.
     pub(crate) dropout: f64,
+}
+
+/// What multiplies.
+pub(crate) enum Layer {
+    Linear(Linear),
+    /// Of one pixel, as some libraries keep it.
+    Convolution(Unit),
+}
+
+impl Layer {
+    fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Linear(linear) => linear.forward(features),
+            Self::Convolution(unit) => {
+                let pixels = features.f_unsqueeze(-1)?.f_unsqueeze(-1)?;
+                Ok(unit.forward(&pixels, false)?.f_flatten(1, -1)?)
+            }
+        }
+    }
 }
 
 /// torchvision's standard deviation of a wide layer without weights.
@@ -29,7 +55,23 @@ impl Wide {
     ) -> Result<Self, ModelError> {
         Ok(Self {
             name,
-            linear: Linear::new(builder, name, shape, DEVIATION)?,
+            layer: Layer::Linear(Linear::new(builder, name, shape, DEVIATION)?),
+            activation,
+            dropout,
+        })
+    }
+
+    /// The same kept as a convolution.
+    pub(crate) fn convolved(
+        builder: &mut ParameterBuilder<'_>,
+        name: &'static str,
+        [outputs, inputs]: [i64; 2],
+        (activation, dropout): (Activation, f64),
+    ) -> Result<Self, ModelError> {
+        let geometry = Geometry::square(inputs, outputs, 1, 1).with_bias();
+        Ok(Self {
+            name,
+            layer: Layer::Convolution(Unit::plain(builder, name, geometry, Activation::None)?),
             activation,
             dropout,
         })
@@ -39,7 +81,7 @@ impl Wide {
 impl Stage for Wide {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
-            let output = self.activation.apply(self.linear.forward(&tensor)?)?;
+            let output = self.activation.apply(self.layer.forward(&tensor)?)?;
             match pass.dropout {
                 Some(dropout) => drop_units(&output, self.dropout, self.name, dropout),
                 None => Ok(output),

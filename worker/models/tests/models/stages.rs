@@ -260,6 +260,11 @@ fn mobilenets_equal_torchvisions() {
 }
 
 #[test]
+fn mobilenets_under_timms_names_equal_timms() {
+    all(&["mobilenet_v3_large", "mobilenet_v3_small"], "timm");
+}
+
+#[test]
 fn efficientnets_equal_torchvisions() {
     all(
         &["efficientnet_b0", "efficientnet_b3", "efficientnet_b5"],

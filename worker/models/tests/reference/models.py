@@ -450,6 +450,12 @@ def check(folder):
         model = transformers.AutoModelForImageClassification.from_config(transformers.AutoConfig.from_pretrained(folder)).eval()
         model.load_state_dict(state, strict=True)
         logits = model(exported_pixels(architecture)).logits.double()
+    elif architecture.startswith("mobilenet_v3_") and "conv_stem.weight" in state:
+        from parity import timm_mobilenet
+
+        model = timm_mobilenet(architecture, num_classes=classes).eval()
+        model.load_state_dict(state, strict=True)
+        logits = model(exported_pixels(architecture)).double()
     elif architecture.startswith("dinov2_"):
         from parity import TIMM_DINOV2S
 

@@ -90,6 +90,14 @@ def transformers_convnext(name):
     return transformers.ConvNextForImageClassification(transformers.ConvNextConfig(hidden_sizes=[width << n for n in range(4)], depths=blocks))
 
 
+# Blocks of each group.
+TIMM_MOBILENETS = {"mobilenet_v3_large": [1, 2, 3, 4, 2, 3], "mobilenet_v3_small": [1, 2, 3, 2, 3]}
+
+
+def timm_mobilenet(name, **options):
+    return timm.create_model(f"mobilenetv3_{name.rpartition('_')[2]}_100", **options)
+
+
 # Width, layers, heads.
 DINOV2S = {"dinov2_vits14": (384, 12, 6), "dinov2_vitb14": (768, 12, 12), "dinov2_vitl14": (1024, 24, 16), "dinov2_vitg14": (1536, 40, 24)}
 TIMM_DINOV2S = {f"dinov2_vit{name[0]}14": f"vit_{name}_patch14_dinov2" for name in ("small", "base", "large", "giant")}
@@ -117,6 +125,12 @@ def image_cases():
     yield torchvision_case("mobilenet_v2", features(19, ("pool", "classifier.0")), "classifier.1", 64)
     yield torchvision_case("mobilenet_v3_large", features(17, ("classifier.0", "classifier.1")), "classifier.3", 64)
     yield torchvision_case("mobilenet_v3_small", features(13, ("classifier.0", "classifier.1")), "classifier.3", 64)
+    for name, groups in TIMM_MOBILENETS.items():
+        stages = {"features.0": "bn1"}
+        blocks = [f"blocks.{group}.{index}" for group, count in enumerate(groups) for index in range(count)]
+        stages |= {f"features.{n + 1}": block for n, block in enumerate([*blocks, f"blocks.{len(groups)}.0"])}
+        stages |= {"pool": "global_pool", "classifier.0": "act2"}
+        yield Case(name, "timm", lambda name=name: timm_mobilenet(name, num_classes=CLASSES), stages, "classifier", 64)
     for name in ("efficientnet_b0", "efficientnet_b3", "efficientnet_b5"):
         yield torchvision_case(name, features(9), "classifier.1", 64)
     yield torchvision_case("convnext_tiny", features(8, ("classifier.0", "classifier.1")), "classifier.2", 64)
@@ -273,6 +287,8 @@ def rows():
     for name in VITS:
         yield name, "torchvision", lambda name=name: torchvision_vit(name), "heads.head"
         yield name, "hugging_face", lambda name=name: transformers_vit(name), "classifier"
+    for name in TIMM_MOBILENETS:
+        yield name, "timm", lambda name=name: timm_mobilenet(name), "classifier"
     for name in DINOV2S:
         yield name, "hugging_face", lambda name=name: transformers_dinov2(name), "classifier"
         yield name, "timm", lambda name=name: timm.create_model(TIMM_DINOV2S[name]), "head"

@@ -53,6 +53,12 @@ fn an_exported_mobilenet_v3_whose_wide_layer_trained_loads_strictly_in_torchvisi
 }
 
 #[test]
+fn an_exported_mobilenet_v3_whose_convolved_wide_layer_trained_loads_strictly_in_timm() {
+    let frozen = through("pool");
+    loads_strictly(Architecture::MobilenetV3Small, Library::Timm, frozen, "classifier");
+}
+
+#[test]
 fn an_exported_efficientnet_loads_strictly_in_torchvision() {
     loads_strictly(
         Architecture::EfficientnetB0,
