@@ -5,6 +5,7 @@
 //! form that one can have must be known.
 
 pub mod classification;
+pub mod multi_label;
 pub mod regression;
 mod versions;
 
@@ -15,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::metrics::bootstrap::Intervals;
-use crate::metrics::{Formula, METRICS, Metric, MetricName, Moments};
+use crate::metrics::{ClassCounts, Formula, METRICS, Metric, MetricName, Moments};
 
 pub use classification::{ClassificationStatistics, ConfusionCell};
+pub use multi_label::MultiLabelStatistics;
 pub use regression::RegressionStatistics;
 
 /// What is learned.
@@ -29,19 +31,23 @@ pub enum Task {
     /// One or several numbers for each sample.
     #[schemars(extend("x-firn-since" = 3))]
     Regression,
+    /// Any number of labels for each sample, which do not exclude each other.
+    #[serde(rename = "multi_label_classification")]
+    #[schemars(extend("x-firn-since" = 5))]
+    MultiLabel,
 }
 
 /// The labels of a dataset, as its training split fixes them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Schema<'a> {
-    /// Class names in the order of the model's outputs.
+    /// Names of classes, or of labels, in the order of the model's outputs.
     pub classes: &'a [String],
     /// Numbers in the order of the model's outputs.
     pub targets: &'a [regression::Target],
 }
 
 impl<'a> Schema<'a> {
-    /// Of a classification.
+    /// Of a classification, or of labels.
     pub fn of_classes(classes: &'a [String]) -> Self {
         let targets = &[];
         Self { classes, targets }
@@ -62,6 +68,8 @@ pub enum Statistics {
     Classification(ClassificationStatistics),
     /// Numbers for each sample.
     Regression(RegressionStatistics),
+    /// Any number of labels for each sample.
+    MultiLabel(MultiLabelStatistics),
 }
 
 /// What a split says about a model.
@@ -92,6 +100,11 @@ pub enum Detail {
         /// The metrics of each target by name, in the order of the model's outputs.
         targets: Vec<BTreeMap<String, f64>>,
     },
+    /// Any number of labels for each sample. Precision and recall of a label follow from its counts.
+    MultiLabel {
+        /// Of each label, in the order of the model's outputs.
+        labels: Vec<ClassCounts>,
+    },
 }
 
 /// Statistics that cannot be those of a part of this split.
@@ -121,6 +134,22 @@ pub enum StatisticsError {
         /// What came.
         found: Box<Moments>,
     },
+    /// Counts of more or fewer labels.
+    #[error("expected counts of {labels} labels, found {found}")]
+    Labels {
+        /// Labels of the training schema.
+        labels: usize,
+        /// Those of the part.
+        found: usize,
+    },
+    /// Counts that cannot be those of a label.
+    #[error("expected counts of a label among {samples} samples, found {found:?}")]
+    LabelCounts {
+        /// Samples that the part says it scored.
+        samples: u64,
+        /// What came.
+        found: ClassCounts,
+    },
     /// A class that the schema does not have.
     #[error("expected classes below {classes}, found {cell:?}")]
     Class {
@@ -147,6 +176,9 @@ impl Detail {
             (Self::Regression { targets }, Self::Regression { targets: found }) => {
                 regression::difference(targets, found)
             }
+            (Self::MultiLabel { labels }, Self::MultiLabel { labels: found }) => {
+                (labels != found).then_some("the counts of the labels are not the sum of those of its shards")
+            }
             _ => Some("the metrics are those of another task"),
         }
     }
@@ -161,10 +193,11 @@ impl Task {
         match self {
             Self::Classification => classification::check_schema(schema),
             Self::Regression => regression::check_schema(schema),
+            Self::MultiLabel => multi_label::check_schema(schema),
         }
     }
 
-    /// Whether a split of so many samples, of which so many are of each class, fits the schema.
+    /// Whether a split of so many samples, of which so many are of each class or have each label, fits the schema.
     ///
     /// # Errors
     /// What was expected and what was found.
@@ -172,6 +205,7 @@ impl Task {
         match self {
             Self::Classification => classification::check_split(schema, samples, class_counts),
             Self::Regression => regression::check_split(class_counts),
+            Self::MultiLabel => multi_label::check_split(schema, samples, class_counts),
         }
     }
 
@@ -181,26 +215,29 @@ impl Task {
             Self::Classification => classification::numbers_per_prediction(schema.classes.len()),
             // The value and the prediction of each target.
             Self::Regression => 2 * schema.targets.len(),
+            Self::MultiLabel => schema.classes.len(),
         }
     }
 
     /// Whether it gives what a metric is computed from.
     pub fn has(self, metric: &Metric) -> bool {
-        match (metric.formula, self) {
-            (Formula::Loss, _) => true,
-            (Formula::Counts(_) | Formula::Predictions(_) | Formula::Confidence(_), task) => {
-                task == Self::Classification
+        let tasks: &[Self] = match metric.formula {
+            Formula::Loss => return true,
+            Formula::PerClass(_) | Formula::OneVsRest(..) => &[Self::Classification, Self::MultiLabel],
+            Formula::Counts(_) | Formula::Predictions(_) | Formula::Confidence(_) | Formula::OneVsOne(_) => {
+                &[Self::Classification]
             }
-            (Formula::OneVsRest(..) | Formula::OneVsOne(_), task) => task == Self::Classification,
-            (Formula::Moments(_) | Formula::Errors(_) | Formula::Orders(_), task) => task == Self::Regression,
-        }
+            Formula::LabelSets(_) => &[Self::MultiLabel],
+            Formula::Moments(_) | Formula::Errors(_) | Formula::Orders(_) => &[Self::Regression],
+        };
+        tasks.contains(&self)
     }
 
     /// Whether a metric can have a value that says something on data of this schema, whatever is learned.
     pub fn can_tell(self, metric: &Metric, schema: Schema<'_>) -> bool {
         match self {
             Self::Classification => classification::can_tell(metric, schema.classes.len()),
-            Self::Regression => true,
+            Self::Regression | Self::MultiLabel => true,
         }
     }
 
@@ -216,6 +253,7 @@ impl Statistics {
         match self {
             Self::Classification(statistics) => statistics.samples,
             Self::Regression(statistics) => statistics.samples,
+            Self::MultiLabel(statistics) => statistics.samples,
         }
     }
 
@@ -224,6 +262,7 @@ impl Statistics {
         match self {
             Self::Classification(statistics) => statistics.loss_sum,
             Self::Regression(statistics) => statistics.loss_sum,
+            Self::MultiLabel(statistics) => statistics.loss_sum,
         }
     }
 
@@ -235,6 +274,7 @@ impl Statistics {
         match self {
             Self::Classification(statistics) => statistics.check(schema.classes.len()),
             Self::Regression(statistics) => statistics.check(schema.targets.len()),
+            Self::MultiLabel(statistics) => statistics.check(schema.classes.len()),
         }
     }
 
@@ -243,6 +283,7 @@ impl Statistics {
         match (self, detail) {
             (Self::Classification(counts), Detail::Classification { confusion }) => counts.confusion == *confusion,
             (Self::Regression(moments), Detail::Regression { targets }) => moments.agrees(targets),
+            (Self::MultiLabel(counts), Detail::MultiLabel { labels }) => counts.labels == *labels,
             _ => false,
         }
     }
@@ -266,6 +307,13 @@ impl Statistics {
                 });
                 Some(Self::Regression(RegressionStatistics::merged(parts)))
             }
+            Self::MultiLabel(_) => {
+                let parts = parts.filter_map(|part| match part {
+                    Self::MultiLabel(part) => Some(part),
+                    _ => None,
+                });
+                Some(Self::MultiLabel(MultiLabelStatistics::merged(parts)))
+            }
         }
     }
 
@@ -274,6 +322,7 @@ impl Statistics {
         let mut metrics = match self {
             Self::Classification(statistics) => statistics.evaluate(schema.classes.len()),
             Self::Regression(statistics) => statistics.evaluate(),
+            Self::MultiLabel(statistics) => statistics.evaluate(),
         }?;
         let more = from_predictions.iter().map(|(name, value)| (name.clone(), *value));
         metrics.values.extend(more.filter(|(_, value)| value.is_finite()));
@@ -300,7 +349,7 @@ impl Metrics {
     pub fn confusion(&self) -> &[ConfusionCell] {
         match &self.detail {
             Detail::Classification { confusion } => confusion,
-            Detail::Regression { .. } => &[],
+            Detail::Regression { .. } | Detail::MultiLabel { .. } => &[],
         }
     }
 }

@@ -81,7 +81,7 @@ fn told(
         None => None,
     };
     Ok(Some(Told {
-        statistics: predictions::statistics(task, &walk)?,
+        statistics: predictions::statistics(task, schema, &walk)?,
         metrics: predictions::metrics(task, schema, recorded.samples, &walk)?,
         intervals,
     }))

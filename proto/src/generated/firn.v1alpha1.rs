@@ -341,7 +341,7 @@ pub struct JobSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskSpec {
-    /// What is learned. `classification`, `regression`. Required.
+    /// What is learned. `classification`, `regression`, `multi_label_classification`. Required.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
 }
@@ -480,13 +480,21 @@ pub struct ColumnsSpec {
     /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
     #[prost(string, tag = "4")]
     pub image: ::prost::alloc::string::String,
-    /// Name of the label column. Default: `label`, unless `targets` are given.
+    /// Name of the label column. Default: `label`, unless `targets` or `labels` are given.
     #[prost(string, tag = "2")]
     pub label: ::prost::alloc::string::String,
     /// Regression: the columns with the numbers that are learned; not together with `label`, which names a single one. Default: of a
     /// regression the label column.
     #[prost(string, repeated, tag = "3")]
     pub targets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Multi-label: the columns that are named like the labels, each `0` or `1`, `false` or `true`; not together with `label`, which names a
+    /// single one that holds lists. Default: none: the label column holds lists.
+    #[prost(string, repeated, tag = "5")]
+    pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Multi-label: the character between the labels in the label column. A JSON line may hold an array of strings in place of such a text.
+    /// Default: `|` where the label column holds lists.
+    #[prost(string, tag = "6")]
+    pub separator: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -673,17 +681,19 @@ pub struct LossSpec {
     /// Mass that is spread evenly over all classes. Range: at least 0 and below 1. Default: 0.0. Only with: type `cross_entropy`.
     #[prost(double, optional, tag = "1")]
     pub label_smoothing: ::core::option::Option<f64>,
-    /// Weight of each class by name; classes that are not named weigh 1. The loss is divided by the sum of the samples' weights. Range: each
-    /// above 0. Only with: type `cross_entropy`.
+    /// Weight of each class, or label, by name; what is not named weighs 1. Of classes, the loss is divided by the sum of the samples'
+    /// weights. Range: each above 0. Only with: type `cross_entropy`, `binary_cross_entropy`.
     #[prost(btree_map = "string, double", tag = "2")]
     pub class_weights: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         f64,
     >,
-    /// Whether the weights are made from the training samples. `none`, `balanced`. Default: none. Only with: type `cross_entropy`.
+    /// Whether the weights are made from the training samples. `none`, `balanced`. Default: none. Only with: type `cross_entropy`,
+    /// `binary_cross_entropy`.
     #[prost(string, tag = "3")]
     pub class_balance: ::prost::alloc::string::String,
-    /// The objective. `cross_entropy`, `mse`, `l1`, `huber`. Default: `cross_entropy` of classes, `mse` of numbers.
+    /// The objective. `cross_entropy`, `mse`, `l1`, `huber`, `binary_cross_entropy`. Default: `cross_entropy` of classes, `mse` of numbers,
+    /// `binary_cross_entropy` of labels.
     #[prost(string, tag = "4")]
     pub r#type: ::prost::alloc::string::String,
     /// Where the loss turns from squared to linear, in standard deviations of the target. Range: above 0. Default: 1.0. Only with: type
@@ -4016,6 +4026,9 @@ pub struct Prediction {
     /// Regression: the true value of each target, in the units of the data. `scores` are the predictions, in the same.
     #[prost(double, repeated, tag = "6")]
     pub values: ::prost::alloc::vec::Vec<f64>,
+    /// Multi-label: the labels that the sample has, in rising order. `scores` are the probabilities of all labels, each by itself.
+    #[prost(uint32, repeated, tag = "7")]
+    pub labels: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CompleteShardResponse {}

@@ -125,11 +125,11 @@ impl Split {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// Samples of each of the first `classes` classes.
+    /// Samples of each of the first `classes` classes, or with each of the first labels.
     pub fn class_counts(&self, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; classes];
-        for class in self.samples.iter().filter_map(|sample| sample.target.class()) {
-            if let Some(count) = counts.get_mut(class as usize) {
+        for class in self.samples.iter().flat_map(|sample| sample.target.classes()) {
+            if let Some(count) = counts.get_mut(*class as usize) {
                 *count += 1;
             }
         }

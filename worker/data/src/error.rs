@@ -97,6 +97,54 @@ pub enum DataError {
         /// One of them that it looks like; empty if none does.
         hint: String,
     },
+    /// A label that the network has no output for.
+    #[error(
+        "{split}: label `{label}` is not among the {count} labels of train ({known}); first seen at {sample}{hint}"
+    )]
+    UnknownLabel {
+        /// The split that has it.
+        split: SplitName,
+        /// The label.
+        label: String,
+        /// Its first sample, by `file:line`.
+        sample: String,
+        /// Labels of train.
+        count: usize,
+        /// Their names, the first few.
+        known: String,
+        /// One of them that it looks like; empty if none does.
+        hint: String,
+    },
+    /// Lists of labels that are all empty.
+    #[error("train: {path}: no sample has a label in `{column}`", path = path.display())]
+    NoLabels {
+        /// The split's path.
+        path: PathBuf,
+        /// The column or field.
+        column: String,
+    },
+    /// A label that says neither yes nor no.
+    #[error("{split}: {sample}: expected 0 or 1, or false or true, in `{column}`, found `{found}`")]
+    NotAFlag {
+        /// The split that has it.
+        split: SplitName,
+        /// Its first sample, `file:line`.
+        sample: String,
+        /// The column or field.
+        column: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A label that says the same of all training samples.
+    #[error("train: {having} sample of {samples} has the label `{label}`, so there is nothing to learn of it")]
+    ConstantLabel {
+        /// The label.
+        label: String,
+        /// `no` or `each`.
+        having: &'static str,
+        /// Samples of train.
+        samples: u64,
+    },
     /// A target that is no number.
     #[error("{split}: {sample}: expected a number within ±1e100 in `{column}`, found `{found}`{more}")]
     NotANumber {

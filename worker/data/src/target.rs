@@ -7,6 +7,8 @@ pub enum Target {
     Class(u32),
     /// The number of each of the dataset's targets, in the units of the data.
     Numbers(Vec<f64>),
+    /// Positions in the dataset's classes, which do not exclude each other, in rising order; none: the sample has no label.
+    Labels(Vec<u32>),
 }
 
 impl Target {
@@ -14,14 +16,23 @@ impl Target {
     pub fn class(&self) -> Option<u32> {
         match self {
             Self::Class(class) => Some(*class),
-            Self::Numbers(_) => None,
+            Self::Numbers(_) | Self::Labels(_) => None,
+        }
+    }
+
+    /// Its positions in the dataset's classes, of a class or of labels.
+    pub fn classes(&self) -> &[u32] {
+        match self {
+            Self::Class(class) => std::slice::from_ref(class),
+            Self::Numbers(_) => &[],
+            Self::Labels(labels) => labels,
         }
     }
 
     /// Its numbers, if it is any.
     pub fn numbers(&self) -> &[f64] {
         match self {
-            Self::Class(_) => &[],
+            Self::Class(_) | Self::Labels(_) => &[],
             Self::Numbers(numbers) => numbers,
         }
     }
@@ -35,6 +46,12 @@ impl Target {
             Self::Numbers(numbers) => {
                 for number in numbers {
                     hasher.update(&number.to_le_bytes());
+                }
+            }
+            Self::Labels(labels) => {
+                hasher.update(&(labels.len() as u64).to_le_bytes());
+                for label in labels {
+                    hasher.update(&label.to_le_bytes());
                 }
             }
         }
@@ -53,20 +70,21 @@ pub enum Targets {
         /// Of a sample.
         targets: usize,
     },
+    /// The labels of each sample, in rising order.
+    Labels(Vec<Vec<u32>>),
 }
 
 impl Targets {
     /// Of samples of one dataset, whose targets are all of one kind.
     pub(crate) fn collect<'a>(targets: impl Iterator<Item = &'a Target>) -> Self {
-        let (mut classes, mut numbers, mut width) = (Vec::new(), Vec::new(), 0);
-        for target in targets {
-            classes.extend(target.class().map(i64::from));
-            numbers.extend_from_slice(target.numbers());
-            width = target.numbers().len();
-        }
-        match width {
-            0 => Self::Classes(classes),
-            targets => Self::Numbers { numbers, targets },
+        let mut targets = targets.peekable();
+        match targets.peek() {
+            Some(Target::Numbers(first)) => Self::Numbers {
+                targets: first.len(),
+                numbers: targets.flat_map(Target::numbers).copied().collect(),
+            },
+            Some(Target::Labels(_)) => Self::Labels(targets.map(|target| target.classes().to_vec()).collect()),
+            Some(Target::Class(_)) | None => Self::Classes(targets.filter_map(Target::class).map(i64::from).collect()),
         }
     }
 
@@ -79,6 +97,7 @@ impl Targets {
                 numbers: numbers[..samples * targets].to_vec(),
                 targets: *targets,
             },
+            Self::Labels(labels) => Self::Labels(labels[..samples].to_vec()),
         }
     }
 }

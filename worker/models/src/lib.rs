@@ -35,7 +35,7 @@ pub use input::{Input, Normalisation};
 pub use l2_norm::l2_norm;
 pub use layers::dropout::Dropout;
 pub use model::{Model, ModelOptions, ModelSummary, state_digest};
-pub use objective::{CrossEntropy, Distance, Distances, Expected, LossSums, Objective, Scale};
+pub use objective::{BinaryCrossEntropy, CrossEntropy, Distance, Distances, Expected, LossSums, Objective, Scale};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use stage::Features;
 pub use weights::naming::Library;

@@ -2,7 +2,7 @@
 //!
 //! Equal to `sklearn.metrics.average_precision_score`, which does not interpolate. Of a class without a true sample it is 0, as there.
 
-use super::columns::Tied;
+use super::one_vs_rest::Tied;
 use super::sum::Sum;
 
 /// `None` without a sample.
@@ -25,7 +25,7 @@ pub(super) fn area(runs: &[Tied]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::columns::tied_of_pairs;
+    use crate::metrics::one_vs_rest::tied_of_pairs;
 
     fn area_of_pairs(samples: &[(f64, bool)]) -> Option<f64> {
         area(&tied_of_pairs(samples)?)

@@ -5,20 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use super::one_vs_rest::{ByAverage, OneVsRest};
 use super::ordered::Ordered;
-use super::table::{Average, Formula, METRICS};
-
-/// Samples with the same score of a class.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tied {
-    /// Of the class.
-    pub positives: u64,
-    /// Of others.
-    pub negatives: u64,
-}
-
-/// How one class is compared with all others together.
-type Rest = fn(&[Tied]) -> Option<f64>;
+use super::table::{Formula, METRICS};
 
 /// The averages over the classes that were added.
 pub(super) struct Columns<'a> {
@@ -28,29 +17,10 @@ pub(super) struct Columns<'a> {
     weights: &'a [u32],
     /// How many samples count of each class.
     sizes: Vec<u64>,
-    /// By metric: its formula, how it is averaged, and Σ weight · value so far; `None` once it is undefined for a class.
-    rest: Vec<(&'static str, Rest, Average, Option<f64>)>,
-    /// Σ of the weights of the classes, by average.
-    rest_weights: ByAverage,
+    rest: OneVsRest,
     /// Σ of the areas over ordered pairs of classes, of their weights, by average; `None` once a score was not a number.
     pairs: Option<(ByAverage, ByAverage)>,
-    runs: Vec<Tied>,
     doubled_pairs: Vec<u64>,
-}
-
-#[derive(Default, Clone, Copy)]
-struct ByAverage {
-    macro_average: f64,
-    weighted: f64,
-}
-
-impl ByAverage {
-    fn of(self, average: Average) -> f64 {
-        match average {
-            Average::Macro => self.macro_average,
-            Average::Weighted => self.weighted,
-        }
-    }
 }
 
 impl<'a> Columns<'a> {
@@ -60,18 +30,12 @@ impl<'a> Columns<'a> {
         for (label, weight) in labels.iter().zip(weights) {
             sizes[*label as usize] += u64::from(*weight);
         }
-        let formula = |metric: &'static super::Metric| match metric.formula {
-            Formula::OneVsRest(formula, average) => Some((metric.name, formula, average, Some(0.0))),
-            _ => None,
-        };
         Self {
             labels,
             weights,
             sizes,
-            rest: METRICS.iter().filter_map(formula).collect(),
-            rest_weights: ByAverage::default(),
+            rest: OneVsRest::new(),
             pairs: Some((ByAverage::default(), ByAverage::default())),
-            runs: Vec::new(),
             doubled_pairs: vec![0; classes],
         }
     }
@@ -79,47 +43,18 @@ impl<'a> Columns<'a> {
     /// Adds a class by the order of its scores; `None`: one of them is not a number.
     pub(super) fn add(&mut self, class: u32, scores: Option<&Ordered>) {
         let Some(scores) = scores else {
-            self.rest.iter_mut().for_each(|(.., sum)| *sum = None);
+            self.rest.add_undefined();
             self.pairs = None;
             return;
         };
-        self.against_the_rest(class, scores);
-        self.against_each(class, scores);
-    }
-
-    fn against_the_rest(&mut self, class: u32, scores: &Ordered) {
-        self.runs.clear();
-        for run in scores.runs() {
-            let mut tied = Tied::default();
-            for place in run {
-                let weight = u64::from(self.weights[*place as usize]);
-                match self.labels[*place as usize] == class {
-                    true => tied.positives += weight,
-                    false => tied.negatives += weight,
-                }
-            }
-            if tied != Tied::default() {
-                self.runs.push(tied);
-            }
-        }
         // Of two classes there is one column, and so no average.
         let weighted = match self.sizes.len() {
             2 => 1.0,
             _ => self.sizes[class as usize] as f64,
         };
-        let weights = ByAverage {
-            macro_average: 1.0,
-            weighted,
-        };
-        self.rest_weights.macro_average += weights.macro_average;
-        self.rest_weights.weighted += weights.weighted;
-        for (_, formula, average, sum) in &mut self.rest {
-            let weight = weights.of(*average);
-            // What weighs nothing may be undefined.
-            if weight > 0.0 {
-                *sum = sum.and_then(|sum| Some(sum + weight * formula(&self.runs)?));
-            }
-        }
+        let is_positive = |place: usize| self.labels[place] == class;
+        self.rest.add(scores, is_positive, self.weights, weighted);
+        self.against_each(class, scores);
     }
 
     /// Hand & Till 2001: of a class and each other one, the area under the ROC curve of this class's score on the samples of both.
@@ -153,11 +88,7 @@ impl<'a> Columns<'a> {
 
     /// The values of those that are defined, once all classes were added.
     pub(super) fn finish(&self) -> BTreeMap<&'static str, f64> {
-        let mut values = BTreeMap::new();
-        for (name, _, average, sum) in &self.rest {
-            let weight = self.rest_weights.of(*average);
-            values.extend(sum.filter(|_| weight > 0.0).map(|sum| (*name, sum / weight)));
-        }
+        let mut values: BTreeMap<&'static str, f64> = self.rest.values().collect();
         for metric in METRICS {
             let Formula::OneVsOne(average) = metric.formula else {
                 continue;
@@ -169,16 +100,4 @@ impl<'a> Columns<'a> {
         }
         values
     }
-}
-
-/// Of (score, is of the class) pairs; `None` if a score is not a number.
-#[cfg(test)]
-pub(super) fn tied_of_pairs(samples: &[(f64, bool)]) -> Option<Vec<Tied>> {
-    let ordered = Ordered::of(samples.iter().map(|sample| sample.0))?;
-    let tied = |run: &[u32]| {
-        let positives = run.iter().filter(|place| samples[**place as usize].1).count() as u64;
-        let negatives = run.len() as u64 - positives;
-        Tied { positives, negatives }
-    };
-    Some(ordered.runs().map(tied).collect())
 }

@@ -1,7 +1,9 @@
 //! Metrics that follow from how often each class was true, predicted, and both: scikit-learn's definitions, each in a few lines.
 
-/// Samples of one class.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// Samples of one class, or those of one label.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassCounts {
     /// True and predicted.
     pub right: u64,
@@ -12,6 +14,13 @@ pub struct ClassCounts {
 }
 
 impl ClassCounts {
+    /// Adds so many samples, or labels of a sample.
+    pub fn add(&mut self, is_true: bool, is_predicted: bool, count: u64) {
+        self.right += if is_true && is_predicted { count } else { 0 };
+        self.labelled += if is_true { count } else { 0 };
+        self.predicted += if is_predicted { count } else { 0 };
+    }
+
     /// Of what was predicted as the class, the fraction that is of it; 0 if it was never predicted.
     pub fn precision(&self) -> f64 {
         ratio(self.right, self.predicted)
@@ -28,7 +37,7 @@ impl ClassCounts {
     }
 }
 
-/// Of all classes of the training schema.
+/// Of all classes, or labels, of the training schema. Classes exclude each other: of each sample one is true and one is predicted. Labels do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// Samples scored, at least 1.
@@ -47,10 +56,24 @@ impl Counts {
         self.classes.iter().map(of).sum::<f64>() / self.classes.len() as f64
     }
 
-    /// Every class counts as its true samples.
+    /// Every class counts as its true samples; 0 without any.
     fn weighted_average(&self, of: fn(&ClassCounts) -> f64) -> f64 {
         let weighted = self.classes.iter().map(|class| of(class) * class.labelled as f64);
-        weighted.sum::<f64>() / self.samples as f64
+        match self.pooled().labelled {
+            0 => 0.0,
+            labelled => weighted.sum::<f64>() / labelled as f64,
+        }
+    }
+
+    /// Of all classes together.
+    fn pooled(&self) -> ClassCounts {
+        let mut pooled = ClassCounts::default();
+        for class in &self.classes {
+            pooled.right += class.right;
+            pooled.labelled += class.labelled;
+            pooled.predicted += class.predicted;
+        }
+        pooled
     }
 }
 
@@ -59,10 +82,22 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Also precision, recall and F1 of pooled counts: each sample has one label and one prediction, so that pooled false positives equal
-/// pooled false negatives.
+/// Of classes that exclude each other.
 pub(super) fn accuracy(counts: &Counts) -> Option<f64> {
     Some(counts.right() as f64 / counts.samples as f64)
+}
+
+/// Of classes that exclude each other, the accuracy: each sample has one of them and one prediction. So are recall and F1.
+pub(super) fn precision_micro(counts: &Counts) -> Option<f64> {
+    Some(counts.pooled().precision())
+}
+
+pub(super) fn recall_micro(counts: &Counts) -> Option<f64> {
+    Some(counts.pooled().recall())
+}
+
+pub(super) fn f1_micro(counts: &Counts) -> Option<f64> {
+    Some(counts.pooled().f1())
 }
 
 pub(super) fn precision_macro(counts: &Counts) -> Option<f64> {

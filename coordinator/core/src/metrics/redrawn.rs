@@ -114,7 +114,7 @@ impl Redrawn for RedrawnClasses {
             return metrics;
         }
         metrics.extend(METRICS.iter().filter_map(|metric| match metric.formula {
-            Formula::Counts(formula) => Some((metric.name, formula(&counts)?)),
+            Formula::Counts(formula) | Formula::PerClass(formula) => Some((metric.name, formula(&counts)?)),
             _ => None,
         }));
         metrics.extend(calibrated(&self.calibration(weights)));
@@ -128,7 +128,7 @@ impl Redrawn for RedrawnClasses {
 }
 
 /// Of numbers, each counting so often.
-fn mean(values: &[f64], weights: &[u32]) -> f64 {
+pub(super) fn mean(values: &[f64], weights: &[u32]) -> f64 {
     // What is not drawn may be infinite.
     let drawn = values.iter().zip(weights).filter(|(_, weight)| **weight > 0);
     let (sum, samples) = drawn.fold((0.0, 0.0), |(sum, samples), (value, weight)| {

@@ -3,7 +3,7 @@
 //! Equal to `sklearn.metrics.roc_auc_score` (which integrates the curve by trapezoids), but counted in integers: no rounding until the
 //! one division at the end, so the order in which ranks deliver their samples cannot change a digit.
 
-use super::columns::Tied;
+use super::one_vs_rest::Tied;
 
 /// (Σ over positives of 2·negatives below + negatives equal) / (2·positives·negatives), which is the Mann–Whitney statistic. `None` without a
 /// positive or without a negative: scikit-learn answers NaN there.
@@ -25,7 +25,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::ScoreMetrics;
-    use crate::metrics::columns::tied_of_pairs;
+    use crate::metrics::one_vs_rest::tied_of_pairs;
 
     fn area_of_pairs(samples: &[(f64, bool)]) -> Option<f64> {
         area(&tied_of_pairs(samples)?)

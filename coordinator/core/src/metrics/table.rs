@@ -1,9 +1,10 @@
 //! The table of metrics. A new one is a row here and its formula.
 
 use super::calibration::{self, Calibration};
-use super::columns::Tied;
 use super::counts::{self, Counts};
+use super::label_sets::{self, LabelSet};
 use super::moments::{self, Moments};
+use super::one_vs_rest::Tied;
 use super::ranks::{self, Orders};
 use super::scored::{self, Scored};
 use super::{average_precision, roc};
@@ -47,13 +48,17 @@ pub enum Formula {
     Loss,
     /// Classification: from how often each class was true, predicted, and both.
     Counts(fn(&Counts) -> Option<f64>),
+    /// Classification and multi-label: the same, where it does not matter whether classes exclude each other.
+    PerClass(fn(&Counts) -> Option<f64>),
+    /// Multi-label: the mean over samples of how far the predicted labels of one are the true ones.
+    LabelSets(fn(&LabelSet) -> f64),
     /// Classification: the mean over samples of what the scores of one are worth, or of a number that is 0 or 1; `None` of a sample: undefined
     /// for its split. What looks at all labels of a sample at once belongs here, too.
     Predictions(fn(&Scored<'_>) -> Option<f64>),
     /// Classification: from how often predictions of each confidence are right.
     Confidence(fn(&Calibration) -> Option<f64>),
-    /// Classification: from how many samples of a class, and of others, have each score of it, in rising order of the score. Of two classes
-    /// that of the second one's score; of more, the average over all classes.
+    /// Classification and multi-label: from how many samples of a class, and of others, have each score of it, in rising order of the score. Of two
+    /// classes that of the second one's score; of more, and of labels, the average over all.
     OneVsRest(fn(&[Tied]) -> Option<f64>, Average),
     /// Classification: the area under the ROC curve of each pair of classes that the split holds, on the samples of both; once by the score of
     /// the one, once of the other. The average over all of these.
@@ -80,8 +85,12 @@ impl Formula {
     /// Whether single predictions are needed, which no record holds.
     pub fn needs_predictions(self) -> bool {
         match self {
-            Self::Loss | Self::Counts(_) | Self::Moments(_) => false,
-            Self::Predictions(_) | Self::Confidence(_) | Self::OneVsRest(..) | Self::OneVsOne(_) => true,
+            Self::Loss | Self::Counts(_) | Self::PerClass(_) | Self::Moments(_) => false,
+            Self::LabelSets(_)
+            | Self::Predictions(_)
+            | Self::Confidence(_)
+            | Self::OneVsRest(..)
+            | Self::OneVsOne(_) => true,
             Self::Errors(_) | Self::Orders(_) => true,
         }
     }
@@ -154,39 +163,39 @@ pub const METRICS: &[Metric] = &[
     ),
     higher(
         "precision_macro",
-        Formula::Counts(counts::precision_macro),
+        Formula::PerClass(counts::precision_macro),
         "mean precision over classes",
     ),
     higher(
         "recall_macro",
-        Formula::Counts(counts::recall_macro),
+        Formula::PerClass(counts::recall_macro),
         "mean recall over classes",
     ),
-    higher("f1_macro", Formula::Counts(counts::f1_macro), "mean F1 over classes"),
+    higher("f1_macro", Formula::PerClass(counts::f1_macro), "mean F1 over classes"),
     higher(
         "precision_micro",
-        Formula::Counts(counts::accuracy),
+        Formula::PerClass(counts::precision_micro),
         "precision of pooled counts",
     ),
     higher(
         "recall_micro",
-        Formula::Counts(counts::accuracy),
+        Formula::PerClass(counts::recall_micro),
         "recall of pooled counts",
     ),
-    higher("f1_micro", Formula::Counts(counts::accuracy), "F1 of pooled counts"),
+    higher("f1_micro", Formula::PerClass(counts::f1_micro), "F1 of pooled counts"),
     higher(
         "precision_weighted",
-        Formula::Counts(counts::precision_weighted),
+        Formula::PerClass(counts::precision_weighted),
         "precision, weighted by true samples",
     ),
     higher(
         "recall_weighted",
-        Formula::Counts(counts::recall_weighted),
+        Formula::PerClass(counts::recall_weighted),
         "recall, weighted by true samples",
     ),
     higher(
         "f1_weighted",
-        Formula::Counts(counts::f1_weighted),
+        Formula::PerClass(counts::f1_weighted),
         "F1, weighted by true samples",
     ),
     higher(
@@ -251,6 +260,31 @@ pub const METRICS: &[Metric] = &[
         Formula::Counts(counts::cohen_kappa),
         "agreement beyond chance",
     ),
+    higher(
+        "exact_match",
+        Formula::LabelSets(label_sets::exact_match),
+        "fraction of samples whose labels are all right, and no other is predicted",
+    )
+    .since(5),
+    lower(
+        "hamming_loss",
+        Formula::LabelSets(label_sets::hamming_loss),
+        "fraction of labels that are wrong",
+    )
+    .since(5),
+    higher(
+        "precision_samples",
+        Formula::LabelSets(label_sets::precision),
+        "mean precision over samples",
+    )
+    .since(5),
+    higher(
+        "recall_samples",
+        Formula::LabelSets(label_sets::recall),
+        "mean recall over samples",
+    )
+    .since(5),
+    higher("f1_samples", Formula::LabelSets(label_sets::f1), "mean F1 over samples").since(5),
     lower(
         "mae",
         Formula::Moments(moments::mean_absolute_error),

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Architecture, Decayed, Modality, Task, Word, beside_weights, exact, uri};
 
+/// Between the labels of a list, as MovieLens and the chest X-rays of the NIH have it.
+const LABEL_SEPARATOR: char = '|';
+
 /// Fills in what follows from other fields. The document has all its sections and all defaults that depend on nothing.
 pub(super) fn fill(document: &mut Value) {
     let spec = &mut document["spec"];
@@ -15,8 +18,8 @@ pub(super) fn fill(document: &mut Value) {
         let decayed = architecture.default_decayed().word();
         or_insert(&mut spec["training"], "weightDecayOf", json!(decayed));
     }
-    let is_regression = spec["task"]["type"] == Task::Regression.word();
-    data(&mut spec["data"], is_regression);
+    let task = spec["task"]["type"].as_str().and_then(Task::from_word);
+    data(&mut spec["data"], task);
     training(&mut spec["training"]);
     let workers = &mut spec["resources"]["workers"];
     let min = workers["min"].clone();
@@ -57,8 +60,15 @@ fn preprocessing(written: &mut Value, architecture: Architecture) {
     }
 }
 
-fn data(data: &mut Value, is_regression: bool) {
-    if is_regression && has_rows(data) {
+fn data(data: &mut Value, task: Option<Task>) {
+    if task == Some(Task::MultiLabel) && has_rows(data) {
+        or_insert(data, "columns", json!({}));
+        let columns = &mut data["columns"];
+        if columns["labels"].as_array().is_none_or(Vec::is_empty) {
+            or_insert(columns, "separator", json!(LABEL_SEPARATOR));
+        }
+    }
+    if task == Some(Task::Regression) && has_rows(data) {
         let label = data["columns"]["label"].as_str().unwrap_or("label").to_owned();
         or_insert(data, "columns", json!({}));
         let columns = &mut data["columns"];

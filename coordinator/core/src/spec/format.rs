@@ -90,14 +90,23 @@ pub enum LabelColumns {
     Class(String),
     /// Those with the numbers of a regression, in the order of the network's outputs; at least one.
     Numbers(Vec<String>),
+    /// The one with the list of the labels that a sample has.
+    List {
+        /// Its name.
+        column: String,
+        /// Between the labels.
+        separator: char,
+    },
+    /// Those of which each says whether a sample has the label of its name, in the order of the network's outputs; at least one.
+    Flags(Vec<String>),
 }
 
 impl LabelColumns {
     /// Their names.
     pub fn names(&self) -> &[String] {
         match self {
-            Self::Class(name) => std::slice::from_ref(name),
-            Self::Numbers(names) => names,
+            Self::Class(name) | Self::List { column: name, .. } => std::slice::from_ref(name),
+            Self::Numbers(names) | Self::Flags(names) => names,
         }
     }
 }
@@ -166,12 +175,20 @@ struct Columns {
     /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
     image: Option<String>,
     /// Name of the label column.
-    #[schemars(extend("x-firn-default" = "`label`, unless `targets` are given"))]
+    #[schemars(extend("x-firn-default" = "`label`, unless `targets` or `labels` are given"))]
     label: Option<String>,
     /// Regression: the columns with the numbers that are learned; not together with `label`, which names a single one.
     #[serde(default)]
     #[schemars(extend("x-firn-since" = 3, "x-firn-default" = "of a regression the label column"))]
     targets: Vec<String>,
+    /// Multi-label: the columns that are named like the labels, each `0` or `1`, `false` or `true`; not together with `label`, which names a single
+    /// one that holds lists.
+    #[serde(default)]
+    #[schemars(extend("x-firn-since" = 5, "x-firn-default" = "none: the label column holds lists"))]
+    labels: Vec<String>,
+    /// Multi-label: the character between the labels in the label column. A JSON line may hold an array of strings in place of such a text.
+    #[schemars(extend("x-firn-since" = 5, "x-firn-default" = "`|` where the label column holds lists"))]
+    separator: Option<char>,
 }
 
 const TEXT_COLUMN: &str = "text";
@@ -179,15 +196,33 @@ const LABEL_COLUMN: &str = "label";
 
 impl Columns {
     fn of(text: Option<String>, image: Option<String>, label: LabelColumns) -> Self {
-        let (label, targets) = match label {
-            LabelColumns::Class(name) => (Some(name), Vec::new()),
-            LabelColumns::Numbers(names) => (None, names),
-        };
-        Self {
+        let columns = Self {
             text,
             image,
-            label,
-            targets,
+            ..Self::default()
+        };
+        match label {
+            LabelColumns::Class(label) => Self {
+                label: Some(label),
+                ..columns
+            },
+            LabelColumns::Numbers(targets) => Self { targets, ..columns },
+            LabelColumns::List { column, separator } => Self {
+                label: Some(column),
+                separator: Some(separator),
+                ..columns
+            },
+            LabelColumns::Flags(labels) => Self { labels, ..columns },
+        }
+    }
+
+    fn into_label(self) -> LabelColumns {
+        let column = self.label.unwrap_or_else(|| LABEL_COLUMN.to_owned());
+        match self.separator {
+            _ if !self.targets.is_empty() => LabelColumns::Numbers(self.targets),
+            _ if !self.labels.is_empty() => LabelColumns::Flags(self.labels),
+            Some(separator) => LabelColumns::List { column, separator },
+            None => LabelColumns::Class(column),
         }
     }
 }
@@ -204,16 +239,9 @@ enum Quoting {
 
 impl From<Layout> for DataFormat {
     fn from(written: Layout) -> Self {
-        let Columns {
-            text,
-            image,
-            label,
-            targets,
-        } = written.columns.unwrap_or_default();
-        let label = match targets.is_empty() {
-            true => LabelColumns::Class(label.unwrap_or_else(|| LABEL_COLUMN.to_owned())),
-            false => LabelColumns::Numbers(targets),
-        };
+        let mut columns = written.columns.unwrap_or_default();
+        let (text, image) = (columns.text.take(), columns.image.take());
+        let label = columns.into_label();
         let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
         let Some(layout) = rows(written.format, written.delimiter, quoted) else {
             return Self::ImageFolder;

@@ -95,7 +95,7 @@ pub enum Determinism {
 #[schemars(extend(
     "x-firn-type" = "cross_entropy",
     "x-firn-type-since" = 3,
-    "x-firn-type-default" = "`cross_entropy` of classes, `mse` of numbers"
+    "x-firn-type-default" = "`cross_entropy` of classes, `mse` of numbers, `binary_cross_entropy` of labels"
 ))]
 pub enum LossSpec {
     /// Weighted and smoothed as `torch.nn.CrossEntropyLoss`.
@@ -120,6 +120,13 @@ pub enum LossSpec {
         #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1.0))]
         delta: f64,
     },
+    /// Multi-label: as `torch.nn.BCEWithLogitsLoss`, the mean over labels. The weights are its `pos_weight`: those of samples that have the label.
+    #[schemars(extend("x-firn-since" = 5))]
+    BinaryCrossEntropy {
+        /// Weights of the labels.
+        #[serde(flatten)]
+        class_weights: ClassWeights,
+    },
 }
 
 impl LossSpec {
@@ -128,16 +135,28 @@ impl LossSpec {
         match self {
             Self::CrossEntropy { .. } => Task::Classification,
             Self::Mse | Self::L1 | Self::Huber { .. } => Task::Regression,
+            Self::BinaryCrossEntropy { .. } => Task::MultiLabel,
         }
     }
 
-    /// What an error costs; `None` of classes.
+    /// What an error costs; `None` of classes and labels.
     pub fn distance(&self) -> Option<Distance> {
         match *self {
-            Self::CrossEntropy { .. } => None,
+            Self::CrossEntropy { .. } | Self::BinaryCrossEntropy { .. } => None,
             Self::Mse => Some(Distance::Squared),
             Self::L1 => Some(Distance::Absolute),
             Self::Huber { delta } => Some(Distance::Huber { delta }),
+        }
+    }
+
+    /// The word that people write for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::CrossEntropy { .. } => "cross_entropy",
+            Self::Mse => "mse",
+            Self::L1 => "l1",
+            Self::Huber { .. } => "huber",
+            Self::BinaryCrossEntropy { .. } => "binary_cross_entropy",
         }
     }
 
@@ -146,6 +165,7 @@ impl LossSpec {
         match task {
             Task::Classification => "cross_entropy",
             Task::Regression => "mse",
+            Task::MultiLabel => "binary_cross_entropy",
         }
     }
 }
@@ -160,13 +180,14 @@ impl Default for LossSpec {
     }
 }
 
-/// Weights of the classes in the loss.
+/// Weights of the classes, or labels, in the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "ClassWeightsDocument", into = "ClassWeightsDocument")]
 pub enum ClassWeights {
     /// All 1.
     Uniform,
-    /// n / (classes · n_class) over the training samples, as scikit-learn's `balanced`.
+    /// Of classes n / (classes · n_class) over the training samples, as scikit-learn's `balanced`; of labels the samples without one by those with
+    /// it.
     Balanced,
     /// By class name; 1 where none is given.
     Named(BTreeMap<String, f64>),
@@ -176,7 +197,7 @@ pub enum ClassWeights {
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ClassWeightsDocument {
-    /// Weight of each class by name; classes that are not named weigh 1. The loss is divided by the sum of the samples' weights.
+    /// Weight of each class, or label, by name; what is not named weighs 1. Of classes, the loss is divided by the sum of the samples' weights.
     #[serde(default)]
     #[schemars(extend("additionalProperties" = {"type": "number", "exclusiveMinimum": 0.0}))]
     class_weights: BTreeMap<String, f64>,
@@ -191,7 +212,7 @@ struct ClassWeightsDocument {
 enum ClassBalance {
     /// The weights are those of `classWeights`.
     None,
-    /// n / (classes · n_class) of the training samples, as scikit-learn's.
+    /// Of classes n / (classes · n_class) of the training samples, as scikit-learn's; of labels the samples without one by those with it.
     Balanced,
 }
 

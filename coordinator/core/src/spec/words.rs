@@ -13,6 +13,7 @@ impl Word for Task {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("classification", Self::Classification),
         ("regression", Self::Regression),
+        ("multi_label_classification", Self::MultiLabel),
     ];
 }
 

@@ -130,7 +130,7 @@ impl ClassificationStatistics {
         };
         let value = |formula: Formula| match formula {
             Formula::Loss => Some(self.loss_sum / self.samples as f64),
-            Formula::Counts(formula) => formula(&counts),
+            Formula::Counts(formula) | Formula::PerClass(formula) => formula(&counts),
             _ => None,
         };
         let values = METRICS

@@ -83,17 +83,7 @@ pub(super) fn document(confusion: &[ConfusionCell], classes: &[String]) -> Map<S
             .collect();
         fields.insert("confusionCells".to_owned(), cells.into());
     }
-    let of_class = |(class, counts): (&String, ClassCounts)| {
-        json!({
-            "class": class,
-            "precision": counts.precision(),
-            "recall": counts.recall(),
-            "f1": counts.f1(),
-            "support": counts.labelled,
-        })
-    };
-    let of_classes: Vec<Value> = classes.iter().zip(per_class(count, confusion)).map(of_class).collect();
-    fields.insert("perClass".to_owned(), of_classes.into());
+    fields.insert("perClass".to_owned(), documents(classes, &per_class(count, confusion)));
     fields
 }
 
@@ -104,14 +94,33 @@ pub(super) fn show(shown: &mut proto::Evaluation, confusion: &[ConfusionCell], c
         true => shown.confusion = matrix_of_cells(count, confusion),
         false => shown.cells = confusion.iter().map(cell_to_wire).collect(),
     }
-    let of_class = |(class, counts): (&String, ClassCounts)| proto::ClassMetrics {
+    shown.per_class = messages(classes, &per_class(count, confusion));
+}
+
+/// Single classes, or labels, as documents.
+pub(super) fn documents(names: &[String], counts: &[ClassCounts]) -> Value {
+    let of_class = |(class, counts): (&String, &ClassCounts)| {
+        json!({
+            "class": class,
+            "precision": counts.precision(),
+            "recall": counts.recall(),
+            "f1": counts.f1(),
+            "support": counts.labelled,
+        })
+    };
+    names.iter().zip(counts).map(of_class).collect()
+}
+
+/// Single classes, or labels, as messages.
+pub(super) fn messages(names: &[String], counts: &[ClassCounts]) -> Vec<proto::ClassMetrics> {
+    let of_class = |(class, counts): (&String, &ClassCounts)| proto::ClassMetrics {
         class: class.clone(),
         precision: counts.precision(),
         recall: counts.recall(),
         f1: counts.f1(),
         support: counts.labelled,
     };
-    shown.per_class = classes.iter().zip(per_class(count, confusion)).map(of_class).collect();
+    names.iter().zip(counts).map(of_class).collect()
 }
 
 fn cell_to_wire(cell: &ConfusionCell) -> proto::ConfusionCell {

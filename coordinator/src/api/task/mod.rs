@@ -3,6 +3,7 @@
 //! Each task has its own file; the choices between them stand here.
 
 mod classification;
+mod multi_label;
 mod regression;
 
 use firn_core::task::{Detail, Schema, Statistics, Task};
@@ -24,6 +25,7 @@ pub(super) fn statistics(
             classification::statistics(report, schema.classes.len()).map(Statistics::Classification)
         }
         Task::Regression => regression::statistics(report, schema.targets.len()).map(Statistics::Regression),
+        Task::MultiLabel => multi_label::statistics(report, schema.classes.len()).map(Statistics::MultiLabel),
     }
 }
 
@@ -32,6 +34,7 @@ pub(super) fn document(detail: &Detail, schema: Schema<'_>) -> Map<String, Value
     match detail {
         Detail::Classification { confusion } => classification::document(confusion, schema.classes),
         Detail::Regression { targets } => regression::document(targets, schema.targets),
+        Detail::MultiLabel { labels } => multi_label::document(labels, schema.classes),
     }
 }
 
@@ -40,5 +43,6 @@ pub(super) fn show(shown: &mut proto::Evaluation, detail: &Detail, schema: Schem
     match detail {
         Detail::Classification { confusion } => classification::show(shown, confusion, schema.classes),
         Detail::Regression { targets } => regression::show(shown, targets, schema.targets),
+        Detail::MultiLabel { labels } => multi_label::show(shown, labels, schema.classes),
     }
 }

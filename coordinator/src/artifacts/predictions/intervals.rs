@@ -4,16 +4,16 @@ use std::{collections::BTreeMap, num::NonZero, thread};
 
 use firn_core::{
     metrics::{
-        RedrawnClasses, RedrawnNumbers, ScoreMetrics,
+        RedrawnClasses, RedrawnLabels, RedrawnNumbers, ScoreMetrics,
         bootstrap::{self, Intervals, RESAMPLES, Redrawn},
     },
     task::{Schema, Task, regression::Distance},
 };
 
-use super::{ArtifactError, Walk, classification::scored};
+use super::{ArtifactError, Walk, classification::scored, multi_label::labelled};
 
 /// Numbers that are drawn again in one resample, at most: some seconds of one processor. Where all classes of all samples are more, metrics that
-/// compare samples class by class have no intervals; where the samples alone are more, or all numbers of a regression, none has.
+/// compare samples class by class have no intervals; where the samples alone are more, or all numbers of a regression, or all labels, none has.
 const MOST_REDRAWN: usize = 1 << 20;
 
 /// The intervals of the metrics of a split. The loss of numbers has one where it is known what an error costs. `None` of no samples, and of more than
@@ -32,6 +32,7 @@ pub fn of(
     let numbers_a_sample = match task {
         Task::Classification => 1,
         Task::Regression => schema.targets.len().max(1),
+        Task::MultiLabel => schema.classes.len().max(1),
     };
     if samples == 0 || samples.saturating_mul(numbers_a_sample) > MOST_REDRAWN {
         return Ok(None);
@@ -39,6 +40,7 @@ pub fn of(
     let drawn = match task {
         Task::Classification => drawn(&classes(schema.classes.len(), samples, walk)?, seed),
         Task::Regression => drawn(&numbers(distance, schema, walk)?, seed),
+        Task::MultiLabel => drawn(&labels(schema.classes.len(), walk)?, seed),
     };
     Ok(Some(bootstrap::intervals(seed, &drawn)))
 }
@@ -52,6 +54,17 @@ fn classes(classes: usize, samples: usize, walk: &Walk<'_>) -> Result<RedrawnCla
         let columns = super::classification::columns(&wanted, walk)?;
         let columns = wanted.into_iter().zip(columns);
         columns.for_each(|(class, scores)| redrawn.add_column(class, scores));
+    }
+    Ok(redrawn)
+}
+
+/// All of them fit in memory: there are no more than can be drawn again.
+fn labels(labels: usize, walk: &Walk<'_>) -> Result<RedrawnLabels, ArtifactError> {
+    let mut redrawn = RedrawnLabels::new(labels);
+    walk(&mut |prediction| redrawn.add(&labelled(prediction)))?;
+    let all: Vec<u32> = (0..).take(labels).collect();
+    for column in super::multi_label::columns(&all, walk)? {
+        redrawn.add_label(&column);
     }
     Ok(redrawn)
 }

@@ -5,6 +5,7 @@
 
 pub mod classification;
 pub mod intervals;
+pub mod multi_label;
 mod regression;
 
 use std::{
@@ -34,6 +35,7 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
         csv.write_record(match task {
             Task::Classification => classification::header(schema.classes),
             Task::Regression => regression::header(schema.targets),
+            Task::MultiLabel => multi_label::header(schema.classes),
         })?;
         Ok(Self { task, schema, csv })
     }
@@ -47,6 +49,7 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
             self.csv.write_record(match self.task {
                 Task::Classification => classification::row(prediction, self.schema.classes),
                 Task::Regression => regression::row(prediction),
+                Task::MultiLabel => multi_label::row(prediction),
             })?;
         }
         Ok(())
@@ -77,17 +80,19 @@ pub fn metrics(
     match task {
         Task::Classification => classification::metrics(schema.classes.len(), samples, walk),
         Task::Regression => regression::metrics(schema.targets.len(), walk),
+        Task::MultiLabel => multi_label::metrics(schema.classes.len(), samples, walk),
     }
 }
 
-/// What the predictions say, without the loss, which no file holds.
+/// What the predictions of a split of this schema say, without the loss, which no file holds.
 ///
 /// # Errors
 /// When the predictions cannot be read.
-pub fn statistics(task: Task, walk: &Walk<'_>) -> Result<Statistics, ArtifactError> {
+pub fn statistics(task: Task, schema: Schema<'_>, walk: &Walk<'_>) -> Result<Statistics, ArtifactError> {
     match task {
         Task::Classification => classification::statistics(walk).map(Statistics::Classification),
         Task::Regression => regression::statistics(walk).map(Statistics::Regression),
+        Task::MultiLabel => multi_label::statistics(schema.classes.len(), walk).map(Statistics::MultiLabel),
     }
 }
 
@@ -106,6 +111,7 @@ pub fn read(
     let parse = |row: &csv::StringRecord| match task {
         Task::Classification => classes.parse(row),
         Task::Regression => regression::parse(row, schema.targets.len()),
+        Task::MultiLabel => multi_label::parse(row, schema.classes.len()),
     };
     let mut row = csv::StringRecord::new();
     while csv.read_record(&mut row)? {

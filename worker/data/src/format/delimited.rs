@@ -7,7 +7,7 @@ use std::path::Path;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use firn_core::compatibility::DataRules;
-use firn_core::spec::DataSpec;
+use firn_core::spec::{DataSpec, LabelColumns};
 
 use super::rows::{Input, Rows};
 use super::{Listing, read_file, separator, unreadable};
@@ -19,7 +19,7 @@ pub(super) struct Layout<'a> {
     pub(super) quoted: bool,
     pub(super) input: Input<'a>,
     /// The label columns.
-    pub(super) labels: &'a [String],
+    pub(super) labels: &'a LabelColumns,
     /// By which lines are counted.
     pub(super) rules: DataRules,
 }
@@ -35,14 +35,15 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &Da
     let bytes = read_file(split, path, layout.name())?;
     let mut reader = RowReader::new(path, &bytes, layout);
     let header = header(&mut reader)?;
-    let labels = layout.labels.iter().map(String::as_str);
+    let label_names = layout.labels.names();
+    let labels = label_names.iter().map(String::as_str);
     let wanted: Vec<&str> = iter::once(layout.input.column).chain(labels).collect();
     let column = |name, role| {
         let found = column(path, &header, name, role);
         found.map_err(|error| separator::explain(error, &header, (layout.delimiter, &wanted)))
     };
     let input_column = column(layout.input.column, layout.input.role)?;
-    let label_columns = layout.labels.iter().map(|label| column(label, "label"));
+    let label_columns = label_names.iter().map(|label| column(label, "label"));
     let label_columns: Vec<usize> = label_columns.collect::<Result<_, _>>()?;
     let mut rows = Rows::new(path, data);
     while let Some(line) = reader.advance()? {
@@ -57,18 +58,31 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &Da
         } else if record.len() != header.len() {
             Err(fault(ragged(header.len(), record.len(), layout)))
         } else {
-            let columns = label_columns.iter().zip(layout.labels);
-            let label = |(place, name): (&usize, &String)| {
-                let label = field(&record[*place], name, "label")?;
-                rows.label(label.trim().to_owned(), name)
-            };
-            columns.map(label).collect::<Result<_, _>>().map_err(fault)
+            labels_of(record, &label_columns, layout.labels, &rows).map_err(fault)
         };
         let Input { column, role, source } = layout.input;
         let written = record.get(input_column).unwrap_or_default();
         rows.add(line, labels, field(written, column, role).and_then(source));
     }
     rows.finish(split, data)
+}
+
+/// The labels of a row. A list may be empty.
+fn labels_of(
+    record: &ByteRecord,
+    places: &[usize],
+    columns: &LabelColumns,
+    rows: &Rows<'_>,
+) -> Result<Vec<String>, RowError> {
+    if let (LabelColumns::List { column, separator }, [place]) = (columns, places) {
+        let list = std::str::from_utf8(&record[*place]).map_err(|_| RowError::NotUtf8)?;
+        return rows.labels(list, column, *separator);
+    }
+    let label = |(place, name): (&usize, &String)| {
+        let label = field(&record[*place], name, "label")?;
+        rows.label(label.trim().to_owned(), name)
+    };
+    places.iter().zip(columns.names()).map(label).collect()
 }
 
 /// The names of the columns.
@@ -253,7 +267,7 @@ mod tests {
                 delimiter: ',',
                 quoted: true,
                 input: Input::texts("text"),
-                labels: &[],
+                labels: &LabelColumns::Numbers(vec![]),
                 rules,
             };
             let mut reader = RowReader::new(Path::new("train.csv"), bytes, &layout);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use firn_core::spec::DataSpec;
+use firn_core::spec::{DataSpec, LabelColumns};
 use serde_json::{Map, Value};
 
 use super::rows::{Input, Rows};
@@ -13,11 +13,12 @@ use crate::{DataError, Source, SplitName, names};
 pub(super) fn list(
     split: SplitName,
     path: &Path,
-    (input, labels): (&Input<'_>, &[String]),
+    (input, columns): (&Input<'_>, &LabelColumns),
     data: &DataSpec,
 ) -> Result<Listing, DataError> {
     let bytes = read_file(split, path, "jsonl")?;
     let mut rows = Rows::new(path, data);
+    let labels = columns.names();
     for (line, row) in (1u64..).zip(lines(&bytes)) {
         let fault = |error| RowFault {
             line,
@@ -32,7 +33,7 @@ pub(super) fn list(
         match object {
             Ok(object) => rows.add(
                 line,
-                labels_of(&object, labels, &rows).map_err(fault),
+                labels_of(&object, columns, &rows).map_err(fault),
                 text_of(&object, input).and_then(|text| (input.source)(text)),
             ),
             Err(fault) => rows.add(line, Err(fault), Ok(Source::Text(String::new()))),
@@ -97,13 +98,20 @@ fn text_of<'a>(object: &'a Map<String, Value>, input: &Input<'_>) -> Result<&'a 
     }
 }
 
-fn labels_of(object: &Map<String, Value>, names: &[String], rows: &Rows<'_>) -> Result<Vec<String>, RowError> {
-    let label = |name: &String| rows.label(label_of(object, name)?, name);
-    names.iter().map(label).collect()
+fn labels_of(object: &Map<String, Value>, columns: &LabelColumns, rows: &Rows<'_>) -> Result<Vec<String>, RowError> {
+    if let LabelColumns::List { column, separator } = columns {
+        return match field(object, column, "label")? {
+            Value::String(list) => rows.labels(list, column, *separator),
+            Value::Array(list) => list.iter().map(|label| label_of(label, column)).collect(),
+            one => Ok(vec![label_of(one, column)?]),
+        };
+    }
+    let label = |name: &String| rows.label(label_of(field(object, name, "label")?, name)?, name);
+    columns.names().iter().map(label).collect()
 }
 
-fn label_of(object: &Map<String, Value>, name: &str) -> Result<String, RowError> {
-    let label = match field(object, name, "label")? {
+fn label_of(label: &Value, name: &str) -> Result<String, RowError> {
+    let label = match label {
         Value::String(label) => label.trim().to_owned(),
         Value::Number(label) => label.to_string(),
         Value::Bool(label) => label.to_string(),

@@ -38,7 +38,7 @@ pub(crate) struct EmptyClass {
 
 pub(crate) struct Listed {
     pub(crate) id: String,
-    /// As they are written, in the order of the label columns; of a class folder its name.
+    /// As they are written, in the order of the label columns; of a class folder its name; of a list its labels.
     pub(crate) labels: Vec<String>,
     pub(crate) source: Source,
 }
@@ -61,7 +61,7 @@ pub(crate) fn list(data: &DataSpec, rules: DataRules, split: SplitName, path: &P
             }
         }
     };
-    let labels = rows.label.names();
+    let labels = &rows.label;
     match rows.layout {
         RowLayout::JsonLines => json_lines::list(split, path, (&input, labels), data),
         RowLayout::Delimited { delimiter, quoted } => {

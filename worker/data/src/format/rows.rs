@@ -105,6 +105,16 @@ impl<'a> Rows<'a> {
         Ok(label)
     }
 
+    /// The labels of a list, which may hold none.
+    pub(super) fn labels(&self, list: &str, column: &str, separator: char) -> Result<Vec<String>, RowError> {
+        if list.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        let list = self.label(list.to_owned(), column)?;
+        let labels = list.split(separator).map(str::trim).filter(|label| !label.is_empty());
+        Ok(labels.map(str::to_owned).collect())
+    }
+
     fn list(&mut self, fault: RowFault) {
         if self.faults.len() < LISTED {
             self.faults.push(fault);

@@ -70,7 +70,7 @@ impl Classes {
 
     /// scikit-learn's macro means count such a class as 0, which surprises.
     fn absent_class_warning(&self, listing: &Listing, targets: &[Target]) -> Option<String> {
-        let absent = self.absent(targets.iter());
+        let absent = super::absent(&self.names, targets.iter());
         (!absent.is_empty()).then(|| {
             format!(
                 "{}: no sample of {} of {} classes ({}); in macro means they count as 0",
@@ -83,7 +83,7 @@ impl Classes {
     }
 
     pub(super) fn warning_of_drawn(&self, split: &Split) -> Option<String> {
-        let absent = self.absent(split.samples.iter().map(|sample| &sample.target));
+        let absent = super::absent(&self.names, split.samples.iter().map(|sample| &sample.target));
         (!absent.is_empty()).then(|| {
             format!(
                 "{}: too few samples in train to draw from: {}",
@@ -91,19 +91,6 @@ impl Classes {
                 names::enumerate(&absent)
             )
         })
-    }
-
-    /// The classes that no target is of.
-    fn absent<'a>(&self, targets: impl Iterator<Item = &'a Target>) -> Vec<&str> {
-        let mut is_there = vec![false; self.names.len()];
-        for class in targets.filter_map(Target::class) {
-            is_there[class as usize] = true;
-        }
-        let classes = self.names.iter().zip(is_there);
-        classes
-            .filter(|(_, is_there)| !is_there)
-            .map(|(name, _)| name.as_str())
-            .collect()
     }
 
     pub(super) fn into_names(self) -> Vec<String> {

@@ -5,6 +5,7 @@
 
 mod class_names;
 mod classes;
+mod label_sets;
 mod numbers;
 
 use firn_core::spec::{DataFormat, DataSpec, LabelColumns};
@@ -13,12 +14,14 @@ use firn_core::task::regression;
 use crate::format::Listing;
 use crate::{DataError, Split, Target};
 use classes::Classes;
+use label_sets::LabelSets;
 use numbers::Numbers;
 
 /// As train fixes them.
 pub(crate) enum Labels {
     Classes(Classes),
     Numbers(Numbers),
+    Sets(LabelSets),
 }
 
 impl Labels {
@@ -30,6 +33,8 @@ impl Labels {
         };
         match label {
             Some(LabelColumns::Numbers(columns)) => Ok(Self::Numbers(Numbers::new(columns))),
+            Some(LabelColumns::Flags(columns)) => Ok(Self::Sets(LabelSets::of_columns(columns))),
+            Some(LabelColumns::List { column, .. }) => LabelSets::of_lists(train, column).map(Self::Sets),
             Some(LabelColumns::Class(_)) | None => Classes::of_train(train, &data.format).map(Self::Classes),
         }
     }
@@ -39,6 +44,7 @@ impl Labels {
         match self {
             Self::Classes(classes) => classes.targets(listing),
             Self::Numbers(numbers) => numbers.targets(listing),
+            Self::Sets(sets) => sets.targets(listing),
         }
     }
 
@@ -47,6 +53,7 @@ impl Labels {
         match self {
             Self::Classes(classes) => classes.warnings_of_train(train),
             Self::Numbers(_) => Vec::new(),
+            Self::Sets(sets) => sets.warnings_of_train(train),
         }
     }
 
@@ -55,6 +62,7 @@ impl Labels {
         match self {
             Self::Classes(classes) => classes.warnings(listing, targets),
             Self::Numbers(_) => Vec::new(),
+            Self::Sets(sets) => sets.warning(listing.split, targets.iter()).into_iter().collect(),
         }
     }
 
@@ -63,6 +71,7 @@ impl Labels {
         match self {
             Self::Classes(classes) => classes.warning_of_drawn(split),
             Self::Numbers(_) => None,
+            Self::Sets(sets) => sets.warning(split.name, split.samples.iter().map(|sample| &sample.target)),
         }
     }
 
@@ -71,6 +80,20 @@ impl Labels {
         match self {
             Self::Classes(classes) => Ok((classes.into_names(), Vec::new())),
             Self::Numbers(numbers) => Ok((Vec::new(), numbers.scales(train)?)),
+            Self::Sets(sets) => Ok((sets.into_names(train)?, Vec::new())),
         }
     }
+}
+
+/// The classes, or labels, of these names that no target has.
+fn absent<'a>(names: &[String], targets: impl Iterator<Item = &'a Target>) -> Vec<&str> {
+    let mut is_there = vec![false; names.len()];
+    for class in targets.flat_map(Target::classes) {
+        is_there[*class as usize] = true;
+    }
+    let classes = names.iter().zip(is_there);
+    classes
+        .filter(|(_, is_there)| !is_there)
+        .map(|(name, _)| name.as_str())
+        .collect()
 }

@@ -3,9 +3,11 @@
 //! Ranks hand out two sums over their samples, Σwℓ and Σw; the division happens once, after they were added over micro-batches and ranks.
 //! So an objective never averages. Each has its own file; [`Objective`] chooses.
 
+mod binary_cross_entropy;
 mod cross_entropy;
 mod distance;
 
+pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use cross_entropy::CrossEntropy;
 pub use distance::{Distance, Distances, Scale};
 
@@ -19,6 +21,8 @@ pub enum Objective {
     CrossEntropy(CrossEntropy),
     /// Of numbers.
     Distances(Distances),
+    /// Of labels that do not exclude each other.
+    BinaryCrossEntropy(BinaryCrossEntropy),
 }
 
 /// What is expected of the network for the samples of a batch.
@@ -28,6 +32,8 @@ pub enum Expected<'a> {
     Classes(&'a [i64]),
     /// The numbers of each sample, sample after sample, in the units of their targets.
     Numbers(&'a [f64]),
+    /// The labels of each sample, below the number of outputs.
+    Labels(&'a [Vec<u32>]),
 }
 
 /// Both sums of a batch.
@@ -57,6 +63,14 @@ impl Objective {
         Self::Distances(Distances::new(distance, scales))
     }
 
+    /// `positive_weights`: one for each label, `None` for all 1.
+    ///
+    /// # Errors
+    /// When the weights cannot be put on the device.
+    pub fn binary_cross_entropy(positive_weights: Option<&[f64]>, device: Device) -> Result<Self, ModelError> {
+        BinaryCrossEntropy::new(positive_weights, device).map(Self::BinaryCrossEntropy)
+    }
+
     /// The sums over a batch of outputs `(n, outputs)`.
     ///
     /// # Errors
@@ -65,8 +79,26 @@ impl Objective {
         match (self, expected) {
             (Self::CrossEntropy(loss), Expected::Classes(labels)) => loss.sums(outputs, labels),
             (Self::Distances(loss), Expected::Numbers(values)) => loss.sums(outputs, values),
-            (Self::CrossEntropy(_), Expected::Numbers(_)) => Err(other_kind("classes", "numbers")),
-            (Self::Distances(_), Expected::Classes(_)) => Err(other_kind("numbers", "classes")),
+            (Self::BinaryCrossEntropy(loss), Expected::Labels(labels)) => loss.sums(outputs, labels),
+            (objective, found) => Err(other_kind(objective.expects(), found.kind())),
+        }
+    }
+
+    fn expects(&self) -> &'static str {
+        match self {
+            Self::CrossEntropy(_) => "classes",
+            Self::Distances(_) => "numbers",
+            Self::BinaryCrossEntropy(_) => "labels",
+        }
+    }
+}
+
+impl Expected<'_> {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Classes(_) => "classes",
+            Self::Numbers(_) => "numbers",
+            Self::Labels(_) => "labels",
         }
     }
 }

@@ -114,6 +114,63 @@ fn losses_of_standardised_numbers_equal_pytorchs() {
 }
 
 #[test]
+fn losses_of_labels_equal_pytorchs_with_weights_of_positives() {
+    let golden = golden("label_losses");
+    let logits: Vec<f64> = uniform("logits", 28)
+        .into_iter()
+        .map(|u| f64::from(u as f32 * 3.0))
+        .collect();
+    let labels: Vec<Vec<u32>> = serde_json::from_value(golden["labels"].clone()).unwrap();
+    for case in golden["cases"].as_array().unwrap() {
+        let weights = case["weights"].as_array().map(|_| floats(&case["weights"]));
+        let loss = Objective::binary_cross_entropy(weights.as_deref(), Device::Cpu).unwrap();
+        let leaf = tensor(&logits, &[7, 4]).set_requires_grad(true);
+        // In two parts, as two ranks would.
+        let part = |begin: usize, length: usize| {
+            let expected = Expected::Labels(&labels[begin..][..length]);
+            loss.sums(&leaf.narrow(0, begin as i64, length as i64), expected)
+                .unwrap()
+        };
+        let (first, second) = (part(0, 3), part(3, 4));
+        let (sum, weight) = (&first.loss + &second.loss, first.weight + second.weight);
+        let what = format!("weights {weights:?}");
+        let mean = case["mean"].as_f64().unwrap();
+        close(&format!("{what}: mean"), &(&sum / weight), &[mean], 1e-6);
+        let gradient = Tensor::run_backward(&[&sum], &[&leaf], false, false).remove(0) / weight;
+        close(
+            &format!("{what}: gradient"),
+            &gradient,
+            &floats(&case["mean_gradient"]),
+            1e-6,
+        );
+    }
+}
+
+#[test]
+fn label_sets_that_do_not_fit_the_outputs_are_refused() {
+    let loss = Objective::binary_cross_entropy(None, Device::Cpu).unwrap();
+    let outputs = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
+    let message = |expected: Expected<'_>| loss.sums(&outputs, expected).unwrap_err().to_string();
+    assert_eq!(
+        message(Expected::Labels(&[vec![0], vec![3]])),
+        "a label of sample 1 of the batch: expected 0 to 2, found 3"
+    );
+    assert_eq!(
+        message(Expected::Labels(&[vec![0]])),
+        "label sets of a batch: expected 2, found 1"
+    );
+    assert_eq!(
+        message(Expected::Classes(&[0, 1])),
+        "what is expected of a batch: expected labels, found classes"
+    );
+    let weighted = Objective::binary_cross_entropy(Some(&[1.0]), Device::Cpu).unwrap();
+    let error = weighted
+        .sums(&outputs, Expected::Labels(&[vec![], vec![]]))
+        .unwrap_err();
+    assert_eq!(error.to_string(), "weights of labels: expected 3, found [1]");
+}
+
+#[test]
 fn numbers_are_no_classes_and_fill_the_batch() {
     let scale = Scale { mean: 0.0, std: 1.0 };
     let loss = Objective::distances(Distance::Squared, vec![scale]);

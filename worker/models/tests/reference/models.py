@@ -358,6 +358,22 @@ def distances():
     return out
 
 
+def label_losses():
+    """Of samples that may have several labels, or none."""
+    logits = torch.from_numpy(uniform("logits", 7 * 4).astype(np.float32)).reshape(7, 4) * 3.0
+    labels = [[0], [1, 2], [], [0, 1, 2, 3], [3], [1], [0, 3]]
+    expected = torch.zeros(7, 4)
+    for row, own in zip(expected, labels):
+        row[own] = 1.0
+    out = {"labels": labels, "cases": []}
+    for weight in (None, [1.0, 0.2, 3.5, 0.5]):
+        leaf = logits.clone().requires_grad_()
+        loss = torch.nn.BCEWithLogitsLoss(pos_weight=None if weight is None else torch.tensor(weight))(leaf, expected)
+        loss.backward()
+        out["cases"].append({"weights": weight, "mean": loss.item(), "mean_gradient": numbers(leaf.grad)})
+    return out
+
+
 def optimizers():
     """Parameters after each of 20 steps whose gradients and rates are fixed formulas."""
     rules = {
@@ -486,7 +502,21 @@ def main():
     if sys.argv[1:2] == ["check"]:
         return check(sys.argv[2])
     GOLDEN.mkdir(exist_ok=True)
-    parts = {"images": images(), "vggs": vggs(), "cut_vggs": cut_vggs(), "inception": inception(), "cut_resnet": cut_resnet(), "berts": berts(), "gpt2": gpt2(), "decoders": decoders(), "losses": losses(), "distances": distances(), "optimizers": optimizers()}
+    parts = [
+        images,
+        vggs,
+        cut_vggs,
+        inception,
+        cut_resnet,
+        berts,
+        gpt2,
+        decoders,
+        losses,
+        label_losses,
+        distances,
+        optimizers,
+    ]
+    parts = {part.__name__: part() for part in parts}
     if len(sys.argv) > 1:  # the folder of a real MiniLM
         parts["sentences"] = sentences(sys.argv[1])
     for name, value in parts.items():

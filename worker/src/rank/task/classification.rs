@@ -1,5 +1,7 @@
 //! One class for each sample: cross-entropy in training, softmax probabilities in evaluation.
 
+use std::collections::BTreeMap;
+
 use firn_core::{
     spec::{ClassWeights, LossSpec},
     task::classification::{LIKELIEST_CLASSES, MOST_SCORED_CLASSES},
@@ -59,22 +61,22 @@ fn class_weights(wanted: &ClassWeights, dataset: &Dataset) -> Result<Option<Vec<
                 .map(|&count| samples as f64 / (counts.len() as f64 * count as f64));
             Ok(Some(weights.collect()))
         }
-        ClassWeights::Named(named) => {
-            if let Some(unknown) = named.keys().find(|name| !dataset.classes.contains(name)) {
-                let classes = dataset.classes.join(", ");
-                return Err(RankFailure::Spec(format!(
-                    "spec.training.loss.classWeights: the data has no class {unknown:?}; its classes are {classes}"
-                )));
-            }
-            Ok(Some(
-                dataset
-                    .classes
-                    .iter()
-                    .map(|class| named.get(class).copied().unwrap_or(1.0))
-                    .collect(),
-            ))
-        }
+        ClassWeights::Named(named) => named_weights(named, &dataset.classes).map(Some),
     }
+}
+
+/// Of each class, or label, in its order; 1 where none is given.
+pub(super) fn named_weights(named: &BTreeMap<String, f64>, names: &[String]) -> Result<Vec<f64>, RankFailure> {
+    if let Some(unknown) = named.keys().find(|name| !names.contains(name)) {
+        let known = names.join(", ");
+        return Err(RankFailure::Spec(format!(
+            "spec.training.loss.classWeights: the data has no class {unknown:?}; its classes are {known}"
+        )));
+    }
+    Ok(names
+        .iter()
+        .map(|name| named.get(name).copied().unwrap_or(1.0))
+        .collect())
 }
 
 /// Adds the probabilities of all classes for each sample, and the cross-entropy, both in double precision.

@@ -4,6 +4,7 @@
 //! Each task has its own file; the choices between them stand here and nowhere else on a rank.
 
 mod classification;
+mod multi_label;
 mod regression;
 
 use firn_core::spec::{JobSpec, Task};
@@ -18,7 +19,7 @@ use super::failure::RankFailure;
 /// Outputs of the network.
 pub(crate) fn outputs(spec: &JobSpec, dataset: &Dataset) -> usize {
     match spec.task {
-        Task::Classification => dataset.classes.len(),
+        Task::Classification | Task::MultiLabel => dataset.classes.len(),
         Task::Regression => dataset.targets.len(),
     }
 }
@@ -28,6 +29,7 @@ pub(crate) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Re
     match spec.task {
         Task::Classification => classification::objective(&spec.training.loss, dataset, device),
         Task::Regression => regression::objective(&spec.training.loss, dataset),
+        Task::MultiLabel => multi_label::objective(&spec.training.loss, dataset, device),
     }
 }
 
@@ -36,6 +38,7 @@ pub(crate) fn expected(targets: &Targets) -> Expected<'_> {
     match targets {
         Targets::Classes(classes) => Expected::Classes(classes),
         Targets::Numbers { numbers, .. } => Expected::Numbers(numbers),
+        Targets::Labels(labels) => Expected::Labels(labels),
     }
 }
 
@@ -51,6 +54,7 @@ pub(crate) fn score(
         (Targets::Numbers { numbers, .. }, Objective::Distances(distances)) => {
             regression::score(distances, outputs, (&batch.indices, numbers), split, report)
         }
+        (Targets::Labels(labels), _) => multi_label::score(outputs, (&batch.indices, labels), split, report),
         (Targets::Numbers { .. }, _) => Err(RankFailure::Internal("numbers have a loss of classes".to_owned())),
     }
 }
@@ -67,7 +71,7 @@ fn of_sample(split: &Split, index: u64) -> wire::Prediction {
 /// Adds what the labels of the indexed dataset are to what the coordinator is told of it.
 pub(crate) fn summarise(spec: &JobSpec, dataset: &Dataset, summary: &mut wire::DatasetSummary) {
     match spec.task {
-        Task::Classification => classification::summarise(dataset, summary),
+        Task::Classification | Task::MultiLabel => classification::summarise(dataset, summary),
         Task::Regression => regression::summarise(dataset, summary),
     }
 }
@@ -77,6 +81,7 @@ pub(crate) fn describe(spec: &JobSpec, dataset: &Dataset) -> Outputs {
     match spec.task {
         Task::Classification => classification::describe(dataset),
         Task::Regression => regression::describe(&dataset.targets),
+        Task::MultiLabel => multi_label::describe(dataset),
     }
 }
 

@@ -14,8 +14,12 @@ pub(super) fn exclusions(document: &mut Value, chosen: &Chosen, checks: &mut Che
     of_the_other_modality(document, chosen, checks);
     let Some(spec) = document.get_mut("spec") else { return };
     loss_of_task(spec);
+    let is_regression = spec["task"]["type"] == Task::Regression.word();
     if let Some(data) = spec.get_mut("data") {
         layout(data, checks);
+        if let Some(columns) = data.get_mut("columns") {
+            label_columns(columns, is_regression, checks);
+        }
         splits(data, checks);
     }
     let has_validation = spec["data"]["validation"].is_object();
@@ -101,13 +105,24 @@ fn layout(data: &mut Value, checks: &mut Checks) {
             columns.shift_remove("text");
         }
     }
-    if let Some(columns) = data.get_mut("columns")
-        && columns["label"].is_string()
-        && columns["targets"].is_array()
-    {
-        let reason = "`targets` name the columns of a regression";
-        checks.absent(columns, "spec.data.columns", "label", reason);
-    }
+}
+
+/// A label is one class, a list, several numbers or several flags.
+fn label_columns(columns: &mut Value, is_regression: bool, checks: &mut Checks) {
+    const PATH: &str = "spec.data.columns";
+    let (targets, labels) = (columns["targets"].is_array(), columns["labels"].is_array());
+    let mut absent = |is_absent: bool, name: &str, reason: &str| {
+        if is_absent {
+            checks.absent(columns, PATH, name, reason);
+        }
+    };
+    let reason = "`targets` name the columns of a regression";
+    absent(targets, "label", reason);
+    absent(targets || is_regression, "labels", reason);
+    absent(targets || is_regression, "separator", reason);
+    let reason = "`labels` name the columns of a multi-label classification";
+    absent(labels, "label", reason);
+    absent(labels, "separator", reason);
 }
 
 fn may_delimit(text: &str) -> bool {

@@ -2,20 +2,19 @@
 
 use super::violations::Violations;
 use crate::spec::{DataFormat, InputColumn, JobSpec, LabelColumns, Task, Word};
+use crate::task::multi_label::MOST_LABELS;
 
 /// What people watch holds the scale of each.
 const MOST_TARGETS: usize = 256;
 
 pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
     let (task, word) = (spec.task, spec.task.word());
-    violations.require(
-        spec.training.loss.task() == task,
-        "spec.training.loss.type",
-        || match task {
-            Task::Classification => format!("must be `cross_entropy` for {word}"),
-            Task::Regression => format!("must be `mse`, `l1` or `huber` for {word}, found `cross_entropy`"),
-        },
-    );
+    let loss = &spec.training.loss;
+    violations.require(loss.task() == task, "spec.training.loss.type", || match task {
+        Task::Classification => format!("must be `cross_entropy` for {word}"),
+        Task::Regression => format!("must be `mse`, `l1` or `huber` for {word}, found `{}`", loss.word()),
+        Task::MultiLabel => format!("must be `binary_cross_entropy` for {word}, found `{}`", loss.word()),
+    });
     match &spec.data.format {
         DataFormat::ImageFolder => {
             violations.require(task == Task::Classification, "spec.data.format", || {
@@ -27,30 +26,41 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
 }
 
 fn columns(task: Task, input: &InputColumn, label: &LabelColumns, violations: &mut Violations) {
+    let (field, is_of_task) = match label {
+        LabelColumns::Class(_) => ("spec.data.columns.label", task == Task::Classification),
+        LabelColumns::Numbers(_) => ("spec.data.columns.targets", task == Task::Regression),
+        LabelColumns::List { .. } => ("spec.data.columns.separator", task == Task::MultiLabel),
+        LabelColumns::Flags(_) => ("spec.data.columns.labels", task == Task::MultiLabel),
+    };
+    violations.require(is_of_task, field, || {
+        let has = match task {
+            Task::Classification => "whose label is a class",
+            Task::Regression => "whose labels are numbers in columns of their own: `targets`",
+            Task::MultiLabel => "whose labels are lists in a column, or `0` and `1` in columns of their own",
+        };
+        format!("must be left out for {}, {has}", task.word())
+    });
     let (input, role) = (input.name(), input.role());
-    const TARGETS: &str = "spec.data.columns.targets";
     match label {
-        LabelColumns::Class(label) => {
+        LabelColumns::Class(label) | LabelColumns::List { column: label, .. } => {
             violations.require(label != input, "spec.data.columns.label", || {
                 format!("must be another column than the {role}, found `{label}` for both")
             });
-            violations.require(task == Task::Classification, "spec.data.columns", || {
-                format!("must name the targets of a {}, found a label alone", task.word())
-            });
         }
-        LabelColumns::Numbers(names) => {
-            violations.require(task == Task::Regression, TARGETS, || {
-                format!("must be left out for {}, whose label is a class", task.word())
-            });
-            violations.require(names.len() <= MOST_TARGETS, TARGETS, || {
-                format!("must be at most {MOST_TARGETS} columns, found {}", names.len())
-            });
-            for (place, name) in names.iter().enumerate() {
-                let is_own = name != input && !name.is_empty() && !names[..place].contains(name);
-                violations.require(is_own, &format!("{TARGETS}[{place}]"), || {
-                    format!("must be a column of its own, beside the {role} and named once, found `{name}`")
-                });
-            }
-        }
+        LabelColumns::Numbers(names) => own_columns(field, names, MOST_TARGETS, (input, role), violations),
+        LabelColumns::Flags(names) => own_columns(field, names, MOST_LABELS, (input, role), violations),
+    }
+}
+
+/// Columns that are named once each, beside the input.
+fn own_columns(field: &str, names: &[String], most: usize, (input, role): (&str, &str), violations: &mut Violations) {
+    violations.require(names.len() <= most, field, || {
+        format!("must be at most {most} columns, found {}", names.len())
+    });
+    for (place, name) in names.iter().enumerate() {
+        let is_own = name != input && !name.is_empty() && !names[..place].contains(name);
+        violations.require(is_own, &format!("{field}[{place}]"), || {
+            format!("must be a column of its own, beside the {role} and named once, found `{name}`")
+        });
     }
 }
