@@ -6,4 +6,5 @@ pub mod agent;
 pub mod connection;
 pub mod doctor;
 mod machine;
+pub mod predict;
 pub mod rank;

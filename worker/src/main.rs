@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use firn_worker::{agent, doctor, rank};
+use firn_worker::{agent, doctor, predict, rank};
 use tracing_subscriber::EnvFilter;
 
 /// A machine's part of Firn: the agent that serves it, the ranks that train, and the doctor that examines it.
@@ -23,6 +23,9 @@ enum Command {
     Agent(agent::AgentArguments),
     /// Train one rank. Started by the agent, which gives all settings in the environment.
     Rank(rank::RankArguments),
+    /// Put samples through a network that a job left, for `firn predict` and `firn evaluate`.
+    #[command(hide = true)]
+    Predict(predict::PredictArguments),
     /// Say what this machine can do, and what to do about what is missing.
     Doctor(doctor::DoctorArguments),
     /// Start any program in a rank's place, bound to the life of its agent.
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Command::Rank(arguments) => agent::lifeline::bind()
             .map_err(Into::into)
             .and_then(|()| rank::run(arguments)),
+        Command::Predict(arguments) => predict::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Launch(arguments) => agent::lifeline::launch(&arguments),
     };

@@ -8,7 +8,7 @@ use firn_core::{
     metrics::bootstrap::{Interval, Intervals},
     spec::Word as _,
     state::{Artifact, CommittedStep, Evaluation, Job, Pass, QuarantinedSample, SplitName, TrainingEnd},
-    task::Schema,
+    task::{Metrics, Schema},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -49,6 +49,13 @@ struct MetricsDocument<'a> {
 #[serde(rename_all = "camelCase")]
 struct EvaluationDocument {
     epoch: u32,
+    #[serde(flatten)]
+    scores: ScoresDocument,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ScoresDocument {
     samples: u64,
     /// By scikit-learn's names; undefined ones are left out.
     metrics: BTreeMap<String, f64>,
@@ -122,7 +129,7 @@ pub(crate) fn metrics_json(job: &Job) -> String {
 pub(crate) fn metrics_summary_json(job: &Job) -> String {
     let mut document = document(job, Schema::default());
     for evaluation in document.validation.iter_mut().chain(&mut document.test) {
-        evaluation.detail.clear();
+        evaluation.scores.detail.clear();
     }
     document.epochs.clear();
     serde_json::to_string(&document).expect("names and numbers are JSON")
@@ -167,10 +174,21 @@ fn schema(job: &Job) -> Schema<'_> {
         .unwrap_or_default()
 }
 
+/// What is known of one evaluation, as in `metrics.json`, without an epoch.
+pub(crate) fn evaluation(metrics: &Metrics, schema: Schema<'_>) -> Value {
+    let document = scores_document(metrics, schema);
+    serde_json::to_value(document).expect("names and numbers are JSON")
+}
+
 fn evaluation_document(evaluation: &Evaluation, schema: Schema<'_>) -> EvaluationDocument {
-    let metrics = &evaluation.metrics;
     EvaluationDocument {
         epoch: evaluation.epoch,
+        scores: scores_document(&evaluation.metrics, schema),
+    }
+}
+
+fn scores_document(metrics: &Metrics, schema: Schema<'_>) -> ScoresDocument {
+    ScoresDocument {
         samples: metrics.samples,
         metrics: metrics.values.clone(),
         intervals: metrics.intervals.as_ref().map(intervals_document),

@@ -21,6 +21,7 @@ mod get;
 mod list;
 mod logs;
 mod outcome;
+mod predict;
 mod queueing;
 mod quota;
 mod run;
@@ -37,6 +38,7 @@ mod verify;
 mod view;
 mod wait;
 mod watch;
+mod worker_program;
 mod workers;
 
 pub use connection::{AccessClient, Connection, JobsClient, unary};
@@ -104,6 +106,10 @@ pub enum Verb {
     Token(token::TokenArgs),
     /// Downloads the files that a job left
     Download(download::DownloadArgs),
+    /// Puts new samples through a network that a job left
+    Predict(predict::PredictArgs),
+    /// Scores labelled samples with a network that a job left
+    Evaluate(predict::EvaluateArgs),
     /// Proves what every sample of a job was used for
     Verify(verify::VerifyArgs),
     /// Copies the folder of a coordinator that does not run, and proves the copy
@@ -162,6 +168,8 @@ async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Quota(args) => quota::run(args, console).await,
         Verb::Token(args) => token::run(args, console).await,
         Verb::Download(args) => download::run(args, console).await,
+        Verb::Predict(args) => predict::run(&args, console),
+        Verb::Evaluate(args) => predict::evaluate(&args, console),
         Verb::Verify(args) => verify::run(args, console).await,
         Verb::Backup(args) => backup::run(&args, console),
         Verb::Restore(args) => backup::restore(&args, console),

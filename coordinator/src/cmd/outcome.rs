@@ -26,6 +26,8 @@ pub enum Outcome {
     TimeLimit,
     /// The job's records cannot be true.
     NotProven,
+    /// Some of what was asked for could not be done, and was named; the rest is done.
+    Incomplete,
 }
 
 impl Outcome {
@@ -33,7 +35,7 @@ impl Outcome {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::JobFailed | Self::NotProven => 1,
+            Self::JobFailed | Self::NotProven | Self::Incomplete => 1,
             Self::Cancelled => 3,
             Self::TimeLimit => 5,
         }

@@ -228,7 +228,7 @@ impl Run {
             Ok(Outcome::Success) => Some("Succeeded".to_owned()),
             Ok(Outcome::JobFailed) => Some("Failed".to_owned()),
             Ok(Outcome::Cancelled) => Some("Cancelled".to_owned()),
-            Ok(Outcome::TimeLimit | Outcome::NotProven) | Err(_) => None,
+            Ok(Outcome::TimeLimit | Outcome::NotProven | Outcome::Incomplete) | Err(_) => None,
         };
         match result {
             Ok(Outcome::JobFailed) => console.say(&format!("logs of the coordinator and the workers: {path}")),

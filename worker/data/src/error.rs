@@ -341,6 +341,13 @@ pub enum RowError {
     },
 }
 
+impl RowError {
+    /// Whether it says that the field of this role (`text`, `image` or `label`) is not there.
+    pub fn is_missing_field(&self, role: &str) -> bool {
+        matches!(self, Self::MissingField { role: missing, .. } if *missing == role)
+    }
+}
+
 /// One is named with its place alone; of several the first are listed.
 fn sentence(path: &Path, faults: &[RowFault], count: u64, rows: u64, allowed: Option<u64>) -> String {
     let path = path.display();

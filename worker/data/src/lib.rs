@@ -28,7 +28,8 @@ mod tensors;
 
 pub use dataset::{CorruptSample, Dataset, Sample, Split, SplitName};
 pub use error::{DataError, RowError, RowFault};
-pub use index::{index, index_by};
+pub use format::{has_image_name, images_below};
+pub use index::{Known, index, index_by, read_split};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use modality::image::{MAX_PIXELS, Rgb, decode_rgb};
 pub use modality::{Preprocessor, TextLimits};

@@ -105,20 +105,50 @@ pub fn config(model: &Model, classes: &[String]) -> Value {
     config
 }
 
+/// Puts what a job trained, as [`head`] wrote it, into a model of the same spec and naming.
+///
+/// # Errors
+/// When the file cannot be read, or does not hold exactly what trains in the model; then nothing is changed.
+pub fn adopt(model: &Model, path: &Path) -> Result<(), ModelError> {
+    let file = WeightFile::open(path)?;
+    let state = model.trainable_state();
+    let stored = |(name, tensor): &(String, Tensor)| {
+        let key = trained_key(model, name);
+        let entry = file.entry(&key).filter(|entry| entry.shape == tensor.size());
+        let stored = entry.map(|entry| file.tensor(entry)).transpose()?.flatten();
+        match stored {
+            Some(stored) => Ok((name.clone(), stored.f_to_device(tensor.device())?)),
+            None => Err(ModelError::Mismatch {
+                what: format!("`{key}` of {}", path.display()),
+                expected: format!("numbers of shape {:?}", tensor.size()),
+                found: match file.entry(&key) {
+                    Some(entry) => format!("{:?} of shape {:?}", entry.dtype, entry.shape),
+                    None => "nothing".to_owned(),
+                },
+            }),
+        }
+    };
+    model.load_state(&state.iter().map(stored).collect::<Result<Vec<_>, _>>()?)
+}
+
 /// The state that trained and the head, under the file's names.
 fn trained_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
-    let key = |name: &str| match name.strip_prefix("head.") {
+    model
+        .trainable_state()
+        .iter()
+        .map(|(name, tensor): &(String, Tensor)| Entry::of(trained_key(model, name), tensor))
+        .collect()
+}
+
+/// The name in the file of a tensor that trains.
+fn trained_key(model: &Model, name: &str) -> String {
+    match name.strip_prefix("head.") {
         Some(tail) => format!("{}.{tail}", model.naming.head()),
         None => match model.entries.iter().find(|entry| entry.name == name) {
             Some(entry) => model.naming.exported(&entry.key),
             None => of_auxiliary(model, name),
         },
-    };
-    model
-        .trainable_state()
-        .iter()
-        .map(|(name, tensor): &(String, Tensor)| Entry::of(key(name), tensor))
-        .collect()
+    }
 }
 
 /// The name under which a tensor of the auxiliary output layer is exported.

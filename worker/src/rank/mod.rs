@@ -18,19 +18,19 @@
 mod activities;
 mod checkpoints;
 mod coordinator;
-mod determinism;
+pub(crate) mod determinism;
 mod exit;
-mod failure;
+pub(crate) mod failure;
 mod files;
-mod job_data;
-mod learner;
+pub(crate) mod job_data;
+pub(crate) mod learner;
 mod life;
-mod membership;
+pub(crate) mod membership;
 mod prepare;
 mod session;
 mod settings;
 mod stop_reason;
-mod task;
+pub(crate) mod task;
 
 use std::{process::ExitCode, sync::Arc};
 

@@ -15,7 +15,7 @@ use tonic::Status;
 ///
 /// # Errors
 /// What a rank cannot have predicted, with its field.
-pub(super) fn statistics(
+pub(crate) fn statistics(
     report: &proto::EvaluationReport,
     task: Task,
     schema: Schema<'_>,

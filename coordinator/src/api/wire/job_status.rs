@@ -8,7 +8,7 @@ use firn_core::{
     metrics::bootstrap::{Interval, Intervals},
     queries,
     state::{Condition, Dataset, Evaluation, Job, Loss, Member, Outcome, SplitManifest, SplitName, Summary},
-    task::{Schema, classification::MOST_MATRIX_CLASSES},
+    task::{Metrics, Schema, classification::MOST_MATRIX_CLASSES},
 };
 use firn_proto::v1alpha1 as proto;
 use prost::Message;
@@ -225,19 +225,29 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
         Detail::Snapshot => is_chosen(job, evaluation) && is_small,
         Detail::Overview => false,
     };
-    let metrics = &evaluation.metrics;
-    let mut shown = proto::Evaluation {
-        split: evaluation.split.as_str().to_owned(),
-        epoch: evaluation.epoch,
+    let mut shown = metrics_to_wire(evaluation.split, evaluation.epoch, &evaluation.metrics);
+    if is_detailed {
+        task::show(&mut shown, &evaluation.metrics.detail, schema);
+    }
+    shown
+}
+
+/// An evaluation that no job has recorded, in full: it is shown as one of test.
+pub(crate) fn evaluation(metrics: &Metrics, schema: Schema<'_>) -> proto::Evaluation {
+    let mut shown = metrics_to_wire(SplitName::Test, 0, metrics);
+    task::show(&mut shown, &metrics.detail, schema);
+    shown
+}
+
+fn metrics_to_wire(split: SplitName, epoch: u32, metrics: &Metrics) -> proto::Evaluation {
+    proto::Evaluation {
+        split: split.as_str().to_owned(),
+        epoch,
         samples: metrics.samples,
         metrics: metrics.values.clone(),
         intervals: metrics.intervals.as_ref().map(intervals_to_wire),
         ..proto::Evaluation::default()
-    };
-    if is_detailed {
-        task::show(&mut shown, &metrics.detail, schema);
     }
-    shown
 }
 
 fn intervals_to_wire(intervals: &Intervals) -> proto::MetricIntervals {

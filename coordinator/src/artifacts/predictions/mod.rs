@@ -1,68 +1,21 @@
 //! The predictions file: one line a sample, so that anyone can recompute the metrics; and those metrics that need it.
 //!
 //! Header `index,sample`, then what the task keeps of a prediction. Numbers are written with the fewest digits that read
-//! back to the same double. A task has its own file here.
+//! back to the same double. A task has its own file here; how lines are written is `writer`'s.
 
 pub mod classification;
 pub mod intervals;
 pub mod multi_label;
 mod regression;
+mod writer;
 
-use std::{
-    collections::BTreeMap,
-    io::{Read, Write},
-};
+use std::{collections::BTreeMap, io::Read};
 
 use firn_core::task::{Schema, Statistics, Task};
-use firn_proto::v1alpha1::{EvaluationReport, Prediction};
+use firn_proto::v1alpha1::Prediction;
 
 use super::ArtifactError;
-
-/// Writes predictions as CSV, report by report.
-pub struct PredictionsWriter<'a, W: Write> {
-    task: Task,
-    schema: Schema<'a>,
-    csv: csv::Writer<W>,
-}
-
-impl<'a, W: Write> PredictionsWriter<'a, W> {
-    /// Writes the header.
-    ///
-    /// # Errors
-    /// When `out` cannot be written.
-    pub fn new(out: W, task: Task, schema: Schema<'a>) -> Result<Self, ArtifactError> {
-        let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(match task {
-            Task::Classification => classification::header(schema.classes),
-            Task::Regression => regression::header(schema.targets),
-            Task::MultiLabel => multi_label::header(schema.classes),
-        })?;
-        Ok(Self { task, schema, csv })
-    }
-
-    /// Writes the predictions of one shard, which have been checked against the schema.
-    ///
-    /// # Errors
-    /// When the output cannot be written.
-    pub fn write(&mut self, report: &EvaluationReport) -> Result<(), ArtifactError> {
-        for prediction in &report.predictions {
-            self.csv.write_record(match self.task {
-                Task::Classification => classification::row(prediction, self.schema.classes),
-                Task::Regression => regression::row(prediction),
-                Task::MultiLabel => multi_label::row(prediction),
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Flushes what is buffered.
-    ///
-    /// # Errors
-    /// When the output cannot be written.
-    pub fn finish(mut self) -> Result<(), ArtifactError> {
-        Ok(self.csv.flush().map_err(csv::Error::from)?)
-    }
-}
+pub use writer::{Form, PredictionsWriter};
 
 /// Gives all predictions of a pass, in manifest order, each time that it is called: they need not fit in memory.
 pub type Walk<'a> = dyn Fn(&mut dyn FnMut(&Prediction)) -> Result<(), ArtifactError> + 'a;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::cmd::{
     connection::Connection, console::Console, deadline::CALL_TIMEOUT, error::CommandError, settings::Settings,
-    view::humanise::counted, workers,
+    view::humanise::counted, worker_program, workers,
 };
 
 /// Replaying a large kept journal takes seconds; more than this is a fault.
@@ -62,32 +62,12 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// `firn` is this process; `firn-worker` is named by FIRN_WORKER, stands beside it, or is on the PATH.
+    /// `firn` is this process.
     pub(super) fn find() -> Result<Self, CommandError> {
         let own = env::current_exe().map_err(CommandError::file("find the executable of", "this process"))?;
-        let beside = own.with_file_name("firn-worker");
-        let worker = find_worker(
-            beside.clone(),
-            env::var_os("FIRN_WORKER").map(PathBuf::from),
-            env::var_os("PATH").unwrap_or_default().as_ref(),
-        );
-        let worker = worker.ok_or_else(|| {
-            CommandError::Usage(format!(
-                "cannot find the program firn-worker: it is not {}, FIRN_WORKER does not name it, and it is not on the PATH",
-                beside.display()
-            ))
-        })?;
+        let worker = worker_program::find(&own)?;
         Ok(Self { own, worker })
     }
-}
-
-fn find_worker(beside: PathBuf, named: Option<PathBuf>, path: &std::ffi::OsStr) -> Option<PathBuf> {
-    let on_path = env::split_paths(path).map(|folder| folder.join("firn-worker"));
-    named
-        .into_iter()
-        .chain([beside])
-        .chain(on_path)
-        .find(|candidate| candidate.is_file())
 }
 
 impl Cluster {
@@ -335,24 +315,6 @@ fn complete_address(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_worker_is_looked_for_by_name_then_beside_then_on_the_path() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = |name: &str| {
-            let path = folder.path().join(name).join("firn-worker");
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            path
-        };
-        let (beside, named, on_path) = (place("beside"), place("named"), place("path"));
-        let path = on_path.parent().unwrap().as_os_str().to_owned();
-        let find = || find_worker(beside.clone(), Some(named.clone()), &path);
-        assert_eq!(find(), None);
-        for program in [&on_path, &beside, &named] {
-            fs::write(program, "").unwrap();
-            assert_eq!(find().as_ref(), Some(program));
-        }
-    }
 
     #[test]
     fn an_address_counts_once_its_line_is_complete() {

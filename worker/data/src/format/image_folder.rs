@@ -13,7 +13,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::passed_over::PassedOver;
 use super::{EmptyClass, Listed, Listing, is_folder, unreadable};
-use crate::{DataError, Source, SplitName};
+use crate::{DataError, Sample, Source, Split, SplitName, Target};
 
 /// What the decoder reads; without case.
 const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "ppm", "pgm", "webp"];
@@ -173,8 +173,38 @@ fn walk_error(folder: &Path, error: &walkdir::Error) -> DataError {
 }
 
 fn is_image(entry: &DirEntry) -> bool {
-    let extension = entry.path().extension().and_then(|extension| extension.to_str());
+    has_image_name(entry.path())
+}
+
+/// Whether the name of a file ends as those of images do that the decoder reads.
+pub fn has_image_name(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
+}
+
+/// All images in a folder and in the folders within it, without labels, in the order in which those of a class would be.
+///
+/// # Errors
+///
+/// A folder that cannot be read; one without an image.
+pub fn images_below(folder: &Path) -> Result<Split, DataError> {
+    let (split, rules) = (SplitName::Test, DataRules::Current);
+    let (mut samples, mut passed_over) = (Vec::new(), PassedOver::default());
+    list_class((folder, folder), "", rules, &mut samples, &mut passed_over)?;
+    if samples.is_empty() {
+        let hint = passed_over.unread().map(|sentence| format!("; {sentence}")).collect();
+        let path = folder.to_owned();
+        return Err(DataError::EmptySplit { split, path, hint });
+    }
+    let sample = |listed: Listed| Sample {
+        id: listed.id,
+        target: Target::Labels(Vec::new()),
+        source: listed.source,
+    };
+    Ok(Split {
+        name: split,
+        samples: samples.into_iter().map(sample).collect(),
+    })
 }
 
 #[cfg(test)]

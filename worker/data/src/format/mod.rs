@@ -11,6 +11,8 @@ mod separator;
 
 use std::path::{Path, PathBuf};
 
+pub use image_folder::{has_image_name, images_below};
+
 use firn_core::compatibility::DataRules;
 use firn_core::spec::{DataFormat, DataSpec, InputColumn, RowLayout};
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use firn_core::compatibility::DataRules;
-use firn_core::spec::{DataSpec, SplitSource};
+use firn_core::spec::{DataFormat, DataSpec, LabelColumns, SplitSource};
 
 use crate::format::{self, Listed, Listing};
 use crate::labels::Labels;
@@ -67,6 +67,31 @@ pub fn index_by(rules: DataRules, data: &DataSpec, seed: u64) -> Result<Dataset,
         test: test.map(Arc::new),
         warnings,
     })
+}
+
+/// What a network knows of the labels: what it was trained with.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Names of classes or labels, in the order of its outputs; of a regression empty.
+    pub classes: &'a [String],
+}
+
+/// Reads what lies at `path` in the format of `data` as a split of its own, and gives it with what a person should know. Its labels are among
+/// those that are `known`; with `None` no label is read, and every target is empty.
+///
+/// # Errors
+///
+/// As [`index`]; a label that is not known.
+pub fn read_split(data: &DataSpec, known: Option<Known<'_>>, path: &Path) -> Result<(Split, Vec<String>), DataError> {
+    let mut data = data.clone();
+    if let (None, DataFormat::Rows(rows)) = (known, &mut data.format) {
+        rows.label = LabelColumns::Numbers(Vec::new());
+    }
+    let listing = format::list(&data, DataRules::Current, SplitName::Test, path)?;
+    let mut warnings = passed_over_warnings(&listing);
+    let classes = known.map_or(&[][..], |known| known.classes);
+    let split = split_of(listing, &Labels::known(classes, &data), &mut warnings)?;
+    Ok((split, warnings))
 }
 
 /// A listing becomes a split once it is known what its labels mean.

@@ -36,8 +36,15 @@ impl Classes {
                 class: class.clone(),
             });
         }
-        let numbers = names.iter().cloned().zip(0..).collect();
-        Ok(Self { names, numbers })
+        Ok(Self::known(&names))
+    }
+
+    /// Of these names, in the order of the network's outputs.
+    pub(super) fn known(names: &[String]) -> Self {
+        Self {
+            names: names.to_vec(),
+            numbers: names.iter().cloned().zip(0..).collect(),
+        }
     }
 
     pub(super) fn targets(&self, listing: &Listing) -> Result<Vec<Target>, DataError> {

@@ -39,11 +39,15 @@ impl LabelSets {
         }
         let mut names: Vec<String> = all.into_iter().cloned().collect();
         names::sort_labels(&mut names);
-        let numbers = names.iter().cloned().zip(0..).collect();
-        Ok(Self {
-            names,
-            written: Written::Lists(numbers),
-        })
+        Ok(Self::known(&names))
+    }
+
+    /// Of these names, in the order of the network's outputs.
+    pub(super) fn known(names: &[String]) -> Self {
+        Self {
+            names: names.to_vec(),
+            written: Written::Lists(names.iter().cloned().zip(0..).collect()),
+        }
     }
 
     pub(super) fn targets(&self, listing: &Listing) -> Result<Vec<Target>, DataError> {

@@ -39,6 +39,19 @@ impl Labels {
         }
     }
 
+    /// Those that a network was trained with: of classes or labels these names, in the order of its outputs.
+    pub(crate) fn known(names: &[String], data: &DataSpec) -> Self {
+        match &data.format {
+            DataFormat::ImageFolder => Self::Classes(Classes::known(names)),
+            DataFormat::Rows(rows) => match &rows.label {
+                LabelColumns::Numbers(columns) => Self::Numbers(Numbers::new(columns)),
+                LabelColumns::Flags(columns) => Self::Sets(LabelSets::of_columns(columns)),
+                LabelColumns::List { .. } => Self::Sets(LabelSets::known(names)),
+                LabelColumns::Class(_) => Self::Classes(Classes::known(names)),
+            },
+        }
+    }
+
     /// What is expected of the network for each sample of a listing.
     pub(crate) fn targets(&self, listing: &Listing) -> Result<Vec<Target>, DataError> {
         match self {

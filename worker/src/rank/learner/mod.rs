@@ -144,14 +144,12 @@ impl Learner {
     /// not hold that. Where BatchNorm trains, the statistics are those of the whole batch.
     pub(crate) fn micro_batch(&self) -> usize {
         let training = &self.computation.training;
-        let usual = match self.computation.inputs.device() {
-            Device::Cpu => 16,
-            _ => 256,
-        };
         match training.micro_batch_size {
             _ if training.train_batch_norm => training.batch_size as usize,
             Some(size) => size as usize,
-            None => self.fitting.unwrap_or(usual),
+            None => self
+                .fitting
+                .unwrap_or_else(|| usual_micro_batch(self.computation.inputs.device())),
         }
     }
 
@@ -258,5 +256,13 @@ impl Learner {
     /// Counts what is not finite, and gives the verdict.
     pub(crate) fn non_finite(&mut self) -> &mut NonFinitePolicy {
         &mut self.non_finite
+    }
+}
+
+/// What keeps a CPU's caches and a GPU's cores busy.
+pub(crate) fn usual_micro_batch(device: Device) -> usize {
+    match device {
+        Device::Cpu => 16,
+        _ => 256,
     }
 }

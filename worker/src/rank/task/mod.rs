@@ -7,13 +7,17 @@ mod classification;
 mod multi_label;
 mod regression;
 
-use firn_core::spec::{JobSpec, Task};
+use firn_core::{
+    spec::{JobSpec, Task},
+    task::regression::Target,
+};
 use firn_data::{Batch, Dataset, Split, Targets};
 use firn_models::{Expected, Objective};
 use firn_proto::v1alpha1 as wire;
 use serde_json::Value;
 use tch::{Device, Tensor};
 
+pub(crate) use self::regression::target_summary;
 use super::failure::RankFailure;
 
 /// Outputs of the network.
@@ -28,8 +32,17 @@ pub(crate) fn outputs(spec: &JobSpec, dataset: &Dataset) -> usize {
 pub(crate) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
     match spec.task {
         Task::Classification => classification::objective(&spec.training.loss, dataset, device),
-        Task::Regression => regression::objective(&spec.training.loss, dataset),
+        Task::Regression => regression::objective(&spec.training.loss, &dataset.targets),
         Task::MultiLabel => multi_label::objective(&spec.training.loss, dataset, device),
+    }
+}
+
+/// What scores samples that nothing is learned from: the objective of the task without weights and settings of training.
+pub(crate) fn plain_objective(spec: &JobSpec, targets: &[Target], device: Device) -> Result<Objective, RankFailure> {
+    match spec.task {
+        Task::Classification => Ok(Objective::cross_entropy(None, 0.0, device)?),
+        Task::Regression => regression::objective(&spec.training.loss, targets),
+        Task::MultiLabel => Ok(Objective::binary_cross_entropy(None, device)?),
     }
 }
 

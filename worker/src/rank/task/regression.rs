@@ -13,7 +13,7 @@ use crate::rank::failure::RankFailure;
 /// How the exported model's outputs become numbers in the units of the data.
 const UNITS: &str = "value = output * std + mean";
 
-pub(super) fn objective(loss: &LossSpec, dataset: &Dataset) -> Result<Objective, RankFailure> {
+pub(super) fn objective(loss: &LossSpec, targets: &[Target]) -> Result<Objective, RankFailure> {
     let Some(distance) = loss.distance() else {
         return Err(RankFailure::Spec(
             "spec.training.loss.type: expected a loss of numbers, found `cross_entropy`".to_owned(),
@@ -23,19 +23,19 @@ pub(super) fn objective(loss: &LossSpec, dataset: &Dataset) -> Result<Objective,
         mean: target.mean,
         std: target.std,
     };
-    Ok(Objective::distances(
-        distance,
-        dataset.targets.iter().map(scale).collect(),
-    ))
+    Ok(Objective::distances(distance, targets.iter().map(scale).collect()))
 }
 
 pub(super) fn summarise(dataset: &Dataset, summary: &mut wire::DatasetSummary) {
-    let target = |target: &Target| wire::TargetSummary {
+    summary.targets = dataset.targets.iter().map(target_summary).collect();
+}
+
+pub(crate) fn target_summary(target: &Target) -> wire::TargetSummary {
+    wire::TargetSummary {
         name: target.name.clone(),
         mean: target.mean,
         std: target.std,
-    };
-    summary.targets = dataset.targets.iter().map(target).collect();
+    }
 }
 
 pub(super) fn describe(targets: &[Target]) -> Outputs {

@@ -1,0 +1,161 @@
+"""`firn predict` and `firn evaluate` give what the job gave, to the last bit, and score files that it has never seen."""
+
+import csv
+import io
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import FIRN, environment, job, run_job, shared
+from sklearn import metrics as sk
+
+TRAINING = {"epochs": 2, "batchSize": 16, "seed": 3, "optimizer": {"type": "sgd", "learningRate": 0.1}}
+WEIGHTS = "weights/mobilenet_v2_imagenet/mobilenet_v2_imagenet_dequant.safetensors"
+
+
+def firn(*arguments, text=None):
+    """What it writes to standard output; it has to succeed."""
+    finished = outcome(*arguments, text=text)
+    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-4000:]
+    return finished.stdout
+
+
+def outcome(*arguments, text=None):
+    command = [FIRN, *map(str, arguments)]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, input=text, timeout=600)
+
+
+def refusal(*arguments, text=None):
+    """What it says where it does nothing."""
+    finished = outcome(*arguments, text=text)
+    assert (finished.returncode, finished.stdout) == (1, ""), finished.stdout[-2000:] + finished.stderr[-4000:]
+    return finished.stderr
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """Reviews of SST-2 with a class, with labels that do not exclude each other, and with a number."""
+    folder = tmp_path_factory.mktemp("reviews")
+    with open(shared("data/sst2/train.tsv"), newline="") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if len(row["sentence"]) < 80][:170]
+    for name, part in (("train", rows[:100]), ("validation", rows[100:130]), ("test", rows[130:])):
+        with open(folder / f"{name}.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "class", "labels", "length"])
+            for row in part:
+                text, is_good = row["sentence"].strip(), row["label"] == "1"
+                labels = [label for label, has in (("good", is_good), ("long", len(text) > 50)) if has]
+                writer.writerow([text, ["bad", "good"][is_good], "|".join(labels), len(text)])
+    return folder
+
+
+TASKS = {
+    "classification": {"label": "class"},
+    "multi_label_classification": {"label": "labels"},
+    "regression": {"targets": ["length"]},
+}
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def finished(request, minilm, reviews, tmp_path_factory):
+    data = {
+        "format": "csv",
+        **{split: {"uri": str(reviews / f"{split}.csv")} for split in ("train", "validation", "test")},
+        "columns": TASKS[request.param],
+    }
+    spec = job("reviews", {"architecture": "bert", "weights": str(minilm / "model.safetensors")}, data, TRAINING)
+    spec["spec"]["task"]["type"] = request.param
+    return run_job(spec, tmp_path_factory.mktemp(request.param), workers=1)
+
+
+def test_the_predictions_of_the_test_file_are_those_that_the_job_left(finished, reviews):
+    predicted = firn("predict", finished.folder, reviews / "test.csv")
+    assert predicted == (finished.folder / "predictions_test.csv").read_text()
+
+
+def test_the_metrics_of_the_test_file_and_their_intervals_are_those_that_the_job_left(finished, reviews, tmp_path):
+    written = tmp_path / "predictions.csv"
+    found = json.loads(firn("evaluate", finished.folder, reviews / "test.csv", "-o", "json", "--predictions", written))
+    assert found.pop("quarantined") == []
+    expected = {name: value for name, value in finished.metrics["test"].items() if name != "epoch"}
+    assert found == expected
+    assert written.read_bytes() == (finished.folder / "predictions_test.csv").read_bytes()
+    assert "loss" in firn("evaluate", finished.folder, reviews / "test.csv")
+
+
+def test_samples_without_labels_get_the_same_scores(finished, reviews, tmp_path):
+    """A table that lacks the label column, JSON lines in place of CSV being another format, and texts from standard input."""
+    rows = rows_of((reviews / "test.csv").read_text())
+    bare = tmp_path / "bare.csv"
+    with open(bare, "w", newline="") as file:
+        csv.writer(file).writerows([["text"], *([row["text"]] for row in rows)])
+    expected = finished.predictions("test")
+    kept = [name for name in expected[0] if not name.startswith(("label", "value_")) and name != "sample"]
+    from_table = rows_of(firn("predict", finished.folder, bare))
+    assert list(from_table[0]) == ["index", "sample", *kept[1:]]
+    assert [[row[name] for name in kept] for row in from_table] == [[row[name] for name in kept] for row in expected]
+    lines = firn("predict", finished.folder, "-", "-o", "jsonl", text="\n".join(row["text"] for row in rows) + "\n\n")
+    for line, row in zip(lines.splitlines(), from_table, strict=True):
+        found = json.loads(line)
+        assert found["sample"] == f"stdin:{int(row['index']) + 1}"
+        for name in kept[1:]:
+            value = found[name]
+            assert str(value) == row[name] if isinstance(value, str) else value == float(row[name]), name
+
+
+def test_what_cannot_be_predicted_is_told(finished, reviews, tmp_path):
+    assert f"cannot read {tmp_path}/nowhere/spec.json" in refusal("predict", tmp_path / "nowhere", reviews / "test.csv")
+    bare = tmp_path / "bare.csv"
+    bare.write_text("text\nfine\n")
+    label = json.loads((finished.folder / "spec.json").read_text())["spec"]["data"]["columns"]
+    assert f"`{(label.get('targets') or [label.get('label')])[0]}`" in refusal("evaluate", finished.folder, bare)
+    other = tmp_path / "other.csv"
+    other.write_text("sentence\nfine\n")
+    assert "`text`" in refusal("predict", finished.folder, other)
+    assert "standard input holds no text" in refusal("predict", finished.folder, "-", text="\n")
+
+
+def test_images_are_found_in_folders_of_classes_in_any_folder_and_alone(tmp_path):
+    source = shared("data/hymenoptera")
+    folders = {}
+    for split, folder, count in (("train", "train", 20), ("validation", "val", 6), ("test", "val", 8)):
+        for kind in ("ants", "bees"):
+            place = tmp_path / split / kind
+            place.mkdir(parents=True)
+            for path in sorted((source / folder / kind).glob("*.jpg"))[:count]:
+                (place / path.name).symlink_to(path)
+        folders[split] = {"uri": str(tmp_path / split)}
+    preprocessing = {"resize": 128, "crop": 112}
+    data = {"format": "imagefolder", **folders, "preprocessing": preprocessing}
+    model = {"architecture": "mobilenet_v2", "weights": str(shared(WEIGHTS)), "freeze": {"through": "features.17"}}
+    job_ = run_job(job("insects", model, data, {**TRAINING, "epochs": 1}), tmp_path / "job", workers=1)
+    assert firn("predict", job_.folder, tmp_path / "test") == (job_.folder / "predictions_test.csv").read_text()
+
+    expected = {row["sample"]: row for row in job_.predictions("test")}
+    anywhere = rows_of(firn("predict", job_.folder, tmp_path / "test" / "bees"))
+    assert [f"bees/{row['sample']}" for row in anywhere] == [name for name in expected if name.startswith("bees/")]
+    probability = lambda row: float(row["probability_bees"])
+    near = [probability(row) - probability(expected[f"bees/{row['sample']}"]) for row in anywhere]
+    assert np.abs(near).max() < 1e-5, "other neighbours in a batch change the last bits at most"
+    assert "label" not in anywhere[0]
+    first = next(iter((tmp_path / "test" / "ants").iterdir()))
+    (alone,) = rows_of(firn("predict", job_.folder, first))
+    assert alone["sample"] == first.name
+    assert abs(probability(alone) - probability(expected[f"ants/{first.name}"])) < 1e-5
+
+    (tmp_path / "test" / "bees" / "broken.jpg").write_bytes(b"no image")
+    broken = outcome("predict", job_.folder, tmp_path / "test" / "bees")
+    assert broken.returncode == 1 and "set aside broken.jpg" in broken.stderr
+    assert [row["sample"] for row in rows_of(broken.stdout)] == [row["sample"] for row in anywhere], "the others are predicted"
+    assert "expected samples with labels" in refusal("evaluate", job_.folder, tmp_path / "test" / "bees")
+    scored = outcome("evaluate", job_.folder, tmp_path / "test", "-o", "json")
+    shown = json.loads(scored.stdout)
+    assert scored.returncode == 1 and [sample["sample"] for sample in shown["quarantined"]] == ["bees/broken.jpg"]
+    labels = [row["label"] == "bees" for row in expected.values()]
+    scores = [probability(row) for row in expected.values()]
+    assert shown["metrics"]["roc_auc"] == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-9)

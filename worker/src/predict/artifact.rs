@@ -1,0 +1,101 @@
+//! What a job left, as far as it takes to predict: `spec.json` says how samples are prepared and what the network is, `config.json` what its
+//! outputs are, and the tensors lie in `model.safetensors` and `head.safetensors`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use firn_core::{
+    spec::{self, JobSpec},
+    task::{Schema, regression::Target},
+};
+use firn_models::{Model, ModelOptions, export};
+use serde::Deserialize;
+use tch::Device;
+
+/// A folder that a job left.
+pub(super) struct Artifact {
+    folder: PathBuf,
+    pub(super) spec: JobSpec,
+    /// Names of classes or labels, in the order of the outputs; of a regression empty.
+    pub(super) classes: Vec<String>,
+    /// Of a regression, in the order of the outputs.
+    pub(super) targets: Vec<Target>,
+}
+
+/// Of `config.json`.
+#[derive(Deserialize)]
+struct Config {
+    id2label: BTreeMap<u32, String>,
+    #[serde(default)]
+    targets: Vec<Target>,
+}
+
+impl Artifact {
+    /// Reads what is said of the network.
+    pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
+        if !folder.is_dir() {
+            bail!(
+                "{} is no folder: name the one that a job left, with spec.json, config.json and head.safetensors",
+                folder.display()
+            );
+        }
+        let spec: JobSpec = read(folder, "spec.json")?;
+        let Config { id2label, targets } = read(folder, "config.json")?;
+        let names: Vec<String> = id2label.into_values().collect();
+        Ok(Self {
+            folder: folder.to_owned(),
+            classes: if targets.is_empty() { names } else { Vec::new() },
+            targets,
+            spec,
+        })
+    }
+
+    pub(super) fn schema(&self) -> Schema<'_> {
+        Schema {
+            classes: &self.classes,
+            targets: &self.targets,
+        }
+    }
+
+    /// The network with all that the job taught it. Without `model.safetensors` the pretrained weights are those that the job began with, where it
+    /// found them.
+    pub(super) fn model(&self, device: Device) -> anyhow::Result<Model> {
+        let merged = self.folder.join("model.safetensors");
+        let mut model = self.spec.model.clone();
+        if merged.is_file() {
+            // What the tokenizer and the configuration lie beside.
+            model.tokenizer = self.tokenizer().map(|path| path.display().to_string());
+            model.weights = Some(merged.display().to_string());
+        }
+        let loaded = Model::load(&ModelOptions {
+            spec: &model,
+            classes: self.classes.len().max(self.targets.len()),
+            seed: self.spec.training.seed,
+            device,
+            train_batch_norm: self.spec.training.train_batch_norm,
+        })?;
+        export::adopt(&loaded, &self.folder.join("head.safetensors"))?;
+        Ok(loaded)
+    }
+
+    /// The one in the folder, or the one of the job.
+    pub(super) fn tokenizer(&self) -> Option<PathBuf> {
+        let own = self.folder.join("tokenizer.json");
+        if own.is_file() {
+            return Some(own);
+        }
+        let model = &self.spec.model;
+        let beside = || spec::beside_weights(model.weights.as_deref()?, "tokenizer.json");
+        model.tokenizer.clone().or_else(beside).map(PathBuf::from)
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(folder: &Path, name: &str) -> anyhow::Result<T> {
+    let path = folder.join(name);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not what a job leaves", path.display()))
+}
