@@ -78,7 +78,7 @@ fn with_certificates_on_both_sides_jobs_train_and_who_has_none_is_refused() {
     replace(&story, "firn-operator-tls", &[("tls.crt", &wrong), ("tls.key", &key)]);
     wait_until("the wrong certificate", || operators_hold(&story, &wrong));
     coordinator::restart(&story);
-    let words = "it does not know the authority that has signed the certificate in --cert";
+    let words = "the coordinator does not know the authority that has signed the certificate in --cert";
     is_told(&story, "signed", "CoordinatorRefusesCertificate", words);
     restore(&story, "firn-operator-tls", &first[1]);
     is_well(&story, "signed");
