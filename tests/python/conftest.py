@@ -57,14 +57,14 @@ def environment():
     return {**os.environ, "FIRN_WORKER": str(FIRN.with_name("firn-worker"))}
 
 
-def run_job(spec, folder, workers=2):
-    """Runs a job with `firn run`; returns what it left."""
+def run_job(spec, folder, workers=2, options=()):
+    """Runs a job with `firn run` and further options; returns what it left."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "job.yaml"
     file.write_text(yaml.safe_dump(spec, sort_keys=False))
     artifacts = folder / "artifacts"
-    command = [FIRN, "run", file, "--workers", str(workers), "--artifacts", artifacts]
+    command = [FIRN, "run", file, "--workers", str(workers), "--artifacts", artifacts, *options]
     finished = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=1500)
     assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-8000:]
     return Finished(artifacts)

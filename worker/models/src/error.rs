@@ -1,6 +1,9 @@
 //! Everything that can go wrong with a model, told with the file, the tensor or the field it is about.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// Why a model could not be built, run, saved or restored.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +24,8 @@ pub enum ModelError {
     /// A file that only unpickling could open.
     #[error(
         "{} is a pickle file, and opening a pickle runs whatever code it holds, so Firn never does; \
-         convert it where you trust it: `safetensors.torch.save_file(torch.load(path, weights_only=True), \"model.safetensors\")`",
-        .path.display()
+         convert it where you trust it: {}",
+        .path.display(), conversion(.path)
     )]
     PickleRefused {
         /// The refused file.
@@ -215,7 +218,26 @@ impl fmt::Display for TensorProblem {
 /// More than this many problems are counted, not spelled out; the error value still holds all of them.
 pub(crate) const SPELLED_OUT: usize = 12;
 
-fn first_of(names: &[String]) -> String {
+/// The command that converts a pickle to safetensors beside it. Trainers keep the tensors under `state_dict` or `model`; tensors that share their
+/// memory, as tied embeddings do, are copied, since safetensors refuses them.
+fn conversion(path: &Path) -> String {
+    let converted = match path.extension().is_some_and(|extension| extension == "safetensors") {
+        true => path.with_extension("converted.safetensors"),
+        false => path.with_extension("safetensors"),
+    };
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    format!(
+        "python3 -c \"import sys, torch, safetensors.torch as s; \
+         w = torch.load(sys.argv[1], map_location='cpu', weights_only=True); \
+         w = next((w[k] for k in ('state_dict', 'model') if isinstance(w.get(k), dict)), w); \
+         s.save_file({{k: v.clone().contiguous() for k, v in w.items() if torch.is_tensor(v)}}, sys.argv[2], {{'format': 'pt'}})\" {} {}",
+        quoted(path),
+        quoted(&converted),
+    )
+}
+
+/// The first three names, and how many there are besides.
+pub(crate) fn first_of(names: &[String]) -> String {
     let mut shown: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
     if names.len() > 3 {
         shown.push(format!("and {} more", names.len() - 3));

@@ -38,4 +38,4 @@ pub use model::{Model, ModelOptions, ModelSummary, state_digest};
 pub use objective::{BinaryCrossEntropy, CrossEntropy, Distance, Distances, Expected, LossSums, Objective, Scale};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use stage::Features;
-pub use weights::naming::Library;
+pub use weights::{naming::Library, notes::WeightsNote};

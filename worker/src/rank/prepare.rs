@@ -117,6 +117,9 @@ fn agree_on_model(
     if let spec::Preprocessing::Image { crop, .. } = spec.data.preprocessing {
         model.check_crop(crop)?;
     }
+    for note in model.weights_notes() {
+        info!("of the weights: {note}");
+    }
     let parts = model.summary();
     info!(
         cut = parts.cut,

@@ -19,7 +19,12 @@ use crate::{
     layers::dropout::Dropout,
     parameter_builder::{NamedTensor, ParameterBuilder, Role, Source},
     stage::{Features, Pass, Stages},
-    weights::{file::WeightFile, fit, naming::Naming},
+    weights::{
+        file::WeightFile,
+        fit,
+        naming::Naming,
+        notes::{self, WeightsNote},
+    },
 };
 
 pub use self::state::state_digest;
@@ -57,6 +62,18 @@ pub struct ModelSummary {
 pub(crate) struct Origin {
     pub(crate) path: PathBuf,
     pub(crate) digest: blake3::Hash,
+    /// What of it was taken as it is.
+    notes: Vec<WeightsNote>,
+}
+
+impl Origin {
+    fn of(file: WeightFile, notes: Vec<WeightsNote>) -> Self {
+        Self {
+            path: file.path,
+            digest: file.digest,
+            notes,
+        }
+    }
 }
 
 /// A network, cut in two.
@@ -95,15 +112,16 @@ impl Model {
             device,
             train_batch_norm,
         } = *options;
-        let file = spec
-            .weights
-            .as_deref()
-            .map(|path| WeightFile::open(Path::new(path)))
-            .transpose()?;
+        let file = weights(spec)?;
         let family = architecture::of(spec)?;
         let stage_names = spec.architecture.stages(family.layers());
         let named = named_cut(spec, &stage_names)?;
-        let (naming, stages, entries) = build(family.as_ref(), file.as_ref(), (spec, seed, device))?;
+        let Built {
+            naming,
+            stages,
+            entries,
+            notes,
+        } = Built::of(family.as_ref(), file.as_ref(), (spec, seed, device))?;
         assert_eq!(stages.len(), stage_names.len(), "one stage is built for each name");
         let cut = cut(named, stages.len(), &entries);
         mark_trained(&entries, cut)?;
@@ -123,10 +141,7 @@ impl Model {
                 Some(&head),
             ],
         );
-        let origin = file.map(|file| Origin {
-            path: file.path,
-            digest: file.digest,
-        });
+        let origin = file.map(|file| Origin::of(file, notes));
         let architecture = spec.architecture;
         let mut model = Self {
             architecture,
@@ -163,6 +178,11 @@ impl Model {
                 .map_or_else(|| "none".to_owned(), |last| self.stage_names[last].clone()),
             stages: self.stage_names.clone(),
         }
+    }
+
+    /// What of the weights is not as their library writes it today, and was taken all the same: worth a line each in a log.
+    pub fn weights_notes(&self) -> &[WeightsNote] {
+        self.origin.as_ref().map_or(&[], |origin| &origin.notes)
     }
 
     /// What the model takes in.
@@ -274,26 +294,49 @@ impl Model {
     }
 }
 
-/// Builds the network from the file, or from the seed: the names of its tensors, its stages, and its tensors.
-fn build(
-    family: &dyn Family,
-    file: Option<&WeightFile>,
-    (spec, seed, device): (&ModelSpec, u64, Device),
-) -> Result<(Naming, Stages, Vec<NamedTensor>), ModelError> {
-    let naming = match file {
-        Some(file) => Naming::detect(family.dialects(), file.keys()),
-        None => Naming::own(family.dialects()),
-    };
-    let mut builder = ParameterBuilder::new(file.map_or(Source::Seed(seed), Source::File), &naming, device);
-    let stages = family.build(&mut builder)?;
-    let (entries, problems) = builder.finish();
-    if let Some(file) = file {
-        fit::check((file, &naming), (spec, family), &entries, problems)?;
-        if !naming.wrapper.is_empty() {
-            tracing::warn!(file = %file.path.display(), prefix = naming.wrapper, "the prefix of the names is left out");
-        }
+/// The file that the spec names.
+fn weights(spec: &ModelSpec) -> Result<Option<WeightFile>, ModelError> {
+    let path = spec.weights.as_deref().map(Path::new);
+    path.map(WeightFile::open).transpose()
+}
+
+/// A network that was built.
+struct Built {
+    naming: Naming,
+    stages: Stages,
+    entries: Vec<NamedTensor>,
+    /// What of the file was taken as it is.
+    notes: Vec<WeightsNote>,
+}
+
+impl Built {
+    /// From the file, or from the seed.
+    fn of(
+        family: &dyn Family,
+        file: Option<&WeightFile>,
+        (spec, seed, device): (&ModelSpec, u64, Device),
+    ) -> Result<Self, ModelError> {
+        let naming = match file {
+            Some(file) => Naming::detect(family.dialects(), file.keys()),
+            None => Naming::own(family.dialects()),
+        };
+        let mut builder = ParameterBuilder::new(file.map_or(Source::Seed(seed), Source::File), &naming, device);
+        let stages = family.build(&mut builder)?;
+        let (entries, problems) = builder.finish();
+        let notes = match file {
+            Some(file) => {
+                let leftover = fit::check((file, &naming), (spec, family), &entries, problems)?;
+                notes::of(file, &naming, &entries, leftover)
+            }
+            None => Vec::new(),
+        };
+        Ok(Self {
+            naming,
+            stages,
+            entries,
+            notes,
+        })
     }
-    Ok((naming, stages, entries))
 }
 
 fn trainable(entries: &[NamedTensor], cut: usize, heads: [Option<&Head>; 2]) -> Vec<(String, Tensor)> {

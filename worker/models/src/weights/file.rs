@@ -14,7 +14,7 @@ use tch::{Kind, Tensor};
 
 use super::{
     index::{INDEX, ShardIndex},
-    recognise::accident,
+    recognise::{accident, has_name_of_pickle, is_pickle},
 };
 use crate::error::ModelError;
 
@@ -38,8 +38,8 @@ pub(crate) struct FileEntry {
 }
 
 impl WeightFile {
-    /// Reads a safetensors file, or the shards of an index, or what a folder holds of these, as transformers looks for it; a pickle is
-    /// refused unread.
+    /// Reads a safetensors file, or the shards of an index, or what a folder holds of these, as transformers looks for it. A pickle is
+    /// known by its bytes, whatever its name, and never opened as one.
     pub(crate) fn open(path: &Path) -> Result<Self, ModelError> {
         let path = match path.is_dir() {
             true => in_folder(path)?,
@@ -97,6 +97,11 @@ impl WeightFile {
         self.entries.get(key)
     }
 
+    /// Files that hold tensors.
+    pub(crate) fn files(&self) -> usize {
+        self.parts.len()
+    }
+
     /// The raw bytes of a tensor.
     pub(crate) fn bytes(&self, entry: &FileEntry) -> &[u8] {
         &self.parts[entry.part][entry.range.clone()]
@@ -138,31 +143,21 @@ fn in_folder(folder: &Path) -> Result<PathBuf, ModelError> {
 
 /// The bytes of one file and where its tensors lie in them; `part` is its place among the files of the network.
 fn part(path: PathBuf, part: usize) -> Result<(Vec<u8>, BTreeMap<String, FileEntry>), ModelError> {
-    let extension = path
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    if matches!(
-        extension.as_str(),
-        "bin" | "pt" | "pth" | "pkl" | "pickle" | "ckpt" | "t7"
-    ) {
-        return Err(ModelError::PickleRefused { path });
-    }
-    let bytes = std::fs::read(&path).map_err(|source| ModelError::Read {
-        path: path.clone(),
-        source,
-    })?;
-    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
-        return Err(ModelError::PickleRefused { path });
-    }
-    let entries = entries(&bytes, part)
-        .map_err(|reason| accident(&bytes).unwrap_or(reason))
-        .map_err(|reason| ModelError::NotSafetensors {
+    let refused_by_name = has_name_of_pickle(&path);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(_) if refused_by_name => return Err(ModelError::PickleRefused { path }),
+        Err(source) => return Err(ModelError::Read { path, source }),
+    };
+    let found = entries(&bytes, part).map_err(|reason| accident(&bytes).unwrap_or(reason));
+    match found {
+        Ok(entries) => Ok((bytes, entries)),
+        Err(_) if refused_by_name || is_pickle(&bytes) => Err(ModelError::PickleRefused { path }),
+        Err(reason) => Err(ModelError::NotSafetensors {
             file: path.display().to_string(),
             reason,
-        })?;
-    Ok((bytes, entries))
+        }),
+    }
 }
 
 fn kind(dtype: Dtype) -> Option<Kind> {

@@ -1,21 +1,27 @@
 //! Whether a file holds the network, and what it holds besides: heads and counters are passed over, whole layers are refused.
 //!
-//! Where names differ, both sides are told: what is missing, what the file has in its place, and which name or network is nearest. The weights of a deeper network have all the names and shapes of a shallower one. Taken in silence, the rest of its layers would be
-//! dropped, and the network would compute something that nobody trained.
+//! Where names differ, both sides are told: what is missing, what the file has in its place, and which name or network is nearest. The weights
+//! of a deeper network have all the names and shapes of a shallower one. Taken in silence, the rest of its layers would be dropped, and the
+//! network would compute something that nobody trained.
 
 use std::{collections::BTreeSet, path::Path};
 
-use firn_core::spec::{Architecture, ModelSpec, Word};
+use firn_core::spec::{ModelSpec, Word};
 
-use super::{file::WeightFile, index::INDEX, naming::Naming};
+use super::{
+    file::WeightFile,
+    index::INDEX,
+    look,
+    naming::{Naming, unwrapped},
+};
 use crate::{
-    architecture::{self, Family},
+    architecture::Family,
     error::{ModelError, SPELLED_OUT, TensorProblem},
     parameter_builder::NamedTensor,
 };
 
-/// First parts of names that belong to outputs of other tasks, and to poolers.
-const HEADS: [&str; 18] = [
+/// First parts of names that belong to outputs of other tasks, to poolers, and to losses that trainers save beside the network.
+const HEADS: [&str; 21] = [
     "fc",
     "classifier",
     "head",
@@ -34,6 +40,9 @@ const HEADS: [&str; 18] = [
     "vocab_transform",
     "vocab_layer_norm",
     "vocab_projector",
+    "criterion",
+    "loss",
+    "loss_fn",
 ];
 
 /// Ends of names of buffers that no computation here reads: counters, position ids, causal masks, the speeds of rotary positions, rows of tables,
@@ -49,33 +58,45 @@ const BUFFERS: [&str; 8] = [
     "mask_token",
 ];
 
-fn is_harmless(name: &str) -> bool {
-    let first = name.split('.').next().unwrap_or_default();
-    HEADS.contains(&first) || BUFFERS.iter().any(|end| name.ends_with(end))
+/// Names of the file that the network has no use for.
+#[derive(Debug, Default)]
+pub(crate) struct Leftover {
+    /// Of layers, which is more than the network has.
+    pub(crate) surplus: Vec<String>,
+    /// Of outputs, poolers and losses.
+    pub(crate) unused: Vec<String>,
 }
 
-/// Names of the file that are neither used nor harmless.
-fn surplus(file: &WeightFile, naming: &Naming, entries: &[NamedTensor]) -> Vec<String> {
-    let used: BTreeSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-    let plain = |key: &str| {
-        let key = key.strip_prefix(&naming.wrapper).unwrap_or(key);
-        is_harmless(key.strip_prefix(naming.dialect.prefix).unwrap_or(key))
-    };
-    let left = file.keys().filter(|key| !used.contains(key) && !plain(key));
-    left.map(str::to_owned).collect()
+impl Leftover {
+    pub(crate) fn of(file: &WeightFile, naming: &Naming, entries: &[NamedTensor]) -> Self {
+        let used: BTreeSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+        let mut leftover = Self::default();
+        for key in file.keys().filter(|key| !used.contains(key)) {
+            let name = unwrapped(key);
+            let name = name.strip_prefix(naming.dialect.prefix).unwrap_or(name);
+            if HEADS.contains(&name.split('.').next().unwrap_or_default()) {
+                leftover.unused.push(key.to_owned());
+            } else if !BUFFERS.iter().any(|end| name.ends_with(end)) {
+                leftover.surplus.push(key.to_owned());
+            }
+        }
+        leftover
+    }
 }
 
-/// Refuses a file that lacks tensors of the network, has them in another form, or holds layers which the network has not.
+/// Refuses a file that lacks tensors of the network, has them in another form, or holds layers which the network has not; what else it
+/// holds is returned.
 pub(crate) fn check(
     (file, naming): (&WeightFile, &Naming),
     (spec, family): (&ModelSpec, &dyn Family),
     entries: &[NamedTensor],
     mut problems: Vec<TensorProblem>,
-) -> Result<(), ModelError> {
-    let surplus = surplus(file, naming, entries);
-    if surplus.is_empty() && problems.is_empty() {
-        return Ok(());
+) -> Result<Leftover, ModelError> {
+    let leftover = Leftover::of(file, naming, entries);
+    if leftover.surplus.is_empty() && problems.is_empty() {
+        return Ok(leftover);
     }
+    let surplus = leftover.surplus;
     let (path, architecture) = (file.path.clone(), spec.architecture.word().to_owned());
     let looks_like = looks_like(file, spec, family)?;
     if problems.is_empty() {
@@ -110,28 +131,12 @@ fn nearest_of(key: &str, shape: &[i64], file: &WeightFile, unknown: &[String]) -
     (2 * distance(nearest) <= key.len()).then(|| nearest.clone())
 }
 
-/// What the file seems to be: another architecture that it fits, or the number of its layers.
+/// What the file seems to be.
 fn looks_like(file: &WeightFile, spec: &ModelSpec, family: &dyn Family) -> Result<String, ModelError> {
-    if is_shard(&file.path) {
-        return Ok(format!(" (it is one shard of several: name their `…{INDEX}`)"));
+    match is_shard(&file.path) {
+        true => Ok(format!(" (it is one shard of several: name their `…{INDEX}`)")),
+        false => look::in_words(file, spec, family),
     }
-    if family.layers() > 0 {
-        let layers = file.keys().filter_map(layer_number).max().map_or(0, |last| last + 1);
-        let asked = family.layers();
-        return Ok(match layers != asked && layers > 0 {
-            true => format!(" (it looks like {layers} layers, the `config.json` beside it says {asked})"),
-            false => String::new(),
-        });
-    }
-    for &(word, architecture) in Architecture::WORDS {
-        if architecture != spec.architecture
-            && architecture.modality() == spec.architecture.modality()
-            && fits(file, architecture, spec)?
-        {
-            return Ok(format!(" (it looks like {word})"));
-        }
-    }
-    Ok(String::new())
 }
 
 /// Whether a file is named `model-00001-of-00002.safetensors`.
@@ -142,27 +147,4 @@ fn is_shard(path: &Path) -> bool {
         let number = before.rsplit('-').next().unwrap_or_default();
         [number, shards].iter().all(|digits| digits.parse::<u32>().is_ok())
     })
-}
-
-/// The number after `layer`, `layers` or `h` in a name.
-fn layer_number(key: &str) -> Option<usize> {
-    let is_list = |part: &&str| matches!(*part, "layer" | "layers" | "h");
-    let mut parts = key.split('.').skip_while(|part| !is_list(part));
-    parts.nth(1)?.parse().ok()
-}
-
-/// Whether the file is that of this architecture: every tensor in its shape, and no layer more.
-fn fits(file: &WeightFile, architecture: Architecture, spec: &ModelSpec) -> Result<bool, ModelError> {
-    let other = ModelSpec {
-        architecture,
-        ..spec.clone()
-    };
-    let family = architecture::of(&other)?;
-    let naming = Naming::detect(family.dialects(), file.keys());
-    let (_, entries) = architecture::inventory(family.as_ref(), &naming)?;
-    let has = |entry: &NamedTensor| {
-        file.entry(&entry.key)
-            .is_some_and(|found| found.shape == entry.tensor.size())
-    };
-    Ok(entries.iter().all(has) && surplus(file, &naming, &entries).is_empty())
 }

@@ -3,6 +3,8 @@
 pub(crate) mod file;
 pub(crate) mod fit;
 pub(crate) mod index;
+pub(crate) mod look;
 pub(crate) mod naming;
+pub(crate) mod notes;
 pub(crate) mod recognise;
 pub(crate) mod write;

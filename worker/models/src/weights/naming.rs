@@ -14,6 +14,17 @@ pub enum Library {
     HuggingFace,
 }
 
+impl Library {
+    /// As people call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Torchvision => "torchvision",
+            Self::Timm => "timm",
+            Self::HuggingFace => "transformers",
+        }
+    }
+}
+
 /// The names of one library.
 #[derive(Debug)]
 pub(crate) struct Dialect {
@@ -87,8 +98,20 @@ pub(crate) struct Naming {
     pub(crate) wrapper: String,
 }
 
-/// The attributes under which wrappers of PyTorch and its trainers keep a network.
-const WRAPPERS: [&str; 4] = ["module", "model", "backbone", "_orig_mod"];
+/// The attributes under which wrappers of PyTorch and its trainers keep a network: `DataParallel`, `torch.compile`, and what people call it in
+/// a `LightningModule`.
+const WRAPPERS: [&str; 6] = ["module", "model", "backbone", "_orig_mod", "net", "network"];
+
+/// A key without the wrappers before it.
+pub(crate) fn unwrapped(key: &str) -> &str {
+    let mut rest = key;
+    while let Some((first, tail)) = rest.split_once('.')
+        && WRAPPERS.contains(&first)
+    {
+        rest = tail;
+    }
+    rest
+}
 
 /// What stands before the anchor in this key, if it is nothing but wrappers.
 fn wrapper_of<'a>(key: &'a str, anchor: &str) -> Option<&'a str> {
@@ -164,6 +187,8 @@ mod tests {
             ("module.backbone.conv1.weight", "module.backbone."),
             ("layer1.0.conv1.weight", ""),
             ("submodel.conv1.weight", ""),
+            ("model._orig_mod.conv1.weight", "model._orig_mod."),
+            ("net.conv1.weight", "net."),
         ] {
             let naming = Naming::detect(DIALECTS, std::iter::once(key));
             assert_eq!(naming.wrapper, wrapper, "{key}");

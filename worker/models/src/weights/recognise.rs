@@ -1,4 +1,29 @@
-//! What a file is that should hold weights and does not: the usual accidents of a download.
+//! What a file is that should hold weights and does not: pickles, other formats, and the usual accidents of a download.
+
+use std::path::Path;
+
+/// Whether a file is named as pickles are.
+pub(crate) fn has_name_of_pickle(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let extension = extension.unwrap_or_default().to_ascii_lowercase();
+    matches!(
+        extension.as_str(),
+        "bin" | "pt" | "pth" | "pkl" | "pickle" | "ckpt" | "t7"
+    )
+}
+
+/// Whether bytes are what `torch.save` or `pickle.dump` write: a ZIP archive, or the opcode of a protocol from 2 on and its number.
+pub(crate) fn is_pickle(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..])
+}
+
+/// How the files of other programs begin.
+const OTHERS: [(&[u8], &str); 4] = [
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes it"),
+    (b"GGUF", "a GGUF file, as llama.cpp reads it"),
+    (b"\x93NUMPY", "an array of NumPy"),
+    (b"\x1f\x8b", "compressed with gzip"),
+];
 
 /// The accident in words; `None` when the bytes look like none of those that are known.
 pub(crate) fn accident(bytes: &[u8]) -> Option<String> {
@@ -7,6 +32,9 @@ pub(crate) fn accident(bytes: &[u8]) -> Option<String> {
     }
     if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
         return Some("it is a Git LFS pointer, not the file that it points to; `git lfs pull` fetches that".to_owned());
+    }
+    if let Some((_, what)) = OTHERS.iter().find(|(start, _)| bytes.starts_with(start)) {
+        return Some(format!("it is {what}"));
     }
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(64)])
         .trim_start()

@@ -15,5 +15,6 @@ mod shards;
 mod speed_path;
 mod stages;
 mod support;
+mod taken;
 mod training;
 mod weights;

@@ -72,9 +72,12 @@ fn pickles_are_refused_unread() {
             error.starts_with(&format!("/nowhere/{name} is a pickle file, and opening a pickle runs")),
             "{error}"
         );
+        let stem = name.rsplit_once('.').unwrap().0;
         assert!(
-            error.contains("safetensors.torch.save_file"),
-            "it says what to do: {error}"
+            error.ends_with(&format!(
+                "sys.argv[2], {{'format': 'pt'}})\" '/nowhere/{name}' '/nowhere/{stem}.safetensors'"
+            )),
+            "the command ends with the files: {error}"
         );
     }
 }
@@ -85,11 +88,17 @@ fn a_pickle_under_another_name_is_refused_too() {
     for (name, start) in [
         ("zip.safetensors", b"PK\x03\x04rest".as_slice()),
         ("old.safetensors", b"\x80\x02rest"),
+        ("new.safetensors", b"\x80\x04rest"),
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, start).unwrap();
         let error = refusal(Architecture::Resnet18, path.to_str().unwrap(), Freeze::All);
         assert!(matches!(error, ModelError::PickleRefused { .. }), "{error}");
+        let target = path.with_extension("converted.safetensors");
+        assert!(
+            error.to_string().ends_with(&format!("'{}'", target.display())),
+            "the file itself is not overwritten: {error}"
+        );
     }
 }
 
@@ -123,8 +132,10 @@ fn a_truncated_file_is_refused() {
 fn the_accidents_of_a_download_are_named() {
     let file = WeightsFolder::new(&resnet18());
     let whole = std::fs::read(file.weights()).unwrap();
-    let cases: [(&[u8], &str); 5] = [
+    let cases: [(&[u8], &str); 7] = [
         (b"", "it is empty"),
+        (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file, as Keras writes it"),
+        (b"GGUF\x03\0\0\0", "it is a GGUF file, as llama.cpp reads it"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 46827520\n",
             "it is a Git LFS pointer, not the file that it points to; `git lfs pull` fetches that",
@@ -173,26 +184,32 @@ fn the_weights_of_a_deeper_network_are_refused() {
 }
 
 #[test]
-fn prefixes_of_wrappers_are_taken_and_left_out_of_the_export() {
-    let plain = WeightsFolder::new(&resnet18());
-    let model = load(&spec(Architecture::Resnet18, Some(plain.weights()), Freeze::All)).unwrap();
-    for prefix in ["module.", "model.", "backbone.", "module.model."] {
-        let wrapped: Vec<_> = resnet18()
-            .into_iter()
-            .map(|(name, tensor)| (format!("{prefix}{name}"), tensor))
-            .collect();
-        let file = WeightsFolder::new(&wrapped);
-        let wrapped = load(&spec(Architecture::Resnet18, Some(file.weights()), Freeze::All)).unwrap();
-        assert_eq!(wrapped.frozen_digest(), model.frozen_digest(), "{prefix}");
-        let path = file.folder.path().join("merged.safetensors");
-        firn_models::export::merged(&wrapped, &path).unwrap();
-        let names = |path: &std::path::Path| {
-            let tensors = Tensor::read_safetensors(path).unwrap();
-            let names = tensors.into_iter().map(|(name, _)| name);
-            names.collect::<std::collections::BTreeSet<_>>()
-        };
-        assert_eq!(names(&path), resnet18().into_iter().map(|(name, _)| name).collect());
+fn weights_of_another_family_say_which() {
+    let case = &golden("berts")["small"];
+    let tensors = filled(&case["tensors"]);
+    let with_config = WeightsFolder::with_config(&tensors, &case["config"]);
+    let alone = WeightsFolder::new(&tensors);
+    for (file, looks_like) in [(with_config, "bert"), (alone, "bert of 3 layers")] {
+        let error = refusal(Architecture::Resnet18, &file.weights(), Freeze::All).to_string();
+        let begins = format!(
+            "{} does not fit resnet18 (it looks like {looks_like}): ",
+            file.weights()
+        );
+        assert!(error.starts_with(&begins), "{error}");
     }
+    let narrow: Vec<_> = resnet18()
+        .into_iter()
+        .map(|(name, tensor)| match tensor.dim() {
+            4 => (name, tensor.narrow(0, 0, 8).contiguous()),
+            _ => (name, tensor),
+        })
+        .collect();
+    let file = WeightsFolder::new(&narrow);
+    let error = refusal(Architecture::Vgg11, &file.weights(), Freeze::All).to_string();
+    assert!(
+        error.contains("does not fit vgg11 (it looks like resnet18, with other sizes): "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -253,56 +270,6 @@ fn a_model_can_move_to_another_thread() {
     let model = load(&spec(Architecture::MobilenetV2, None, Freeze::All)).unwrap();
     let stages = std::thread::spawn(move || model.summary().stages.len()).join().unwrap();
     assert_eq!(stages, 20);
-}
-
-#[test]
-fn half_precision_files_are_read_as_single_precision() {
-    let tensors: Vec<_> = resnet18()
-        .into_iter()
-        .map(|(name, tensor)| {
-            let kind = if tensor.kind() == Kind::Int64 {
-                Kind::Int64
-            } else {
-                Kind::BFloat16
-            };
-            (name, tensor.to_kind(kind))
-        })
-        .collect();
-    let rounded: Vec<_> = tensors
-        .iter()
-        .map(|(name, t)| {
-            (
-                name.clone(),
-                t.to_kind(if t.kind() == Kind::Int64 {
-                    Kind::Int64
-                } else {
-                    Kind::Float
-                }),
-            )
-        })
-        .collect();
-    let (half, single) = (WeightsFolder::new(&tensors), WeightsFolder::new(&rounded));
-    let features = |file: &WeightsFolder| {
-        let model = load(&spec(Architecture::Resnet18, Some(file.weights()), Freeze::All)).unwrap();
-        (model.features(&images(32, 32)).unwrap().tensor, model.frozen_digest())
-    };
-    let ((half, half_digest), (single, single_digest)) = (features(&half), features(&single));
-    assert!(half.equal(&single));
-    assert_eq!(half_digest, single_digest, "the digest is of the numbers that compute");
-}
-
-#[test]
-fn tensors_without_use_do_no_harm() {
-    let mut tensors = resnet18();
-    for name in ["pooler.dense.weight", "lm_head.bias", "embeddings.position_ids"] {
-        tensors.push((name.to_owned(), Tensor::from_slice(&[1_i64, 2])));
-    }
-    load(&spec(
-        Architecture::Resnet18,
-        Some(WeightsFolder::new(&tensors).weights()),
-        Freeze::All,
-    ))
-    .unwrap();
 }
 
 #[test]
