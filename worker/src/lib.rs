@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod connection;
 pub mod doctor;
+pub mod inspect;
 mod machine;
 pub mod predict;
 pub mod rank;

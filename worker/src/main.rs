@@ -1,4 +1,4 @@
-//! `firn-worker agent|rank|doctor`.
+//! `firn-worker agent|rank|doctor|inspect`.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use firn_worker::{agent, doctor, predict, rank};
+use firn_worker::{agent, doctor, inspect, predict, rank};
 use tracing_subscriber::EnvFilter;
 
 /// A machine's part of Firn: the agent that serves it, the ranks that train, and the doctor that examines it.
@@ -28,6 +28,8 @@ enum Command {
     Predict(predict::PredictArguments),
     /// Say what this machine can do, and what to do about what is missing.
     Doctor(doctor::DoctorArguments),
+    /// Say as JSON what a weights file is; `firn models --inspect` shows it.
+    Inspect(inspect::InspectArguments),
     /// Start any program in a rank's place, bound to the life of its agent.
     #[command(hide = true)]
     Launch(agent::LaunchArguments),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
             .and_then(|()| rank::run(arguments)),
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Launch(arguments) => agent::lifeline::launch(&arguments),
     };
     outcome.unwrap_or_else(|error| {

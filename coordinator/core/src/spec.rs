@@ -41,7 +41,7 @@ pub use crate::metrics::MetricName;
 pub use crate::task::Task;
 pub use architecture::{
     Architecture, BertKind, Convnext, Crops, DecoderKind, Efficientnet, MobileBlock, MobilenetV3, Modality, Network,
-    Pooling, Resnet, Swin, Vgg, Vit, VitKind,
+    Pooling, Resnet, StageFacts, Swin, Vgg, Vit, VitKind,
 };
 pub use data::{DataSpec, Interpolation, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
 pub use exact::to_value;

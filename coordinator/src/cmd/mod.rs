@@ -20,6 +20,7 @@ mod follow;
 mod get;
 mod list;
 mod logs;
+mod models;
 mod outcome;
 mod predict;
 mod queueing;
@@ -118,6 +119,8 @@ pub enum Verb {
     Restore(backup::RestoreArgs),
     /// Says what is wrong with a spec, or prints it with every default
     Validate(validate::ValidateArgs),
+    /// Lists the architectures, or says what a weights file is
+    Models(models::ModelsArgs),
     /// Explains a field of the spec
     Explain(explain::ExplainArgs),
     /// Prints the completions of a shell
@@ -174,6 +177,7 @@ async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Backup(args) => backup::run(&args, console),
         Verb::Restore(args) => backup::restore(&args, console),
         Verb::Validate(args) => validate::run(&args, console),
+        Verb::Models(args) => models::run(&args, console),
         Verb::Explain(args) => explain::run(&args, console),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

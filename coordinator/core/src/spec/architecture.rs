@@ -5,6 +5,7 @@
 //! ([`network`]); `firn-models` builds the stages under the names that are read here, and a test there holds that each row describes what is
 //! built.
 
+mod facts;
 mod mobile;
 mod network;
 mod stages;
@@ -13,6 +14,7 @@ mod table;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::facts::StageFacts;
 pub use self::mobile::{Efficientnet, MobileBlock, MobilenetV3};
 pub use self::network::{BertKind, Convnext, Crops, DecoderKind, Network, Resnet, Swin, Vgg, Vit, VitKind};
 pub use self::table::Architecture;
@@ -76,6 +78,11 @@ impl Architecture {
     /// Which tensors decay, where the spec does not say it: as in the recipes that such networks are trained and fine-tuned by.
     pub fn default_decayed(self) -> Decayed {
         self.network().traits().decayed
+    }
+
+    /// Whether its sizes are those of the `config.json` beside the weights.
+    pub fn sizes_are_configured(self) -> bool {
+        stages::are_counted_elsewhere(&self.network().traits().stages)
     }
 
     /// Whether the network has BatchNorm layers.

@@ -10,6 +10,7 @@ pub(crate) mod job;
 pub(crate) mod lists;
 pub(crate) mod losses;
 pub(crate) mod milestones;
+pub(crate) mod models;
 pub(crate) mod progress;
 pub(crate) mod quotas;
 pub(crate) mod receipt;

@@ -6,7 +6,9 @@
 
 mod artifacts;
 mod configurations;
+mod facts;
 mod inputs;
+mod inspecting;
 mod losses;
 mod optimizers;
 mod parity;

@@ -24,6 +24,11 @@ pub(super) fn names(parts: &[Part], layers: usize) -> Vec<String> {
     parts.iter().flat_map(names).collect()
 }
 
+/// Whether only a `config.json` says how many there are.
+pub(super) fn are_counted_elsewhere(parts: &[Part]) -> bool {
+    parts.iter().any(|part| matches!(part, Layers(_)))
+}
+
 /// Whether a network of some number of layers has a stage of this name.
 pub(super) fn may_have(parts: &[Part], stage: &str) -> bool {
     let is_layer = |part: &Part| match part {
