@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 
 import numpy as np
 import pytest
 from conftest import FIRN, environment, job, run_job, shared
+from safetensors.torch import load_file, save_file
 from sklearn import metrics as sk
 
 TRAINING = {"epochs": 2, "batchSize": 16, "seed": 3, "optimizer": {"type": "sgd", "learningRate": 0.1}}
@@ -94,6 +96,12 @@ def test_samples_without_labels_get_the_same_scores(finished, reviews, tmp_path)
     bare = tmp_path / "bare.csv"
     with open(bare, "w", newline="") as file:
         csv.writer(file).writerows([["text"], *([row["text"]] for row in rows)])
+    weights = tmp_path / "other"
+    shutil.copytree(finished.folder, weights)
+    tensors = load_file(weights / "model.safetensors")
+    frozen = next(name for name in tensors if "layer.0" in name and name.endswith("weight"))
+    save_file({**tensors, frozen: tensors[frozen] + 1e-3}, weights / "model.safetensors", {"format": "pt"})
+    assert "frozen part" in refusal("predict", weights, bare)
     expected = finished.predictions("test")
     kept = [name for name in expected[0] if not name.startswith(("label", "value_")) and name != "sample"]
     from_table = rows_of(firn("predict", finished.folder, bare))
@@ -152,7 +160,8 @@ def test_images_are_found_in_folders_of_classes_in_any_folder_and_alone(tmp_path
     broken = outcome("predict", job_.folder, tmp_path / "test" / "bees")
     assert broken.returncode == 1 and "set aside broken.jpg" in broken.stderr
     assert [row["sample"] for row in rows_of(broken.stdout)] == [row["sample"] for row in anywhere], "the others are predicted"
-    assert "expected samples with labels" in refusal("evaluate", job_.folder, tmp_path / "test" / "bees")
+    assert "holds no class folders" in refusal("evaluate", job_.folder, tmp_path / "test" / "bees")
+    (tmp_path / "test" / "NOTES.txt").write_text("what lies beside the classes is passed over, as in a job")
     scored = outcome("evaluate", job_.folder, tmp_path / "test", "-o", "json")
     shown = json.loads(scored.stdout)
     assert scored.returncode == 1 and [sample["sample"] for sample in shown["quarantined"]] == ["bees/broken.jpg"]

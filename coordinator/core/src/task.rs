@@ -241,6 +241,14 @@ impl Task {
         }
     }
 
+    /// The first label whose counts in a split leave a metric undefined, whatever is learned.
+    pub fn undefined_label(self, metric: &Metric, samples: u64, label_counts: &[u64]) -> Option<usize> {
+        match self {
+            Self::Classification | Self::Regression => None,
+            Self::MultiLabel => multi_label::undefined_label(metric, samples, label_counts),
+        }
+    }
+
     /// The metrics that it has, in the order of the table.
     pub fn metrics(self) -> impl Iterator<Item = &'static Metric> {
         METRICS.iter().filter(move |metric| self.has(metric))

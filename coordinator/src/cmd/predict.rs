@@ -99,6 +99,7 @@ pub struct EvaluateArgs {
 pub(super) fn run(args: &PredictArgs, console: &mut Console) -> Result<Outcome, CommandError> {
     let description = Description::read(&args.subject.artifact)?;
     let mut worker = Worker::start(&args.subject, false)?;
+    warn(&worker, console);
     let is_labelled = worker.found.is_labelled;
     let form = match args.output {
         PredictionsFormat::Csv => Form::Csv,
@@ -125,6 +126,7 @@ pub(super) fn run(args: &PredictArgs, console: &mut Console) -> Result<Outcome, 
 pub(super) fn evaluate(args: &EvaluateArgs, console: &mut Console) -> Result<Outcome, CommandError> {
     let description = Description::read(&args.subject.artifact)?;
     let mut worker = Worker::start(&args.subject, true)?;
+    warn(&worker, console);
     let (spec, schema) = (&description.spec, description.schema());
     let (mut parts, mut reports, mut aside) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(report) = worker.next()? {
@@ -154,6 +156,12 @@ pub(super) fn evaluate(args: &EvaluateArgs, console: &mut Console) -> Result<Out
         }
     }
     Ok(tell_aside(&aside, console))
+}
+
+fn warn(worker: &Worker, console: &mut Console) {
+    for warning in &worker.found.warnings {
+        console.say(&format!("warning: {warning}"));
+    }
 }
 
 /// The statistics of a report; what cannot have been predicted is refused.

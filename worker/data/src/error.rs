@@ -123,6 +123,18 @@ pub enum DataError {
         /// The column or field.
         column: String,
     },
+    /// Probably a separator that is another one.
+    #[error("train: {path}: `{column}` has {count} labels, more than {most}: is data.columns.separator the character between them?", path = path.display())]
+    TooManyLabels {
+        /// The split's path.
+        path: PathBuf,
+        /// The column or field.
+        column: String,
+        /// Labels in all lists.
+        count: usize,
+        /// As many as there may be.
+        most: usize,
+    },
     /// A label that says neither yes nor no.
     #[error("{split}: {sample}: expected 0 or 1, or false or true, in `{column}`, found `{found}`")]
     NotAFlag {
@@ -345,6 +357,11 @@ impl RowError {
     /// Whether it says that the field of this role (`text`, `image` or `label`) is not there.
     pub fn is_missing_field(&self, role: &str) -> bool {
         matches!(self, Self::MissingField { role: missing, .. } if *missing == role)
+    }
+
+    /// Whether it says that a row has no label.
+    pub fn is_missing_label(&self) -> bool {
+        self.is_missing_field("label") || matches!(self, Self::Empty { role: "label", .. } | Self::MissingLabel { .. })
     }
 }
 

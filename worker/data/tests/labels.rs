@@ -58,14 +58,15 @@ fn lists_are_named_by_train_and_may_be_empty_or_repeat_themselves() {
     assert_eq!(dataset.classes, ["comedy", "drama", "war"]);
     assert_eq!(labels(&dataset.train), [&[1, 2][..], &[], &[1], &[0]]);
     assert_eq!(dataset.train.class_counts(3), [1, 2, 1]);
-    let warning = "validation: no sample has 2 of 3 labels (`comedy`, `war`); in macro means they count as 0";
+    let warning = "validation: no sample has 2 of 3 labels (`comedy`, `war`); in macro means they count as 0, and the area under \
+                   the ROC curve is undefined";
     assert_eq!(dataset.warnings, [warning]);
 }
 
 #[test]
 fn json_lines_have_arrays_or_texts_of_labels() {
     let train = r#"{"text": "a", "genres": ["war", "drama"]}
-{"text": "b", "genres": []}
+{"text": "b", "genres": [""]}
 {"text": "c", "genres": "drama;7"}
 {"text": "d", "genres": [7]}
 "#;
@@ -91,6 +92,41 @@ fn the_digest_of_a_split_tells_where_the_labels_of_a_sample_end() {
     let one = digest("text,genres\na,x|y\nb,z\nc,\n");
     assert_ne!(one, digest("text,genres\na,x\nb,y|z\nc,\n"));
     assert_eq!(one, digest("text,genres\na,y|x|y\nb,z\nc,\n"));
+}
+
+#[test]
+fn train_keeps_a_sample_of_each_label_when_another_split_is_drawn_from_it() {
+    // One sample of each rare label, and many of the common one.
+    let rows: String = (0..40)
+        .map(|row| {
+            format!(
+                "t{row},{}\n",
+                if row % 4 == 0 {
+                    format!("rare{row}")
+                } else {
+                    "common".into()
+                }
+            )
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train.csv");
+    fs::write(&path, format!("text,genres\n{rows}")).unwrap();
+    let spec = DataSpec {
+        format: DataFormat::texts(CSV, "text", lists('|')),
+        missing_labels: Some(MissingLabels::Error),
+        train: path.to_str().unwrap().to_owned(),
+        validation: Some(SplitSource::FractionOfTrain(0.4)),
+        test: Some(SplitSource::FractionOfTrain(0.4)),
+        preprocessing: Preprocessing::Text { max_length: None },
+        quarantine: QuarantineSpec { max_samples: 0 },
+    };
+    for seed in 0..8 {
+        let dataset = index(&spec, seed).unwrap();
+        assert_eq!(dataset.classes.len(), 11);
+        assert!(dataset.train.class_counts(11).iter().all(|count| *count > 0), "{seed}");
+        assert_eq!(dataset.splits().map(|split| split.len()).sum::<u64>(), 40);
+    }
 }
 
 #[test]
@@ -125,6 +161,8 @@ fn what_cannot_be_learned_is_refused_with_its_place() {
         missing.starts_with("train:3:") && missing.contains("`nan`"),
         "{missing}"
     );
+    let missing = error(CSV, lists('|'), &["text,genres\na,war\nb,drama|NA\n"]);
+    assert!(missing.starts_with("train:3:") && missing.contains("`NA`"), "{missing}");
     let nested = error(
         RowLayout::JsonLines,
         lists('|'),

@@ -28,6 +28,9 @@ use crate::{
 /// of this form.
 const FORMAT: u32 = 1;
 
+/// Field of the header of `head.safetensors`: BLAKE3 of what is below.
+const FROZEN: &str = "frozen_digest";
+
 /// `head.safetensors`: the head and every tensor that trained, under the names of the source file.
 pub fn head(model: &Model) -> Result<Vec<u8>, ModelError> {
     let metadata = [
@@ -36,7 +39,7 @@ pub fn head(model: &Model) -> Result<Vec<u8>, ModelError> {
         ("architecture".to_owned(), model.architecture.word().to_owned()),
         ("cut".to_owned(), model.summary().cut),
         ("classes".to_owned(), model.classes.to_string()),
-        ("frozen_digest".to_owned(), model.frozen_digest()),
+        (FROZEN.to_owned(), model.frozen_digest()),
     ];
     let mut bytes = Vec::new();
     write(&mut bytes, trained_entries(model)?, &metadata)
@@ -108,9 +111,17 @@ pub fn config(model: &Model, classes: &[String]) -> Value {
 /// Puts what a job trained, as [`head`] wrote it, into a model of the same spec and naming.
 ///
 /// # Errors
-/// When the file cannot be read, or does not hold exactly what trains in the model; then nothing is changed.
+/// When the file cannot be read, lacks something of what trains in the model, or was trained above another frozen part; then nothing is changed.
 pub fn adopt(model: &Model, path: &Path) -> Result<(), ModelError> {
     let file = WeightFile::open(path)?;
+    let found = model.frozen_digest();
+    if let Some(expected) = file.metadata(FROZEN).filter(|expected| *expected != found) {
+        return Err(ModelError::Mismatch {
+            what: format!("frozen part below {}", path.display()),
+            expected: format!("the weights with BLAKE3 {expected}, above which it was trained"),
+            found: format!("others, with BLAKE3 {found}"),
+        });
+    }
     let state = model.trainable_state();
     let stored = |(name, tensor): &(String, Tensor)| {
         let key = trained_key(model, name);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use firn_core::spec::{DataFormat, InputColumn, Modality, Task};
+use firn_core::spec::{DataFormat, DataSpec, InputColumn, LabelColumns, Modality, Task};
 use firn_data::{DataError, Known, Sample, Source, Split, SplitName, Target};
 
 use super::artifact::Artifact;
@@ -23,25 +23,26 @@ pub(super) struct Found {
 pub(super) fn find(artifact: &Artifact, place: &Path, must_be_labelled: bool) -> anyhow::Result<Found> {
     let modality = artifact.spec.data.format.modality();
     let is_folder = place.is_dir();
-    let unlabelled = match modality {
-        Modality::Text if place == Path::new("-") => Some(texts()?),
+    let (split, warnings) = match modality {
+        Modality::Text if place == Path::new("-") => (texts()?, Vec::new()),
         Modality::Text if is_folder => bail!("{}: expected a file of texts, found a folder", place.display()),
         Modality::Image if place == Path::new("-") => {
             bail!("standard input holds texts, and this network takes images: name a file or a folder")
         }
-        Modality::Image if is_one_image(artifact, place) => Some(one_image(place)?),
-        Modality::Image if is_folder && !has_class_folders(artifact, place) => Some(firn_data::images_below(place)?),
-        _ => None,
+        Modality::Image if is_one_image(artifact, place) => (one_image(place)?, Vec::new()),
+        Modality::Image if is_folder && !has_classes(artifact, place, must_be_labelled) => {
+            firn_data::images_below(place)?
+        }
+        _ => return rows(artifact, place, must_be_labelled),
     };
-    match unlabelled {
-        Some(_) if must_be_labelled => bail!("{}: expected samples with labels, found none", place.display()),
-        Some(split) => Ok(Found {
-            split: Arc::new(without_labels(artifact, split)),
-            labelled: false,
-            warnings: Vec::new(),
-        }),
-        None => rows(artifact, place, must_be_labelled),
+    if must_be_labelled {
+        bail!("{}: expected samples with labels, found none", place.display());
     }
+    Ok(Found {
+        split: Arc::new(without_labels(artifact, split)),
+        labelled: false,
+        warnings,
+    })
 }
 
 /// A table, JSON lines, or folders of classes. Labels that it lacks altogether are left out; one that is wrong is an error.
@@ -51,7 +52,9 @@ fn rows(artifact: &Artifact, place: &Path, must_be_labelled: bool) -> anyhow::Re
         classes: &artifact.classes,
     };
     let ((split, warnings), labelled) = match firn_data::read_split(data, Some(known), place) {
-        Err(error) if !must_be_labelled && lacks_labels(&error) => (firn_data::read_split(data, None, place)?, false),
+        Err(error) if !must_be_labelled && lacks_labels(&error) && lacks_each_label(data, place) => {
+            (firn_data::read_split(data, None, place)?, false)
+        }
         indexed => (indexed?, true),
     };
     let split = match labelled {
@@ -79,15 +82,31 @@ fn without_labels(artifact: &Artifact, mut split: Split) -> Split {
     split
 }
 
-/// Whether a label column is not there at all.
+/// Whether a label column is not there at all, or holds nothing.
 fn lacks_labels(error: &DataError) -> bool {
     match error {
         DataError::MissingColumn { role, .. } => *role == "label",
         DataError::Rows {
             faults, count, rows, ..
-        } => count == rows && faults.iter().all(|fault| fault.error.is_missing_field("label")),
+        } => count == rows && faults.iter().all(|fault| fault.error.is_missing_label()),
         _ => false,
     }
+}
+
+/// Whether that is so of every label column: of several, one that is misspelt is no reason to leave the others out.
+fn lacks_each_label(data: &DataSpec, place: &Path) -> bool {
+    let DataFormat::Rows(rows) = &data.format else {
+        return false;
+    };
+    let is_lacking = |name: &String| {
+        let mut alone = data.clone();
+        if let DataFormat::Rows(rows) = &mut alone.format {
+            rows.label = LabelColumns::Numbers(vec![name.clone()]);
+        }
+        let read = firn_data::read_split(&alone, Some(Known { classes: &[] }), place);
+        read.is_err_and(|error| lacks_labels(&error))
+    };
+    rows.label.names().iter().all(is_lacking)
 }
 
 /// Of an image network, a file that is no table.
@@ -99,18 +118,15 @@ fn is_one_image(artifact: &Artifact, place: &Path) -> bool {
     place.is_file() && (!is_table || firn_data::has_image_name(place))
 }
 
-/// Whether a folder holds nothing but folders that are named like classes, as the job's own data did.
-fn has_class_folders(artifact: &Artifact, place: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(place) else {
+/// Whether a folder holds folders of classes, as the job's own data did: one at least that is named like a class, or whatever it holds if it must.
+fn has_classes(artifact: &Artifact, place: &Path, must_be_labelled: bool) -> bool {
+    if !matches!(artifact.spec.data.format, DataFormat::ImageFolder) {
         return false;
-    };
-    let mut visible = entries
-        .flatten()
-        .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
-        .peekable();
+    }
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    let mut folders = entries.filter(|entry| entry.path().is_dir());
     let is_class = |name: &str| artifact.classes.iter().any(|class| class == name);
-    visible.peek().is_some()
-        && visible.all(|entry| entry.path().is_dir() && is_class(&entry.file_name().to_string_lossy()))
+    must_be_labelled || folders.any(|entry| is_class(&entry.file_name().to_string_lossy()))
 }
 
 fn one_image(place: &Path) -> anyhow::Result<Split> {

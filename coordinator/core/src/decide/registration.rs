@@ -10,7 +10,7 @@ use crate::identifiers::RankIdentity;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::spec::{JobSpec, MetricName, MissingLabels};
+use crate::spec::{DataFormat, JobSpec, LabelColumns, MetricName, MissingLabels};
 use crate::state::{Dataset, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
 use crate::task::Task;
 
@@ -104,7 +104,9 @@ fn validate(task: Task, dataset: &Dataset) -> Result<(), Reject> {
 fn undefined_metric(spec: &JobSpec, found: &Dataset) -> Option<String> {
     let schema = found.schema();
     let is_undefined = |(_, metric): &(&str, MetricName)| !spec.task.can_tell(metric.metric(), schema);
-    let (field, metric) = spec.training.watched().find(is_undefined)?;
+    let Some((field, metric)) = spec.training.watched().find(is_undefined) else {
+        return undefined_for_a_label(spec, found);
+    };
     Some(format!(
         "{field}: expected a metric that data of {} classes can have, found `validation/{}`, which is undefined or always 1 there",
         found.classes.len(),
@@ -112,10 +114,28 @@ fn undefined_metric(spec: &JobSpec, found: &Dataset) -> Option<String> {
     ))
 }
 
+/// A metric that is to decide something and that no validation can have, because of a label that all its samples have, or none.
+fn undefined_for_a_label(spec: &JobSpec, found: &Dataset) -> Option<String> {
+    let split = found.splits.iter().find(|split| split.split == SplitName::Validation)?;
+    spec.training.watched().find_map(|(field, metric)| {
+        let label = spec.task.undefined_label(metric.metric(), split.samples, &split.class_counts)?;
+        Some(format!(
+            "{field}: expected a metric that the validation split can have, found `validation/{}`, which is undefined where no sample has the label \
+             `{}`, or each",
+            metric.name(),
+            found.classes.get(label).map_or("", String::as_str),
+        ))
+    })
+}
+
 /// A class that is a word for no label, where the spec refuses these. Ranks do so themselves, with the lines; those of the first program take
 /// every word for a class.
 fn missing_label(spec: &JobSpec, found: &Dataset) -> Option<String> {
-    let is_refused = spec.data.missing_labels == Some(MissingLabels::Error);
+    let is_written = match &spec.data.format {
+        DataFormat::ImageFolder => true,
+        DataFormat::Rows(rows) => !matches!(rows.label, LabelColumns::Flags(_)),
+    };
+    let is_refused = is_written && spec.data.missing_labels == Some(MissingLabels::Error);
     let class = found
         .classes
         .iter()

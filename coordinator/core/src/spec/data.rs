@@ -71,7 +71,7 @@ impl MissingLabels {
 pub enum SplitSource {
     /// A folder or file of its own.
     Path(String),
-    /// This fraction of train, in (0, 1), seeded and stratified by class.
+    /// This fraction of train, in (0, 1), seeded and stratified by class; of labels that do not exclude each other, train keeps a sample of each.
     FractionOfTrain(f64),
 }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Detail, Metrics, Schema, StatisticsError};
-use crate::metrics::{ClassCounts, Counts, Formula, METRICS, Sum};
+use crate::metrics::{Average, ClassCounts, Counts, Formula, METRICS, Metric, Sum, Tied};
 
 /// A label is predicted from this probability on.
 pub const THRESHOLD: f64 = 0.5;
@@ -114,6 +114,18 @@ impl MultiLabelStatistics {
     }
 }
 
+/// What weighs nothing may be undefined.
+pub(super) fn undefined_label(metric: &Metric, samples: u64, label_counts: &[u64]) -> Option<usize> {
+    let Formula::OneVsRest(formula, average) = metric.formula else {
+        return None;
+    };
+    label_counts.iter().position(|&positives| {
+        let negatives = samples.saturating_sub(positives);
+        let counts = average == Average::Macro || positives > 0;
+        counts && formula(&[Tied { positives, negatives }]).is_none()
+    })
+}
+
 pub(super) fn check_schema(schema: Schema<'_>) -> Result<(), String> {
     let (labels, targets) = (schema.classes.len(), schema.targets.len());
     match (1..=MOST_LABELS).contains(&labels) && targets == 0 {
@@ -165,6 +177,20 @@ mod tests {
         let sum = MultiLabelStatistics::merged([&statistics(), &MultiLabelStatistics::default(), &statistics()]);
         assert_eq!((sum.samples, sum.loss_sum, sum.labels[0].labelled), (6, 3.0, 4));
         assert_eq!(sum.check(2), Ok(()));
+    }
+
+    #[test]
+    fn a_label_that_all_samples_have_or_none_leaves_the_area_undefined() {
+        let undefined = |name: &str, counts: &[u64]| {
+            let metric = METRICS.iter().find(|metric| metric.name == name).unwrap();
+            undefined_label(metric, 10, counts)
+        };
+        assert_eq!(undefined("roc_auc", &[3, 9]), None);
+        assert_eq!(undefined("roc_auc", &[3, 0]), Some(1));
+        assert_eq!(undefined("roc_auc", &[10, 3]), Some(0));
+        assert_eq!(undefined("roc_auc_ovr_weighted", &[3, 0]), None);
+        assert_eq!(undefined("average_precision", &[0, 10]), None);
+        assert_eq!(undefined("f1_macro", &[0, 10]), None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) struct Worker {
 pub(super) struct Found {
     /// Whether the samples have labels.
     pub(super) is_labelled: bool,
+    /// What a person should know.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Worker {
@@ -52,12 +54,18 @@ impl Worker {
         let mut worker = Self {
             child,
             out: BufReader::new(out),
-            found: Found { is_labelled: false },
+            found: Found {
+                is_labelled: false,
+                warnings: Vec::new(),
+            },
         };
         let Some(summary) = worker.message::<DatasetSummary>()? else {
             return Err(broken("nothing"));
         };
-        worker.found.is_labelled = !(summary.classes.is_empty() && summary.targets.is_empty());
+        worker.found = Found {
+            is_labelled: !(summary.classes.is_empty() && summary.targets.is_empty()),
+            warnings: summary.warnings,
+        };
         Ok(worker)
     }
 

@@ -76,7 +76,7 @@ fn labels_of(
 ) -> Result<Vec<String>, RowError> {
     if let (LabelColumns::List { column, separator }, [place]) = (columns, places) {
         let list = std::str::from_utf8(&record[*place]).map_err(|_| RowError::NotUtf8)?;
-        return rows.labels(list, column, *separator);
+        return rows.labels(list.split(*separator), column);
     }
     let label = |(place, name): (&usize, &String)| {
         let label = field(&record[*place], name, "label")?;

@@ -182,12 +182,13 @@ pub fn has_image_name(path: &Path) -> bool {
     extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
 }
 
-/// All images in a folder and in the folders within it, without labels, in the order in which those of a class would be.
+/// All images in a folder and in the folders within it, without labels, in the order in which those of a class would be; and what a person
+/// should know of what else is there.
 ///
 /// # Errors
 ///
 /// A folder that cannot be read; one without an image.
-pub fn images_below(folder: &Path) -> Result<Split, DataError> {
+pub fn images_below(folder: &Path) -> Result<(Split, Vec<String>), DataError> {
     let (split, rules) = (SplitName::Test, DataRules::Current);
     let (mut samples, mut passed_over) = (Vec::new(), PassedOver::default());
     list_class((folder, folder), "", rules, &mut samples, &mut passed_over)?;
@@ -201,10 +202,11 @@ pub fn images_below(folder: &Path) -> Result<Split, DataError> {
         target: Target::Labels(Vec::new()),
         source: listed.source,
     };
-    Ok(Split {
+    let found = Split {
         name: split,
         samples: samples.into_iter().map(sample).collect(),
-    })
+    };
+    Ok((found, passed_over.sentences()))
 }
 
 #[cfg(test)]

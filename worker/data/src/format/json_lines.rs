@@ -101,9 +101,13 @@ fn text_of<'a>(object: &'a Map<String, Value>, input: &Input<'_>) -> Result<&'a 
 fn labels_of(object: &Map<String, Value>, columns: &LabelColumns, rows: &Rows<'_>) -> Result<Vec<String>, RowError> {
     if let LabelColumns::List { column, separator } = columns {
         return match field(object, column, "label")? {
-            Value::String(list) => rows.labels(list, column, *separator),
-            Value::Array(list) => list.iter().map(|label| label_of(label, column)).collect(),
-            one => Ok(vec![label_of(one, column)?]),
+            Value::String(list) => rows.labels(list.split(*separator), column),
+            Value::Array(list) => {
+                let texts = list.iter().map(|label| text_of_label(label, column));
+                let texts = texts.collect::<Result<Vec<_>, _>>()?;
+                rows.labels(texts.iter().map(String::as_str), column)
+            }
+            one => rows.labels([text_of_label(one, column)?.as_str()], column),
         };
     }
     let label = |name: &String| rows.label(label_of(field(object, name, "label")?, name)?, name);
@@ -111,7 +115,15 @@ fn labels_of(object: &Map<String, Value>, columns: &LabelColumns, rows: &Rows<'_
 }
 
 fn label_of(label: &Value, name: &str) -> Result<String, RowError> {
-    let label = match label {
+    let label = text_of_label(label, name)?;
+    if label.is_empty() {
+        return Err(empty("label", name));
+    }
+    Ok(label)
+}
+
+fn text_of_label(label: &Value, name: &str) -> Result<String, RowError> {
+    Ok(match label {
         Value::String(label) => label.trim().to_owned(),
         Value::Number(label) => label.to_string(),
         Value::Bool(label) => label.to_string(),
@@ -128,11 +140,7 @@ fn label_of(label: &Value, name: &str) -> Result<String, RowError> {
                 "a string, a number or a boolean",
             ));
         }
-    };
-    if label.is_empty() {
-        return Err(empty("label", name));
-    }
-    Ok(label)
+    })
 }
 
 fn field<'a>(object: &'a Map<String, Value>, name: &str, role: &'static str) -> Result<&'a Value, RowError> {

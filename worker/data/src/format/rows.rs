@@ -106,13 +106,13 @@ impl<'a> Rows<'a> {
     }
 
     /// The labels of a list, which may hold none.
-    pub(super) fn labels(&self, list: &str, column: &str, separator: char) -> Result<Vec<String>, RowError> {
-        if list.trim().is_empty() {
-            return Ok(Vec::new());
-        }
-        let list = self.label(list.to_owned(), column)?;
-        let labels = list.split(separator).map(str::trim).filter(|label| !label.is_empty());
-        Ok(labels.map(str::to_owned).collect())
+    pub(super) fn labels<'t>(
+        &self,
+        list: impl IntoIterator<Item = &'t str>,
+        column: &str,
+    ) -> Result<Vec<String>, RowError> {
+        let labels = list.into_iter().map(str::trim).filter(|label| !label.is_empty());
+        labels.map(|label| self.label(label.to_owned(), column)).collect()
     }
 
     fn list(&mut self, fault: RowFault) {

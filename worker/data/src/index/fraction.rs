@@ -4,13 +4,13 @@
 //! the rest stays in train. A hash instead of a shuffle means that adding or removing samples of one class leaves the others where they
 //! were, and moves only those at the edge of their own class.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firn_core::spec::{DataSpec, SplitSource};
 
 use crate::digest::update_with_length;
 use crate::labels::Labels;
-use crate::{DataError, Sample, Split, SplitName};
+use crate::{DataError, Sample, Split, SplitName, Target};
 
 /// Takes the drawn splits out of `train`. All splits stay in manifest order.
 pub(super) fn draw(
@@ -70,7 +70,8 @@ pub(super) fn draw(
     Ok(drawn)
 }
 
-/// Where each sample of `train` goes. Samples without a class are drawn from together.
+/// Where each sample of `train` goes. Samples without a class are drawn from together; of those with several labels, train keeps the last one of
+/// each label in key order, where it would keep none.
 fn assign(train: &Split, fractions: [(SplitName, f64); 2], seed: u64) -> Vec<SplitName> {
     let mut by_class: BTreeMap<Option<u32>, Vec<([u8; 32], usize)>> = BTreeMap::new();
     for (place, sample) in train.samples.iter().enumerate() {
@@ -91,7 +92,31 @@ fn assign(train: &Split, fractions: [(SplitName, f64); 2], seed: u64) -> Vec<Spl
             }
         }
     }
+    keep_labels(train, &mut goals, seed);
     goals
+}
+
+fn keep_labels(train: &Split, goals: &mut [SplitName], seed: u64) {
+    let labels = |place: usize| match &train.samples[place].target {
+        Target::Labels(labels) => labels.as_slice(),
+        Target::Class(_) | Target::Numbers(_) => &[],
+    };
+    let mut kept: BTreeSet<u32> = BTreeSet::new();
+    let mut drawn = Vec::new();
+    for (place, goal) in goals.iter().enumerate() {
+        match goal {
+            SplitName::Train => kept.extend(labels(place)),
+            _ if labels(place).is_empty() => {}
+            _ => drawn.push((key(seed, &train.samples[place]), place)),
+        }
+    }
+    drawn.sort_unstable();
+    for (_, place) in drawn.into_iter().rev() {
+        if labels(place).iter().any(|label| !kept.contains(label)) {
+            kept.extend(labels(place));
+            goals[place] = SplitName::Train;
+        }
+    }
 }
 
 /// The nearest whole number of samples, but at least one: a class that a split lacks is not measured.
@@ -113,7 +138,7 @@ fn key(seed: u64, sample: &Sample) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Source, Target};
+    use crate::Source;
 
     fn samples(count: usize) -> Split {
         let sample = |i: usize| Sample {

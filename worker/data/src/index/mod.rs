@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use firn_core::compatibility::DataRules;
-use firn_core::spec::{DataFormat, DataSpec, LabelColumns, SplitSource};
+use firn_core::spec::{DataFormat, DataSpec, LabelColumns, MissingLabels, SplitSource};
 
 use crate::format::{self, Listed, Listing};
 use crate::labels::Labels;
@@ -77,13 +77,19 @@ pub struct Known<'a> {
 }
 
 /// Reads what lies at `path` in the format of `data` as a split of its own, and gives it with what a person should know. Its labels are among
-/// those that are `known`; with `None` no label is read, and every target is empty.
+/// those that are `known`; with `None` no label is read, and every target is empty. A row whose input is missing is a sample that cannot be used.
 ///
 /// # Errors
 ///
 /// As [`index`]; a label that is not known.
 pub fn read_split(data: &DataSpec, known: Option<Known<'_>>, path: &Path) -> Result<(Split, Vec<String>), DataError> {
     let mut data = data.clone();
+    // Nobody who asks for predictions wants rows to be left out, or none because of one.
+    data.missing_labels = data.missing_labels.map(|rule| match rule {
+        MissingLabels::Drop => MissingLabels::Error,
+        kept => kept,
+    });
+    data.quarantine.max_samples = u32::MAX;
     if let (None, DataFormat::Rows(rows)) = (known, &mut data.format) {
         rows.label = LabelColumns::Numbers(Vec::new());
     }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use firn_core::task::multi_label::MOST_LABELS;
+
 use super::class_names;
 use crate::format::{Listed, Listing};
 use crate::{DataError, Split, SplitName, Target, names};
@@ -35,6 +37,14 @@ impl LabelSets {
             return Err(DataError::NoLabels {
                 path: train.path.clone(),
                 column: column.to_owned(),
+            });
+        }
+        if all.len() > MOST_LABELS {
+            return Err(DataError::TooManyLabels {
+                path: train.path.clone(),
+                column: column.to_owned(),
+                count: all.len(),
+                most: MOST_LABELS,
             });
         }
         let mut names: Vec<String> = all.into_iter().cloned().collect();
@@ -102,7 +112,7 @@ impl LabelSets {
         let absent = super::absent(&self.names, targets);
         (!absent.is_empty()).then(|| {
             format!(
-                "{split}: no sample has {} of {} labels ({}); in macro means they count as 0",
+                "{split}: no sample has {} of {} labels ({}); in macro means they count as 0, and the area under the ROC curve is undefined",
                 absent.len(),
                 self.names.len(),
                 names::enumerate(&absent)

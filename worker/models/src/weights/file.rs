@@ -97,6 +97,12 @@ impl WeightFile {
         self.entries.get(key)
     }
 
+    /// A field of the header of the first file, if it is there.
+    pub(crate) fn metadata(&self, field: &str) -> Option<String> {
+        let (_, header) = SafeTensors::read_metadata(self.parts.first()?).ok()?;
+        header.metadata().as_ref()?.get(field).cloned()
+    }
+
     /// Files that hold tensors.
     pub(crate) fn files(&self) -> usize {
         self.parts.len()

@@ -93,6 +93,7 @@ fn layout(data: &mut Value, checks: &mut Checks) {
         checks.add(&join(PATH, "delimiter"), message);
         data["delimiter"].take();
     }
+    separator(data, checks);
     if format == "imagefolder" {
         checks.absent(data, PATH, "missingLabels", "the label of an image is its folder");
         checks.absent(data, PATH, "columns", "the classes of an `imagefolder` are its folders");
@@ -105,6 +106,29 @@ fn layout(data: &mut Value, checks: &mut Checks) {
             columns.shift_remove("text");
         }
     }
+}
+
+/// Between the labels of a list stands one character, which no field holds otherwise.
+fn separator(data: &mut Value, checks: &mut Checks) {
+    let Some(found) = data["columns"]["separator"].as_str().map(str::to_owned) else {
+        return;
+    };
+    let is_one = found.chars().count() == 1 && !matches!(found.as_str(), "\"" | "\n" | "\r" | "\0");
+    let is_plain = data["quoting"] == "none" || data["format"] == "tsv" && data["quoting"].is_null();
+    let own = match data["format"].as_str() {
+        Some("tsv") => "\t",
+        _ => ",",
+    };
+    let is_delimiter = is_plain && found == data["delimiter"].as_str().unwrap_or(own);
+    if is_one && !is_delimiter {
+        return;
+    }
+    let message = format!(
+        "must be one character that is no double quote, ends no line and does not end the field, found `{}`",
+        found.escape_debug()
+    );
+    checks.add("spec.data.columns.separator", message);
+    data["columns"]["separator"].take();
 }
 
 /// A label is one class, a list, several numbers or several flags.
