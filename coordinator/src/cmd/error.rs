@@ -91,7 +91,7 @@ impl CommandError {
         if is_transport(status) {
             return Self::Unreachable {
                 address: address.to_owned(),
-                reason: with_advice(innermost_reason(status)),
+                reason: advised(address, innermost_reason(status)),
             };
         }
         let violations = status
@@ -208,11 +208,31 @@ fn tell_refusal(message: &str, violations: &[(String, String)]) -> String {
     }
 }
 
+/// In TLS 1.3 a caller has said all before the coordinator looks for a certificate: it may close the connection before its words are read.
+fn advised(address: &str, reason: String) -> String {
+    match address.starts_with("https:") && reason.ends_with("connection closed") {
+        true => format!("{reason}; if the coordinator asks for a certificate of whoever calls, give --cert and --key"),
+        false => with_advice(reason),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tonic_types::{ErrorDetails, FieldViolation};
 
     use super::*;
+
+    #[test]
+    fn a_closed_connection_may_mean_that_a_certificate_is_asked_for() {
+        let told = |address: &str| advised(address, "connection closed".to_owned());
+        assert_eq!(
+            told("https://coordinator:7070"),
+            "connection closed; if the coordinator asks for a certificate of whoever calls, give --cert and --key"
+        );
+        assert_eq!(told("http://coordinator:7070"), "connection closed");
+        let words = advised("https://a", "received fatal alert: CertificateRequired".to_owned());
+        assert!(words.ends_with("give --cert and --key"), "{words}");
+    }
 
     #[test]
     fn the_violations_of_a_bad_request_are_listed_field_by_field() {

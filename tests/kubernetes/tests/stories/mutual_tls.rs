@@ -63,8 +63,10 @@ fn with_certificates_on_both_sides_jobs_train_and_who_has_none_is_refused() {
         .arg("--ca")
         .arg(story.file("ca.crt"));
     let answer = Answer::of(without.arg("--token-file").arg(story.file("token")), "");
-    let words = "the coordinator asks for a certificate of whoever calls: give --cert and --key";
-    assert!(answer.talk.contains(words), "{}", answer.talk);
+    // By its words, or by the connection that it closes before these are read.
+    for words in ["a certificate of whoever calls", "give --cert and --key"] {
+        assert!(answer.talk.contains(words), "{}", answer.talk);
+    }
 
     story.apply(&job("mutual", 2, (1, 2)));
     story.succeeds("mutual");
