@@ -107,16 +107,14 @@ fn agree_on_model(
     outputs: usize,
     device: Device,
 ) -> Result<Model, StopReason> {
-    let crop = spec.data.preprocessing.crop();
-    let options = ModelOptions {
+    let model = Model::load(&ModelOptions {
         spec: &spec.model,
         classes: outputs,
         seed: spec.training.seed,
         device,
         train_batch_norm: spec.training.train_batch_norm,
-    };
-    let model = Model::load_for(&options, crop)?;
-    if let Some(crop) = crop {
+    })?;
+    if let spec::Preprocessing::Image { crop, .. } = spec.data.preprocessing {
         model.check_crop(crop)?;
     }
     for note in model.weights_notes() {

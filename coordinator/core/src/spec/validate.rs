@@ -6,7 +6,6 @@
 mod ranges;
 mod schedule;
 mod task;
-mod torchscript;
 mod violations;
 
 use std::collections::BTreeMap;
@@ -102,9 +101,7 @@ fn model(spec: &JobSpec, violations: &mut Violations) {
     let architecture = model.architecture.word();
     violations.absolute("spec.model.weights", model.weights.as_ref());
     violations.absolute("spec.model.tokenizer", model.tokenizer.as_ref());
-    if model.architecture == Architecture::TorchScript {
-        torchscript::check(model, violations);
-    } else if let Some(weights) = &model.weights {
+    if let Some(weights) = &model.weights {
         violations.require(WeightsPlace::of(weights).is_some(), "spec.model.weights", || {
             format!(
                 "must be a `.safetensors` file, the `.safetensors.index.json` of a sharded one, or a folder that holds either (with a `/` at \
@@ -126,9 +123,7 @@ fn model(spec: &JobSpec, violations: &mut Violations) {
             });
         }
     }
-    if let Freeze::Through(stage) = &model.freeze
-        && model.architecture != Architecture::TorchScript
-    {
+    if let Freeze::Through(stage) = &model.freeze {
         freeze_stage(model.architecture, stage, violations);
     }
     let poolings = model.architecture.poolings();

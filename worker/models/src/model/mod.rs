@@ -2,7 +2,6 @@
 
 mod proof;
 mod state;
-mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -106,15 +105,6 @@ impl Model {
     /// # Errors
     /// An unknown stage; a pickle; an unreadable file; all missing or mis-shaped tensors at once.
     pub fn load(options: &ModelOptions<'_>) -> Result<Self, ModelError> {
-        Self::load_for(options, None)
-    }
-
-    /// The same for images of so many pixels a side, where only a trial with one tells how long its features are; without a size
-    /// that of the architecture's own preprocessing.
-    ///
-    /// # Errors
-    /// Those of [`Model::load`], and of the trial.
-    pub fn load_for(options: &ModelOptions<'_>, crop: Option<u32>) -> Result<Self, ModelError> {
         let ModelOptions {
             spec,
             classes,
@@ -138,9 +128,7 @@ impl Model {
         let outputs = classes as i64;
         let auxiliary = AuxiliaryHead::beside(&stages, cut, (seed, outputs, device))?;
         let (frozen, trained) = split(stages, cut)?;
-        let by_trial = || trial::feature_width(&frozen, spec.architecture, (crop, device));
-        let width = family.feature_width(naming.dialect.library).map_or_else(by_trial, Ok)?;
-        let shape = [outputs, width];
+        let shape = [outputs, family.feature_width(naming.dialect.library)];
         let head = Head::new(HEAD, (seed, device), shape, family.head_has_bias(), spec.head.dropout)?;
         let trainable = trainable(
             &entries,
@@ -180,10 +168,9 @@ impl Model {
     pub fn summary(&self) -> ModelSummary {
         let parameters = self.entries.iter().filter(|entry| entry.role == Role::Parameter);
         let frozen = parameters.filter(|entry| entry.stage < self.cut);
-        let own: u64 = self.frozen.iter().map(|stage| stage.own_parameters()).sum();
         let trainable: usize = self.trainable.iter().map(|(_, tensor)| tensor.numel()).sum();
         ModelSummary {
-            frozen_parameters: frozen.map(|entry| entry.tensor.numel() as u64).sum::<u64>() + own,
+            frozen_parameters: frozen.map(|entry| entry.tensor.numel() as u64).sum(),
             trainable_parameters: trainable as u64,
             cut: self
                 .cut
@@ -307,10 +294,9 @@ impl Model {
     }
 }
 
-/// The file of tensors that the spec names; a TorchScript file is read where it is built.
+/// The file that the spec names.
 fn weights(spec: &ModelSpec) -> Result<Option<WeightFile>, ModelError> {
     let path = spec.weights.as_deref().map(Path::new);
-    let path = path.filter(|_| spec.architecture != Architecture::TorchScript);
     path.map(WeightFile::open).transpose()
 }
 

@@ -18,6 +18,5 @@ mod speed_path;
 mod stages;
 mod support;
 mod taken;
-mod torchscript;
 mod training;
 mod weights;
