@@ -45,10 +45,7 @@ pub(crate) fn queued() -> FineTuneJob {
             model: Some(ModelSpec {
                 architecture: "bert".into(),
                 weights: "file:///data/minilm/model.safetensors".into(),
-                freeze: Some(FreezeSpec {
-                    through: "all".into(),
-                    ..Default::default()
-                }),
+                freeze: Some(FreezeSpec { through: "all".into() }),
                 ..Default::default()
             }),
             data: Some(DataSpec {

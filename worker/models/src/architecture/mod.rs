@@ -70,11 +70,6 @@ pub(crate) trait Family: Send {
         Ok(Vec::new())
     }
 
-    /// Whether the library has a class of it that ends in the same head, and reads the same state.
-    fn is_sequence_classifier(&self) -> bool {
-        false
-    }
-
     /// What `config.json` says of it, so that the library that the weights came from can build it.
     fn configuration(&self, _library: Library) -> Map<String, Value> {
         Map::new()
@@ -105,7 +100,7 @@ pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
 pub(crate) fn inventory(family: &dyn Family, naming: &Naming) -> Result<(Stages, Vec<NamedTensor>), ModelError> {
     let mut builder = ParameterBuilder::new(Source::Shapes, naming, Device::Cpu);
     let stages = family.build(&mut builder)?;
-    Ok((stages, builder.finish().entries))
+    Ok((stages, builder.finish().0))
 }
 
 /// Names and shapes of tensors.
@@ -128,7 +123,7 @@ pub fn tensors(spec: &ModelSpec, library: Library) -> Result<Option<Shapes>, Mod
 
 #[cfg(test)]
 mod tests {
-    use firn_core::spec::{Architecture, Freeze, HeadSpec, StageDropout, Word};
+    use firn_core::spec::{Architecture, Freeze, HeadSpec, Word};
 
     use super::*;
     use crate::parameter_builder::Role;
@@ -141,9 +136,7 @@ mod tests {
                 architecture,
                 weights: None,
                 tokenizer: None,
-                freeze: Freeze::All.into(),
-                lora: None,
-                dropout: StageDropout::None,
+                freeze: Freeze::All,
                 head: HeadSpec { dropout: 0.0 },
                 pooling: architecture.poolings()[0],
             };

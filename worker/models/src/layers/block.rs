@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::{activation::Activation, convolution::Unit, excitation::Excitation};
 use crate::{
     error::ModelError,
-    stage::{Features, Pass, Stage, Statistics},
+    stage::{Features, Pass, Stage},
 };
 
 /// Blocks in sequence.
@@ -15,7 +15,7 @@ impl Stage for Blocks {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
             let mut blocks = self.0.iter();
-            blocks.try_fold(tensor, |tensor, block| block.forward(tensor, pass.statistics))
+            blocks.try_fold(tensor, |tensor, block| block.forward(tensor, pass.batch_statistics))
         })
     }
 
@@ -50,9 +50,9 @@ impl From<Unit> for Part {
 }
 
 impl Part {
-    fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
+    fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
         match self {
-            Self::Unit(unit) => unit.forward(input, statistics),
+            Self::Unit(unit) => unit.forward(input, batch_statistics),
             Self::Excitation(excitation) => excitation.forward(input),
         }
     }
@@ -97,19 +97,15 @@ impl Block {
         }
     }
 
-    pub(crate) fn forward(&self, input: Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
-        let input = match self.shortcut {
-            Shortcut::None => input,
-            Shortcut::Identity | Shortcut::Projection(_) => statistics.branching(input)?,
-        };
+    pub(crate) fn forward(&self, input: Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
         let mut output = input.shallow_clone();
         for part in &self.parts {
-            output = part.forward(&output, statistics)?;
+            output = part.forward(&output, batch_statistics)?;
         }
         let shortcut = match &self.shortcut {
             Shortcut::None => return Ok(output),
             Shortcut::Identity => input,
-            Shortcut::Projection(unit) => unit.forward(&input, statistics)?,
+            Shortcut::Projection(unit) => unit.forward(&input, batch_statistics)?,
         };
         let activation = if self.relu { Activation::Relu } else { Activation::None };
         if self.parts.last().is_some_and(Part::is_folded) {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Once};
 
-use firn_core::spec::{Architecture, Crops, Freeze, HeadSpec, Modality, ModelSpec, Pooling, StageDropout};
+use firn_core::spec::{Architecture, Crops, Freeze, HeadSpec, Modality, ModelSpec, Pooling};
 use firn_models::{Input, Library, Model, ModelError, ModelOptions, Shapes};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -148,9 +148,7 @@ pub(crate) fn spec(architecture: Architecture, weights: Option<String>, freeze: 
         architecture,
         weights,
         tokenizer: None,
-        freeze: freeze.into(),
-        lora: None,
-        dropout: StageDropout::None,
+        freeze,
         head,
         pooling: Pooling::Mean,
     }
