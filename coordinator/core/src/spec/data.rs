@@ -161,10 +161,6 @@ pub enum Preprocessing {
         #[serde(default)]
         #[schemars(extend("x-firn-since" = 5, "x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
         interpolation: Interpolation,
-        /// What the resize does to the proportions of an image.
-        #[serde(default)]
-        #[schemars(extend("x-firn-since" = 5, "x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
-        crop_mode: CropMode,
         /// Pixels of the square centre crop, at most `resize`.
         #[schemars(range(min = 1, max = 8192), extend("x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
         crop: u32,
@@ -182,17 +178,6 @@ pub enum Preprocessing {
         #[schemars(range(min = 3, max = 65_536), extend("x-firn-modality" = "text", "x-firn-default" = "the model's maximum, at most 256"))]
         max_length: Option<u32>,
     },
-}
-
-/// What a resize does to the proportions of an image, in timm's words.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CropMode {
-    /// They are kept: the shorter side gets `resize` pixels.
-    #[default]
-    Center,
-    /// They are not: both sides get `resize` pixels.
-    Squash,
 }
 
 /// The filter of a resize.

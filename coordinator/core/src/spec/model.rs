@@ -1,17 +1,15 @@
 //! The network, its weights and its cut.
 
-use schemars::{JsonSchema, Schema, schema_for};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{Architecture, Pooling, uri};
 
 /// The network, its weights and its cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = with_uri)]
 pub struct ModelSpec {
-    /// The family and size. Left out where `uri` is given.
+    /// The family and size.
     pub architecture: Architecture,
     /// A safetensors file under torchvision's, timm's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a folder
     /// that holds `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes.
@@ -29,24 +27,6 @@ pub struct ModelSpec {
     /// How token states become one vector.
     #[schemars(extend("x-firn-modality" = "text", "x-firn-default" = "the architecture's own"))]
     pub pooling: Pooling,
-}
-
-/// What may be written in place of architecture and weights. Whoever sees the folder reads it away ([`super::model_folder`]), so no job holds it.
-#[derive(JsonSchema)]
-#[allow(dead_code, reason = "only its schema is used")]
-struct WrittenFolder {
-    /// A folder as transformers or timm writes it: its `config.json` gives the architecture and sizes, `preprocessor_config.json` the
-    /// preprocessing, and weights and tokenizer are those in it. It is read where the job is submitted, or by the coordinator.
-    #[schemars(with = "Option<uri::Uri>", extend("x-firn-since" = 5, "x-firn-default" = "none: `architecture` and `weights` are named"))]
-    uri: Option<String>,
-}
-
-fn with_uri(schema: &mut Schema) {
-    let folder = schema_for!(WrittenFolder);
-    let written = folder.get("properties").and_then(Value::as_object).cloned();
-    if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        fields.extend(written.into_iter().flatten());
-    }
 }
 
 /// The cut: everything below is frozen.

@@ -2,11 +2,11 @@
 
 use firn_core::slices;
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, CropMode, Crops, DataFormat, DataSpec, Decayed, Determinism,
-    DeviceRequest, EarlyStopping, Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName,
-    MissingLabels, Modality, ModelSpec, OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec,
-    ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource, Task,
-    ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
+    Architecture, ArtifactsSpec, ClassWeights, Crops, DataFormat, DataSpec, Decayed, Determinism, DeviceRequest,
+    EarlyStopping, Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, MissingLabels, Modality,
+    ModelSpec, OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec, ResourcesSpec,
+    RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource, Task, ThresholdMode,
+    TrainingSpec, Warmup, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -67,7 +67,6 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
                     Preprocessing::Image {
                         resize,
                         interpolation: Interpolation::WORDS[usize::from(kind) % 2].1,
-                        crop_mode: CropMode::WORDS[usize::from(kind / 2) % 2].1,
                         crop,
                         mean,
                         std,

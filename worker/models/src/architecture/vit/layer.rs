@@ -93,7 +93,7 @@ enum Gated {
 
 impl FeedForward {
     fn new(sizes: &Vit, prefix: &str, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
-        let (width, wide) = (sizes.width, sizes.wide);
+        let (width, wide) = (sizes.width, sizes.wide());
         let name = |tail: &str| format!("{prefix}.{tail}");
         if !matches!(sizes.kind, VitKind::Dinov2 { is_gated: true }) {
             return Ok(Self::Plain {
