@@ -20,9 +20,6 @@ use firn_proto::v1alpha1::Prediction;
 
 use super::{ArtifactError, Walk};
 
-/// Of up to so many classes a line holds every probability.
-pub(super) const MOST_SCORED: usize = MOST_SCORED_CLASSES;
-
 /// Scores that are in memory at once: 64 MiB of them.
 const MOST_SCORES: u64 = 4 << 20;
 

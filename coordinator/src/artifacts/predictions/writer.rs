@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use firn_core::task::{Schema, Task};
+use firn_core::task::{Schema, Task, classification::MOST_SCORED_CLASSES};
 use firn_proto::v1alpha1::{EvaluationReport, Prediction};
 use serde_json::{Map, Number, Value};
 
@@ -51,21 +51,20 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
         (task, schema): (Task, Schema<'a>),
         is_labelled: bool,
     ) -> Result<Self, ArtifactError> {
-        let (names, is_of_label): (Vec<String>, fn(&str) -> bool) = match task {
-            Task::Classification => (classification::header(schema.classes), |name| {
-                matches!(name, "label" | "probability_label")
-            }),
-            Task::Regression => (regression::header(schema.targets), |name| name.starts_with("value_")),
-            Task::MultiLabel => (multi_label::header(schema.classes), |name| name.starts_with("label_")),
+        let names = match task {
+            Task::Classification => classification::header(schema.classes),
+            Task::Regression => regression::header(schema.targets),
+            Task::MultiLabel => multi_label::header(schema.classes),
         };
-        // A class may be called like the column of the true class's probability: of few classes there is no such column.
-        let is_left_out = |place: usize, name: &str| match task {
-            Task::Classification if schema.classes.len() <= classification::MOST_SCORED => place == 2,
-            _ => is_of_label(name),
+        // A class may be called like a column of its file, so these are known by their places.
+        let is_of_label = |place: usize, name: &str| match task {
+            Task::Classification => place == 2 || place == 4 && schema.classes.len() > MOST_SCORED_CLASSES,
+            Task::Regression => name.starts_with("value_"),
+            Task::MultiLabel => name.starts_with("label_"),
         };
         let columns = names.into_iter().enumerate();
         let columns: Vec<(usize, String)> = columns
-            .filter(|(place, name)| is_labelled || !is_left_out(*place, name))
+            .filter(|(place, name)| is_labelled || !is_of_label(*place, name))
             .collect();
         let mut out = match form {
             Form::Csv => Out::Csv(Box::new(csv::Writer::from_writer(out))),
@@ -195,6 +194,25 @@ mod tests {
             labels,
             "index,sample,predicted_a,probability_a,predicted_b,probability_b\n3,7.jpg,1,0.75,0,0.25\n"
         );
+    }
+
+    #[test]
+    fn of_many_classes_the_probability_of_the_true_one_is_left_out_too() {
+        let names: Vec<String> = (0..2000).map(|class| format!("c{class}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let likeliest = Prediction {
+            classes: (7..17).collect(),
+            scores: vec![0.0625; 10],
+            ..prediction()
+        };
+        let text = written(Form::Csv, Task::Classification, &names, likeliest, false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("index,sample,predicted,class_1,probability_1,"),
+            "{text}"
+        );
+        assert!(lines[1].starts_with("3,7.jpg,c7,c7,0.0625,c8,0.0625,"), "{text}");
+        assert_eq!(lines[1].split(',').count(), lines[0].split(',').count());
     }
 
     #[test]
