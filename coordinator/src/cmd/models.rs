@@ -3,7 +3,7 @@
 //! What is listed stands in `firn-core`. A file is looked at by `firn-worker`, which asks the networks themselves, so that the answer is the one
 //! that a job gets; this program links no libtorch.
 
-use std::{env, path::Path, path::PathBuf, process};
+use std::{path::Path, path::PathBuf, process};
 
 use clap::Args;
 use firn_core::spec::{Architecture, Word, nearest};
@@ -67,8 +67,7 @@ fn named(word: &str) -> Result<Architecture, CommandError> {
 
 /// What `firn-worker` says of the file.
 fn inspected(file: &Path) -> Result<Value, CommandError> {
-    let own = env::current_exe().map_err(CommandError::file("find the executable of", "this process"))?;
-    let program = worker_program::find(&own)?;
+    let program = worker_program::find(&worker_program::own()?)?;
     let answer = process::Command::new(&program)
         .arg("inspect")
         .arg("--")

@@ -8,6 +8,11 @@ use std::{
 
 use super::error::CommandError;
 
+/// The executable of this process.
+pub(super) fn own() -> Result<PathBuf, CommandError> {
+    env::current_exe().map_err(CommandError::file("find the executable of", "this process"))
+}
+
 /// It is named by FIRN_WORKER, stands beside the executable `own`, or is on the PATH.
 pub(super) fn find(own: &Path) -> Result<PathBuf, CommandError> {
     let beside = own.with_file_name("firn-worker");

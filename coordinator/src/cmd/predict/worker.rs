@@ -29,8 +29,7 @@ pub(super) struct Found {
 
 impl Worker {
     pub(super) fn start(subject: &Subject, must_be_labelled: bool) -> Result<Self, CommandError> {
-        let own = env::current_exe().map_err(CommandError::file("find the executable of", "this process"))?;
-        let program = worker_program::find(&own)?;
+        let program = worker_program::find(&worker_program::own()?)?;
         let mut command = Command::new(&program);
         command.arg("predict").arg(&subject.artifact).arg(&subject.data);
         command.args(["--device", &subject.device]);

@@ -1,7 +1,7 @@
 //! A coordinator and workers on this machine, private to one run.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -64,7 +64,7 @@ pub(super) struct Programs {
 impl Programs {
     /// `firn` is this process.
     pub(super) fn find() -> Result<Self, CommandError> {
-        let own = env::current_exe().map_err(CommandError::file("find the executable of", "this process"))?;
+        let own = worker_program::own()?;
         let worker = worker_program::find(&own)?;
         Ok(Self { own, worker })
     }
