@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes `.python`, the Python that the tests compare Firn with: PyTorch, torchvision, transformers, timm, scikit-learn, grpcio, pytest, in the versions of
+# Makes `.python`, the Python that the tests compare Firn with: PyTorch, torchvision, transformers, timm, PEFT, scikit-learn, grpcio, pytest, in the versions of
 # tests/python/requirements.txt. Only tests use it. A download of about 3 GB (PyTorch's wheel wants its CUDA libraries even on a CPU);
 # unpacked 5.2 GB. A second run does nothing. `.python/bin/python` runs it.
 set -euo pipefail
@@ -38,7 +38,7 @@ fi
 log=$target/pip.log
 "${install[@]}" --disable-pip-version-check --only-binary=:all: --requirement "$wanted/requirements.txt" --constraint "$wanted/constraints.txt" \
     --log "$log" >&2 || explain_pip_failure "$log"
-"$target/bin/python" -c 'import torch, torchvision, transformers, timm, sklearn, grpc, grpc_reflection, grpc_health, safetensors, PIL, yaml, pytest' ||
+"$target/bin/python" -c 'import torch, torchvision, transformers, timm, peft, sklearn, grpc, grpc_reflection, grpc_health, safetensors, PIL, yaml, pytest' ||
     fail "the packages in .python do not load"
 printf '%s\n' "$stamp" >"$target/stamp"
 say "Python for the tests: ready in .python"

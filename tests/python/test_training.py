@@ -1,4 +1,5 @@
-"""An epoch of a classification is PyTorch's, with each optimizer and each limit of the gradient, on one and on two ranks."""
+"""An epoch of a classification is PyTorch's, with each optimizer and each limit of the gradient, on one and on two ranks; so are epochs in which more and
+more of the encoder trains, and an epoch of low-rank adapters is PEFT's."""
 
 import csv
 
@@ -122,3 +123,142 @@ def test_an_epoch_with_limited_gradients_where_all_decays_is_pytorchs(limit, min
     written, applied = LIMITS[limit]
     training = {"optimizer": rule, "weightDecayOf": "all", **written}
     is_the_same(minilm, sentences, features, beginning, tmp_path, training, (made, applied, True))
+
+
+UNFROZEN, LAYER_DECAY = {"layer.5": 1, "layer.4": 2}, 0.5
+# AdamW divides a gradient by its own size: with the usual epsilon, the last bits of the smallest ones would be compared.
+EPSILON = 1e-4
+
+
+def tokens_of(minilm, sentences):
+    """The training samples as an encoder takes them, and their classes."""
+    from transformers import AutoTokenizer
+
+    with open(sentences / "train.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    batch = AutoTokenizer.from_pretrained(minilm)([row["text"] for row in rows], padding=True, return_tensors="pt")
+    return batch, torch.tensor([["bad", "good"].index(row["label"]) for row in rows])
+
+
+def unfrozen_by_pytorch(minilm, sentences, beginning, epochs):
+    """The losses of the steps, and the encoder and the head after them: what is not unfrozen yet has no gradient, so AdamW remembers nothing of it."""
+    from transformers import AutoModel
+
+    encoder, head = AutoModel.from_pretrained(minilm).eval(), nn.Linear(*beginning["weight"].shape[::-1])
+    head.load_state_dict(beginning)
+    encoder.requires_grad_(False)
+    layers = [(encoder.encoder.layer[number], LAYER_DECAY ** (6 - number), UNFROZEN[f"layer.{number}"]) for number in (5, 4)]
+    groups = [{"params": head.parameters(), "lr": 0.01}]
+    groups += [{"params": layer.parameters(), "lr": 0.01 * scale} for layer, scale, _ in layers]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.1, eps=EPSILON)
+    criterion = nn.CrossEntropyLoss(weight=torch.tensor([CLASS_WEIGHTS["bad"], CLASS_WEIGHTS["good"]]), label_smoothing=0.1)
+    batch, classes = tokens_of(minilm, sentences)
+    losses = []
+    for epoch in range(epochs):
+        for layer, _, begins in layers:
+            layer.requires_grad_(epoch >= begins)
+        for rows in torch.tensor(sample_order(SEED, epoch, SAMPLES)).split(BATCH):
+            hidden = encoder(**{key: value[rows] for key, value in batch.items()}).last_hidden_state
+            mask = batch["attention_mask"][rows].unsqueeze(-1).float()
+            loss = criterion(head((hidden * mask).sum(1) / mask.sum(1)), classes[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return losses, encoder.state_dict(), head.state_dict()
+
+
+def test_epochs_in_which_more_and_more_layers_train_are_pytorchs(minilm, sentences, beginning, tmp_path):
+    values, prefix = beginning
+    losses, encoder, head = unfrozen_by_pytorch(minilm, sentences, values, 3)
+    rule = {"type": "adamw", "learningRate": 0.01, "weightDecay": 0.1, "epsilon": EPSILON}
+    training = {"epochs": 3, "optimizer": rule, "weightDecayOf": "all", "layerDecay": LAYER_DECAY}
+    spec = spec_of("unfreezing", minilm, sentences, training)
+    spec["spec"]["model"] |= {"freeze": {"through": "all", "unfreeze": UNFROZEN}, "dropout": "none"}
+    spec["spec"]["data"].pop("validation")
+    for ranks in (1, 2):
+        finished = run_job(spec, tmp_path / str(ranks), workers=ranks)
+        assert [step["loss"] for step in finished.history] == pytest.approx(losses, rel=1e-5), ranks
+        trained = load_file(finished.folder / "head.safetensors")
+        for key, value in head.items():
+            np.testing.assert_allclose(trained.pop(f"{prefix}{key}"), value, rtol=1e-5, atol=1e-5, err_msg=f"{key} on {ranks} ranks")
+        assert len(trained) == 2 * 16, "two layers of 16 tensors trained"
+        for key, value in trained.items():
+            np.testing.assert_allclose(value, encoder[key.removeprefix("bert.")], rtol=1e-5, atol=1e-5, err_msg=f"{key} on {ranks} ranks")
+
+
+ADAPTERS = {"rank": 4, "alpha": 6.0, "targets": ["query", "value", "attention.output.dense"]}
+
+
+def with_adapters(name, minilm, sentences, training):
+    spec = spec_of(name, minilm, sentences, training)
+    spec["spec"]["model"] |= {"freeze": {"through": "layer.2"}, "lora": ADAPTERS, "dropout": "none"}
+    return spec
+
+
+def in_peft(minilm, folder):
+    """The encoder with the adapters that a job left, as PEFT loads them, and the head beside it."""
+    from peft import PeftModel
+    from transformers import AutoModel
+
+    encoder = PeftModel.from_pretrained(AutoModel.from_pretrained(minilm), folder, is_trainable=True).eval()
+    tensors = load_file(folder / "adapter_model.safetensors")
+    head = nn.Linear(*tensors["base_model.model.classifier.weight"].shape[::-1])
+    head.load_state_dict({key: tensors[f"base_model.model.classifier.{key}"] for key in ("weight", "bias")})
+    return encoder, head
+
+
+def logits_of(encoder, head, batch, rows):
+    hidden = encoder(**{key: value[rows] for key, value in batch.items()}).last_hidden_state
+    mask = batch["attention_mask"][rows].unsqueeze(-1).float()
+    return head((hidden * mask).sum(1) / mask.sum(1))
+
+
+def test_an_epoch_of_adapters_is_pefts_and_what_it_leaves_predicts_the_same_there(minilm, sentences, tmp_path):
+    still = {"epochs": 1, "optimizer": {"type": "sgd", "learningRate": 1e-300, "momentum": 0.0}}
+    beginning = run_job(with_adapters("still-adapters", minilm, sentences, still), tmp_path / "still").folder
+    encoder, head = in_peft(minilm, beginning)
+    adapters = {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    assert len(adapters) == 3 * 3 * 2 and all(".lora_" in name for name in adapters), "three layers, three targets, two factors"
+    before = {name: parameter.detach().clone() for name, parameter in adapters.items()}
+    weights = [*adapters.values(), head.weight]
+    optimizer = torch.optim.AdamW([{"params": weights}, {"params": [head.bias], "weight_decay": 0.0}], lr=0.01, weight_decay=0.1, eps=EPSILON)
+    criterion = nn.CrossEntropyLoss(weight=torch.tensor([CLASS_WEIGHTS["bad"], CLASS_WEIGHTS["good"]]), label_smoothing=0.1)
+    batch, classes = tokens_of(minilm, sentences)
+    losses = []
+    for rows in torch.tensor(sample_order(SEED, 0, SAMPLES)).split(BATCH):
+        optimizer.zero_grad()
+        loss = criterion(logits_of(encoder, head, batch, rows), classes[rows])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert max((adapters[name] - before[name]).abs().max().item() for name in adapters) > 1e-2, "nothing was learned, so nothing is compared"
+    training = {"optimizer": {"type": "adamw", "learningRate": 0.01, "weightDecay": 0.1, "epsilon": EPSILON}}
+    for ranks in (1, 2):
+        finished = run_job(with_adapters("adapters", minilm, sentences, training), tmp_path / str(ranks), workers=ranks)
+        assert [step["loss"] for step in finished.history] == pytest.approx(losses, rel=1e-5), ranks
+        ours, our_head = in_peft(minilm, finished.folder)
+        for name, parameter in ours.named_parameters():
+            if parameter.requires_grad:
+                np.testing.assert_allclose(parameter.detach(), adapters[name].detach(), rtol=1e-5, atol=1e-5, err_msg=f"{name} on {ranks} ranks")
+        predicts_what_the_job_predicted(minilm, sentences, finished, ours, our_head)
+
+
+def predicts_what_the_job_predicted(minilm, sentences, finished, encoder, head):
+    """In PEFT, and once the adapters are merged: by PEFT, and in the model that the job left."""
+    from transformers import AutoModel, AutoTokenizer
+
+    rows = finished.predictions("validation")
+    with open(sentences / "validation.csv", newline="") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    batch = AutoTokenizer.from_pretrained(minilm)(texts, padding=True, return_tensors="pt")
+    found = np.array([[float(row[name]) for name in list(row)[4:]] for row in rows])
+    merged = AutoModel.from_pretrained(minilm).eval()
+    state = load_file(finished.folder / "model.safetensors")
+    missing = merged.load_state_dict(state, strict=False)
+    assert not missing.missing_keys and set(missing.unexpected_keys) == {"classifier.weight", "classifier.bias", "embeddings.position_ids"}, missing
+    networks = {"PEFT": lambda: encoder, "PEFT, merged": encoder.merge_and_unload, "merged by Firn": lambda: merged}
+    for name, network in networks.items():
+        with torch.no_grad():
+            expected = logits_of(network(), head, batch, torch.arange(len(texts))).double().softmax(1).numpy()
+        np.testing.assert_allclose(found, expected, atol=2e-6, err_msg=name)

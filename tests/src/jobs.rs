@@ -97,6 +97,17 @@ pub fn shared_three_classes() -> anyhow::Result<PathBuf> {
     data.clone().map_err(anyhow::Error::msg).context("the shared data")
 }
 
+/// The data of [`texts`], written once for all tests of a binary.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn shared_texts() -> anyhow::Result<PathBuf> {
+    static DATA: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let write = || texts(&shared_folder()?.join("texts"));
+    let data = DATA.get_or_init(|| write().map_err(|error| format!("{error:#}")));
+    data.clone().map_err(anyhow::Error::msg).context("the shared texts")
+}
+
 /// The job of the fault tests: 4 steps an epoch on as many workers as are asked for, with everything that could tell one order of samples
 /// or one history of the optimizer from another.
 ///
@@ -135,6 +146,119 @@ pub fn plateau_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow
     spec["spec"]["training"]["schedule"] = json!({
         "type": "plateau", "warmupSteps": 3, "factor": 0.5, "patience": 0, "threshold": 10.0, "thresholdMode": "abs"
     });
+    Ok(spec)
+}
+
+/// The same, but the wide layer below the head trains from the second epoch and the last convolution from the fourth, each layer at half the rate of the
+/// one above it.
+///
+/// # Errors
+/// When the data cannot be written.
+pub fn unfreezing_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
+    let mut spec = strict_fault_job(name, epochs, workers)?;
+    spec["spec"]["model"]["architecture"] = json!("mobilenet_v3_small");
+    spec["spec"]["model"]["freeze"] = json!({
+        "through": "all", "unfreeze": {"classifier.0": 1, "features.12": 3}, "parameters": [r"^features\.12\.1\."]
+    });
+    spec["spec"]["training"]["layerDecay"] = json!(0.5);
+    Ok(spec)
+}
+
+/// A vocabulary of `w0` to `w199`, texts of two classes in `train.csv` (40) and `validation.csv` (20), and the `config.json` of a small BERT with dropout;
+/// gives the folder.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn texts(folder: &Path) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let words = (0..200).map(|word| (format!("w{word}"), json!(word + 3)));
+    let special = ["[PAD]", "[UNK]", "[CLS]"]
+        .iter()
+        .zip(0..)
+        .map(|(word, id)| ((*word).to_owned(), json!(id)));
+    let vocabulary: serde_json::Map<String, Value> = special.chain(words).collect();
+    let tokenizer = json!({
+        "version": "1.0", "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}
+    });
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string())?;
+    let configuration = json!({
+        "model_type": "bert", "vocab_size": 203, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 96,
+        "max_position_embeddings": 32, "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3
+    });
+    fs::write(folder.join("config.json"), configuration.to_string())?;
+    for (split, count) in [("train", 40_u64), ("validation", 20)] {
+        let mut state = count;
+        let mut rows = String::from("text,label\n");
+        for number in 0..count {
+            let class = number % 2;
+            // Texts of 3 to 12 words, of which one class has more from the upper half.
+            let words = (0..3 + noise(&mut state) % 10).map(|_| {
+                let word = noise(&mut state) % 100;
+                format!(
+                    "w{}",
+                    if noise(&mut state) % 4 == 0 {
+                        word
+                    } else {
+                        word + 100 * class
+                    }
+                )
+            });
+            let words: Vec<String> = words.collect();
+            rows += &format!("{},{}\n", words.join(" "), ["low", "high"][class as usize]);
+        }
+        fs::write(folder.join(format!("{split}.csv")), rows)?;
+    }
+    Ok(folder.to_owned())
+}
+
+/// A job on [`texts`] in that folder whose two upper layers train, with dropout, from random weights.
+pub fn text_job(name: &str, texts: &Path) -> Value {
+    let split = |split: &str| json!({"uri": texts.join(format!("{split}.csv")).to_string_lossy()});
+    json!({
+        "apiVersion": "firn.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {"name": name},
+        "spec": {
+            "task": {"type": "classification"},
+            "model": {
+                "architecture": "bert", "tokenizer": texts.join("tokenizer.json").to_string_lossy(), "freeze": {"through": "layer.0"}
+            },
+            "data": {"format": "csv", "train": split("train"), "validation": split("validation")},
+            "training": {"epochs": 2, "batchSize": 16, "seed": 7, "optimizer": {"type": "adamw", "learningRate": 0.003}}
+        }
+    })
+}
+
+/// The text job of the fault tests, in strict mode: adapters that have dropout, in layers that have it, too; 3 steps an epoch.
+///
+/// # Errors
+/// When the data cannot be written.
+pub fn adapters_fault_job(name: &str, epochs: u32, (min, max): (u32, u32)) -> anyhow::Result<Value> {
+    let mut spec = text_job(name, &shared_texts()?);
+    spec["spec"]["model"]["lora"] =
+        json!({"rank": 4, "alpha": 8, "dropout": 0.1, "targets": ["query", "value", "intermediate.dense"]});
+    spec["spec"]["training"] = json!({
+        "epochs": epochs, "batchSize": 16, "seed": 11, "determinism": "strict",
+        "optimizer": {"type": "adamw", "learningRate": 0.003}, "schedule": {"type": "cosine", "warmupRatio": 0.2}
+    });
+    spec["spec"]["resources"] = json!({"workers": {"min": min, "max": max}});
+    spec["spec"]["artifacts"] = json!({"mergedModel": false});
+    Ok(spec)
+}
+
+/// The job of the fault tests with a last stage that trains, whose BatchNorm normalises by the batches that the ranks share.
+///
+/// # Errors
+/// When the data cannot be written.
+pub fn shared_batches_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
+    let mut spec = fault_job(name, epochs, workers)?;
+    spec["spec"]["model"]["architecture"] = json!("mobilenet_v3_small");
+    spec["spec"]["model"]["freeze"] = json!({"through": "features.10"});
+    // Where a channel has few values, the last bits of their variance grow: four pixels a sample are left at the end.
+    spec["spec"]["data"]["preprocessing"] = json!({"resize": 72, "crop": 64});
+    spec["spec"]["training"]["batchNorm"] = json!("train");
+    spec["spec"]["training"]["optimizer"] = json!({"type": "sgd", "learningRate": 0.01, "momentum": 0.9});
     Ok(spec)
 }
 

@@ -37,7 +37,7 @@ fn training() -> TrainingSpec {
         "optimizer": {"type": "sgd", "learningRate": 1e-3, "weightDecay": 0.0, "momentum": 0.9, "nesterov": false},
         "schedule": {"type": "constant", "warmupSteps": 0},
         "loss": {"type": "cross_entropy", "labelSmoothing": 0.0, "classBalance": "none"},
-        "bestMetric": "validation/loss", "batchNorm": "eval", "weightDecayOf": "all", "determinism": "default", "checkpointInterval": "60s",
+        "bestMetric": "validation/loss", "batchNorm": "eval", "weightDecayOf": "all", "layerDecay": 1.0, "determinism": "default", "checkpointInterval": "60s",
     }))
     .unwrap()
 }

@@ -127,11 +127,26 @@ fn each_thing_that_is_newer_keeps_a_job_from_older_ranks_by_itself() {
     assert!(newer(&|spec| spec["training"]["bestMetric"] = "validation/cohen_kappa".into()).is_ok());
 }
 
+#[test]
+fn batch_norm_that_trains_on_more_than_one_rank_needs_ranks_that_share_its_statistics() {
+    let mut jobs = stored().into_iter().map(|(_, spec)| spec);
+    let mut spec = jobs.find(|spec| spec.training.train_batch_norm).unwrap();
+    assert!(Need::of(&spec).revision < Revision(5), "alone, any rank can");
+    for (workers, slots) in [(2, 1), (1, 2)] {
+        (spec.resources.workers.max, spec.resources.slots_per_worker) = (workers, slots);
+        let need = Need::of(&spec);
+        assert_eq!(
+            (need.revision, need.because.as_deref()),
+            (Revision(5), Some("spec.training.batchNorm"))
+        );
+    }
+}
+
 /// A revision that is not announced yet is told what this build knows.
 #[test]
 fn ranks_of_this_revision_are_told_everything() {
     let mut spec = regression();
-    spec.model.freeze = Freeze::Nothing;
+    spec.model.freeze.through = Freeze::Nothing;
     for revision in [Revision::CURRENT, Revision(99)] {
         assert_eq!(versions::known_to(revision, &spec), Ok(spec.to_document()));
     }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use firn_core::compatibility::Revision;
-use firn_core::spec::{DataFormat, Decayed, JobSpec, MissingLabels, versions, versions::initial};
+use firn_core::spec::{DataFormat, Decayed, JobSpec, MissingLabels, StageDropout, versions, versions::initial};
 use serde_json::Value;
 
 const INITIAL: &str = include_str!("spec_forms/initial.jsonl");
@@ -88,11 +88,12 @@ fn a_table_that_was_submitted_before_there_were_missing_labels_takes_every_label
 }
 
 #[test]
-fn a_job_that_was_submitted_before_one_could_choose_what_decays_decays_all() {
+fn a_job_that_was_submitted_before_one_could_choose_what_decays_and_drops_decays_all_and_drops_nothing() {
     let mut texts = 0;
     for stored in REVISION_4.lines() {
         let spec: JobSpec = serde_json::from_str(stored).unwrap();
         assert_eq!(spec.training.decayed, Decayed::All);
+        assert_eq!(spec.model.dropout, StageDropout::None);
         let told = versions::known_to(Revision(4), &spec).unwrap();
         assert_eq!(
             told.to_string(),
@@ -103,9 +104,17 @@ fn a_job_that_was_submitted_before_one_could_choose_what_decays_decays_all() {
         let is_text = new.training.decayed == Decayed::Weights;
         assert_eq!(new.training.decayed, spec.model.architecture.default_decayed());
         if is_text {
-            let refused = versions::known_to(Revision(4), &new).unwrap_err();
+            let refused = |spec: &JobSpec| versions::known_to(Revision(4), spec).unwrap_err().into_owned();
             assert_eq!(
-                refused, "spec.training.weightDecayOf",
+                refused(&new),
+                "spec.model.dropout",
+                "a rank of that time would drop nothing"
+            );
+            let mut kept = new.clone();
+            kept.model.dropout = StageDropout::None;
+            assert_eq!(
+                refused(&kept),
+                "spec.training.weightDecayOf",
                 "a rank of that time would let all decay"
             );
         }

@@ -6,7 +6,7 @@ use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Decayed, Determinism, DeviceRequest,
     EarlyStopping, Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec,
     Pooling, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape,
-    ScheduleSpec, SchedulingSpec, SplitSource, Task, TrainingSpec, Warmup, WorkersSpec, validate,
+    ScheduleSpec, SchedulingSpec, SplitSource, StageDropout, Task, TrainingSpec, Warmup, WorkersSpec, validate,
 };
 
 fn adamw() -> OptimizerSpec {
@@ -31,7 +31,9 @@ fn images() -> JobSpec {
             architecture: Architecture::Resnet18,
             weights: Some("/data/resnet18.safetensors".to_owned()),
             tokenizer: None,
-            freeze: Freeze::All,
+            freeze: Freeze::All.into(),
+            lora: None,
+            dropout: StageDropout::None,
             head: HeadSpec { dropout: 0.1 },
             pooling: Pooling::Mean,
         },
@@ -61,6 +63,7 @@ fn images() -> JobSpec {
             max_gradient_norm: None,
             max_gradient_value: None,
             decayed: Decayed::All,
+            layer_decay: 1.0,
             determinism: Determinism::Default,
             checkpoint_interval_ms: 60_000,
         },
@@ -111,13 +114,15 @@ fn valid_specs_have_no_violations() {
     assert_eq!(said(reviews(), |_| ()), "");
     for stage in ["embeddings", "layer.5", "pool"] {
         assert_eq!(
-            said(reviews(), |spec| spec.model.freeze = Freeze::Through(stage.to_owned())),
+            said(reviews(), |spec| spec.model.freeze.through =
+                Freeze::Through(stage.to_owned())),
             ""
         );
     }
     for stage in ["stem", "layer4", "pool"] {
         assert_eq!(
-            said(images(), |spec| spec.model.freeze = Freeze::Through(stage.to_owned())),
+            said(images(), |spec| spec.model.freeze.through =
+                Freeze::Through(stage.to_owned())),
             ""
         );
     }
@@ -161,13 +166,13 @@ fn names_and_paths_are_checked() {
 #[test]
 fn models_and_their_cuts_are_checked() {
     assert_eq!(
-        said(images(), |spec| spec.model.freeze =
+        said(images(), |spec| spec.model.freeze.through =
             Freeze::Through("layer5".to_owned())),
         "spec.model.freeze.through: must be `all`, `none` or a stage of `resnet18`, found `layer5`; did you mean `layer1`? \
          (stages: stem, layer1, layer2, layer3, layer4, pool)"
     );
     assert_eq!(
-        said(reviews(), |spec| spec.model.freeze =
+        said(reviews(), |spec| spec.model.freeze.through =
             Freeze::Through("encoder".to_owned())),
         "spec.model.freeze.through: must be `all`, `none` or a stage of `bert`, found `encoder` \
          (stages: embeddings, layer.0, layer.1, … and pool)"
@@ -192,18 +197,24 @@ fn models_and_their_cuts_are_checked() {
     assert_eq!(
         said(reviews(), |spec| {
             spec.training.train_batch_norm = true;
-            spec.model.freeze = Freeze::Nothing;
+            spec.model.freeze.through = Freeze::Nothing;
         }),
         "spec.training.batchNorm: must be `eval`: `bert` has no BatchNorm layers"
     );
     assert_eq!(
         said(images(), |spec| {
             spec.training.train_batch_norm = true;
-            spec.model.freeze = Freeze::Nothing;
+            spec.training.determinism = Determinism::Strict;
+            spec.model.freeze.through = Freeze::Nothing;
         }),
-        "spec.training.batchNorm: must be `eval` on more than one rank: each would normalise by its own part of the batch, and the result would \
-         depend on their number"
+        "spec.training.batchNorm: must be `eval` in a strict job on more than one rank: statistics are merged from the parts of the ranks, and \
+         their last bits depend on how many there are"
     );
+    let shared = said(images(), |spec| {
+        spec.training.train_batch_norm = true;
+        spec.model.freeze.through = Freeze::Nothing;
+    });
+    assert_eq!(shared, "");
 }
 
 #[test]

@@ -341,7 +341,7 @@ pub struct JobSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskSpec {
-    /// What is learned. `classification`, `regression`, `multi_label_classification`. Required.
+    /// What is learned. `classification`, `regression`. Required.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
 }
@@ -372,15 +372,47 @@ pub struct ModelSpec {
     /// How token states become one vector. `mean`, `cls`, `last`. Default: the architecture's own. Only for: text models.
     #[prost(string, tag = "6")]
     pub pooling: ::prost::alloc::string::String,
+    /// Low-rank adapters.
+    #[prost(message, optional, tag = "7")]
+    pub lora: ::core::option::Option<LoraSpec>,
+    /// Dropout inside the stages that train.
+    #[prost(string, tag = "8")]
+    pub dropout: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoraSpec {
+    /// Rows of A and columns of B.
+    #[prost(uint32, optional, tag = "1")]
+    pub rank: ::core::option::Option<u32>,
+    /// The product counts alpha / rank times.
+    #[prost(double, optional, tag = "2")]
+    pub alpha: ::core::option::Option<f64>,
+    /// Probability that a unit is dropped before A.
+    #[prost(double, optional, tag = "3")]
+    pub dropout: ::core::option::Option<f64>,
+    /// Names of linear layers.
+    #[prost(string, repeated, tag = "4")]
+    pub targets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FreezeSpec {
     /// The cut: `all` (only the head trains), `none` (everything trains), or the name of the last frozen stage of the architecture. Default:
     /// all.
     #[prost(string, tag = "1")]
     pub through: ::prost::alloc::string::String,
+    /// Gradual unfreezing.
+    #[prost(btree_map = "string, uint32", tag = "2")]
+    pub unfreeze: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u32,
+    >,
+    /// Parameters that stay frozen.
+    #[prost(string, repeated, tag = "3")]
+    pub parameters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -480,21 +512,13 @@ pub struct ColumnsSpec {
     /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
     #[prost(string, tag = "4")]
     pub image: ::prost::alloc::string::String,
-    /// Name of the label column. Default: `label`, unless `targets` or `labels` are given.
+    /// Name of the label column. Default: `label`, unless `targets` are given.
     #[prost(string, tag = "2")]
     pub label: ::prost::alloc::string::String,
     /// Regression: the columns with the numbers that are learned; not together with `label`, which names a single one. Default: of a
     /// regression the label column.
     #[prost(string, repeated, tag = "3")]
     pub targets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Multi-label: the columns that are named like the labels, each `0` or `1`, `false` or `true`; not together with `label`, which names a
-    /// single one that holds lists. Default: none: the label column holds lists.
-    #[prost(string, repeated, tag = "5")]
-    pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Multi-label: the character between the labels in the label column. A JSON line may hold an array of strings in place of such a text.
-    /// Default: `|` where the label column holds lists.
-    #[prost(string, tag = "6")]
-    pub separator: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -562,6 +586,9 @@ pub struct TrainingSpec {
     /// Which tensors `optimizer.weightDecay` makes smaller. `all`, `weights`. Default: `weights` for transformers and ConvNeXt, else `all`.
     #[prost(string, tag = "16")]
     pub weight_decay_of: ::prost::alloc::string::String,
+    /// Layer-wise decay.
+    #[prost(double, optional, tag = "17")]
+    pub layer_decay: ::core::option::Option<f64>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -681,19 +708,17 @@ pub struct LossSpec {
     /// Mass that is spread evenly over all classes. Range: at least 0 and below 1. Default: 0.0. Only with: type `cross_entropy`.
     #[prost(double, optional, tag = "1")]
     pub label_smoothing: ::core::option::Option<f64>,
-    /// Weight of each class, or label, by name; what is not named weighs 1. Of classes, the loss is divided by the sum of the samples'
-    /// weights. Range: each above 0. Only with: type `cross_entropy`, `binary_cross_entropy`.
+    /// Weight of each class by name; classes that are not named weigh 1. The loss is divided by the sum of the samples' weights. Range: each
+    /// above 0. Only with: type `cross_entropy`.
     #[prost(btree_map = "string, double", tag = "2")]
     pub class_weights: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         f64,
     >,
-    /// Whether the weights are made from the training samples. `none`, `balanced`. Default: none. Only with: type `cross_entropy`,
-    /// `binary_cross_entropy`.
+    /// Whether the weights are made from the training samples. `none`, `balanced`. Default: none. Only with: type `cross_entropy`.
     #[prost(string, tag = "3")]
     pub class_balance: ::prost::alloc::string::String,
-    /// The objective. `cross_entropy`, `mse`, `l1`, `huber`, `binary_cross_entropy`. Default: `cross_entropy` of classes, `mse` of numbers,
-    /// `binary_cross_entropy` of labels.
+    /// The objective. `cross_entropy`, `mse`, `l1`, `huber`. Default: `cross_entropy` of classes, `mse` of numbers.
     #[prost(string, tag = "4")]
     pub r#type: ::prost::alloc::string::String,
     /// Where the loss turns from squared to linear, in standard deviations of the target. Range: above 0. Default: 1.0. Only with: type
@@ -4026,9 +4051,6 @@ pub struct Prediction {
     /// Regression: the true value of each target, in the units of the data. `scores` are the predictions, in the same.
     #[prost(double, repeated, tag = "6")]
     pub values: ::prost::alloc::vec::Vec<f64>,
-    /// Multi-label: the labels that the sample has, in rising order. `scores` are the probabilities of all labels, each by itself.
-    #[prost(uint32, repeated, tag = "7")]
-    pub labels: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CompleteShardResponse {}

@@ -22,6 +22,8 @@ mod replaced_tokens;
 mod stopped_processes;
 mod strange_calls;
 mod suspension;
+mod trained_layers;
+mod unfrozen_stages;
 
 use firn_proto::v1alpha1::JobStatus;
 use firn_tests::submission::Ended;

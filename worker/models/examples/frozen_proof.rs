@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling};
+use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling, StageDropout};
 use firn_models::{Model, ModelOptions};
 use tch::Device;
 
@@ -55,7 +55,9 @@ fn model(architecture: Architecture) -> Result<Model, Box<dyn std::error::Error>
         architecture,
         weights: None,
         tokenizer: None,
-        freeze: Freeze::All,
+        freeze: Freeze::All.into(),
+        lora: None,
+        dropout: StageDropout::None,
         head: HeadSpec { dropout: 0.0 },
         pooling: Pooling::Mean,
     };

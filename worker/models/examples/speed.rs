@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling};
+use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling, StageDropout};
 use firn_models::{Input, Model, ModelOptions};
 use tch::Device;
 
@@ -62,7 +62,9 @@ fn model(architecture: Architecture) -> Outcome<Model> {
         architecture,
         weights: None,
         tokenizer: Some(tokenizer),
-        freeze: Freeze::All,
+        freeze: Freeze::All.into(),
+        lora: None,
+        dropout: StageDropout::None,
         head: HeadSpec { dropout: 0.0 },
         pooling: Pooling::Mean,
     };

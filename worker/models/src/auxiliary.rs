@@ -17,7 +17,8 @@ use crate::{
 pub(crate) struct AuxiliaryHead {
     pub(crate) output: AuxiliaryOutput,
     /// Index of the stage that it stands beside.
-    stage: usize,
+    pub(crate) stage: usize,
+    /// Whether it does so in some epoch.
     pub(crate) trains: bool,
     pub(crate) head: Head,
 }
@@ -26,7 +27,7 @@ impl AuxiliaryHead {
     /// The one that a stage has beside it; `outputs`: as many as the head has.
     pub(crate) fn beside(
         stages: &Stages,
-        cut: usize,
+        lowest_cut: usize,
         (seed, outputs, device): (u64, i64, Device),
     ) -> Result<Option<Self>, ModelError> {
         let mut numbered = stages.iter().enumerate();
@@ -35,7 +36,7 @@ impl AuxiliaryHead {
             Ok(Self {
                 output,
                 stage,
-                trains: stage >= cut,
+                trains: stage >= lowest_cut,
                 head: Head::new(output.name, (seed, device), [outputs, output.width], true, 0.0)?,
             })
         });
@@ -95,6 +96,7 @@ pub(crate) fn walk(
     let (mut state, mut auxiliary) = (features.shallow_clone(), None);
     for stage in stages {
         state = stage.forward(state, pass)?;
+        state = state.map(|tensor| pass.statistics.branching(tensor))?;
         if let (Some(beside), Some(head)) = (stage.auxiliary(), head) {
             let vector = beside.path.forward(state.shallow_clone(), pass)?.tensor;
             auxiliary = Some((head.output.weight, head.head.forward(&vector, None)?));

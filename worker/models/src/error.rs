@@ -9,7 +9,7 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// The spec freezes through a stage that the architecture does not have.
+    /// The spec freezes, or unfreezes, a stage that the architecture does not have.
     #[error("{architecture} has no stage `{stage}` to freeze through, did you mean `{nearest}`? its stages are {}", .stages.join(", "))]
     UnknownStage {
         /// Architecture as in the spec.
@@ -148,6 +148,12 @@ pub enum ModelError {
         expected: String,
         /// Digest now.
         found: String,
+    },
+    /// The numbers of the other ranks did not come.
+    #[error("the ranks did not bring the statistics of a batch together: {reason}")]
+    NotExchanged {
+        /// Why.
+        reason: String,
     },
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]

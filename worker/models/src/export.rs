@@ -52,7 +52,7 @@ pub fn head(model: &Model) -> Result<Vec<u8>, ModelError> {
 /// # Errors
 /// When the file of the weights is gone or is no longer the one that was loaded.
 pub fn merged(model: &Model, path: &Path) -> Result<(), ModelError> {
-    let mut entries = trained_entries(model)?;
+    let mut entries = merged_entries(model)?;
     match &model.origin {
         Some(origin) => {
             let file = WeightFile::open(&origin.path)?;
@@ -124,7 +124,7 @@ pub fn adopt(model: &Model, path: &Path) -> Result<(), ModelError> {
     }
     let state = model.trainable_state();
     let stored = |(name, tensor): &(String, Tensor)| {
-        let key = trained_key(model, name);
+        let key = exported(model, name);
         let entry = file.entry(&key).filter(|entry| entry.shape == tensor.size());
         let stored = entry.map(|entry| file.tensor(entry)).transpose()?.flatten();
         match stored {
@@ -142,17 +142,22 @@ pub fn adopt(model: &Model, path: &Path) -> Result<(), ModelError> {
     model.load_state(&state.iter().map(stored).collect::<Result<Vec<_>, _>>()?)
 }
 
-/// The state that trained and the head, under the file's names.
-fn trained_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
-    model
-        .trainable_state()
-        .iter()
-        .map(|(name, tensor): &(String, Tensor)| Entry::of(trained_key(model, name), tensor))
-        .collect()
+/// The same with adapters merged into the weights that they stand beside.
+fn merged_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
+    let factors: std::collections::BTreeSet<String> = {
+        let factors = model.entries.iter().filter(|entry| model.is_factor(&entry.name));
+        factors.map(|entry| model.naming.exported(&entry.key)).collect()
+    };
+    let mut entries = trained_entries(model)?;
+    entries.retain(|entry| !factors.contains(&entry.name));
+    for (name, weight) in model.merged_weights()? {
+        entries.push(Entry::of(exported(model, &name), &weight)?);
+    }
+    Ok(entries)
 }
 
-/// The name in the file of a tensor that trains.
-fn trained_key(model: &Model, name: &str) -> String {
+/// The name under which a tensor is exported.
+pub(crate) fn exported(model: &Model, name: &str) -> String {
     match name.strip_prefix("head.") {
         Some(tail) => format!("{}.{tail}", model.naming.head()),
         None => match model.entries.iter().find(|entry| entry.name == name) {
@@ -160,6 +165,15 @@ fn trained_key(model: &Model, name: &str) -> String {
             None => of_auxiliary(model, name),
         },
     }
+}
+
+/// The state that trained and the head, under the file's names.
+fn trained_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
+    model
+        .trainable_state()
+        .iter()
+        .map(|(name, tensor): &(String, Tensor)| Entry::of(exported(model, name), tensor))
+        .collect()
 }
 
 /// The name under which a tensor of the auxiliary output layer is exported.
@@ -190,12 +204,16 @@ fn untrained_auxiliary(model: &Model, file: Option<&WeightFile>) -> Result<Vec<E
 }
 
 fn untrained(model: &Model) -> impl Iterator<Item = &crate::parameter_builder::NamedTensor> {
-    let trains: std::collections::BTreeSet<String> =
-        model.trainable_state().into_iter().map(|(name, _)| name).collect();
+    let trains: std::collections::BTreeSet<String> = {
+        let state = model.trainable_state().into_iter().map(|(name, _)| name);
+        state
+            .chain(model.adapted.iter().map(|layer| layer.weight.clone()))
+            .collect()
+    };
     model.entries.iter().filter(move |entry| !trains.contains(&entry.name))
 }
 
-/// Backbone tensors that did not train, and what the file holds besides where its dialect keeps that.
+/// Backbone tensors that are as the file has them, and what the file holds besides where its dialect keeps that.
 fn copy_untrained(model: &Model, file: &WeightFile, entries: &mut Vec<Entry>) {
     let known: std::collections::BTreeSet<&str> = model.entries.iter().map(|entry| entry.key.as_str()).collect();
     let mut copied: Vec<String> = untrained(model).map(|entry| entry.key.clone()).collect();

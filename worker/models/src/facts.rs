@@ -3,7 +3,7 @@
 //! They are counted from the network itself, which is built without memory for its tensors and walked through once. `firn models` and whoever
 //! else must not link libtorch reads what a test has written of them into `firn-core`.
 
-use firn_core::spec::{Architecture, Freeze, HeadSpec, Modality, ModelSpec, StageFacts};
+use firn_core::spec::{Architecture, Freeze, HeadSpec, Modality, ModelSpec, StageDropout, StageFacts};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
@@ -23,7 +23,9 @@ pub fn stage_facts(architecture: Architecture, walk: Option<u32>) -> Result<Vec<
         architecture,
         weights: None,
         tokenizer: None,
-        freeze: Freeze::All,
+        freeze: Freeze::All.into(),
+        lora: None,
+        dropout: StageDropout::None,
         head: HeadSpec { dropout: 0.0 },
         pooling: architecture.poolings()[0],
     };

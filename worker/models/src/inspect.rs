@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling, Word};
+use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling, StageDropout, Word};
 use serde::Serialize;
 use tch::Device;
 
 use crate::{
     error::ModelError,
-    parameter_builder::{NamedTensor, ParameterBuilder, Source},
+    parameter_builder::{Made, NamedTensor, ParameterBuilder, Source},
     weights::{
         file::WeightFile,
         fit::Leftover,
@@ -76,7 +76,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
         architecture: Architecture::Resnet18,
         weights: Some(file.path.display().to_string()),
         tokenizer: None,
-        freeze: Freeze::All,
+        freeze: Freeze::All.into(),
+        lora: None,
+        dropout: StageDropout::None,
         head: HeadSpec { dropout: 0.0 },
         pooling: Pooling::Mean,
     };
@@ -123,7 +125,7 @@ fn compare(file: &WeightFile, look: &Look, has_sizes: bool, into: &mut Inspectio
     let naming = Naming::detect(look.family.dialects(), file.keys());
     let mut builder = ParameterBuilder::new(Source::File(file), &naming, Device::Cpu);
     look.family.build(&mut builder)?;
-    let (entries, problems) = builder.finish();
+    let Made { entries, problems, .. } = builder.finish();
     let leftover = Leftover::of(file, &naming, &entries);
     into.architecture = Some(look.architecture.word().to_owned());
     into.library = Some(naming.dialect.library.name().to_owned());

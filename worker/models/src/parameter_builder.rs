@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{
     error::{ModelError, TensorProblem},
+    layers::adapter::{Adapted, Adapter, AdapterPlan},
     random::Stream,
     weights::{
         file::WeightFile,
@@ -46,6 +47,20 @@ pub(crate) struct NamedTensor {
     pub(crate) tensor: Tensor,
     /// Index of the stage it belongs to.
     pub(crate) stage: usize,
+    /// A parameter that never trains, wherever the cut stands.
+    pub(crate) is_held: bool,
+}
+
+impl NamedTensor {
+    /// Whether it trains where the cut stands so low.
+    pub(crate) fn trains_above(&self, cut: usize) -> bool {
+        self.role == Role::Parameter && self.stage >= cut && !self.is_held
+    }
+
+    /// Whether nothing may change it where the cut stands so low.
+    pub(crate) fn is_frozen_below(&self, cut: usize) -> bool {
+        self.stage < cut || self.is_held
+    }
 }
 
 /// Where tensors come from.
@@ -66,6 +81,22 @@ pub(crate) struct ParameterBuilder<'a> {
     stage: usize,
     entries: Vec<NamedTensor>,
     problems: Vec<TensorProblem>,
+    adapters: Option<AdapterPlan>,
+    adapted: Vec<Adapted>,
+    /// The layers that might have an adapter, as their library names them.
+    adaptable: Vec<String>,
+}
+
+/// What a network was made of.
+pub(crate) struct Made {
+    /// All tensors in the order they were asked for.
+    pub(crate) entries: Vec<NamedTensor>,
+    /// All that is wrong with those of the file.
+    pub(crate) problems: Vec<TensorProblem>,
+    /// Linear layers with adapters.
+    pub(crate) adapted: Vec<Adapted>,
+    /// Linear layers above the cut, with and without adapters, as their library names them; none where nobody asked for adapters.
+    pub(crate) adaptable: Vec<String>,
 }
 
 impl<'a> ParameterBuilder<'a> {
@@ -77,7 +108,15 @@ impl<'a> ParameterBuilder<'a> {
             stage: 0,
             entries: Vec::new(),
             problems: Vec::new(),
+            adapters: None,
+            adapted: Vec::new(),
+            adaptable: Vec::new(),
         }
+    }
+
+    /// The same, for a network with adapters.
+    pub(crate) fn with_adapters(self, adapters: Option<AdapterPlan>) -> Self {
+        Self { adapters, ..self }
     }
 
     /// The tensors asked for from now on belong to this stage.
@@ -125,15 +164,81 @@ impl<'a> ParameterBuilder<'a> {
             Source::Shapes => tensor,
             _ => tensor.f_to_device(self.device)?.f_contiguous()?,
         };
-        let kept = tensor.shallow_clone();
+        self.keep(name, key, role, &tensor);
+        Ok(tensor)
+    }
+
+    fn keep(&mut self, name: &str, key: String, role: Role, tensor: &Tensor) {
         self.entries.push(NamedTensor {
             name: name.to_owned(),
             key,
             role,
-            tensor: kept,
+            tensor: tensor.shallow_clone(),
             stage: self.stage,
+            is_held: false,
         });
-        Ok(tensor)
+    }
+
+    /// The adapter of a linear layer, if it is to have one; `weight`: Firn's name of its weight. Its own tensors come from no file.
+    pub(crate) fn adapter(
+        &mut self,
+        weight: &str,
+        [outputs, inputs]: [i64; 2],
+        is_transposed: bool,
+    ) -> Result<Option<Adapter>, ModelError> {
+        let Some(plan) = self.adapters.clone().filter(|plan| self.stage >= plan.lowest_cut) else {
+            return Ok(None);
+        };
+        let key = match self.entries.iter().rfind(|entry| entry.name == weight) {
+            Some(entry) => self.naming.exported(&entry.key),
+            None => return Ok(None),
+        };
+        // Matrices of several layers in one are no layer of their own.
+        let (Some(layer), Some(name)) = (key.strip_suffix(".weight"), weight.strip_suffix(".weight")) else {
+            return Ok(None);
+        };
+        self.adaptable.push(layer.to_owned());
+        if !plan.targets(layer) {
+            return Ok(None);
+        }
+        let rank = i64::from(plan.spec.rank);
+        let factors = [format!("{name}.lora_A.weight"), format!("{name}.lora_B.weight")];
+        let keys = [format!("{layer}.lora_A.weight"), format!("{layer}.lora_B.weight")];
+        let uniform = Initial::Uniform(1.0 / (inputs as f64).sqrt());
+        let shapes = [([rank, inputs], uniform), ([outputs, rank], Initial::Zeros)];
+        let mut made = Vec::with_capacity(2);
+        for ((name, key), (shape, initial)) in factors.iter().zip(keys).zip(shapes) {
+            let tensor = self.new_tensor(plan.seed, name, &shape, initial)?;
+            self.keep(name, key, Role::Parameter, &tensor);
+            made.push(tensor);
+        }
+        let (b, a) = (made.pop().expect("two were made"), made.pop().expect("two were made"));
+        self.adapted.push(Adapted {
+            layer: layer.to_owned(),
+            weight: weight.to_owned(),
+            factors,
+            is_transposed,
+        });
+        Ok(Some(Adapter {
+            name: format!("{name}.lora"),
+            a,
+            b,
+            scale: plan.spec.scale(),
+            dropout: plan.spec.dropout,
+        }))
+    }
+
+    /// One that no file holds.
+    fn new_tensor(&self, seed: u64, name: &str, shape: &[i64], initial: Initial) -> Result<Tensor, ModelError> {
+        match self.source {
+            Source::Shapes => stand_in(shape),
+            Source::Tensors(entries) => {
+                let entry = entries.iter().find(|entry| entry.name == name);
+                let entry = entry.expect("an architecture asks for the same tensors every time");
+                Ok(entry.tensor.shallow_clone())
+            }
+            Source::File(_) | Source::Seed(_) => Ok(initialised(seed, name, shape, initial)?.f_to_device(self.device)?),
+        }
     }
 
     fn find(&mut self, file: &WeightFile, name: &str, shape: &[i64]) -> Result<(String, Tensor), ModelError> {
@@ -176,9 +281,14 @@ impl<'a> ParameterBuilder<'a> {
         Ok((key, stand_in(shape)?))
     }
 
-    /// All tensors in the order they were asked for, and all that is wrong with those of the file.
-    pub(crate) fn finish(self) -> (Vec<NamedTensor>, Vec<TensorProblem>) {
-        (self.entries, self.problems)
+    /// What was asked for.
+    pub(crate) fn finish(self) -> Made {
+        Made {
+            entries: self.entries,
+            problems: self.problems,
+            adapted: self.adapted,
+            adaptable: self.adaptable,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::{error::ModelError, layers::dropout::Dropout};
+use crate::{error::ModelError, layers::dropout::Dropout, shared_batch::SharedBatch};
 
 /// What flows from one stage to the next; at the cut: the features of a batch.
 #[derive(Debug)]
@@ -45,11 +45,33 @@ impl Features {
     }
 }
 
+/// What BatchNorm normalises by.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Statistics<'a> {
+    /// The running statistics, which stay.
+    #[default]
+    Running,
+    /// The batch; the running statistics are updated.
+    Batch,
+    /// The same, where other ranks have parts of the batch.
+    Shared(&'a SharedBatch<'a>),
+}
+
+impl Statistics<'_> {
+    /// What is used in more than one branch from here on.
+    pub(crate) fn branching(self, tensor: Tensor) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Shared(batch) => batch.cut(tensor),
+            Self::Running | Self::Batch => Ok(tensor),
+        }
+    }
+}
+
 /// How a batch goes through the stages.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Pass<'a> {
-    /// BatchNorm normalises by the batch and updates its running statistics.
-    pub(crate) batch_statistics: bool,
+    /// What BatchNorm normalises by.
+    pub(crate) statistics: Statistics<'a>,
     /// Layers with dropout drop units.
     pub(crate) dropout: Option<&'a Dropout<'a>>,
 }

@@ -70,8 +70,12 @@ impl Artifact {
             // What the tokenizer and the configuration lie beside.
             model.tokenizer = self.tokenizer().map(|path| path.display().to_string());
             model.weights = Some(merged.display().to_string());
+            if model.lora.take().is_some() {
+                // The adapters are in these weights.
+                model.freeze = spec::Freeze::All.into();
+            }
         }
-        let loaded = Model::load(&ModelOptions {
+        let mut loaded = Model::load(&ModelOptions {
             spec: &model,
             classes: self.classes.len().max(self.targets.len()),
             seed: self.spec.training.seed,
@@ -79,6 +83,8 @@ impl Artifact {
             train_batch_norm: self.spec.training.train_batch_norm,
         })?;
         export::adopt(&loaded, &self.folder.join("head.safetensors"))?;
+        // Stages that were unfrozen compute with what was adopted, as in the last epochs of the job.
+        loaded.enter_epoch(self.spec.training.epochs)?;
         Ok(loaded)
     }
 

@@ -10,7 +10,7 @@
 //! place there, which are slower. cuBLAS needs its workspace fixed before it is loaded: the agent sets `CUBLAS_WORKSPACE_CONFIG` for
 //! ranks on GPUs. Bits are only promised between devices of one kind.
 
-use firn_core::spec::{Determinism, Freeze, JobSpec};
+use firn_core::spec::{Determinism, JobSpec};
 use tch::{Cuda, Device};
 use tracing::info;
 
@@ -26,7 +26,7 @@ pub(crate) fn pin(spec: &JobSpec, device: Device) {
     }
     tch::set_num_threads(1);
     if on_gpu {
-        Cuda::set_user_enabled_cudnn(spec.model.freeze == Freeze::All);
+        Cuda::set_user_enabled_cudnn(spec.model.freeze.trains_head_alone());
     }
     info!("strict: one thread computes, and sums have one order");
 }

@@ -98,7 +98,9 @@ pub(crate) fn image_job(folder: &Path, checkpoint_interval_ms: u64) -> String {
             architecture: spec::Architecture::MobilenetV2,
             weights: None,
             tokenizer: None,
-            freeze: spec::Freeze::All,
+            freeze: spec::Freeze::All.into(),
+            lora: None,
+            dropout: spec::StageDropout::None,
             head: spec::HeadSpec { dropout: 0.1 },
             pooling: spec::Pooling::Mean,
         },
@@ -158,6 +160,7 @@ fn training(checkpoint_interval_ms: u64) -> spec::TrainingSpec {
         max_gradient_norm: None,
         max_gradient_value: None,
         decayed: spec::Decayed::All,
+        layer_decay: 1.0,
         checkpoint_interval_ms,
         determinism: spec::Determinism::Default,
     }

@@ -90,6 +90,11 @@ impl Architecture {
         self.network().traits().has_batch_norm
     }
 
+    /// Whether the network has linear layers besides the head, as adapters stand beside.
+    pub fn has_linear_layers(self) -> bool {
+        self.network().has_linear_layers()
+    }
+
     /// How token states may become one vector, the default first.
     pub fn poolings(self) -> &'static [Pooling] {
         self.network().traits().poolings
@@ -103,7 +108,12 @@ impl Architecture {
 
     /// Whether a network of this architecture, of whichever size, may have a stage of this name.
     pub fn may_have_stage(self, stage: &str) -> bool {
-        stages::may_have(&self.network().traits().stages, stage)
+        self.stage_place(stage).is_some()
+    }
+
+    /// Where that stage stands: stages on the input side are less.
+    pub(in crate::spec) fn stage_place(self, stage: &str) -> Option<(usize, usize)> {
+        stages::place(&self.network().traits().stages, stage)
     }
 
     /// The stages in words, for messages and references.
@@ -127,7 +137,11 @@ mod tests {
     #[test]
     fn layers_are_stages_by_their_number() {
         assert!(Architecture::Bert.may_have_stage("layer.11"));
-        assert!(!Architecture::Bert.may_have_stage("layer.x"));
+        for no_layer in ["layer.x", "layer.+1", "layer.01", "layer."] {
+            assert!(!Architecture::Bert.may_have_stage(no_layer));
+        }
+        let places = ["embeddings", "layer.2", "layer.10", "pool"].map(|stage| Architecture::Bert.stage_place(stage));
+        assert!(places.is_sorted() && places[0].is_some(), "{places:?}");
         assert!(!Architecture::MobilenetV2.may_have_stage("features.19"));
         assert_eq!(
             Architecture::Bert.stages(2),

@@ -36,6 +36,21 @@ fn or_insert(object: &mut Value, name: &str, value: Value) {
 }
 
 fn model(model: &mut Value, architecture: Architecture) {
+    let has_adapters = model["lora"].is_object();
+    or_insert(model, "freeze", json!({}));
+    or_insert(
+        &mut model["freeze"],
+        "through",
+        json!(if has_adapters { "none" } else { "all" }),
+    );
+    let trains_head_alone =
+        model["freeze"]["through"] == "all" && model["freeze"]["unfreeze"].as_object().is_none_or(Map::is_empty);
+    let has_dropout = architecture.modality() == Modality::Text && !trains_head_alone;
+    or_insert(
+        model,
+        "dropout",
+        json!(if has_dropout { "configuration" } else { "none" }),
+    );
     // An image model has none; what its job holds there has no meaning.
     or_insert(model, "pooling", json!(architecture.poolings()[0].word()));
     if architecture.modality() == Modality::Text
@@ -92,6 +107,7 @@ pub(super) fn fill_stored(document: &mut Value) {
     if has_rows(data) {
         or_insert(data, "missingLabels", json!("keep"));
     }
+    or_insert(&mut document["spec"]["model"], "dropout", json!("none"));
     or_insert(
         &mut document["spec"]["training"],
         "weightDecayOf",
@@ -117,6 +133,7 @@ pub(super) fn leave_out(document: &mut Value) {
     let architecture = spec["model"]["architecture"].as_str().and_then(Architecture::from_word);
     if architecture.is_some_and(|architecture| architecture.modality() == Modality::Image) {
         remove(&mut spec["model"], "pooling");
+        remove(&mut spec["model"], "dropout");
     }
     if spec["data"]["validation"].is_null() {
         remove(&mut spec["training"], "bestMetric");

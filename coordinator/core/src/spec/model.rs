@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Pooling, uri};
+use super::{Architecture, FreezeSpec, LoraSpec, Pooling, uri};
 
 /// The network, its weights and its cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,53 +21,33 @@ pub struct ModelSpec {
     #[schemars(with = "Option<uri::Uri>", extend("x-firn-default" = "the file beside the weights"))]
     pub tokenizer: Option<String>,
     /// What is frozen.
-    pub freeze: Freeze,
+    pub freeze: FreezeSpec,
+    /// Low-rank adapters: above the cut they and the head train, and nothing else. Only for networks with linear layers.
+    #[schemars(extend("x-firn-default" = "none", "x-firn-since" = 5))]
+    pub lora: Option<LoraSpec>,
     /// The new output layer.
     pub head: HeadSpec,
     /// How token states become one vector.
     #[schemars(extend("x-firn-modality" = "text", "x-firn-default" = "the architecture's own"))]
     pub pooling: Pooling,
+    /// Dropout inside the stages that train.
+    #[schemars(extend(
+        "x-firn-modality" = "text",
+        "x-firn-default" = "`configuration` where stages train, else `none`",
+        "x-firn-since" = 5
+    ))]
+    pub dropout: StageDropout,
 }
 
-/// The cut: everything below is frozen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(from = "FreezeDocument", into = "FreezeDocument")]
-pub enum Freeze {
-    /// Only the head trains.
-    All,
-    /// Up to and including this stage of the architecture.
-    Through(String),
-    /// Everything trains.
-    Nothing,
-}
-
-/// As it is written.
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
-struct FreezeDocument {
-    /// The cut: `all` (only the head trains), `none` (everything trains), or the name of the last frozen stage of the architecture.
-    #[schemars(extend("default" = "all"))]
-    through: String,
-}
-
-impl From<FreezeDocument> for Freeze {
-    fn from(written: FreezeDocument) -> Self {
-        match written.through.as_str() {
-            "all" => Self::All,
-            "none" => Self::Nothing,
-            _ => Self::Through(written.through),
-        }
-    }
-}
-
-impl From<Freeze> for FreezeDocument {
-    fn from(freeze: Freeze) -> Self {
-        let through = match freeze {
-            Freeze::All => "all".to_owned(),
-            Freeze::Nothing => "none".to_owned(),
-            Freeze::Through(stage) => stage,
-        };
-        Self { through }
-    }
+/// Dropout inside the stages that train; the head has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StageDropout {
+    /// As the `config.json` of the weights says, of states and of attention weights, where transformers has it: in BERT, RoBERTa, DistilBERT and GPT-2. The other
+    /// text networks are published without.
+    Configuration,
+    /// All units are kept.
+    None,
 }
 
 /// The new output layer: dropout, then one linear layer.

@@ -26,6 +26,10 @@ pub struct TrainingSpec {
     pub seed: u64,
     /// The update rule.
     pub optimizer: OptimizerSpec,
+    /// Layer-wise decay: what the learning rate of a stage is multiplied with for each stage with weights from it up to the head, which has the whole
+    /// rate. As timm's `param_groups_layer_decay`; 1 / 2.6 in ULMFiT.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0, "default" = 1.0, "x-firn-since" = 5))]
+    pub layer_decay: f64,
     /// The learning rate over time.
     pub schedule: ScheduleSpec,
     /// The objective.

@@ -3,6 +3,7 @@
 //! All violations are found at once: someone who submits from far away should not learn of them one by one. What needs the data or the
 //! weights to be seen (a class that is not there, the number of a model's layers) is checked by the ranks before the first step.
 
+mod freeze;
 mod ranges;
 mod schedule;
 mod task;
@@ -16,8 +17,8 @@ pub(super) use violations::within;
 use super::number::number;
 use super::resources::MOST_WORKERS;
 use super::{
-    Architecture, Crops, DataFormat, Determinism, Freeze, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec,
-    Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec, nearest,
+    Crops, DataFormat, Determinism, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec, Preprocessing,
+    ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec,
 };
 use crate::slices;
 use violations::Violations;
@@ -30,6 +31,7 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     metrics(spec, &mut violations);
     task::check(spec, &mut violations);
     model(spec, &mut violations);
+    freeze::check(spec, &mut violations);
     data(spec, &mut violations);
     training(&spec.training, &mut violations);
     schedule::check(&spec.training, &mut violations);
@@ -123,34 +125,12 @@ fn model(spec: &JobSpec, violations: &mut Violations) {
             });
         }
     }
-    if let Freeze::Through(stage) = &model.freeze {
-        freeze_stage(model.architecture, stage, violations);
-    }
     let poolings = model.architecture.poolings();
     violations.require(poolings.contains(&model.pooling), "spec.model.pooling", || {
         let words: Vec<_> = poolings.iter().map(|pooling| format!("`{}`", pooling.word())).collect();
         let found = model.pooling.word();
         format!("must be {} for `{architecture}`, found `{found}`", words.join(" or "))
     });
-}
-
-fn freeze_stage(architecture: Architecture, stage: &str, violations: &mut Violations) {
-    if architecture.may_have_stage(stage) {
-        return;
-    }
-    let stages = architecture.stages(0);
-    let known = stages.iter().map(String::as_str).chain(["all", "none"]);
-    let suggestion = nearest(stage, known)
-        .map(|word| format!("; did you mean `{word}`?"))
-        .unwrap_or_default();
-    let list = architecture.stages_in_words();
-    violations.add(
-        "spec.model.freeze.through",
-        format!(
-            "must be `all`, `none` or a stage of `{}`, found `{stage}`{suggestion} (stages: {list})",
-            architecture.word()
-        ),
-    );
 }
 
 fn data(spec: &JobSpec, violations: &mut Violations) {
@@ -254,18 +234,23 @@ fn validation_rules(spec: &JobSpec, violations: &mut Violations) {
     }
 }
 
-/// BatchNorm that trains needs layers to train, and the whole batch in one place.
+/// Whether the job may have more than one rank.
+fn may_share_batches(spec: &JobSpec) -> bool {
+    spec.resources.workers.max != 1 || spec.resources.slots_per_worker != 1
+}
+
+/// BatchNorm that trains needs layers to train, and goes over a rank's part of the batch at once.
 fn trained_batch_norm(spec: &JobSpec, violations: &mut Violations) {
     let architecture = spec.model.architecture;
     if !architecture.has_batch_norm() {
         let message = format!("must be `eval`: `{}` has no BatchNorm layers", architecture.word());
         violations.add("spec.training.batchNorm", message);
-    } else if spec.model.freeze == Freeze::All {
+    } else if spec.model.freeze.trains_head_alone() {
         let message = "must be `eval` when freeze.through is `all`: no BatchNorm layer is above the cut";
         violations.add("spec.training.batchNorm", message.to_owned());
-    } else if spec.resources.workers.max != 1 || spec.resources.slots_per_worker != 1 {
-        let message = "must be `eval` on more than one rank: each would normalise by its own part of the batch, and the result would depend \
-                       on their number";
+    } else if may_share_batches(spec) && spec.training.determinism == Determinism::Strict {
+        let message = "must be `eval` in a strict job on more than one rank: statistics are merged from the parts of the ranks, and their \
+                       last bits depend on how many there are";
         violations.add("spec.training.batchNorm", message.to_owned());
     }
     let (micro, batch) = (spec.training.micro_batch_size, spec.training.batch_size);
@@ -273,7 +258,7 @@ fn trained_batch_norm(spec: &JobSpec, violations: &mut Violations) {
         micro.is_none_or(|size| size >= batch),
         "spec.training.microBatchSize",
         || {
-            "must not be below batchSize when batchNorm is `train`: the statistics are those of the whole batch"
+            "must not be below batchSize when batchNorm is `train`: the statistics are those of the whole batch, so each rank computes its part at once"
                 .to_owned()
         },
     );

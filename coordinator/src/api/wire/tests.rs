@@ -82,7 +82,7 @@ fn smallest_job(architecture: &str, format: &str) -> wire::FineTuneJob {
 #[test]
 fn every_default_is_the_documented_one() {
     let spec = job_spec(&smallest_job("mobilenet_v2", "imagefolder")).unwrap();
-    assert_eq!(spec.model.freeze, Freeze::All);
+    assert_eq!(spec.model.freeze, Freeze::All.into());
     assert_eq!(spec.model.tokenizer, None);
     assert_eq!(
         spec.data.preprocessing,
@@ -203,6 +203,7 @@ fn a_choice_that_was_not_understood_starts_no_avalanche() {
     let model = spec.model.as_mut().unwrap();
     model.freeze = Some(wire::FreezeSpec {
         through: "layer.3".to_owned(),
+        ..Default::default()
     });
     model.pooling = "cls".to_owned();
     spec.training = Some(wire::TrainingSpec {

@@ -45,7 +45,10 @@ pub(crate) fn queued() -> FineTuneJob {
             model: Some(ModelSpec {
                 architecture: "bert".into(),
                 weights: "file:///data/minilm/model.safetensors".into(),
-                freeze: Some(FreezeSpec { through: "all".into() }),
+                freeze: Some(FreezeSpec {
+                    through: "all".into(),
+                    ..Default::default()
+                }),
                 ..Default::default()
             }),
             data: Some(DataSpec {

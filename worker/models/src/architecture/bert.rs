@@ -2,8 +2,8 @@
 //! 2019, <https://arxiv.org/abs/1907.11692>), which counts positions from another number; and DistilBERT (Sanh et al. 2019,
 //! <https://arxiv.org/abs/1910.01108>), which has no types of tokens and other names.
 //!
-//! There is no dropout inside the encoder, not even above the cut: a mask for every attention weight of every sample would have to
-//! be independent of the rank, and with a short fine-tuning the head's dropout regularises enough.
+//! Where the spec asks for it, units are dropped in the stages that train as transformers does: of the embeddings, of attention weights, and of what a
+//! layer adds to its input; DistilBERT drops nothing of what its attention adds.
 
 mod sizes;
 
@@ -16,7 +16,8 @@ use super::{Family, configuration::Configuration};
 use crate::{
     error::ModelError,
     layers::{
-        attention::{attention, unpadded},
+        attention::{DroppedWeights, attention_with_dropout, unpadded},
+        dropout::{Probabilities, drop_states},
         linear::Linear,
         norm::LayerNorm,
         pooling::TokenPool,
@@ -33,6 +34,7 @@ pub(super) struct Bert {
     /// Position that stands for padding; -1 where positions begin at 0.
     padding: i64,
     pooling: Pooling,
+    dropout: Probabilities,
 }
 
 impl Bert {
@@ -45,11 +47,16 @@ impl Bert {
             }
             BertKind::Distilled => (Configuration::sizes(spec, Distilled::read)?.into(), -1),
         };
+        let configured = Probabilities {
+            states: sizes.hidden_dropout_prob,
+            attention: sizes.attention_probs_dropout_prob,
+        };
         Ok(Self {
             kind,
             sizes,
             padding,
             pooling: spec.pooling,
+            dropout: Probabilities::of(spec, configured),
         })
     }
 }
@@ -124,8 +131,8 @@ impl Family for Bert {
         for layer in 0..sizes.num_hidden_layers {
             builder.enter(layer + 1);
             stages.push(Box::new(EncoderLayer::new(
-                sizes,
-                &format!("encoder.layer.{layer}"),
+                self,
+                format!("encoder.layer.{layer}"),
                 builder,
             )?));
         }
@@ -172,6 +179,7 @@ struct Embeddings {
     types: Option<Tensor>,
     norm: LayerNorm,
     padding: i64,
+    dropout: f64,
 }
 
 impl Embeddings {
@@ -195,6 +203,7 @@ impl Embeddings {
                 .transpose()?,
             norm: layer_norm(config, "embeddings.LayerNorm", builder)?,
             padding: network.padding,
+            dropout: network.dropout.states,
         })
     }
 
@@ -210,7 +219,7 @@ impl Embeddings {
 
 impl Stage for Embeddings {
     /// Token ids `(n, tokens)` to states `(n, tokens, hidden)`.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         let (_, tokens) = input.tensor.size2()?;
         let positions = self.positions(tokens, input.needed_mask()?)?;
         input.map(|ids| {
@@ -219,7 +228,8 @@ impl Stage for Embeddings {
                 Some(types) => words.f_add(&types.f_select(0, 0)?)?,
                 None => words,
             };
-            self.norm.forward(&words.f_add(&positions)?)
+            let states = self.norm.forward(&words.f_add(&positions)?)?;
+            drop_states(states, self.dropout, "embeddings", pass.dropout)
         })
     }
 }
@@ -235,10 +245,16 @@ struct EncoderLayer {
     output: Linear,
     output_norm: LayerNorm,
     heads: i64,
+    /// Names of what drops units: attention weights, what attention adds, what the feed-forward part adds.
+    drops: [String; 3],
+    dropout: Probabilities,
+    /// Of what attention adds.
+    attention_output_dropout: f64,
 }
 
 impl EncoderLayer {
-    fn new(config: &Sizes, prefix: &str, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
+    fn new(network: &Bert, prefix: String, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
+        let config = &network.sizes;
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
         let mut linear = |name: &str, inputs, outputs| {
             Linear::new(
@@ -267,25 +283,38 @@ impl EncoderLayer {
             output,
             output_norm,
             heads,
+            drops: ["attention.self", "attention.output", "output"].map(|part| format!("{prefix}.{part}")),
+            dropout: network.dropout,
+            attention_output_dropout: match network.kind {
+                BertKind::Distilled => 0.0,
+                BertKind::Original | BertKind::Roberta => network.dropout.states,
+            },
         })
     }
 }
 
 impl Stage for EncoderLayer {
     /// States `(n, tokens, hidden)`, mask `(n, tokens)`; padding is attended to by nobody.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         let states = &input.tensor;
-        let query = self.query.forward(states)?;
-        let key = self.key.forward(states)?;
-        let value = self.value.forward(states)?;
+        let query = self.query.forward(states, pass)?;
+        let key = self.key.forward(states, pass)?;
+        let value = self.value.forward(states, pass)?;
         let mask = unpadded(input.needed_mask()?)?;
-        let context = attention([&query, &key, &value], Some(&mask), self.heads)?;
-        let attended = self
-            .attention_norm
-            .forward(&self.attention_output.forward(&context)?.f_add(states)?)?;
-        let wide = self.intermediate.forward(&attended)?.f_gelu("none")?;
-        let output = self.output.forward(&wide)?.f_add(&attended)?;
-        let output = self.output_norm.forward(&output)?;
+        let [weights, added, output_added] = &self.drops;
+        let dropped = DroppedWeights {
+            probability: self.dropout.attention,
+            layer: weights,
+            dropout: pass.dropout,
+        };
+        let context = attention_with_dropout([&query, &key, &value], &mask, self.heads, &dropped)?;
+        let attended = self.attention_output.forward(&context, pass)?;
+        let attended = drop_states(attended, self.attention_output_dropout, added, pass.dropout)?;
+        let attended = self.attention_norm.forward(&attended.f_add(states)?)?;
+        let wide = self.intermediate.forward(&attended, pass)?.f_gelu("none")?;
+        let output = self.output.forward(&wide, pass)?;
+        let output = drop_states(output, self.dropout.states, output_added, pass.dropout)?;
+        let output = self.output_norm.forward(&output.f_add(&attended)?)?;
         input.map(|_| Ok(output))
     }
 }

@@ -87,6 +87,14 @@ impl Configuration {
         }
     }
 
+    /// Refuses what is no probability of dropping a unit.
+    pub(crate) fn check_probabilities(&self, probabilities: &[(&str, f64)]) -> Result<(), ModelError> {
+        match probabilities.iter().find(|(_, found)| !(0.0..1.0).contains(found)) {
+            Some((field, found)) => Err(self.refuse(field, "a number from 0 to below 1", found.to_string())),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a width that cannot be divided among the heads.
     pub(crate) fn check_heads(&self, width: (&str, i64), heads: (&str, i64)) -> Result<(), ModelError> {
         if width.1 % heads.1 == 0 {

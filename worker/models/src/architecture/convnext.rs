@@ -182,7 +182,7 @@ impl Patches {
 
 impl Stage for Patches {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|tensor| pixel_norm(&self.norm, &self.convolution.forward(&tensor, pass.batch_statistics)?))
+        input.map(|tensor| pixel_norm(&self.norm, &self.convolution.forward(&tensor, pass.statistics)?))
     }
 }
 
@@ -206,7 +206,7 @@ impl Stage for Halving {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
             let normalised = pixel_norm(&self.norm, &tensor)?;
-            self.convolution.forward(&normalised, pass.batch_statistics)
+            self.convolution.forward(&normalised, pass.statistics)
         })
     }
 }
@@ -242,9 +242,9 @@ impl Block {
     }
 
     fn forward(&self, input: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
-        let pixels = channels_last(&self.depthwise.forward(input, pass.batch_statistics)?)?;
-        let wide = self.wide.forward(&self.norm.forward(&pixels)?)?.f_gelu("none")?;
-        let output = self.output.forward(&wide)?.f_mul(&self.scale.f_flatten(0, -1)?)?;
+        let pixels = channels_last(&self.depthwise.forward(input, pass.statistics)?)?;
+        let wide = self.wide.forward(&self.norm.forward(&pixels)?, pass)?.f_gelu("none")?;
+        let output = self.output.forward(&wide, pass)?.f_mul(&self.scale.f_flatten(0, -1)?)?;
         Ok(channels_first(&output)?.f_add(input)?)
     }
 }

@@ -105,6 +105,10 @@ impl Family for Decoder {
         false
     }
 
+    fn is_sequence_classifier(&self) -> bool {
+        self.pooling == Pooling::Last
+    }
+
     fn configuration(&self, _: Library) -> Map<String, Value> {
         let mut fields = self.sizes.described();
         fields.insert("pooling".to_owned(), serde_json::json!(self.pooling));
@@ -184,17 +188,16 @@ impl Layer {
 
 impl Stage for Layer {
     /// States `(n, tokens, width)`, mask `(n, tokens)`.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         let visible = causal(input.needed_mask()?)?;
         input.map(|states| {
-            let attended = self
-                .attention
-                .forward(&self.attention_norm.forward(&states)?, &visible)?;
+            let normalised = self.attention_norm.forward(&states)?;
+            let attended = self.attention.forward(&normalised, &visible, pass)?;
             let states = states.f_add(&attended)?;
             let normalised = self.wide_norm.forward(&states)?;
-            let gate = self.gate.forward(&normalised)?.f_silu()?;
-            let wide = gate.f_mul(&self.wide.forward(&normalised)?)?;
-            Ok(states.f_add(&self.output.forward(&wide)?)?)
+            let gate = self.gate.forward(&normalised, pass)?.f_silu()?;
+            let wide = gate.f_mul(&self.wide.forward(&normalised, pass)?)?;
+            Ok(states.f_add(&self.output.forward(&wide, pass)?)?)
         })
     }
 }
@@ -242,16 +245,16 @@ impl Attention {
     }
 
     /// States `(n, tokens, width)`; `visible`: which keys a query may look at.
-    fn forward(&self, states: &Tensor, visible: &Tensor) -> Result<Tensor, ModelError> {
-        let mut query = split_heads(&self.query.forward(states)?, self.heads)?;
-        let mut key = split_heads(&self.key.forward(states)?, self.groups)?;
-        let value = split_heads(&self.value.forward(states)?, self.groups)?;
+    fn forward(&self, states: &Tensor, visible: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
+        let mut query = split_heads(&self.query.forward(states, pass)?, self.heads)?;
+        let mut key = split_heads(&self.key.forward(states, pass)?, self.groups)?;
+        let value = split_heads(&self.value.forward(states, pass)?, self.groups)?;
         if let Some([of_queries, of_keys]) = &self.norms {
             (query, key) = (of_queries.forward(&query)?, of_keys.forward(&key)?);
         }
         let (_, _, tokens, width) = query.size4()?;
         let turns = self.rotary.turns(tokens, width, states.device())?;
         let context = attend([&turns.apply(&query)?, &turns.apply(&key)?, &value], Some(visible))?;
-        self.output.forward(&context)
+        self.output.forward(&context, pass)
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A token sees itself and what stands before it, so the last token that is not padding has seen the whole text: it is what a head reads.
 //! Positions are counted over the tokens that are not padding, so padding on the left and on the right give the same.
-//! `GPT2ForSequenceClassification` has no bias in its head, so neither has ours. As in every text model here, there is no dropout inside.
+//! `GPT2ForSequenceClassification` has no bias in its head, so neither has ours.
+//!
+//! Where the spec asks for it, units are dropped in the stages that train as transformers does: of the embeddings, of attention weights, and of what a layer adds.
 
 use firn_core::spec::{ModelSpec, Pooling};
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,9 @@ use super::{
 use crate::{
     error::ModelError,
     layers::{
-        attention::{attention, causal},
+        attention::{DroppedWeights, attention_with_dropout, causal},
+        dropout::{Probabilities, drop_states},
+        linear::Linear,
         norm::LayerNorm,
         pooling::TokenPool,
     },
@@ -39,6 +43,9 @@ struct Sizes {
     n_inner: Option<i64>,
     layer_norm_epsilon: f64,
     initializer_range: f64,
+    embd_pdrop: f64,
+    attn_pdrop: f64,
+    resid_pdrop: f64,
     /// Ends a text; pads where `pad_token_id` is not given.
     eos_token_id: Option<i64>,
     /// transformers finds the last token by it.
@@ -56,6 +63,9 @@ impl Default for Sizes {
             n_inner: None,
             layer_norm_epsilon: 1e-5,
             initializer_range: 0.02,
+            embd_pdrop: 0.1,
+            attn_pdrop: 0.1,
+            resid_pdrop: 0.1,
             eos_token_id: Some(50_256),
             pad_token_id: None,
         }
@@ -84,6 +94,11 @@ impl Sizes {
             ("n_inner", sizes.inner()),
         ])?;
         configuration.check_heads(("n_embd", sizes.n_embd), ("n_head", sizes.n_head))?;
+        configuration.check_probabilities(&[
+            ("embd_pdrop", sizes.embd_pdrop),
+            ("attn_pdrop", sizes.attn_pdrop),
+            ("resid_pdrop", sizes.resid_pdrop),
+        ])?;
         Ok(sizes)
     }
 
@@ -100,13 +115,28 @@ impl Sizes {
 pub(super) struct Gpt2 {
     sizes: Sizes,
     pooling: Pooling,
+    drops: Drops,
+}
+
+/// How often units are dropped in training.
+#[derive(Clone, Copy, Default)]
+struct Drops {
+    embeddings: f64,
+    layers: Probabilities,
 }
 
 impl Gpt2 {
     pub(super) fn of(spec: &ModelSpec) -> Result<Self, ModelError> {
+        let sizes = Configuration::sizes(spec, Sizes::read)?;
+        let of = |states, attention| Probabilities::of(spec, Probabilities { states, attention });
+        let drops = Drops {
+            embeddings: of(sizes.embd_pdrop, 0.0).states,
+            layers: of(sizes.resid_pdrop, sizes.attn_pdrop),
+        };
         Ok(Self {
-            sizes: Configuration::sizes(spec, Sizes::read)?,
+            sizes,
             pooling: spec.pooling,
+            drops,
         })
     }
 }
@@ -136,10 +166,10 @@ impl Family for Gpt2 {
     fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
         let sizes = &self.sizes;
         builder.enter(0);
-        let mut stages: Stages = vec![Box::new(Embeddings::new(sizes, builder)?)];
+        let mut stages: Stages = vec![Box::new(Embeddings::new(self, builder)?)];
         for layer in 0..sizes.n_layer {
             builder.enter(layer + 1);
-            stages.push(Box::new(Layer::new(sizes, &format!("h.{layer}"), builder)?));
+            stages.push(Box::new(Layer::new(self, format!("h.{layer}"), builder)?));
         }
         builder.enter(stages.len());
         stages.push(Box::new(sizes.norm("ln_f", builder)?));
@@ -171,6 +201,10 @@ impl Family for Gpt2 {
         false
     }
 
+    fn is_sequence_classifier(&self) -> bool {
+        self.pooling == Pooling::Last
+    }
+
     fn configuration(&self, _: Library) -> Map<String, Value> {
         let fields = json!({
             "model_type": "gpt2",
@@ -188,10 +222,12 @@ impl Family for Gpt2 {
 struct Embeddings {
     words: Tensor,
     positions: Tensor,
+    dropout: f64,
 }
 
 impl Embeddings {
-    fn new(sizes: &Sizes, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
+    fn new(network: &Gpt2, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
+        let sizes = &network.sizes;
         let mut table = |name: &str, rows| {
             let initial = Initial::Normal(sizes.initializer_range);
             builder.tensor(name, &[rows, sizes.n_embd], Role::Parameter, initial)
@@ -199,19 +235,20 @@ impl Embeddings {
         Ok(Self {
             words: table("wte.weight", sizes.vocab_size)?,
             positions: table("wpe.weight", sizes.n_positions)?,
+            dropout: network.drops.embeddings,
         })
     }
 }
 
 impl Stage for Embeddings {
     /// Token ids `(n, tokens)` to states `(n, tokens, width)`. A token's position is the number of tokens before it that are not padding.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         let places = input.needed_mask()?.f_cumsum(1, Kind::Int64)?;
         let places = places.f_sub_scalar(1)?.f_clamp_min(0)?;
         let positions = Tensor::f_embedding(&self.positions, &places, -1, false, false)?;
         input.map(|ids| {
             let words = Tensor::f_embedding(&self.words, &ids, -1, false, false)?;
-            Ok(words.f_add(&positions)?)
+            drop_states(words.f_add(&positions)?, self.dropout, "embeddings", pass.dropout)
         })
     }
 }
@@ -219,16 +256,20 @@ impl Stage for Embeddings {
 /// Normalise, attend and add; normalise, feed forward and add.
 struct Layer {
     attention_norm: LayerNorm,
-    query_key_value: Transposed,
-    attention_output: Transposed,
+    query_key_value: Linear,
+    attention_output: Linear,
     wide_norm: LayerNorm,
-    wide: Transposed,
-    output: Transposed,
+    wide: Linear,
+    output: Linear,
     heads: i64,
+    /// Names of what drops units: attention weights, what attention adds, what the feed-forward part adds.
+    drops: [String; 3],
+    dropout: Probabilities,
 }
 
 impl Layer {
-    fn new(sizes: &Sizes, prefix: &str, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
+    fn new(network: &Gpt2, prefix: String, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
+        let sizes = &network.sizes;
         let (width, inner) = (sizes.n_embd, sizes.inner());
         let deviation = sizes.initializer_range;
         // transformers makes what is added to the states smaller, the more layers there are.
@@ -236,52 +277,39 @@ impl Layer {
         let name = |tail: &str| format!("{prefix}.{tail}");
         Ok(Self {
             attention_norm: sizes.norm(&name("ln_1"), builder)?,
-            query_key_value: Transposed::new(builder, &name("attn.c_attn"), [width, 3 * width], deviation)?,
-            attention_output: Transposed::new(builder, &name("attn.c_proj"), [width, width], added)?,
+            query_key_value: Linear::transposed(builder, &name("attn.c_attn"), [3 * width, width], deviation)?,
+            attention_output: Linear::transposed(builder, &name("attn.c_proj"), [width, width], added)?,
             wide_norm: sizes.norm(&name("ln_2"), builder)?,
-            wide: Transposed::new(builder, &name("mlp.c_fc"), [width, inner], deviation)?,
-            output: Transposed::new(builder, &name("mlp.c_proj"), [inner, width], added)?,
+            wide: Linear::transposed(builder, &name("mlp.c_fc"), [inner, width], deviation)?,
+            output: Linear::transposed(builder, &name("mlp.c_proj"), [width, inner], added)?,
             heads: sizes.n_head,
+            drops: ["attn", "attn.c_proj", "mlp"].map(name),
+            dropout: network.drops.layers,
         })
     }
 }
 
 impl Stage for Layer {
     /// States `(n, tokens, width)`, mask `(n, tokens)`.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         let visible = causal(input.needed_mask()?)?;
         input.map(|states| {
             let normalised = self.attention_norm.forward(&states)?;
-            let parts = self.query_key_value.forward(&normalised)?.f_chunk(3, -1)?;
-            let context = attention([&parts[0], &parts[1], &parts[2]], Some(&visible), self.heads)?;
-            let states = states.f_add(&self.attention_output.forward(&context)?)?;
-            let wide = self.wide.forward(&self.wide_norm.forward(&states)?)?.f_gelu("tanh")?;
-            Ok(states.f_add(&self.output.forward(&wide)?)?)
+            let parts = self.query_key_value.forward(&normalised, pass)?.f_chunk(3, -1)?;
+            let [weights, added, output_added] = &self.drops;
+            let dropped = DroppedWeights {
+                probability: self.dropout.attention,
+                layer: weights,
+                dropout: pass.dropout,
+            };
+            let parts = [&parts[0], &parts[1], &parts[2]];
+            let context = attention_with_dropout(parts, &visible, self.heads, &dropped)?;
+            let attended = self.attention_output.forward(&context, pass)?;
+            let states = states.f_add(&drop_states(attended, self.dropout.states, added, pass.dropout)?)?;
+            let normalised = self.wide_norm.forward(&states)?;
+            let wide = self.wide.forward(&normalised, pass)?.f_gelu("tanh")?;
+            let output = self.output.forward(&wide, pass)?;
+            Ok(states.f_add(&drop_states(output, self.dropout.states, output_added, pass.dropout)?)?)
         })
-    }
-}
-
-/// Hugging Face's `Conv1D`: a linear layer whose weight is stored as inputs, outputs.
-struct Transposed {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Transposed {
-    fn new(
-        builder: &mut ParameterBuilder<'_>,
-        name: &str,
-        shape: [i64; 2],
-        deviation: f64,
-    ) -> Result<Self, ModelError> {
-        let initial = Initial::Normal(deviation);
-        Ok(Self {
-            weight: builder.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
-            bias: builder.tensor(&format!("{name}.bias"), &shape[1..], Role::Parameter, Initial::Zeros)?,
-        })
-    }
-
-    fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(input.f_matmul(&self.weight)?.f_add(&self.bias)?)
     }
 }

@@ -252,11 +252,12 @@ enum Layer {
 impl Layer {
     fn forward(&self, input: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         Ok(match self {
-            Self::Unit(unit) => unit.forward(input, pass.batch_statistics)?,
+            Self::Unit(unit) => unit.forward(input, pass.statistics)?,
             Self::Average => input.f_avg_pool2d([3, 3], [1, 1], [1, 1], false, true, None)?,
             Self::Maximum => input.f_max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false)?,
             Self::Branches(branches) => {
-                let outputs = branches.iter().map(|branch| sequence(branch, input, pass));
+                let input = pass.statistics.branching(input.shallow_clone())?;
+                let outputs = branches.iter().map(|branch| sequence(branch, &input, pass));
                 Tensor::f_cat(&outputs.collect::<Result<Vec<_>, _>>()?, 1)?
             }
         })

@@ -70,6 +70,11 @@ pub(crate) trait Family: Send {
         Ok(Vec::new())
     }
 
+    /// Whether the library has a class of it that ends in the same head, and reads the same state.
+    fn is_sequence_classifier(&self) -> bool {
+        false
+    }
+
     /// What `config.json` says of it, so that the library that the weights came from can build it.
     fn configuration(&self, _library: Library) -> Map<String, Value> {
         Map::new()
@@ -100,7 +105,7 @@ pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
 pub(crate) fn inventory(family: &dyn Family, naming: &Naming) -> Result<(Stages, Vec<NamedTensor>), ModelError> {
     let mut builder = ParameterBuilder::new(Source::Shapes, naming, Device::Cpu);
     let stages = family.build(&mut builder)?;
-    Ok((stages, builder.finish().0))
+    Ok((stages, builder.finish().entries))
 }
 
 /// Names and shapes of tensors.
@@ -123,7 +128,7 @@ pub fn tensors(spec: &ModelSpec, library: Library) -> Result<Option<Shapes>, Mod
 
 #[cfg(test)]
 mod tests {
-    use firn_core::spec::{Architecture, Freeze, HeadSpec, Word};
+    use firn_core::spec::{Architecture, Freeze, HeadSpec, StageDropout, Word};
 
     use super::*;
     use crate::parameter_builder::Role;
@@ -136,7 +141,9 @@ mod tests {
                 architecture,
                 weights: None,
                 tokenizer: None,
-                freeze: Freeze::All,
+                freeze: Freeze::All.into(),
+                lora: None,
+                dropout: StageDropout::None,
                 head: HeadSpec { dropout: 0.0 },
                 pooling: architecture.poolings()[0],
             };

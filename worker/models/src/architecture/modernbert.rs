@@ -196,30 +196,31 @@ impl Layer {
     }
 
     /// States `(n, tokens, width)`; `visible`: which keys a query may look at.
-    fn attended(&self, states: &Tensor, visible: &Tensor) -> Result<Tensor, ModelError> {
+    fn attended(&self, states: &Tensor, visible: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         let normalised = match &self.attention_norm {
             Some(norm) => norm.forward(states)?,
             None => states.shallow_clone(),
         };
-        let parts = self.query_key_value.forward(&normalised)?.f_chunk(3, -1)?;
+        let parts = self.query_key_value.forward(&normalised, pass)?.f_chunk(3, -1)?;
         let [query, key, value] = [0, 1, 2].map(|part| split_heads(&parts[part], self.heads));
         let (query, key, value) = (query?, key?, value?);
         let (_, _, tokens, width) = query.size4()?;
         let turns = self.rotary.turns(tokens, width, states.device())?;
         let context = attend([&turns.apply(&query)?, &turns.apply(&key)?, &value], Some(visible))?;
-        self.attention_output.forward(&context)
+        self.attention_output.forward(&context, pass)
     }
 }
 
 impl Stage for Layer {
     /// States `(n, tokens, width)`, mask `(n, tokens)`; padding is attended to by nobody.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         let visible = visible(input.needed_mask()?, self.window)?;
         input.map(|states| {
-            let states = states.f_add(&self.attended(&states, &visible)?)?;
-            let parts = self.wide.forward(&self.wide_norm.forward(&states)?)?.f_chunk(2, -1)?;
+            let states = states.f_add(&self.attended(&states, &visible, pass)?)?;
+            let normalised = self.wide_norm.forward(&states)?;
+            let parts = self.wide.forward(&normalised, pass)?.f_chunk(2, -1)?;
             let wide = parts[0].f_gelu("none")?.f_mul(&parts[1])?;
-            Ok(states.f_add(&self.output.forward(&wide)?)?)
+            Ok(states.f_add(&self.output.forward(&wide, pass)?)?)
         })
     }
 }
@@ -256,9 +257,9 @@ impl Transform {
 
 impl Stage for Transform {
     /// Vectors `(n, width)`.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|pooled| match &self.0 {
-            Some((linear, norm)) => norm.forward(&linear.forward(&pooled)?.f_gelu("none")?),
+            Some((linear, norm)) => norm.forward(&linear.forward(&pooled, pass)?.f_gelu("none")?),
             None => Ok(pooled),
         })
     }

@@ -123,7 +123,7 @@ struct Stem(Unit);
 impl Stage for Stem {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
-            let output = self.0.forward(&tensor, pass.batch_statistics)?;
+            let output = self.0.forward(&tensor, pass.statistics)?;
             Ok(output.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?)
         })
     }

@@ -22,7 +22,7 @@ use crate::{
         norm::LayerNorm,
     },
     parameter_builder::ParameterBuilder,
-    stage::{Features, Pass, Stage, Stages},
+    stage::{Features, Pass, Stage, Stages, Statistics},
     weights::naming::{Dialect, Library},
 };
 
@@ -127,7 +127,7 @@ impl Stage for Patches {
     /// Pixels `(n, 3, h, w)` to `(n, h/4, w/4, c)`.
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|pixels| {
-            let patches = self.convolution.forward(&pixels, false)?;
+            let patches = self.convolution.forward(&pixels, Statistics::Running)?;
             self.norm.forward(&patches.f_permute([0, 2, 3, 1])?)
         })
     }
@@ -151,7 +151,7 @@ impl Merging {
 
 impl Stage for Merging {
     /// `(n, h, w, c)` to `(n, h/2, w/2, 2c)`; an odd row or column gets a neighbour of zeros.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|image| {
             let (_, rows, columns, _) = image.size4()?;
             let image = image.f_constant_pad_nd([0, 0, 0, columns % 2, 0, rows % 2])?;
@@ -159,7 +159,8 @@ impl Stage for Merging {
                 Ok(image.f_slice(1, row, None, 2)?.f_slice(2, column, None, 2)?)
             };
             let parts = [part(0, 0)?, part(1, 0)?, part(0, 1)?, part(1, 1)?];
-            self.reduction.forward(&self.norm.forward(&Tensor::f_cat(&parts, -1)?)?)
+            let normalised = self.norm.forward(&Tensor::f_cat(&parts, -1)?)?;
+            self.reduction.forward(&normalised, pass)
         })
     }
 }
@@ -198,11 +199,12 @@ impl Block {
         })
     }
 
-    fn forward(&self, image: &Tensor) -> Result<Tensor, ModelError> {
-        let attended = self.attention.forward(&self.attention_norm.forward(image)?)?;
+    fn forward(&self, image: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
+        let attended = self.attention.forward(&self.attention_norm.forward(image)?, pass)?;
         let image = image.f_add(&attended)?;
-        let wide = self.wide.forward(&self.wide_norm.forward(&image)?)?.f_gelu("none")?;
-        Ok(image.f_add(&self.output.forward(&wide)?)?)
+        let normalised = self.wide_norm.forward(&image)?;
+        let wide = self.wide.forward(&normalised, pass)?.f_gelu("none")?;
+        Ok(image.f_add(&self.output.forward(&wide, pass)?)?)
     }
 }
 
@@ -211,8 +213,9 @@ struct Blocks(Vec<Block>);
 
 impl Stage for Blocks {
     /// `(n, h, w, c)`.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|image| self.0.iter().try_fold(image, |image, block| block.forward(&image)))
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
+        let mut blocks = self.0.iter();
+        input.map(|image| blocks.try_fold(image, |image, block| block.forward(&image, pass)))
     }
 }
 

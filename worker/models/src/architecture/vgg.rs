@@ -91,7 +91,7 @@ impl Stage for Block {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
             let mut units = self.0.iter();
-            let output = units.try_fold(tensor, |tensor, unit| unit.forward(&tensor, pass.batch_statistics))?;
+            let output = units.try_fold(tensor, |tensor, unit| unit.forward(&tensor, pass.statistics))?;
             Ok(output.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?)
         })
     }

@@ -2,7 +2,18 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::dropout::{Dropout, drop_weights};
 use crate::error::ModelError;
+
+/// Weights of an attention that are dropped in training.
+pub(crate) struct DroppedWeights<'a> {
+    /// With this probability.
+    pub(crate) probability: f64,
+    /// Tells the masks of layers apart.
+    pub(crate) layer: &'a str,
+    /// `None`: nothing is dropped.
+    pub(crate) dropout: Option<&'a Dropout<'a>>,
+}
 
 /// `query`, `key` and `value` `(n, tokens, hidden)`; `mask` is true where a query may look at a key, and broadcasts to
 /// `(n, heads, tokens, tokens)`; without one, all look at all. The result is `(n, tokens, hidden)`; each head attends with its own part of the hidden width.
@@ -35,6 +46,27 @@ pub(crate) fn attend([query, key, value]: [&Tensor; 3], mask: Option<&Tensor>) -
     let (key, value) = (repeated(key, heads)?, repeated(value, heads)?);
     let context = Tensor::f_scaled_dot_product_attention(query, &key, &value, mask, 0.0, false, None::<f64>, false)?;
     Ok(context.f_transpose(1, 2)?.f_reshape([batch, tokens, heads * width])?)
+}
+
+/// [`attention`] with weights that are dropped. As libtorch's own dropout knows no samples, the weights are computed here where any is.
+pub(crate) fn attention_with_dropout(
+    [query, key, value]: [&Tensor; 3],
+    mask: &Tensor,
+    heads: i64,
+    dropped: &DroppedWeights<'_>,
+) -> Result<Tensor, ModelError> {
+    let Some(dropout) = dropped.dropout.filter(|_| dropped.probability > 0.0) else {
+        return attention([query, key, value], Some(mask), heads);
+    };
+    let (batch, tokens, hidden) = query.size3()?;
+    let scale = 1.0 / ((hidden / heads) as f64).sqrt();
+    let keys = split_heads(key, heads)?.f_transpose(-2, -1)?;
+    let scores = split_heads(query, heads)?.f_matmul(&keys)?.f_mul_scalar(scale)?;
+    let scores = scores.f_masked_fill(&mask.f_logical_not()?, f64::NEG_INFINITY)?;
+    let weights = scores.f_softmax(-1, Kind::Float)?;
+    let weights = drop_weights(weights, dropped.probability, dropped.layer, dropout)?;
+    let context = weights.f_matmul(&split_heads(value, heads)?)?;
+    Ok(context.f_transpose(1, 2)?.f_reshape([batch, tokens, hidden])?)
 }
 
 /// Each head so often, one copy beside the other, that there are this many.

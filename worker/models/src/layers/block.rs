@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::{activation::Activation, convolution::Unit, excitation::Excitation};
 use crate::{
     error::ModelError,
-    stage::{Features, Pass, Stage},
+    stage::{Features, Pass, Stage, Statistics},
 };
 
 /// Blocks in sequence.
@@ -15,7 +15,7 @@ impl Stage for Blocks {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
             let mut blocks = self.0.iter();
-            blocks.try_fold(tensor, |tensor, block| block.forward(tensor, pass.batch_statistics))
+            blocks.try_fold(tensor, |tensor, block| block.forward(tensor, pass.statistics))
         })
     }
 
@@ -50,9 +50,9 @@ impl From<Unit> for Part {
 }
 
 impl Part {
-    fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
+    fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
         match self {
-            Self::Unit(unit) => unit.forward(input, batch_statistics),
+            Self::Unit(unit) => unit.forward(input, statistics),
             Self::Excitation(excitation) => excitation.forward(input),
         }
     }
@@ -97,15 +97,19 @@ impl Block {
         }
     }
 
-    pub(crate) fn forward(&self, input: Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
+    pub(crate) fn forward(&self, input: Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
+        let input = match self.shortcut {
+            Shortcut::None => input,
+            Shortcut::Identity | Shortcut::Projection(_) => statistics.branching(input)?,
+        };
         let mut output = input.shallow_clone();
         for part in &self.parts {
-            output = part.forward(&output, batch_statistics)?;
+            output = part.forward(&output, statistics)?;
         }
         let shortcut = match &self.shortcut {
             Shortcut::None => return Ok(output),
             Shortcut::Identity => input,
-            Shortcut::Projection(unit) => unit.forward(&input, batch_statistics)?,
+            Shortcut::Projection(unit) => unit.forward(&input, statistics)?,
         };
         let activation = if self.relu { Activation::Relu } else { Activation::None };
         if self.parts.last().is_some_and(Part::is_folded) {

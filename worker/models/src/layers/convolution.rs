@@ -9,6 +9,8 @@ use super::activation::Activation;
 use crate::{
     error::ModelError,
     parameter_builder::{Initial, ParameterBuilder, Role},
+    shared_batch::NormTensors,
+    stage::Statistics,
 };
 
 /// The numbers of a BatchNorm.
@@ -165,10 +167,10 @@ impl Unit {
         }))
     }
 
-    /// `batch_statistics`: normalise by the batch and update the running statistics.
-    pub(crate) fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
+    /// Its output for a batch.
+    pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
         match self {
-            Self::Normalised(unit) => unit.forward(input, batch_statistics),
+            Self::Normalised(unit) => unit.forward(input, statistics),
             Self::Plain(unit) => unit.forward(input),
             Self::Folded(unit) => unit.forward(input),
         }
@@ -231,22 +233,44 @@ pub(crate) struct Normalised {
 }
 
 impl Normalised {
-    fn forward(&self, input: &Tensor, batch_statistics: bool) -> Result<Tensor, ModelError> {
+    fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
         let output = self.geometry.convolve(input, &self.weight, self.bias.as_ref())?;
-        // One value of a channel has no variance: PyTorch refuses it, and a last batch of one sample would end the job.
-        let (samples, _, rows, columns) = output.size4()?;
-        let batch_statistics = batch_statistics && samples * rows * columns > 1;
-        let output = output.f_batch_norm(
+        let output = match statistics {
+            Statistics::Running => self.normalise(&output, false)?,
+            Statistics::Batch => {
+                // One value of a channel has no variance: PyTorch refuses it, and a last batch of one sample would end the job.
+                let (samples, _, rows, columns) = output.size4()?;
+                self.normalise(&output, samples * rows * columns > 1)?
+            }
+            Statistics::Shared(batch) => match batch.normalise(&output, &self.tensors(), self.batch_norm)? {
+                Some(normalised) => normalised,
+                None => self.normalise(&output, false)?,
+            },
+        };
+        self.activation.apply(output)
+    }
+
+    fn tensors(&self) -> NormTensors<'_> {
+        NormTensors {
+            scale: &self.scale,
+            shift: &self.shift,
+            running_mean: &self.mean,
+            running_variance: &self.variance,
+        }
+    }
+
+    /// By the batch, which moves the running statistics, or by these.
+    fn normalise(&self, output: &Tensor, by_batch: bool) -> Result<Tensor, ModelError> {
+        Ok(output.f_batch_norm(
             Some(&self.scale),
             Some(&self.shift),
             Some(&self.mean),
             Some(&self.variance),
-            batch_statistics,
+            by_batch,
             self.batch_norm.momentum,
             self.batch_norm.epsilon,
             true,
-        )?;
-        self.activation.apply(output)
+        )?)
     }
 
     /// Multiplies the normalisation into the kernel, in double precision, rounded once.
@@ -366,10 +390,10 @@ mod tests {
             unreachable!("it was made so")
         };
         let (mean, variance) = (layers.mean.copy(), layers.variance.copy());
-        let output = unit.forward(&image(1), true).unwrap();
-        assert!(output.equal(&unit.forward(&image(1), false).unwrap()));
+        let output = unit.forward(&image(1), Statistics::Batch).unwrap();
+        assert!(output.equal(&unit.forward(&image(1), Statistics::Running).unwrap()));
         assert!(layers.mean.equal(&mean) && layers.variance.equal(&variance));
-        let _ = unit.forward(&image(2), true).unwrap();
+        let _ = unit.forward(&image(2), Statistics::Batch).unwrap();
         assert!(!layers.mean.equal(&mean), "two values move them");
     }
 }

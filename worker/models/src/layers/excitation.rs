@@ -7,7 +7,7 @@ use super::{
     activation::Activation,
     convolution::{Geometry, Unit},
 };
-use crate::{error::ModelError, parameter_builder::ParameterBuilder};
+use crate::{error::ModelError, parameter_builder::ParameterBuilder, stage::Statistics};
 
 /// Two convolutions of the means, the second ended by the gate.
 pub(crate) struct Excitation {
@@ -44,7 +44,9 @@ impl Excitation {
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
         let means = input.f_mean_dim([2_i64, 3].as_slice(), true, Kind::Float)?;
-        let gate = self.widen.forward(&self.narrow.forward(&means, false)?, false)?;
+        let gate = self
+            .widen
+            .forward(&self.narrow.forward(&means, Statistics::Running)?, Statistics::Running)?;
         Ok(input.f_mul(&gate)?)
     }
 

@@ -1,15 +1,21 @@
-//! A linear layer.
+//! A linear layer, and the low-rank adapter that may stand beside it.
 
 use tch::Tensor;
 
+use super::adapter::Adapter;
 use crate::{
     error::ModelError,
     parameter_builder::{Initial, ParameterBuilder, Role},
+    stage::Pass,
 };
 
+/// With or without bias.
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    /// Whether the weight is stored as inputs, outputs.
+    is_transposed: bool,
+    adapter: Option<Adapter>,
 }
 
 impl Linear {
@@ -31,11 +37,7 @@ impl Linear {
         shape: [i64; 2],
         deviation: f64,
     ) -> Result<Self, ModelError> {
-        let initial = Initial::Normal(deviation);
-        Ok(Self {
-            weight: builder.tensor(weight, &shape, Role::Parameter, initial)?,
-            bias: Some(builder.tensor(bias, &shape[..1], Role::Parameter, Initial::Zeros)?),
-        })
+        Self::of(builder, (weight, Some(bias)), (shape, false), deviation)
     }
 
     /// A layer that adds nothing to what it multiplies.
@@ -45,14 +47,51 @@ impl Linear {
         shape: [i64; 2],
         deviation: f64,
     ) -> Result<Self, ModelError> {
+        Self::of(builder, (&format!("{name}.weight"), None), (shape, false), deviation)
+    }
+
+    /// Hugging Face's `Conv1D`: the same layer, whose weight is stored as inputs, outputs. `shape`: outputs, inputs.
+    pub(crate) fn transposed(
+        builder: &mut ParameterBuilder<'_>,
+        name: &str,
+        shape: [i64; 2],
+        deviation: f64,
+    ) -> Result<Self, ModelError> {
+        let [weight, bias] = [format!("{name}.weight"), format!("{name}.bias")];
+        Self::of(builder, (&weight, Some(&bias)), (shape, true), deviation)
+    }
+
+    fn of(
+        builder: &mut ParameterBuilder<'_>,
+        (weight, bias): (&str, Option<&String>),
+        ([outputs, inputs], is_transposed): ([i64; 2], bool),
+        deviation: f64,
+    ) -> Result<Self, ModelError> {
         let initial = Initial::Normal(deviation);
+        let stored = match is_transposed {
+            true => [inputs, outputs],
+            false => [outputs, inputs],
+        };
         Ok(Self {
-            weight: builder.tensor(&format!("{name}.weight"), &shape, Role::Parameter, initial)?,
-            bias: None,
+            weight: builder.tensor(weight, &stored, Role::Parameter, initial)?,
+            bias: bias
+                .map(|bias| builder.tensor(bias, &[outputs], Role::Parameter, Initial::Zeros))
+                .transpose()?,
+            is_transposed,
+            adapter: builder.adapter(weight, [outputs, inputs], is_transposed)?,
         })
     }
 
-    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(input.f_linear(&self.weight, self.bias.as_ref())?)
+    /// Inputs `(…, inputs)` to outputs `(…, outputs)`.
+    pub(crate) fn forward(&self, input: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
+        let output = match (self.is_transposed, &self.bias) {
+            (false, bias) => input.f_linear(&self.weight, bias.as_ref())?,
+            (true, Some(bias)) => input.f_matmul(&self.weight)?.f_add(bias)?,
+            (true, None) => input.f_matmul(&self.weight)?,
+        };
+        match &self.adapter {
+            Some(adapter) => Ok(output.f_add(&adapter.forward(input, pass)?)?),
+            None => Ok(output),
+        }
     }
 }

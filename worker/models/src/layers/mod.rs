@@ -1,6 +1,7 @@
 //! The layers that architectures share. A layer that only one family has stands in that family's file.
 
 pub(crate) mod activation;
+pub(crate) mod adapter;
 pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod convolution;

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::linear::Linear;
-use crate::{error::ModelError, parameter_builder::ParameterBuilder, weights::naming::Library};
+use crate::{error::ModelError, parameter_builder::ParameterBuilder, stage::Pass, weights::naming::Library};
 
 pub(crate) enum Projections {
     Joint(Linear),
@@ -36,14 +36,15 @@ impl Projections {
     }
 
     /// Query, key and value, each of the shape of `states`.
-    pub(crate) fn forward(&self, states: &Tensor) -> Result<[Tensor; 3], ModelError> {
+    pub(crate) fn forward(&self, states: &Tensor, pass: &Pass<'_>) -> Result<[Tensor; 3], ModelError> {
         match self {
             Self::Joint(linear) => {
-                let parts = linear.forward(states)?.f_chunk(3, -1)?;
+                let parts = linear.forward(states, pass)?.f_chunk(3, -1)?;
                 Ok(parts.try_into().expect("three parts were asked for"))
             }
             Self::Separate([query, key, value]) => {
-                Ok([query.forward(states)?, key.forward(states)?, value.forward(states)?])
+                let part = |linear: &Linear| linear.forward(states, pass);
+                Ok([part(query)?, part(key)?, part(value)?])
             }
         }
     }

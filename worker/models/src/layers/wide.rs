@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::ModelError,
     parameter_builder::ParameterBuilder,
-    stage::{Features, Pass, Stage},
+    stage::{Features, Pass, Stage, Statistics},
 };
 
 /// One of them, which is a stage.
@@ -31,12 +31,12 @@ pub(crate) enum Layer {
 }
 
 impl Layer {
-    fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+    fn forward(&self, features: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         match self {
-            Self::Linear(linear) => linear.forward(features),
+            Self::Linear(linear) => linear.forward(features, pass),
             Self::Convolution(unit) => {
                 let pixels = features.f_unsqueeze(-1)?.f_unsqueeze(-1)?;
-                Ok(unit.forward(&pixels, false)?.f_flatten(1, -1)?)
+                Ok(unit.forward(&pixels, Statistics::Running)?.f_flatten(1, -1)?)
             }
         }
     }
@@ -81,7 +81,7 @@ impl Wide {
 impl Stage for Wide {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
-            let output = self.activation.apply(self.layer.forward(&tensor)?)?;
+            let output = self.activation.apply(self.layer.forward(&tensor, pass)?)?;
             match pass.dropout {
                 Some(dropout) => drop_units(&output, self.dropout, self.name, dropout),
                 None => Ok(output),

@@ -1,5 +1,7 @@
 //! A network with its cut: loaded once, frozen below, training above.
 
+mod adapters;
+mod phases;
 mod proof;
 mod state;
 
@@ -11,14 +13,18 @@ use tch::{Device, Tensor};
 use crate::{
     architecture::{self, Family},
     auxiliary::{self, AuxiliaryHead, Outputs},
-    cut::{cut, mark_trained, named_cut, split},
+    cut::{Phase, Phases, distances, hold, mark_trained, split},
     error::ModelError,
     frozen::FrozenProof,
     head::{HEAD, Head},
     input::Input,
-    layers::dropout::Dropout,
-    parameter_builder::{NamedTensor, ParameterBuilder, Role, Source},
-    stage::{Features, Pass, Stages},
+    layers::{
+        adapter::{Adapted, AdapterPlan},
+        dropout::Dropout,
+    },
+    parameter_builder::{Made, NamedTensor, ParameterBuilder, Role, Source},
+    shared_batch::SharedBatch,
+    stage::{Features, Pass, Stages, Statistics},
     weights::{
         file::WeightFile,
         fit,
@@ -27,7 +33,7 @@ use crate::{
     },
 };
 
-pub use self::state::state_digest;
+pub use self::{phases::Placement, state::state_digest};
 
 /// What a model is made from.
 #[derive(Debug, Clone)]
@@ -41,18 +47,18 @@ pub struct ModelOptions<'a> {
     /// Where it computes.
     pub device: Device,
     /// Whether BatchNorm above the cut normalises by the batch in training and updates its statistics. That batch is the one given
-    /// to [`Model::logits`], so the result then depends on how global batches are divided.
+    /// to [`Model::logits`], or, in [`Model::shared_outputs`], the one that all ranks have together.
     pub train_batch_norm: bool,
 }
 
 /// What is frozen and what trains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSummary {
-    /// Numbers below the cut that gradients would train.
+    /// Numbers that gradients would train, and that never train.
     pub frozen_parameters: u64,
-    /// Numbers above the cut, the head included.
+    /// Numbers that train in some epoch, the head included.
     pub trainable_parameters: u64,
-    /// The last frozen stage; `none` when everything trains.
+    /// The last stage that never trains; `none` when everything trains.
     pub cut: String,
     /// All stages, input side first.
     pub stages: Vec<String>,
@@ -85,16 +91,27 @@ pub struct Model {
     pub(crate) classes: usize,
     /// Every tensor of the backbone as loaded or trained.
     pub(crate) entries: Vec<NamedTensor>,
-    /// Number of frozen stages.
-    pub(crate) cut: usize,
+    /// Those that were asked for.
+    pub(crate) adapters: Option<AdapterPlan>,
+    /// The layers that have them.
+    pub(crate) adapted: Vec<Adapted>,
+    /// Where the cut stands in which epoch.
+    pub(crate) phases: Phases,
+    /// Where it stands now.
+    pub(crate) phase: Phase,
     stage_names: Vec<String>,
     pub(crate) frozen: Stages,
     trained: Stages,
     pub(crate) head: Head,
     pub(crate) auxiliary: Option<AuxiliaryHead>,
+    /// All that trains in some epoch.
     trainable: Vec<(String, Tensor)>,
+    /// Parallel to it.
+    placements: Vec<Placement>,
     train_batch_norm: bool,
-    /// Digests of the frozen part at load.
+    /// Digest of what is frozen in each phase, at load.
+    loaded: Vec<(Phase, String)>,
+    /// Digests of the frozen part of this phase.
     pub(crate) proof: FrozenProof,
 }
 
@@ -115,32 +132,26 @@ impl Model {
         let file = weights(spec)?;
         let family = architecture::of(spec)?;
         let stage_names = spec.architecture.stages(family.layers());
-        let named = named_cut(spec, &stage_names)?;
+        let built = Built::of(family.as_ref(), file.as_ref(), (spec, &stage_names), (seed, device))?;
+        let (phase, lowest_cut) = (built.phases.first(), built.phases.lowest_cut());
         let Built {
             naming,
+            phases,
+            adapters,
             stages,
-            entries,
             notes,
-        } = Built::of(family.as_ref(), file.as_ref(), (spec, seed, device))?;
-        assert_eq!(stages.len(), stage_names.len(), "one stage is built for each name");
-        let cut = cut(named, stages.len(), &entries);
-        mark_trained(&entries, cut)?;
+            made: Made { entries, adapted, .. },
+        } = built;
+        mark_trained(&entries, phase.cut)?;
         let outputs = classes as i64;
-        let auxiliary = AuxiliaryHead::beside(&stages, cut, (seed, outputs, device))?;
-        let (frozen, trained) = split(stages, cut)?;
+        let auxiliary = AuxiliaryHead::beside(&stages, lowest_cut, (seed, outputs, device))?;
+        let distances = distances(stages.len(), &entries);
+        let (frozen, trained) = split(stages, phase.cut)?;
         let shape = [outputs, family.feature_width(naming.dialect.library)];
         let head = Head::new(HEAD, (seed, device), shape, family.head_has_bias(), spec.head.dropout)?;
-        let trainable = trainable(
-            &entries,
-            cut,
-            [
-                auxiliary
-                    .as_ref()
-                    .filter(|auxiliary| auxiliary.trains)
-                    .map(|auxiliary| &auxiliary.head),
-                Some(&head),
-            ],
-        );
+        let heads = (auxiliary.as_ref(), &head);
+        let (trainable, placements) = phases::trainable(&entries, (lowest_cut, &distances), heads);
+        let later = phases::digests_of_later(&entries, &phases)?;
         let origin = file.map(|file| Origin::of(file, notes));
         let architecture = spec.architecture;
         let mut model = Self {
@@ -150,30 +161,36 @@ impl Model {
             family,
             classes,
             entries,
-            cut,
+            adapters,
+            adapted,
+            phases,
+            phase,
             stage_names,
             frozen,
             trained,
             head,
             auxiliary,
             trainable,
+            placements,
             train_batch_norm,
+            loaded: later,
             proof: FrozenProof::default(),
         };
         model.proof = model.prove()?;
+        model.loaded.insert(0, (phase, model.proof.original.clone()));
         Ok(model)
     }
 
     /// What is frozen and what trains.
     pub fn summary(&self) -> ModelSummary {
+        let lowest_cut = self.phases.lowest_cut();
         let parameters = self.entries.iter().filter(|entry| entry.role == Role::Parameter);
-        let frozen = parameters.filter(|entry| entry.stage < self.cut);
+        let frozen = parameters.filter(|entry| entry.is_frozen_below(lowest_cut));
         let trainable: usize = self.trainable.iter().map(|(_, tensor)| tensor.numel()).sum();
         ModelSummary {
             frozen_parameters: frozen.map(|entry| entry.tensor.numel() as u64).sum(),
             trainable_parameters: trainable as u64,
-            cut: self
-                .cut
+            cut: lowest_cut
                 .checked_sub(1)
                 .map_or_else(|| "none".to_owned(), |last| self.stage_names[last].clone()),
             stages: self.stage_names.clone(),
@@ -255,22 +272,37 @@ impl Model {
     /// Everything above the cut and the head: logits `(n, classes)`. `dropout` marks a training pass: the head drops units, and
     /// BatchNorm above the cut uses the batch where the model was told to train it. Gradients flow to [`Model::trainable`].
     pub fn logits(&self, features: &Features, dropout: Option<&Dropout<'_>>) -> Result<Tensor, ModelError> {
-        Ok(self.above(features, dropout, None)?.head)
+        Ok(self.above(features, (dropout, None), None)?.head)
     }
 
     /// The same in training, with what an auxiliary head that trains says.
     pub fn outputs(&self, features: &Features, dropout: &Dropout<'_>) -> Result<Outputs, ModelError> {
-        self.above(features, Some(dropout), self.auxiliary.as_ref())
+        self.above(features, (Some(dropout), None), self.auxiliary.as_ref())
+    }
+
+    /// The same for a part of a batch of which other ranks have the rest, where BatchNorm trains: it normalises by all of it. After the backward pass of
+    /// the loss, [`SharedBatch::backward`] goes on below the last of these layers.
+    pub fn shared_outputs(
+        &self,
+        features: &Features,
+        dropout: &Dropout<'_>,
+        batch: &SharedBatch<'_>,
+    ) -> Result<Outputs, ModelError> {
+        self.above(features, (Some(dropout), Some(batch)), self.auxiliary.as_ref())
     }
 
     fn above(
         &self,
         features: &Features,
-        dropout: Option<&Dropout<'_>>,
+        (dropout, batch): (Option<&Dropout<'_>>, Option<&SharedBatch<'_>>),
         auxiliary: Option<&AuxiliaryHead>,
     ) -> Result<Outputs, ModelError> {
         let pass = Pass {
-            batch_statistics: self.train_batch_norm && dropout.is_some(),
+            statistics: match (self.train_batch_norm && dropout.is_some(), batch) {
+                (false, _) => Statistics::Running,
+                (true, None) => Statistics::Batch,
+                (true, Some(batch)) => Statistics::Shared(batch),
+            },
             dropout,
         };
         let (pooled, auxiliary) = auxiliary::walk(&self.trained, features, &pass, auxiliary)?;
@@ -288,64 +320,67 @@ impl Model {
         }
     }
 
-    /// What gradients train, in a fixed order, the heads last: leaf tensors by Firn's names.
+    /// What gradients train in some epoch, in a fixed order, the heads last: leaf tensors by Firn's names.
     pub fn trainable(&self) -> &[(String, Tensor)] {
         &self.trainable
     }
 }
 
-/// The file that the spec names.
 fn weights(spec: &ModelSpec) -> Result<Option<WeightFile>, ModelError> {
     let path = spec.weights.as_deref().map(Path::new);
     path.map(WeightFile::open).transpose()
 }
 
-/// A network that was built.
+/// A network, before it is cut.
 struct Built {
     naming: Naming,
+    phases: Phases,
+    adapters: Option<AdapterPlan>,
     stages: Stages,
-    entries: Vec<NamedTensor>,
     /// What of the file was taken as it is.
     notes: Vec<WeightsNote>,
+    made: Made,
 }
 
 impl Built {
-    /// From the file, or from the seed.
+    /// From the file, which it has to fit, or from the seed. What stays frozen above the cut is held.
     fn of(
         family: &dyn Family,
         file: Option<&WeightFile>,
-        (spec, seed, device): (&ModelSpec, u64, Device),
+        (spec, stage_names): (&ModelSpec, &[String]),
+        (seed, device): (u64, Device),
     ) -> Result<Self, ModelError> {
         let naming = match file {
             Some(file) => Naming::detect(family.dialects(), file.keys()),
             None => Naming::own(family.dialects()),
         };
-        let mut builder = ParameterBuilder::new(file.map_or(Source::Seed(seed), Source::File), &naming, device);
+        let (_, inventory) = architecture::inventory(family, &naming)?;
+        let phases = Phases::of(spec, stage_names, &inventory)?;
+        let adapters = adapters::plan(spec, seed, phases.lowest_cut());
+        let source = file.map_or(Source::Seed(seed), Source::File);
+        let mut builder = ParameterBuilder::new(source, &naming, device).with_adapters(adapters.clone());
         let stages = family.build(&mut builder)?;
-        let (entries, problems) = builder.finish();
+        let mut made = builder.finish();
+        assert_eq!(stages.len(), stage_names.len(), "one stage is built for each name");
         let notes = match file {
             Some(file) => {
-                let leftover = fit::check((file, &naming), (spec, family), &entries, problems)?;
-                notes::of(file, &naming, &entries, leftover)
+                let problems = std::mem::take(&mut made.problems);
+                let leftover = fit::check((file, &naming), (spec, family), &made.entries, problems)?;
+                notes::of(file, &naming, &made.entries, leftover)
             }
             None => Vec::new(),
         };
+        adapters::check(spec, &made)?;
+        let lowest_cut = phases.lowest_cut();
+        hold(&spec.freeze.parameters, (&mut made.entries, lowest_cut), &naming)?;
+        adapters::hold_all_but(&made.adapted, &mut made.entries);
         Ok(Self {
             naming,
+            phases,
+            adapters,
             stages,
-            entries,
             notes,
+            made,
         })
     }
-}
-
-fn trainable(entries: &[NamedTensor], cut: usize, heads: [Option<&Head>; 2]) -> Vec<(String, Tensor)> {
-    let above = entries
-        .iter()
-        .filter(|entry| entry.role == Role::Parameter && entry.stage >= cut);
-    let mut trainable: Vec<_> = above
-        .map(|entry| (entry.name.clone(), entry.tensor.shallow_clone()))
-        .collect();
-    trainable.extend(heads.into_iter().flatten().flat_map(Head::tensors));
-    trainable
 }

@@ -5,18 +5,21 @@ use crate::{
     cut::split,
     error::ModelError,
     frozen::{FrozenProof, FrozenTensors, compare, digest},
-    parameter_builder::{ParameterBuilder, Source},
 };
 
 impl Model {
-    /// BLAKE3 (hex) of every parameter and buffer below the cut as they were when loaded.
+    /// BLAKE3 (hex) of every parameter and buffer that never trains, as they were when loaded.
     pub fn frozen_digest(&self) -> String {
-        self.proof.original.clone()
+        let (_, lowest) = self.loaded.last().expect("a job has a phase");
+        lowest.clone()
     }
 
     /// What [`Self::verify_frozen`] looks at first, for a check beside the training.
     pub fn frozen_tensors(&self) -> FrozenTensors {
-        let frozen = self.entries.iter().filter(|entry| entry.stage < self.cut);
+        let frozen = self
+            .entries
+            .iter()
+            .filter(|entry| entry.is_frozen_below(self.phase.cut));
         let mut derived = Vec::new();
         self.frozen.iter().for_each(|stage| stage.derived(&mut derived));
         FrozenTensors {
@@ -39,9 +42,7 @@ impl Model {
 
     /// Digest of copies that are folded from the original tensors now.
     fn derived_afresh(&self) -> Result<String, ModelError> {
-        let source = Source::Tensors(&self.entries);
-        let mut builder = ParameterBuilder::new(source, &self.naming, self.head.weight.device());
-        let (frozen, _) = split(self.family.build(&mut builder)?, self.cut)?;
+        let (frozen, _) = split(self.family.build(&mut self.rebuilder())?, self.phase.cut)?;
         let mut derived = Vec::new();
         frozen.iter().for_each(|stage| stage.derived(&mut derived));
         digest(derived)
@@ -68,7 +69,7 @@ impl Model {
 
 #[cfg(test)]
 mod tests {
-    use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling};
+    use firn_core::spec::{Architecture, Freeze, HeadSpec, ModelSpec, Pooling, StageDropout};
     use tch::{Device, Tensor};
 
     use crate::{Model, ModelError, ModelOptions};
@@ -78,7 +79,9 @@ mod tests {
             architecture: Architecture::MobilenetV2,
             weights: None,
             tokenizer: None,
-            freeze: Freeze::Through("features.9".to_owned()),
+            freeze: Freeze::Through("features.9".to_owned()).into(),
+            lora: None,
+            dropout: StageDropout::None,
             head: HeadSpec { dropout: 0.0 },
             pooling: Pooling::Mean,
         };

@@ -6,7 +6,7 @@ use super::Model;
 use crate::{digest::digest_of, error::ModelError, optimizer::Optimizer, parameter_builder::Role};
 
 impl Model {
-    /// All that training changes: [`Model::trainable`], then the running statistics of BatchNorm above the cut where they train.
+    /// All that training changes in some epoch: [`Model::trainable`], then the running statistics of BatchNorm above the lowest cut where they train.
     pub fn trainable_state(&self) -> Vec<(String, Tensor)> {
         let mut state: Vec<_> = self
             .trainable
@@ -17,7 +17,7 @@ impl Model {
             let statistics = self
                 .entries
                 .iter()
-                .filter(|e| e.role == Role::Statistic && e.stage >= self.cut);
+                .filter(|e| e.role == Role::Statistic && e.stage >= self.phases.lowest_cut());
             state.extend(statistics.map(|entry| (entry.name.clone(), entry.tensor.shallow_clone())));
         }
         state

@@ -4,16 +4,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
+mod adapters;
 mod artifacts;
 mod configurations;
+mod dropped;
 mod facts;
 mod inputs;
 mod inspecting;
 mod losses;
 mod optimizers;
 mod parity;
+mod phases;
 mod seeded;
 mod shards;
+mod shared_batches;
 mod speed_path;
 mod stages;
 mod support;

@@ -66,7 +66,24 @@ fn rules() -> Vec<(&'static str, OptimizerSpec, Decayed)> {
         ("lamb_weights", lamb(0.02)),
     ];
     let weights = weights.map(|(name, rule)| (name, rule, Decayed::Weights));
-    all.into_iter().chain(weights).collect()
+    let late = [
+        ("adamw_late", adam(0.01, 0.05, 0.9, 0.98, 1e-8)),
+        ("sgd_momentum_late", sgd(0.03, 0.9, false)),
+        ("rmsprop_centered_momentum_late", rms_prop(0.03, 0.9, true)),
+    ];
+    let late = late.map(|(name, rule)| (name, rule, Decayed::All));
+    all.into_iter().chain(weights).chain(late).collect()
+}
+
+/// Of a rule of this name. Where it is `…_late`, the second parameter has no gradient before the eighth step, and learns at half the rate.
+fn optimizer(name: &str, rule: &OptimizerSpec, decayed: Decayed, parameters: &[(String, Tensor)]) -> Optimizer {
+    let optimizer = Optimizer::new(rule, decayed, parameters).unwrap();
+    match name.ends_with("_late") {
+        true => optimizer
+            .with_rates([1.0, 0.5].into_iter())
+            .with_late([false, true].into_iter()),
+        false => optimizer,
+    }
 }
 
 const SHAPES: [&[i64]; 2] = [&[3, 4], &[5]];
@@ -81,7 +98,7 @@ fn parameters() -> Vec<(String, Tensor)> {
         .collect()
 }
 
-fn step(optimizer: &mut Optimizer, peak: f64, step: usize) {
+fn step(optimizer: &mut Optimizer, name: &str, peak: f64, step: usize) {
     let gradient = |i: usize| {
         let shape = SHAPES[i];
         tensor(
@@ -89,8 +106,10 @@ fn step(optimizer: &mut Optimizer, peak: f64, step: usize) {
             shape,
         )
     };
+    let is_frozen = name.ends_with("_late") && step < 7;
+    let second = (!is_frozen).then(|| gradient(1));
     optimizer
-        .step(peak * (1.0 - step as f64 / 25.0), &[gradient(0), gradient(1)])
+        .step(peak * (1.0 - step as f64 / 25.0), &[Some(gradient(0)), second])
         .unwrap();
 }
 
@@ -99,10 +118,10 @@ fn optimizers_follow_torch_optims_trajectories() {
     let golden: Value = golden("optimizers");
     for (name, rule, decayed) in rules() {
         let parameters = parameters();
-        let mut optimizer = Optimizer::new(&rule, decayed, &parameters).unwrap();
+        let mut optimizer = optimizer(name, &rule, decayed, &parameters);
         let (mut trajectory, mut reference) = (Vec::new(), Vec::new());
         for at in 0..20 {
-            step(&mut optimizer, rule.learning_rate(), at);
+            step(&mut optimizer, name, rule.learning_rate(), at);
             for (i, (_, parameter)) in parameters.iter().enumerate() {
                 trajectory.push(parameter.detach().copy().view(-1));
                 reference.extend(floats(&golden[name][at][i]));
@@ -121,18 +140,18 @@ fn optimizers_follow_torch_optims_trajectories() {
 fn an_optimizer_restored_in_the_middle_goes_on_bit_for_bit() {
     for (name, rule, decayed) in rules() {
         let undisturbed = parameters();
-        let mut first = Optimizer::new(&rule, decayed, &undisturbed).unwrap();
-        (0..7).for_each(|at| step(&mut first, rule.learning_rate(), at));
+        let mut first = optimizer(name, &rule, decayed, &undisturbed);
+        (0..9).for_each(|at| step(&mut first, name, rule.learning_rate(), at));
         let resumed: Vec<_> = undisturbed
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.detach().copy().set_requires_grad(true)))
             .collect();
-        let mut second = Optimizer::new(&rule, decayed, &resumed).unwrap();
+        let mut second = optimizer(name, &rule, decayed, &resumed);
         second.load_state(&first.state()).unwrap();
-        assert_eq!(second.steps(), 7);
-        for at in 7..12 {
-            step(&mut first, rule.learning_rate(), at);
-            step(&mut second, rule.learning_rate(), at);
+        assert_eq!(second.steps(), 9);
+        for at in 9..14 {
+            step(&mut first, name, rule.learning_rate(), at);
+            step(&mut second, name, rule.learning_rate(), at);
         }
         assert!(
             undisturbed.iter().zip(&resumed).all(|((_, a), (_, b))| a.equal(b)),

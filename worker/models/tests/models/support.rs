@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Once};
 
-use firn_core::spec::{Architecture, Crops, Freeze, HeadSpec, Modality, ModelSpec, Pooling};
+use firn_core::spec::{Architecture, Crops, Freeze, HeadSpec, Modality, ModelSpec, Pooling, StageDropout};
 use firn_models::{Input, Library, Model, ModelError, ModelOptions, Shapes};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -148,7 +148,9 @@ pub(crate) fn spec(architecture: Architecture, weights: Option<String>, freeze: 
         architecture,
         weights,
         tokenizer: None,
-        freeze,
+        freeze: freeze.into(),
+        lora: None,
+        dropout: StageDropout::None,
         head,
         pooling: Pooling::Mean,
     }

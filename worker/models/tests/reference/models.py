@@ -393,6 +393,9 @@ def optimizers():
         "adamw_weights": (torch.optim.AdamW, dict(lr=0.01, weight_decay=0.05, betas=(0.9, 0.98), eps=1e-8)),
         "sgd_weights": (torch.optim.SGD, dict(lr=0.1, weight_decay=0.03, momentum=0.9)),
         "lamb_weights": (timm.optim.Lamb, dict(lr=0.05, weight_decay=0.02, betas=(0.9, 0.98), eps=1e-6, max_grad_norm=None)),
+        "adamw_late": (torch.optim.AdamW, dict(lr=0.01, weight_decay=0.05, betas=(0.9, 0.98), eps=1e-8)),
+        "sgd_momentum_late": (torch.optim.SGD, dict(lr=0.1, momentum=0.9, weight_decay=0.03)),
+        "rmsprop_centered_momentum_late": (torch.optim.RMSprop, dict(lr=0.01, alpha=0.9, eps=1e-6, weight_decay=0.03, momentum=0.9, centered=True)),
     }
     out = {}
     for name, (rule, options) in rules.items():
@@ -400,17 +403,28 @@ def optimizers():
         groups = parameters
         if name.endswith("_weights"):  # as `timm.optim.param_groups_weight_decay`: what has one dimension does not decay
             groups = [{"params": parameters[:1]}, {"params": parameters[1:], "weight_decay": 0.0}]
+        is_late = name.endswith("_late")  # the second one is unfrozen before the eighth step, and learns at half the rate
+        if is_late:
+            groups = [{"params": parameters[:1], "lr_scale": 1.0}, {"params": parameters[1:], "lr_scale": 0.5}]
         optimizer = rule(groups, **options)
         trajectory = []
         for step in range(20):
             for group in optimizer.param_groups:
-                group["lr"] = options["lr"] * (1.0 - step / 25.0)
-            for i, parameter in enumerate(parameters):
+                group["lr"] = options["lr"] * (1.0 - step / 25.0) * group.get("lr_scale", 1.0)
+            for i, parameter in enumerate(parameters[:1] if is_late and step < 7 else parameters):
                 parameter.grad = torch.from_numpy(uniform(f"gradient.{step}.{i}", parameter.numel()).astype(np.float32)).reshape(parameter.shape)
             optimizer.step()
             trajectory.append([numbers(p) for p in parameters])
         out[name] = trajectory
     return out
+
+
+def layer_decay():
+    """What timm multiplies the rate of each parameter with, by its name: of a network whose stages are timm's layers."""
+    model = timm.create_model("deit_tiny_patch16_224")
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = timm.optim.param_groups_layer_decay(model, layer_decay=0.75)
+    return {names[id(parameter)]: group["lr_scale"] for group in groups for parameter in group["params"]}
 
 
 SENTENCES = [
@@ -515,6 +529,7 @@ def main():
         label_losses,
         distances,
         optimizers,
+        layer_decay,
     ]
     parts = {part.__name__: part() for part in parts}
     if len(sys.argv) > 1:  # the folder of a real MiniLM

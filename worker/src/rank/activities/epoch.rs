@@ -31,6 +31,7 @@ const HASH_EVERY: u64 = 100;
 /// # Errors
 /// [`Interruption::RolledBack`] on all ranks alike, when training must go on from an older state.
 pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -> Result<(), StopReason> {
+    session.learner.enter_epoch(epoch)?;
     let steps_per_epoch = session.learner.steps_per_epoch();
     let first = session
         .learner

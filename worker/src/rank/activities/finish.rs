@@ -9,7 +9,7 @@ use std::{
 };
 
 use firn_core::state::rank_activity;
-use firn_models::export;
+use firn_models::{export, export_adapter};
 use firn_proto::v1alpha1::{self as wire};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
@@ -93,7 +93,7 @@ fn write_files(
     ];
     let writer = &session.arguments.process_id;
     let mut names = Vec::new();
-    for (name, bytes) in files {
+    for (name, bytes) in files.into_iter().chain(export_adapter::files(model)?) {
         let path = folder.join(name);
         whole_file::write(&path, writer, &bytes).map_err(RankFailure::write(&path))?;
         names.push(name.to_owned());

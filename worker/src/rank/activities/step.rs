@@ -2,6 +2,7 @@
 //!
 //! How the ranks' sums come together is decided by the job: in one all-reduce, or, in strict mode, in the one order of [`strict`].
 
+mod exchange;
 mod strict;
 
 #[cfg(test)]
@@ -12,10 +13,14 @@ use std::time::Instant;
 use firn_core::{slices, spec::Determinism};
 use firn_data::Batch;
 
+use tch::Tensor;
+
+use self::exchange::GangExchange;
 use crate::rank::{
     learner::{
         Learner,
-        outcome::{Outcome, Position},
+        computation::Computation,
+        outcome::{Outcome, Position, Spent},
     },
     membership::gang::Gang,
     stop_reason::StopReason,
@@ -38,7 +43,10 @@ pub(crate) fn run(
     learner.step(position, |computation, spent| match computation.training.determinism {
         Determinism::Default => {
             let all = batches.by_ref().take(summands.iter().sum());
-            let mut summed = computation.sums(position, all, spent)?;
+            let mut summed = match computation.training.train_batch_norm && gang.world_size > 1 {
+                true => shared_sums(computation, gang, position, all, spent)?,
+                false => computation.sums(position, all, spent)?,
+            };
             let began = Instant::now();
             gang.all_reduce_sum(&mut summed)?;
             spent.reduce += began.elapsed();
@@ -56,4 +64,20 @@ pub(crate) fn run(
             Ok(summed)
         }
     })
+}
+
+/// The sums of this rank's part, where BatchNorm normalises by the whole batch of the gang.
+fn shared_sums(
+    computation: &Computation,
+    gang: &mut Gang,
+    position: Position,
+    batches: impl Iterator<Item = Result<Batch, StopReason>>,
+    spent: &mut Spent,
+) -> Result<Tensor, StopReason> {
+    let exchange = GangExchange::new(gang);
+    let sums = computation.shared_sums(position, batches, &exchange, spent);
+    match exchange.failed() {
+        Some(reason) => Err(reason),
+        None => sums,
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use firn_core::spec::TrainingSpec;
 use firn_data::Batch;
-use firn_models::{Dropout, LossSums, Model, Objective, Optimizer};
+use firn_models::{Dropout, Exchange, LossSums, Model, Objective, Optimizer, SharedBatch};
 use tch::{Kind, Tensor};
 
 use super::{
@@ -34,16 +34,44 @@ impl Computation {
     pub(crate) fn optimizer(&self) -> Result<Optimizer, RankFailure> {
         let training = &self.training;
         let parameters = self.model.trainable();
-        Ok(Optimizer::new(&training.optimizer, training.decayed, parameters)?)
+        let optimizer = Optimizer::new(&training.optimizer, training.decayed, parameters)?;
+        let placements = self.model.placements().iter();
+        let rates = placements
+            .clone()
+            .map(|placement| training.layer_decay.powi(placement.distance as i32));
+        let late = placements.map(|placement| self.model.trains_later(placement));
+        Ok(optimizer.with_rates(rates).with_late(late))
     }
 
-    /// Numbers in what [`Computation::sums`] gives.
+    /// Numbers in what [`Computation::sums`] gives in this epoch.
     pub(crate) fn length(&self) -> i64 {
-        let parameters = self.model.trainable().iter();
-        SUMS + parameters.map(|(_, tensor)| tensor.numel() as i64).sum::<i64>()
+        SUMS + self.training_now().map(|tensor| tensor.numel() as i64).sum::<i64>()
     }
 
-    /// Forward and backward over all `batches`. Gives all gradients one after the other, and then Σwℓ, Σw and the number of samples, in
+    /// What gets gradients in this epoch, in the order of all that trains.
+    fn training_now(&self) -> impl Iterator<Item = &Tensor> {
+        let trainable = self.model.trainable().iter().zip(self.model.placements());
+        let now = trainable.filter(|(_, placement)| self.model.trains_now(placement));
+        now.map(|((_, tensor), _)| tensor)
+    }
+
+    /// The parts of flat gradients, as [`Computation::sums`] gives them; `None` for what gets none in this epoch.
+    pub(crate) fn gradients(&self, flat: &Tensor) -> Result<Vec<Option<Tensor>>, RankFailure> {
+        let mut begin = 0;
+        let trainable = self.model.trainable().iter().zip(self.model.placements());
+        let gradients = trainable.map(|((_, parameter), placement)| {
+            if !self.model.trains_now(placement) {
+                return Ok(None);
+            }
+            let length = parameter.numel() as i64;
+            let gradient = flat.f_narrow(0, begin, length)?;
+            begin += length;
+            Ok(Some(gradient.f_view(parameter.size().as_slice())?))
+        });
+        gradients.collect()
+    }
+
+    /// Forward and backward over all `batches`. Gives the gradients of what trains in this epoch one after the other, and then Σwℓ, Σw and the number of samples, in
     /// one flat tensor; the gradients in the model are clear again.
     ///
     /// # Errors
@@ -51,7 +79,31 @@ impl Computation {
     pub(crate) fn sums<E: From<RankFailure>>(
         &self,
         position: Position,
+        batches: impl Iterator<Item = Result<Batch, E>>,
+        spent: &mut Spent,
+    ) -> Result<Tensor, E> {
+        self.sums_over(position, batches, None, spent)
+    }
+
+    /// The same where BatchNorm normalises by the batch that this rank shares with others. All of them do it together, those without samples, too.
+    ///
+    /// # Errors
+    /// The same, and those of the exchange.
+    pub(crate) fn shared_sums<E: From<RankFailure>>(
+        &self,
+        position: Position,
+        batches: impl Iterator<Item = Result<Batch, E>>,
+        exchange: &dyn Exchange,
+        spent: &mut Spent,
+    ) -> Result<Tensor, E> {
+        self.sums_over(position, batches, Some(exchange), spent)
+    }
+
+    fn sums_over<E: From<RankFailure>>(
+        &self,
+        position: Position,
         mut batches: impl Iterator<Item = Result<Batch, E>>,
+        exchange: Option<&dyn Exchange>,
         spent: &mut Spent,
     ) -> Result<Tensor, E> {
         let (mut losses, mut weight, mut samples) = (Vec::new(), 0.0, 0);
@@ -65,14 +117,17 @@ impl Computation {
                 continue;
             }
             let began = Instant::now();
-            let sums = self.backward(position, &batch).map_err(|failure| {
+            let sums = self.backward(position, &batch, exchange).map_err(|failure| {
                 let place = (self.inputs.device(), self.training.train_batch_norm);
-                memory::explain(place, &batch, failure, |part| self.backward(position, part))
+                memory::explain(place, &batch, failure, |part| self.backward(position, part, None))
             })?;
             losses.push(sums.loss.detach());
             weight += sums.weight;
             samples += batch.indices.len();
             spent.compute += began.elapsed();
+        }
+        if let Some(exchange) = exchange.filter(|_| samples == 0) {
+            self.attend(position, exchange)?;
         }
         let began = Instant::now();
         // Only now: whoever reads a number waits for the device, which then stands still until it is told what comes next.
@@ -86,24 +141,53 @@ impl Computation {
         Ok(flat)
     }
 
-    fn backward(&self, position: Position, batch: &Batch) -> Result<LossSums, RankFailure> {
+    fn backward(
+        &self,
+        position: Position,
+        batch: &Batch,
+        exchange: Option<&dyn Exchange>,
+    ) -> Result<LossSums, RankFailure> {
         let features = self.model.features(&self.inputs.of(batch)?)?;
         let dropout = Dropout {
             seed: self.training.seed,
             epoch: position.epoch,
             samples: &batch.indices,
         };
-        let outputs = self.model.outputs(&features, &dropout)?;
+        let shared = exchange.map(SharedBatch::new);
+        let outputs = match &shared {
+            Some(shared) => self.model.shared_outputs(&features, &dropout, shared)?,
+            None => self.model.outputs(&features, &dropout)?,
+        };
         let sums = outputs.sums(&self.objective, task::expected(&batch.targets))?;
         sums.loss.f_backward()?;
+        if let Some(shared) = shared {
+            shared.backward()?;
+        }
         Ok(sums)
+    }
+
+    /// Takes part in the exchanges of a step without a sample of its own.
+    fn attend(&self, position: Position, exchange: &dyn Exchange) -> Result<(), RankFailure> {
+        let features = self.model.features(&self.inputs.none()?)?;
+        let dropout = Dropout {
+            seed: self.training.seed,
+            epoch: position.epoch,
+            samples: &[],
+        };
+        let shared = SharedBatch::new(exchange);
+        let outputs = self.model.shared_outputs(&features, &dropout, &shared)?;
+        let auxiliary = outputs.auxiliary.map(|(_, outputs)| outputs);
+        for outputs in std::iter::once(outputs.head).chain(auxiliary) {
+            outputs.f_sum(Kind::Float)?.f_backward()?;
+        }
+        Ok(shared.backward()?)
     }
 
     fn flatten(&self, sums: [f32; SUMS as usize]) -> Result<Tensor, RankFailure> {
         let _no_grad = tch::no_grad_guard();
-        let (parameters, device) = (self.model.trainable(), self.inputs.device());
-        let mut pieces = Vec::with_capacity(parameters.len() + 1);
-        for (_, parameter) in parameters {
+        let device = self.inputs.device();
+        let mut pieces = Vec::with_capacity(self.model.trainable().len() + 1);
+        for parameter in self.training_now() {
             let gradient = parameter.grad();
             pieces.push(match gradient.defined() {
                 true => gradient.f_flatten(0, -1)?,

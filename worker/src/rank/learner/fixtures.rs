@@ -2,7 +2,7 @@
 
 use firn_core::spec::{
     Architecture, ClassWeights, Decayed, Determinism, Freeze, HeadSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec,
-    Pooling, Preprocessing, ScheduleShape, ScheduleSpec, TrainingSpec, Warmup,
+    Pooling, Preprocessing, ScheduleShape, ScheduleSpec, StageDropout, TrainingSpec, Warmup,
 };
 use firn_data::{Batch, RawTensor, Targets, Tensors, Values};
 use firn_models::{Model, ModelOptions, Objective};
@@ -54,6 +54,7 @@ pub(crate) fn training(determinism: Determinism) -> TrainingSpec {
         max_gradient_norm: Some(0.5),
         max_gradient_value: None,
         decayed: Decayed::All,
+        layer_decay: 1.0,
         checkpoint_interval_ms: 0,
         determinism,
     }
@@ -71,7 +72,9 @@ fn text_model(training: &TrainingSpec) -> Model {
             architecture: Architecture::Bert,
             weights: None,
             tokenizer: Some(folder.path().join("tokenizer.json").to_string_lossy().into_owned()),
-            freeze: Freeze::Through("layer.0".to_owned()),
+            freeze: Freeze::Through("layer.0".to_owned()).into(),
+            lora: None,
+            dropout: StageDropout::None,
             head: HeadSpec { dropout: 0.2 },
             pooling: Pooling::Mean,
         },
@@ -86,7 +89,9 @@ fn image_model(training: &TrainingSpec) -> Model {
             architecture: Architecture::MobilenetV2,
             weights: None,
             tokenizer: None,
-            freeze: Freeze::Through("features.17".to_owned()),
+            freeze: Freeze::Through("features.17".to_owned()).into(),
+            lora: None,
+            dropout: StageDropout::None,
             head: HeadSpec { dropout: 0.2 },
             pooling: Pooling::Mean,
         },

@@ -3,7 +3,7 @@
 use firn_core::spec::Preprocessing;
 use firn_data::{Batch, RawTensor, Values};
 use firn_models::{Input, Normalisation};
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use crate::rank::failure::RankFailure;
 
@@ -12,6 +12,8 @@ pub(crate) struct Inputs {
     device: Device,
     /// Of the bytes of pictures.
     normalisation: Option<Normalisation>,
+    /// Pixels a side of a picture.
+    crop: i64,
 }
 
 impl Inputs {
@@ -20,11 +22,24 @@ impl Inputs {
     /// # Errors
     /// Those of libtorch.
     pub(crate) fn new(preprocessing: &Preprocessing, device: Device) -> Result<Self, RankFailure> {
-        let normalisation = match preprocessing {
-            Preprocessing::Image { mean, std, .. } => Some(Normalisation::new(mean, std, device)?),
-            Preprocessing::Text { .. } => None,
+        let (normalisation, crop) = match preprocessing {
+            Preprocessing::Image { mean, std, crop, .. } => (Some(Normalisation::new(mean, std, device)?), *crop),
+            Preprocessing::Text { .. } => (None, 0),
         };
-        Ok(Self { device, normalisation })
+        Ok(Self {
+            device,
+            normalisation,
+            crop: i64::from(crop),
+        })
+    }
+
+    /// No picture at all.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub(crate) fn none(&self) -> Result<Input, RankFailure> {
+        let shape = [0, 3, self.crop, self.crop];
+        Ok(Input::Images(Tensor::f_zeros(shape, (Kind::Float, self.device))?))
     }
 
     /// Where the network computes.

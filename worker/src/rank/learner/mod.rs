@@ -114,6 +114,14 @@ impl Learner {
         (self.steps_done / self.steps_per_epoch().max(1)) as u32
     }
 
+    /// Freezes what is frozen in this epoch (from 0), and nothing else.
+    ///
+    /// # Errors
+    /// When that is no longer what was loaded; those of libtorch.
+    pub(crate) fn enter_epoch(&mut self, epoch: u32) -> Result<(), RankFailure> {
+        Ok(self.computation.model.enter_epoch(epoch)?)
+    }
+
     /// The next step, which is one of `epoch`. `peak`: of the schedule, where it is not that of the spec.
     pub(crate) fn position(&self, epoch: u32, peak: Option<f64>) -> Position {
         let training = &self.computation.training;
@@ -240,15 +248,7 @@ impl Learner {
             (None, Some(limit)) => mean.f_clamp(-limit, limit)?,
             _ => mean,
         };
-        let trainable = self.computation.model.trainable();
-        let mut gradients = Vec::with_capacity(trainable.len());
-        let mut offset = 0;
-        for (_, parameter) in trainable {
-            let elements = parameter.numel() as i64;
-            let gradient = limited.f_narrow(0, offset, elements)?;
-            gradients.push(gradient.f_view(parameter.size().as_slice())?);
-            offset += elements;
-        }
+        let gradients = self.computation.gradients(&limited)?;
         self.optimizer.step(learning_rate, &gradients)?;
         Ok(())
     }

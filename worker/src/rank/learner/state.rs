@@ -8,8 +8,10 @@ use firn_models::{
 use super::Learner;
 use crate::rank::failure::RankFailure;
 
-/// Above the tensors of a state's file: names, shapes and the header.
+/// Above the tensors of a state's file: the header.
 const HEADER_ALLOWANCE: u64 = 64 * 1024;
+/// The same for each tensor: its name, twice, its shape and its place.
+const ENTRY_ALLOWANCE: u64 = 256;
 
 impl Learner {
     /// The state as the file of a checkpoint: the same bytes on every rank that holds the same state.
@@ -29,12 +31,11 @@ impl Learner {
     pub(crate) fn encoded_size(&self) -> u64 {
         let tensors = self.computation.model.trainable_state();
         let optimizer = self.optimizer.state().tensors;
-        let numbers: u64 = tensors
-            .iter()
-            .chain(&optimizer)
-            .map(|(_, tensor)| tensor.numel() as u64)
+        let tensors = tensors.iter().chain(&optimizer);
+        let bytes: u64 = tensors
+            .map(|(_, tensor)| ENTRY_ALLOWANCE + (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64)
             .sum();
-        4 * numbers + HEADER_ALLOWANCE
+        bytes + HEADER_ALLOWANCE
     }
 
     /// Takes the state in a checkpoint's file over; nothing is changed when it does not fit. `stored`: the SHA-256 of a file that was stored,
@@ -47,7 +48,13 @@ impl Learner {
         self.optimizer.load_state(&checkpoint.optimizer)?;
         self.steps_done = checkpoint.step;
         self.loaded = stored.map(str::to_owned);
-        Ok(())
+        self.enter_last_epoch()
+    }
+
+    /// Freezes what was frozen in the epoch of the last step that was taken: what a state is scored by does not depend on who has trained it.
+    fn enter_last_epoch(&mut self) -> Result<(), RankFailure> {
+        let epoch = self.steps_done.saturating_sub(1) / self.steps_per_epoch().max(1);
+        self.enter_epoch(epoch as u32)
     }
 
     /// Goes back to the state before the first step.
@@ -58,7 +65,7 @@ impl Learner {
         self.non_finite.begin_anew();
         self.loaded = None;
         self.steps_done = 0;
-        Ok(())
+        self.enter_last_epoch()
     }
 
     /// Whether this is the state before the first step, and was nothing else.

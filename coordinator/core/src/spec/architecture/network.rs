@@ -236,6 +236,14 @@ impl Traits {
 }
 
 impl Network {
+    /// All but those that are convolutions and nothing else.
+    pub(super) fn has_linear_layers(self) -> bool {
+        !matches!(
+            self,
+            Self::Resnet(_) | Self::MobilenetV2 | Self::Efficientnet(_) | Self::InceptionV3
+        )
+    }
+
     pub(super) fn traits(self) -> Traits {
         match self {
             Self::Resnet(_) => {

@@ -29,15 +29,22 @@ pub(super) fn are_counted_elsewhere(parts: &[Part]) -> bool {
     parts.iter().any(|part| matches!(part, Layers(_)))
 }
 
-/// Whether a network of some number of layers has a stage of this name.
-pub(super) fn may_have(parts: &[Part], stage: &str) -> bool {
-    let is_layer = |part: &Part| match part {
-        Layers(prefix) => stage
-            .strip_prefix(prefix)
-            .is_some_and(|layer| layer.parse::<u16>().is_ok()),
-        Named(_) | Numbered(..) => false,
+/// Where a stage of this name stands in a network of some number of layers: which part, and where in it. Stages on the input side are less.
+pub(super) fn place(parts: &[Part], stage: &str) -> Option<(usize, usize)> {
+    let within = |part: &Part| match *part {
+        Named(names) => names.iter().position(|known| *known == stage),
+        Numbered(prefix, count) => number(stage, prefix).filter(|number| *number < count),
+        Layers(prefix) => number(stage, prefix),
     };
-    parts.iter().any(is_layer) || names(parts, 0).iter().any(|known| known == stage)
+    let mut places = parts.iter().enumerate();
+    places.find_map(|(part, stages)| Some((part, within(stages)?)))
+}
+
+/// What follows the prefix, as a number that is written as usual.
+fn number(stage: &str, prefix: &str) -> Option<usize> {
+    let written = stage.strip_prefix(prefix)?;
+    let number: u16 = written.parse().ok()?;
+    (number.to_string() == written).then_some(usize::from(number))
 }
 
 /// The names as people read them.

@@ -93,7 +93,7 @@ fn model(model: &ModelSpec) -> Result<Value, Unsayable> {
         "architecture": known(model.architecture.word(), &ARCHITECTURES, "spec.model.architecture")?,
         "weights": model.weights,
         "tokenizer": model.tokenizer,
-        "freeze": match &model.freeze {
+        "freeze": match &model.freeze.through {
             Freeze::All => json!("All"),
             Freeze::Through(stage) => json!({"Through": stage}),
             Freeze::Nothing => json!("Nothing"),

@@ -22,11 +22,23 @@ use crate::revision::Revision;
 /// # Errors
 /// If it asks for something that they do not know: path of the field.
 pub fn known_to(revision: Revision, spec: &JobSpec) -> Result<Value, Cow<'static, str>> {
+    if revision < SHARED_STATISTICS && shares_statistics(spec) {
+        return Err("spec.training.batchNorm".into());
+    }
     match revision {
         Revision::OLDEST => initial::of(&needed_by_ranks(spec)),
         older if older < Revision::CURRENT => known::document(&needed_by_ranks(spec), older),
         _ => Ok(spec.to_document()),
     }
+}
+
+/// The first revision whose ranks normalise by a batch that others have parts of.
+const SHARED_STATISTICS: Revision = Revision(5);
+
+/// Whether BatchNorm trains on more than one rank. Ranks that know the word, and nothing of this, would each normalise by their own part.
+fn shares_statistics(spec: &JobSpec) -> bool {
+    let resources = &spec.resources;
+    spec.training.train_batch_norm && (resources.workers.max > 1 || resources.slots_per_worker > 1)
 }
 
 /// The job with the defaults in place of what only the coordinator reads; one that could not be read back, as it is.

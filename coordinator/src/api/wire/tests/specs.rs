@@ -3,10 +3,10 @@
 use firn_core::slices;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, Crops, DataFormat, DataSpec, Decayed, Determinism, DeviceRequest,
-    EarlyStopping, Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, MissingLabels, Modality,
-    ModelSpec, OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec, ResourcesSpec,
-    RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource, Task, ThresholdMode,
-    TrainingSpec, Warmup, Word, WorkersSpec,
+    EarlyStopping, Freeze, FreezeSpec, HeadSpec, Interpolation, JobSpec, LoraSpec, LossSpec, Metadata, MetricName,
+    MissingLabels, Modality, ModelSpec, OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec,
+    ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource,
+    StageDropout, Task, ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -95,11 +95,21 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
 
 fn model(architecture: Architecture) -> impl Strategy<Value = ModelSpec> {
     let stages = architecture.stages(5);
-    let freeze = prop_oneof![
+    let cut = prop_oneof![
         Just(Freeze::All),
         Just(Freeze::Nothing),
-        prop::sample::select(stages).prop_map(Freeze::Through),
+        prop::sample::select(stages.clone()).prop_map(Freeze::Through),
     ];
+    let patterns = prop::collection::vec(prop::sample::select(vec![r"\.bias$", "norm", r"^layer\.1\."]), 0..3);
+    let freeze = (cut, any::<bool>(), patterns).prop_map(move |(through, is_gradual, patterns)| {
+        let unfreeze = (is_gradual && through == Freeze::All).then(|| [(stages[0].clone(), 2), (stages[1].clone(), 1)]);
+        let mut freeze = FreezeSpec::from(through);
+        freeze.unfreeze.extend(unfreeze.into_iter().flatten());
+        if !freeze.trains_head_alone() {
+            freeze.parameters = patterns.into_iter().map(str::to_owned).collect();
+        }
+        freeze
+    });
     let is_text = architecture.modality() == Modality::Text;
     (
         prop::option::of(path()),
@@ -112,6 +122,16 @@ fn model(architecture: Architecture) -> impl Strategy<Value = ModelSpec> {
             architecture,
             weights: weights.map(|path| format!("{path}.safetensors")),
             tokenizer: is_text.then_some(tokenizer),
+            lora: (is_text && !freeze.trains_head_alone() && freeze.parameters.is_empty()).then(|| LoraSpec {
+                rank: 4,
+                alpha: 8.0,
+                dropout,
+                targets: vec!["query".to_owned()],
+            }),
+            dropout: match is_text && !freeze.trains_head_alone() && dropout < 0.5 {
+                true => StageDropout::Configuration,
+                false => StageDropout::None,
+            },
             freeze,
             head: HeadSpec { dropout },
             pooling,
@@ -280,6 +300,7 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
                 max_gradient_norm,
                 max_gradient_value: max_gradient_norm.is_none().then_some(0.5),
                 decayed,
+                layer_decay: 1.0,
                 determinism,
                 checkpoint_interval_ms,
             }
@@ -333,7 +354,7 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
     word::<Architecture>()
         .prop_flat_map(|architecture| (model(architecture), data(architecture), path(), split(), split()))
         .prop_flat_map(|(model, (format, preprocessing), train, validation, test)| {
-            let batch_norm = model.architecture.has_batch_norm() && model.freeze != Freeze::All;
+            let batch_norm = model.architecture.has_batch_norm() && !model.freeze.trains_head_alone();
             let missing = prop::sample::select(vec![MissingLabels::Error, MissingLabels::Drop, MissingLabels::Keep]);
             let data = (any::<u32>(), missing).prop_map(move |(max_quarantined, missing)| DataSpec {
                 format: format.clone(),
@@ -368,6 +389,9 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
                 let ranks = resources.workers.max * resources.slots_per_worker;
                 if ranks > slices::of_job(&training) {
                     training.determinism = Determinism::Default;
+                }
+                if !model.freeze.unfreeze.is_empty() {
+                    (training.epochs, training.layer_decay) = (training.epochs.max(3), 0.75);
                 }
                 JobSpec {
                     metadata,

@@ -23,6 +23,8 @@ pub(super) struct Sizes {
     pub(super) type_vocab_size: i64,
     pub(super) layer_norm_eps: f64,
     pub(super) initializer_range: f64,
+    pub(super) hidden_dropout_prob: f64,
+    pub(super) attention_probs_dropout_prob: f64,
 }
 
 impl Default for Sizes {
@@ -37,6 +39,8 @@ impl Default for Sizes {
             type_vocab_size: 2,
             layer_norm_eps: 1e-12,
             initializer_range: 0.02,
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
         }
     }
 }
@@ -67,6 +71,10 @@ impl Sizes {
         ])?;
         let heads = ("num_attention_heads", sizes.num_attention_heads);
         configuration.check_heads(("hidden_size", sizes.hidden_size), heads)?;
+        configuration.check_probabilities(&[
+            ("hidden_dropout_prob", sizes.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", sizes.attention_probs_dropout_prob),
+        ])?;
         Ok(sizes)
     }
 }
@@ -132,6 +140,8 @@ pub(super) struct Distilled {
     hidden_dim: i64,
     max_position_embeddings: i64,
     initializer_range: f64,
+    dropout: f64,
+    attention_dropout: f64,
 }
 
 impl Default for Distilled {
@@ -153,6 +163,8 @@ impl Distilled {
             hidden_dim: sizes.intermediate_size,
             max_position_embeddings: sizes.max_position_embeddings,
             initializer_range: sizes.initializer_range,
+            dropout: sizes.hidden_dropout_prob,
+            attention_dropout: sizes.attention_probs_dropout_prob,
         }
     }
 
@@ -170,6 +182,10 @@ impl Distilled {
             ("max_position_embeddings", sizes.max_position_embeddings),
         ])?;
         configuration.check_heads(("dim", sizes.dim), ("n_heads", sizes.n_heads))?;
+        configuration.check_probabilities(&[
+            ("dropout", sizes.dropout),
+            ("attention_dropout", sizes.attention_dropout),
+        ])?;
         Ok(sizes)
     }
 }
@@ -184,6 +200,8 @@ impl From<Distilled> for Sizes {
             intermediate_size: distilled.hidden_dim,
             max_position_embeddings: distilled.max_position_embeddings,
             initializer_range: distilled.initializer_range,
+            hidden_dropout_prob: distilled.dropout,
+            attention_probs_dropout_prob: distilled.attention_dropout,
             ..Self::default()
         }
     }

@@ -13,6 +13,7 @@ use crate::{
         projections::{Names, Projections},
     },
     parameter_builder::{Initial, ParameterBuilder, Role},
+    stage::Pass,
 };
 
 /// Added to the product of a query with a key that it must not look at, as the authors and torchvision do.
@@ -50,7 +51,7 @@ impl WindowAttention {
     }
 
     /// `(n, h, w, c)`, of which zeros make a multiple of the window.
-    pub(super) fn forward(&self, image: &Tensor) -> Result<Tensor, ModelError> {
+    pub(super) fn forward(&self, image: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         let (_, rows, columns, _) = image.size4()?;
         let window = self.shape.window;
         let [padded_rows, padded_columns] = [rows, columns].map(|side| (side + window - 1) / window * window);
@@ -65,18 +66,18 @@ impl WindowAttention {
             [0, 0] => None,
             shift => Some(unseen([padded_rows, padded_columns], window, shift, image.device())?),
         };
-        let attended = self.attended(&windows(&moved, window)?, seen.as_ref())?;
+        let attended = self.attended(&windows(&moved, window)?, seen.as_ref(), pass)?;
         let whole = whole(&attended, [padded_rows, padded_columns], window)?;
         let back = whole.f_roll(shift, [1, 2])?;
         Ok(back.f_narrow(1, 0, rows)?.f_narrow(2, 0, columns)?)
     }
 
     /// Windows `(n · windows, patches, c)`; `unseen`: what is added for a pair of patches of each window, `(windows, patches, patches)`.
-    fn attended(&self, states: &Tensor, unseen: Option<&Tensor>) -> Result<Tensor, ModelError> {
+    fn attended(&self, states: &Tensor, unseen: Option<&Tensor>, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         let (windows, patches, width) = states.size3()?;
         let heads = self.shape.heads;
         let split = |part: &Tensor| part.f_view([windows, patches, heads, width / heads])?.f_transpose(1, 2);
-        let [query, key, value] = self.projections.forward(states)?;
+        let [query, key, value] = self.projections.forward(states, pass)?;
         let scale = ((width / heads) as f64).powf(-0.5);
         let query = split(&query)?.f_mul_scalar(scale)?;
         let products = query.f_matmul(&split(&key)?.f_transpose(-2, -1)?)?;
@@ -89,7 +90,7 @@ impl WindowAttention {
         }
         let context = products.f_softmax(-1, Kind::Float)?.f_matmul(&split(&value)?)?;
         let context = context.f_transpose(1, 2)?.f_reshape([windows, patches, width])?;
-        self.output.forward(&context)
+        self.output.forward(&context, pass)
     }
 
     /// What each head adds for each pair of patches, `(heads, patches, patches)`.

@@ -11,7 +11,7 @@ use crate::{
         convolution::{Geometry, Unit},
     },
     parameter_builder::{Initial, ParameterBuilder, Role},
-    stage::{Features, Pass, Stage},
+    stage::{Features, Pass, Stage, Statistics},
     weights::naming::Library,
 };
 
@@ -65,7 +65,7 @@ impl Stage for Embeddings {
     /// Pixels `(n, 3, h, w)` to states `(n, tokens, width)`.
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|pixels| {
-            let patches = self.patches.forward(&pixels, false)?;
+            let patches = self.patches.forward(&pixels, Statistics::Running)?;
             let (batch, _, rows, columns) = patches.size4()?;
             let positions = self.positions([rows, columns])?;
             let patches = patches.f_flatten(2, -1)?.f_transpose(1, 2)?;

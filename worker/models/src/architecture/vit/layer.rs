@@ -67,13 +67,14 @@ impl Layer {
 
 impl Stage for Layer {
     /// States `(n, tokens, width)`.
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|states| {
-            let [query, key, value] = self.projections.forward(&self.attention_norm.forward(&states)?)?;
+            let normalised = self.attention_norm.forward(&states)?;
+            let [query, key, value] = self.projections.forward(&normalised, pass)?;
             let context = attention([&query, &key, &value], None, self.heads)?;
-            let attended = self.scaled(0, self.attention_output.forward(&context)?)?;
+            let attended = self.scaled(0, self.attention_output.forward(&context, pass)?)?;
             let states = states.f_add(&attended)?;
-            let added = self.feed_forward.forward(&self.wide_norm.forward(&states)?)?;
+            let added = self.feed_forward.forward(&self.wide_norm.forward(&states)?, pass)?;
             Ok(states.f_add(&self.scaled(1, added)?)?)
         })
     }
@@ -115,18 +116,18 @@ impl FeedForward {
         })
     }
 
-    fn forward(&self, states: &Tensor) -> Result<Tensor, ModelError> {
+    fn forward(&self, states: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         match self {
-            Self::Plain { wide, output } => output.forward(&wide.forward(states)?.f_gelu("none")?),
+            Self::Plain { wide, output } => output.forward(&wide.forward(states, pass)?.f_gelu("none")?, pass),
             Self::Gated { wide, output } => {
                 let [gate, wide] = match wide {
-                    Gated::Separate { gate, wide } => [gate.forward(states)?, wide.forward(states)?],
+                    Gated::Separate { gate, wide } => [gate.forward(states, pass)?, wide.forward(states, pass)?],
                     Gated::Joint(both) => {
-                        let parts = both.forward(states)?.f_chunk(2, -1)?;
+                        let parts = both.forward(states, pass)?.f_chunk(2, -1)?;
                         parts.try_into().expect("two parts were asked for")
                     }
                 };
-                output.forward(&gate.f_silu()?.f_mul(&wide)?)
+                output.forward(&gate.f_silu()?.f_mul(&wide)?, pass)
             }
         }
     }
@@ -153,7 +154,7 @@ mod tests {
     fn gated(naming: &Naming, source: Source<'_>) -> (FeedForward, Vec<NamedTensor>) {
         let mut builder = ParameterBuilder::new(source, naming, Device::Cpu);
         let made = FeedForward::new(&SIZES, "mlp", &mut builder).unwrap();
-        (made, builder.finish().0)
+        (made, builder.finish().entries)
     }
 
     /// In the form of each library: silu(x·gate) · (x·wide), narrowed.
@@ -171,7 +172,10 @@ mod tests {
             let narrow = &entries[entries.len() - 2].tensor;
             let gate = input.matmul(&gate.tr());
             let expected = (gate.sigmoid() * gate * input.matmul(&wide.tr())).matmul(&narrow.tr());
-            let difference = (made.forward(&input).unwrap() - expected).abs().max().double_value(&[]);
+            let difference = (made.forward(&input, &Pass::default()).unwrap() - expected)
+                .abs()
+                .max()
+                .double_value(&[]);
             assert!(difference < 1e-6, "{library:?}: {difference}");
         }
     }

@@ -46,9 +46,9 @@ fn trained(spec: &ModelSpec, train_batch_norm: bool) -> (Model, Optimizer) {
         );
         let parameters: Vec<&Tensor> = model.trainable().iter().map(|(_, tensor)| tensor).collect();
         let loss = logits.square().mean(tch::Kind::Float) + logits.sum(tch::Kind::Float);
-        optimizer
-            .step(1e-2, &Tensor::run_backward(&[loss], &parameters, false, false))
-            .unwrap();
+        let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
+        let gradients: Vec<_> = gradients.into_iter().map(Some).collect();
+        optimizer.step(1e-2, &gradients).unwrap();
     }
     (model, optimizer)
 }

@@ -43,7 +43,9 @@ pub(super) fn spec() -> JobSpec {
             architecture: Architecture::Resnet18,
             weights: None,
             tokenizer: None,
-            freeze: Freeze::All,
+            freeze: Freeze::All.into(),
+            lora: None,
+            dropout: StageDropout::None,
             head: HeadSpec { dropout: 0.0 },
             pooling: Pooling::Mean,
         },
@@ -74,6 +76,7 @@ pub(super) fn spec() -> JobSpec {
             max_gradient_norm: None,
             max_gradient_value: None,
             decayed: Decayed::All,
+            layer_decay: 1.0,
             determinism: Determinism::Default,
         },
         resources: ResourcesSpec {
