@@ -58,6 +58,37 @@ def test_a_merged_vision_model_predicts_the_same_in_torchvision(tmp_path, images
         assert ["ants", "bees"][int(expected.argmax())] == row["predicted"] or abs(expected[0] - 0.5) < 5e-3
 
 
+def test_a_torchscript_file_and_its_head_predict_the_same_in_pytorch(tmp_path, images):
+    torch.manual_seed(7)
+    network = torchvision.models.mobilenet_v2(weights=None)
+    network.classifier = torch.nn.Flatten()
+    preprocess = published_preprocessing("mobilenet_v2")
+    with torch.no_grad():
+        network.train()(torch.stack([preprocess(path) for path in sorted((images / "train/ants").glob("*.jpg"))[:16]]))
+    file = tmp_path / "network.pt"
+    torch.jit.script(network.eval()).save(file)
+
+    train = subset(images / "train", 12, tmp_path / "train")
+    validation = subset(images / "val", 6, tmp_path / "validation")
+    spec = job(
+        "torchscript-export",
+        {"architecture": "torchscript", "weights": str(file)},
+        {"format": "imagefolder", "train": {"uri": str(train)}, "validation": {"uri": str(validation)}},
+        {"epochs": 2, "batchSize": 8},
+    )
+    finished = run_job(spec, tmp_path / "run")
+
+    backbone, head = torch.jit.load(finished.folder / "backbone.pt"), load_file(finished.folder / "head.safetensors")
+    assert not (finished.folder / "model.safetensors").exists()
+    for row in finished.predictions("validation"):
+        with torch.no_grad():
+            features = backbone(preprocess(validation / row["sample"])[None])
+        expected = torch.nn.functional.linear(features, head["head.weight"], head["head.bias"]).double().softmax(1)[0]
+        found = [float(row[name]) for name in list(row)[4:]]
+        # Pixels may differ by 1/255 between the decoders.
+        assert found == pytest.approx(expected.tolist(), abs=5e-3), row["sample"]
+
+
 def build(architecture, **options):
     if architecture == "inception_v3":
         # As torchvision builds it for its own weights: the network undoes the normalisation that all of them share.
@@ -129,32 +160,42 @@ def test_a_merged_text_model_predicts_the_same_in_transformers(tmp_path, minilm)
         assert classes[int(found.argmax())] == row["predicted"]
 
 
-def tiny_gpt2(folder, texts):
-    """A GPT-2 of two layers with random weights, and a byte-level tokenizer that cuts long texts at their beginning."""
+def tiny(architecture, folder, texts):
+    """A network of two layers with random weights, and a byte-level tokenizer that cuts long texts at their beginning."""
+    import transformers
     from tokenizers import ByteLevelBPETokenizer
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(texts, vocab_size=400, special_tokens=["<|endoftext|>"], show_progress=False)
     sides = {"truncation_side": "left", "padding_side": "right"}
     special = {name: "<|endoftext|>" for name in ("pad_token", "eos_token", "bos_token")}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **special, **sides).save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **special, **sides).save_pretrained(folder)
     torch.manual_seed(11)
-    ends = {"eos_token_id": 0, "bos_token_id": 0, "pad_token_id": 0}
-    config = GPT2Config(vocab_size=400, n_positions=64, n_embd=48, n_layer=2, n_head=4, initializer_range=0.2, **ends)
-    GPT2LMHeadModel(config).save_pretrained(folder)
+    options = {"vocab_size": 400, "initializer_range": 0.2, "eos_token_id": 0, "bos_token_id": 0, "pad_token_id": 0}
+    if architecture == "gpt2":
+        options |= {"n_positions": 64, "n_embd": 48, "n_layer": 2, "n_head": 4}
+    else:
+        options |= {"max_position_embeddings": 64, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    if architecture == "modernbert":
+        options |= {"global_attn_every_n_layers": 2, "local_attention": 6, "classifier_pooling": "mean", "cls_token_id": 0, "sep_token_id": 0}
+        make = transformers.AutoModelForMaskedLM
+    else:
+        options |= {} if architecture == "gpt2" else {"num_key_value_heads": 2, "tie_word_embeddings": True}
+        make = transformers.AutoModelForCausalLM
+    make.from_config(transformers.AutoConfig.for_model(architecture, **options)).save_pretrained(folder)
 
 
-def test_a_merged_gpt2_predicts_the_same_in_transformers(tmp_path):
-    from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2", "modernbert"])
+def test_a_merged_network_of_texts_predicts_the_same_in_transformers(tmp_path, architecture):
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     reviews = ROOT / "tests" / "fixtures" / "reviews"
     texts = [line.rsplit("\t", 1)[0] for line in (reviews / "test.tsv").read_text().splitlines()[1:]]
-    source = tmp_path / "gpt2"
-    tiny_gpt2(source, texts)
+    source = tmp_path / architecture
+    tiny(architecture, source, texts)
     spec = job(
-        "gpt2-export",
-        {"architecture": "gpt2", "weights": str(source), "freeze": {"through": "layer.0"}},
+        f"{architecture}-export",
+        {"architecture": architecture, "weights": str(source), "freeze": {"through": "layer.0"}},
         {
             "format": "tsv",
             "train": {"uri": str(reviews / "validation.tsv")},
@@ -166,7 +207,7 @@ def test_a_merged_gpt2_predicts_the_same_in_transformers(tmp_path):
     )
     finished = run_job(spec, tmp_path / "run")
 
-    merged = GPT2ForSequenceClassification(GPT2Config.from_pretrained(finished.folder))
+    merged = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(finished.folder))
     merged.load_state_dict(load_file(finished.folder / "model.safetensors"), strict=True)
     merged.eval()
     tokenizer = AutoTokenizer.from_pretrained(source)

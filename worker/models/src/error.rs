@@ -31,6 +31,14 @@ pub enum ModelError {
         /// The refused file.
         path: PathBuf,
     },
+    /// A file is no TorchScript program that can be used.
+    #[error("{} cannot be used as TorchScript: {reason}", .path.display())]
+    TorchScript {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, or libtorch's reason.
+        reason: String,
+    },
     /// A file could not be read.
     #[error("cannot read {}: {source}", .path.display())]
     Read {

@@ -20,7 +20,7 @@ use crate::{
     parameter_builder::Role,
     weights::{
         file::{FileEntry, WeightFile},
-        write::{Entry, write},
+        write::{Entry, tensor_bytes, write},
     },
 };
 
@@ -28,8 +28,24 @@ use crate::{
 /// of this form.
 const FORMAT: u32 = 1;
 
-/// Field of the header of `head.safetensors`: BLAKE3 of what is below.
-const FROZEN: &str = "frozen_digest";
+/// What the whole network is exported as: under the names of a library, or as the program that it came as, whose outputs the head of
+/// `head.safetensors` reads.
+pub fn merged_name(model: &Model) -> &'static str {
+    match program(model) {
+        Some(_) => PROGRAM_FILE,
+        None => WEIGHTS_FILE,
+    }
+}
+
+/// Names of the file that holds the whole network, of which a job leaves one.
+pub const WHOLE: [&str; 2] = [WEIGHTS_FILE, PROGRAM_FILE];
+const WEIGHTS_FILE: &str = "model.safetensors";
+pub(crate) const PROGRAM_FILE: &str = "backbone.pt";
+
+fn program(model: &Model) -> Option<&Tensor> {
+    let program = model.entries.iter().find(|entry| entry.role == Role::Program);
+    program.map(|entry| &entry.tensor)
+}
 
 /// `head.safetensors`: the head and every tensor that trained, under the names of the source file.
 pub fn head(model: &Model) -> Result<Vec<u8>, ModelError> {
@@ -47,11 +63,17 @@ pub fn head(model: &Model) -> Result<Vec<u8>, ModelError> {
     Ok(bytes)
 }
 
-/// Writes `model.safetensors`, the whole network, which torchvision loads with `strict=True`.
+/// Writes the whole network, which torchvision loads with `strict=True`; a program as it came, byte for byte.
 ///
 /// # Errors
 /// When the file of the weights is gone or is no longer the one that was loaded.
 pub fn merged(model: &Model, path: &Path) -> Result<(), ModelError> {
+    if let Some(program) = program(model) {
+        return std::fs::write(path, tensor_bytes(program)?).map_err(|source| ModelError::Write {
+            path: path.to_path_buf(),
+            source,
+        });
+    }
     let mut entries = merged_entries(model)?;
     match &model.origin {
         Some(origin) => {

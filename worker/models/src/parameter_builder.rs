@@ -22,6 +22,8 @@ pub(crate) enum Role {
     Parameter,
     /// A running statistic of BatchNorm.
     Statistic,
+    /// The bytes of a program.
+    Program,
 }
 
 /// How a tensor starts where there is no file.
@@ -127,6 +129,11 @@ impl<'a> ParameterBuilder<'a> {
     /// The library whose names the tensors have.
     pub(crate) fn library(&self) -> Library {
         self.naming.dialect.library
+    }
+
+    /// Where the tensors are wanted.
+    pub(crate) fn device(&self) -> Device {
+        self.device
     }
 
     /// Whether there is a tensor of this name: for layers that some files leave out.
@@ -239,6 +246,34 @@ impl<'a> ParameterBuilder<'a> {
             }
             Source::File(_) | Source::Seed(_) => Ok(initialised(seed, name, shape, initial)?.f_to_device(self.device)?),
         }
+    }
+
+    /// The bytes of a program, uint8 `(bytes)`, in the memory of the processor: those that a builder gave before, or what `read` gives; `None`
+    /// for those who ask what a network is made of.
+    pub(crate) fn program(
+        &mut self,
+        name: &str,
+        read: impl FnOnce() -> Result<Vec<u8>, ModelError>,
+    ) -> Result<Option<Tensor>, ModelError> {
+        let bytes = match self.source {
+            Source::Shapes => None,
+            Source::Tensors(entries) => {
+                let entry = entries.iter().find(|entry| entry.name == name);
+                Some(entry.expect("it was asked for before").tensor.shallow_clone())
+            }
+            Source::File(_) | Source::Seed(_) => Some(Tensor::f_from_slice(&read()?)?),
+        };
+        self.entries.push(NamedTensor {
+            name: name.to_owned(),
+            key: name.to_owned(),
+            role: Role::Program,
+            tensor: match &bytes {
+                Some(bytes) => bytes.shallow_clone(),
+                None => stand_in(&[1])?,
+            },
+            stage: self.stage,
+        });
+        Ok(bytes)
     }
 
     fn find(&mut self, file: &WeightFile, name: &str, shape: &[i64]) -> Result<(String, Tensor), ModelError> {

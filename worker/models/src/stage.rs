@@ -89,6 +89,11 @@ pub(crate) trait Stage: Send {
     /// Adds the tensors that were made by folding, with their names.
     fn derived(&self, _into: &mut Vec<(String, Tensor)>) {}
 
+    /// Numbers that gradients could train and no tensor of the builder holds.
+    fn own_parameters(&self) -> u64 {
+        0
+    }
+
     /// The auxiliary head beside this stage; the folded form has none.
     fn auxiliary(&self) -> Option<&Auxiliary> {
         None

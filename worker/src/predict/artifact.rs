@@ -1,5 +1,5 @@
 //! What a job left, as far as it takes to predict: `spec.json` says how samples are prepared and what the network is, `config.json` what its
-//! outputs are, and the tensors lie in `model.safetensors` and `head.safetensors`.
+//! outputs are, and the tensors lie in `model.safetensors`, or the program in `backbone.pt`, and in `head.safetensors`.
 
 use std::{
     collections::BTreeMap,
@@ -61,27 +61,28 @@ impl Artifact {
         }
     }
 
-    /// The network with all that the job taught it. Without `model.safetensors` the pretrained weights are those that the job began with, where it
+    /// The network with all that the job taught it. Without a whole one in the folder the pretrained weights are those that the job began with, where it
     /// found them.
     pub(super) fn model(&self, device: Device) -> anyhow::Result<Model> {
-        let merged = self.folder.join("model.safetensors");
+        let mut whole = export::WHOLE.iter().map(|name| self.folder.join(name));
         let mut model = self.spec.model.clone();
-        if merged.is_file() {
+        if let Some(whole) = whole.find(|path| path.is_file()) {
             // What the tokenizer and the configuration lie beside.
             model.tokenizer = self.tokenizer().map(|path| path.display().to_string());
-            model.weights = Some(merged.display().to_string());
+            model.weights = Some(whole.display().to_string());
             if model.lora.take().is_some() {
                 // The adapters are in these weights.
                 model.freeze = spec::Freeze::All.into();
             }
         }
-        let mut loaded = Model::load(&ModelOptions {
+        let options = ModelOptions {
             spec: &model,
             classes: self.classes.len().max(self.targets.len()),
             seed: self.spec.training.seed,
             device,
             train_batch_norm: self.spec.training.train_batch_norm,
-        })?;
+        };
+        let loaded = Model::load_for(&options, self.spec.data.preprocessing.crop())?;
         export::adopt(&loaded, &self.folder.join("head.safetensors"))?;
         // Stages that were unfrozen compute with what was adopted, as in the last epochs of the job.
         loaded.enter_epoch(self.spec.training.epochs)?;

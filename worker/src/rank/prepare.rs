@@ -107,14 +107,16 @@ fn agree_on_model(
     outputs: usize,
     device: Device,
 ) -> Result<Model, StopReason> {
-    let model = Model::load(&ModelOptions {
+    let crop = spec.data.preprocessing.crop();
+    let options = ModelOptions {
         spec: &spec.model,
         classes: outputs,
         seed: spec.training.seed,
         device,
         train_batch_norm: spec.training.train_batch_norm,
-    })?;
-    if let spec::Preprocessing::Image { crop, .. } = spec.data.preprocessing {
+    };
+    let model = Model::load_for(&options, crop)?;
+    if let Some(crop) = crop {
         model.check_crop(crop)?;
     }
     for note in model.weights_notes() {

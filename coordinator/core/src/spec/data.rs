@@ -180,6 +180,16 @@ pub enum Preprocessing {
     },
 }
 
+impl Preprocessing {
+    /// Pixels a side of the images that the network sees.
+    pub fn crop(&self) -> Option<u32> {
+        match *self {
+            Self::Image { crop, .. } => Some(crop),
+            Self::Text { .. } => None,
+        }
+    }
+}
+
 /// The filter of a resize.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

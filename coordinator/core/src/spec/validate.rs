@@ -7,6 +7,7 @@ mod freeze;
 mod ranges;
 mod schedule;
 mod task;
+mod torchscript;
 mod violations;
 
 use std::collections::BTreeMap;
@@ -103,7 +104,9 @@ fn model(spec: &JobSpec, violations: &mut Violations) {
     let architecture = model.architecture.word();
     violations.absolute("spec.model.weights", model.weights.as_ref());
     violations.absolute("spec.model.tokenizer", model.tokenizer.as_ref());
-    if let Some(weights) = &model.weights {
+    if model.architecture == Architecture::TorchScript {
+        torchscript::weights(model, violations);
+    } else if let Some(weights) = &model.weights {
         violations.require(WeightsPlace::of(weights).is_some(), "spec.model.weights", || {
             format!(
                 "must be a `.safetensors` file, the `.safetensors.index.json` of a sharded one, or a folder that holds either (with a `/` at \

@@ -124,8 +124,8 @@ impl Family for Convnext {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        self.widths[3]
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(self.widths[3])
     }
 
     fn dialects(&self) -> &'static [Dialect] {

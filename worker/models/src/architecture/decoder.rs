@@ -81,8 +81,8 @@ impl Family for Decoder {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        self.sizes.sizes.hidden_size
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(self.sizes.sizes.hidden_size)
     }
 
     fn dialects(&self) -> &'static [Dialect] {

@@ -142,8 +142,8 @@ impl Family for Efficientnet {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        4 * self.channels(GROUPS[GROUPS.len() - 1].3)
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(4 * self.channels(GROUPS[GROUPS.len() - 1].3))
     }
 
     fn dialects(&self) -> &'static [Dialect] {

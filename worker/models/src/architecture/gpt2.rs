@@ -177,8 +177,8 @@ impl Family for Gpt2 {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        self.sizes.n_embd
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(self.sizes.n_embd)
     }
 
     fn dialects(&self) -> &'static [Dialect] {

@@ -60,8 +60,8 @@ impl Family for MobilenetV2 {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        FEATURE_WIDTH
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(FEATURE_WIDTH)
     }
 
     fn dialects(&self) -> &'static [Dialect] {

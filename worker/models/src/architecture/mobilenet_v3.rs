@@ -153,8 +153,8 @@ impl Family for MobilenetV3 {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        self.wide
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(self.wide)
     }
 
     fn dialects(&self) -> &'static [Dialect] {

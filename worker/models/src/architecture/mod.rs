@@ -13,6 +13,7 @@ mod mobilenet_v3;
 mod modernbert;
 mod resnet;
 mod swin;
+mod torchscript;
 mod vgg;
 mod vit;
 
@@ -32,8 +33,9 @@ pub(crate) trait Family: Send {
     /// Builds all stages, one for each name; `builder` is told which one is being made.
     fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError>;
 
-    /// Length of the feature vector that the head takes, in the form of the library whose names the weights have.
-    fn feature_width(&self, library: Library) -> i64;
+    /// Length of the feature vector that the head takes, in the form of the library whose names the weights have; `None` where only a
+    /// trial tells it.
+    fn feature_width(&self, library: Library) -> Option<i64>;
 
     /// Under which names files keep its tensors; Firn's own come last.
     fn dialects(&self) -> &'static [Dialect];
@@ -94,6 +96,7 @@ pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
         Network::Swin(sizes) => Box::new(sizes),
         Network::InceptionV3 => Box::new(inception::InceptionV3),
         Network::Bert(kind) => Box::new(bert::Bert::of(kind, spec)?),
+        Network::TorchScript => Box::new(torchscript::TorchScript::of(spec)),
         Network::ModernBert => Box::new(modernbert::ModernBert::of(spec)?),
         Network::Gpt2 => Box::new(gpt2::Gpt2::of(spec)?),
         Network::Decoder(kind) => Box::new(decoder::Decoder::of(kind, spec)?),

@@ -89,8 +89,8 @@ impl Family for ModernBert {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        self.sizes.hidden_size
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(self.sizes.hidden_size)
     }
 
     fn dialects(&self) -> &'static [Dialect] {

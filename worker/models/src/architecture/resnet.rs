@@ -104,8 +104,8 @@ impl Family for Resnet {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        512 * expansion(self)
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(512 * expansion(self))
     }
 
     fn dialects(&self) -> &'static [Dialect] {

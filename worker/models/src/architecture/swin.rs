@@ -64,8 +64,8 @@ impl Family for Swin {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        8 * self.width
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(8 * self.width)
     }
 
     fn dialects(&self) -> &'static [Dialect] {

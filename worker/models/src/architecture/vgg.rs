@@ -70,8 +70,8 @@ impl Family for Vgg {
         Ok(stages)
     }
 
-    fn feature_width(&self, _: Library) -> i64 {
-        WIDE
+    fn feature_width(&self, _: Library) -> Option<i64> {
+        Some(WIDE)
     }
 
     fn dialects(&self) -> &'static [Dialect] {

@@ -65,10 +65,10 @@ impl Family for Vit {
         Ok(stages)
     }
 
-    fn feature_width(&self, library: Library) -> i64 {
+    fn feature_width(&self, library: Library) -> Option<i64> {
         match reads_patches(self.kind, library) {
-            true => 2 * self.width,
-            false => self.width,
+            true => Some(2 * self.width),
+            false => Some(self.width),
         }
     }
 

@@ -4,6 +4,7 @@ mod adapters;
 mod phases;
 mod proof;
 mod state;
+mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -122,6 +123,15 @@ impl Model {
     /// # Errors
     /// An unknown stage; a pickle; an unreadable file; all missing or mis-shaped tensors at once.
     pub fn load(options: &ModelOptions<'_>) -> Result<Self, ModelError> {
+        Self::load_for(options, None)
+    }
+
+    /// The same for images of so many pixels a side, where only a trial with one tells how long its features are; without a size
+    /// that of the architecture's own preprocessing.
+    ///
+    /// # Errors
+    /// Those of [`Model::load`], and of the trial.
+    pub fn load_for(options: &ModelOptions<'_>, crop: Option<u32>) -> Result<Self, ModelError> {
         let ModelOptions {
             spec,
             classes,
@@ -147,7 +157,9 @@ impl Model {
         let auxiliary = AuxiliaryHead::beside(&stages, lowest_cut, (seed, outputs, device))?;
         let distances = distances(stages.len(), &entries);
         let (frozen, trained) = split(stages, phase.cut)?;
-        let shape = [outputs, family.feature_width(naming.dialect.library)];
+        let by_trial = || trial::feature_width(&frozen, spec.architecture, (crop, device));
+        let width = family.feature_width(naming.dialect.library).map_or_else(by_trial, Ok)?;
+        let shape = [outputs, width];
         let head = Head::new(HEAD, (seed, device), shape, family.head_has_bias(), spec.head.dropout)?;
         let heads = (auxiliary.as_ref(), &head);
         let (trainable, placements) = phases::trainable(&entries, (lowest_cut, &distances), heads);
@@ -186,9 +198,10 @@ impl Model {
         let lowest_cut = self.phases.lowest_cut();
         let parameters = self.entries.iter().filter(|entry| entry.role == Role::Parameter);
         let frozen = parameters.filter(|entry| entry.is_frozen_below(lowest_cut));
+        let own: u64 = self.frozen.iter().map(|stage| stage.own_parameters()).sum();
         let trainable: usize = self.trainable.iter().map(|(_, tensor)| tensor.numel()).sum();
         ModelSummary {
-            frozen_parameters: frozen.map(|entry| entry.tensor.numel() as u64).sum(),
+            frozen_parameters: frozen.map(|entry| entry.tensor.numel() as u64).sum::<u64>() + own,
             trainable_parameters: trainable as u64,
             cut: lowest_cut
                 .checked_sub(1)
@@ -326,8 +339,10 @@ impl Model {
     }
 }
 
+/// The file of tensors that the spec names; a TorchScript file is read where it is built.
 fn weights(spec: &ModelSpec) -> Result<Option<WeightFile>, ModelError> {
     let path = spec.weights.as_deref().map(Path::new);
+    let path = path.filter(|_| spec.architecture != Architecture::TorchScript);
     path.map(WeightFile::open).transpose()
 }
 

@@ -22,5 +22,6 @@ mod speed_path;
 mod stages;
 mod support;
 mod taken;
+mod torchscript;
 mod training;
 mod weights;

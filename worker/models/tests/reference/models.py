@@ -327,6 +327,26 @@ def modernbert():
     return transformers.ModernBertForSequenceClassification(transformers.ModernBertConfig(num_labels=5, **MODERNBERT))
 
 
+class Network(torch.nn.Module):
+    """Of no library: BatchNorm, a buffer of its own, and a vector of six numbers of each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.fc = torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.BatchNorm2d(8), torch.nn.Linear(8, 6)
+        self.register_buffer("shift", torch.ones(6))
+
+    def forward(self, pixels):
+        return self.fc(torch.relu(self.bn(self.conv(pixels))).mean([2, 3])) + self.shift
+
+
+@torch.no_grad()
+def script():
+    """Writes `script.pt` beside the values of its vectors."""
+    model = filled(Network())
+    torch.jit.save(torch.jit.script(model), GOLDEN / "script.pt")
+    return {"features": numbers(model(pixels(32, 24))), "parameters": sum(p.numel() for p in model.parameters())}
+
+
 def losses():
     logits = torch.from_numpy(uniform("logits", 7 * 4).astype(np.float32)).reshape(7, 4) * 3.0
     labels = torch.tensor([0, 1, 2, 3, 1, 1, 0])
@@ -525,6 +545,7 @@ def main():
         berts,
         gpt2,
         decoders,
+        script,
         losses,
         label_losses,
         distances,

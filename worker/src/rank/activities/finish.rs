@@ -99,11 +99,12 @@ fn write_files(
         names.push(name.to_owned());
     }
     if session.spec.artifacts.merged_model {
-        let path = folder.join("model.safetensors");
+        let name = export::merged_name(model);
+        let path = folder.join(name);
         let partial = whole_file::partial(&path, writer);
         export::merged(model, &partial)?;
         whole_file::publish(&partial, &path).map_err(RankFailure::write(&path))?;
-        names.push("model.safetensors".to_owned());
+        names.push(name.to_owned());
     }
     whole_file::sync_folder(folder).map_err(RankFailure::write(folder))?;
     Ok(names)

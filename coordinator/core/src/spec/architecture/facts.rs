@@ -32,7 +32,8 @@ impl StageFacts {
 }
 
 impl Architecture {
-    /// Its stages, input side first. Those of texts are of the sizes that a network without a `config.json` has.
+    /// Its stages, input side first. Those of texts are of the sizes that a network without a `config.json` has. Of TorchScript, where only the
+    /// file says them, there are none.
     pub fn facts(self) -> &'static [StageFacts] {
         static FACTS: OnceLock<BTreeMap<String, Vec<StageFacts>>> = OnceLock::new();
         let facts = FACTS.get_or_init(|| {
@@ -57,6 +58,10 @@ mod tests {
     fn every_architecture_has_its_stages_and_ends_in_one_vector() {
         for &(word, architecture) in Architecture::WORDS {
             let facts = architecture.facts();
+            if architecture == Architecture::TorchScript {
+                assert_eq!(facts, []);
+                continue;
+            }
             let [.., last] = facts else {
                 panic!("{word} has no stages")
             };

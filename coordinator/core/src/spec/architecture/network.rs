@@ -26,6 +26,8 @@ pub enum Network {
     Swin(Swin),
     /// The third version.
     InceptionV3,
+    /// A file that says by itself what is computed.
+    TorchScript,
     /// Sizes from the `config.json` beside the weights.
     Bert(BertKind),
     /// Sizes from the `config.json` beside the weights.
@@ -291,6 +293,7 @@ impl Network {
                 }
             }
             Self::InceptionV3 => Traits::of_images(vec![Named(INCEPTION)], 75, true),
+            Self::TorchScript => Traits::of_images(vec![Named(&["script"])], 1, false),
             Self::Bert(_) => Traits::of_texts(&["pool"], &[Pooling::Mean, Pooling::Cls]),
             Self::ModernBert => Traits::of_texts(&["norm", "pool", "transform"], &[Pooling::Mean, Pooling::Cls]),
             // Its first token has seen nothing but itself.

@@ -248,6 +248,9 @@ architectures! {
     "swin_s" SwinS since 5 = swin(96, 18, [3, 6, 12, 24]), bicubic(246, 224);
     /// "Base": 128 channels at first.
     "swin_b" SwinB since 5 = swin(128, 18, [4, 8, 16, 32]), bicubic(238, 224);
+    /// Any network of images as a TorchScript file (`weights`), frozen as one stage; a vector of each image, or what it gives of every pixel,
+    /// averaged, is what the head takes. Its program runs in the ranks: take it from whom you trust.
+    "torchscript" TorchScript since 5 = Network::TorchScript, IMAGENET;
     /// Devlin et al. 2018; sizes from the `config.json` beside the weights.
     "bert" Bert = Network::Bert(BertKind::Original), TEXT;
     /// Liu et al. 2019; sizes from the `config.json` beside the weights.

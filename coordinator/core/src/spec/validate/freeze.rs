@@ -1,6 +1,6 @@
 //! What may be said of the cut: which stages there are, when they begin to train, which parameters stay frozen, and where there may be adapters.
 
-use super::violations::Violations;
+use super::{torchscript, violations::Violations};
 use crate::spec::{Architecture, Freeze, FreezeSpec, JobSpec, LoraSpec, StageDropout, Word, nearest};
 
 const THROUGH: &str = "spec.model.freeze.through";
@@ -10,11 +10,10 @@ const LORA: &str = "spec.model.lora";
 
 pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
     let (architecture, freeze) = (spec.model.architecture, &spec.model.freeze);
-    if let Freeze::Through(stage) = &freeze.through {
-        stage_of(architecture, (THROUGH, "`all`, `none` or a stage"), stage, violations);
-    }
-    for stage in freeze.unfreeze.keys() {
-        stage_of(architecture, (&field_of(stage), "a stage"), stage, violations);
+    if architecture == Architecture::TorchScript {
+        torchscript::freeze(freeze, violations);
+    } else {
+        stages(spec, violations);
     }
     let drops = spec.model.dropout == StageDropout::Configuration;
     violations.require(!drops || !freeze.trains_head_alone(), "spec.model.dropout", || {
@@ -23,13 +22,24 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
     if let Some(lora) = &spec.model.lora {
         adapters(architecture, freeze, lora, violations);
     }
-    unfreezing(architecture, freeze, spec.training.epochs, violations);
     patterns(freeze, violations);
     violations.require(
         spec.training.layer_decay >= 1.0 || !freeze.trains_head_alone(),
         "spec.training.layerDecay",
         || "must be 1 when freeze.through is `all`: the head has the whole rate, and nothing else trains".to_owned(),
     );
+}
+
+/// Which stages train, and since when.
+fn stages(spec: &JobSpec, violations: &mut Violations) {
+    let (architecture, freeze) = (spec.model.architecture, &spec.model.freeze);
+    if let Freeze::Through(stage) = &freeze.through {
+        stage_of(architecture, (THROUGH, "`all`, `none` or a stage"), stage, violations);
+    }
+    for stage in freeze.unfreeze.keys() {
+        stage_of(architecture, (&field_of(stage), "a stage"), stage, violations);
+    }
+    unfreezing(architecture, freeze, spec.training.epochs, violations);
 }
 
 fn field_of(stage: &str) -> String {

@@ -29,6 +29,13 @@ fn contents(bytes: &[u8]) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
         .collect()
 }
 
+/// What a library keeps beside the weights: it is added where a file is without it.
+fn is_constant(name: &str) -> bool {
+    ["relative_position_index", "mask_token"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
 /// Exports into `folder` and checks everything that needs no Python: names, untouched bytes, and the logits after loading again.
 pub(super) fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
     let (model, _) = trained(spec, false);
@@ -39,12 +46,6 @@ pub(super) fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
     let source = contents(&std::fs::read(spec.weights.as_ref().unwrap()).unwrap());
     let exported = contents(&std::fs::read(&merged).unwrap());
     let head = contents(&export::head(&model).unwrap());
-    // What the library keeps beside the weights is added where a file is without it.
-    let is_constant = |name: &String| {
-        ["relative_position_index", "mask_token"]
-            .iter()
-            .any(|end| name.ends_with(end))
-    };
     let of_source = exported.iter().filter(|(name, _)| !is_constant(name));
     assert_eq!(
         source.keys().collect::<Vec<_>>(),
