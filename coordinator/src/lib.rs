@@ -14,6 +14,7 @@ pub mod journal;
 mod location;
 pub mod logs;
 pub mod metrics;
+pub mod model_folder;
 pub mod serve;
 pub mod spec_file;
 pub mod spec_reference;

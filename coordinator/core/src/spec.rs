@@ -18,6 +18,7 @@ mod format;
 mod freeze;
 mod lora;
 mod model;
+pub mod model_folder;
 mod nearest;
 mod number;
 mod optimizer;
@@ -42,10 +43,10 @@ use serde::{Deserialize, Serialize};
 pub use crate::metrics::MetricName;
 pub use crate::task::Task;
 pub use architecture::{
-    Architecture, BertKind, Convnext, Crops, DecoderKind, Efficientnet, MobileBlock, MobilenetV3, Modality, Network,
-    Pooling, Resnet, StageFacts, Swin, Vgg, Vit, VitKind,
+    Architecture, BertKind, Configured, Convnext, Crops, DecoderKind, Efficientnet, Misfit, MobileBlock, MobilenetV3,
+    Modality, Network, Pooling, Resnet, StageFacts, Swin, Vgg, Vit, VitKind,
 };
-pub use data::{DataSpec, Interpolation, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
+pub use data::{CropMode, DataSpec, Interpolation, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
 pub use exact::to_value;
 pub use format::{DataFormat, InputColumn, LabelColumns, RowFormat, RowLayout};
 pub use freeze::{Freeze, FreezeSpec};

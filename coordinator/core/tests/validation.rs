@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, DataFormat, DataSpec, Decayed, Determinism, DeviceRequest,
+    Architecture, ArtifactsSpec, ClassWeights, CropMode, DataFormat, DataSpec, Decayed, Determinism, DeviceRequest,
     EarlyStopping, Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec,
     Pooling, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape,
     ScheduleSpec, SchedulingSpec, SplitSource, StageDropout, Task, TrainingSpec, Warmup, WorkersSpec, validate,
@@ -244,6 +244,7 @@ fn data_is_checked() {
     let image = |resize, crop, mean, std| Preprocessing::Image {
         resize,
         interpolation: Interpolation::Bilinear,
+        crop_mode: CropMode::Center,
         crop,
         mean,
         std,

@@ -112,6 +112,7 @@ impl JobService for Jobs {
         let job = request
             .job
             .ok_or_else(|| invalid("job", "expected a job, found none"))?;
+        let job = submission::with_its_folder(job).await?;
         let spec = wire::job_spec(&job).map_err(|violations| wire::invalid_job(&violations))?;
         let spec = spec.into();
         let submit = mark.on(match request.suspended {

@@ -22,7 +22,10 @@ use firn_core::spec::Violation;
 use firn_proto::v1alpha1::FineTuneJob;
 use thiserror::Error;
 
-use crate::api::wire::{API_VERSION, KIND};
+use crate::{
+    api::wire::{API_VERSION, KIND},
+    model_folder,
+};
 use read::Reading;
 use tree::{Node, Value};
 
@@ -119,7 +122,13 @@ pub fn read(path: &Path) -> Result<SpecFile, SpecFileError> {
     let absolute = std::path::absolute(path).map_err(failed)?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&name, &text, folder),
+        Ok(text) => {
+            let mut file = parse(&name, &text, folder)?;
+            match model_folder::read(&mut file.job) {
+                Ok(()) => Ok(file),
+                Err(violation) => Err(file.explain(&[violation])),
+            }
+        }
         Err(_) => Err(SpecFileError::Invalid {
             name,
             problems: vec![whole_file("must be UTF-8 text".to_owned())],

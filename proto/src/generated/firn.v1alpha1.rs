@@ -341,7 +341,7 @@ pub struct JobSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskSpec {
-    /// What is learned. `classification`, `regression`. Required.
+    /// What is learned. `classification`, `regression`, `multi_label_classification`. Required.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
 }
@@ -349,10 +349,10 @@ pub struct TaskSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ModelSpec {
-    /// The family and size. `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`, `resnext50_32x4d`, `resnext101_32x8d`,
-    /// `resnext101_64x4d`, `wide_resnet50_2`, `wide_resnet101_2`, `mobilenet_v2`, `mobilenet_v3_large`, `mobilenet_v3_small`,
-    /// `efficientnet_b0`, `efficientnet_b1`, `efficientnet_b2`, `efficientnet_b3`, `efficientnet_b4`, `efficientnet_b5`, `efficientnet_b6`, …
-    /// Required.
+    /// The family and size. Left out where `uri` is given. `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`, `resnext50_32x4d`,
+    /// `resnext101_32x8d`, `resnext101_64x4d`, `wide_resnet50_2`, `wide_resnet101_2`, `mobilenet_v2`, `mobilenet_v3_large`,
+    /// `mobilenet_v3_small`, `efficientnet_b0`, `efficientnet_b1`, `efficientnet_b2`, `efficientnet_b3`, `efficientnet_b4`, `efficientnet_b5`,
+    /// `efficientnet_b6`, … Required.
     #[prost(string, tag = "1")]
     pub architecture: ::prost::alloc::string::String,
     /// A safetensors file under torchvision's, timm's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a
@@ -372,27 +372,34 @@ pub struct ModelSpec {
     /// How token states become one vector. `mean`, `cls`, `last`. Default: the architecture's own. Only for: text models.
     #[prost(string, tag = "6")]
     pub pooling: ::prost::alloc::string::String,
-    /// Low-rank adapters.
+    /// Low-rank adapters: above the cut they and the head train, and nothing else. Only for networks with linear layers. Default: none.
     #[prost(message, optional, tag = "7")]
     pub lora: ::core::option::Option<LoraSpec>,
-    /// Dropout inside the stages that train.
+    /// Dropout inside the stages that train. `configuration`, `none`. Default: `configuration` where stages train, else `none`. Only for: text
+    /// models.
     #[prost(string, tag = "8")]
     pub dropout: ::prost::alloc::string::String,
+    /// A folder as transformers or timm writes it: its `config.json` gives the architecture and sizes, `preprocessor_config.json` the
+    /// preprocessing, and weights and tokenizer are those in it. It is read where the job is submitted, or by the coordinator. Default: none:
+    /// `architecture` and `weights` are named.
+    #[prost(string, tag = "9")]
+    pub uri: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LoraSpec {
-    /// Rows of A and columns of B.
+    /// Rows of A and columns of B, whose product is added to a weight. Range: from 1 to 1024. Default: 8.
     #[prost(uint32, optional, tag = "1")]
     pub rank: ::core::option::Option<u32>,
-    /// The product counts alpha / rank times.
+    /// The product counts alpha / rank times. Range: above 0. Default: 16.0.
     #[prost(double, optional, tag = "2")]
     pub alpha: ::core::option::Option<f64>,
-    /// Probability that a unit is dropped before A.
+    /// Probability that a unit is dropped before A in training. Range: at least 0 and below 1. Default: 0.0.
     #[prost(double, optional, tag = "3")]
     pub dropout: ::core::option::Option<f64>,
-    /// Names of linear layers.
+    /// Names of linear layers as the library has them, or their ends behind a dot: `query`, `attn.c_attn`. Default: all linear layers above
+    /// the cut.
     #[prost(string, repeated, tag = "4")]
     pub targets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -401,16 +408,18 @@ pub struct LoraSpec {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FreezeSpec {
     /// The cut: `all` (only the head trains), `none` (everything trains), or the name of the last frozen stage of the architecture. Default:
-    /// all.
+    /// `none` with `model.lora`, else `all`.
     #[prost(string, tag = "1")]
     pub through: ::prost::alloc::string::String,
-    /// Gradual unfreezing.
+    /// Gradual unfreezing: stages below the cut by name, each with the epoch, from 0, from which it and all stages above it train. Default:
+    /// none: the cut stays where it is.
     #[prost(btree_map = "string, uint32", tag = "2")]
     pub unfreeze: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         u32,
     >,
-    /// Parameters that stay frozen.
+    /// Regular expressions of the `regex` crate, found anywhere in a name: parameters above the cut that stay frozen all the same. Names are
+    /// those of the exported model; the head always trains. Default: none.
     #[prost(string, repeated, tag = "3")]
     pub parameters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -501,6 +510,9 @@ pub struct PreprocessingSpec {
     /// models.
     #[prost(string, tag = "6")]
     pub interpolation: ::prost::alloc::string::String,
+    /// What the resize does to the proportions of an image. `center`, `squash`. Default: the architecture's own. Only for: image models.
+    #[prost(string, tag = "7")]
+    pub crop_mode: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -512,13 +524,21 @@ pub struct ColumnsSpec {
     /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
     #[prost(string, tag = "4")]
     pub image: ::prost::alloc::string::String,
-    /// Name of the label column. Default: `label`, unless `targets` are given.
+    /// Name of the label column. Default: `label`, unless `targets` or `labels` are given.
     #[prost(string, tag = "2")]
     pub label: ::prost::alloc::string::String,
     /// Regression: the columns with the numbers that are learned; not together with `label`, which names a single one. Default: of a
     /// regression the label column.
     #[prost(string, repeated, tag = "3")]
     pub targets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Multi-label: the columns that are named like the labels, each `0` or `1`, `false` or `true`; not together with `label`, which names a
+    /// single one that holds lists. Default: none: the label column holds lists.
+    #[prost(string, repeated, tag = "5")]
+    pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Multi-label: the character between the labels in the label column. A JSON line may hold an array of strings in place of such a text.
+    /// Default: `|` where the label column holds lists.
+    #[prost(string, tag = "6")]
+    pub separator: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -586,7 +606,8 @@ pub struct TrainingSpec {
     /// Which tensors `optimizer.weightDecay` makes smaller. `all`, `weights`. Default: `weights` for transformers and ConvNeXt, else `all`.
     #[prost(string, tag = "16")]
     pub weight_decay_of: ::prost::alloc::string::String,
-    /// Layer-wise decay.
+    /// Layer-wise decay: what the learning rate of a stage is multiplied with for each stage with weights from it up to the head, which has
+    /// the whole rate. As timm's `param_groups_layer_decay`; 1 / 2.6 in ULMFiT. Range: above 0 and at most 1. Default: 1.0.
     #[prost(double, optional, tag = "17")]
     pub layer_decay: ::core::option::Option<f64>,
 }
@@ -708,17 +729,19 @@ pub struct LossSpec {
     /// Mass that is spread evenly over all classes. Range: at least 0 and below 1. Default: 0.0. Only with: type `cross_entropy`.
     #[prost(double, optional, tag = "1")]
     pub label_smoothing: ::core::option::Option<f64>,
-    /// Weight of each class by name; classes that are not named weigh 1. The loss is divided by the sum of the samples' weights. Range: each
-    /// above 0. Only with: type `cross_entropy`.
+    /// Weight of each class, or label, by name; what is not named weighs 1. Of classes, the loss is divided by the sum of the samples'
+    /// weights. Range: each above 0. Only with: type `cross_entropy`, `binary_cross_entropy`.
     #[prost(btree_map = "string, double", tag = "2")]
     pub class_weights: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         f64,
     >,
-    /// Whether the weights are made from the training samples. `none`, `balanced`. Default: none. Only with: type `cross_entropy`.
+    /// Whether the weights are made from the training samples. `none`, `balanced`. Default: none. Only with: type `cross_entropy`,
+    /// `binary_cross_entropy`.
     #[prost(string, tag = "3")]
     pub class_balance: ::prost::alloc::string::String,
-    /// The objective. `cross_entropy`, `mse`, `l1`, `huber`. Default: `cross_entropy` of classes, `mse` of numbers.
+    /// The objective. `cross_entropy`, `mse`, `l1`, `huber`, `binary_cross_entropy`. Default: `cross_entropy` of classes, `mse` of numbers,
+    /// `binary_cross_entropy` of labels.
     #[prost(string, tag = "4")]
     pub r#type: ::prost::alloc::string::String,
     /// Where the loss turns from squared to linear, in standard deviations of the target. Range: above 0. Default: 1.0. Only with: type
@@ -4051,6 +4074,9 @@ pub struct Prediction {
     /// Regression: the true value of each target, in the units of the data. `scores` are the predictions, in the same.
     #[prost(double, repeated, tag = "6")]
     pub values: ::prost::alloc::vec::Vec<f64>,
+    /// Multi-label: the labels that the sample has, in rising order. `scores` are the probabilities of all labels, each by itself.
+    #[prost(uint32, repeated, tag = "7")]
+    pub labels: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CompleteShardResponse {}

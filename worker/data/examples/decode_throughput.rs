@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use firn_core::spec::{Interpolation, Preprocessing};
+use firn_core::spec::{CropMode, Interpolation, Preprocessing};
 use firn_data::{Preprocessor, TextLimits, decode_rgb};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let preprocessing = Preprocessing::Image {
         resize,
         interpolation: Interpolation::Bilinear,
+        crop_mode: CropMode::Center,
         crop,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use firn_core::compatibility::DataRules;
-use firn_core::spec::{Interpolation, Preprocessing, Word};
+use firn_core::spec::{CropMode, Interpolation, Preprocessing, Word};
 use firn_data::{
     Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Tensors, TextLimits,
     Values,
@@ -28,6 +28,7 @@ fn images(resize: u32, interpolation: Interpolation, crop: u32) -> Preprocessor 
     let preprocessing = Preprocessing::Image {
         resize,
         interpolation,
+        crop_mode: CropMode::Center,
         crop,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use firn_core::spec::{Interpolation, Preprocessing};
+use firn_core::spec::{CropMode, Interpolation, Preprocessing};
 use firn_data::{
     Batch, Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Targets, Tensors,
     TextLimits, Values,
@@ -47,6 +47,7 @@ fn small_images() -> Arc<Preprocessor> {
     let preprocessing = Preprocessing::Image {
         resize: 16,
         interpolation: Interpolation::Bilinear,
+        crop_mode: CropMode::Center,
         crop: 12,
         mean: [0.5; 3],
         std: [0.5; 3],

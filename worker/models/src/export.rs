@@ -28,6 +28,9 @@ use crate::{
 /// of this form.
 const FORMAT: u32 = 1;
 
+/// Field of the header of `head.safetensors`: BLAKE3 of what never trained.
+const FROZEN: &str = "frozen_digest";
+
 /// What the whole network is exported as: under the names of a library, or as the program that it came as, whose outputs the head of
 /// `head.safetensors` reads.
 pub fn merged_name(model: &Model) -> &'static str {

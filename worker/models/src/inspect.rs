@@ -86,7 +86,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
     let found = look::look(&file, &spec)?.filter(is_like);
     let mut inspection = of_any(&file);
     if let Some(look) = found {
-        let has_sizes = look.family.layers() == 0 || look::has_configuration(&spec);
+        let has_sizes = !look.architecture.sizes_are_configured() || look::has_configuration(&spec);
         compare(&file, &look, has_sizes, &mut inspection)?;
     }
     Ok(inspection)

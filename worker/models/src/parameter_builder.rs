@@ -272,6 +272,7 @@ impl<'a> ParameterBuilder<'a> {
                 None => stand_in(&[1])?,
             },
             stage: self.stage,
+            is_held: false,
         });
         Ok(bytes)
     }

@@ -82,7 +82,7 @@ impl Artifact {
             device,
             train_batch_norm: self.spec.training.train_batch_norm,
         };
-        let loaded = Model::load_for(&options, self.spec.data.preprocessing.crop())?;
+        let mut loaded = Model::load_for(&options, self.spec.data.preprocessing.crop())?;
         export::adopt(&loaded, &self.folder.join("head.safetensors"))?;
         // Stages that were unfrozen compute with what was adopted, as in the last epochs of the job.
         loaded.enter_epoch(self.spec.training.epochs)?;

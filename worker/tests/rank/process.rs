@@ -113,6 +113,7 @@ pub(crate) fn image_job(folder: &Path, checkpoint_interval_ms: u64) -> String {
             preprocessing: spec::Preprocessing::Image {
                 resize: 32,
                 interpolation: spec::Interpolation::Bilinear,
+                crop_mode: spec::CropMode::Center,
                 crop: 32,
                 mean: [0.5; 3],
                 std: [0.5; 3],

@@ -5,6 +5,7 @@
 //! ([`network`]); `firn-models` builds the stages under the names that are read here, and a test there holds that each row describes what is
 //! built.
 
+mod configured;
 mod facts;
 mod mobile;
 mod network;
@@ -14,6 +15,7 @@ mod table;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::configured::{Configured, Misfit};
 pub use self::facts::StageFacts;
 pub use self::mobile::{Efficientnet, MobileBlock, MobilenetV3};
 pub use self::network::{BertKind, Convnext, Crops, DecoderKind, Network, Resnet, Swin, Vgg, Vit, VitKind};
@@ -82,7 +84,8 @@ impl Architecture {
 
     /// Whether its sizes are those of the `config.json` beside the weights.
     pub fn sizes_are_configured(self) -> bool {
-        stages::are_counted_elsewhere(&self.network().traits().stages)
+        matches!(self.network(), Network::Configured(_))
+            || stages::are_counted_elsewhere(&self.network().traits().stages)
     }
 
     /// Whether the network has BatchNorm layers.

@@ -161,6 +161,10 @@ pub enum Preprocessing {
         #[serde(default)]
         #[schemars(extend("x-firn-since" = 5, "x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
         interpolation: Interpolation,
+        /// What the resize does to the proportions of an image.
+        #[serde(default)]
+        #[schemars(extend("x-firn-since" = 5, "x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
+        crop_mode: CropMode,
         /// Pixels of the square centre crop, at most `resize`.
         #[schemars(range(min = 1, max = 8192), extend("x-firn-modality" = "image", "x-firn-default" = "the architecture's own"))]
         crop: u32,
@@ -188,6 +192,17 @@ impl Preprocessing {
             Self::Text { .. } => None,
         }
     }
+}
+
+/// What a resize does to the proportions of an image, in timm's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CropMode {
+    /// They are kept: the shorter side gets `resize` pixels.
+    #[default]
+    Center,
+    /// They are not: both sides get `resize` pixels.
+    Squash,
 }
 
 /// The filter of a resize.

@@ -1,15 +1,17 @@
 //! The network, its weights and its cut.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Architecture, FreezeSpec, LoraSpec, Pooling, uri};
 
 /// The network, its weights and its cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = with_uri)]
 pub struct ModelSpec {
-    /// The family and size.
+    /// The family and size. Left out where `uri` is given.
     pub architecture: Architecture,
     /// A safetensors file under torchvision's, timm's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a folder
     /// that holds `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes.
@@ -48,6 +50,24 @@ pub enum StageDropout {
     Configuration,
     /// All units are kept.
     None,
+}
+
+/// What may be written in place of architecture and weights. Whoever sees the folder reads it away ([`super::model_folder`]), so no job holds it.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct WrittenFolder {
+    /// A folder as transformers or timm writes it: its `config.json` gives the architecture and sizes, `preprocessor_config.json` the
+    /// preprocessing, and weights and tokenizer are those in it. It is read where the job is submitted, or by the coordinator.
+    #[schemars(with = "Option<uri::Uri>", extend("x-firn-since" = 5, "x-firn-default" = "none: `architecture` and `weights` are named"))]
+    uri: Option<String>,
+}
+
+fn with_uri(schema: &mut Schema) {
+    let folder = schema_for!(WrittenFolder);
+    let written = folder.get("properties").and_then(Value::as_object).cloned();
+    if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        fields.extend(written.into_iter().flatten());
+    }
 }
 
 /// The new output layer: dropout, then one linear layer.

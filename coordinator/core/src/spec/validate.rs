@@ -18,8 +18,8 @@ pub(super) use violations::within;
 use super::number::number;
 use super::resources::MOST_WORKERS;
 use super::{
-    Crops, DataFormat, Determinism, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec, Preprocessing,
-    ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec,
+    Architecture, Crops, DataFormat, Determinism, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec,
+    Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec,
 };
 use crate::slices;
 use violations::Violations;

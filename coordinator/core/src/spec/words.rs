@@ -4,8 +4,8 @@
 
 use super::word::Word;
 use super::{
-    DataFormat, Decayed, Determinism, DeviceRequest, InputColumn, Interpolation, MetricName, Modality, OneCycleSpec,
-    PlateauSpec, Pooling, PreemptionPolicy, RowLayout, ScheduleShape, Task, ThresholdMode,
+    CropMode, DataFormat, Decayed, Determinism, DeviceRequest, InputColumn, Interpolation, MetricName, Modality,
+    OneCycleSpec, PlateauSpec, Pooling, PreemptionPolicy, RowLayout, ScheduleShape, Task, ThresholdMode,
 };
 use crate::metrics::NAMES;
 
@@ -19,6 +19,10 @@ impl Word for Task {
 
 impl Word for Pooling {
     const WORDS: &'static [(&'static str, Self)] = &[("mean", Self::Mean), ("cls", Self::Cls), ("last", Self::Last)];
+}
+
+impl Word for CropMode {
+    const WORDS: &'static [(&'static str, Self)] = &[("center", Self::Center), ("squash", Self::Squash)];
 }
 
 impl Word for Interpolation {
@@ -155,6 +159,7 @@ mod tests {
         words_and_choices_are_one_to_one::<Task>();
         words_and_choices_are_one_to_one::<crate::spec::Architecture>();
         words_and_choices_are_one_to_one::<Pooling>();
+        words_and_choices_are_one_to_one::<CropMode>();
         words_and_choices_are_one_to_one::<Interpolation>();
         words_and_choices_are_one_to_one::<ScheduleShape>();
         words_and_choices_are_one_to_one::<ThresholdMode>();

@@ -80,10 +80,11 @@ impl Preprocessor {
             Preprocessing::Image {
                 resize,
                 interpolation,
+                crop_mode,
                 crop,
                 mean,
                 std,
-            } => Box::new(Images::new((*resize, *interpolation), *crop, mean, std)?),
+            } => Box::new(Images::new((*resize, *interpolation, *crop_mode), *crop, mean, std)?),
             Preprocessing::Text { max_length } => Box::new(Texts::load(tokenizer, *max_length, limits)?),
         };
         Ok(Self { modality })

@@ -7,7 +7,9 @@ mod cases;
 use std::fs;
 use std::path::Path;
 
-use firn_core::spec::{DataFormat, DataSpec, Interpolation, Preprocessing, QuarantineSpec, RowLayout, SplitSource};
+use firn_core::spec::{
+    CropMode, DataFormat, DataSpec, Interpolation, Preprocessing, QuarantineSpec, RowLayout, SplitSource,
+};
 use firn_data::{Preprocessor, SplitName, TextLimits, index, scan};
 
 use cases::{Case, FOLDERS, Format, IMAGE_TABLES, JSON_LINES, TABLES, Validation};
@@ -158,6 +160,7 @@ fn a_scan_lists_each_corrupt_file_with_its_reason() {
     let preprocessing = Preprocessing::Image {
         resize: 8,
         interpolation: Interpolation::Bilinear,
+        crop_mode: CropMode::Center,
         crop: 8,
         mean: [0.5; 3],
         std: [0.5; 3],
@@ -196,6 +199,7 @@ fn preprocessing_that_cannot_work_is_refused() {
     let image = |resize, crop, std| Preprocessing::Image {
         resize,
         interpolation: Interpolation::Bilinear,
+        crop_mode: CropMode::Center,
         crop,
         mean: [0.5; 3],
         std: [std; 3],

@@ -1,8 +1,8 @@
-//! The `config.json` that Hugging Face keeps beside weights: the sizes of a text network.
+//! The `config.json` that Hugging Face keeps beside weights: the sizes of a network.
 
 use std::path::{Path, PathBuf};
 
-use firn_core::spec::{ModelSpec, beside_weights};
+use firn_core::spec::{Misfit, ModelSpec, beside_weights};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -24,6 +24,19 @@ impl Configuration {
             Some(configuration) => read(&configuration),
             None => Ok(S::default()),
         }
+    }
+
+    /// The same of a network that `firn-core` reads from a configuration of this type.
+    pub(crate) fn described<S>(
+        spec: &ModelSpec,
+        model_type: &str,
+        read: impl FnOnce(&Value) -> Result<S, Misfit>,
+    ) -> Result<S, ModelError> {
+        let Some(configuration) = Self::of(spec)? else {
+            return Ok(read(&Value::Null).expect("what transformers builds from an empty configuration is built here"));
+        };
+        configuration.require("model_type", &model_type.into())?;
+        read(&configuration.value).map_err(|misfit| configuration.refuse(&misfit.field, &misfit.expected, misfit.found))
     }
 
     /// The one beside the weights, which must be there; without weights the one beside the tokenizer, if there is one.

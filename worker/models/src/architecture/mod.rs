@@ -17,10 +17,11 @@ mod torchscript;
 mod vgg;
 mod vit;
 
-use firn_core::spec::{ModelSpec, Network};
+use firn_core::spec::{Configured, Convnext, ModelSpec, Network, Vit};
 use serde_json::{Map, Value};
 use tch::{Device, Tensor};
 
+use self::configuration::Configuration;
 use crate::{
     error::ModelError,
     parameter_builder::{NamedTensor, ParameterBuilder, Source},
@@ -43,6 +44,11 @@ pub(crate) trait Family: Send {
     /// Numbered layers that the configuration asks for.
     fn layers(&self) -> usize {
         0
+    }
+
+    /// Images: the pixels a side that they must have, where it takes no other ones.
+    fn only_image(&self) -> Option<u32> {
+        None
     }
 
     /// Text: the most tokens of one sample, special ones included.
@@ -94,6 +100,10 @@ pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
         Network::Convnext(sizes) => Box::new(sizes),
         Network::Vit(sizes) => Box::new(sizes),
         Network::Swin(sizes) => Box::new(sizes),
+        Network::Configured(Configured::Vit) => Box::new(Configuration::described(spec, "vit", Vit::of_configuration)?),
+        Network::Configured(Configured::Convnext) => {
+            Box::new(Configuration::described(spec, "convnext", Convnext::of_configuration)?)
+        }
         Network::InceptionV3 => Box::new(inception::InceptionV3),
         Network::Bert(kind) => Box::new(bert::Bert::of(kind, spec)?),
         Network::TorchScript => Box::new(torchscript::TorchScript::of(spec)),

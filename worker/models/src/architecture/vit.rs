@@ -1,4 +1,4 @@
-//! The Vision Transformer (Dosovitskiy et al. 2020, <https://arxiv.org/abs/2010.11929>) as in torchvision, for images of 224 pixels a side.
+//! The Vision Transformer (Dosovitskiy et al. 2020, <https://arxiv.org/abs/2010.11929>) as in torchvision, for images of one size.
 //! DeiT (Touvron et al. 2020, <https://arxiv.org/abs/2012.12877>) without a distillation token is the same network. DINOv2 (Oquab et al. 2023,
 //! <https://arxiv.org/abs/2304.07193>) scales what each part adds to the states, takes images of any size, and feeds its largest member
 //! forward through a gate.
@@ -79,6 +79,17 @@ impl Family for Vit {
         }
     }
 
+    fn layers(&self) -> usize {
+        self.layers
+    }
+
+    fn only_image(&self) -> Option<u32> {
+        match self.kind {
+            VitKind::Original => Some(self.image),
+            VitKind::Dinov2 { .. } => None,
+        }
+    }
+
     /// transformers keeps what hides a patch in the training of DINOv2 itself.
     fn constants(&self, library: Library) -> Result<Vec<(String, Tensor)>, ModelError> {
         match reads_patches(self.kind, library) {
@@ -95,7 +106,7 @@ impl Family for Vit {
             return Map::new();
         }
         let mut fields = json!({
-            "image_size": self.image(),
+            "image_size": self.image,
             "patch_size": self.patch,
             "hidden_size": self.width,
             "num_hidden_layers": self.layers,
@@ -108,7 +119,7 @@ impl Family for Vit {
             VitKind::Original => json!({
                 "model_type": "vit",
                 "architectures": ["ViTForImageClassification"],
-                "intermediate_size": self.wide(),
+                "intermediate_size": self.wide,
             }),
             VitKind::Dinov2 { is_gated } => json!({
                 "model_type": "dinov2",

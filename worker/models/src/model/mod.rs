@@ -325,8 +325,15 @@ impl Model {
         })
     }
 
-    /// Refuses images of so many pixels a side where something that trains needs larger ones.
+    /// Refuses images of so many pixels a side where the network takes others, or something that trains needs larger ones.
     pub fn check_crop(&self, crop: u32) -> Result<(), ModelError> {
+        if let Some(only) = self.family.only_image().filter(|&only| only != crop) {
+            return Err(ModelError::Mismatch {
+                what: "spec.data.preprocessing.crop".to_owned(),
+                expected: format!("{only}, the only size of images that the network takes"),
+                found: crop.to_string(),
+            });
+        }
         match &self.auxiliary {
             Some(auxiliary) => auxiliary.check_crop(crop, &self.stage_names),
             None => Ok(()),

@@ -136,12 +136,14 @@ pub(crate) fn in_words(file: &WeightFile, spec: &ModelSpec, family: &dyn Family)
         }
     }
     let asked = family.layers();
-    Ok(match layers(file, family) {
-        Some(layers) if layers != asked => {
-            format!(" (it looks like {layers} layers, the `config.json` beside it says {asked})")
-        }
-        _ => String::new(),
-    })
+    Ok(
+        match layers(file, family).filter(|_| spec.architecture.sizes_are_configured()) {
+            Some(layers) if layers != asked => {
+                format!(" (it looks like {layers} layers, the `config.json` beside it says {asked})")
+            }
+            _ => String::new(),
+        },
+    )
 }
 
 /// Layers of an encoder or decoder, by their numbers in the names; `None` where the family or the names have none.

@@ -1,6 +1,7 @@
 //! Families of networks, the numbers that tell their members apart, and what follows from both for a spec.
 
 use super::Pooling;
+use super::configured::Configured;
 use super::mobile::{Efficientnet, MobilenetV3};
 use super::stages::Part::{self, Layers, Named, Numbered};
 use crate::spec::Decayed;
@@ -24,6 +25,8 @@ pub enum Network {
     Vit(Vit),
     /// Tiny to base.
     Swin(Swin),
+    /// Sizes from the `config.json` beside the weights.
+    Configured(Configured),
     /// The third version.
     InceptionV3,
     /// A file that says by itself what is computed.
@@ -145,10 +148,14 @@ pub struct Swin {
 /// A Vision Transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vit {
+    /// Pixels a side of its images.
+    pub image: u32,
     /// Pixels a side of a patch.
     pub patch: i64,
     /// Length of the state of a token.
     pub width: i64,
+    /// Width of the feed-forward part.
+    pub wide: i64,
     /// Of the encoder.
     pub layers: usize,
     /// Of each attention.
@@ -170,25 +177,16 @@ pub enum VitKind {
 }
 
 impl Vit {
-    /// Pixels a side of the images that its positions are of.
-    pub fn image(&self) -> u32 {
-        match self.kind {
-            VitKind::Original => 224,
-            VitKind::Dinov2 { .. } => 518,
-        }
-    }
-
-    /// Patches of such an image.
+    /// Patches of an image.
     pub fn patches(&self) -> i64 {
-        (i64::from(self.image()) / self.patch).pow(2)
+        (i64::from(self.image) / self.patch).pow(2)
     }
 
-    /// Width of the feed-forward part; with a gate two thirds of that without, as a multiple of 8.
-    pub fn wide(&self) -> i64 {
-        let plain = 4 * self.width;
-        match self.kind {
-            VitKind::Dinov2 { is_gated: true } => (plain * 2 / 3 + 7) / 8 * 8,
-            VitKind::Original | VitKind::Dinov2 { is_gated: false } => plain,
+    /// Width of the feed-forward part without a gate, and with one: two thirds of it, as a multiple of 8.
+    pub(super) const fn usual_width(width: i64, is_gated: bool) -> i64 {
+        match is_gated {
+            true => (4 * width * 2 / 3 + 7) / 8 * 8,
+            false => 4 * width,
         }
     }
 }
@@ -264,7 +262,7 @@ impl Network {
                 // Five times halved, an image of fewer pixels has none left.
                 Traits::of_images(stages, 32, sizes.has_batch_norm)
             }
-            Self::Convnext(_) => {
+            Self::Convnext(_) | Self::Configured(Configured::Convnext) => {
                 let stages = vec![Numbered("features.", 8), Named(&["pool", "classifier.0"])];
                 // Five times halved, an image of fewer pixels has none left.
                 Traits {
@@ -272,12 +270,21 @@ impl Network {
                     ..Traits::of_images(stages, 32, false)
                 }
             }
+            // Which images it takes, only the configuration says.
+            Self::Configured(Configured::Vit) => Traits {
+                decayed: Decayed::Weights,
+                ..Traits::of_images(
+                    vec![Named(&["embeddings"]), Layers("layer."), Named(&["norm", "pool"])],
+                    1,
+                    false,
+                )
+            },
             Self::Vit(sizes) => {
                 let layers = Numbered("layer.", sizes.layers);
                 let stages = vec![Named(&["embeddings"]), layers, Named(&["norm", "pool"])];
                 Traits {
                     crops: match sizes.kind {
-                        VitKind::Original => Crops::Only(sizes.image()),
+                        VitKind::Original => Crops::Only(sizes.image),
                         VitKind::Dinov2 { .. } => Crops::From(sizes.patch as u32),
                     },
                     decayed: Decayed::Weights,

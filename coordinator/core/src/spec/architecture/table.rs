@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::configured::Configured;
 use super::mobile::{self, Efficientnet};
 use super::network::Network::{self, Gpt2, InceptionV3, MobilenetV2};
 use super::network::{BertKind, Convnext, DecoderKind, Resnet, Swin, Vgg, Vit, VitKind};
-use crate::spec::{Interpolation, Preprocessing};
+use crate::spec::{CropMode, Interpolation, Preprocessing};
 
 /// What stands in a row beside its words.
 #[derive(Debug)]
@@ -46,10 +47,20 @@ macro_rules! architectures {
 const IMAGENET: Preprocessing = imagenet(256, 224);
 /// The model's own maximum of tokens.
 const TEXT: Preprocessing = Preprocessing::Text { max_length: None };
+/// As transformers prepares images for a Vision Transformer, whatever their proportions.
+const SQUASHED: Preprocessing = Preprocessing::Image {
+    resize: 224,
+    interpolation: Interpolation::Bilinear,
+    crop_mode: CropMode::Squash,
+    crop: 224,
+    mean: [0.5; 3],
+    std: [0.5; 3],
+};
 /// torchvision normalises as for the others, and the network undoes it (`transform_input`): together that is this.
 const INCEPTION: Preprocessing = Preprocessing::Image {
     resize: 342,
     interpolation: Interpolation::Bilinear,
+    crop_mode: CropMode::Center,
     crop: 299,
     mean: [0.5; 3],
     std: [0.5; 3],
@@ -67,6 +78,7 @@ const fn image(resize: u32, crop: u32, interpolation: Interpolation) -> Preproce
     Preprocessing::Image {
         resize,
         interpolation,
+        crop_mode: CropMode::Center,
         crop,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
@@ -95,8 +107,10 @@ const fn vgg_bn(convolutions: [usize; 5]) -> Network {
 
 const fn vit(patch: i64, width: i64, layers: usize, heads: i64) -> Network {
     Network::Vit(Vit {
+        image: 224,
         patch,
         width,
+        wide: Vit::usual_width(width, false),
         layers,
         heads,
         kind: VitKind::Original,
@@ -105,8 +119,10 @@ const fn vit(patch: i64, width: i64, layers: usize, heads: i64) -> Network {
 
 const fn dinov2(width: i64, layers: usize, heads: i64, is_gated: bool) -> Network {
     Network::Vit(Vit {
+        image: 518,
         patch: 14,
         width,
+        wide: Vit::usual_width(width, is_gated),
         layers,
         heads,
         kind: VitKind::Dinov2 { is_gated },
@@ -251,6 +267,10 @@ architectures! {
     /// Any network of images as a TorchScript file (`weights`), frozen as one stage; a vector of each image, or what it gives of every pixel,
     /// averaged, is what the head takes. Its program runs in the ranks: take it from whom you trust.
     "torchscript" TorchScript since 5 = Network::TorchScript, IMAGENET;
+    /// ConvNeXt under transformers' names; sizes from the `config.json` beside the weights.
+    "convnext" Convnext since 5 = Network::Configured(Configured::Convnext), IMAGENET;
+    /// The Vision Transformer under transformers' names; sizes from the `config.json` beside the weights.
+    "vit" Vit since 5 = Network::Configured(Configured::Vit), SQUASHED;
     /// Devlin et al. 2018; sizes from the `config.json` beside the weights.
     "bert" Bert = Network::Bert(BertKind::Original), TEXT;
     /// Liu et al. 2019; sizes from the `config.json` beside the weights.

@@ -49,16 +49,23 @@ impl Chosen {
         }
     }
 
+    /// The architecture, or one that agrees with the format.
+    pub(super) fn stand_in_architecture(&self) -> Architecture {
+        self.architecture.unwrap_or(match self.format {
+            Some(Modality::Text) => Architecture::Bert,
+            Some(Modality::Image) | None => Architecture::Resnet18,
+        })
+    }
+
     /// Puts something that agrees with the one choice in the place of the other that was not understood.
     pub(super) fn stand_in(&self, document: &mut Value) {
-        let modality = match (self.architecture, self.format) {
-            (Some(_), Some(_)) => return,
-            (Some(architecture), None) => architecture.modality(),
-            (None, format) => format.unwrap_or(Modality::Image),
-        };
-        let (architecture, format) = match modality {
-            Modality::Image => (Architecture::Resnet18, "imagefolder"),
-            Modality::Text => (Architecture::Bert, "jsonl"),
+        if self.architecture.is_some() && self.format.is_some() {
+            return;
+        }
+        let architecture = self.stand_in_architecture();
+        let format = match architecture.modality() {
+            Modality::Image => "imagefolder",
+            Modality::Text => "jsonl",
         };
         if self.architecture.is_none() {
             document["spec"]["model"]["architecture"] = architecture.word().into();

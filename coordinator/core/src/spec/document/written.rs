@@ -7,12 +7,16 @@ use crate::spec::{
     LossSpec, Modality, Task, Word,
     data::{HAS_TWO_SOURCES, NEEDS_A_SOURCE},
     schema::{self, Field, join},
+    uri,
 };
 
 /// Notes what excludes each other.
 pub(super) fn exclusions(document: &mut Value, chosen: &Chosen, checks: &mut Checks) {
     of_the_other_modality(document, chosen, checks);
     let Some(spec) = document.get_mut("spec") else { return };
+    if let Some(model) = spec.get_mut("model") {
+        folder(model, chosen, checks);
+    }
     loss_of_task(spec);
     let is_regression = spec["task"]["type"] == Task::Regression.word();
     if let Some(data) = spec.get_mut("data") {
@@ -54,6 +58,33 @@ fn of_the_other_modality(document: &mut Value, chosen: &Chosen, checks: &mut Che
             }
         }
     }
+}
+
+/// A folder stands in place of architecture and weights, and whoever has seen it has read it away.
+fn folder(model: &mut Value, chosen: &Chosen, checks: &mut Checks) {
+    const PATH: &str = "spec.model.uri";
+    let Some(uri) = model.as_object_mut().and_then(|fields| fields.shift_remove("uri")) else {
+        return;
+    };
+    let beside = ["architecture", "weights"]
+        .into_iter()
+        .find(|name| model.get(*name).is_some_and(|value| !value.is_null()));
+    if let Some(beside) = beside {
+        checks.add(
+            PATH,
+            format!("must be left out beside `{beside}`: the folder says both, or neither"),
+        );
+        return;
+    }
+    let message = match uri.as_str().map(uri::path) {
+        Some(Ok(path)) => format!(
+            "no folder `{path}` is seen here; where only workers see it, `architecture` and `weights` have to be named"
+        ),
+        Some(Err(message)) => message,
+        None => format!("expected a text, found {uri}"),
+    };
+    checks.add(PATH, message);
+    model["architecture"] = chosen.stand_in_architecture().word().into();
 }
 
 /// The loss of a task stands for one that is not named, so that its fields are checked as its own.

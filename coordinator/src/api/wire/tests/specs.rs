@@ -2,11 +2,11 @@
 
 use firn_core::slices;
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, Crops, DataFormat, DataSpec, Decayed, Determinism, DeviceRequest,
-    EarlyStopping, Freeze, FreezeSpec, HeadSpec, Interpolation, JobSpec, LoraSpec, LossSpec, Metadata, MetricName,
-    MissingLabels, Modality, ModelSpec, OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec,
-    ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource,
-    StageDropout, Task, ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
+    Architecture, ArtifactsSpec, ClassWeights, CropMode, Crops, DataFormat, DataSpec, Decayed, Determinism,
+    DeviceRequest, EarlyStopping, Freeze, FreezeSpec, HeadSpec, Interpolation, JobSpec, LoraSpec, LossSpec, Metadata,
+    MetricName, MissingLabels, Modality, ModelSpec, OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing,
+    QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec,
+    SplitSource, StageDropout, Task, ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -67,6 +67,7 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
                     Preprocessing::Image {
                         resize,
                         interpolation: Interpolation::WORDS[usize::from(kind) % 2].1,
+                        crop_mode: CropMode::WORDS[usize::from(kind / 2) % 2].1,
                         crop,
                         mean,
                         std,
@@ -101,7 +102,12 @@ fn model(architecture: Architecture) -> impl Strategy<Value = ModelSpec> {
         prop::sample::select(stages.clone()).prop_map(Freeze::Through),
     ];
     let patterns = prop::collection::vec(prop::sample::select(vec![r"\.bias$", "norm", r"^layer\.1\."]), 0..3);
+    // One frozen stage, of a file that has to be there.
+    let is_script = architecture == Architecture::TorchScript;
     let freeze = (cut, any::<bool>(), patterns).prop_map(move |(through, is_gradual, patterns)| {
+        if is_script {
+            return Freeze::All.into();
+        }
         let unfreeze = (is_gradual && through == Freeze::All).then(|| [(stages[0].clone(), 2), (stages[1].clone(), 1)]);
         let mut freeze = FreezeSpec::from(through);
         freeze.unfreeze.extend(unfreeze.into_iter().flatten());
@@ -120,7 +126,10 @@ fn model(architecture: Architecture) -> impl Strategy<Value = ModelSpec> {
     )
         .prop_map(move |(weights, tokenizer, freeze, dropout, pooling)| ModelSpec {
             architecture,
-            weights: weights.map(|path| format!("{path}.safetensors")),
+            weights: match is_script {
+                true => Some("/models/network.pt".to_owned()),
+                false => weights.map(|path| format!("{path}.safetensors")),
+            },
             tokenizer: is_text.then_some(tokenizer),
             lora: (is_text && !freeze.trains_head_alone() && freeze.parameters.is_empty()).then(|| LoraSpec {
                 rank: 4,

@@ -11,7 +11,7 @@ mod resample;
 
 use std::cell::RefCell;
 
-use firn_core::spec::Interpolation;
+use firn_core::spec::{CropMode, Interpolation};
 
 use self::decode::{decode_region, dimensions};
 use self::error::ImageError;
@@ -27,6 +27,7 @@ pub use self::error::MAX_PIXELS;
 pub(super) struct Images {
     resize: usize,
     filter: Filter,
+    crop_mode: CropMode,
     crop: usize,
 }
 
@@ -69,7 +70,7 @@ impl Modality for Images {
 
 impl Images {
     pub(super) fn new(
-        (resize, interpolation): (u32, Interpolation),
+        (resize, interpolation, crop_mode): (u32, Interpolation, CropMode),
         crop: u32,
         mean: &[f64; 3],
         std: &[f64; 3],
@@ -89,6 +90,7 @@ impl Images {
                 Interpolation::Bilinear => Filter::TRIANGLE,
                 Interpolation::Bicubic => Filter::CUBIC,
             },
+            crop_mode,
             crop: crop as usize,
         })
     }
@@ -110,7 +112,10 @@ impl Images {
 
     /// What `Resize` and `CenterCrop` do to each axis of an image.
     fn plan(&self, width: usize, height: usize) -> (Cut, Cut) {
-        let (resized_width, resized_height) = resized(width, height, self.resize);
+        let (resized_width, resized_height) = match self.crop_mode {
+            CropMode::Center => resized(width, height, self.resize),
+            CropMode::Squash => (self.resize, self.resize),
+        };
         (
             Cut::new([width, resized_width], self.crop, self.filter),
             Cut::new([height, resized_height], self.crop, self.filter),
