@@ -7,9 +7,11 @@ Needs nothing but Python. The formulas are those in coordinator/core/src/random.
 """
 
 import json
+import math
 
 WORD = (1 << 64) - 1
 SAMPLE_ORDER = 1
+AUGMENTATION = 4
 
 
 def mix(z):
@@ -22,8 +24,10 @@ def rotate_left(word, bits):
     return ((word << bits) | (word >> (64 - bits))) & WORD
 
 
-def words(seed, domain, index):
+def words(seed, domain, index, places=()):
     start = mix(seed) ^ (domain << 32 | index)
+    for place in places:
+        start = mix(start) ^ place
     s = [mix((start + k * 0x9E3779B97F4A7C15) & WORD) for k in (1, 2, 3, 4)]
     while True:
         yield (rotate_left((s[1] * 5) & WORD, 7) * 9) & WORD
@@ -43,6 +47,23 @@ def below(stream, bound):
             return product >> 64
 
 
+def unit(stream):
+    return (next(stream) >> 11) / (1 << 53)
+
+
+def uniform(stream, low, high):
+    return low + (high - low) * unit(stream)
+
+
+def normals(stream):
+    while True:
+        point = uniform(stream, -1.0, 1.0), uniform(stream, -1.0, 1.0)
+        square = point[0] * point[0] + point[1] * point[1]
+        if 0.0 < square < 1.0:
+            factor = math.sqrt(-2.0 * math.log(square) / square)
+            return [coordinate * factor for coordinate in point]
+
+
 def sample_order(seed, epoch, samples):
     stream = words(seed, SAMPLE_ORDER, epoch)
     order = list(range(samples))
@@ -53,6 +74,13 @@ def sample_order(seed, epoch, samples):
 
 
 CASES = [(0, 0, 10), (0, 1, 10), (1, 0, 10), (42, 3, 1), (2**64 - 1, 2**32 - 1, 25), (7, 0, 1000)]
+PLACES = [(), (0,), (3, 1), (2**64 - 1, 7)]
+
+
+def within(seed, epoch, places):
+    stream = words(seed, AUGMENTATION, epoch, places)
+    return {"unit": unit(stream), "uniform": uniform(stream, -2.5, 4.0), "normals": normals(stream) + normals(stream), "below": below(stream, 10)}
+
 
 print(
     json.dumps(
@@ -62,6 +90,7 @@ print(
                 {"seed": seed, "epoch": epoch, "samples": samples, "order": sample_order(seed, epoch, samples)}
                 for seed, epoch, samples in CASES
             ],
+            "within": [{"seed": 11, "epoch": 2, "places": places, **within(11, 2, places)} for places in PLACES],
         }
     )
 )

@@ -137,6 +137,20 @@ pub fn strict_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow:
     Ok(spec)
 }
 
+/// The same on images that are other ones in each epoch, and are mixed with each other.
+///
+/// # Errors
+/// When the data cannot be written.
+pub fn augmented_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
+    let mut spec = strict_fault_job(name, epochs, workers)?;
+    spec["spec"]["data"]["augmentation"] = json!({
+        "randomResizedCrop": {"scale": [0.3, 1.0]}, "horizontalFlip": 0.5, "rotation": 20, "randAugment": {},
+        "colorJitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}, "randomErasing": {"value": "random"}
+    });
+    spec["spec"]["training"]["mixing"] = json!({"mixupAlpha": 0.4, "cutmixAlpha": 1.0});
+    Ok(spec)
+}
+
 /// The same, but the learning rate is halved after every epoch but the first, since none improves by as much as is asked for.
 ///
 /// # Errors

@@ -179,3 +179,77 @@ fn a_strict_job_leaves_the_same_bytes_on_1_2_3_and_4_ranks() -> anyhow::Result<(
     }
     Ok(())
 }
+
+/// A strict job whose images are other ones in each epoch, by every kind of change.
+fn augmented(folder: &TempDir) -> anyhow::Result<Value> {
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    let mut spec = jobs::image_job("augmented", &data);
+    spec["spec"]["data"]["augmentation"] = json!({
+        "randomResizedCrop": {"scale": [0.3, 1.0]}, "horizontalFlip": 0.5, "verticalFlip": 0.5, "rotation": 20, "trivialAugmentWide": {},
+        "colorJitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+        "randomErasing": {"value": "random"}, "interpolation": "bilinear"
+    });
+    spec["spec"]["training"] = json!({
+        "epochs": 3, "batchSize": 16, "seed": 6, "determinism": "strict", "optimizer": {"type": "adamw", "learningRate": 0.003}
+    });
+    Ok(spec)
+}
+
+#[test]
+fn mixed_images_are_the_same_on_1_2_and_3_ranks_also_where_a_partner_is_corrupt() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    // Found by the rank that it belongs to, and by the one that needs it as a partner.
+    fs::write(data.join("train/elm/004.png"), b"no picture")?;
+    let mut spec = jobs::image_job("mixed", &data);
+    spec["spec"]["data"]["quarantine"] = json!({"maxSamples": 1});
+    spec["spec"]["model"]["head"] = json!({"type": "linear", "dropout": 0.2});
+    spec["spec"]["training"] = json!({
+        "epochs": 3, "batchSize": 16, "microBatchSize": 3, "seed": 6, "optimizer": {"type": "adamw", "learningRate": 0.003},
+        "loss": {"labelSmoothing": 0.1, "classBalance": "balanced"},
+        "mixing": {"mixupAlpha": 0.4, "cutmixAlpha": 1.0, "probability": 0.8}
+    });
+    same_on_one_two_and_three_ranks(&spec, &["validation"], &folder)?;
+    spec["spec"]["training"]["determinism"] = json!("strict");
+    let run = |name: &str, spec: &Value, ranks: u32| outcome::run_to_success(spec, &folder.path().join(name), ranks);
+    let alone = run("alone", &spec, 1)?;
+    run("three", &spec, 3)?.is_the_same_as(&alone)?;
+    spec["spec"]["training"]["mixing"].take();
+    let plain = run("plain", &spec, 1)?;
+    assert!(
+        plain.is_close_to(&alone, 1e-3).is_err(),
+        "this test would not notice if nothing were mixed"
+    );
+    Ok(())
+}
+
+#[test]
+fn augmented_images_are_the_same_on_1_2_and_3_ranks_and_validation_is_left_alone() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let mut spec = augmented(&folder)?;
+    let run = |spec: &Value, name: &str, ranks: u32| outcome::run_to_success(spec, &folder.path().join(name), ranks);
+    let alone = run(&spec, "alone", 1)?;
+    for ranks in [2, 3] {
+        run(&spec, &format!("ranks-{ranks}"), ranks)?
+            .is_the_same_as(&alone)
+            .with_context(|| format!("{ranks} ranks"))?;
+    }
+    // Nothing is learned at this rate: what is left is how the samples of validation are seen.
+    spec["spec"]["training"]["optimizer"]["learningRate"] = json!(1e-300);
+    let still = run(&spec, "still", 1)?;
+    spec["spec"]["data"]["augmentation"].take();
+    let plain = run(&spec, "plain", 1)?;
+    assert_eq!(
+        still.metrics["validation"]["metrics"],
+        plain.metrics["validation"]["metrics"]
+    );
+    let losses =
+        |outcome: &outcome::Outcome| -> Vec<Value> { outcome.steps.iter().map(|step| step["loss"].clone()).collect() };
+    assert!(
+        losses(&still)
+            .iter()
+            .zip(losses(&plain))
+            .all(|(changed, plain)| *changed != plain)
+    );
+    Ok(())
+}

@@ -23,6 +23,7 @@ pub mod exit_status;
 pub mod identifiers;
 mod input;
 pub mod metrics;
+pub mod mixing;
 mod natural_order;
 mod now;
 pub mod order;

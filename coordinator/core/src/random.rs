@@ -9,10 +9,14 @@
 //!   SplitMix64 (Steele, Lea & Flood, *Fast Splittable Pseudorandom Number Generators*, OOPSLA 2014).
 //! * **Seeding.** `x = mix(seed) ^ (domain << 32 | index)`; then word `k` (1 to 4) of the state is `mix(x + k · 0x9e3779b97f4a7c15)`,
 //!   which is the output of SplitMix64 started at `x`, as the authors of xoshiro advise.
+//! * **Within an index** (a sample of an epoch, what is done to it), each further number p changes the start: `x = mix(x) ^ p`, before the words
+//!   of the state are made.
 //! * **Next word.** xoshiro256** 1.0 (Blackman & Vigna, *Scrambled Linear Pseudorandom Number Generators*, ACM TOMS 47, 2021;
 //!   public-domain code at <https://prng.di.unimi.it/xoshiro256starstar.c>).
 //! * **Bounded integer** in [0, n): the high word of the 128-bit product `word · n`; the word is drawn again while the low word of the
 //!   product is below `2^64 mod n` (Lemire, *Fast Random Integer Generation in an Interval*, ACM TOMACS 29, 2019). So it is unbiased.
+//! * **Unit** in [0, 1): the upper 53 bits of a word times 2^-53. **Uniform** in [a, b): `a + (b - a) · unit`.
+//! * **Normal**: Marsaglia's polar method (*A Convenient Method for Generating Normal Variables*, SIAM Review 6, 1964), of which both numbers are used.
 //!
 //! `tests/reference/order.py` says the same in Python and made the golden values that hold it.
 
@@ -26,6 +30,10 @@ pub enum Purpose {
     RestartBackoff = 2,
     /// The samples of a split that are drawn again; the index is the resample.
     Bootstrap = 3,
+    /// How training images are changed; the index is the epoch, within it the sample and the operation.
+    Augmentation = 4,
+    /// How the images of a step are mixed; the index is the epoch, within it the step of the job.
+    Mixing = 5,
 }
 
 /// xoshiro256**, seeded by purpose.
@@ -37,7 +45,13 @@ pub struct Random {
 impl Random {
     /// The stream of a seed for a purpose and its index (an epoch).
     pub fn new(seed: u64, purpose: Purpose, index: u32) -> Self {
+        Self::within(seed, purpose, index, &[])
+    }
+
+    /// The stream of something within an index, which the numbers of `places` name.
+    pub fn within(seed: u64, purpose: Purpose, index: u32, places: &[u64]) -> Self {
         let start = mix(seed) ^ (u64::from(purpose as u32) << 32 | u64::from(index));
+        let start = places.iter().fold(start, |start, place| mix(start) ^ place);
         let state = [1u64, 2, 3, 4].map(|k| mix(start.wrapping_add(k.wrapping_mul(0x9e37_79b9_7f4a_7c15))));
         Self { state }
     }
@@ -67,6 +81,28 @@ impl Random {
             let product = u128::from(self.next_word()) * u128::from(bound);
             if product as u64 >= rejected_below {
                 return (product >> 64) as u64;
+            }
+        }
+    }
+
+    /// A number in [0, 1), a multiple of 2^-53.
+    pub fn unit(&mut self) -> f64 {
+        (self.next_word() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// A number in [`low`, `high`).
+    pub fn uniform(&mut self, [low, high]: [f64; 2]) -> f64 {
+        low + (high - low) * self.unit()
+    }
+
+    /// Two independent standard normal numbers.
+    pub fn normals(&mut self) -> [f64; 2] {
+        loop {
+            let point = [self.uniform([-1.0, 1.0]), self.uniform([-1.0, 1.0])];
+            let square = point[0] * point[0] + point[1] * point[1];
+            if square > 0.0 && square < 1.0 {
+                let factor = (-2.0 * square.ln() / square).sqrt();
+                return point.map(|coordinate| coordinate * factor);
             }
         }
     }
@@ -137,6 +173,22 @@ mod tests {
             thirds[(random.below(bound) >> 62) as usize] += 1;
         }
         assert!(thirds.iter().all(|count| (count - 10_000).abs() < 409), "{thirds:?}");
+    }
+
+    #[test]
+    fn places_within_an_index_have_streams_of_their_own() {
+        let first = |places: &[u64]| Random::within(5, Purpose::Augmentation, 3, places).next_word();
+        let words = [
+            first(&[]),
+            first(&[0]),
+            first(&[1]),
+            first(&[0, 0]),
+            first(&[0, 1]),
+            first(&[1, 0]),
+        ];
+        for (i, word) in words.iter().enumerate() {
+            assert!(!words[..i].contains(word));
+        }
     }
 
     #[test]

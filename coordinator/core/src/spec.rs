@@ -9,6 +9,7 @@
 //! with every default written out. Forms that earlier programs stored are read for ever: see [`versions`].
 
 mod architecture;
+mod augmentation;
 mod data;
 mod defaults;
 mod document;
@@ -17,6 +18,7 @@ mod exact;
 mod format;
 mod freeze;
 mod lora;
+mod mixing;
 mod model;
 pub mod model_folder;
 mod nearest;
@@ -46,11 +48,16 @@ pub use architecture::{
     Architecture, BertKind, Configured, Convnext, Crops, DecoderKind, Efficientnet, Misfit, MobileBlock, MobilenetV3,
     Modality, Network, Pooling, Resnet, StageFacts, Swin, Vgg, Vit, VitKind,
 };
+pub use augmentation::{
+    AugmentationSpec, ColorJitterSpec, ErasedValue, RandAugmentSpec, RandomErasingSpec, RandomResizedCropSpec,
+    TrivialAugmentWideSpec, WarpInterpolation,
+};
 pub use data::{CropMode, DataSpec, Interpolation, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
 pub use exact::to_value;
 pub use format::{DataFormat, InputColumn, LabelColumns, RowFormat, RowLayout};
 pub use freeze::{Freeze, FreezeSpec};
 pub use lora::LoraSpec;
+pub use mixing::MixingSpec;
 pub use model::{HeadSpec, ModelSpec, StageDropout};
 pub use nearest::nearest;
 pub use optimizer::{Decayed, OptimizerSpec};

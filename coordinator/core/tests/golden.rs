@@ -11,6 +11,7 @@ use firn_core::{
         targets,
     },
     order::SampleOrder,
+    random::{Purpose, Random},
     schedule::{learning_rate, peak},
     spec::{MetricName, PlateauSpec, ScheduleShape, ScheduleSpec, ThresholdMode, TrainingSpec, Warmup, Word},
     task::{
@@ -44,6 +45,25 @@ fn training() -> TrainingSpec {
 
 fn unsigned(value: &Value) -> u64 {
     value.as_u64().unwrap()
+}
+
+#[test]
+fn numbers_within_an_epoch_equal_those_of_the_second_implementation() {
+    let golden: Value = serde_json::from_str(include_str!("golden/order.json")).unwrap();
+    let cases = golden["within"].as_array().unwrap();
+    assert!(cases.len() >= 4);
+    for case in cases {
+        let places: Vec<u64> = case["places"].as_array().unwrap().iter().map(unsigned).collect();
+        let (seed, epoch) = (unsigned(&case["seed"]), unsigned(&case["epoch"]) as u32);
+        let mut random = Random::within(seed, Purpose::Augmentation, epoch, &places);
+        assert_eq!(json!(random.unit()), case["unit"]);
+        assert_eq!(json!(random.uniform([-2.5, 4.0])), case["uniform"]);
+        let normals = [random.normals(), random.normals()].concat();
+        for (ours, theirs) in normals.iter().zip(case["normals"].as_array().unwrap()) {
+            assert!((ours - theirs.as_f64().unwrap()).abs() < 1e-12);
+        }
+        assert_eq!(random.below(10), unsigned(&case["below"]));
+    }
 }
 
 #[test]

@@ -44,29 +44,10 @@ fn images() -> JobSpec {
             validation: Some(SplitSource::FractionOfTrain(0.2)),
             test: None,
             preprocessing: Architecture::Resnet18.default_preprocessing(),
+            augmentation: None,
             quarantine: QuarantineSpec { max_samples: 0 },
         },
-        training: TrainingSpec {
-            epochs: 10,
-            batch_size: 64,
-            micro_batch_size: None,
-            seed: 0,
-            optimizer: adamw(),
-            schedule: ScheduleSpec {
-                shape: ScheduleShape::Cosine,
-                warmup: Warmup::Ratio(0.05),
-            },
-            loss: LossSpec::default(),
-            early_stopping: None,
-            best_metric: MetricName::named("f1_macro"),
-            train_batch_norm: false,
-            max_gradient_norm: None,
-            max_gradient_value: None,
-            decayed: Decayed::All,
-            layer_decay: 1.0,
-            determinism: Determinism::Default,
-            checkpoint_interval_ms: 60_000,
-        },
+        training: training_of_images(),
         resources: ResourcesSpec {
             workers: WorkersSpec { min: 1, max: 2 },
             slots_per_worker: 1,
@@ -79,6 +60,31 @@ fn images() -> JobSpec {
         },
         scheduling: SchedulingSpec::default(),
         run_policy: RunPolicy::default(),
+    }
+}
+
+fn training_of_images() -> TrainingSpec {
+    TrainingSpec {
+        epochs: 10,
+        batch_size: 64,
+        micro_batch_size: None,
+        seed: 0,
+        optimizer: adamw(),
+        schedule: ScheduleSpec {
+            shape: ScheduleShape::Cosine,
+            warmup: Warmup::Ratio(0.05),
+        },
+        loss: LossSpec::default(),
+        early_stopping: None,
+        best_metric: MetricName::named("f1_macro"),
+        train_batch_norm: false,
+        max_gradient_norm: None,
+        max_gradient_value: None,
+        decayed: Decayed::All,
+        layer_decay: 1.0,
+        mixing: None,
+        determinism: Determinism::Default,
+        checkpoint_interval_ms: 60_000,
     }
 }
 

@@ -472,6 +472,113 @@ pub struct DataSpec {
     /// With `columns.image`: the folder at which relative paths of images begin. Default: the folder of the table.
     #[prost(string, tag = "11")]
     pub root: ::prost::alloc::string::String,
+    /// Random changes of training images. Default: none: an image is the same in each epoch. Only for: image models.
+    #[prost(message, optional, tag = "40")]
+    pub augmentation: ::core::option::Option<AugmentationSpec>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AugmentationSpec {
+    /// A part of the image, brought to the size of `preprocessing.crop`, in place of the resize and the centre crop: `RandomResizedCrop`.
+    /// Default: none: resize and centre crop.
+    #[prost(message, optional, tag = "1")]
+    pub random_resized_crop: ::core::option::Option<RandomResizedCropSpec>,
+    /// Probability that left and right are exchanged. Range: from 0 to 1. Default: 0.0.
+    #[prost(double, optional, tag = "2")]
+    pub horizontal_flip: ::core::option::Option<f64>,
+    /// Probability that top and bottom are exchanged. Range: from 0 to 1. Default: 0.0.
+    #[prost(double, optional, tag = "3")]
+    pub vertical_flip: ::core::option::Option<f64>,
+    /// Largest angle of a rotation about the centre, in degrees, to either side. What comes in from outside is black: `RandomRotation`. Range:
+    /// from 0 to 180. Default: 0.0.
+    #[prost(double, optional, tag = "4")]
+    pub rotation: ::core::option::Option<f64>,
+    /// Some operations of one strength: `RandAugment` (Cubuk et al. 2020). Default: none.
+    #[prost(message, optional, tag = "5")]
+    pub rand_augment: ::core::option::Option<RandAugmentSpec>,
+    /// One operation of any strength: `TrivialAugmentWide` (Müller & Hutter 2021). Not together with `randAugment`. Default: none.
+    #[prost(message, optional, tag = "6")]
+    pub trivial_augment_wide: ::core::option::Option<TrivialAugmentWideSpec>,
+    /// Changes of colour, in random order: `ColorJitter`. Default: none.
+    #[prost(message, optional, tag = "7")]
+    pub color_jitter: ::core::option::Option<ColorJitterSpec>,
+    /// A rectangle is replaced, after the normalisation: `RandomErasing`. Default: none.
+    #[prost(message, optional, tag = "8")]
+    pub random_erasing: ::core::option::Option<RandomErasingSpec>,
+    /// How pixels between those of the image are made where it is rotated, sheared or moved. `nearest`, `bilinear`. Default: nearest.
+    #[prost(string, tag = "9")]
+    pub interpolation: ::prost::alloc::string::String,
+    /// Probability that an image loses its colours. Range: from 0 to 1. Default: 0.0.
+    #[prost(double, optional, tag = "10")]
+    pub grayscale: ::core::option::Option<f64>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RandomResizedCropSpec {
+    /// Least and most of the image's area. Range: each from 0 to 1. Default: \[0.08,1.0\].
+    #[prost(double, repeated, tag = "1")]
+    pub scale: ::prost::alloc::vec::Vec<f64>,
+    /// Least and most width of the part for each unit of its height. Range: each above 0. Default: \[0.75,1.3333333333333333\].
+    #[prost(double, repeated, tag = "2")]
+    pub ratio: ::prost::alloc::vec::Vec<f64>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RandAugmentSpec {
+    /// Operations, one after the other. Range: from 1 to 14. Default: 2.
+    #[prost(uint32, optional, tag = "1")]
+    pub num_ops: ::core::option::Option<u32>,
+    /// Their strength: a place among `numMagnitudeBins`, from 0. Range: at most 999. Default: 9.
+    #[prost(uint32, optional, tag = "2")]
+    pub magnitude: ::core::option::Option<u32>,
+    /// Steps from no change to the strongest. Range: from 2 to 1000. Default: 31.
+    #[prost(uint32, optional, tag = "3")]
+    pub num_magnitude_bins: ::core::option::Option<u32>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrivialAugmentWideSpec {
+    /// Steps from no change to the strongest. Range: from 2 to 1000. Default: 31.
+    #[prost(uint32, optional, tag = "1")]
+    pub num_magnitude_bins: ::core::option::Option<u32>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct ColorJitterSpec {
+    /// The brightness is multiplied with a number from max(0, 1 - brightness) to 1 + brightness. Range: at least 0. Default: 0.0.
+    #[prost(double, optional, tag = "1")]
+    pub brightness: ::core::option::Option<f64>,
+    /// The same for contrast. Range: at least 0. Default: 0.0.
+    #[prost(double, optional, tag = "2")]
+    pub contrast: ::core::option::Option<f64>,
+    /// The same for saturation. Range: at least 0. Default: 0.0.
+    #[prost(double, optional, tag = "3")]
+    pub saturation: ::core::option::Option<f64>,
+    /// The hue is turned by at most this part of the circle, to either side. Range: from 0 to 0.5. Default: 0.0.
+    #[prost(double, optional, tag = "4")]
+    pub hue: ::core::option::Option<f64>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RandomErasingSpec {
+    /// How often. Range: from 0 to 1. Default: 0.5.
+    #[prost(double, optional, tag = "1")]
+    pub probability: ::core::option::Option<f64>,
+    /// Least and most of the image's area. Range: each from 0 to 1. Default: \[0.02,0.33\].
+    #[prost(double, repeated, tag = "2")]
+    pub scale: ::prost::alloc::vec::Vec<f64>,
+    /// Least and most height of the rectangle for each unit of its width. Range: each above 0. Default: \[0.3,3.3\].
+    #[prost(double, repeated, tag = "3")]
+    pub ratio: ::prost::alloc::vec::Vec<f64>,
+    /// What stands there then. `zero`, `random`. Default: zero.
+    #[prost(string, tag = "4")]
+    pub value: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -610,6 +717,26 @@ pub struct TrainingSpec {
     /// the whole rate. As timm's `param_groups_layer_decay`; 1 / 2.6 in ULMFiT. Range: above 0 and at most 1. Default: 1.0.
     #[prost(double, optional, tag = "17")]
     pub layer_decay: ::core::option::Option<f64>,
+    /// Training images that are mixed with each other. Default: none: each image is alone. Only for: image models.
+    #[prost(message, optional, tag = "40")]
+    pub mixing: ::core::option::Option<MixingSpec>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct MixingSpec {
+    /// Mixup: of the Beta(α, α) distribution of how much of its own pixels an image keeps. Range: above 0. Default: no mixup.
+    #[prost(double, optional, tag = "1")]
+    pub mixup_alpha: ::core::option::Option<f64>,
+    /// CutMix: of the Beta(α, α) distribution of how much of its own area an image keeps. Range: above 0. Default: no CutMix.
+    #[prost(double, optional, tag = "2")]
+    pub cutmix_alpha: ::core::option::Option<f64>,
+    /// How often the images of a step are mixed. Range: from 0 to 1. Default: 1.0.
+    #[prost(double, optional, tag = "3")]
+    pub probability: ::core::option::Option<f64>,
+    /// Where there are both: how often it is CutMix. Range: from 0 to 1. Default: 0.5.
+    #[prost(double, optional, tag = "4")]
+    pub switch_probability: ::core::option::Option<f64>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -4,6 +4,7 @@
 //! with an undisturbed run. `make faults` runs these alone; `FIRN_TEST_DEFAULT_TIMES=1` lets leases and time-outs be those that users have.
 //! `tests/FAULTS.md` has one row for each.
 
+mod augmented_images;
 mod dedicated_workers;
 mod elastic;
 mod failing_workers;

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::modality::Prepared;
+use crate::modality::{Prepared, TrainingEpoch};
 use crate::panics::caught;
 use crate::{CorruptSample, Preprocessor, Split, Targets, Tensors};
 
@@ -38,6 +38,8 @@ pub struct LoaderOptions {
     pub threads: usize,
     /// Batches that are being prepared or wait, at least 1.
     pub batches_ahead: usize,
+    /// The epoch of training that the samples are changed for; `None`: they are prepared as they are scored.
+    pub training: Option<TrainingEpoch>,
 }
 
 /// The batches of a plan. Dropping it stops its threads after the sample each is at.
@@ -54,6 +56,7 @@ struct Inline {
     split: Arc<Split>,
     preprocessor: Arc<Preprocessor>,
     plan: Box<dyn Iterator<Item = Vec<u64>> + Send>,
+    training: Option<TrainingEpoch>,
 }
 
 struct Ahead {
@@ -81,6 +84,7 @@ impl Loader {
                     split,
                     preprocessor,
                     plan: Box::new(plan),
+                    training: options.training,
                 }),
             };
         }
@@ -91,7 +95,8 @@ impl Loader {
         let mut threads = Vec::with_capacity(options.threads + 1);
         let feeder_stop = Arc::clone(&stop);
         threads.push(spawn("firn-plan", move || {
-            feed(plan, &split, &preprocessor, &feeder_stop, (&task_sender, &batch_sender))
+            let samples = (&split, &preprocessor, options.training);
+            feed(plan, samples, &feeder_stop, (&task_sender, &batch_sender))
         }));
         for _ in 0..options.threads {
             let tasks = task_receiver.clone();
@@ -131,7 +136,7 @@ impl Iterator for Loader {
                 let indices = inline.plan.next()?;
                 let outcomes = indices
                     .iter()
-                    .map(|&index| prepare(&inline.split, &inline.preprocessor, index))
+                    .map(|&index| prepare(&inline.split, &inline.preprocessor, (index, inline.training)))
                     .collect();
                 Some(assemble(&inline.split, &inline.preprocessor, &indices, outcomes))
             }
@@ -183,8 +188,7 @@ impl Drop for Ahead {
 /// Cuts the batches of the plan into tasks, as many batches ahead as the channel takes.
 fn feed(
     plan: impl Iterator<Item = Vec<u64>>,
-    split: &Arc<Split>,
-    preprocessor: &Arc<Preprocessor>,
+    (split, preprocessor, training): (&Arc<Split>, &Arc<Preprocessor>, Option<TrainingEpoch>),
     stop: &AtomicBool,
     (tasks, batches): (&Sender<Task>, &Sender<Receiver<Batch>>),
 ) {
@@ -201,6 +205,7 @@ fn feed(
             left: AtomicUsize::new(count),
             outcomes: Mutex::new((0..count).map(|_| None).collect()),
             indices,
+            training,
             sender,
         });
         if count == 0 {
@@ -229,6 +234,7 @@ struct OpenBatch {
     split: Arc<Split>,
     preprocessor: Arc<Preprocessor>,
     indices: Vec<u64>,
+    training: Option<TrainingEpoch>,
     outcomes: Mutex<Vec<Option<Outcome>>>,
     left: AtomicUsize,
     sender: Sender<Batch>,
@@ -247,7 +253,11 @@ impl Task {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            let outcome = prepare(&batch.split, &batch.preprocessor, batch.indices[place]);
+            let outcome = prepare(
+                &batch.split,
+                &batch.preprocessor,
+                (batch.indices[place], batch.training),
+            );
             batch.outcomes.lock().unwrap_or_else(PoisonError::into_inner)[place] = Some(outcome);
             if batch.left.fetch_sub(1, Ordering::AcqRel) == 1 {
                 batch.complete();
@@ -271,10 +281,11 @@ impl OpenBatch {
     }
 }
 
-fn prepare(split: &Split, preprocessor: &Preprocessor, index: u64) -> Outcome {
+fn prepare(split: &Split, preprocessor: &Preprocessor, (index, training): (u64, Option<TrainingEpoch>)) -> Outcome {
     let sample = &split.samples[index as usize];
+    let occasion = training.map(|epoch| epoch.of(index));
     caught(
-        || preprocessor.prepare(&sample.source),
+        || preprocessor.prepare(&sample.source, occasion),
         |message| format!("preparing it panicked: {message}"),
     )
 }

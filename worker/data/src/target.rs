@@ -88,6 +88,21 @@ impl Targets {
         }
     }
 
+    /// Those of the samples at these places, in this order.
+    #[must_use]
+    pub fn rows(&self, places: impl Iterator<Item = usize>) -> Self {
+        match self {
+            Self::Classes(classes) => Self::Classes(places.map(|place| classes[place]).collect()),
+            Self::Numbers { numbers, targets } => Self::Numbers {
+                numbers: places
+                    .flat_map(|place| numbers[place * targets..(place + 1) * targets].iter().copied())
+                    .collect(),
+                targets: *targets,
+            },
+            Self::Labels(labels) => Self::Labels(places.map(|place| labels[place].clone()).collect()),
+        }
+    }
+
     /// Those of the first samples.
     #[must_use]
     pub fn first(&self, samples: usize) -> Self {

@@ -103,6 +103,7 @@ fn a_batch_holds_the_bytes_of_its_crops() {
     let options = LoaderOptions {
         threads: 0,
         batches_ahead: 1,
+        training: None,
     };
     let batch = Loader::start(
         split,
@@ -177,6 +178,7 @@ fn token_batches(rules: DataRules, tokenizer: &Path, expected: &Value) {
         let options = LoaderOptions {
             threads: 2,
             batches_ahead: 1,
+            training: None,
         };
         let tensors = Loader::start(Arc::clone(&split), Arc::new(preprocessor), plan, options)
             .next()

@@ -38,6 +38,7 @@ fn indexed(layout: RowLayout, labels: LabelColumns, splits: &[&str]) -> Result<D
         validation: splits.get(1).map(|_| SplitSource::Path(path("validation"))),
         test: None,
         preprocessing: Preprocessing::Text { max_length: None },
+        augmentation: None,
         quarantine: QuarantineSpec { max_samples: 0 },
     };
     index(&spec, 0).map_err(|error| error.to_string().replace(&without_name(folder.path()), ""))
@@ -119,6 +120,7 @@ fn train_keeps_a_sample_of_each_label_when_another_split_is_drawn_from_it() {
         validation: Some(SplitSource::FractionOfTrain(0.4)),
         test: Some(SplitSource::FractionOfTrain(0.4)),
         preprocessing: Preprocessing::Text { max_length: None },
+        augmentation: None,
         quarantine: QuarantineSpec { max_samples: 0 },
     };
     for seed in 0..8 {

@@ -56,7 +56,11 @@ fn small_images() -> Arc<Preprocessor> {
 }
 
 fn options(threads: usize, batches_ahead: usize) -> LoaderOptions {
-    LoaderOptions { threads, batches_ahead }
+    LoaderOptions {
+        threads,
+        batches_ahead,
+        training: None,
+    }
 }
 
 proptest! {

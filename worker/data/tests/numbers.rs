@@ -18,6 +18,7 @@ fn spec(train: &Path, format: DataFormat, validation: Option<SplitSource>) -> Da
         validation,
         test: None,
         preprocessing: Preprocessing::Text { max_length: None },
+        augmentation: None,
         quarantine: QuarantineSpec { max_samples: 0 },
     }
 }

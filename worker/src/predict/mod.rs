@@ -87,6 +87,7 @@ pub fn run(arguments: &PredictArguments) -> anyhow::Result<ExitCode> {
     let options = LoaderOptions {
         threads: usize::from(threads),
         batches_ahead: BATCHES_AHEAD,
+        training: None,
     };
     for shard in (0..).map_while(|index| cut.shard(index)) {
         let plan = micro_batch_plan::micro_batches(shard.begin..shard.end, micro_batch);

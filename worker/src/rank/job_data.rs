@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use firn_data::{CorruptSample, Dataset, Loader, LoaderOptions, Preprocessor, Split};
+use firn_data::{CorruptSample, Dataset, Loader, LoaderOptions, Preprocessor, Split, TrainingEpoch};
 use firn_proto::v1alpha1::QuarantinedSample;
 
 use super::failure::RankFailure;
@@ -100,8 +100,13 @@ impl JobData {
     }
 
     /// Decodes the micro-batches of `plan`, one after the other, less what is set aside now. Each is cut by place, so that the same samples
-    /// share a batch however many beside them are set aside.
-    pub(crate) fn load<M>(&self, split: &Arc<Split>, plan: impl Iterator<Item = M> + Send + 'static) -> Loader
+    /// share a batch however many beside them are set aside. `training`: the epoch for which they are augmented, if any.
+    pub(crate) fn load<M>(
+        &self,
+        split: &Arc<Split>,
+        plan: impl Iterator<Item = M> + Send + 'static,
+        training: Option<TrainingEpoch>,
+    ) -> Loader
     where
         M: Iterator<Item = u64>,
     {
@@ -111,6 +116,7 @@ impl JobData {
         let options = LoaderOptions {
             threads: self.threads,
             batches_ahead: BATCHES_AHEAD,
+            training,
         };
         Loader::start(Arc::clone(split), Arc::clone(&self.preprocessor), plan, options)
     }

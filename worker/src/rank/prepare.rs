@@ -45,7 +45,12 @@ pub(crate) fn prepare<'a>(
         vocabulary: model.vocabulary(),
         rules,
     };
-    let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer, limits)?;
+    let preprocessor = Preprocessor::augmented(
+        &spec.data.preprocessing,
+        spec.data.augmentation.as_ref(),
+        tokenizer,
+        limits,
+    )?;
     let computation = Computation {
         model,
         objective: task::objective(&spec, &dataset, device)?,

@@ -118,6 +118,7 @@ pub(crate) fn image_job(folder: &Path, checkpoint_interval_ms: u64) -> String {
                 mean: [0.5; 3],
                 std: [0.5; 3],
             },
+            augmentation: None,
             quarantine: spec::QuarantineSpec { max_samples: 0 },
         },
         training: training(checkpoint_interval_ms),
@@ -162,6 +163,7 @@ fn training(checkpoint_interval_ms: u64) -> spec::TrainingSpec {
         max_gradient_value: None,
         decayed: spec::Decayed::All,
         layer_decay: 1.0,
+        mixing: None,
         checkpoint_interval_ms,
         determinism: spec::Determinism::Default,
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DataFormat, uri};
+use super::{AugmentationSpec, DataFormat, uri};
 
 /// Where the samples are and how they are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +26,9 @@ pub struct DataSpec {
     pub test: Option<SplitSource>,
     /// From file to network input.
     pub preprocessing: Preprocessing,
+    /// Random changes of training images.
+    #[schemars(extend("x-firn-modality" = "image", "x-firn-default" = "none: an image is the same in each epoch", "x-firn-since" = 5))]
+    pub augmentation: Option<AugmentationSpec>,
     /// Samples that are set aside.
     #[schemars(extend("x-firn-result" = false))]
     pub quarantine: QuarantineSpec,

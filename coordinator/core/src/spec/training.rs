@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Decayed, MetricName, OptimizerSpec, ScheduleShape, ScheduleSpec, Task, duration};
+use super::{Decayed, MetricName, MixingSpec, OptimizerSpec, ScheduleShape, ScheduleSpec, Task, duration};
 use crate::task::regression::Distance;
 
 /// How the head is trained.
@@ -34,6 +34,9 @@ pub struct TrainingSpec {
     pub schedule: ScheduleSpec,
     /// The objective.
     pub loss: LossSpec,
+    /// Training images that are mixed with each other.
+    #[schemars(extend("x-firn-modality" = "image", "x-firn-default" = "none: each image is alone", "x-firn-since" = 5))]
+    pub mixing: Option<MixingSpec>,
     /// When to stop before the last epoch.
     pub early_stopping: Option<EarlyStopping>,
     /// Chooses the best checkpoint.

@@ -3,7 +3,9 @@
 //! All violations are found at once: someone who submits from far away should not learn of them one by one. What needs the data or the
 //! weights to be seen (a class that is not there, the number of a model's layers) is checked by the ranks before the first step.
 
+mod augmentation;
 mod freeze;
+mod mixing;
 mod ranges;
 mod schedule;
 mod task;
@@ -34,7 +36,9 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     model(spec, &mut violations);
     freeze::check(spec, &mut violations);
     data(spec, &mut violations);
+    augmentation::check(&spec.data, &mut violations);
     training(&spec.training, &mut violations);
+    mixing::check(spec, &mut violations);
     schedule::check(&spec.training, &mut violations);
     resources(spec, &mut violations);
     ranges::check(spec, &mut violations);

@@ -6,7 +6,10 @@ mod text;
 
 use std::path::Path;
 
-use firn_core::{compatibility::DataRules, spec::Preprocessing};
+use firn_core::{
+    compatibility::DataRules,
+    spec::{AugmentationSpec, Preprocessing},
+};
 
 use self::image::Images;
 use self::text::Texts;
@@ -20,17 +23,45 @@ trait Modality: Send + Sync {
     /// What is wrong with a sample that can be told without preparing it.
     fn inspect(&self, bytes: &[u8]) -> Result<(), String>;
 
-    /// The numbers of one sample, or why it has none.
-    fn prepare(&self, bytes: &[u8]) -> Result<Prepared, String>;
+    /// The numbers of one sample, or why it has none. On an occasion of training it is changed as the job asks for.
+    fn prepare(&self, bytes: &[u8], occasion: Option<Occasion>) -> Result<Prepared, String>;
 
     /// Puts samples that this modality prepared side by side.
     fn collate(&self, samples: &[Prepared]) -> Tensors;
+}
+
+/// An epoch of training, which samples are prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainingEpoch {
+    /// The job's seed.
+    pub seed: u64,
+    /// From 0.
+    pub epoch: u32,
+}
+
+impl TrainingEpoch {
+    /// A sample's turn, by its position in manifest order.
+    pub(crate) fn of(self, sample: u64) -> Occasion {
+        let Self { seed, epoch } = self;
+        Occasion { seed, epoch, sample }
+    }
+}
+
+/// A sample's turn in an epoch of training: all that its random changes depend on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Occasion {
+    pub(crate) seed: u64,
+    pub(crate) epoch: u32,
+    /// Position in manifest order.
+    pub(crate) sample: u64,
 }
 
 /// The numbers of one sample, ready to be put into a batch.
 pub(crate) enum Prepared {
     /// Pixels.
     Bytes(Vec<u8>),
+    /// Normalised pixels.
+    Floats(Vec<f32>),
     /// Token ids.
     Integers(Vec<i64>),
 }
@@ -40,7 +71,15 @@ impl Prepared {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
-            Self::Integers(_) => &[],
+            Self::Floats(_) | Self::Integers(_) => &[],
+        }
+    }
+
+    /// Empty for other numbers.
+    fn floats(&self) -> &[f32] {
+        match self {
+            Self::Floats(floats) => floats,
+            Self::Bytes(_) | Self::Integers(_) => &[],
         }
     }
 
@@ -48,7 +87,7 @@ impl Prepared {
     fn integers(&self) -> &[i64] {
         match self {
             Self::Integers(integers) => integers,
-            Self::Bytes(_) => &[],
+            Self::Bytes(_) | Self::Floats(_) => &[],
         }
     }
 }
@@ -70,12 +109,26 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
-    /// Builds the steps. `tokenizer` is the path of a `tokenizer.json`; it and `limits` are only needed for texts.
+    /// Builds the steps of samples that are the same in each epoch. `tokenizer` is the path of a `tokenizer.json`; it and `limits` are only needed for texts.
     ///
     /// # Errors
     ///
     /// When the tokenizer cannot be loaded, or the settings cannot work.
     pub fn new(preprocessing: &Preprocessing, tokenizer: Option<&Path>, limits: TextLimits) -> Result<Self, DataError> {
+        Self::augmented(preprocessing, None, tokenizer, limits)
+    }
+
+    /// The same where samples are changed in epochs of training.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::new`].
+    pub fn augmented(
+        preprocessing: &Preprocessing,
+        augmentation: Option<&AugmentationSpec>,
+        tokenizer: Option<&Path>,
+        limits: TextLimits,
+    ) -> Result<Self, DataError> {
         let modality: Box<dyn Modality> = match preprocessing {
             Preprocessing::Image {
                 resize,
@@ -84,7 +137,12 @@ impl Preprocessor {
                 crop,
                 mean,
                 std,
-            } => Box::new(Images::new((*resize, *interpolation, *crop_mode), *crop, mean, std)?),
+            } => Box::new(Images::new(
+                (*resize, *interpolation, *crop_mode),
+                *crop,
+                (mean, std),
+                augmentation,
+            )?),
             Preprocessing::Text { max_length } => Box::new(Texts::load(tokenizer, *max_length, limits)?),
         };
         Ok(Self { modality })
@@ -96,9 +154,9 @@ impl Preprocessor {
     ///
     /// The sentence that a [`crate::CorruptSample`] would carry; or that this preprocessor is for texts.
     pub fn crop_bytes(&self, file: &[u8]) -> Result<Vec<u8>, String> {
-        match self.modality.prepare(file)? {
+        match self.modality.prepare(file, None)? {
             Prepared::Bytes(bytes) => Ok(bytes),
-            Prepared::Integers(_) => Err("this preprocessor is for texts".to_owned()),
+            Prepared::Floats(_) | Prepared::Integers(_) => Err("this preprocessor is for texts".to_owned()),
         }
     }
 
@@ -110,8 +168,8 @@ impl Preprocessor {
         self.modality.inspect(bytes)
     }
 
-    pub(crate) fn prepare(&self, source: &Source) -> Result<Prepared, String> {
-        self.modality.prepare(&source.read()?)
+    pub(crate) fn prepare(&self, source: &Source, occasion: Option<Occasion>) -> Result<Prepared, String> {
+        self.modality.prepare(&source.read()?, occasion)
     }
 
     pub(crate) fn collate(&self, samples: &[Prepared]) -> Tensors {

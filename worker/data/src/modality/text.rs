@@ -13,7 +13,7 @@ use firn_core::compatibility::DataRules;
 use serde_json::Value;
 use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
-use super::{Modality, Prepared, TextLimits};
+use super::{Modality, Occasion, Prepared, TextLimits};
 use crate::{DataError, RawTensor, Tensors, Values};
 
 /// Most tokens when neither the spec nor the model says.
@@ -95,13 +95,13 @@ impl Modality for Texts {
     /// Only where a token could be unknown to the network: it costs as much as preparing.
     fn inspect(&self, bytes: &[u8]) -> Result<(), String> {
         match self.rows {
-            Some(_) => self.prepare(bytes).map(drop),
+            Some(_) => self.prepare(bytes, None).map(drop),
             None => Ok(()),
         }
     }
 
     /// Its token ids, not padded.
-    fn prepare(&self, bytes: &[u8]) -> Result<Prepared, String> {
+    fn prepare(&self, bytes: &[u8], _: Option<Occasion>) -> Result<Prepared, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())?;
         let encoding = self
             .tokenizer

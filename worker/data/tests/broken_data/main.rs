@@ -57,6 +57,7 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
         }),
         test: None,
         preprocessing: Preprocessing::Text { max_length: None },
+        augmentation: None,
         quarantine: QuarantineSpec { max_samples: 0 },
     }
 }

@@ -27,6 +27,7 @@ fn spec(root: &Path, format: DataFormat) -> DataSpec {
         validation: root.join("val").exists().then(|| SplitSource::Path(path("val"))),
         test: root.join("test").exists().then(|| SplitSource::Path(path("test"))),
         preprocessing: Preprocessing::Text { max_length: None },
+        augmentation: None,
         quarantine: QuarantineSpec { max_samples: 0 },
     }
 }

@@ -29,6 +29,34 @@ impl BinaryCrossEntropy {
     /// The sums over a batch: logits `(n, labels)`; of each of n samples its labels, each in `0..labels`. The loss of a sample is the mean over
     /// labels.
     pub(super) fn sums(&self, logits: &Tensor, labels: &[Vec<u32>]) -> Result<LossSums, ModelError> {
+        let expected = self.indicators(logits, labels)?;
+        self.sum(logits, &expected)
+    }
+
+    /// The same of soft targets: `share` of the first labels, the rest of the second ones.
+    pub(super) fn mixed_sums(
+        &self,
+        logits: &Tensor,
+        [own, partners]: [&[Vec<u32>]; 2],
+        share: f64,
+    ) -> Result<LossSums, ModelError> {
+        let own = self.indicators(logits, own)?.f_mul_scalar(share)?;
+        let partners = self.indicators(logits, partners)?.f_mul_scalar(1.0 - share)?;
+        self.sum(logits, &partners.f_add(&own)?)
+    }
+
+    fn sum(&self, logits: &Tensor, expected: &Tensor) -> Result<LossSums, ModelError> {
+        let (batch, width) = logits.size2()?;
+        let weights = self.positive_weights.as_ref();
+        let sum = logits.f_binary_cross_entropy_with_logits(expected, None::<&Tensor>, weights, Reduction::Sum)?;
+        Ok(LossSums {
+            loss: sum.f_div_scalar(width as f64)?,
+            weight: batch as f64,
+        })
+    }
+
+    /// `(n, labels)`, 1 where a sample has the label, else 0, where the logits are.
+    fn indicators(&self, logits: &Tensor, labels: &[Vec<u32>]) -> Result<Tensor, ModelError> {
         let (batch, width) = logits.size2()?;
         if batch as usize != labels.len() {
             return Err(mismatch(
@@ -48,13 +76,7 @@ impl BinaryCrossEntropy {
                 format!("{:?}", weights.size()),
             ));
         }
-        let expected = indicators(labels, width)?.f_to_device(logits.device())?;
-        let weights = self.positive_weights.as_ref();
-        let sum = logits.f_binary_cross_entropy_with_logits(&expected, None::<&Tensor>, weights, Reduction::Sum)?;
-        Ok(LossSums {
-            loss: sum.f_div_scalar(width as f64)?,
-            weight: batch as f64,
-        })
+        Ok(indicators(labels, width)?.f_to_device(logits.device())?)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `torch.nn.CrossEntropyLoss(weight=w, label_smoothing=ε)` is Σᵢℓᵢ / Σᵢw\[yᵢ\] with
 //! ℓᵢ = -(1-ε)·w\[yᵢ\]·log pᵢ\[yᵢ\] - ε/C·Σ_c w[c]·log pᵢ[c].
+//!
+//! Of soft targets t it is Σᵢℓᵢ / n with ℓᵢ = -Σ_c w[c]·((1-ε)·tᵢ[c] + ε/C)·log pᵢ[c]: samples count alike, whatever the weights of their classes.
 
 use tch::{Device, Reduction, Tensor};
 
@@ -32,6 +34,44 @@ impl CrossEntropy {
 
     /// The sums over a batch: logits `(n, classes)`, labels `n`, each in `0..classes`.
     pub(super) fn sums(&self, logits: &Tensor, labels: &[i64]) -> Result<LossSums, ModelError> {
+        self.check(logits, labels)?;
+        let weight = match &self.weights {
+            None => labels.len() as f64,
+            Some((weights, _)) => labels.iter().map(|&label| weights[label as usize]).sum(),
+        };
+        let target = Tensor::f_from_slice(labels)?.f_to_device(logits.device())?;
+        let loss = logits.f_cross_entropy_loss(&target, self.weight(), Reduction::Sum, -100, self.smoothing)?;
+        Ok(LossSums { loss, weight })
+    }
+
+    /// The sums over a batch whose targets are soft: `share` of the first labels, the rest of the second ones.
+    pub(super) fn mixed_sums(&self, logits: &Tensor, labels: [&[i64]; 2], share: f64) -> Result<LossSums, ModelError> {
+        for labels in labels {
+            self.check(logits, labels)?;
+        }
+        let (batch, classes) = logits.size2()?;
+        let mut shares = vec![0f32; (batch * classes) as usize];
+        for (labels, share) in labels.into_iter().zip([share as f32, (1.0 - share) as f32]) {
+            for (row, label) in shares.chunks_mut(classes.max(1) as usize).zip(labels) {
+                row[*label as usize] += share;
+            }
+        }
+        let target = Tensor::f_from_slice(&shares)?
+            .f_view([batch, classes])?
+            .f_to_device(logits.device())?;
+        let loss = logits.f_cross_entropy_loss(&target, self.weight(), Reduction::Sum, -100, self.smoothing)?;
+        Ok(LossSums {
+            loss,
+            weight: batch as f64,
+        })
+    }
+
+    fn weight(&self) -> Option<&Tensor> {
+        self.weights.as_ref().map(|(_, tensor)| tensor)
+    }
+
+    /// Whether there is a label for each row, and a weight for each class.
+    fn check(&self, logits: &Tensor, labels: &[i64]) -> Result<(), ModelError> {
         let (batch, classes) = logits.size2()?;
         if batch as usize != labels.len() {
             return Err(mismatch(
@@ -62,13 +102,6 @@ impl CrossEntropy {
                 weights.len().to_string(),
             ));
         }
-        let weight = match &self.weights {
-            None => labels.len() as f64,
-            Some((weights, _)) => labels.iter().map(|&label| weights[label as usize]).sum(),
-        };
-        let target = Tensor::f_from_slice(labels)?.f_to_device(logits.device())?;
-        let tensor = self.weights.as_ref().map(|(_, tensor)| tensor);
-        let loss = logits.f_cross_entropy_loss(&target, tensor, Reduction::Sum, -100, self.smoothing)?;
-        Ok(LossSums { loss, weight })
+        Ok(())
     }
 }

@@ -34,6 +34,24 @@ pub enum Expected<'a> {
     Numbers(&'a [f64]),
     /// The labels of each sample, below the number of outputs.
     Labels(&'a [Vec<u32>]),
+    /// Soft targets: a share of the class of each sample, and the rest of another one's.
+    MixedClasses {
+        /// The class of each sample.
+        own: &'a [i64],
+        /// Of what each is mixed with.
+        partners: &'a [i64],
+        /// Of the sample's own class, in [0, 1].
+        share: f64,
+    },
+    /// The same of labels.
+    MixedLabels {
+        /// The labels of each sample.
+        own: &'a [Vec<u32>],
+        /// Of what each is mixed with.
+        partners: &'a [Vec<u32>],
+        /// Of the sample's own labels, in [0, 1].
+        share: f64,
+    },
 }
 
 /// Both sums of a batch.
@@ -78,8 +96,14 @@ impl Objective {
     pub fn sums(&self, outputs: &Tensor, expected: Expected<'_>) -> Result<LossSums, ModelError> {
         match (self, expected) {
             (Self::CrossEntropy(loss), Expected::Classes(labels)) => loss.sums(outputs, labels),
+            (Self::CrossEntropy(loss), Expected::MixedClasses { own, partners, share }) => {
+                loss.mixed_sums(outputs, [own, partners], share)
+            }
             (Self::Distances(loss), Expected::Numbers(values)) => loss.sums(outputs, values),
             (Self::BinaryCrossEntropy(loss), Expected::Labels(labels)) => loss.sums(outputs, labels),
+            (Self::BinaryCrossEntropy(loss), Expected::MixedLabels { own, partners, share }) => {
+                loss.mixed_sums(outputs, [own, partners], share)
+            }
             (objective, found) => Err(other_kind(objective.expects(), found.kind())),
         }
     }
@@ -99,6 +123,8 @@ impl Expected<'_> {
             Self::Classes(_) => "classes",
             Self::Numbers(_) => "numbers",
             Self::Labels(_) => "labels",
+            Self::MixedClasses { .. } => "mixed classes",
+            Self::MixedLabels { .. } => "mixed labels",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc, time::Instant};
 
 use firn_core::{order::SampleOrder, state::rank_activity};
-use firn_data::{Batch, Loader};
+use firn_data::{Batch, Loader, TrainingEpoch};
 use firn_proto::v1alpha1::{EpochTerms, Step};
 use tonic::Code;
 use tracing::warn;
@@ -14,6 +14,7 @@ use crate::rank::{
     failure::RankFailure,
     job_data::{self, JobData},
     learner::{
+        mixing::Places,
         non_finite::Verdict,
         outcome::{Outcome, Position},
     },
@@ -37,7 +38,10 @@ pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -
         .learner
         .steps_done()
         .saturating_sub(u64::from(epoch) * steps_per_epoch);
-    let mut loader = start_loader(session, epoch, first..steps_per_epoch);
+    let seed = session.spec.training.seed;
+    let samples = session.data.dataset.train.len();
+    let order = Arc::new(SampleOrder::new(seed, epoch, samples));
+    let mut loader = start_loader(session, epoch, &order, first..steps_per_epoch);
 
     session
         .membership
@@ -49,11 +53,11 @@ pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -
         let began = Instant::now();
         let position = session.learner.position(epoch, terms.peak_learning_rate);
         let outcome = loop {
-            match one_step(session, position, step_in_epoch, &mut loader) {
+            match one_step(session, position, step_in_epoch, (&order, &mut loader)) {
                 Err(StopReason::Failed(failure)) if session.learner.make_do(&failure) => {
                     let micro_batch = session.learner.micro_batch();
                     warn!(%failure, micro_batch, "the step is taken again in smaller micro-batches");
-                    loader = start_loader(session, epoch, step_in_epoch..steps_per_epoch);
+                    loader = start_loader(session, epoch, &order, step_in_epoch..steps_per_epoch);
                 }
                 outcome => break outcome?,
             }
@@ -91,19 +95,23 @@ fn one_step(
     session: &mut Session<'_>,
     position: Position,
     step_in_epoch: u64,
-    loader: &mut Loader,
+    (order, loader): (&SampleOrder, &mut Loader),
 ) -> Result<Outcome, StopReason> {
     let membership = &mut session.membership;
     let summands = session.learner.micro_batch_plan(membership.place(), step_in_epoch);
-    let summands: Vec<usize> = summands.iter().map(Vec::len).collect();
+    let lengths: Vec<usize> = summands.iter().map(Vec::len).collect();
+    let micro_batches = summands.into_iter().flatten();
+    let places: Vec<Places> = micro_batches
+        .map(|range| session.learner.places(step_in_epoch, range))
+        .collect();
     let (coordinator, data) = (membership.coordinator, &mut session.data);
-    let batches = loader.take(summands.iter().sum()).map(|batch| {
+    let batches = loader.take(places.len()).zip(places).map(|(batch, places)| {
         coordinator.heartbeat().tick();
         coordinator.heartbeat().check_urgent()?;
         set_aside(coordinator, data, "train", &batch)?;
-        Ok(batch)
+        Ok(places.lesson(batch, |place| order.position(place)))
     });
-    step::run(&mut session.learner, &mut membership.gang, position, &summands, batches)
+    step::run(&mut session.learner, &mut membership.gang, position, &lengths, batches)
 }
 
 /// A step was applied: the ledger and, now and then, the comparison of states hear of it.
@@ -154,24 +162,22 @@ fn set_aside(coordinator: &Coordinator<'_>, data: &mut JobData, split: &str, bat
     Ok(())
 }
 
-fn start_loader(session: &Session<'_>, epoch: u32, steps: Range<u64>) -> Loader {
+fn start_loader(session: &Session<'_>, epoch: u32, order: &Arc<SampleOrder>, steps: Range<u64>) -> Loader {
     let (data, learner) = (&session.data, &session.learner);
     let split = &data.dataset.train;
-    let order = Arc::new(SampleOrder::new(
-        session.spec.training.seed,
-        epoch,
-        split.samples.len() as u64,
-    ));
+    let seed = session.spec.training.seed;
     let place = session.membership.place();
-    let ranges: Vec<Range<u64>> = steps
-        .flat_map(|step| learner.micro_batch_plan(place, step))
-        .flatten()
-        .collect();
-    let plan = ranges.into_iter().map(move |range| {
+    let of_step = |step| {
+        let micro_batches = learner.micro_batch_plan(place, step).into_iter().flatten();
+        micro_batches.map(move |range| learner.places(step, range))
+    };
+    let planned: Vec<Places> = steps.flat_map(of_step).collect();
+    let order = Arc::clone(order);
+    let plan = planned.into_iter().map(move |places| {
         let order = Arc::clone(&order);
-        range.map(move |position| order.position(position))
+        places.loaded().map(move |place| order.position(place))
     });
-    data.load(split, plan)
+    data.load(split, plan, Some(TrainingEpoch { seed, epoch }))
 }
 
 /// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to. What

@@ -11,7 +11,6 @@ mod tests;
 use std::time::Instant;
 
 use firn_core::{slices, spec::Determinism};
-use firn_data::Batch;
 
 use tch::Tensor;
 
@@ -20,6 +19,7 @@ use crate::rank::{
     learner::{
         Learner,
         computation::Computation,
+        mixing::Lesson,
         outcome::{Outcome, Position, Spent},
     },
     membership::gang::Gang,
@@ -33,12 +33,12 @@ use crate::rank::{
 ///
 /// # Errors
 /// Those of `batches` and of the gang; the model is then as it was before the step.
-pub(crate) fn run(
+pub(crate) fn run<B: Into<Lesson>>(
     learner: &mut Learner,
     gang: &mut Gang,
     position: Position,
     summands: &[usize],
-    mut batches: impl Iterator<Item = Result<Batch, StopReason>>,
+    mut batches: impl Iterator<Item = Result<B, StopReason>>,
 ) -> Result<Outcome, StopReason> {
     learner.step(position, |computation, spent| match computation.training.determinism {
         Determinism::Default => {
@@ -67,11 +67,11 @@ pub(crate) fn run(
 }
 
 /// The sums of this rank's part, where BatchNorm normalises by the whole batch of the gang.
-fn shared_sums(
+fn shared_sums<B: Into<Lesson>>(
     computation: &Computation,
     gang: &mut Gang,
     position: Position,
-    batches: impl Iterator<Item = Result<Batch, StopReason>>,
+    batches: impl Iterator<Item = Result<B, StopReason>>,
     spent: &mut Spent,
 ) -> Result<Tensor, StopReason> {
     let exchange = GangExchange::new(gang);

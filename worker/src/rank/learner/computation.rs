@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
-use firn_core::spec::TrainingSpec;
-use firn_data::Batch;
+use firn_core::{mixing::Blend, spec::TrainingSpec};
 use firn_models::{Dropout, Exchange, LossSums, Model, Objective, Optimizer, SharedBatch};
 use tch::{Kind, Tensor};
 
 use super::{
     inputs::Inputs,
     memory,
+    mixing::Lesson,
     outcome::{Position, Spent},
 };
-use crate::rank::{failure::RankFailure, task};
+use crate::rank::failure::RankFailure;
 
 /// Numbers that travel at the end of the flat gradient: Σwℓ, Σw and the number of samples.
 pub(crate) const SUMS: i64 = 3;
@@ -76,10 +76,10 @@ impl Computation {
     ///
     /// # Errors
     /// Those of `batches`, of libtorch, and a batch that the memory does not hold.
-    pub(crate) fn sums<E: From<RankFailure>>(
+    pub(crate) fn sums<B: Into<Lesson>, E: From<RankFailure>>(
         &self,
         position: Position,
-        batches: impl Iterator<Item = Result<Batch, E>>,
+        batches: impl Iterator<Item = Result<B, E>>,
         spent: &mut Spent,
     ) -> Result<Tensor, E> {
         self.sums_over(position, batches, None, spent)
@@ -89,20 +89,20 @@ impl Computation {
     ///
     /// # Errors
     /// The same, and those of the exchange.
-    pub(crate) fn shared_sums<E: From<RankFailure>>(
+    pub(crate) fn shared_sums<B: Into<Lesson>, E: From<RankFailure>>(
         &self,
         position: Position,
-        batches: impl Iterator<Item = Result<Batch, E>>,
+        batches: impl Iterator<Item = Result<B, E>>,
         exchange: &dyn Exchange,
         spent: &mut Spent,
     ) -> Result<Tensor, E> {
         self.sums_over(position, batches, Some(exchange), spent)
     }
 
-    fn sums_over<E: From<RankFailure>>(
+    fn sums_over<B: Into<Lesson>, E: From<RankFailure>>(
         &self,
         position: Position,
-        mut batches: impl Iterator<Item = Result<Batch, E>>,
+        mut batches: impl Iterator<Item = Result<B, E>>,
         exchange: Option<&dyn Exchange>,
         spent: &mut Spent,
     ) -> Result<Tensor, E> {
@@ -113,17 +113,19 @@ impl Computation {
                 break;
             };
             spent.data += began.elapsed();
-            if batch.indices.is_empty() {
+            let lesson: Lesson = batch.into();
+            let learned = lesson.samples().len();
+            if learned == 0 {
                 continue;
             }
             let began = Instant::now();
-            let sums = self.backward(position, &batch, exchange).map_err(|failure| {
+            let sums = self.backward(position, &lesson, exchange).map_err(|failure| {
                 let place = (self.inputs.device(), self.training.train_batch_norm);
-                memory::explain(place, &batch, failure, |part| self.backward(position, part, None))
+                memory::explain(place, &lesson, failure, |part| self.backward(position, part, None))
             })?;
             losses.push(sums.loss.detach());
             weight += sums.weight;
-            samples += batch.indices.len();
+            samples += learned;
             spent.compute += began.elapsed();
         }
         if let Some(exchange) = exchange.filter(|_| samples == 0) {
@@ -144,26 +146,37 @@ impl Computation {
     fn backward(
         &self,
         position: Position,
-        batch: &Batch,
+        lesson: &Lesson,
         exchange: Option<&dyn Exchange>,
     ) -> Result<LossSums, RankFailure> {
-        let features = self.model.features(&self.inputs.of(batch)?)?;
+        let blend = self.blend(position);
+        let input = lesson.input(self.inputs.of(&lesson.batch)?, blend)?;
+        let features = self.model.features(&input)?;
         let dropout = Dropout {
             seed: self.training.seed,
             epoch: position.epoch,
-            samples: &batch.indices,
+            samples: &lesson.samples(),
         };
         let shared = exchange.map(SharedBatch::new);
         let outputs = match &shared {
             Some(shared) => self.model.shared_outputs(&features, &dropout, shared)?,
             None => self.model.outputs(&features, &dropout)?,
         };
-        let sums = outputs.sums(&self.objective, task::expected(&batch.targets))?;
+        let sums = lesson.expecting(blend, |expected| outputs.sums(&self.objective, expected))?;
         sums.loss.f_backward()?;
         if let Some(shared) = shared {
             shared.backward()?;
         }
         Ok(sums)
+    }
+
+    /// How the images of a step are mixed.
+    fn blend(&self, position: Position) -> Blend {
+        let place = (position.epoch, position.step);
+        let mixing = self.training.mixing.as_ref();
+        mixing.map_or(Blend::None, |mixing| {
+            Blend::draw(mixing, self.training.seed, place, self.inputs.side())
+        })
     }
 
     /// Takes part in the exchanges of a step without a sample of its own.

@@ -55,6 +55,7 @@ pub(crate) fn training(determinism: Determinism) -> TrainingSpec {
         max_gradient_value: None,
         decayed: Decayed::All,
         layer_decay: 1.0,
+        mixing: None,
         checkpoint_interval_ms: 0,
         determinism,
     }

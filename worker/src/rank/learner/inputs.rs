@@ -42,6 +42,11 @@ impl Inputs {
         Ok(Input::Images(Tensor::f_zeros(shape, (Kind::Float, self.device))?))
     }
 
+    /// Pixels a side of a picture; 0 of texts.
+    pub(crate) fn side(&self) -> u32 {
+        self.crop as u32
+    }
+
     /// Where the network computes.
     pub(crate) fn device(&self) -> Device {
         self.device

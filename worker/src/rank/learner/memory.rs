@@ -5,23 +5,23 @@
 //! ([`super::Learner::make_do`]). One that was told it would run out of memory again, so the job fails at once, with a number that the
 //! user can write into the spec.
 
-use firn_data::Batch;
 use tch::Device;
 
+use super::mixing::Lesson;
 use crate::rank::failure::RankFailure;
 
 /// Turns a failure for want of memory into advice; other failures stay as they are. `trial` computes a part of the batch as the failed
 /// attempt did. `train_batch_norm`: whether a batch's statistics are part of the result.
 pub(crate) fn explain<T>(
     (device, train_batch_norm): (Device, bool),
-    batch: &Batch,
+    lesson: &Lesson,
     failure: RankFailure,
-    trial: impl Fn(&Batch) -> Result<T, RankFailure>,
+    trial: impl Fn(&Lesson) -> Result<T, RankFailure>,
 ) -> RankFailure {
     if !failure.is_out_of_memory() {
         return failure;
     }
-    let samples = batch.indices.len();
+    let samples = lesson.batch.indices.len();
     RankFailure::OutOfMemory {
         // Statistics of BatchNorm that trains are those of the whole batch, which is then one micro-batch.
         field: match train_batch_norm {
@@ -33,7 +33,7 @@ pub(crate) fn explain<T>(
             Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
             _ => "this machine".to_owned(),
         },
-        fits: largest_that_fits(samples, |samples| trial(&first(batch, samples)).is_ok()),
+        fits: largest_that_fits(samples, |samples| trial(&lesson.first(samples)).is_ok()),
     }
 }
 
@@ -43,19 +43,9 @@ fn largest_that_fits(failed: usize, mut fits: impl FnMut(usize) -> bool) -> Opti
     halves.take_while(|samples| *samples > 0).find(|samples| fits(*samples))
 }
 
-/// The first samples of a batch.
-fn first(batch: &Batch, samples: usize) -> Batch {
-    Batch {
-        indices: batch.indices[..samples].to_vec(),
-        targets: batch.targets.first(samples),
-        tensors: batch.tensors.first(samples),
-        corrupt: Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use firn_data::{RawTensor, Targets, Tensors, Values};
+    use firn_data::{Batch, RawTensor, Targets, Tensors, Values};
 
     use super::*;
 
@@ -90,7 +80,7 @@ mod tests {
             tensors: tokens(3, &[1, 2, 3, 4, 5, 6], &[1, 1, 1, 0, 1, 1]),
             corrupt: Vec::new(),
         };
-        let part = first(&batch, 2);
+        let part = Lesson::from(batch).first(2).batch;
         assert_eq!((part.indices, part.targets), (vec![4, 9], Targets::Classes(vec![0, 1])));
         assert_eq!(part.tensors, tokens(2, &[1, 2, 3, 4], &[1, 1, 1, 0]));
     }

@@ -13,6 +13,7 @@ pub(crate) mod computation;
 pub(crate) mod inputs;
 mod memory;
 pub(crate) mod micro_batch_plan;
+pub(crate) mod mixing;
 pub(crate) mod non_finite;
 pub(crate) mod outcome;
 mod state;
@@ -32,6 +33,7 @@ use tch::{Device, Tensor};
 use self::{
     computation::{Computation, SUMS},
     micro_batch_plan::Summand,
+    mixing::Places,
     non_finite::NonFinitePolicy,
     outcome::{Outcome, Position, Spent},
 };
@@ -146,6 +148,12 @@ impl Learner {
     pub(crate) fn micro_batch_plan(&self, place: (u32, u32), step_in_epoch: u64) -> Vec<Summand> {
         let global = self.global_batch(step_in_epoch);
         micro_batch_plan::of_rank(&self.computation.training, self.micro_batch(), place, global)
+    }
+
+    /// What is loaded for a micro-batch of that step.
+    pub(crate) fn places(&self, step_in_epoch: u64, micro_batch: Range<u64>) -> Places {
+        let mixes = self.computation.training.mixing.is_some();
+        Places::new(micro_batch, &self.global_batch(step_in_epoch), mixes)
     }
 
     /// Samples of a micro-batch: what the spec says, else what keeps a CPU's caches and a GPU's cores busy, or less where the memory did

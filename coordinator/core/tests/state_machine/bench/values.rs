@@ -36,29 +36,10 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             validation: Some(SplitSource::Path("/data/val".to_owned())),
             test: None,
             preprocessing: Architecture::Resnet18.default_preprocessing(),
+            augmentation: None,
             quarantine: QuarantineSpec { max_samples: 0 },
         },
-        training: TrainingSpec {
-            epochs: 1,
-            batch_size: 10,
-            micro_batch_size: None,
-            seed: 0,
-            optimizer: sgd(),
-            schedule: ScheduleSpec {
-                shape: ScheduleShape::Constant,
-                warmup: Warmup::Steps(0),
-            },
-            loss: LossSpec::default(),
-            early_stopping: None,
-            best_metric: MetricName::LOSS,
-            train_batch_norm: false,
-            max_gradient_norm: None,
-            max_gradient_value: None,
-            decayed: Decayed::All,
-            layer_decay: 1.0,
-            determinism: Determinism::Default,
-            checkpoint_interval_ms: 60_000,
-        },
+        training: training(),
         resources: ResourcesSpec {
             workers: WorkersSpec { min: 1, max: 1 },
             slots_per_worker: 1,
@@ -71,6 +52,31 @@ pub(crate) fn spec(name: &str) -> JobSpec {
         },
         scheduling: SchedulingSpec::default(),
         run_policy: RunPolicy::default(),
+    }
+}
+
+fn training() -> TrainingSpec {
+    TrainingSpec {
+        epochs: 1,
+        batch_size: 10,
+        micro_batch_size: None,
+        seed: 0,
+        optimizer: sgd(),
+        schedule: ScheduleSpec {
+            shape: ScheduleShape::Constant,
+            warmup: Warmup::Steps(0),
+        },
+        loss: LossSpec::default(),
+        early_stopping: None,
+        best_metric: MetricName::LOSS,
+        train_batch_norm: false,
+        max_gradient_norm: None,
+        max_gradient_value: None,
+        decayed: Decayed::All,
+        layer_decay: 1.0,
+        mixing: None,
+        determinism: Determinism::Default,
+        checkpoint_interval_ms: 60_000,
     }
 }
 

@@ -2,11 +2,13 @@
 
 use firn_core::slices;
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, ClassWeights, CropMode, Crops, DataFormat, DataSpec, Decayed, Determinism,
-    DeviceRequest, EarlyStopping, Freeze, FreezeSpec, HeadSpec, Interpolation, JobSpec, LoraSpec, LossSpec, Metadata,
-    MetricName, MissingLabels, Modality, ModelSpec, OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing,
-    QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec, SchedulingSpec,
-    SplitSource, StageDropout, Task, ThresholdMode, TrainingSpec, Warmup, Word, WorkersSpec,
+    Architecture, ArtifactsSpec, AugmentationSpec, ClassWeights, ColorJitterSpec, CropMode, Crops, DataFormat,
+    DataSpec, Decayed, Determinism, DeviceRequest, EarlyStopping, ErasedValue, Freeze, FreezeSpec, HeadSpec,
+    Interpolation, JobSpec, LoraSpec, LossSpec, Metadata, MetricName, MissingLabels, MixingSpec, Modality, ModelSpec,
+    OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec, RandAugmentSpec, RandomErasingSpec,
+    RandomResizedCropSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, ScheduleShape, ScheduleSpec,
+    SchedulingSpec, SplitSource, StageDropout, Task, ThresholdMode, TrainingSpec, TrivialAugmentWideSpec, Warmup,
+    WarpInterpolation, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -147,6 +149,71 @@ fn model(architecture: Architecture) -> impl Strategy<Value = ModelSpec> {
         })
 }
 
+/// How many samples may be corrupt, what becomes of rows without labels, and what of images in training.
+fn data_choices(is_image: bool) -> impl Strategy<Value = (u32, MissingLabels, Option<AugmentationSpec>)> + Clone {
+    let missing = prop::sample::select(vec![MissingLabels::Error, MissingLabels::Drop, MissingLabels::Keep]);
+    let augmentation = prop::option::of(augmentation()).prop_map(move |found| found.filter(|_| is_image));
+    (any::<u32>(), missing, augmentation)
+}
+
+fn augmentation() -> impl Strategy<Value = AugmentationSpec> + Clone {
+    let range = || (0.01..0.5, 0.5..1.0).prop_map(|(least, most)| [least, most]);
+    let erasing = (0.0..1.0, range(), range(), any::<bool>()).prop_map(|(probability, scale, ratio, is_random)| {
+        let value = if is_random {
+            ErasedValue::Random
+        } else {
+            ErasedValue::Zero
+        };
+        RandomErasingSpec {
+            probability,
+            scale,
+            ratio,
+            value,
+        }
+    });
+    let policy = (1u32..9, 0u32..31, any::<bool>());
+    let jitter = (0.0..2.0, 0.0..2.0, 0.0..2.0, 0.0..0.5);
+    let parts = (
+        prop::option::of((range(), range())),
+        prop::option::of(policy),
+        prop::option::of(jitter),
+        prop::option::of(erasing),
+    );
+    (parts, 0.0..1.0, 0.0..180.0).prop_map(|((crop, policy, jitter, random_erasing), flip, rotation)| {
+        AugmentationSpec {
+            random_resized_crop: crop.map(|(scale, ratio)| RandomResizedCropSpec { scale, ratio }),
+            horizontal_flip: flip,
+            vertical_flip: 1.0 - flip,
+            rotation,
+            rand_augment: policy
+                .filter(|(.., is_trivial)| !is_trivial)
+                .map(|(num_ops, magnitude, _)| RandAugmentSpec {
+                    num_ops,
+                    magnitude,
+                    num_magnitude_bins: 31,
+                }),
+            trivial_augment_wide: policy.filter(|(.., is_trivial)| *is_trivial).map(|(bins, ..)| {
+                TrivialAugmentWideSpec {
+                    num_magnitude_bins: bins + 1,
+                }
+            }),
+            color_jitter: jitter.map(|(brightness, contrast, saturation, hue)| ColorJitterSpec {
+                brightness,
+                contrast,
+                saturation,
+                hue,
+            }),
+            grayscale: 1.0 - flip,
+            random_erasing,
+            interpolation: if flip < 0.5 {
+                WarpInterpolation::Nearest
+            } else {
+                WarpInterpolation::Bilinear
+            },
+        }
+    })
+}
+
 /// A rate, a decay, two decays of means, and what is added to a denominator.
 fn adam() -> impl Strategy<Value = (f64, f64, f64, f64, f64)> {
     (1e-6..1.0, 0.0..1.0, 0.0..0.99, 0.0..0.9999, 1e-12..1e-3)
@@ -260,7 +327,7 @@ fn shape(has_validation: bool) -> impl Strategy<Value = ScheduleShape> {
     })
 }
 
-fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<Value = TrainingSpec> {
+fn training(has_validation: bool, may_train_batch_norm: bool, mixes: bool) -> impl Strategy<Value = TrainingSpec> {
     let schedule = (
         shape(has_validation),
         prop_oneof![
@@ -269,21 +336,14 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
         ],
     )
         .prop_map(|(shape, warmup)| ScheduleSpec { shape, warmup });
-    let stopping =
-        prop::option::of((metric(), 1u32..50, 0.0..0.1)).prop_map(|stopping: Option<(MetricName, u32, f64)>| {
-            stopping.map(|(metric, patience, min_delta)| EarlyStopping {
-                metric,
-                patience,
-                min_delta,
-            })
-        });
+    let stopping = prop::option::of(stopping());
+    let limits = (prop::option::of(0.1..9.0), 0u64..4_000_000);
     let numbers = (
         1u32..1000,
         64u32..4096,
         prop::option::of(1u32..64),
         any::<u64>(),
-        prop::option::of(0.1..9.0),
-        0u64..4_000_000,
+        limits,
     );
     let choices = (
         stopping,
@@ -291,10 +351,17 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
         any::<bool>(),
         word::<Determinism>(),
         word::<Decayed>(),
+        prop::option::of(mixing()),
     );
     (numbers, optimizer(), schedule, loss(), choices).prop_map(
-        move |(numbers, optimizer, schedule, loss, (early_stopping, best_metric, batch_norm, determinism, decayed))| {
-            let (epochs, batch_size, micro_batch_size, seed, max_gradient_norm, checkpoint_interval_ms) = numbers;
+        move |(
+            numbers,
+            optimizer,
+            schedule,
+            loss,
+            (early_stopping, best_metric, batch_norm, determinism, decayed, mixing),
+        )| {
+            let (epochs, batch_size, micro_batch_size, seed, (max_gradient_norm, checkpoint_interval_ms)) = numbers;
             TrainingSpec {
                 epochs,
                 batch_size,
@@ -310,9 +377,29 @@ fn training(has_validation: bool, may_train_batch_norm: bool) -> impl Strategy<V
                 max_gradient_value: max_gradient_norm.is_none().then_some(0.5),
                 decayed,
                 layer_decay: 1.0,
+                mixing: mixing.filter(|_| mixes),
                 determinism,
                 checkpoint_interval_ms,
             }
+        },
+    )
+}
+
+fn stopping() -> impl Strategy<Value = EarlyStopping> {
+    (metric(), 1u32..50, 0.0..0.1).prop_map(|(metric, patience, min_delta)| EarlyStopping {
+        metric,
+        patience,
+        min_delta,
+    })
+}
+
+fn mixing() -> impl Strategy<Value = MixingSpec> {
+    (0.01..9.0, prop::option::of(0.01..9.0), 0.0..1.0, 0.0..1.0).prop_map(
+        |(mixup, cutmix_alpha, probability, switch_probability)| MixingSpec {
+            mixup_alpha: Some(mixup),
+            cutmix_alpha,
+            probability,
+            switch_probability,
         },
     )
 }
@@ -364,14 +451,15 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
         .prop_flat_map(|architecture| (model(architecture), data(architecture), path(), split(), split()))
         .prop_flat_map(|(model, (format, preprocessing), train, validation, test)| {
             let batch_norm = model.architecture.has_batch_norm() && !model.freeze.trains_head_alone();
-            let missing = prop::sample::select(vec![MissingLabels::Error, MissingLabels::Drop, MissingLabels::Keep]);
-            let data = (any::<u32>(), missing).prop_map(move |(max_quarantined, missing)| DataSpec {
+            let is_image = matches!(preprocessing, Preprocessing::Image { .. });
+            let data = data_choices(is_image).prop_map(move |(max_quarantined, missing, augmentation)| DataSpec {
                 format: format.clone(),
                 missing_labels: (format != DataFormat::ImageFolder).then_some(missing),
                 train: train.clone(),
                 validation: validation.clone(),
                 test: test.clone(),
                 preprocessing: preprocessing.clone(),
+                augmentation,
                 quarantine: QuarantineSpec {
                     max_samples: max_quarantined,
                 },
@@ -379,7 +467,7 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
             (
                 Just(model),
                 data.clone(),
-                data.prop_flat_map(move |data| training(data.validation.is_some(), batch_norm)),
+                data.prop_flat_map(move |data| training(data.validation.is_some(), batch_norm, is_image)),
             )
         })
         .prop_flat_map(|(model, data, training)| {

@@ -1,6 +1,8 @@
-//! Images: decoded as Pillow decodes them, upright, then torchvision's `Resize` and `CenterCrop`. `ToTensor` and `Normalize` follow on the
-//! device that computes: bytes are a fourth of what would have to be kept and moved.
+//! Images: decoded as Pillow decodes them, upright, then torchvision's `Resize` and `CenterCrop`, or in training what `augmentation` makes of them. `ToTensor` and
+//! `Normalize` follow on the device that computes: bytes are a fourth of what would have to be kept and moved. Where a part of an image is erased, its numbers are no
+//! bytes any more, so they are normalised here.
 
+mod augmentation;
 mod decode;
 mod error;
 mod jpeg;
@@ -11,13 +13,14 @@ mod resample;
 
 use std::cell::RefCell;
 
-use firn_core::spec::{CropMode, Interpolation};
+use firn_core::spec::{AugmentationSpec, CropMode, Interpolation};
 
+use self::augmentation::Augmentation;
 use self::decode::{decode_region, dimensions};
 use self::error::ImageError;
-use self::raster::Raster;
-use self::resample::{Axis, Filter, resample, source_region};
-use super::{Modality, Prepared};
+use self::raster::{Raster, Region};
+use self::resample::{Axis, Filter, First, resample, source_region};
+use super::{Modality, Occasion, Prepared};
 use crate::{DataError, RawTensor, Tensors, Values};
 
 pub use self::decode::{Rgb, decode_rgb};
@@ -29,6 +32,7 @@ pub(super) struct Images {
     filter: Filter,
     crop_mode: CropMode,
     crop: usize,
+    augmentation: Option<Augmentation>,
 }
 
 impl Modality for Images {
@@ -41,9 +45,16 @@ impl Modality for Images {
         dimensions(bytes).map(drop).map_err(|error| error.to_string())
     }
 
-    /// `crop * crop * 3` bytes.
-    fn prepare(&self, bytes: &[u8]) -> Result<Prepared, String> {
-        let raster = self.crop(bytes).map_err(|error| error.to_string())?;
+    /// `crop * crop * 3` bytes, or normalised numbers.
+    fn prepare(&self, bytes: &[u8], occasion: Option<Occasion>) -> Result<Prepared, String> {
+        let change = self.augmentation.as_ref().zip(occasion);
+        let mut raster = self.crop(bytes, change).map_err(|error| error.to_string())?;
+        if let Some((augmentation, occasion)) = change {
+            raster = augmentation.change(occasion, raster);
+            if let Some(numbers) = augmentation.erased(occasion, &raster) {
+                return Ok(Prepared::Floats(numbers));
+            }
+        }
         let channels = raster
             .pixels
             .iter()
@@ -51,29 +62,42 @@ impl Modality for Images {
         Ok(Prepared::Bytes(channels.collect()))
     }
 
-    /// `pixels`: `(crop, crop, 3)` bytes of each sample.
+    /// `pixels`: `(crop, crop, 3)` bytes, or normalised numbers, of each sample.
     fn collate(&self, samples: &[Prepared]) -> Tensors {
-        let mut pixels = Vec::with_capacity(samples.len() * self.crop * self.crop * 3);
-        for sample in samples {
-            pixels.extend_from_slice(sample.bytes());
-        }
+        let length = samples.len() * self.crop * self.crop * 3;
+        let values = match samples.first() {
+            Some(Prepared::Floats(_)) => Values::Floats(side_by_side(samples, length, Prepared::floats)),
+            _ => Values::Bytes(side_by_side(samples, length, Prepared::bytes)),
+        };
         Tensors {
             samples: samples.len(),
             arrays: vec![RawTensor {
                 name: "pixels",
                 shape: vec![self.crop, self.crop, 3],
-                values: Values::Bytes(pixels),
+                values,
             }],
         }
     }
+}
+
+fn side_by_side<'a, T: Copy + 'a>(
+    samples: &'a [Prepared],
+    length: usize,
+    numbers: fn(&'a Prepared) -> &'a [T],
+) -> Vec<T> {
+    let mut all = Vec::with_capacity(length);
+    for sample in samples {
+        all.extend_from_slice(numbers(sample));
+    }
+    all
 }
 
 impl Images {
     pub(super) fn new(
         (resize, interpolation, crop_mode): (u32, Interpolation, CropMode),
         crop: u32,
-        mean: &[f64; 3],
-        std: &[f64; 3],
+        (mean, std): (&[f64; 3], &[f64; 3]),
+        augmentation: Option<&AugmentationSpec>,
     ) -> Result<Self, DataError> {
         let refuse = |reason: String| Err(DataError::Preprocessing { reason });
         if resize == 0 || crop == 0 {
@@ -92,26 +116,35 @@ impl Images {
             },
             crop_mode,
             crop: crop as usize,
+            augmentation: augmentation.map(|spec| Augmentation::new(spec, mean, std)),
         })
     }
 
-    fn crop(&self, file: &[u8]) -> Result<Raster, ImageError> {
+    fn crop(&self, file: &[u8], change: Option<(&Augmentation, Occasion)>) -> Result<Raster, ImageError> {
         thread_local! {
             static SCRATCH: RefCell<jpeg::Scratch> = RefCell::default();
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut plan = None;
             let raster = decode_region(file, scratch, |width, height| {
-                let chosen = plan.insert(self.plan(width, height));
-                source_region(&chosen.0.axis, &chosen.1.axis)
+                let part = change.and_then(|(augmentation, occasion)| augmentation.crop(occasion, [width, height]));
+                let (across, down, _) = plan.insert(match part {
+                    Some(part) => self.plan_of(part),
+                    None => self.plan(width, height),
+                });
+                let mut region = source_region(&across.axis, &down.axis);
+                region.left += across.first;
+                region.top += down.first;
+                region
             })?;
-            let (across, down) = plan.expect("the decoder asks for a region before it answers");
-            Ok(self.pad(resample(raster, &across.axis, &down.axis), across.before, down.before))
+            let (across, down, first) = plan.expect("the decoder asks for a region before it answers");
+            let resized = resample(raster, &across.axis, &down.axis, first);
+            Ok(self.pad(resized, across.before, down.before))
         })
     }
 
-    /// What `Resize` and `CenterCrop` do to each axis of an image.
-    fn plan(&self, width: usize, height: usize) -> (Cut, Cut) {
+    /// What `Resize` and `CenterCrop` do to each axis of an image. Rows come first, as they always have: stored jobs go on with the same pixels.
+    fn plan(&self, width: usize, height: usize) -> (Cut, Cut, First) {
         let (resized_width, resized_height) = match self.crop_mode {
             CropMode::Center => resized(width, height, self.resize),
             CropMode::Squash => (self.resize, self.resize),
@@ -119,7 +152,18 @@ impl Images {
         (
             Cut::new([width, resized_width], self.crop, self.filter),
             Cut::new([height, resized_height], self.crop, self.filter),
+            First::Rows,
         )
+    }
+
+    /// What `resized_crop` does to each axis of a part.
+    fn plan_of(&self, part: Region) -> (Cut, Cut, First) {
+        let cut = |first: usize, input: usize| Cut {
+            first,
+            ..Cut::new([input, self.crop], self.crop, self.filter)
+        };
+        let first = First::of([part.width, self.crop], [part.height, self.crop]);
+        (cut(part.left, part.width), cut(part.top, part.height), first)
     }
 
     /// Black around an image that is smaller than the crop.
@@ -139,6 +183,8 @@ impl Images {
 /// One axis of an image on its way to the crop.
 struct Cut {
     axis: Axis,
+    /// Where the part of the image begins that the axis is of.
+    first: usize,
     /// Black pixels before the image's first.
     before: usize,
 }
@@ -149,11 +195,13 @@ impl Cut {
             let start = half_to_even(output - crop);
             Self {
                 axis: Axis::new([input, output], start..start + crop, filter),
+                first: 0,
                 before: 0,
             }
         } else {
             Self {
                 axis: Axis::new([input, output], 0..output, filter),
+                first: 0,
                 before: (crop - output) / 2,
             }
         }

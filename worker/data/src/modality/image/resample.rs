@@ -1,5 +1,5 @@
 //! Pillow's antialiased resize (`Resample.c`) to the bit: a filter widened by the scale, 22-bit integer weights, first
-//! along rows, then along columns, with rounding to 8 bits between. Only the wanted part of the result is computed, from only the part
+//! along rows, then along columns (or the other way round), with rounding to 8 bits between. Only the wanted part of the result is computed, from only the part
 //! of the source that it depends on.
 
 use std::ops::Range;
@@ -124,27 +124,56 @@ fn weights(filter: Filter, window: Range<usize>, centre: f64, inverse_scale: f64
     weights.into_iter().map(fixed).collect()
 }
 
-/// The wanted part of the resized image; `source` holds the pixels of `across.source` and `down.source`.
-pub(crate) fn resample(source: Raster, across: &Axis, down: &Axis) -> Raster {
-    let arch = pulp::Arch::new();
-    let narrowed = if across.identity {
-        source
-    } else {
-        let mut narrowed = Raster::new(across.len(), source.height);
-        arch.dispatch(Narrow {
-            source: &source,
-            axis: across,
-            result: &mut narrowed,
-        });
-        narrowed
-    };
-    if down.identity {
-        return narrowed;
+/// Which pass comes first: between them levels are rounded, so the last one shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// Along rows, as Pillow before 13 always has it.
+    Rows,
+    /// Along columns.
+    Columns,
+}
+
+impl First {
+    /// Pillow 13 begins with columns where the height shrinks by more than twice as many pixels as the width. Widths and heights, before and after.
+    pub(crate) fn of([width, new_width]: [usize; 2], [height, new_height]: [usize; 2]) -> Self {
+        let shrinks_by = |before: usize, after: usize| before as i64 - after as i64;
+        let down = shrinks_by(height, new_height);
+        match down > 0 && down > 2 * shrinks_by(width, new_width) {
+            true => Self::Columns,
+            false => Self::Rows,
+        }
     }
-    let mut result = Raster::new(narrowed.width, down.len());
-    arch.dispatch(Lower {
-        source: &narrowed,
-        axis: down,
+}
+
+/// The wanted part of the resized image; `source` holds the pixels of `across.source` and `down.source`.
+pub(crate) fn resample(source: Raster, across: &Axis, down: &Axis, first: First) -> Raster {
+    match first {
+        First::Rows => lowered(narrowed(source, across), down),
+        First::Columns => narrowed(lowered(source, down), across),
+    }
+}
+
+fn narrowed(source: Raster, axis: &Axis) -> Raster {
+    if axis.identity {
+        return source;
+    }
+    let mut result = Raster::new(axis.len(), source.height);
+    pulp::Arch::new().dispatch(Narrow {
+        source: &source,
+        axis,
+        result: &mut result,
+    });
+    result
+}
+
+fn lowered(source: Raster, axis: &Axis) -> Raster {
+    if axis.identity {
+        return source;
+    }
+    let mut result = Raster::new(source.width, axis.len());
+    pulp::Arch::new().dispatch(Lower {
+        source: &source,
+        axis,
         result: &mut result,
     });
     result

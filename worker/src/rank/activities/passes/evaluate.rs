@@ -21,7 +21,7 @@ impl Shard {
         let plan = micro_batch_plan::micro_batches(samples, means.learner.micro_batch());
         Self {
             split: Arc::clone(split),
-            loader: means.data.load(split, plan.into_iter()),
+            loader: means.data.load(split, plan.into_iter(), None),
         }
     }
 }

@@ -56,29 +56,10 @@ pub(super) fn spec() -> JobSpec {
             validation: Some(SplitSource::Path("/data/validation".to_owned())),
             test: Some(SplitSource::Path("/data/test".to_owned())),
             preprocessing: Preprocessing::Text { max_length: None },
+            augmentation: None,
             quarantine: QuarantineSpec { max_samples: 2 },
         },
-        training: TrainingSpec {
-            epochs: 2,
-            batch_size: BATCH,
-            checkpoint_interval_ms: 30_000,
-            micro_batch_size: None,
-            seed: 11,
-            optimizer: sgd(),
-            schedule: ScheduleSpec {
-                shape: ScheduleShape::Constant,
-                warmup: Warmup::Steps(0),
-            },
-            loss: LossSpec::default(),
-            early_stopping: None,
-            best_metric: MetricName::named("accuracy"),
-            train_batch_norm: false,
-            max_gradient_norm: None,
-            max_gradient_value: None,
-            decayed: Decayed::All,
-            layer_decay: 1.0,
-            determinism: Determinism::Default,
-        },
+        training: training(),
         resources: ResourcesSpec {
             workers: WorkersSpec { min: 1, max: 2 },
             slots_per_worker: 1,
@@ -91,6 +72,31 @@ pub(super) fn spec() -> JobSpec {
         },
         scheduling: SchedulingSpec::default(),
         run_policy: RunPolicy::default(),
+    }
+}
+
+fn training() -> TrainingSpec {
+    TrainingSpec {
+        epochs: 2,
+        batch_size: BATCH,
+        checkpoint_interval_ms: 30_000,
+        micro_batch_size: None,
+        seed: 11,
+        optimizer: sgd(),
+        schedule: ScheduleSpec {
+            shape: ScheduleShape::Constant,
+            warmup: Warmup::Steps(0),
+        },
+        loss: LossSpec::default(),
+        early_stopping: None,
+        best_metric: MetricName::named("accuracy"),
+        train_batch_norm: false,
+        max_gradient_norm: None,
+        max_gradient_value: None,
+        decayed: Decayed::All,
+        layer_decay: 1.0,
+        mixing: None,
+        determinism: Determinism::Default,
     }
 }
 
