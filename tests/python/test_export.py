@@ -136,7 +136,7 @@ def test_a_merged_text_model_predicts_the_same_in_transformers(tmp_path, minilm)
     finished = run_job(spec, tmp_path)
 
     tensors = load_file(finished.folder / "model.safetensors")
-    head = {name: tensors.pop(f"classifier.{name}") for name in ("weight", "bias")}
+    head = {name: tensors.pop(f"head.{name}") for name in ("weight", "bias")}
     encoder = AutoModel.from_pretrained(minilm, add_pooling_layer="pooler.dense.weight" in tensors)
     expected_names = set(encoder.state_dict())
     encoder.load_state_dict({name: tensor for name, tensor in tensors.items() if name in expected_names}, strict=True)

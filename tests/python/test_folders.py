@@ -155,7 +155,7 @@ def test_a_folder_of_texts_is_all_that_a_job_needs(tmp_path, kind):
     assert stored["model"]["architecture"] == kind
     assert stored["data"]["preprocessing"]["maxLength"] == 24
     tensors = load_file(finished.folder / "model.safetensors")
-    head = {name: tensors[f"classifier.{name}"] for name in ("weight", "bias")}
+    head = {name: tensors[f"head.{name}"] for name in ("weight", "bias")}
     encoder = AutoModel.from_pretrained(source).eval()
     tokenizer = AutoTokenizer.from_pretrained(source)
     rows = finished.predictions("validation")

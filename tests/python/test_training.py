@@ -256,7 +256,7 @@ def predicts_what_the_job_predicted(minilm, sentences, finished, encoder, head):
     merged = AutoModel.from_pretrained(minilm).eval()
     state = load_file(finished.folder / "model.safetensors")
     missing = merged.load_state_dict(state, strict=False)
-    assert not missing.missing_keys and set(missing.unexpected_keys) == {"classifier.weight", "classifier.bias", "embeddings.position_ids"}, missing
+    assert not missing.missing_keys and set(missing.unexpected_keys) == {"head.weight", "head.bias", "embeddings.position_ids"}, missing
     networks = {"PEFT": lambda: encoder, "PEFT, merged": encoder.merge_and_unload, "merged by Firn": lambda: merged}
     for name, network in networks.items():
         with torch.no_grad():

@@ -9,6 +9,7 @@ use firn_core::spec::LoraSpec;
 use serde_json::{Value, json};
 
 use crate::{
+    architecture::Opened,
     error::ModelError,
     model::Model,
     weights::write::{Entry, write},
@@ -48,9 +49,11 @@ fn configuration(model: &Model, lora: &LoraSpec) -> Value {
     let layers: Vec<&str> = model.adapted.iter().map(|layer| layer.layer.as_str()).collect();
     let is_transposed = model.adapted.iter().any(|layer| layer.is_transposed);
     let base = model.origin.as_ref().and_then(|origin| origin.path.parent());
+    let opened = model.family.opened(model.naming.dialect.library, &model.entries);
+    let is_classifier = matches!(opened, Some(Opened::ByClass(class)) if class.ends_with("ForSequenceClassification"));
     json!({
         "peft_type": "LORA",
-        "task_type": model.family.is_sequence_classifier().then_some("SEQ_CLS"),
+        "task_type": is_classifier.then_some("SEQ_CLS"),
         "base_model_name_or_path": base.map(|folder: &Path| folder.to_string_lossy()),
         "r": lora.rank,
         "lora_alpha": lora.alpha,

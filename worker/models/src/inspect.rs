@@ -8,6 +8,7 @@ use tch::Device;
 
 use crate::{
     error::ModelError,
+    head::HEAD,
     parameter_builder::{Made, NamedTensor, ParameterBuilder, Source},
     weights::{
         file::WeightFile,
@@ -152,6 +153,8 @@ fn output(file: &WeightFile, naming: &Naming) -> Option<OutputLayer> {
     let names = [
         format!("{wrapper}{}", naming.head()),
         format!("{wrapper}{prefix}{}", naming.head()),
+        // What a job leaves whose head is not the library's.
+        HEAD.to_owned(),
     ];
     names.into_iter().find_map(|name| {
         let weight = file.entry(&format!("{name}.weight"))?;

@@ -12,18 +12,20 @@ use firn_core::{
     spec::{self, JobSpec},
     task::{Schema, regression::Target},
 };
-use firn_models::{Model, ModelOptions, export};
+use firn_models::{Model, ModelError, ModelOptions, export};
 use serde::Deserialize;
 use tch::Device;
 
+use crate::rank::prepare;
+
 /// A folder that a job left.
-pub(super) struct Artifact {
+pub(crate) struct Artifact {
     folder: PathBuf,
-    pub(super) spec: JobSpec,
+    pub(crate) spec: JobSpec,
     /// Names of classes or labels, in the order of the outputs; of a regression empty.
-    pub(super) classes: Vec<String>,
+    pub(crate) classes: Vec<String>,
     /// Of a regression, in the order of the outputs.
-    pub(super) targets: Vec<Target>,
+    pub(crate) targets: Vec<Target>,
 }
 
 /// Of `config.json`.
@@ -36,7 +38,7 @@ struct Config {
 
 impl Artifact {
     /// Reads what is said of the network.
-    pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
         if !folder.is_dir() {
             bail!(
                 "{} is no folder: name the one that a job left, with spec.json, config.json and head.safetensors",
@@ -54,7 +56,7 @@ impl Artifact {
         })
     }
 
-    pub(super) fn schema(&self) -> Schema<'_> {
+    pub(crate) fn schema(&self) -> Schema<'_> {
         Schema {
             classes: &self.classes,
             targets: &self.targets,
@@ -63,7 +65,7 @@ impl Artifact {
 
     /// The network with all that the job taught it. Without a whole one in the folder the pretrained weights are those that the job began with, where it
     /// found them.
-    pub(super) fn model(&self, device: Device) -> anyhow::Result<Model> {
+    pub(crate) fn model(&self, device: Device) -> Result<Model, ModelError> {
         let mut whole = export::WHOLE.iter().map(|name| self.folder.join(name));
         let mut model = self.spec.model.clone();
         if let Some(whole) = whole.find(|path| path.is_file()) {
@@ -90,14 +92,12 @@ impl Artifact {
     }
 
     /// The one in the folder, or the one of the job.
-    pub(super) fn tokenizer(&self) -> Option<PathBuf> {
+    pub(crate) fn tokenizer(&self) -> Option<PathBuf> {
         let own = self.folder.join("tokenizer.json");
         if own.is_file() {
             return Some(own);
         }
-        let model = &self.spec.model;
-        let beside = || spec::beside_weights(model.weights.as_deref()?, "tokenizer.json");
-        model.tokenizer.clone().or_else(beside).map(PathBuf::from)
+        prepare::tokenizer_of(&self.spec.model).map(PathBuf::from)
     }
 }
 

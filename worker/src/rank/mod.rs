@@ -26,7 +26,7 @@ pub(crate) mod job_data;
 pub(crate) mod learner;
 mod life;
 pub(crate) mod membership;
-mod prepare;
+pub(crate) mod prepare;
 mod session;
 mod settings;
 mod stop_reason;

@@ -160,7 +160,7 @@ fn summary_of(spec: &spec::JobSpec, dataset: &Dataset) -> wire::DatasetSummary {
 }
 
 /// The tokenizer that the spec names, or the one beside the weights.
-fn tokenizer_of(model: &spec::ModelSpec) -> Option<String> {
+pub(crate) fn tokenizer_of(model: &spec::ModelSpec) -> Option<String> {
     let beside = || spec::beside_weights(model.weights.as_deref()?, "tokenizer.json");
     model.tokenizer.clone().or_else(beside)
 }

@@ -10,7 +10,7 @@ mod timm;
 use serde_json::Value;
 
 use super::{Architecture, Modality, Network, Preprocessing, Word};
-pub use images::PREPROCESSOR;
+pub use images::{PREPROCESSOR, preprocessor_config};
 
 /// The file that says what network it is.
 pub const CONFIG: &str = "config.json";

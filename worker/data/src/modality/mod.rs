@@ -103,6 +103,17 @@ pub struct TextLimits {
     pub rules: DataRules,
 }
 
+/// Most tokens when neither the spec nor the model says.
+const DEFAULT_MAX_LENGTH: u32 = 256;
+
+impl TextLimits {
+    /// Tokens at which a job cuts texts that names this number or none, for a network that takes so many at most.
+    pub fn length(wanted: Option<u32>, longest: Option<u32>) -> u32 {
+        let usual = || longest.unwrap_or(DEFAULT_MAX_LENGTH).min(DEFAULT_MAX_LENGTH);
+        wanted.unwrap_or_else(usual)
+    }
+}
+
 /// From a sample to network input. Shared by all threads of a loader.
 pub struct Preprocessor {
     modality: Box<dyn Modality>,

@@ -16,9 +16,6 @@ use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationDirection, T
 use super::{Modality, Occasion, Prepared, TextLimits};
 use crate::{DataError, RawTensor, Tensors, Values};
 
-/// Most tokens when neither the spec nor the model says.
-const DEFAULT_MAX_LENGTH: u32 = 256;
-
 /// Texts for one tokenizer.
 pub(super) struct Texts {
     tokenizer: Tokenizer,
@@ -155,8 +152,7 @@ fn allowed_length(wanted: Option<u32>, model: Option<u32>, special: usize) -> Re
                 "maxLength is {wanted}, but the model takes at most {model} tokens"
             ));
         }
-        (Some(wanted), _) => wanted,
-        (None, model) => model.unwrap_or(DEFAULT_MAX_LENGTH).min(DEFAULT_MAX_LENGTH),
+        (wanted, model) => TextLimits::length(wanted, model),
     };
     if length as usize <= special {
         return refuse(format!(

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
 use self::sizes::{Distilled, Roberta, Sizes};
-use super::{Family, configuration::Configuration};
+use super::{Family, Opened, configuration::Configuration};
 use crate::{
     error::ModelError,
     layers::{
@@ -22,7 +22,7 @@ use crate::{
         norm::LayerNorm,
         pooling::TokenPool,
     },
-    parameter_builder::{Initial, ParameterBuilder, Role},
+    parameter_builder::{Initial, NamedTensor, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::{Dialect, Library, translated},
 };
@@ -162,6 +162,17 @@ impl Family for Bert {
 
     fn vocabulary(&self) -> Option<u32> {
         u32::try_from(self.sizes.vocab_size).ok()
+    }
+
+    fn opened(&self, _: Library, _: &[NamedTensor]) -> Option<Opened> {
+        Some(Opened::WithoutHead(match self.kind {
+            BertKind::Original => {
+                "transformers' classifier reads the class token through its pooler, a layer that this network has not"
+            }
+            BertKind::Roberta | BertKind::Distilled => {
+                "transformers' classifier reads the class token through a layer that this network has not"
+            }
+        }))
     }
 
     fn configuration(&self, _: Library) -> Map<String, Value> {

@@ -8,7 +8,7 @@ use firn_core::spec::Convnext;
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
-use super::Family;
+use super::{Family, Opened};
 use crate::{
     error::ModelError,
     layers::{
@@ -18,7 +18,7 @@ use crate::{
         norm::LayerNorm,
         pooling::PixelMean,
     },
-    parameter_builder::{Initial, ParameterBuilder, Role},
+    parameter_builder::{Initial, NamedTensor, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::{Dialect, Library, numbered_feature, translated},
 };
@@ -132,13 +132,16 @@ impl Family for Convnext {
         DIALECTS
     }
 
+    fn opened(&self, library: Library, _: &[NamedTensor]) -> Option<Opened> {
+        (library == Library::HuggingFace).then_some(Opened::ByClass("ConvNextForImageClassification"))
+    }
+
     fn configuration(&self, library: Library) -> Map<String, Value> {
         if library != Library::HuggingFace {
             return Map::new();
         }
         let fields = json!({
             "model_type": "convnext",
-            "architectures": ["ConvNextForImageClassification"],
             "hidden_sizes": self.widths,
             "depths": self.blocks,
             "patch_size": PATCH,

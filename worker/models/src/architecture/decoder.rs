@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use tch::Tensor;
 
 use self::sizes::Decoder as Sizes;
-use super::{Family, configuration::Configuration};
+use super::{Family, Opened, configuration::Configuration, opened::READS_LAST_TOKEN};
 use crate::{
     error::ModelError,
     layers::{
@@ -22,7 +22,7 @@ use crate::{
         rms_norm::RmsNorm,
         rotary::Rotary,
     },
-    parameter_builder::{Initial, ParameterBuilder, Role},
+    parameter_builder::{Initial, NamedTensor, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::{Dialect, Library},
 };
@@ -105,8 +105,11 @@ impl Family for Decoder {
         false
     }
 
-    fn is_sequence_classifier(&self) -> bool {
-        self.pooling == Pooling::Last
+    fn opened(&self, _: Library, _: &[NamedTensor]) -> Option<Opened> {
+        Some(match self.pooling {
+            Pooling::Last => Opened::ByClass(self.sizes.class()),
+            _ => Opened::WithoutHead(READS_LAST_TOKEN),
+        })
     }
 
     fn configuration(&self, _: Library) -> Map<String, Value> {

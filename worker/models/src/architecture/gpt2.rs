@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
 use super::{
-    Family,
+    Family, Opened,
     configuration::{Configuration, describe},
+    opened::READS_LAST_TOKEN,
 };
 use crate::{
     error::ModelError,
@@ -24,7 +25,7 @@ use crate::{
         norm::LayerNorm,
         pooling::TokenPool,
     },
-    parameter_builder::{Initial, ParameterBuilder, Role},
+    parameter_builder::{Initial, NamedTensor, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::{Dialect, Library},
 };
@@ -201,14 +202,16 @@ impl Family for Gpt2 {
         false
     }
 
-    fn is_sequence_classifier(&self) -> bool {
-        self.pooling == Pooling::Last
+    fn opened(&self, _: Library, _: &[NamedTensor]) -> Option<Opened> {
+        Some(match self.pooling {
+            Pooling::Last => Opened::ByClass("GPT2ForSequenceClassification"),
+            _ => Opened::WithoutHead(READS_LAST_TOKEN),
+        })
     }
 
     fn configuration(&self, _: Library) -> Map<String, Value> {
         let fields = json!({
             "model_type": "gpt2",
-            "architectures": ["GPT2ForSequenceClassification"],
             "activation_function": "gelu_new",
             "pooling": self.pooling,
         });

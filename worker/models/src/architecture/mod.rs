@@ -11,6 +11,7 @@ mod inception;
 mod mobilenet;
 mod mobilenet_v3;
 mod modernbert;
+mod opened;
 mod resnet;
 mod swin;
 mod torchscript;
@@ -22,6 +23,7 @@ use serde_json::{Map, Value};
 use tch::{Device, Tensor};
 
 use self::configuration::Configuration;
+pub use self::opened::Opened;
 use crate::{
     error::ModelError,
     parameter_builder::{NamedTensor, ParameterBuilder, Source},
@@ -78,9 +80,9 @@ pub(crate) trait Family: Send {
         Ok(Vec::new())
     }
 
-    /// Whether the library has a class of it that ends in the same head, and reads the same state.
-    fn is_sequence_classifier(&self) -> bool {
-        false
+    /// How transformers opens what is exported of it, where the names are transformers'. `entries`: what it was made of.
+    fn opened(&self, _library: Library, _entries: &[NamedTensor]) -> Option<Opened> {
+        None
     }
 
     /// What `config.json` says of it, so that the library that the weights came from can build it.

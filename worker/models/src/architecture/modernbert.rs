@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
 use self::sizes::Sizes;
-use super::{Family, configuration::Configuration};
+use super::{Family, Opened, configuration::Configuration};
 use crate::{
     error::ModelError,
     layers::{
@@ -22,7 +22,7 @@ use crate::{
         pooling::TokenPool,
         rotary::{Rotary, Scaling},
     },
-    parameter_builder::{Initial, ParameterBuilder, Role},
+    parameter_builder::{Initial, NamedTensor, ParameterBuilder, Role},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::{Dialect, Library},
 };
@@ -107,6 +107,19 @@ impl Family for ModernBert {
 
     fn vocabulary(&self) -> Option<u32> {
         u32::try_from(self.sizes.vocab_size).ok()
+    }
+
+    fn opened(&self, _: Library, entries: &[NamedTensor]) -> Option<Opened> {
+        let has_transform = entries.iter().any(|entry| entry.name.starts_with(TRANSFORM));
+        Some(match (has_transform, self.pooling) {
+            (true, Pooling::Cls | Pooling::Mean) => Opened::ByClass("ModernBertForSequenceClassification"),
+            (true, _) => {
+                Opened::WithoutHead("transformers' classifier reads the class token or the mean of the tokens")
+            }
+            (false, _) => Opened::WithoutHead(
+                "transformers' classifier has a layer before its output that the pretrained weights lack, and so this network, too",
+            ),
+        })
     }
 
     fn configuration(&self, _: Library) -> Map<String, Value> {

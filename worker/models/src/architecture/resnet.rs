@@ -3,9 +3,10 @@
 //! (Zagoruyko & Komodakis 2016, <https://arxiv.org/abs/1605.07146>) are the same network with bottlenecks of other widths and groups.
 
 use firn_core::spec::Resnet;
+use serde_json::{Map, Value, json};
 use tch::Tensor;
 
-use super::Family;
+use super::{Family, Opened};
 use crate::{
     error::ModelError,
     layers::{
@@ -14,7 +15,7 @@ use crate::{
         convolution::{BatchNorm, Geometry, Names, Unit},
         pooling::PixelMean,
     },
-    parameter_builder::ParameterBuilder,
+    parameter_builder::{NamedTensor, ParameterBuilder},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::{Dialect, Library},
 };
@@ -24,11 +25,15 @@ fn expansion(sizes: &Resnet) -> i64 {
     if sizes.bottleneck { 4 } else { 1 }
 }
 
+/// Whether it is none of the networks with other widths, which transformers does not have.
+fn has_plain_widths(sizes: &Resnet) -> bool {
+    (sizes.groups, sizes.group_width) == (1, 64)
+}
+
 const DIALECTS: &[Dialect] = &[
     Dialect {
         anchor: "resnet.embedder.embedder.convolution.weight",
         prefix: "resnet.",
-        exported_prefix: "resnet.",
         ..HUGGING_FACE
     },
     HUGGING_FACE,
@@ -40,7 +45,7 @@ const HUGGING_FACE: Dialect = Dialect {
     library: Library::HuggingFace,
     anchor: "embedder.embedder.convolution.weight",
     prefix: "",
-    exported_prefix: "",
+    exported_prefix: "resnet.",
     names: |name| vec![hugging_face(name)],
     head: "classifier.1",
     keeps_extras: false,
@@ -110,6 +115,29 @@ impl Family for Resnet {
 
     fn dialects(&self) -> &'static [Dialect] {
         DIALECTS
+    }
+
+    fn opened(&self, library: Library, _: &[NamedTensor]) -> Option<Opened> {
+        let is_of_transformers = library == Library::HuggingFace && has_plain_widths(self);
+        is_of_transformers.then_some(Opened::ByClass("ResNetForImageClassification"))
+    }
+
+    fn configuration(&self, library: Library) -> Map<String, Value> {
+        if library != Library::HuggingFace || !has_plain_widths(self) {
+            return Map::new();
+        }
+        let widths = [64, 128, 256, 512].map(|width| width * expansion(self));
+        let fields = json!({
+            "model_type": "resnet",
+            "embedding_size": 64,
+            "hidden_sizes": widths,
+            "depths": self.blocks,
+            "layer_type": if self.bottleneck { "bottleneck" } else { "basic" },
+            "hidden_act": "relu",
+            "downsample_in_first_stage": false,
+            "downsample_in_bottleneck": false,
+        });
+        fields.as_object().cloned().unwrap_or_default()
     }
 
     fn samples_a_thread(&self) -> Option<i64> {

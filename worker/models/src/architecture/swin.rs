@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
 use self::window::WindowAttention;
-use super::Family;
+use super::{Family, Opened};
 use crate::{
     error::ModelError,
     layers::{
@@ -21,7 +21,7 @@ use crate::{
         linear::Linear,
         norm::LayerNorm,
     },
-    parameter_builder::ParameterBuilder,
+    parameter_builder::{NamedTensor, ParameterBuilder},
     stage::{Features, Pass, Stage, Stages, Statistics},
     weights::naming::{Dialect, Library},
 };
@@ -84,13 +84,16 @@ impl Family for Swin {
         Ok(blocks.map(|place| (name(place), places.shallow_clone())).collect())
     }
 
+    fn opened(&self, library: Library, _: &[NamedTensor]) -> Option<Opened> {
+        (library == Library::HuggingFace).then_some(Opened::ByClass("SwinForImageClassification"))
+    }
+
     fn configuration(&self, library: Library) -> Map<String, Value> {
         if library != Library::HuggingFace {
             return Map::new();
         }
         let fields = json!({
             "model_type": "swin",
-            "architectures": ["SwinForImageClassification"],
             "image_size": 224,
             "patch_size": PATCH,
             "embed_dim": self.width,

@@ -17,11 +17,11 @@ use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Tensor};
 
 use self::{embeddings::Embeddings, layer::Layer};
-use super::Family;
+use super::{Family, Opened};
 use crate::{
     error::ModelError,
     layers::norm::LayerNorm,
-    parameter_builder::ParameterBuilder,
+    parameter_builder::{NamedTensor, ParameterBuilder},
     stage::{Features, Pass, Stage, Stages},
     weights::naming::{Dialect, Library},
 };
@@ -101,6 +101,13 @@ impl Family for Vit {
         }
     }
 
+    fn opened(&self, library: Library, _: &[NamedTensor]) -> Option<Opened> {
+        (library == Library::HuggingFace).then_some(Opened::ByClass(match self.kind {
+            VitKind::Original => "ViTForImageClassification",
+            VitKind::Dinov2 { .. } => "Dinov2ForImageClassification",
+        }))
+    }
+
     fn configuration(&self, library: Library) -> Map<String, Value> {
         if library != Library::HuggingFace {
             return Map::new();
@@ -118,12 +125,10 @@ impl Family for Vit {
         let own = match self.kind {
             VitKind::Original => json!({
                 "model_type": "vit",
-                "architectures": ["ViTForImageClassification"],
                 "intermediate_size": self.wide,
             }),
             VitKind::Dinov2 { is_gated } => json!({
                 "model_type": "dinov2",
-                "architectures": ["Dinov2ForImageClassification"],
                 "mlp_ratio": 4,
                 "use_swiglu_ffn": is_gated,
             }),

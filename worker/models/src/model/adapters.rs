@@ -8,6 +8,7 @@ use tch::Tensor;
 use super::Model;
 use crate::{
     error::ModelError,
+    frozen,
     layers::adapter::{Adapted, AdapterPlan, is_named, product},
     parameter_builder::{Made, NamedTensor},
 };
@@ -83,6 +84,22 @@ impl Model {
             Ok((layer.weight.clone(), self.entry(&layer.weight).tensor.f_add(&added)?))
         };
         self.adapted.iter().map(merged).collect()
+    }
+
+    /// What [`Self::frozen_digest`] is of the network that is exported whole, and frozen when it is loaded again; `None` without adapters.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub(crate) fn merged_digest(&self) -> Result<Option<String>, ModelError> {
+        if self.adapters.is_none() {
+            return Ok(None);
+        }
+        let mut tensors = self.merged_weights()?;
+        let merged: BTreeSet<String> = tensors.iter().map(|(name, _)| name.clone()).collect();
+        let others = self.entries.iter();
+        let others = others.filter(|entry| !merged.contains(&entry.name) && !self.is_factor(&entry.name));
+        tensors.extend(others.map(|entry| (entry.name.clone(), entry.tensor.shallow_clone())));
+        frozen::digest(tensors).map(Some)
     }
 
     fn entry(&self, name: &str) -> &NamedTensor {

@@ -481,7 +481,7 @@ def check(folder):
     architecture, classes = config["architecture"], config["num_labels"]
     if architecture in ("bert", "roberta", "distilbert"):
         keys = {k.removeprefix(f"{architecture}."): v for k, v in state.items()}
-        head = {k: keys.pop(f"classifier.{k}") for k in ("weight", "bias")}
+        head = {k: keys.pop(f"head.{k}") for k in ("weight", "bias")}
         options = {"add_pooling_layer": False} if architecture == "roberta" else {}
         model = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(folder), **options).eval()
         model.load_state_dict(keys, strict=True)
@@ -499,7 +499,8 @@ def check(folder):
     elif "model_type" in config:
         model = transformers.AutoModelForImageClassification.from_config(transformers.AutoConfig.from_pretrained(folder)).eval()
         model.load_state_dict(state, strict=True)
-        logits = model(exported_pixels(architecture)).logits.double()
+        is_resnet = any("embedder" in key for key in state)
+        logits = model(pixels(64, 96) if is_resnet else exported_pixels(architecture)).logits.double()
     elif architecture.startswith("mobilenet_v3_") and "conv_stem.weight" in state:
         from parity import timm_mobilenet
 
@@ -518,11 +519,6 @@ def check(folder):
         model = torchvision_vit(architecture, num_classes=classes).eval()
         model.load_state_dict(state, strict=True)
         logits = model(exported_pixels(architecture)).double()
-    elif any("embedder" in key for key in state):
-        config = transformers.ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", embedding_size=64, num_labels=classes)
-        model = transformers.ResNetForImageClassification(config).eval()
-        model.load_state_dict(state, strict=True)
-        logits = model(pixels(64, 96)).logits
     else:
         options = {"aux_logits": any(key.startswith("AuxLogits") for key in state), "init_weights": False} if architecture == "inception_v3" else {}
         model = getattr(torchvision.models, architecture)(num_classes=classes, **options).eval()

@@ -3,6 +3,8 @@
 //! With an artifact folder everything goes there. Without one, files up to 16 MiB go to the coordinator, and a larger one (the merged
 //! model) stays in this worker's scratch folder and is recorded with its place.
 
+mod library_files;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -77,7 +79,6 @@ fn write_files(
     finish: &wire::FinishDirective,
     folder: &Path,
 ) -> Result<Vec<String>, RankFailure> {
-    let pretty = |value: &serde_json::Value| serde_json::to_vec_pretty(value).expect("a JSON value is JSON");
     let spec = serde_json::to_value(&session.spec).expect("a spec that came as JSON goes as JSON");
     let model = session.learner.model();
     let outputs = task::describe(&session.spec, &session.data.dataset);
@@ -87,13 +88,14 @@ fn write_files(
     }
     let files = [
         ("head.safetensors", export::head(model)?),
-        ("config.json", pretty(&config)),
-        ("spec.json", pretty(&spec)),
+        ("config.json", library_files::pretty(&config)),
+        ("spec.json", library_files::pretty(&spec)),
         ("README.md", model_card::render(session, &outputs, finish).into_bytes()),
     ];
+    let beside = library_files::files(&session.spec, model)?;
     let writer = &session.arguments.process_id;
     let mut names = Vec::new();
-    for (name, bytes) in files.into_iter().chain(export_adapter::files(model)?) {
+    for (name, bytes) in files.into_iter().chain(export_adapter::files(model)?).chain(beside) {
         let path = folder.join(name);
         whole_file::write(&path, writer, &bytes).map_err(RankFailure::write(&path))?;
         names.push(name.to_owned());

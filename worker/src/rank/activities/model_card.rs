@@ -4,9 +4,14 @@
 
 use std::fmt::Write as _;
 
+use firn_core::spec::Preprocessing;
+use firn_models::export::{self, Opened};
 use firn_proto::v1alpha1::FinishDirective;
 
 use crate::rank::{session::Session, task::Outputs};
+
+/// Stands for where the card lies.
+const FOLDER: &str = ".";
 
 /// The card as Markdown.
 pub(crate) fn render(session: &Session<'_>, outputs: &Outputs, finish: &FinishDirective) -> String {
@@ -44,6 +49,7 @@ pub(crate) fn render(session: &Session<'_>, outputs: &Outputs, finish: &FinishDi
     ));
 
     line(outputs.section.clone());
+    opening(session, outputs).into_iter().for_each(&mut line);
     line("\n## Data\n".to_owned());
     for split in dataset.splits() {
         line(format!(
@@ -61,6 +67,33 @@ pub(crate) fn render(session: &Session<'_>, outputs: &Outputs, finish: &FinishDi
     about_intervals(&metrics).into_iter().for_each(&mut line);
     line(metrics_table(&metrics));
     card
+}
+
+/// How transformers opens the network, where it is one of its own and exported whole.
+fn opening(session: &Session<'_>, outputs: &Outputs) -> Option<String> {
+    let model = session.learner.model();
+    let opened = export::opened(model).filter(|_| session.spec.artifacts.merged_model)?;
+    let code = match opened {
+        Opened::ByClass(class) => {
+            let kind = class.split_once("For").map_or("Model", |(_, kind)| kind);
+            let reader = match session.spec.data.preprocessing {
+                Preprocessing::Text { .. } => "tokenizer = AutoTokenizer",
+                Preprocessing::Image { .. } => "processor = AutoImageProcessor",
+            };
+            format!(
+                "```python\nmodel = AutoModelFor{kind}.from_pretrained(\"{FOLDER}\")\n{reader}.from_pretrained(\"{FOLDER}\")\n```"
+            )
+        }
+        Opened::WithoutHead(reason) => {
+            let head = export::output_layer(model);
+            format!(
+                "`AutoModel.from_pretrained(\"{FOLDER}\")` opens the encoder. Its {} outputs are those of `{head}` in `model.safetensors`, a linear layer \
+                 that reads what `pooling` in `config.json` names. No `AutoModelForSequenceClassification` predicts the same: {reason}.",
+                outputs.names.len()
+            )
+        }
+    };
+    Some(format!("\n## In transformers\n\n{code}"))
 }
 
 /// How the intervals of the metrics were found, if there are any.

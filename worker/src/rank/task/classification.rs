@@ -42,7 +42,7 @@ pub(super) fn describe(dataset: &Dataset) -> Outputs {
     let lines: Vec<String> = classes.map(|(index, class)| format!("- {index}: {class}")).collect();
     Outputs {
         names: dataset.classes.clone(),
-        more: Vec::new(),
+        more: vec![("problem_type", "single_label_classification".into())],
         learned: format!("classification into {} classes", dataset.classes.len()),
         section: format!("## Classes\n\n{}", lines.join("\n")),
     }

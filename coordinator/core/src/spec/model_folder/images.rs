@@ -1,6 +1,6 @@
 //! `preprocessor_config.json` of transformers: what each kind of image processor does with its settings.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::refused;
 use crate::spec::{CropMode, Interpolation, Preprocessing};
@@ -51,6 +51,47 @@ pub(super) fn preprocessing(config: &Value) -> Result<Preprocessing, String> {
         mean,
         std,
     })
+}
+
+/// The file that has transformers prepare images as a job does; `None` for what is no image.
+///
+/// transformers cuts out the middle of an odd rest one pixel further to the left or to the top than torchvision in every other case, and its resize of the
+/// backend `torchvision` may round a level otherwise than Pillow's.
+pub fn preprocessor_config(preprocessing: &Preprocessing) -> Option<Value> {
+    let Preprocessing::Image {
+        resize,
+        interpolation,
+        crop_mode,
+        crop,
+        mean,
+        std,
+    } = preprocessing
+    else {
+        return None;
+    };
+    let square = |side: &u32| json!({"height": side, "width": side});
+    let (processor, size, crops) = match crop_mode {
+        CropMode::Squash if resize == crop => ("ViTImageProcessor", square(resize), false),
+        CropMode::Squash => ("DeiTImageProcessor", square(resize), true),
+        CropMode::Center => ("BitImageProcessor", json!({"shortest_edge": resize}), true),
+    };
+    let mut config = json!({
+        "image_processor_type": processor,
+        "do_convert_rgb": true,
+        "do_resize": true,
+        "size": size,
+        "resample": filter(*interpolation),
+        "do_center_crop": crops,
+        "do_rescale": true,
+        "rescale_factor": 1.0 / 255.0,
+        "do_normalize": true,
+        "image_mean": mean,
+        "image_std": std,
+    });
+    if crops {
+        config["crop_size"] = square(crop);
+    }
+    Some(config)
 }
 
 /// Both sides get the size, whatever the image's proportions.
@@ -121,13 +162,18 @@ fn square(config: &Value, field: &str) -> Result<u32, String> {
     side.ok_or_else(|| wrong(config, field, "`height` and `width` of a square"))
 }
 
-/// By Pillow's numbers of its filters.
-fn interpolation(config: &Value) -> Result<Interpolation, String> {
-    match config["resample"].as_u64() {
-        Some(2) => Ok(Interpolation::Bilinear),
-        Some(3) => Ok(Interpolation::Bicubic),
-        _ => Err(wrong(config, "resample", "2 (bilinear) or 3 (bicubic)")),
+/// Pillow's number of a filter.
+fn filter(interpolation: Interpolation) -> u64 {
+    match interpolation {
+        Interpolation::Bilinear => 2,
+        Interpolation::Bicubic => 3,
     }
+}
+
+fn interpolation(config: &Value) -> Result<Interpolation, String> {
+    let known = [Interpolation::Bilinear, Interpolation::Bicubic];
+    let found = known.into_iter().find(|known| config["resample"] == filter(*known));
+    found.ok_or_else(|| wrong(config, "resample", "2 (bilinear) or 3 (bicubic)"))
 }
 
 fn channels(config: &Value, field: &str) -> Result<[f64; 3], String> {
@@ -216,6 +262,29 @@ mod tests {
             assert_eq!((resize, crop_mode, crop), expected, "{config}");
             assert_eq!((mean, interpolation), ([0.5; 3], Interpolation::Bicubic));
         }
+    }
+
+    #[test]
+    fn what_is_written_of_a_job_is_read_as_that_job() {
+        for (resize, crop_mode, crop) in [
+            (224, CropMode::Squash, 224),
+            (256, CropMode::Squash, 224),
+            (256, CropMode::Center, 224),
+        ] {
+            for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
+                let job = Preprocessing::Image {
+                    resize,
+                    interpolation,
+                    crop_mode,
+                    crop,
+                    mean: [0.1, 0.2, 0.3],
+                    std: [0.4, 0.5, 0.6],
+                };
+                let written = preprocessor_config(&job).unwrap();
+                assert_eq!(super::preprocessing(&written), Ok(job), "{written}");
+            }
+        }
+        assert_eq!(preprocessor_config(&Preprocessing::Text { max_length: None }), None);
     }
 
     #[test]

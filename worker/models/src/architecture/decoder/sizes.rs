@@ -204,16 +204,19 @@ impl Decoder {
         u32::try_from(self.sizes.vocab_size).ok()
     }
 
+    /// The class of transformers that ends in an output layer.
+    pub(super) fn class(&self) -> &'static str {
+        match self.kind {
+            DecoderKind::Llama => "LlamaForSequenceClassification",
+            DecoderKind::Qwen2 => "Qwen2ForSequenceClassification",
+            DecoderKind::Qwen3 => "Qwen3ForSequenceClassification",
+        }
+    }
+
     /// What `config.json` says of it.
     pub(super) fn described(&self) -> Map<String, Value> {
-        let (model_type, class) = match self.kind {
-            DecoderKind::Llama => ("llama", "LlamaForSequenceClassification"),
-            DecoderKind::Qwen2 => ("qwen2", "Qwen2ForSequenceClassification"),
-            DecoderKind::Qwen3 => ("qwen3", "Qwen3ForSequenceClassification"),
-        };
         let fields = json!({
-            "model_type": model_type,
-            "architectures": [class],
+            "model_type": model_type(self.kind),
             "hidden_act": "silu",
             "use_sliding_window": false,
             "rope_theta": self.rotary.theta,
@@ -222,8 +225,6 @@ impl Decoder {
                 ref scaling => json!(scaling),
             },
             "pad_token_id": self.padding,
-            // What is exported may be of another type below the cut, and is computed in this one.
-            "torch_dtype": "float32",
         });
         let mut fields = describe(fields, &self.sizes);
         fields["num_key_value_heads"] = self.groups().into();

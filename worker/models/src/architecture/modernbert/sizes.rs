@@ -162,8 +162,6 @@ impl Sizes {
             "attention_bias": false,
             "mlp_bias": false,
             "classifier_bias": false,
-            // What is exported may be of another type below the cut, and is computed in this one.
-            "torch_dtype": "float32",
         });
         describe(fields, self)
     }

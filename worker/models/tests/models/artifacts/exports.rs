@@ -44,7 +44,16 @@ pub(super) fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
     let classes: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
     std::fs::write(folder.join("config.json"), export::config(&model, &classes).to_string()).unwrap();
     let source = contents(&std::fs::read(spec.weights.as_ref().unwrap()).unwrap());
+    // Where no class of the library computes with the head, it has another name than there.
+    let of_library = |name: String| match (export::opened(&model), name.strip_prefix("head.")) {
+        (Some(export::Opened::WithoutHead(_)), Some(tail)) => format!("classifier.{tail}"),
+        _ => name,
+    };
     let exported = contents(&std::fs::read(&merged).unwrap());
+    let exported: BTreeMap<_, _> = exported
+        .into_iter()
+        .map(|(name, entry)| (of_library(name), entry))
+        .collect();
     let head = contents(&export::head(&model).unwrap());
     let of_source = exported.iter().filter(|(name, _)| !is_constant(name));
     assert_eq!(

@@ -1,0 +1,43 @@
+//! `config.json`: what the whole network is, what its outputs mean, and whether transformers opens it as it is.
+
+use firn_core::spec::Word;
+use serde_json::{Map, Value, json};
+
+use super::{FORMAT, Opened, opened, output_layer};
+use crate::{model::Model, weights::naming::Library};
+
+/// `config.json` for a network whose outputs are called `names`. That of a network of transformers names the class that opens it, or says in `firn_note` why
+/// there is none.
+pub fn config(model: &Model, names: &[String]) -> Value {
+    let labels = names.iter().enumerate();
+    let of_ids: Map<_, _> = labels
+        .clone()
+        .map(|(id, name)| (id.to_string(), name.clone().into()))
+        .collect();
+    let of_names: Map<_, _> = labels.map(|(id, name)| (name.clone(), id.into())).collect();
+    let mut config = json!({
+        "firn_format": FORMAT,
+        "architecture": model.architecture.word(),
+        "num_labels": names.len(),
+        "id2label": of_ids,
+        "label2id": of_names,
+    });
+    let library = model.naming.dialect.library;
+    let own = model.family.configuration(library);
+    config.as_object_mut().expect("it was made as an object").extend(own);
+    if library == Library::HuggingFace {
+        // What is exported may be of another type below the cut, and is computed in this one.
+        config["torch_dtype"] = "float32".into();
+    }
+    match opened(model) {
+        Some(Opened::ByClass(class)) => config["architectures"] = json!([class]),
+        Some(Opened::WithoutHead(reason)) => {
+            let head = output_layer(model);
+            config["firn_note"] =
+                format!("`AutoModel` opens the encoder; its output layer is `{head}` in model.safetensors: {reason}")
+                    .into();
+        }
+        None => {}
+    }
+    config
+}
