@@ -7,6 +7,7 @@ pub mod access;
 pub mod api;
 pub mod artifacts;
 pub mod backup;
+mod charts;
 pub mod cmd;
 pub mod engine;
 pub mod fail_point;

@@ -1,4 +1,4 @@
-//! The files that the coordinator itself writes about a job: `metrics.json`, `history.jsonl` and the predictions.
+//! The files that the coordinator itself writes about a job: `metrics.json`, `history.jsonl`, the pictures and the predictions.
 //!
 //! They are made when rank 0 says that it has stored all else, from what the journal holds, so they are the same however often they are made.
 
@@ -13,7 +13,7 @@ use firn_core::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{task, wire::names::job_name};
+use super::{pictures, task, wire::names::job_name};
 use crate::artifacts::{ArtifactError, ArtifactStore, StoredFile};
 
 /// Of `metrics.json`. Fields are added without raising it; what would mislead a reader of the form before raises it. Documents without one
@@ -167,7 +167,8 @@ fn document<'a>(job: &'a Job, schema: Schema<'a>) -> MetricsDocument<'a> {
     }
 }
 
-fn schema(job: &Job) -> Schema<'_> {
+/// Classes or targets, as far as they are known.
+pub(crate) fn schema(job: &Job) -> Schema<'_> {
     let registered = job.run.dataset.as_ref();
     registered
         .map(|registered| registered.dataset.schema())
@@ -216,7 +217,8 @@ fn quarantined_document(sample: &QuarantinedSample) -> QuarantinedDocument<'_> {
     }
 }
 
-fn training_loss(job: &Job, epoch: u32) -> Option<f64> {
+/// Mean loss of an epoch's steps, weighted by their samples, less those that were skipped.
+pub(crate) fn training_loss(job: &Job, epoch: u32) -> Option<f64> {
     let steps = job.run.ledger.epochs.get(&epoch)?;
     let applied = || {
         steps
@@ -274,6 +276,10 @@ pub(crate) fn write_all(store: &ArtifactStore, job: &Job) -> Result<Vec<Artifact
             store.write_artifact(id, "history.jsonl", history_jsonl(job).as_bytes())?,
         ),
     ];
+    for picture in pictures::of(job, schema(job)) {
+        let file = store.write_artifact(id, picture.name, picture.content.as_bytes())?;
+        written.push(artifact(picture.name, file));
+    }
     for split in [SplitName::Validation, SplitName::Test] {
         let Some(epoch) = job.run.best_epoch else { continue };
         if job.run.evaluation(split, epoch).is_some() {

@@ -9,6 +9,7 @@ mod job_service;
 mod listing;
 mod log_lines;
 mod past_jobs;
+pub(crate) mod pictures;
 mod pulses;
 mod quotas;
 mod rank_service;

@@ -70,8 +70,11 @@ pub(crate) async fn check_what_is_left(server: &Server, name: &str) {
     }
     let names: Vec<_> = contents.keys().copied().collect();
     let expected = [
+        "best_metric.svg",
+        "confusion.svg",
         "head.safetensors",
         "history.jsonl",
+        "loss.svg",
         "metrics.json",
         "predictions_test.csv",
         "predictions_validation.csv",
@@ -79,6 +82,17 @@ pub(crate) async fn check_what_is_left(server: &Server, name: &str) {
     assert_eq!(names, expected);
     assert_eq!(contents["head.safetensors"].as_bytes(), weights(1));
 
+    for (picture, shown) in [
+        ("best_metric.svg", "validation/accuracy"),
+        ("confusion.svg", "Confusion (test)"),
+        ("loss.svg", "best epoch (1)"),
+    ] {
+        let content = &contents[picture];
+        assert!(
+            content.starts_with("<svg") && content.contains(shown),
+            "{picture}: {content}"
+        );
+    }
     let metrics: serde_json::Value = serde_json::from_str(&contents["metrics.json"]).unwrap();
     assert_eq!(metrics["bestEpoch"], 1);
     assert_eq!(metrics["epochs"].as_array().unwrap().len(), 2);

@@ -4094,7 +4094,7 @@ pub struct Directive {
 }
 /// Nested message and enum types in `Directive`.
 pub mod directive {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Next {
         /// Scan the splits, in the order train, validation, test; each pass's completion gives the next directive.
         #[prost(message, tag = "1")]
@@ -4120,7 +4120,7 @@ pub struct EpochTerms {
     #[prost(double, optional, tag = "1")]
     pub peak_learning_rate: ::core::option::Option<f64>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FinishDirective {
     /// The checkpoint that the artifact is made of.
     #[prost(message, optional, tag = "1")]
@@ -4130,6 +4130,18 @@ pub struct FinishDirective {
     /// `metrics.json` without single classes and epochs, for the model card.
     #[prost(string, tag = "3")]
     pub metrics_json: ::prost::alloc::string::String,
+    /// What the coordinator writes beside the model card, for the card to show.
+    #[prost(message, repeated, tag = "80")]
+    pub pictures: ::prost::alloc::vec::Vec<Picture>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Picture {
+    /// Of the SVG file.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// In words.
+    #[prost(string, tag = "2")]
+    pub shows: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CompleteShardRequest {

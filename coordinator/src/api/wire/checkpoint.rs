@@ -9,7 +9,10 @@ use firn_core::{
 use firn_proto::v1alpha1::{self as proto, directive::Next};
 
 use super::pass::pass_to_wire;
-use crate::api::documents::metrics_summary_json;
+use crate::api::{
+    documents::{metrics_summary_json, schema},
+    pictures::{self, Picture},
+};
 
 pub(crate) fn checkpoint_from_wire(checkpoint: proto::CheckpointRef) -> Checkpoint {
     Checkpoint {
@@ -52,6 +55,10 @@ pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Dire
             best: Some(checkpoint_to_wire(best)),
             best_epoch: *best_epoch,
             metrics_json: metrics_summary_json(job),
+            pictures: pictures::of(job, schema(job))
+                .into_iter()
+                .map(picture_to_wire)
+                .collect(),
         }),
         Directive::Stop { reason } => Next::Stop(reason.clone()),
     };
@@ -65,6 +72,13 @@ pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Dire
         next: Some(next),
         terms,
         then: directive.then().map(pass_to_wire),
+    }
+}
+
+fn picture_to_wire(picture: Picture) -> proto::Picture {
+    proto::Picture {
+        name: picture.name.to_owned(),
+        shows: picture.shows,
     }
 }
 
