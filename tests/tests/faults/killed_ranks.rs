@@ -1,5 +1,7 @@
 //! kill -9 of ranks, at random steps and at chosen calls.
 
+use std::time::Duration;
+
 use firn_tests::{
     chance::Chance,
     cluster::Cluster,
@@ -9,6 +11,7 @@ use firn_tests::{
 };
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
+use walkdir::WalkDir;
 
 use super::at_most_an_epoch_was_lost;
 
@@ -71,6 +74,40 @@ async fn all_ranks_are_killed_and_the_job_goes_on_from_its_newest_checkpoint() -
     let origins = ended.receipt.origins();
     assert!(origins.contains(&"checkpoint".to_owned()), "{origins:?}");
     assert!(ended.status.losses.len() <= 2, "{:?}", ended.status.losses);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rank_0_is_killed_while_it_checks_the_artifacts_and_another_one_leaves_them() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let name = "killed-at-the-end";
+    let mut spec = jobs::strict_fault_job(name, 2, (1, 2))?;
+    spec["spec"]["artifacts"]["mergedModel"] = true.into();
+    let mut cluster = Cluster::start(folder.path(), 2)?;
+    let job = Submission::new(&cluster, &spec)?;
+    job.reaches_step(&cluster, 1).await?;
+    let victim = job.rank(&mut cluster, 0).await?;
+    // The last file before the check, in the scratch folder of one of the workers.
+    let is_written = || {
+        let mut files = WalkDir::new(folder.path()).into_iter().flatten();
+        files.any(|file| file.file_name() == "model.safetensors")
+    };
+    let appears = async {
+        while !is_written() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), appears).await?;
+    let killed = submission::send(victim, Signal::SIGKILL)?;
+
+    let ended = job.ends_as_if_nothing_had_happened(&cluster).await?;
+    measured(name, killed, &ended.status);
+    assert_eq!(ended.status.losses.len(), 1);
+    let card = std::fs::read_to_string(cluster.folder().join("artifacts").join(job.id()).join("README.md"))?;
+    assert!(
+        card.contains("Loaded again from these files, the network predicts all 24 samples of validation"),
+        "{card}"
+    );
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! are those of a job's evaluation, so that the same samples get the same bits on the same machine.
 
 mod artifact;
+mod network;
 mod samples;
 
 use std::{
@@ -15,20 +16,14 @@ use std::{
 };
 
 use clap::Args;
-use firn_core::{spec::Preprocessing, state::ShardTable};
-use firn_data::{Loader, LoaderOptions, Preprocessor, Split, TextLimits};
-use firn_models::{Model, Objective};
+use firn_core::{compatibility::DataRules, state::ShardTable};
+use firn_data::{Loader, LoaderOptions};
 use firn_proto::v1alpha1 as wire;
 use tracing::info;
 
-use self::{artifact::Artifact, samples::Found};
-use crate::rank::{
-    self,
-    failure::RankFailure,
-    job_data::{self, BATCHES_AHEAD},
-    learner::{inputs::Inputs, micro_batch_plan},
-    membership::gang,
-};
+use self::samples::Found;
+pub(crate) use self::{artifact::Artifact, network::Network};
+use crate::rank::{self, failure::RankFailure, job_data::BATCHES_AHEAD, learner::micro_batch_plan, membership::gang};
 
 /// Arguments of `firn-worker predict`.
 #[derive(Debug, Args)]
@@ -63,7 +58,7 @@ pub fn run(arguments: &PredictArguments) -> anyhow::Result<ExitCode> {
     let artifact = Artifact::open(&arguments.artifact)?;
     rank::determinism::pin(&artifact.spec, device);
     let found = samples::find(&artifact, &arguments.data, arguments.labelled)?;
-    let network = Network::new(&artifact, device)?;
+    let network = Network::new(&artifact, device, DataRules::Current)?;
     let training = &artifact.spec.training;
     let of_job = match training.train_batch_norm {
         true => Some(training.batch_size),
@@ -92,13 +87,13 @@ pub fn run(arguments: &PredictArguments) -> anyhow::Result<ExitCode> {
     for shard in (0..).map_while(|index| cut.shard(index)) {
         let plan = micro_batch_plan::micro_batches(shard.begin..shard.end, micro_batch);
         let plan = plan.into_iter().map(Iterator::collect);
-        let loader = Loader::start(
-            Arc::clone(&found.split),
-            Arc::clone(&network.preprocessor),
-            plan,
-            options,
-        );
-        write(&mut out, &network.report(loader, &found.split)?)?;
+        let loader = Loader::start(Arc::clone(&found.split), network.preprocessor(), plan, options);
+        write(
+            &mut out,
+            &network
+                .scorer()
+                .report(loader, &found.split, || Ok::<_, RankFailure>(()))?,
+        )?;
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
@@ -124,53 +119,4 @@ fn summary(artifact: &Artifact, found: &Found) -> wire::DatasetSummary {
         summary.targets = artifact.targets.iter().map(rank::task::target_summary).collect();
     }
     summary
-}
-
-/// The network, and how samples get into it.
-struct Network {
-    model: Model,
-    objective: Objective,
-    preprocessor: Arc<Preprocessor>,
-    inputs: Inputs,
-}
-
-impl Network {
-    fn new(artifact: &Artifact, device: tch::Device) -> anyhow::Result<Self> {
-        let spec = &artifact.spec;
-        let model = artifact.model(device)?;
-        if let Preprocessing::Image { crop, .. } = spec.data.preprocessing {
-            model.check_crop(crop)?;
-        }
-        let limits = TextLimits {
-            longest: model.max_length(),
-            vocabulary: model.vocabulary(),
-            rules: firn_core::compatibility::DataRules::Current,
-        };
-        let tokenizer = artifact.tokenizer();
-        let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer.as_deref(), limits)?;
-        Ok(Self {
-            objective: rank::task::plain_objective(spec, &artifact.targets, device)?,
-            inputs: Inputs::new(&spec.data.preprocessing, device)?,
-            preprocessor: Arc::new(preprocessor),
-            model,
-        })
-    }
-
-    fn report(&self, batches: Loader, split: &Split) -> Result<wire::EvaluationReport, RankFailure> {
-        let _no_grad = tch::no_grad_guard();
-        let mut report = wire::EvaluationReport::default();
-        for batch in batches {
-            let corrupt = batch.corrupt.iter();
-            report
-                .corrupt
-                .extend(corrupt.map(|sample| job_data::to_wire(split.name.as_str(), sample)));
-            if batch.indices.is_empty() {
-                continue;
-            }
-            let features = self.model.features(&self.inputs.of(&batch)?)?;
-            let outputs = self.model.logits(&features, None)?;
-            rank::task::score(&self.objective, &outputs, (&batch, split), &mut report)?;
-        }
-        Ok(report)
-    }
 }

@@ -106,6 +106,11 @@ pub(crate) enum RankFailure {
         /// Of the bytes.
         found: String,
     },
+    /// What was written does not predict what was trained.
+    #[error(
+        "the artifacts were loaded again and do not give back what was trained: {0}; they are withheld. Please report this with the job's spec"
+    )]
+    ArtifactDiffers(String),
     /// A file of the artifact cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -147,7 +152,11 @@ impl RankFailure {
             Self::NotFinite { .. } => "NumericalError",
             Self::Call { .. } if self.would_come_again() => "InternalError",
             Self::Collective(_) | Self::Call { .. } => "NodeFailures",
-            Self::Torch(_) | Self::StateOutOfStep { .. } | Self::Directive(_) | Self::Internal(_) => "InternalError",
+            Self::Torch(_)
+            | Self::StateOutOfStep { .. }
+            | Self::Directive(_)
+            | Self::ArtifactDiffers(_)
+            | Self::Internal(_) => "InternalError",
         }
     }
 
@@ -195,7 +204,7 @@ impl RankFailure {
     /// Whether the coordinator has refused what any other process would say as well: another attempt would be refused in the same way.
     fn would_come_again(&self) -> bool {
         let Self::Call { status, .. } = self else {
-            return matches!(self, Self::Directive(_));
+            return matches!(self, Self::Directive(_) | Self::ArtifactDiffers(_));
         };
         match status.code() {
             // A message that is too large, or of which no more is taken.

@@ -110,6 +110,19 @@ impl JobData {
     where
         M: Iterator<Item = u64>,
     {
+        self.load_by((Arc::clone(&self.preprocessor), training), split, plan)
+    }
+
+    /// The same, prepared in another way.
+    pub(crate) fn load_by<M>(
+        &self,
+        (preprocessor, training): (Arc<Preprocessor>, Option<TrainingEpoch>),
+        split: &Arc<Split>,
+        plan: impl Iterator<Item = M> + Send + 'static,
+    ) -> Loader
+    where
+        M: Iterator<Item = u64>,
+    {
         let name = split.name.to_string();
         let aside = self.quarantined.0.get(&name).cloned().unwrap_or_default();
         let plan = plan.map(move |samples| samples.filter(|sample| !aside.contains(sample)).collect());
@@ -118,7 +131,7 @@ impl JobData {
             batches_ahead: BATCHES_AHEAD,
             training,
         };
-        Loader::start(Arc::clone(split), Arc::clone(&self.preprocessor), plan, options)
+        Loader::start(Arc::clone(split), preprocessor, plan, options)
     }
 }
 

@@ -3,21 +3,27 @@
 //! With an artifact folder everything goes there. Without one, files up to 16 MiB go to the coordinator, and a larger one (the merged
 //! model) stays in this worker's scratch folder and is recorded with its place.
 
+mod check;
 mod library_files;
+mod model_card;
 
 use std::{
-    fs,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
-use firn_core::state::rank_activity;
+use firn_core::{compatibility::DataRules, state::rank_activity};
 use firn_models::{export, export_adapter};
 use firn_proto::v1alpha1::{self as wire};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-use super::{model_card, restore};
+use super::restore;
 use crate::rank::{failure::RankFailure, files::whole_file, prepare, session::Session, stop_reason::StopReason, task};
+
+/// The model card.
+const CARD: &str = "README.md";
 
 /// The coordinator keeps no larger file.
 const COORDINATOR_LIMIT: u64 = 16 * 1024 * 1024;
@@ -37,12 +43,30 @@ pub(crate) fn leave_artifacts(session: &mut Session<'_>, finish: &wire::FinishDi
         restore::restore(session, best)?;
     }
     // A person may have changed how many workers the job has.
-    session.spec = prepare::spec_of(&coordinator.enrol()?)?;
+    let enrolled = coordinator.enrol()?;
+    session.spec = prepare::spec_of(&enrolled)?;
     let folder = artifact_folder(session);
     fs::create_dir_all(&folder).map_err(RankFailure::write(&folder))?;
-    let names = write_files(session, finish, &folder)?;
-    for name in &names {
-        record(session, &folder, name)?;
+    let names = write_files(session, &folder)?;
+    coordinator.heartbeat().tick();
+    let rules = DataRules::numbered(enrolled.data_rules);
+    let checked = check::check(session, &folder, rules, finish).inspect_err(|reason| {
+        if matches!(reason, StopReason::Failed(RankFailure::ArtifactDiffers(_))) {
+            withhold(&folder, &names);
+        }
+    })?;
+    let artifacts = names.iter().map(|name| artifact(&folder, name));
+    let mut artifacts = artifacts.collect::<Result<Vec<_>, _>>()?;
+    let card = model_card::Card {
+        finish,
+        checked: checked.as_ref(),
+        artifacts: &artifacts,
+    };
+    let card = write_card(session, &card, &folder)?;
+    artifacts.push(artifact(&folder, &card)?);
+    let names: Vec<String> = artifacts.iter().map(|artifact| artifact.name.clone()).collect();
+    for artifact in artifacts {
+        record(session, &folder, artifact)?;
         coordinator.heartbeat().tick();
     }
     coordinator.heartbeat().finish(true);
@@ -73,12 +97,26 @@ fn artifact_folder(session: &Session<'_>) -> PathBuf {
     }
 }
 
-/// Writes all files; returns their names.
-fn write_files(
-    session: &Session<'_>,
-    finish: &wire::FinishDirective,
-    folder: &Path,
-) -> Result<Vec<String>, RankFailure> {
+/// Takes away what nobody shall use.
+fn withhold(folder: &Path, names: &[String]) {
+    for name in names {
+        if let Err(error) = fs::remove_file(folder.join(name)) {
+            warn!(%error, name, "a file that is wrong was not removed");
+        }
+    }
+}
+
+/// Writes the model card, which tells of the other files; returns its name.
+fn write_card(session: &Session<'_>, card: &model_card::Card<'_>, folder: &Path) -> Result<String, RankFailure> {
+    let path = folder.join(CARD);
+    let written = whole_file::write(&path, &session.arguments.process_id, card.render(session).as_bytes());
+    written.map_err(RankFailure::write(&path))?;
+    whole_file::sync_folder(folder).map_err(RankFailure::write(folder))?;
+    Ok(CARD.to_owned())
+}
+
+/// Writes all files but the model card; returns their names.
+fn write_files(session: &Session<'_>, folder: &Path) -> Result<Vec<String>, RankFailure> {
     let spec = serde_json::to_value(&session.spec).expect("a spec that came as JSON goes as JSON");
     let model = session.learner.model();
     let outputs = task::describe(&session.spec, &session.data.dataset);
@@ -90,7 +128,6 @@ fn write_files(
         ("head.safetensors", export::head(model)?),
         ("config.json", library_files::pretty(&config)),
         ("spec.json", library_files::pretty(&spec)),
-        ("README.md", model_card::render(session, &outputs, finish).into_bytes()),
     ];
     let beside = library_files::files(&session.spec, model)?;
     let writer = &session.arguments.process_id;
@@ -112,16 +149,27 @@ fn write_files(
     Ok(names)
 }
 
-fn record(session: &Session<'_>, folder: &Path, name: &str) -> Result<(), StopReason> {
+/// A file that was written: its size and its SHA-256.
+fn artifact(folder: &Path, name: &str) -> Result<wire::Artifact, RankFailure> {
     let path = folder.join(name);
-    let bytes = fs::read(&path).map_err(RankFailure::write(&path))?;
-    let mut artifact = wire::Artifact {
+    let digested = File::open(&path).and_then(|mut file| {
+        let mut digest = Sha256::new();
+        let size = io::copy(&mut file, &mut digest)?;
+        Ok((size, digest.finalize()))
+    });
+    let (size_bytes, digest) = digested.map_err(RankFailure::write(&path))?;
+    Ok(wire::Artifact {
         name: name.to_owned(),
-        size_bytes: bytes.len() as u64,
-        sha256: hex::encode(Sha256::digest(&bytes)),
+        size_bytes,
+        sha256: hex::encode(digest),
         location: String::new(),
-    };
+    })
+}
+
+fn record(session: &Session<'_>, folder: &Path, mut artifact: wire::Artifact) -> Result<(), StopReason> {
+    let path = folder.join(&artifact.name);
     if session.spec.artifacts.folder.is_none() && artifact.size_bytes <= COORDINATOR_LIMIT {
+        let bytes = fs::read(&path).map_err(RankFailure::write(&path))?;
         "coordinator".clone_into(&mut artifact.location);
         session.membership.coordinator.upload_artifact(artifact, &bytes)?;
         Ok(fs::remove_file(&path).map_err(RankFailure::write(&path))?)

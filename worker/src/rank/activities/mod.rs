@@ -12,7 +12,6 @@
 pub(crate) mod departure;
 mod epoch;
 mod finish;
-mod model_card;
 mod passes;
 pub(crate) mod restore;
 mod step;

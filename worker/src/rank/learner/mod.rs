@@ -26,8 +26,7 @@ mod tests;
 use std::ops::Range;
 
 use firn_core::{order, schedule, spec::Determinism};
-use firn_data::Batch;
-use firn_models::{Input, Model, Objective, Optimizer, l2_norm};
+use firn_models::{Model, Optimizer, l2_norm};
 use tch::{Device, Tensor};
 
 use self::{
@@ -37,7 +36,7 @@ use self::{
     non_finite::NonFinitePolicy,
     outcome::{Outcome, Position, Spent},
 };
-use super::failure::RankFailure;
+use super::{failure::RankFailure, scoring::Scorer};
 
 /// What learns.
 pub(crate) struct Learner {
@@ -88,17 +87,13 @@ impl Learner {
         &self.computation.model
     }
 
-    /// The network's input of a batch.
-    ///
-    /// # Errors
-    /// Those of libtorch.
-    pub(crate) fn input(&self, batch: &Batch) -> Result<Input, RankFailure> {
-        self.computation.inputs.of(batch)
-    }
-
-    /// What it makes small.
-    pub(crate) fn objective(&self) -> &Objective {
-        &self.computation.objective
+    /// What scores samples with its network, as it is.
+    pub(crate) fn scorer(&self) -> Scorer<'_> {
+        Scorer {
+            model: &self.computation.model,
+            objective: &self.computation.objective,
+            inputs: &self.computation.inputs,
+        }
     }
 
     /// Steps applied to the model, over the whole job.
