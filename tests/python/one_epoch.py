@@ -9,13 +9,23 @@ from safetensors.torch import load_file
 from torch import nn
 
 
-def sample_order(seed, epoch, samples):
-    """Firn's order of samples, from the second implementation that the golden values come from."""
+def reference_of_orders():
+    """The second implementation of Firn's orders, which the golden values come from."""
     place = importlib.util.spec_from_file_location("order", ROOT / "tests/reference/order.py")
     module = importlib.util.module_from_spec(place)
     with contextlib.redirect_stdout(io.StringIO()):
         place.loader.exec_module(module)
-    return module.sample_order(seed, epoch, samples)
+    return module
+
+
+def sample_order(seed, epoch, samples):
+    """Firn's order of samples."""
+    return reference_of_orders().sample_order(seed, epoch, samples)
+
+
+def balanced_order(seed, epoch, classes):
+    """Firn's draws with replacement."""
+    return reference_of_orders().balanced_order(seed, epoch, classes)
 
 
 def drawn_head(spec, folder):

@@ -178,6 +178,17 @@ pub fn unfreezing_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> any
     Ok(spec)
 }
 
+/// The same, but samples are drawn with replacement, and what is scored and left is the average of the trained weights.
+///
+/// # Errors
+/// When the data cannot be written.
+pub fn averaged_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
+    let mut spec = unfreezing_fault_job(name, epochs, workers)?;
+    spec["spec"]["training"]["ema"] = json!({"decay": 0.8});
+    spec["spec"]["training"]["sampling"] = json!("balanced");
+    Ok(spec)
+}
+
 /// A vocabulary of `w0` to `w199`, texts of two classes in `train.csv` (40) and `validation.csv` (20), and the `config.json` of a small BERT with dropout;
 /// gives the folder.
 ///

@@ -88,6 +88,43 @@ fn a_strict_job_that_unfreezes_stages_leaves_the_same_bytes_on_1_and_3_ranks() -
 }
 
 #[test]
+fn an_average_of_stages_that_are_unfrozen_leaves_the_same_bytes_on_1_2_and_3_ranks_of_a_strict_job()
+-> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let mut spec = gradual(&folder, "strict")?;
+    spec["spec"]["training"]["ema"] = json!({"decay": 0.8});
+    let run = |ranks: u32| outcome::run_to_success(&spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
+    let alone = run(1)?;
+    for ranks in [2, 3] {
+        run(ranks)?
+            .is_the_same_as(&alone)
+            .with_context(|| format!("{ranks} ranks"))?;
+    }
+    spec["spec"]["training"]["ema"] = Value::Null;
+    let without = outcome::run_to_success(&spec, &folder.path().join("without"), 1)?;
+    assert_eq!(
+        without.losses(),
+        alone.losses(),
+        "gradients are those of the trained weights"
+    );
+    assert_ne!(without.digest("head.safetensors")?, alone.digest("head.safetensors")?);
+    Ok(())
+}
+
+#[test]
+fn averaged_adapters_and_statistics_of_batch_norm_are_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let mut adapters = jobs::text_job("averaged-adapters", &jobs::texts(&folder.path().join("texts"))?);
+    adapters["spec"]["model"]["lora"] = json!({"rank": 4, "dropout": 0.2});
+    adapters["spec"]["training"]["ema"] = json!({"decay": 0.9, "warmup": true});
+    same_on_one_two_and_three_ranks(&adapters, &["validation"], &folder)?;
+    let other = TempDir::new()?;
+    let mut statistics = shared_statistics(&other)?;
+    statistics["spec"]["training"]["ema"] = json!({"decay": 0.7});
+    same_on_one_two_and_three_ranks(&statistics, &["validation"], &other)
+}
+
+#[test]
 fn dropout_inside_an_encoder_that_trains_is_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let mut spec = jobs::text_job("encoder", &jobs::texts(&folder.path().join("data"))?);
@@ -119,9 +156,8 @@ fn adapters_in_strict_mode_leave_the_same_bytes_on_1_2_and_3_ranks() -> anyhow::
     Ok(())
 }
 
-#[test]
-fn batch_norm_that_trains_normalises_by_the_whole_batch_on_1_2_and_3_ranks() -> anyhow::Result<()> {
-    let folder = TempDir::new()?;
+/// A job whose BatchNorm trains; its spec and its data.
+fn shared_statistics(folder: &TempDir) -> anyhow::Result<Value> {
     let data = jobs::three_classes(&folder.path().join("data"))?;
     let mut spec = jobs::image_job("shared", &data);
     spec["spec"]["model"]["freeze"] = json!({"through": "layer3"});
@@ -131,7 +167,13 @@ fn batch_norm_that_trains_normalises_by_the_whole_batch_on_1_2_and_3_ranks() -> 
         "epochs": 2, "batchSize": 16, "seed": 2, "batchNorm": "train",
         "optimizer": {"type": "sgd", "learningRate": 0.01, "momentum": 0.9}
     });
-    same_on_one_two_and_three_ranks(&spec, &["validation"], &folder)
+    Ok(spec)
+}
+
+#[test]
+fn batch_norm_that_trains_normalises_by_the_whole_batch_on_1_2_and_3_ranks() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    same_on_one_two_and_three_ranks(&shared_statistics(&folder)?, &["validation"], &folder)
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod data;
 mod defaults;
 mod document;
 mod duration;
+mod ema;
 mod exact;
 mod format;
 mod freeze;
@@ -53,6 +54,7 @@ pub use augmentation::{
     TrivialAugmentWideSpec, WarpInterpolation,
 };
 pub use data::{CropMode, DataSpec, Interpolation, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
+pub use ema::EmaSpec;
 pub use exact::to_value;
 pub use format::{DataFormat, InputColumn, LabelColumns, RowFormat, RowLayout};
 pub use freeze::{Freeze, FreezeSpec};

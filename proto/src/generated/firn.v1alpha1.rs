@@ -720,6 +720,15 @@ pub struct TrainingSpec {
     /// Training images that are mixed with each other. Default: none: each image is alone. Only for: image models.
     #[prost(message, optional, tag = "40")]
     pub mixing: ::core::option::Option<MixingSpec>,
+    /// Averages the trained weights, and makes the average what the job leaves. Default: none.
+    #[prost(message, optional, tag = "60")]
+    pub ema: ::core::option::Option<EmaSpec>,
+    /// How the samples of an epoch are chosen. `shuffle`, `balanced`. Default: shuffle.
+    #[prost(string, tag = "61")]
+    pub sampling: ::prost::alloc::string::String,
+    /// The precision of the products below the cut. `fp32`, `bf16`. Default: fp32.
+    #[prost(string, tag = "62")]
+    pub frozen_precision: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -737,6 +746,19 @@ pub struct MixingSpec {
     /// Where there are both: how often it is CutMix. Range: from 0 to 1. Default: 0.5.
     #[prost(double, optional, tag = "4")]
     pub switch_probability: ::core::option::Option<f64>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct EmaSpec {
+    /// What is kept of the average at each step. The first step gives the average its first values, as in torch's `AveragedModel` with
+    /// `get_ema_multi_avg_fn`, and in timm's `ModelEmaV3`. Range: at least 0 and below 1. Default: 0.999.
+    #[prost(double, optional, tag = "1")]
+    pub decay: ::core::option::Option<f64>,
+    /// Whether less is kept at first: min(`decay`, 1 - step^(-2/3)) at a step, which counts from 1, as timm's `use_warmup`. For short runs.
+    /// Default: false.
+    #[prost(bool, optional, tag = "2")]
+    pub warmup: ::core::option::Option<bool>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -780,7 +802,7 @@ pub struct OptimizerSpec {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScheduleSpec {
     /// The learning rate over time. `constant`, `linear`, `cosine`, `plateau`, `cosine_restarts`, `polynomial`, `step`, `multi_step`,
-    /// `exponential`, `one_cycle`, `inverse_sqrt`. Default: constant.
+    /// `exponential`, `one_cycle`, `inverse_sqrt`, `range_test`. Default: constant.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
     /// Fraction of all steps in which the rate rises linearly from 0. Range: at least 0 and below 1. Default: 0, unless `warmupSteps` is
@@ -848,6 +870,12 @@ pub struct ScheduleSpec {
     /// without one. Only with: type `inverse_sqrt`.
     #[prost(uint32, optional, tag = "20")]
     pub timescale: ::core::option::Option<u32>,
+    /// Rate of the first step. Range: above 0. Default: 1e-7. Only with: type `range_test`.
+    #[prost(double, optional, tag = "60")]
+    pub start_learning_rate: ::core::option::Option<f64>,
+    /// Steps from there to the optimizer's rate. Range: from 2 to 1000000. Default: 100. Only with: type `range_test`.
+    #[prost(uint32, optional, tag = "61")]
+    pub steps: ::core::option::Option<u32>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -857,24 +885,32 @@ pub struct LossSpec {
     #[prost(double, optional, tag = "1")]
     pub label_smoothing: ::core::option::Option<f64>,
     /// Weight of each class, or label, by name; what is not named weighs 1. Of classes, the loss is divided by the sum of the samples'
-    /// weights. Range: each above 0. Only with: type `cross_entropy`, `binary_cross_entropy`.
+    /// weights. Range: each above 0. Only with: type `cross_entropy`, `binary_cross_entropy`, `focal`.
     #[prost(btree_map = "string, double", tag = "2")]
     pub class_weights: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         f64,
     >,
     /// Whether the weights are made from the training samples. `none`, `balanced`. Default: none. Only with: type `cross_entropy`,
-    /// `binary_cross_entropy`.
+    /// `binary_cross_entropy`, `focal`.
     #[prost(string, tag = "3")]
     pub class_balance: ::prost::alloc::string::String,
-    /// The objective. `cross_entropy`, `mse`, `l1`, `huber`, `binary_cross_entropy`. Default: `cross_entropy` of classes, `mse` of numbers,
-    /// `binary_cross_entropy` of labels.
+    /// The objective. `cross_entropy`, `mse`, `l1`, `huber`, `binary_cross_entropy`, `focal`, `sigmoid_focal`. Default: `cross_entropy` of
+    /// classes, `mse` of numbers, `binary_cross_entropy` of labels.
     #[prost(string, tag = "4")]
     pub r#type: ::prost::alloc::string::String,
     /// Where the loss turns from squared to linear, in standard deviations of the target. Range: above 0. Default: 1.0. Only with: type
     /// `huber`.
     #[prost(double, optional, tag = "5")]
     pub delta: ::core::option::Option<f64>,
+    /// How much less a sample counts that the network is sure of; with 0 it is cross-entropy. Range: from 0 to 100. Default: 2.0. Only with:
+    /// type `focal`, `sigmoid_focal`.
+    #[prost(double, optional, tag = "60")]
+    pub gamma: ::core::option::Option<f64>,
+    /// Weight of samples that have the label; 1 - `alpha` is that of the others. With 0.5 both weigh the same. Range: from 0 to 1. Default:
+    /// 0.25. Only with: type `sigmoid_focal`.
+    #[prost(double, optional, tag = "61")]
+    pub alpha: ::core::option::Option<f64>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -5,6 +5,7 @@
 //! `tests/FAULTS.md` has one row for each.
 
 mod augmented_images;
+mod averaged_weights;
 mod dedicated_workers;
 mod elastic;
 mod failing_workers;

@@ -1,7 +1,7 @@
 //! A checkpoint: one safetensors file in memory, the same bytes for the same state.
 //!
-//! It holds `model.NAME` for [`Model::trainable_state`](crate::Model::trainable_state), `optimizer.SLOT.NAME` for the optimizer, and
-//! in its header what it belongs to. Where it is written and when it counts is decided elsewhere.
+//! It holds `model.NAME` for [`Model::trainable_state`](crate::Model::trainable_state), `optimizer.SLOT.NAME` for the optimizer, `average.NAME`
+//! where the job has an average of the trained weights, and in its header what it belongs to. Where it is written and when it counts is decided elsewhere.
 
 use std::collections::HashMap;
 
@@ -32,6 +32,8 @@ pub struct Checkpoint {
     pub model: Vec<(String, Tensor)>,
     /// The optimizer's state.
     pub optimizer: OptimizerState,
+    /// The average of the trained state, where the job has one.
+    pub average: Option<Vec<(String, Tensor)>>,
 }
 
 /// The file of a checkpoint.
@@ -42,7 +44,9 @@ pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, ModelError> {
         .map(|(name, tensor)| Entry::of(format!("model.{name}"), tensor));
     let slots = checkpoint.optimizer.tensors.iter();
     let optimizer = slots.map(|(name, tensor)| Entry::of(format!("optimizer.{name}"), tensor));
-    let entries = model.chain(optimizer).collect::<Result<Vec<_>, _>>()?;
+    let average = checkpoint.average.iter().flatten();
+    let average = average.map(|(name, tensor)| Entry::of(format!("average.{name}"), tensor));
+    let entries = model.chain(optimizer).chain(average).collect::<Result<Vec<_>, _>>()?;
     let order = |tensors: &[(String, Tensor)]| {
         tensors
             .iter()
@@ -50,7 +54,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, ModelError> {
             .collect::<Vec<_>>()
             .join("\n")
     };
-    let metadata = [
+    let mut metadata = vec![
         ("format", FORMAT.to_owned()),
         ("step", checkpoint.step.to_string()),
         ("epochs", checkpoint.epochs.to_string()),
@@ -60,13 +64,15 @@ pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, ModelError> {
         ("model_order", order(&checkpoint.model)),
         ("optimizer_order", order(&checkpoint.optimizer.tensors)),
     ];
+    if let Some(average) = &checkpoint.average {
+        metadata.push(("average_order", order(average)));
+    }
     let mut bytes = Vec::new();
-    write(
-        &mut bytes,
-        entries,
-        &metadata.map(|(key, value)| (key.to_owned(), value)),
-    )
-    .expect("writing to memory succeeds: names and shapes are plain JSON");
+    let metadata: Vec<_> = metadata
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    write(&mut bytes, entries, &metadata).expect("writing to memory succeeds: names and shapes are plain JSON");
     Ok(bytes)
 }
 
@@ -88,8 +94,13 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, ModelError> {
     }
     let model = listed(&tensors, &metadata, "model")?;
     let slots = listed(&tensors, &metadata, "optimizer")?;
-    if tensors.len() != model.len() + slots.len() {
-        let expected = format!("{} as its header lists", model.len() + slots.len());
+    let average = match metadata.contains_key("average_order") {
+        true => Some(listed(&tensors, &metadata, "average")?),
+        false => None,
+    };
+    let all = model.len() + slots.len() + average.as_ref().map_or(0, Vec::len);
+    if tensors.len() != all {
+        let expected = format!("{all} as its header lists");
         return Err(unfit("number of tensors", expected, tensors.len().to_string()));
     }
     Ok(Checkpoint {
@@ -102,6 +113,7 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, ModelError> {
             step: number(&metadata, "optimizer_step")?,
             tensors: slots,
         },
+        average,
     })
 }
 

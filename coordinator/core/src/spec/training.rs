@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Decayed, MetricName, MixingSpec, OptimizerSpec, ScheduleShape, ScheduleSpec, Task, duration};
+use super::{Decayed, EmaSpec, MetricName, MixingSpec, OptimizerSpec, ScheduleShape, ScheduleSpec, Task, duration};
 use crate::task::regression::Distance;
 
 /// How the head is trained.
@@ -57,6 +57,9 @@ pub struct TrainingSpec {
     #[serde(rename = "weightDecayOf")]
     #[schemars(extend("x-firn-default" = "`weights` for transformers and ConvNeXt, else `all`", "x-firn-since" = 5))]
     pub decayed: Decayed,
+    /// Averages the trained weights, and makes the average what the job leaves.
+    #[schemars(extend("x-firn-default" = "none", "x-firn-since" = 5))]
+    pub ema: Option<EmaSpec>,
     /// How much may change when the number of ranks does.
     #[schemars(extend("default" = "default"))]
     pub determinism: Determinism,

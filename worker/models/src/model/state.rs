@@ -3,7 +3,12 @@
 use tch::Tensor;
 
 use super::Model;
-use crate::{digest::digest_of, error::ModelError, optimizer::Optimizer, parameter_builder::Role};
+use crate::{
+    digest::digest_of,
+    error::ModelError,
+    optimizer::Optimizer,
+    parameter_builder::{NamedTensor, Role},
+};
 
 impl Model {
     /// All that training changes in some epoch: [`Model::trainable`], then the running statistics of BatchNorm above the lowest cut where they train.
@@ -13,14 +18,27 @@ impl Model {
             .iter()
             .map(|(name, t)| (name.clone(), t.shallow_clone()))
             .collect();
-        if self.train_batch_norm {
-            let statistics = self
-                .entries
-                .iter()
-                .filter(|e| e.role == Role::Statistic && e.stage >= self.phases.lowest_cut());
-            state.extend(statistics.map(|entry| (entry.name.clone(), entry.tensor.shallow_clone())));
-        }
+        let statistics = self.trained_statistics();
+        state.extend(statistics.map(|entry| (entry.name.clone(), entry.tensor.shallow_clone())));
         state
+    }
+
+    /// Whether each tensor of [`Model::trainable_state`] may change in this epoch.
+    pub fn changes_now(&self) -> Vec<bool> {
+        let mut changes: Vec<_> = self
+            .placements
+            .iter()
+            .map(|placement| self.trains_now(placement))
+            .collect();
+        changes.extend(self.trained_statistics().map(|entry| entry.stage >= self.phase.cut));
+        changes
+    }
+
+    /// The running statistics of BatchNorm that training changes in some epoch.
+    fn trained_statistics(&self) -> impl Iterator<Item = &NamedTensor> {
+        let lowest_cut = self.phases.lowest_cut();
+        let statistics = self.entries.iter().filter(|_| self.train_batch_norm);
+        statistics.filter(move |entry| entry.role == Role::Statistic && entry.stage >= lowest_cut)
     }
 
     /// A trained tensor that holds a number that is not finite, and that number.
@@ -74,16 +92,22 @@ impl Model {
     }
 }
 
-/// BLAKE3 (hex) of everything that the next step depends on: [`Model::trainable_state`], the optimizer's tensors and its step. Ranks that
-/// have applied the same steps have the same digest; one that differs has computed or stored something wrongly.
+/// BLAKE3 (hex) of everything that the next step depends on: the [`Model::trainable_state`] that is given, the optimizer's tensors and its step, and the average of
+/// the state where there is one (`average`, else empty). Ranks that have applied the same steps have the same digest; one that differs has
+/// computed or stored something wrongly.
 ///
 /// Takes about as long as reading the state twice: once to copy it in order, once to hash.
-pub fn state_digest(model: &Model, optimizer: &Optimizer) -> Result<String, ModelError> {
+pub fn state_digest(
+    mut tensors: Vec<(String, Tensor)>,
+    optimizer: &Optimizer,
+    average: &[(String, Tensor)],
+) -> Result<String, ModelError> {
     let state = optimizer.state();
-    let mut tensors = model.trainable_state();
     // Names of parameters never begin with a digit.
     tensors.push(("0 step".to_owned(), Tensor::f_from_slice(&[state.step as i64])?));
     let slots = state.tensors.into_iter();
     tensors.extend(slots.map(|(name, tensor)| (format!("0 optimizer {name}"), tensor)));
+    let average = average.iter();
+    tensors.extend(average.map(|(name, tensor)| (format!("0 average {name}"), tensor.shallow_clone())));
     digest_of("firn 2026 trainable state v1", tensors)
 }

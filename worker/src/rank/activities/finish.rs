@@ -42,6 +42,7 @@ pub(crate) fn leave_artifacts(session: &mut Session<'_>, finish: &wire::FinishDi
     {
         restore::restore(session, best)?;
     }
+    session.learner.show_average()?;
     // A person may have changed how many workers the job has.
     let enrolled = coordinator.enrol()?;
     session.spec = prepare::spec_of(&enrolled)?;

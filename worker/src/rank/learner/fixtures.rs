@@ -56,6 +56,7 @@ pub(crate) fn training(determinism: Determinism) -> TrainingSpec {
         decayed: Decayed::All,
         layer_decay: 1.0,
         mixing: None,
+        ema: None,
         checkpoint_interval_ms: 0,
         determinism,
     }

@@ -9,6 +9,7 @@
 //! A loss or gradient that is not finite would destroy what has been learned. The decision to leave such a step out is made from the
 //! sums over all ranks alone. All ranks hold the same sums, so they decide alike, and no further message is needed.
 
+mod average;
 pub(crate) mod computation;
 pub(crate) mod inputs;
 mod memory;
@@ -30,6 +31,7 @@ use firn_models::{Model, Optimizer, l2_norm};
 use tch::{Device, Tensor};
 
 use self::{
+    average::Average,
     computation::{Computation, SUMS},
     micro_batch_plan::Summand,
     mixing::Places,
@@ -42,6 +44,8 @@ use super::{failure::RankFailure, scoring::Scorer};
 pub(crate) struct Learner {
     computation: Computation,
     optimizer: Optimizer,
+    /// Of what trains, where the job wants it.
+    average: Option<Average>,
     /// The model's trainable state before the first step.
     initial: Vec<(String, Tensor)>,
     /// Names the job's settings in the states that it gives.
@@ -65,13 +69,13 @@ impl Learner {
     /// Those of libtorch.
     pub(crate) fn new(computation: Computation, spec_digest: String, samples: u64) -> Result<Self, RankFailure> {
         let optimizer = computation.optimizer()?;
-        let initial = computation.model.trainable_state().into_iter();
-        let initial = initial
-            .map(|(name, tensor)| Ok((name, tensor.f_detach()?.copy())))
-            .collect::<Result<_, tch::TchError>>()?;
+        let initial = average::copied(&computation.model)?;
+        let rule = computation.training.ema;
+        let average = rule.map(|rule| Average::new(rule, &computation.model)).transpose()?;
         Ok(Self {
             computation,
             optimizer,
+            average,
             initial,
             spec_digest,
             samples,
@@ -253,7 +257,33 @@ impl Learner {
         };
         let gradients = self.computation.gradients(&limited)?;
         self.optimizer.step(learning_rate, &gradients)?;
-        Ok(())
+        match &mut self.average {
+            Some(average) => average.update(&self.computation.model, self.optimizer.steps()),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the model hold what is scored and exported: the average of the trained state, where the job has one. What [`Learner::encode`] and
+    /// [`Learner::load`] give and take is the trained state all the same.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub(crate) fn show_average(&mut self) -> Result<(), RankFailure> {
+        match &mut self.average {
+            Some(average) => average.show(&self.computation.model),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the model hold the trained state again.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub(crate) fn hide_average(&mut self) -> Result<(), RankFailure> {
+        match &mut self.average {
+            Some(average) => average.hide(&self.computation.model),
+            None => Ok(()),
+        }
     }
 
     /// Counts what is not finite, and gives the verdict.

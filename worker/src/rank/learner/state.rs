@@ -1,11 +1,13 @@
 //! The state of a learner as bytes, and how it goes back to another one.
 
 use firn_models::{
+    ModelError,
     checkpoint::{self, Checkpoint},
     state_digest,
 };
+use tch::Tensor;
 
-use super::Learner;
+use super::{Learner, average::Average};
 use crate::rank::failure::RankFailure;
 
 /// Above the tensors of a state's file: the header.
@@ -22,16 +24,24 @@ impl Learner {
             epochs: self.epochs_done(),
             spec_digest: self.spec_digest.clone(),
             frozen_digest: model.frozen_digest(),
-            model: model.trainable_state(),
+            model: self.trained_state(),
             optimizer: self.optimizer.state(),
+            average: self.average.as_ref().map(|average| shared(average.tensors())),
         })?)
+    }
+
+    /// The model's, also while it shows the average.
+    fn trained_state(&self) -> Vec<(String, Tensor)> {
+        let hidden = self.average.as_ref().and_then(Average::trained);
+        hidden.map_or_else(|| self.computation.model.trainable_state(), shared)
     }
 
     /// Bytes that [`Learner::encode`] gives, or a few more.
     pub(crate) fn encoded_size(&self) -> u64 {
         let tensors = self.computation.model.trainable_state();
         let optimizer = self.optimizer.state().tensors;
-        let tensors = tensors.iter().chain(&optimizer);
+        let average = self.average.as_ref().map_or(&[][..], Average::tensors);
+        let tensors = tensors.iter().chain(&optimizer).chain(average);
         let bytes: u64 = tensors
             .map(|(_, tensor)| ENTRY_ALLOWANCE + (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64)
             .sum();
@@ -44,6 +54,11 @@ impl Learner {
         let checkpoint = checkpoint::decode(bytes)?;
         let model = &self.computation.model;
         checkpoint.belongs_to(&self.spec_digest, &model.frozen_digest())?;
+        match (&mut self.average, &checkpoint.average) {
+            (Some(own), Some(stored)) => own.load(stored)?,
+            (None, None) => {}
+            (own, _) => return Err(without_average(own.is_some()).into()),
+        }
         model.load_state(&checkpoint.model)?;
         self.optimizer.load_state(&checkpoint.optimizer)?;
         self.steps_done = checkpoint.step;
@@ -60,6 +75,9 @@ impl Learner {
     /// Goes back to the state before the first step.
     pub(crate) fn start_over(&mut self) -> Result<(), RankFailure> {
         let model = &self.computation.model;
+        if let Some(average) = &mut self.average {
+            average.load(&self.initial)?;
+        }
         model.load_state(&self.initial)?;
         self.optimizer = self.computation.optimizer()?;
         self.non_finite.begin_anew();
@@ -78,8 +96,26 @@ impl Learner {
         self.loaded.as_deref() == Some(stored)
     }
 
-    /// What the trained state and the optimizer hash to.
+    /// What the trained state, the optimizer and the average hash to.
     pub(crate) fn hash(&self) -> Result<String, RankFailure> {
-        Ok(state_digest(&self.computation.model, &self.optimizer)?)
+        let average = self.average.as_ref().map_or(&[][..], Average::tensors);
+        Ok(state_digest(self.trained_state(), &self.optimizer, average)?)
+    }
+}
+
+fn shared(tensors: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+    let tensors = tensors.iter();
+    tensors
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+        .collect()
+}
+
+fn without_average(is_expected: bool) -> ModelError {
+    let (with, without) = ("one".to_owned(), "none".to_owned());
+    let (expected, found) = if is_expected { (with, without) } else { (without, with) };
+    ModelError::Checkpoint {
+        what: "average of the trained state".to_owned(),
+        expected,
+        found,
     }
 }

@@ -1,6 +1,6 @@
 //! The learner by itself: no gang, no coordinator, no thread.
 
-use firn_core::spec::{Determinism, TrainingSpec};
+use firn_core::spec::{Determinism, EmaSpec, TrainingSpec};
 use tch::Tensor;
 
 use super::{
@@ -103,6 +103,99 @@ fn a_state_goes_on_in_another_learner_as_in_its_own() {
     one.start_over().unwrap();
     assert!(one.is_at_the_beginning() && untouched.is_at_the_beginning());
     assert_eq!(one.hash().unwrap(), untouched.hash().unwrap());
+}
+
+/// A learner of an average, and what it trains on.
+fn averaging(decay: f64) -> Learner {
+    let ema = Some(EmaSpec { decay, warmup: false });
+    let spec = TrainingSpec {
+        ema,
+        ..training(Determinism::Strict)
+    };
+    learner(&spec, SAMPLES, Disturbance::default())
+}
+
+fn values(learner: &Learner) -> Vec<Tensor> {
+    state(learner).into_iter().map(|(_, tensor)| tensor.copy()).collect()
+}
+
+#[test]
+fn the_average_is_that_of_the_states_after_each_step_and_is_shown_without_a_trace() {
+    tch::set_num_threads(1);
+    let mut one = averaging(0.75);
+    let samples: Vec<u64> = (0..16).collect();
+    let mut expected: Option<Vec<Tensor>> = None;
+    for number in 0..4 {
+        // One that is skipped is no step of the average.
+        let disturbance = if number == 2 {
+            odd(3, f32::NAN)
+        } else {
+            Disturbance::default()
+        };
+        if step(&mut one, &samples, disturbance).skipped {
+            continue;
+        }
+        let now = values(&one);
+        expected = Some(match expected {
+            None => now,
+            Some(before) => before
+                .iter()
+                .zip(&now)
+                .map(|(before, now)| before * 0.75 + now * 0.25)
+                .collect(),
+        });
+    }
+    let (trained, bytes, hash) = (values(&one), one.encode().unwrap(), one.hash().unwrap());
+    assert!(bytes.len() as u64 <= one.encoded_size());
+    one.show_average().unwrap();
+    let mut apart = 0.0_f64;
+    for ((shown, expected), trained) in values(&one).iter().zip(expected.unwrap()).zip(&trained) {
+        let difference = f64::try_from((shown - expected).abs().max()).unwrap();
+        assert!(difference < 1e-6, "{difference}");
+        apart = apart.max(f64::try_from((shown - trained).abs().max()).unwrap());
+    }
+    assert!(
+        apart > 1e-4,
+        "this test would not notice a model that shows what was trained: {apart}"
+    );
+    assert_eq!((one.encode().unwrap(), one.hash().unwrap()), (bytes, hash));
+    one.show_average().unwrap();
+    one.hide_average().unwrap();
+    one.hide_average().unwrap();
+    assert!(values(&one).iter().zip(&trained).all(|(now, before)| now.equal(before)));
+}
+
+#[test]
+fn an_average_goes_on_in_another_learner_as_in_its_own() {
+    tch::set_num_threads(1);
+    let (mut one, mut other) = (averaging(0.9), averaging(0.9));
+    let samples: Vec<u64> = (0..16).collect();
+    let beginning = one.hash().unwrap();
+    for _ in 0..2 {
+        step(&mut one, &samples, Disturbance::default());
+    }
+    one.show_average().unwrap();
+    other.load(&one.encode().unwrap(), None).unwrap();
+    one.hide_average().unwrap();
+    for learner in [&mut one, &mut other] {
+        step(learner, &samples, Disturbance::default());
+        learner.show_average().unwrap();
+    }
+    assert!(
+        values(&one)
+            .iter()
+            .zip(values(&other))
+            .all(|(one, other)| one.equal(&other))
+    );
+    assert_eq!(one.hash().unwrap(), other.hash().unwrap());
+    let without = learner(&training(Determinism::Strict), SAMPLES, Disturbance::default());
+    let refused = one.load(&without.encode().unwrap(), None).unwrap_err().to_string();
+    assert!(
+        refused.ends_with("average of the trained state: expected one, found none"),
+        "{refused}"
+    );
+    one.start_over().unwrap();
+    assert_eq!(one.hash().unwrap(), beginning);
 }
 
 #[test]

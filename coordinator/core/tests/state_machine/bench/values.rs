@@ -75,6 +75,7 @@ fn training() -> TrainingSpec {
         decayed: Decayed::All,
         layer_decay: 1.0,
         mixing: None,
+        ema: None,
         determinism: Determinism::Default,
         checkpoint_interval_ms: 60_000,
     }

@@ -378,6 +378,7 @@ fn training(has_validation: bool, may_train_batch_norm: bool, mixes: bool) -> im
                 decayed,
                 layer_decay: 1.0,
                 mixing: mixing.filter(|_| mixes),
+                ema: None,
                 determinism,
                 checkpoint_interval_ms,
             }

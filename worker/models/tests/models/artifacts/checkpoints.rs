@@ -18,6 +18,7 @@ fn snapshot(model: &Model, optimizer: &Optimizer) -> Checkpoint {
         frozen_digest: model.frozen_digest(),
         model: model.trainable_state(),
         optimizer: optimizer.state(),
+        average: None,
     }
 }
 
@@ -34,6 +35,36 @@ fn a_checkpoint_round_trips_bit_for_bit() {
     other.load_state(&read.model).unwrap();
     other_optimizer.load_state(&read.optimizer).unwrap();
     assert_eq!(bytes, checkpoint::encode(&snapshot(&other, &other_optimizer)).unwrap());
+}
+
+/// That of the job `running` of `tests/fixtures/builds/0.1.0-99a32e8`, which knew no average.
+const BEFORE_AVERAGES: &[u8] = include_bytes!("../../golden/checkpoint-99a32e8.safetensors");
+
+#[test]
+fn a_checkpoint_of_a_build_that_knew_no_average_is_read_and_would_be_written_so_today() {
+    let read = checkpoint::decode(BEFORE_AVERAGES).unwrap();
+    assert_eq!((read.step, read.epochs, read.optimizer.step), (20, 2, 20));
+    assert!(read.average.is_none());
+    assert_eq!(checkpoint::encode(&read).unwrap(), BEFORE_AVERAGES);
+}
+
+#[test]
+fn an_average_round_trips_beside_the_state_that_it_is_of() {
+    let (model, optimizer) = trained(&resnet(&resnet_weights()), true);
+    let average = model.trainable_state().into_iter();
+    let average: Vec<_> = average.map(|(name, tensor)| (name, tensor * 0.5)).collect();
+    let stored = Checkpoint {
+        average: Some(average),
+        ..snapshot(&model, &optimizer)
+    };
+    let bytes = checkpoint::encode(&stored).unwrap();
+    let read = checkpoint::decode(&bytes).unwrap();
+    assert_eq!(checkpoint::encode(&read).unwrap(), bytes);
+    let (expected, found) = (stored.average.unwrap(), read.average.unwrap());
+    assert_eq!(found.len(), expected.len());
+    for ((name, found), (expected_name, expected)) in found.iter().zip(&expected) {
+        assert!(name == expected_name && found.equal(expected), "{name}");
+    }
 }
 
 #[test]

@@ -71,6 +71,9 @@ fn network(session: &Session<'_>, outputs: &Outputs, finish: &FinishDirective) -
     let model = session.learner.model();
     let summary = model.summary();
     let weights = spec.model.weights.as_deref().unwrap_or("random, from the seed");
+    let averaged = spec.training.ema.map_or_else(String::new, |ema| {
+        format!("; these are their exponential moving average, decay {}", ema.decay)
+    });
     let rows = [
         ("pretrained weights", format!("`{weights}`")),
         (
@@ -78,7 +81,10 @@ fn network(session: &Session<'_>, outputs: &Outputs, finish: &FinishDirective) -
             format!("{} parameters, up to `{}`", summary.frozen_parameters, summary.cut),
         ),
         ("frozen part, BLAKE3", format!("`{}`", model.frozen_digest())),
-        ("trained", format!("{} parameters", summary.trainable_parameters)),
+        (
+            "trained",
+            format!("{} parameters{averaged}", summary.trainable_parameters),
+        ),
         (
             "best epoch",
             format!("{} of {} (from 0)", finish.best_epoch, spec.training.epochs),

@@ -57,8 +57,15 @@ fn open(means: Means<'_>, pass: &wire::Pass, shard: &wire::Shard) -> Result<Box<
     }
 }
 
-/// Takes part in a pass until it is complete; returns what to do next.
+/// Takes part in a pass until it is complete; returns what to do next. What is scored is the average of the trained state, where the job has one.
 pub(crate) fn run(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::Directive, StopReason> {
+    session.learner.show_average()?;
+    let next = walk(session, pass);
+    session.learner.hide_average()?;
+    next
+}
+
+fn walk(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::Directive, StopReason> {
     let coordinator = session.membership.coordinator;
     let heartbeat = coordinator.heartbeat();
     heartbeat.begin(rank_activity::IN_A_PASS);
