@@ -41,7 +41,9 @@ pub use inspect::{Inspection, OutputLayer, inspect};
 pub use l2_norm::l2_norm;
 pub use layers::dropout::Dropout;
 pub use model::{Model, ModelOptions, ModelSummary, Placement, state_digest};
-pub use objective::{BinaryCrossEntropy, CrossEntropy, Distance, Distances, Expected, LossSums, Objective, Scale};
+pub use objective::{
+    BinaryCrossEntropy, CrossEntropy, Distance, Distances, Expected, Focal, LossSums, Objective, Scale, SigmoidFocal,
+};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use shared_batch::{Exchange, SharedBatch};
 pub use stage::Features;

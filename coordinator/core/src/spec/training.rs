@@ -137,22 +137,45 @@ pub enum LossSpec {
         #[serde(flatten)]
         class_weights: ClassWeights,
     },
+    /// Classification: cross-entropy times (1 - p)^`gamma`, where p is the probability of the true class (Lin et al. 2017).
+    #[schemars(extend("x-firn-since" = 5))]
+    Focal {
+        /// How much less a sample counts that the network is sure of; with 0 it is cross-entropy.
+        #[schemars(range(min = 0.0, max = 100.0), extend("default" = 2.0))]
+        gamma: f64,
+        /// Weights of the classes.
+        #[serde(flatten)]
+        class_weights: ClassWeights,
+    },
+    /// Multi-label: as `torchvision.ops.sigmoid_focal_loss`, the mean over labels.
+    #[schemars(extend("x-firn-since" = 5))]
+    SigmoidFocal {
+        /// How much less a label counts that the network is sure of; with 0 it is binary cross-entropy.
+        #[schemars(range(min = 0.0, max = 100.0), extend("default" = 2.0))]
+        gamma: f64,
+        /// Weight of samples that have the label; 1 - `alpha` is that of the others. With 0.5 both weigh the same.
+        #[schemars(range(min = 0.0, max = 1.0), extend("default" = 0.25))]
+        alpha: f64,
+    },
 }
 
 impl LossSpec {
     /// The task whose outputs it compares.
     pub fn task(&self) -> Task {
         match self {
-            Self::CrossEntropy { .. } => Task::Classification,
+            Self::CrossEntropy { .. } | Self::Focal { .. } => Task::Classification,
             Self::Mse | Self::L1 | Self::Huber { .. } => Task::Regression,
-            Self::BinaryCrossEntropy { .. } => Task::MultiLabel,
+            Self::BinaryCrossEntropy { .. } | Self::SigmoidFocal { .. } => Task::MultiLabel,
         }
     }
 
     /// What an error costs; `None` of classes and labels.
     pub fn distance(&self) -> Option<Distance> {
         match *self {
-            Self::CrossEntropy { .. } | Self::BinaryCrossEntropy { .. } => None,
+            Self::CrossEntropy { .. }
+            | Self::BinaryCrossEntropy { .. }
+            | Self::Focal { .. }
+            | Self::SigmoidFocal { .. } => None,
             Self::Mse => Some(Distance::Squared),
             Self::L1 => Some(Distance::Absolute),
             Self::Huber { delta } => Some(Distance::Huber { delta }),
@@ -167,6 +190,8 @@ impl LossSpec {
             Self::L1 => "l1",
             Self::Huber { .. } => "huber",
             Self::BinaryCrossEntropy { .. } => "binary_cross_entropy",
+            Self::Focal { .. } => "focal",
+            Self::SigmoidFocal { .. } => "sigmoid_focal",
         }
     }
 

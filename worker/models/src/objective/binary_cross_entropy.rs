@@ -81,7 +81,7 @@ impl BinaryCrossEntropy {
 }
 
 /// `(n, width)`, 1 where a sample has the label, else 0.
-fn indicators(labels: &[Vec<u32>], width: i64) -> Result<Tensor, ModelError> {
+pub(super) fn indicators(labels: &[Vec<u32>], width: i64) -> Result<Tensor, ModelError> {
     let mut flags = vec![0f32; labels.len() * width as usize];
     for (position, (row, own)) in flags.chunks_mut(width.max(1) as usize).zip(labels).enumerate() {
         for label in own {

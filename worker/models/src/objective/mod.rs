@@ -6,10 +6,12 @@
 mod binary_cross_entropy;
 mod cross_entropy;
 mod distance;
+mod focal;
 
 pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use cross_entropy::CrossEntropy;
 pub use distance::{Distance, Distances, Scale};
+pub use focal::{Focal, SigmoidFocal};
 
 use tch::{Device, Tensor};
 
@@ -23,6 +25,10 @@ pub enum Objective {
     Distances(Distances),
     /// Of labels that do not exclude each other.
     BinaryCrossEntropy(BinaryCrossEntropy),
+    /// Of exclusive classes, less of those that are learned already.
+    Focal(Focal),
+    /// Of labels that do not exclude each other, less of those that are learned already.
+    SigmoidFocal(SigmoidFocal),
 }
 
 /// What is expected of the network for the samples of a batch.
@@ -89,6 +95,19 @@ impl Objective {
         BinaryCrossEntropy::new(positive_weights, device).map(Self::BinaryCrossEntropy)
     }
 
+    /// Focal loss of classes. `gamma`: at least 0; `class_weights`: one for each class, `None` for all 1.
+    ///
+    /// # Errors
+    /// When the weights cannot be put on the device.
+    pub fn focal(gamma: f64, class_weights: Option<&[f64]>, device: Device) -> Result<Self, ModelError> {
+        Focal::new(gamma, class_weights, device).map(Self::Focal)
+    }
+
+    /// Focal loss of labels. `gamma`: at least 0; `alpha`: from 0 to 1, the weight of samples that have a label.
+    pub fn sigmoid_focal(gamma: f64, alpha: f64) -> Self {
+        Self::SigmoidFocal(SigmoidFocal::new(gamma, alpha))
+    }
+
     /// The sums over a batch of outputs `(n, outputs)`.
     ///
     /// # Errors
@@ -104,15 +123,17 @@ impl Objective {
             (Self::BinaryCrossEntropy(loss), Expected::MixedLabels { own, partners, share }) => {
                 loss.mixed_sums(outputs, [own, partners], share)
             }
+            (Self::Focal(loss), Expected::Classes(labels)) => loss.sums(outputs, labels),
+            (Self::SigmoidFocal(loss), Expected::Labels(labels)) => loss.sums(outputs, labels),
             (objective, found) => Err(other_kind(objective.expects(), found.kind())),
         }
     }
 
     fn expects(&self) -> &'static str {
         match self {
-            Self::CrossEntropy(_) => "classes",
+            Self::CrossEntropy(_) | Self::Focal(_) => "classes",
             Self::Distances(_) => "numbers",
-            Self::BinaryCrossEntropy(_) => "labels",
+            Self::BinaryCrossEntropy(_) | Self::SigmoidFocal(_) => "labels",
         }
     }
 }

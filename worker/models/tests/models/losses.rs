@@ -185,3 +185,97 @@ fn numbers_are_no_classes_and_fill_the_batch() {
         "numbers of a batch: expected 2 × 1, found 1 of 1 targets"
     );
 }
+
+/// The first sample's first logit leaves no doubt.
+fn logits_of_the_focal_losses() -> Vec<f64> {
+    let mut logits: Vec<f64> = uniform("logits", 28)
+        .into_iter()
+        .map(|u| f64::from(u as f32 * 3.0))
+        .collect();
+    logits[0] = 60.0;
+    logits
+}
+
+/// The mean loss of seven samples in two parts, as two ranks would, and its gradient.
+fn mean_of_parts(loss: &Objective, expected: impl Fn(std::ops::Range<usize>) -> Expected<'static>) -> (Tensor, Tensor) {
+    let leaf = tensor(&logits_of_the_focal_losses(), &[7, 4]).set_requires_grad(true);
+    let part = |begin: usize, length: usize| {
+        let logits = leaf.narrow(0, begin as i64, length as i64);
+        loss.sums(&logits, expected(begin..begin + length)).unwrap()
+    };
+    let (first, second) = (part(0, 3), part(3, 4));
+    let mean = (&first.loss + &second.loss) / (first.weight + second.weight);
+    let gradient = Tensor::run_backward(&[&mean], &[&leaf], false, false).remove(0);
+    (mean, gradient)
+}
+
+#[test]
+fn focal_losses_equal_their_formula_in_pytorch_and_torchvisions() {
+    const CLASSES: &[i64] = &[0, 1, 2, 3, 1, 1, 0];
+    let golden = golden("focal_losses");
+    let sets: Vec<Vec<u32>> = serde_json::from_value(golden["sets"].clone()).unwrap();
+    let sets: &'static [Vec<u32>] = sets.leak();
+    let check = |what: &str, case: &serde_json::Value, (mean, gradient): (Tensor, Tensor)| {
+        close(&format!("{what}: mean"), &mean, &[case["mean"].as_f64().unwrap()], 1e-6);
+        close(
+            &format!("{what}: gradient"),
+            &gradient,
+            &floats(&case["mean_gradient"]),
+            1e-6,
+        );
+    };
+    for case in golden["classes"].as_array().unwrap() {
+        let gamma = case["gamma"].as_f64().unwrap();
+        let weights = case["weights"].as_array().map(|_| floats(&case["weights"]));
+        let loss = Objective::focal(gamma, weights.as_deref(), Device::Cpu).unwrap();
+        let found = mean_of_parts(&loss, |part| Expected::Classes(&CLASSES[part]));
+        check(&format!("classes, gamma {gamma}, weights {weights:?}"), case, found);
+    }
+    for case in golden["labels"].as_array().unwrap() {
+        let (gamma, alpha) = (case["gamma"].as_f64().unwrap(), case["alpha"].as_f64().unwrap());
+        let loss = Objective::sigmoid_focal(gamma, alpha);
+        let found = mean_of_parts(&loss, |part| Expected::Labels(&sets[part]));
+        check(&format!("labels, gamma {gamma}, alpha {alpha}"), case, found);
+    }
+}
+
+#[test]
+fn a_focal_loss_of_which_all_is_sure_has_a_gradient_whatever_gamma_is() {
+    // Where gamma is below 1, the derivative of (1 - p)^gamma is infinite at p = 1; the formula as it is written gives NaN there.
+    let losses = [
+        Objective::focal(0.5, None, Device::Cpu).unwrap(),
+        Objective::sigmoid_focal(0.5, 0.25),
+    ];
+    let expected: [Expected<'_>; 2] = [Expected::Classes(&[0]), Expected::Labels(&[vec![0]])];
+    for (loss, expected) in losses.iter().zip(expected) {
+        let logits = tensor(&[200.0, -200.0], &[1, 2]).set_requires_grad(true);
+        let sum = loss.sums(&logits, expected).unwrap().loss;
+        let gradient = Tensor::run_backward(&[&sum], &[&logits], false, false).remove(0);
+        close("the gradient", &gradient, &[0.0, 0.0], 0.0);
+        assert_eq!(sum.double_value(&[]), 0.0);
+    }
+}
+
+#[test]
+fn focal_losses_refuse_what_does_not_fit_their_outputs() {
+    let outputs = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
+    let message = |loss: &Objective, expected: Expected<'_>| loss.sums(&outputs, expected).unwrap_err().to_string();
+    let classes = Objective::focal(2.0, Some(&[1.0]), Device::Cpu).unwrap();
+    assert_eq!(
+        message(&classes, Expected::Classes(&[0, 3])),
+        "label 1 of the batch: expected 0 to 2, found 3"
+    );
+    assert_eq!(
+        message(&classes, Expected::Classes(&[0, 1])),
+        "class weights: expected 3, found 1"
+    );
+    let labels = Objective::sigmoid_focal(2.0, 0.25);
+    assert_eq!(
+        message(&labels, Expected::Labels(&[vec![0]])),
+        "label sets of a batch: expected 2, found 1"
+    );
+    assert_eq!(
+        message(&labels, Expected::Numbers(&[0.0])),
+        "what is expected of a batch: expected labels, found numbers"
+    );
+}

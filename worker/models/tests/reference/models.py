@@ -394,6 +394,32 @@ def label_losses():
     return out
 
 
+def focal_losses():
+    """Of classes by the formula of Lin et al. 2017 with weights of classes, of labels by torchvision. The first logit of each is one of which all is sure."""
+    logits = torch.from_numpy(uniform("logits", 7 * 4).astype(np.float32)).reshape(7, 4) * 3.0
+    logits[0, 0] = 60.0
+    labels = torch.tensor([0, 1, 2, 3, 1, 1, 0])
+    sets = [[0], [1, 2], [], [0, 1, 2, 3], [3], [1], [0, 3]]
+    expected = torch.zeros(7, 4)
+    for row, own in zip(expected, sets):
+        row[own] = 1.0
+    out = {"sets": sets, "classes": [], "labels": []}
+    for gamma in (0.0, 2.0, 3.5):
+        for weight in (None, [1.0, 0.2, 3.5, 0.5]):
+            leaf = logits.clone().requires_grad_()
+            own = torch.ones(4) if weight is None else torch.tensor(weight)
+            logs = leaf.log_softmax(1)[torch.arange(7), labels]
+            loss = (own[labels] * (1 - logs.exp()) ** gamma * -logs).sum() / own[labels].sum()
+            loss.backward()
+            out["classes"].append({"gamma": gamma, "weights": weight, "mean": loss.item(), "mean_gradient": numbers(leaf.grad)})
+        for alpha in (0.25, 0.9):
+            leaf = logits.clone().requires_grad_()
+            loss = torchvision.ops.sigmoid_focal_loss(leaf, expected, alpha=alpha, gamma=gamma, reduction="mean")
+            loss.backward()
+            out["labels"].append({"gamma": gamma, "alpha": alpha, "mean": loss.item(), "mean_gradient": numbers(leaf.grad)})
+    return out
+
+
 def optimizers():
     """Parameters after each of 20 steps whose gradients and rates are fixed formulas."""
     rules = {
@@ -544,6 +570,7 @@ def main():
         script,
         losses,
         label_losses,
+        focal_losses,
         distances,
         optimizers,
         layer_decay,

@@ -15,17 +15,26 @@ use super::{Outputs, of_sample};
 use crate::rank::failure::RankFailure;
 
 pub(super) fn objective(loss: &LossSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
-    let LossSpec::CrossEntropy {
-        label_smoothing,
-        class_weights: wanted,
-    } = loss
-    else {
-        return Err(RankFailure::Spec(
-            "spec.training.loss.type: expected a loss of classes".to_owned(),
-        ));
-    };
-    let weights = class_weights(wanted, dataset)?;
-    Ok(Objective::cross_entropy(weights.as_deref(), *label_smoothing, device)?)
+    match loss {
+        LossSpec::CrossEntropy {
+            label_smoothing,
+            class_weights: wanted,
+        } => {
+            let weights = class_weights(wanted, dataset)?;
+            Ok(Objective::cross_entropy(weights.as_deref(), *label_smoothing, device)?)
+        }
+        LossSpec::Focal {
+            gamma,
+            class_weights: wanted,
+        } => {
+            let weights = class_weights(wanted, dataset)?;
+            Ok(Objective::focal(*gamma, weights.as_deref(), device)?)
+        }
+        other => Err(RankFailure::Spec(format!(
+            "spec.training.loss.type: expected a loss of classes, found `{}`",
+            other.word()
+        ))),
+    }
 }
 
 pub(super) fn summarise(dataset: &Dataset, summary: &mut wire::DatasetSummary) {

@@ -13,11 +13,15 @@ use super::{Outputs, classification::named_weights, of_sample};
 use crate::rank::failure::RankFailure;
 
 pub(super) fn objective(loss: &LossSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
-    let LossSpec::BinaryCrossEntropy { class_weights } = loss else {
-        return Err(RankFailure::Spec(format!(
-            "spec.training.loss.type: expected a loss of labels, found `{}`",
-            loss.word()
-        )));
+    let class_weights = match loss {
+        LossSpec::BinaryCrossEntropy { class_weights } => class_weights,
+        LossSpec::SigmoidFocal { gamma, alpha } => return Ok(Objective::sigmoid_focal(*gamma, *alpha)),
+        other => {
+            return Err(RankFailure::Spec(format!(
+                "spec.training.loss.type: expected a loss of labels, found `{}`",
+                other.word()
+            )));
+        }
     };
     let weights = match class_weights {
         ClassWeights::Uniform => None,

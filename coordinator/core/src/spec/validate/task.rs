@@ -11,9 +11,12 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
     let (task, word) = (spec.task, spec.task.word());
     let loss = &spec.training.loss;
     violations.require(loss.task() == task, "spec.training.loss.type", || match task {
-        Task::Classification => format!("must be `cross_entropy` for {word}"),
+        Task::Classification => format!("must be `cross_entropy` or `focal` for {word}, found `{}`", loss.word()),
         Task::Regression => format!("must be `mse`, `l1` or `huber` for {word}, found `{}`", loss.word()),
-        Task::MultiLabel => format!("must be `binary_cross_entropy` for {word}, found `{}`", loss.word()),
+        Task::MultiLabel => format!(
+            "must be `binary_cross_entropy` or `sigmoid_focal` for {word}, found `{}`",
+            loss.word()
+        ),
     });
     match &spec.data.format {
         DataFormat::ImageFolder => {
