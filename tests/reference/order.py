@@ -12,6 +12,7 @@ import math
 WORD = (1 << 64) - 1
 SAMPLE_ORDER = 1
 AUGMENTATION = 4
+BALANCED_SAMPLING = 6
 
 
 def mix(z):
@@ -73,7 +74,19 @@ def sample_order(seed, epoch, samples):
     return order
 
 
+def balanced_order(seed, epoch, classes):
+    """With replacement: a class, then one of its samples, for each place."""
+    stream = words(seed, BALANCED_SAMPLING, epoch)
+    members = [[sample for sample, own in enumerate(classes) if own == one] for one in sorted(set(classes))]
+    order = []
+    for _ in classes:
+        own = members[below(stream, len(members))]
+        order.append(own[below(stream, len(own))])
+    return order
+
+
 CASES = [(0, 0, 10), (0, 1, 10), (1, 0, 10), (42, 3, 1), (2**64 - 1, 2**32 - 1, 25), (7, 0, 1000)]
+BALANCED = [(0, 0, [0, 0, 0, 0, 1, 1, 2]), (11, 3, [5, 2, 2, 5, 2, 2, 2, 2, 9]), (2**64 - 1, 2**32 - 1, [1] * 12), (7, 1, [k * k % 7 for k in range(100)])]
 PLACES = [(), (0,), (3, 1), (2**64 - 1, 7)]
 
 
@@ -89,6 +102,10 @@ print(
             "cases": [
                 {"seed": seed, "epoch": epoch, "samples": samples, "order": sample_order(seed, epoch, samples)}
                 for seed, epoch, samples in CASES
+            ],
+            "balanced": [
+                {"seed": seed, "epoch": epoch, "classes": classes, "order": balanced_order(seed, epoch, classes)}
+                for seed, epoch, classes in BALANCED
             ],
             "within": [{"seed": 11, "epoch": 2, "places": places, **within(11, 2, places)} for places in PLACES],
         }

@@ -112,6 +112,36 @@ fn an_average_of_stages_that_are_unfrozen_leaves_the_same_bytes_on_1_2_and_3_ran
 }
 
 #[test]
+fn samples_that_are_drawn_with_a_focal_loss_leave_the_same_bytes_on_1_2_and_3_ranks_of_a_strict_job()
+-> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    // It may be drawn several times, or never.
+    fs::write(data.join("train/elm/004.png"), b"no picture")?;
+    let mut spec = jobs::image_job("drawn", &data);
+    spec["spec"]["data"]["quarantine"] = json!({"maxSamples": 1});
+    spec["spec"]["training"] = json!({
+        "epochs": 3, "batchSize": 16, "seed": 3, "determinism": "strict", "sampling": "balanced",
+        "optimizer": {"type": "adamw", "learningRate": 0.003}, "loss": {"type": "focal", "gamma": 1.5, "classWeights": {"elm": 2.0}}
+    });
+    let run = |ranks: u32| outcome::run_to_success(&spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
+    let alone = run(1)?;
+    for ranks in [2, 3] {
+        run(ranks)?
+            .is_the_same_as(&alone)
+            .with_context(|| format!("{ranks} ranks"))?;
+    }
+    spec["spec"]["training"]["sampling"] = json!("shuffle");
+    let shuffled = outcome::run_to_success(&spec, &folder.path().join("shuffled"), 1)?;
+    assert_ne!(
+        shuffled.losses(),
+        alone.losses(),
+        "this test would not notice that all are used once"
+    );
+    Ok(())
+}
+
+#[test]
 fn averaged_adapters_and_statistics_of_batch_norm_are_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let mut adapters = jobs::text_job("averaged-adapters", &jobs::texts(&folder.path().join("texts"))?);

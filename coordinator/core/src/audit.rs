@@ -322,6 +322,10 @@ impl Auditor {
         self.set_aside.contains(&(split, index))
     }
 
+    fn has_quarantined(&self, split: SplitName) -> bool {
+        self.set_aside.iter().any(|(of, _)| *of == split)
+    }
+
     /// With more samples set aside than the spec allows, the job has failed.
     fn check_limit(&mut self) {
         let limit = self

@@ -4,12 +4,12 @@
 //! result on any number of ranks, and a rank that joins in the middle of an epoch needs nothing but the number of the step. A sampler
 //! that first deals the samples out to the ranks, as is usual, ties the result to the world size and pads the last batch with repeats.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::random::{Purpose, Random};
 
-/// The permutation f(seed, epoch) of the training samples: a Fisher–Yates shuffle of 0, 1, …, n − 1 with the stream
-/// `(seed, SampleOrder, epoch)` of [`Random`].
+/// The samples at the places of an epoch, f(seed, epoch): a permutation, or draws with replacement.
 ///
 /// Holds all n positions, 8 bytes each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +18,32 @@ pub struct SampleOrder {
 }
 
 impl SampleOrder {
-    /// The order of `samples` training samples in an epoch (from 0).
+    /// The permutation of `samples` training samples in an epoch (from 0): a Fisher–Yates shuffle of 0, 1, …, n − 1 with the stream
+    /// `(seed, SampleOrder, epoch)` of [`Random`].
     pub fn new(seed: u64, epoch: u32, samples: u64) -> Self {
         let mut positions: Vec<u64> = (0..samples).collect();
         Random::new(seed, Purpose::SampleOrder, epoch).shuffle(&mut positions);
         Self { positions }
+    }
+
+    /// As many draws with replacement as there are samples, of each of which `classes` has the class: for each place first a class, then one of its
+    /// samples, all equally likely, from the stream `(seed, BalancedSampling, epoch)`. A sample of a class of n comes at a place with
+    /// probability 1 / (classes · n), as where `torch.utils.data.WeightedRandomSampler` has weights of 1 / n. Classes without samples are
+    /// never drawn.
+    pub fn balanced(seed: u64, epoch: u32, classes: &[u32]) -> Self {
+        let mut members: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for (sample, class) in (0..).zip(classes) {
+            members.entry(*class).or_default().push(sample);
+        }
+        let members: Vec<Vec<u64>> = members.into_values().collect();
+        let mut random = Random::new(seed, Purpose::BalancedSampling, epoch);
+        let draws = classes.iter().map(|_| {
+            let class = &members[random.below(members.len() as u64) as usize];
+            class[random.below(class.len() as u64) as usize]
+        });
+        Self {
+            positions: draws.collect(),
+        }
     }
 
     /// The sample (its position in manifest order) that comes `i`-th in this epoch.
@@ -120,6 +141,54 @@ mod tests {
         }
         // 5 standard deviations of a binomial(20000, 1/5) are 283.
         assert!(counts.iter().all(|count| (count - 4_000).abs() < 283), "{counts:?}");
+    }
+
+    /// 60, 30 and 10 samples of the classes 0, 2 and 5, mixed.
+    fn uneven_classes() -> Vec<u32> {
+        let class = |sample: u32| match sample % 10 {
+            0..=5 => 0,
+            6..=8 => 2,
+            _ => 5,
+        };
+        (0..100).map(class).collect()
+    }
+
+    #[test]
+    fn balanced_draws_have_every_class_and_every_sample_of_a_class_equally_often() {
+        let classes = uneven_classes();
+        let (mut of_class, mut of_sample) = ([0i64; 6], [0i64; 100]);
+        for epoch in 0..600 {
+            let order = SampleOrder::balanced(9, epoch, &classes);
+            assert_eq!(order.samples(), 100);
+            for &sample in order.positions(0..100) {
+                of_class[classes[sample as usize] as usize] += 1;
+                of_sample[sample as usize] += 1;
+            }
+        }
+        // 5 standard deviations of a binomial(60000, 1/3) are 577.
+        let is_even = |class: usize| (of_class[class] - 20_000).abs() < 577;
+        assert!(is_even(0) && is_even(2) && is_even(5), "{of_class:?}");
+        for (sample, drawn) in of_sample.iter().enumerate() {
+            let members = [60.0, 0.0, 30.0, 0.0, 0.0, 10.0][classes[sample] as usize];
+            let expected: f64 = 20_000.0 / members;
+            // 5 standard deviations of a binomial with a small probability.
+            let difference = (*drawn as f64 - expected).abs();
+            assert!(
+                difference < 5.0 * expected.sqrt(),
+                "sample {sample}: {drawn}, expected {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn balanced_draws_are_a_function_of_seed_and_epoch() {
+        let classes = uneven_classes();
+        let order = |seed, epoch| SampleOrder::balanced(seed, epoch, &classes);
+        assert_eq!(order(4, 2), order(4, 2));
+        assert_ne!(order(4, 2), order(4, 3));
+        assert_ne!(order(4, 2), order(5, 2));
+        assert_eq!(SampleOrder::balanced(0, 0, &[]).samples(), 0);
+        assert_eq!(SampleOrder::balanced(0, 0, &[3]).position(0), 0);
     }
 
     proptest! {

@@ -34,6 +34,8 @@ pub enum Purpose {
     Augmentation = 4,
     /// How the images of a step are mixed; the index is the epoch, within it the step of the job.
     Mixing = 5,
+    /// The training samples that are drawn with replacement; the index is the epoch.
+    BalancedSampling = 6,
 }
 
 /// xoshiro256**, seeded by purpose.

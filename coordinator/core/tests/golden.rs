@@ -38,7 +38,7 @@ fn training() -> TrainingSpec {
         "optimizer": {"type": "sgd", "learningRate": 1e-3, "weightDecay": 0.0, "momentum": 0.9, "nesterov": false},
         "schedule": {"type": "constant", "warmupSteps": 0},
         "loss": {"type": "cross_entropy", "labelSmoothing": 0.0, "classBalance": "none"},
-        "bestMetric": "validation/loss", "batchNorm": "eval", "weightDecayOf": "all", "layerDecay": 1.0, "determinism": "default", "checkpointInterval": "60s",
+        "bestMetric": "validation/loss", "batchNorm": "eval", "weightDecayOf": "all", "layerDecay": 1.0, "sampling": "shuffle", "determinism": "default", "checkpointInterval": "60s",
     }))
     .unwrap()
 }
@@ -73,6 +73,17 @@ fn sample_orders_equal_those_of_the_second_implementation() {
         let order = SampleOrder::new(unsigned(&case["seed"]), unsigned(&case["epoch"]) as u32, samples);
         let expected: Vec<u64> = case["order"].as_array().unwrap().iter().map(unsigned).collect();
         assert_eq!(order.positions(0..samples), expected);
+    }
+}
+
+#[test]
+fn balanced_draws_equal_those_of_the_second_implementation() {
+    let golden: Value = serde_json::from_str(include_str!("golden/order.json")).unwrap();
+    let list = |value: &Value| -> Vec<u64> { value.as_array().unwrap().iter().map(unsigned).collect() };
+    for case in golden["balanced"].as_array().unwrap() {
+        let classes: Vec<u32> = list(&case["classes"]).into_iter().map(|class| class as u32).collect();
+        let order = SampleOrder::balanced(unsigned(&case["seed"]), unsigned(&case["epoch"]) as u32, &classes);
+        assert_eq!(order.positions(0..order.samples()), list(&case["order"]));
     }
 }
 

@@ -125,6 +125,12 @@ impl Split {
         hasher.finalize().to_hex().to_string()
     }
 
+    /// The class of each sample, in manifest order; of a classification.
+    pub fn classes(&self) -> Vec<u32> {
+        let targets = self.samples.iter().map(|sample| sample.target.classes());
+        targets.filter_map(|classes| classes.first().copied()).collect()
+    }
+
     /// Samples of each of the first `classes` classes, or with each of the first labels.
     pub fn class_counts(&self, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; classes];

@@ -1,5 +1,6 @@
 //! The ledger: steps are contiguous, each uses the positions of its global batch, and an epoch uses every sample once, but for those that were
-//! set aside.
+//! set aside. Where samples are drawn with replacement there is no such thing as once: the places are used once each, and which samples they hold
+//! only those know who have seen the classes.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use super::{Auditor, Finding, Flaw};
 use crate::identifiers::{Generation, ProcessId};
 use crate::order::{self, SampleOrder};
 use crate::schedule;
+use crate::spec::Sampling;
 use crate::state::{SplitName, Step};
 
 /// How far a step's learning rate may be from the schedule's, as a part of it.
@@ -129,12 +131,15 @@ impl Auditor {
             );
             self.find(place(Flaw::StepPositions, message));
         }
+        let positions = step.end_position.saturating_sub(step.first_position);
+        if self.draws_samples() {
+            return self.check_drawn(step, positions);
+        }
         let used = self.samples_of(step);
         let aside: Vec<u64> = used
             .into_iter()
             .filter(|sample| self.is_quarantined(SplitName::Train, *sample))
             .collect();
-        let positions = step.end_position.saturating_sub(step.first_position);
         let expected = positions.saturating_sub(aside.len() as u64);
         if u64::from(step.samples) != expected {
             let message = format!(
@@ -145,6 +150,24 @@ impl Auditor {
             self.find(place(Flaw::StepSamples, message).of_samples(SplitName::Train, &aside));
         }
         aside.len() as u64
+    }
+
+    /// Whether a sample may come several times in an epoch, or not at all.
+    fn draws_samples(&self) -> bool {
+        let training = self.spec.as_ref().map(|spec| &spec.training);
+        training.is_some_and(|training| training.sampling == Sampling::Balanced)
+    }
+
+    /// Every place has a sample, unless one is set aside: it may have been drawn any number of times. Says how many were left out.
+    fn check_drawn(&mut self, step: &Step, positions: u64) -> u64 {
+        let found = u64::from(step.samples);
+        let is_whole = found == positions;
+        if found > positions || !(is_whole || self.has_quarantined(SplitName::Train)) {
+            let message = format!("expected {positions} samples that were drawn for as many positions, found {found}");
+            let finding = Finding::new(Flaw::StepSamples, message);
+            self.find(finding.in_epoch(step.epoch).at_step(step.step));
+        }
+        positions.saturating_sub(found)
     }
 
     /// The rate is that of the schedule, below the peak that the coordinator decided for the epoch.
@@ -265,12 +288,27 @@ impl Auditor {
             receipt.set_aside += counted.set_aside;
             receipt.skipped += u64::from(step.skipped);
             reached = reached.max(step.end_position.min(samples));
-            for sample in self.samples_of(step) {
-                used[sample as usize] += 1;
+            if !self.draws_samples() {
+                for sample in self.samples_of(step) {
+                    used[sample as usize] += 1;
+                }
             }
+        }
+        if self.draws_samples() {
+            self.check_places(if is_whole { samples } else { reached }, &receipt);
+            return receipt;
         }
         self.check_coverage(epoch, &used, if is_whole { samples } else { reached }, steps.last());
         receipt
+    }
+
+    /// Every position before `end` was used; that each step has those of its batch is known.
+    fn check_places(&mut self, end: u64, receipt: &EpochReceipt) {
+        let (epoch, found) = (receipt.epoch, receipt.positions);
+        if found != end {
+            let message = format!("expected {end} positions to be used in epoch {epoch}, found {found}");
+            self.conclude(Finding::new(Flaw::Coverage, message).in_epoch(epoch));
+        }
     }
 
     /// Every sample at a position before `end` was used once, and no other one.

@@ -5,8 +5,9 @@ mod tampering;
 
 use crate::audit::Fate;
 use crate::identifiers::Generation;
-use crate::state::{Origin, Outcome, Pass, SplitName};
-use story::{Story, audit};
+use crate::record::JobEvent;
+use crate::state::{Origin, Outcome, Pass, SplitName, Step};
+use story::{Story, TRAIN, audit};
 
 #[test]
 fn an_honest_journal_gives_a_receipt_and_no_finding() {
@@ -112,6 +113,45 @@ fn a_sample_that_is_set_aside_late_counts_before_and_not_after() {
         .map(|epoch| (epoch.samples, epoch.set_aside))
         .collect();
     assert_eq!(samples, [(9, 1), (8, 2)]);
+}
+
+#[test]
+fn of_samples_that_are_drawn_the_places_are_proven() {
+    let honest = Story::drawn().journal;
+    let receipt = audit(&honest);
+    assert_eq!(receipt.findings, []);
+    let places = receipt.receipt.epochs.iter();
+    let places: Vec<_> = places
+        .map(|epoch| (epoch.positions, epoch.samples + epoch.set_aside))
+        .collect();
+    assert_eq!(places, [(TRAIN, TRAIN); 2]);
+    let tampered = |change: fn(&mut Step)| {
+        let mut journal = Story::drawn().journal;
+        let steps = journal.iter_mut().find_map(|record| match &mut record.event {
+            crate::Event::Job {
+                event: JobEvent::StepsCommitted { steps, .. },
+                ..
+            } => Some(steps),
+            _ => None,
+        });
+        change(&mut steps.unwrap()[0]);
+        audit(&journal).findings
+    };
+    // There is a sample that is set aside, which may have been drawn.
+    assert_eq!(tampered(|step| step.samples -= 1), []);
+    let messages = [
+        tampered(|step| step.samples += 2),
+        tampered(|step| step.end_position -= 1),
+    ];
+    let messages = messages.map(|findings| findings[0].message.clone());
+    assert!(
+        messages[0].contains("samples that were drawn for as many positions"),
+        "{messages:?}"
+    );
+    assert!(
+        messages[1].contains("expected positions [0, 4) of the permutation"),
+        "{messages:?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Decayed, EmaSpec, MetricName, MixingSpec, OptimizerSpec, ScheduleShape, ScheduleSpec, Task, duration};
+use super::{
+    Decayed, EmaSpec, MetricName, MixingSpec, OptimizerSpec, Sampling, ScheduleShape, ScheduleSpec, Task, duration,
+};
 use crate::task::regression::Distance;
 
 /// How the head is trained.
@@ -24,6 +26,9 @@ pub struct TrainingSpec {
     /// Of sample order, splits, head initialisation and dropout.
     #[schemars(extend("default" = 0))]
     pub seed: u64,
+    /// How the samples of an epoch are chosen.
+    #[schemars(extend("default" = "shuffle", "x-firn-since" = 5))]
+    pub sampling: Sampling,
     /// The update rule.
     pub optimizer: OptimizerSpec,
     /// Layer-wise decay: what the learning rate of a stage is multiplied with for each stage with weights from it up to the head, which has the whole

@@ -2,8 +2,12 @@
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use firn_core::{order::SampleOrder, state::rank_activity};
-use firn_data::{Batch, Loader, TrainingEpoch};
+use firn_core::{
+    order::SampleOrder,
+    spec::{Sampling, TrainingSpec},
+    state::rank_activity,
+};
+use firn_data::{Batch, Loader, Split, TrainingEpoch};
 use firn_proto::v1alpha1::{EpochTerms, Step};
 use tonic::Code;
 use tracing::warn;
@@ -38,9 +42,7 @@ pub(crate) fn train(session: &mut Session<'_>, epoch: u32, terms: &EpochTerms) -
         .learner
         .steps_done()
         .saturating_sub(u64::from(epoch) * steps_per_epoch);
-    let seed = session.spec.training.seed;
-    let samples = session.data.dataset.train.len();
-    let order = Arc::new(SampleOrder::new(seed, epoch, samples));
+    let order = Arc::new(order_of(&session.spec.training, epoch, &session.data.dataset.train));
     let mut loader = start_loader(session, epoch, &order, first..steps_per_epoch);
 
     session
@@ -178,6 +180,14 @@ fn start_loader(session: &Session<'_>, epoch: u32, order: &Arc<SampleOrder>, ste
         places.loaded().map(move |place| order.position(place))
     });
     data.load(split, plan, Some(TrainingEpoch { seed, epoch }))
+}
+
+/// The samples at the places of an epoch.
+fn order_of(training: &TrainingSpec, epoch: u32, split: &Split) -> SampleOrder {
+    match training.sampling {
+        Sampling::Shuffle => SampleOrder::new(training.seed, epoch, split.samples.len() as u64),
+        Sampling::Balanced => SampleOrder::balanced(training.seed, epoch, &split.classes()),
+    }
 }
 
 /// Rank 0 stores what has been learned; every rank proves that nothing frozen has moved, and that there is something to go back to. What

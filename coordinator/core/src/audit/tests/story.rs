@@ -12,7 +12,7 @@ use crate::identifiers::{Generation, ProcessId, RequestId};
 use crate::now::Now;
 use crate::order::{self, SampleOrder};
 use crate::record::{Event, JobEvent, Record, Source};
-use crate::spec::{JobSpec, MetricName, PlateauSpec, ScheduleShape};
+use crate::spec::{JobSpec, MetricName, PlateauSpec, Sampling, ScheduleShape};
 use crate::state::*;
 use crate::task::{ClassificationStatistics, Statistics};
 use values::{member, spec};
@@ -327,7 +327,18 @@ impl Story {
 
     /// A whole job on two ranks: one is lost in epoch 0, and in epoch 1 all, before the second checkpoint.
     pub(super) fn eventful() -> Self {
-        let mut story = Self::new();
+        Self::eventful_of(spec())
+    }
+
+    /// The same of samples that are drawn with replacement.
+    pub(super) fn drawn() -> Self {
+        let mut spec = spec();
+        spec.training.sampling = Sampling::Balanced;
+        Self::eventful_of(spec)
+    }
+
+    fn eventful_of(spec: JobSpec) -> Self {
+        let mut story = Self::of(spec);
         story.form(1, &[("a", 0), ("b", 0)], Origin::Initial, (0, 0));
         story.register();
         story.scan(1);

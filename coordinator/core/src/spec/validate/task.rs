@@ -1,7 +1,7 @@
 //! What has to fit the task: the label columns and the loss.
 
 use super::violations::Violations;
-use crate::spec::{DataFormat, InputColumn, JobSpec, LabelColumns, Task, Word};
+use crate::spec::{DataFormat, InputColumn, JobSpec, LabelColumns, Sampling, Task, Word};
 use crate::task::multi_label::MOST_LABELS;
 
 /// What people watch holds the scale of each.
@@ -18,6 +18,12 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
             loss.word()
         ),
     });
+    let is_drawn = spec.training.sampling == Sampling::Balanced;
+    violations.require(
+        !is_drawn || task == Task::Classification,
+        "spec.training.sampling",
+        || format!("must be `shuffle` for {word}: a sample has no class of its own that could be balanced"),
+    );
     match &spec.data.format {
         DataFormat::ImageFolder => {
             violations.require(task == Task::Classification, "spec.data.format", || {
