@@ -31,6 +31,7 @@ pub mod placement;
 pub mod queries;
 pub mod queue;
 pub mod random;
+pub mod range_test;
 pub mod record;
 mod reject;
 mod reply;

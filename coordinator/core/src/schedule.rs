@@ -29,7 +29,7 @@ pub fn peak(training: &TrainingSpec, epoch: u32, value: impl Fn(MetricName, u32)
         ScheduleShape::Exponential { gamma } => fallen(epoch, *gamma),
         ScheduleShape::Constant | ScheduleShape::Linear | ScheduleShape::Cosine => initial,
         ScheduleShape::CosineRestarts { .. } | ScheduleShape::Polynomial { .. } => initial,
-        ScheduleShape::OneCycle(_) | ScheduleShape::InverseSqrt { .. } => initial,
+        ScheduleShape::OneCycle(_) | ScheduleShape::InverseSqrt { .. } | ScheduleShape::RangeTest { .. } => initial,
     }
 }
 
@@ -61,6 +61,10 @@ pub fn learning_rate(spec: &ScheduleSpec, peak: f64, step: u64, total_steps: u64
         } => curves::above(min_learning_rate, peak, place.left().powf(power)),
         ScheduleShape::OneCycle(cycle) => curves::one_cycle(&cycle, peak, step, total_steps),
         ScheduleShape::InverseSqrt { timescale } => peak * place.inverse_square_root(timescale),
+        ScheduleShape::RangeTest {
+            start_learning_rate,
+            steps,
+        } => curves::exponential(start_learning_rate, peak, step, steps),
     }
 }
 

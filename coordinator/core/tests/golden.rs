@@ -12,6 +12,7 @@ use firn_core::{
     },
     order::SampleOrder,
     random::{Purpose, Random},
+    range_test::{RangeTest, Taken},
     schedule::{learning_rate, peak},
     spec::{MetricName, PlateauSpec, ScheduleShape, ScheduleSpec, ThresholdMode, TrainingSpec, Warmup, Word},
     task::{
@@ -84,6 +85,51 @@ fn balanced_draws_equal_those_of_the_second_implementation() {
         let classes: Vec<u32> = list(&case["classes"]).into_iter().map(|class| class as u32).collect();
         let order = SampleOrder::balanced(unsigned(&case["seed"]), unsigned(&case["epoch"]) as u32, &classes);
         assert_eq!(order.positions(0..order.samples()), list(&case["order"]));
+    }
+}
+
+#[test]
+fn range_tests_equal_those_of_fastai() {
+    for case in cases(include_str!("golden/range_test.json")) {
+        let number = |name: &str| case[name].as_f64().unwrap();
+        let list = |name: &str| -> Vec<f64> {
+            let values = case[name].as_array().unwrap().iter();
+            values.map(|value| value.as_f64().unwrap()).collect()
+        };
+        let steps = unsigned(&case["steps"]) as u32;
+        let schedule = ScheduleSpec {
+            shape: ScheduleShape::RangeTest {
+                start_learning_rate: number("first"),
+                steps,
+            },
+            warmup: Warmup::Steps(0),
+        };
+        let rates: Vec<f64> = (0..u64::from(steps))
+            .map(|step| learning_rate(&schedule, number("last"), step, 1_000_000))
+            .collect();
+        let is_close = |found: f64, expected: f64| (found - expected).abs() <= 1e-9 * expected.abs();
+        for (found, expected) in rates.iter().zip(list("rates")) {
+            assert!(is_close(*found, expected), "rate {found}, expected {expected}");
+        }
+        let taken = rates.iter().zip(list("losses")).map(|(rate, loss)| Taken {
+            learning_rate: *rate,
+            loss,
+            skipped: false,
+        });
+        let test = RangeTest::of(steps, taken);
+        assert_eq!(test.end().unwrap().word(), case["end"].as_str().unwrap());
+        let smoothed = list("smoothed");
+        assert_eq!(test.points().len(), smoothed.len());
+        for (point, expected) in test.points().iter().zip(smoothed) {
+            let found = point.smoothed_loss;
+            assert!(is_close(found, expected), "average {found}, expected {expected}");
+        }
+        assert!(
+            is_close(test.steepest().unwrap(), number("steepest")),
+            "{:?}",
+            test.steepest()
+        );
+        assert!(is_close(test.tenth_of_minimum().unwrap(), number("tenth_of_minimum")));
     }
 }
 

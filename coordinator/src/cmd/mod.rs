@@ -20,6 +20,7 @@ mod follow;
 mod get;
 mod list;
 mod logs;
+mod lr_find;
 mod models;
 mod outcome;
 mod predict;
@@ -77,6 +78,8 @@ pub enum Verb {
     Run(run::RunArgs),
     /// Queues a job
     Submit(submit::SubmitArgs),
+    /// Suggests a learning rate for a job
+    LrFind(lr_find::LrFindArgs),
     /// Lists jobs, newest first
     List(list::ListArgs),
     /// Shows one job in full
@@ -156,6 +159,7 @@ async fn execute(verb: Verb) -> Result<Outcome, CommandError> {
         Verb::Serve(args) => serve::run(args).await,
         Verb::Run(args) => run::run(args, console).await,
         Verb::Submit(args) => submit::run(args, console).await,
+        Verb::LrFind(args) => lr_find::run(args, console).await,
         Verb::List(args) => list::run(args, console).await,
         Verb::Get(args) => get::run(args, console).await,
         Verb::Watch(args) => watch::run(args, console).await,

@@ -11,6 +11,9 @@ use super::{
     tree::{Entry, Node, Value},
 };
 
+/// Where other programs take `auto`.
+const LEARNING_RATE: &str = "spec.training.optimizer.learningRate";
+
 /// Reads a message and remembers what was wrong and where everything stands.
 pub(super) struct Reading<'a> {
     /// What relative paths are relative to.
@@ -92,7 +95,8 @@ impl<'a> Reading<'a> {
                 }
                 (_, None) => {
                     let expected = format!("expected {}, found {}", kind.expectation(), described(node));
-                    self.problem(path, line, format!("{expected}{}", remedy(kind, node)));
+                    let remedy = format!("{}{}", remedy(kind, node), finder(path, node));
+                    self.problem(path, line, format!("{expected}{remedy}"));
                     None
                 }
                 (_, value) => value,
@@ -120,6 +124,16 @@ impl<'a> Reading<'a> {
         }
         let values = values.into_iter().collect::<Option<Map<String, Json>>>();
         values.map(Json::Object)
+    }
+}
+
+/// Who finds a rate where none is written.
+fn finder(path: &str, node: &Node) -> &'static str {
+    match &node.value {
+        Value::Scalar { text, .. } if path == LEARNING_RATE && text == "auto" => {
+            "; `firn lr-find` suggests a rate for this file"
+        }
+        _ => "",
     }
 }
 

@@ -1,6 +1,7 @@
 //! How events become conditions. The sentences follow from the facts in the records alone.
 
 use crate::now::Now;
+use crate::range_test::RangeTest;
 use crate::record::JobEvent;
 use crate::spec::Word;
 use crate::state::{
@@ -172,7 +173,7 @@ fn end(job: &mut Job, outcome: &Outcome, at: Now) {
     let (reason, message) = match outcome {
         Outcome::Succeeded => success(job),
         Outcome::Failed(failure) => (failure.reason.as_str(), failure.message.clone()),
-        Outcome::Cancelled => (FailureReason::Cancelled.as_str(), "a person ended the job".to_owned()),
+        Outcome::Cancelled => (FailureReason::Cancelled.as_str(), cancellation(job)),
     };
     for kind in [Queued, Suspended, Admitted, Running] {
         if job
@@ -189,6 +190,13 @@ fn end(job: &mut Job, outcome: &Outcome, at: Now) {
         Failed
     };
     set(job, at, kind, true, (reason, message));
+}
+
+fn cancellation(job: &Job) -> String {
+    match RangeTest::of_job(job).and_then(|test| test.end()) {
+        Some(end) => format!("the range test ended {}", end.describe()),
+        None => "a person ended the job".to_owned(),
+    }
 }
 
 fn success(job: &Job) -> (&'static str, String) {

@@ -8,6 +8,7 @@ use super::{losses, settle};
 use crate::effect::Effect;
 use crate::identifiers::{JobId, RankIdentity};
 use crate::order;
+use crate::range_test::RangeTest;
 use crate::record::{JobEvent, Source};
 use crate::reject::Reject;
 use crate::reply::Reply;
@@ -46,8 +47,18 @@ pub(super) fn commit_steps(
                 steps: fresh,
             },
         );
+        end_range_test(draft, &job.id);
     }
     Ok(Reply::StepsCommitted(next))
+}
+
+/// A range test is over with its last step, and has nothing to leave.
+fn end_range_test(draft: &mut DecisionBuilder<'_>, id: &JobId) {
+    let test = draft.state().jobs.get(id).and_then(|job| RangeTest::of_job(job));
+    if test.is_some_and(|test| test.end().is_some()) {
+        losses::end_job(draft, id, Outcome::Cancelled);
+        settle(draft);
+    }
 }
 
 fn source(job: &Job, identity: &RankIdentity) -> Option<Source> {

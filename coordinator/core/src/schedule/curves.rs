@@ -5,6 +5,7 @@
 //! * cosine_restarts: the same of the fraction of cycles · x, and 0 from x = 1 on; raised to the floor
 //! * polynomial: linear to a power, raised to the floor
 //! * one_cycle: from 1 / divFactor to 1 at step pctStart · T - 1, and from there to 1 / (divFactor · finalDivFactor) at step T - 1
+//! * range_test: from a to the peak p in n steps, a · (p / a)^(s / (n - 1)); it stays there
 //! * inverse_sqrt: 1 / √((s + t - w) / t) with the timescale t
 
 use std::f64::consts::PI;
@@ -66,6 +67,15 @@ pub(super) fn half_cosines(progress: f64, cycles: u32) -> f64 {
 pub(super) fn above(floor: f64, peak: f64, factor: f64) -> f64 {
     let floor = floor.min(peak);
     floor + (peak - floor) * factor
+}
+
+/// From one rate to another in so many steps, each the same multiple of the one before.
+pub(super) fn exponential(first: f64, last: f64, step: u64, steps: u32) -> f64 {
+    let part = step as f64 / f64::from(steps.saturating_sub(1).max(1));
+    match part < 1.0 {
+        true => first * (last / first).powf(part),
+        false => last,
+    }
 }
 
 /// The arithmetic of `torch.optim.lr_scheduler.OneCycleLR` in two phases.

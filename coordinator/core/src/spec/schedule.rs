@@ -89,6 +89,17 @@ pub enum ScheduleShape {
         #[schemars(range(min = 1), extend("x-firn-default" = "the steps of the warm-up; 10000 without one"))]
         timescale: Option<u32>,
     },
+    /// Rises exponentially from a small rate to the optimizer's: the range test of Smith (2015). The job ends after its steps or once the loss has
+    /// diverged, and leaves nothing; `firn lr-find` submits such jobs. It has no warm-up.
+    #[schemars(extend("x-firn-since" = 5))]
+    RangeTest {
+        /// Rate of the first step.
+        #[schemars(extend("exclusiveMinimum" = 0.0, "default" = 1e-7))]
+        start_learning_rate: f64,
+        /// Steps from there to the optimizer's rate.
+        #[schemars(range(min = 2, max = 1_000_000), extend("default" = 100))]
+        steps: u32,
+    },
 }
 
 /// How a cycle rises and falls: the arguments of `torch.optim.lr_scheduler.OneCycleLR`, with its defaults.

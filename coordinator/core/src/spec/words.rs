@@ -66,6 +66,13 @@ impl Word for ScheduleShape {
         ("exponential", Self::Exponential { gamma: 0.95 }),
         ("one_cycle", Self::OneCycle(OneCycleSpec::DEFAULT)),
         ("inverse_sqrt", Self::InverseSqrt { timescale: None }),
+        (
+            "range_test",
+            Self::RangeTest {
+                start_learning_rate: 1e-7,
+                steps: 100,
+            },
+        ),
     ];
 
     fn word(&self) -> &'static str {

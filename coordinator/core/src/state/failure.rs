@@ -144,7 +144,7 @@ pub enum Outcome {
     Succeeded,
     /// With its first cause.
     Failed(Failure),
-    /// By a person.
+    /// By a person, or because it was a range test, which leaves nothing.
     Cancelled,
 }
 

@@ -19,6 +19,7 @@ mod priorities;
 mod pulses;
 mod queue;
 mod quotas;
+mod range_test;
 mod release;
 mod rendezvous;
 mod reports;

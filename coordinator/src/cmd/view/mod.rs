@@ -9,6 +9,7 @@ pub(crate) mod humanise;
 pub(crate) mod job;
 pub(crate) mod lists;
 pub(crate) mod losses;
+pub(crate) mod lr_find;
 pub(crate) mod milestones;
 pub(crate) mod models;
 pub(crate) mod progress;

@@ -23,18 +23,37 @@ pub(super) fn check(training: &TrainingSpec, violations: &mut Violations) {
         ScheduleShape::Step { gamma, .. } | ScheduleShape::Exponential { gamma } => {
             stays_finite(training, *gamma, violations);
         }
-        ScheduleShape::OneCycle(_) => {
-            let field = match schedule.warmup {
-                Warmup::Ratio(_) => "spec.training.schedule.warmupRatio",
-                Warmup::Steps(_) => "spec.training.schedule.warmupSteps",
-            };
-            let has_none = matches!(schedule.warmup, Warmup::Ratio(0.0) | Warmup::Steps(0));
-            violations.require(has_none, field, || {
-                "must be left out: `one_cycle` rises by itself, for the part of the steps that pctStart says".to_owned()
-            });
+        ScheduleShape::RangeTest {
+            start_learning_rate, ..
+        } => {
+            let peak = training.optimizer.learning_rate();
+            violations.require(
+                *start_learning_rate < peak,
+                "spec.training.schedule.startLearningRate",
+                || format!("must be below the learning rate ({peak}), to which it rises, found {start_learning_rate}"),
+            );
+            rises_by_itself(
+                "`range_test` rises by itself, from startLearningRate",
+                training,
+                violations,
+            );
         }
+        ScheduleShape::OneCycle(_) => rises_by_itself(
+            "`one_cycle` rises by itself, for the part of the steps that pctStart says",
+            training,
+            violations,
+        ),
         _ => {}
     }
+}
+
+/// A warm-up would be a second rise.
+fn rises_by_itself(why: &str, training: &TrainingSpec, violations: &mut Violations) {
+    let (field, has_none) = match training.schedule.warmup {
+        Warmup::Ratio(ratio) => ("spec.training.schedule.warmupRatio", ratio == 0.0),
+        Warmup::Steps(steps) => ("spec.training.schedule.warmupSteps", steps == 0),
+    };
+    violations.require(has_none, field, || format!("must be left out: {why}"));
 }
 
 /// A rate that is multiplied with more than 1 may grow.

@@ -321,8 +321,8 @@ fn shape(has_validation: bool) -> impl Strategy<Value = ScheduleShape> {
         ScheduleShape::InverseSqrt { .. } => ScheduleShape::InverseSqrt {
             timescale: Some(number),
         },
-        // It has no warm-up.
-        ScheduleShape::OneCycle(_) => ScheduleShape::Linear,
+        // They have no warm-up.
+        ScheduleShape::OneCycle(_) | ScheduleShape::RangeTest { .. } => ScheduleShape::Linear,
         shape => shape,
     })
 }
