@@ -142,6 +142,45 @@ fn samples_that_are_drawn_with_a_focal_loss_leave_the_same_bytes_on_1_2_and_3_ra
 }
 
 #[test]
+fn a_frozen_part_in_bfloat16_is_the_same_on_1_2_and_3_ranks_or_refused_by_name() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let data = jobs::three_classes(&folder.path().join("data"))?;
+    let mut spec = jobs::image_job("reduced", &data);
+    spec["spec"]["model"]["freeze"] = json!({"through": "layer3"});
+    spec["spec"]["training"] = json!({
+        "epochs": 2, "batchSize": 16, "seed": 5, "determinism": "strict", "frozenPrecision": "bf16",
+        "optimizer": {"type": "sgd", "learningRate": 0.01, "momentum": 0.9}
+    });
+    let run = |ranks: u32| outcome::run_to_success(&spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
+    if !std::arch::is_x86_feature_detected!("avx512bf16") {
+        let refused = run(1).map(|_| ()).unwrap_err().to_string();
+        println!("this processor has no instructions for bfloat16: {refused}");
+        assert!(
+            refused.contains("spec.training.frozenPrecision: the processor of this worker"),
+            "{refused}"
+        );
+        return Ok(());
+    }
+    let alone = run(1)?;
+    for ranks in [2, 3] {
+        run(ranks)?
+            .is_the_same_as(&alone)
+            .with_context(|| format!("{ranks} ranks"))?;
+    }
+    spec["spec"]["training"]["frozenPrecision"] = json!("fp32");
+    let single = outcome::run_to_success(&spec, &folder.path().join("single"), 1)?;
+    alone
+        .is_close_to(&single, 0.05)
+        .context("bfloat16 is near single precision")?;
+    assert_ne!(
+        single.losses(),
+        alone.losses(),
+        "this test would not notice that nothing is rounded"
+    );
+    Ok(())
+}
+
+#[test]
 fn averaged_adapters_and_statistics_of_batch_norm_are_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let mut adapters = jobs::text_job("averaged-adapters", &jobs::texts(&folder.path().join("texts"))?);

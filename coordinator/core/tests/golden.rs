@@ -39,7 +39,7 @@ fn training() -> TrainingSpec {
         "optimizer": {"type": "sgd", "learningRate": 1e-3, "weightDecay": 0.0, "momentum": 0.9, "nesterov": false},
         "schedule": {"type": "constant", "warmupSteps": 0},
         "loss": {"type": "cross_entropy", "labelSmoothing": 0.0, "classBalance": "none"},
-        "bestMetric": "validation/loss", "batchNorm": "eval", "weightDecayOf": "all", "layerDecay": 1.0, "sampling": "shuffle", "determinism": "default", "checkpointInterval": "60s",
+        "bestMetric": "validation/loss", "batchNorm": "eval", "weightDecayOf": "all", "layerDecay": 1.0, "sampling": "shuffle", "frozenPrecision": "fp32", "determinism": "default", "checkpointInterval": "60s",
     }))
     .unwrap()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, ClassWeights, CropMode, DataFormat, DataSpec, Decayed, Determinism, DeviceRequest,
     EarlyStopping, Freeze, HeadSpec, Interpolation, JobSpec, LossSpec, Metadata, MetricName, ModelSpec, OptimizerSpec,
-    Pooling, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, Sampling,
+    Pooling, Precision, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, Sampling,
     ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource, StageDropout, Task, TrainingSpec, Warmup, WorkersSpec,
     validate,
 };
@@ -85,6 +85,7 @@ fn training_of_images() -> TrainingSpec {
         layer_decay: 1.0,
         mixing: None,
         ema: None,
+        frozen_precision: Precision::Single,
         sampling: Sampling::Shuffle,
         determinism: Determinism::Default,
         checkpoint_interval_ms: 60_000,

@@ -39,7 +39,7 @@ pub use frozen::{FrozenProof, FrozenTensors};
 pub use input::{Input, Normalisation};
 pub use inspect::{Inspection, OutputLayer, inspect};
 pub use l2_norm::l2_norm;
-pub use layers::dropout::Dropout;
+pub use layers::{dropout::Dropout, precision::has_bfloat16};
 pub use model::{Model, ModelOptions, ModelSummary, Placement, state_digest};
 pub use objective::{
     BinaryCrossEntropy, CrossEntropy, Distance, Distances, Expected, Focal, LossSums, Objective, Scale, SigmoidFocal,

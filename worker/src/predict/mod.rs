@@ -16,10 +16,12 @@ use std::{
 };
 
 use clap::Args;
-use firn_core::{compatibility::DataRules, state::ShardTable};
+use firn_core::{compatibility::DataRules, spec::Precision, state::ShardTable};
 use firn_data::{Loader, LoaderOptions};
+use firn_models::has_bfloat16;
 use firn_proto::v1alpha1 as wire;
-use tracing::info;
+use tch::Device;
+use tracing::{info, warn};
 
 use self::samples::Found;
 pub(crate) use self::{artifact::Artifact, network::Network};
@@ -58,6 +60,11 @@ pub fn run(arguments: &PredictArguments) -> anyhow::Result<ExitCode> {
     let artifact = Artifact::open(&arguments.artifact)?;
     rank::determinism::pin(&artifact.spec, device);
     let found = samples::find(&artifact, &arguments.data, arguments.labelled)?;
+    if artifact.spec.training.frozen_precision == Precision::Bfloat16 && device == Device::Cpu && !has_bfloat16() {
+        warn!(
+            "the processor has no instructions for bfloat16, in which the frozen part was computed: they are emulated, which is slow"
+        );
+    }
     let network = Network::new(&artifact, device, DataRules::Current)?;
     let training = &artifact.spec.training;
     let of_job = match training.train_batch_norm {

@@ -27,6 +27,7 @@ pub(crate) mod learner;
 mod life;
 pub(crate) mod membership;
 pub(crate) mod prepare;
+mod reduced_precision;
 pub(crate) mod scoring;
 mod session;
 mod settings;

@@ -19,6 +19,7 @@ use super::{
     job_data::{JobData, Quarantined},
     learner::{Learner, computation::Computation, inputs::Inputs},
     membership::{Membership, gang},
+    reduced_precision,
     session::Session,
     settings::RankArguments,
     stop_reason::StopReason,
@@ -34,6 +35,7 @@ pub(crate) fn prepare<'a>(
     let spec = spec_of(&enrolled)?;
     let rules = DataRules::numbered(enrolled.data_rules);
     let device = gang::parse_device(&arguments.device)?;
+    reduced_precision::check(&spec.training, device)?;
     determinism::pin(&spec, device);
     let (dataset, quarantined) = agree_on_dataset(coordinator, &spec, rules)?;
     let model = agree_on_model(coordinator, &spec, task::outputs(&spec, &dataset), device)?;
@@ -63,10 +65,12 @@ pub(crate) fn prepare<'a>(
         dataset.train.samples.len() as u64,
     )?;
     let checkpoints = Checkpoints::new(&spec, arguments, &learner)?;
+    let data = JobData::new(dataset, preprocessor, arguments.threads, quarantined);
+    reduced_precision::tell(&spec.training, &data, &learner)?;
     Ok(Session {
         arguments,
         spec,
-        data: JobData::new(dataset, preprocessor, arguments.threads, quarantined),
+        data,
         learner,
         membership: Membership::new(coordinator, arguments, device),
         checkpoints,
@@ -120,7 +124,8 @@ fn agree_on_model(
         device,
         train_batch_norm: spec.training.train_batch_norm,
     };
-    let model = Model::load_for(&options, crop)?;
+    let mut model = Model::load_for(&options, crop)?;
+    model.reduce_precision(usize::MAX, spec.training.frozen_precision);
     if let Some(crop) = crop {
         model.check_crop(crop)?;
     }

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Decayed, EmaSpec, MetricName, MixingSpec, OptimizerSpec, Sampling, ScheduleShape, ScheduleSpec, Task, duration,
+    Decayed, EmaSpec, MetricName, MixingSpec, OptimizerSpec, Precision, Sampling, ScheduleShape, ScheduleSpec, Task,
+    duration,
 };
 use crate::task::regression::Distance;
 
@@ -65,6 +66,9 @@ pub struct TrainingSpec {
     /// Averages the trained weights, and makes the average what the job leaves.
     #[schemars(extend("x-firn-default" = "none", "x-firn-since" = 5))]
     pub ema: Option<EmaSpec>,
+    /// The precision of the products below the cut.
+    #[schemars(extend("default" = "fp32", "x-firn-since" = 5))]
+    pub frozen_precision: Precision,
     /// How much may change when the number of ranks does.
     #[schemars(extend("default" = "default"))]
     pub determinism: Determinism,

@@ -5,7 +5,7 @@
 
 use tch::{Device, Tensor};
 
-use super::activation::Activation;
+use super::{activation::Activation, precision};
 use crate::{
     error::ModelError,
     parameter_builder::{Initial, ParameterBuilder, Role},
@@ -341,7 +341,9 @@ pub(crate) struct Folded {
 
 impl Folded {
     fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        let output = self.geometry.convolve(input, &self.weight, self.bias.as_ref())?;
+        let output = precision::product(input, &self.weight, self.bias.as_ref(), |input, weight, bias| {
+            self.geometry.convolve(input, weight, bias)
+        })?;
         self.activation.apply_in_place(output)
     }
 

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::adapter::Adapter;
+use super::{adapter::Adapter, precision};
 use crate::{
     error::ModelError,
     parameter_builder::{Initial, ParameterBuilder, Role},
@@ -84,11 +84,13 @@ impl Linear {
 
     /// Inputs `(…, inputs)` to outputs `(…, outputs)`.
     pub(crate) fn forward(&self, input: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
-        let output = match (self.is_transposed, &self.bias) {
-            (false, bias) => input.f_linear(&self.weight, bias.as_ref())?,
-            (true, Some(bias)) => input.f_matmul(&self.weight)?.f_add(bias)?,
-            (true, None) => input.f_matmul(&self.weight)?,
-        };
+        let output = precision::product(input, &self.weight, self.bias.as_ref(), |input, weight, bias| {
+            Ok(match (self.is_transposed, bias) {
+                (false, bias) => input.f_linear(weight, bias)?,
+                (true, Some(bias)) => input.f_matmul(weight)?.f_add(bias)?,
+                (true, None) => input.f_matmul(weight)?,
+            })
+        })?;
         match &self.adapter {
             Some(adapter) => Ok(output.f_add(&adapter.forward(input, pass)?)?),
             None => Ok(output),

@@ -11,6 +11,7 @@ pub(crate) mod inverted_residual;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod pooling;
+pub(crate) mod precision;
 pub(crate) mod projections;
 pub(crate) mod rms_norm;
 pub(crate) mod rotary;

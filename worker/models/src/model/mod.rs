@@ -1,6 +1,7 @@
 //! A network with its cut: loaded once, frozen below, training above.
 
 mod adapters;
+mod below;
 mod phases;
 mod proof;
 mod state;
@@ -8,7 +9,7 @@ mod trial;
 
 use std::path::{Path, PathBuf};
 
-use firn_core::spec::{Architecture, Modality, ModelSpec};
+use firn_core::spec::{Architecture, Modality, ModelSpec, Precision};
 use tch::{Device, Tensor};
 
 use crate::{
@@ -110,6 +111,8 @@ pub struct Model {
     /// Parallel to it.
     placements: Vec<Placement>,
     train_batch_norm: bool,
+    /// How many stages below the cut have products of less than single precision, and of which.
+    reduced: (usize, Precision),
     /// Digest of what is frozen in each phase, at load.
     loaded: Vec<(Phase, String)>,
     /// Digests of the frozen part of this phase.
@@ -185,6 +188,7 @@ impl Model {
             trainable,
             placements,
             train_batch_norm,
+            reduced: (0, Precision::Single),
             loaded: later,
             proof: FrozenProof::default(),
         };
@@ -235,33 +239,6 @@ impl Model {
         self.classes
     }
 
-    /// Everything below the cut: eval mode, no gradient, no changed buffer.
-    pub fn features(&self, input: &Input) -> Result<Features, ModelError> {
-        let input = input.enter(self.input_modality(), self.max_length())?;
-        let samples = input.tensor.size().first().copied().unwrap_or_default();
-        tch::no_grad(|| match self.cache_friendly_samples(input.tensor.device()) {
-            Some(part) if part < samples && !self.frozen.is_empty() => {
-                let starts = (0..samples).step_by(part as usize);
-                let parts = starts.map(|start| {
-                    let pixels = input.tensor.f_narrow(0, start, part.min(samples - start))?;
-                    Ok(self.below(Features::unmasked(pixels))?.tensor)
-                });
-                Ok(Features::unmasked(Tensor::f_cat(
-                    &parts.collect::<Result<Vec<_>, ModelError>>()?,
-                    0,
-                )?))
-            }
-            _ => self.below(input),
-        })
-    }
-
-    fn below(&self, input: Features) -> Result<Features, ModelError> {
-        let pass = Pass::default();
-        self.frozen
-            .iter()
-            .try_fold(input, |state, stage| stage.forward(state, &pass))
-    }
-
     /// What every stage gives, by its name, input side first: below the cut in the form that computes there, above it as when a sample is
     /// scored.
     pub fn stage_outputs(&self, input: &Input) -> Result<Vec<(String, Features)>, ModelError> {
@@ -274,12 +251,6 @@ impl Model {
             outputs.push((name.clone(), state.shallow_clone()));
         }
         Ok(outputs)
-    }
-
-    /// Images that a CPU computes fastest at once.
-    fn cache_friendly_samples(&self, device: Device) -> Option<i64> {
-        let samples = self.family.samples_a_thread().filter(|_| device == Device::Cpu)?;
-        Some(samples * i64::from(tch::get_num_threads()).max(1))
     }
 
     /// Everything above the cut and the head: logits `(n, classes)`. `dropout` marks a training pass: the head drops units, and

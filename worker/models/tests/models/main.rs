@@ -15,6 +15,7 @@ mod losses;
 mod optimizers;
 mod parity;
 mod phases;
+mod precision;
 mod seeded;
 mod shards;
 mod shared_batches;

@@ -118,6 +118,17 @@ def images():
 
 
 @torch.no_grad()
+def reduced():
+    """The pooled features of a network under autocast to bfloat16, and how far they are from those in single precision."""
+    model = filled(torchvision.models.resnet18(num_classes=5))
+    body = torch.nn.Sequential(*list(model.children())[:-1], torch.nn.Flatten())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = body(pixels(96, 80)).float()
+    single = body(pixels(96, 80))
+    return {"features": numbers(features[:, :256]), "deviation": ((features - single).norm() / single.norm()).item()}
+
+
+@torch.no_grad()
 def vggs():
     """Logits, and the first values of each sample after every stage."""
     out = {}
@@ -560,6 +571,7 @@ def main():
     GOLDEN.mkdir(exist_ok=True)
     parts = [
         images,
+        reduced,
         vggs,
         cut_vggs,
         inception,

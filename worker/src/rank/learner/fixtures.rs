@@ -2,7 +2,7 @@
 
 use firn_core::spec::{
     Architecture, ClassWeights, Decayed, Determinism, Freeze, HeadSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec,
-    Pooling, Preprocessing, Sampling, ScheduleShape, ScheduleSpec, StageDropout, TrainingSpec, Warmup,
+    Pooling, Precision, Preprocessing, Sampling, ScheduleShape, ScheduleSpec, StageDropout, TrainingSpec, Warmup,
 };
 use firn_data::{Batch, RawTensor, Targets, Tensors, Values};
 use firn_models::{Model, ModelOptions, Objective};
@@ -57,6 +57,7 @@ pub(crate) fn training(determinism: Determinism) -> TrainingSpec {
         layer_decay: 1.0,
         mixing: None,
         ema: None,
+        frozen_precision: Precision::Single,
         sampling: Sampling::Shuffle,
         checkpoint_interval_ms: 0,
         determinism,

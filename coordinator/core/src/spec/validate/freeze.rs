@@ -1,7 +1,7 @@
 //! What may be said of the cut: which stages there are, when they begin to train, which parameters stay frozen, and where there may be adapters.
 
 use super::{torchscript, violations::Violations};
-use crate::spec::{Architecture, Freeze, FreezeSpec, JobSpec, LoraSpec, StageDropout, Word, nearest};
+use crate::spec::{Architecture, Freeze, FreezeSpec, JobSpec, LoraSpec, Precision, StageDropout, Word, nearest};
 
 const THROUGH: &str = "spec.model.freeze.through";
 const UNFREEZE: &str = "spec.model.freeze.unfreeze";
@@ -23,11 +23,26 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
         adapters(architecture, freeze, lora, violations);
     }
     patterns(freeze, violations);
+    precision(spec, violations);
     violations.require(
         spec.training.layer_decay >= 1.0 || !freeze.trains_head_alone(),
         "spec.training.layerDecay",
         || "must be 1 when freeze.through is `all`: the head has the whole rate, and nothing else trains".to_owned(),
     );
+}
+
+/// There has to be something that is computed otherwise.
+fn precision(spec: &JobSpec, violations: &mut Violations) {
+    let (architecture, freeze) = (spec.model.architecture, &spec.model.freeze);
+    let reason = match freeze.through {
+        _ if architecture == Architecture::TorchScript => "for `torchscript`, whose program computes as it was written",
+        Freeze::Nothing => "when freeze.through is `none`: nothing is frozen",
+        Freeze::All | Freeze::Through(_) => return,
+    };
+    let is_single = spec.training.frozen_precision == Precision::Single;
+    violations.require(is_single, "spec.training.frozenPrecision", || {
+        format!("must be `fp32` {reason}")
+    });
 }
 
 /// Which stages train, and since when.

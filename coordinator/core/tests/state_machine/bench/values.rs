@@ -76,6 +76,7 @@ fn training() -> TrainingSpec {
         layer_decay: 1.0,
         mixing: None,
         ema: None,
+        frozen_precision: Precision::Single,
         sampling: Sampling::Shuffle,
         determinism: Determinism::Default,
         checkpoint_interval_ms: 60_000,

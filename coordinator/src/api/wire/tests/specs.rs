@@ -5,10 +5,10 @@ use firn_core::spec::{
     Architecture, ArtifactsSpec, AugmentationSpec, ClassWeights, ColorJitterSpec, CropMode, Crops, DataFormat,
     DataSpec, Decayed, Determinism, DeviceRequest, EarlyStopping, ErasedValue, Freeze, FreezeSpec, HeadSpec,
     Interpolation, JobSpec, LoraSpec, LossSpec, Metadata, MetricName, MissingLabels, MixingSpec, Modality, ModelSpec,
-    OptimizerSpec, PlateauSpec, PreemptionPolicy, Preprocessing, QuarantineSpec, RandAugmentSpec, RandomErasingSpec,
-    RandomResizedCropSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, Sampling, ScheduleShape, ScheduleSpec,
-    SchedulingSpec, SplitSource, StageDropout, Task, ThresholdMode, TrainingSpec, TrivialAugmentWideSpec, Warmup,
-    WarpInterpolation, Word, WorkersSpec,
+    OptimizerSpec, PlateauSpec, Precision, PreemptionPolicy, Preprocessing, QuarantineSpec, RandAugmentSpec,
+    RandomErasingSpec, RandomResizedCropSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, Sampling,
+    ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource, StageDropout, Task, ThresholdMode, TrainingSpec,
+    TrivialAugmentWideSpec, Warmup, WarpInterpolation, Word, WorkersSpec,
 };
 use proptest::prelude::*;
 
@@ -379,6 +379,7 @@ fn training(has_validation: bool, may_train_batch_norm: bool, mixes: bool) -> im
                 layer_decay: 1.0,
                 mixing: mixing.filter(|_| mixes),
                 ema: None,
+                frozen_precision: Precision::Single,
                 sampling: Sampling::Shuffle,
                 determinism,
                 checkpoint_interval_ms,

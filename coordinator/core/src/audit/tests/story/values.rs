@@ -97,6 +97,7 @@ fn training() -> TrainingSpec {
         layer_decay: 1.0,
         mixing: None,
         ema: None,
+        frozen_precision: Precision::Single,
         sampling: Sampling::Shuffle,
         determinism: Determinism::Default,
     }
