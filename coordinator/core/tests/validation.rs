@@ -35,7 +35,7 @@ fn images() -> JobSpec {
             freeze: Freeze::All.into(),
             lora: None,
             dropout: StageDropout::None,
-            head: HeadSpec { dropout: 0.1 },
+            head: HeadSpec::Linear { dropout: 0.1 },
             pooling: Pooling::Mean,
         },
         data: DataSpec {
@@ -197,7 +197,7 @@ fn models_and_their_cuts_are_checked() {
         "spec.model.tokenizer: must be left out for `resnet18`, which takes images"
     );
     assert_eq!(
-        said(images(), |spec| spec.model.head.dropout = 1.0),
+        said(images(), |spec| spec.model.head = HeadSpec::Linear { dropout: 1.0 }),
         "spec.model.head.dropout: must be at least 0 and below 1, found 1"
     );
     assert_eq!(

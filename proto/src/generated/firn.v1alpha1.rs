@@ -433,6 +433,14 @@ pub struct HeadSpec {
     /// Probability that a feature is dropped before the head in training. Range: at least 0 and below 1. Default: 0.0.
     #[prost(double, optional, tag = "2")]
     pub dropout: ::core::option::Option<f64>,
+    #[prost(uint32, repeated, tag = "40")]
+    pub hidden_sizes: ::prost::alloc::vec::Vec<u32>,
+    #[prost(string, tag = "41")]
+    pub activation: ::prost::alloc::string::String,
+    #[prost(double, optional, tag = "42")]
+    pub scale: ::core::option::Option<f64>,
+    #[prost(bool, optional, tag = "43")]
+    pub learn_scale: ::core::option::Option<bool>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

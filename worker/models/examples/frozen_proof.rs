@@ -58,7 +58,7 @@ fn model(architecture: Architecture) -> Result<Model, Box<dyn std::error::Error>
         freeze: Freeze::All.into(),
         lora: None,
         dropout: StageDropout::None,
-        head: HeadSpec { dropout: 0.0 },
+        head: HeadSpec::Linear { dropout: 0.0 },
         pooling: Pooling::Mean,
     };
     Ok(Model::load(&ModelOptions {

@@ -65,7 +65,7 @@ fn model(architecture: Architecture) -> Outcome<Model> {
         freeze: Freeze::All.into(),
         lora: None,
         dropout: StageDropout::None,
-        head: HeadSpec { dropout: 0.0 },
+        head: HeadSpec::Linear { dropout: 0.0 },
         pooling: Pooling::Mean,
     };
     let options = ModelOptions {

@@ -4,6 +4,7 @@
 //! It is used in training alone, and only where its stage trains: else its loss could change nothing that the network computes. A frozen one
 //! is carried through to the export. Its output layer has as many outputs as the head, so it begins anew like the head, from the seed.
 
+use firn_core::spec::HeadSpec;
 use tch::{Device, Tensor};
 
 use crate::{
@@ -12,6 +13,9 @@ use crate::{
     objective::{Expected, LossSums, Objective},
     stage::{AuxiliaryOutput, Features, Pass, Stages},
 };
+
+/// It is one linear layer, whatever the head is.
+const LINEAR: HeadSpec = HeadSpec::Linear { dropout: 0.0 };
 
 /// The auxiliary output layer of a model.
 pub(crate) struct AuxiliaryHead {
@@ -37,7 +41,7 @@ impl AuxiliaryHead {
                 output,
                 stage,
                 trains: stage >= lowest_cut,
-                head: Head::new(output.name, (seed, device), [outputs, output.width], true, 0.0)?,
+                head: Head::new(output.name, (seed, device), [outputs, output.width], true, &LINEAR)?,
             })
         });
         made.transpose()

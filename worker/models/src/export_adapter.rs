@@ -49,7 +49,7 @@ fn configuration(model: &Model, lora: &LoraSpec) -> Value {
     let layers: Vec<&str> = model.adapted.iter().map(|layer| layer.layer.as_str()).collect();
     let is_transposed = model.adapted.iter().any(|layer| layer.is_transposed);
     let base = model.origin.as_ref().and_then(|origin| origin.path.parent());
-    let opened = model.family.opened(model.naming.dialect.library, &model.entries);
+    let opened = crate::export::opened(model);
     let is_classifier = matches!(opened, Some(Opened::ByClass(class)) if class.ends_with("ForSequenceClassification"));
     json!({
         "peft_type": "LORA",

@@ -26,7 +26,7 @@ pub fn stage_facts(architecture: Architecture, walk: Option<u32>) -> Result<Vec<
         freeze: Freeze::All.into(),
         lora: None,
         dropout: StageDropout::None,
-        head: HeadSpec { dropout: 0.0 },
+        head: HeadSpec::Linear { dropout: 0.0 },
         pooling: architecture.poolings()[0],
     };
     let family = architecture::of(&spec)?;

@@ -80,7 +80,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
         freeze: Freeze::All.into(),
         lora: None,
         dropout: StageDropout::None,
-        head: HeadSpec { dropout: 0.0 },
+        head: HeadSpec::Linear { dropout: 0.0 },
         pooling: Pooling::Mean,
     };
     let is_like = |look: &Look| look.likeness.kind != Kind::Some || look.likeness.share >= LEAST_LIKENESS;

@@ -101,7 +101,7 @@ pub(crate) fn image_job(folder: &Path, checkpoint_interval_ms: u64) -> String {
             freeze: spec::Freeze::All.into(),
             lora: None,
             dropout: spec::StageDropout::None,
-            head: spec::HeadSpec { dropout: 0.1 },
+            head: spec::HeadSpec::Linear { dropout: 0.1 },
             pooling: spec::Pooling::Mean,
         },
         data: spec::DataSpec {

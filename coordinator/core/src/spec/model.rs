@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Architecture, FreezeSpec, LoraSpec, Pooling, uri};
+use super::{Architecture, FreezeSpec, HeadSpec, LoraSpec, Pooling, uri};
 
 /// The network, its weights and its cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,7 +27,7 @@ pub struct ModelSpec {
     /// Low-rank adapters: above the cut they and the head train, and nothing else. Only for networks with linear layers.
     #[schemars(extend("x-firn-default" = "none", "x-firn-since" = 5))]
     pub lora: Option<LoraSpec>,
-    /// The new output layer.
+    /// The new output layers.
     pub head: HeadSpec,
     /// How token states become one vector.
     #[schemars(extend("x-firn-modality" = "text", "x-firn-default" = "the architecture's own"))]
@@ -67,39 +67,5 @@ fn with_uri(schema: &mut Schema) {
     let written = folder.get("properties").and_then(Value::as_object).cloned();
     if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         fields.extend(written.into_iter().flatten());
-    }
-}
-
-/// The new output layer: dropout, then one linear layer.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(from = "HeadDocument", into = "HeadDocument")]
-pub struct HeadSpec {
-    /// Probability in [0, 1) that a feature is dropped in training.
-    pub dropout: f64,
-}
-
-/// As it is written.
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[schemars(extend("x-firn-type" = "linear"))]
-enum HeadDocument {
-    /// One linear layer behind a dropout.
-    Linear {
-        /// Probability that a feature is dropped before the head in training.
-        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.0))]
-        dropout: f64,
-    },
-}
-
-impl From<HeadDocument> for HeadSpec {
-    fn from(written: HeadDocument) -> Self {
-        let HeadDocument::Linear { dropout } = written;
-        Self { dropout }
-    }
-}
-
-impl From<HeadSpec> for HeadDocument {
-    fn from(HeadSpec { dropout }: HeadSpec) -> Self {
-        Self::Linear { dropout }
     }
 }

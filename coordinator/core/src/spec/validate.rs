@@ -5,6 +5,7 @@
 
 mod augmentation;
 mod freeze;
+mod head;
 mod mixing;
 mod ranges;
 mod schedule;
@@ -35,6 +36,7 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     task::check(spec, &mut violations);
     model(spec, &mut violations);
     freeze::check(spec, &mut violations);
+    head::check(&spec.model.head, &mut violations);
     data(spec, &mut violations);
     augmentation::check(&spec.data, &mut violations);
     training(&spec.training, &mut violations);

@@ -3,7 +3,7 @@
 
 use firn_core::compatibility::{DataRules, Need, Revision};
 use firn_core::record::{Event, JobEvent};
-use firn_core::spec::{Determinism, JobSpec, SplitSource, schema, versions::initial};
+use firn_core::spec::{Determinism, HeadSpec, JobSpec, SplitSource, schema, versions::initial};
 use firn_core::state::WorkerDescription;
 
 use crate::bench::*;
@@ -113,7 +113,9 @@ fn what_can_change_the_result_changes_the_name_of_the_settings() {
         ("spec.model.weights", |spec| {
             spec.model.weights = Some("/other.safetensors".to_owned())
         }),
-        ("spec.model.head.dropout", |spec| spec.model.head.dropout += 0.1),
+        ("spec.model.head.dropout", |spec| {
+            spec.model.head = HeadSpec::Linear { dropout: 0.1 }
+        }),
         ("spec.data.train", |spec| spec.data.train = "/other".to_owned()),
         ("spec.data.validation", |spec| {
             spec.data.validation = Some(SplitSource::FractionOfTrain(0.4))

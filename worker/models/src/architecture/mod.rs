@@ -159,7 +159,7 @@ mod tests {
                 freeze: Freeze::All.into(),
                 lora: None,
                 dropout: StageDropout::None,
-                head: HeadSpec { dropout: 0.0 },
+                head: HeadSpec::Linear { dropout: 0.0 },
                 pooling: architecture.poolings()[0],
             };
             let family = of(&spec).unwrap();

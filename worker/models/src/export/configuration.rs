@@ -1,6 +1,6 @@
 //! `config.json`: what the whole network is, what its outputs mean, and whether transformers opens it as it is.
 
-use firn_core::spec::Word;
+use firn_core::spec::{Word, to_value};
 use serde_json::{Map, Value, json};
 
 use super::{FORMAT, Opened, opened, output_layer};
@@ -24,7 +24,12 @@ pub fn config(model: &Model, names: &[String]) -> Value {
     });
     let library = model.naming.dialect.library;
     let own = model.family.configuration(library);
-    config.as_object_mut().expect("it was made as an object").extend(own);
+    let fields = config.as_object_mut().expect("it was made as an object");
+    if !model.head.spec().is_linear() {
+        let head = to_value(model.head.spec()).expect("a head is plain data");
+        fields.insert("head".to_owned(), head);
+    }
+    fields.extend(own);
     if library == Library::HuggingFace {
         // What is exported may be of another type below the cut, and is computed in this one.
         config["torch_dtype"] = "float32".into();

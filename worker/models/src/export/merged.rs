@@ -73,6 +73,9 @@ fn merged_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
     };
     let mut entries = trained_entries(model)?;
     entries.retain(|entry| !factors.contains(&entry.name));
+    for (name, tensor) in model.head.constants() {
+        entries.push(Entry::of(exported(model, &name), &tensor)?);
+    }
     let (head, stored) = (format!("{}.", model.naming.head()), output_layer(model));
     for entry in &mut entries {
         if let Some(tail) = entry.name.strip_prefix(&head) {

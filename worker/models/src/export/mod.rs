@@ -57,8 +57,12 @@ fn program(model: &Model) -> Option<&Tensor> {
 /// How transformers opens the file of the whole network; `None` where the names are those of another library.
 pub fn opened(model: &Model) -> Option<Opened> {
     let library = model.naming.dialect.library;
-    match model.family.opened(library, &model.entries) {
-        Some(opened) if library == Library::HuggingFace => Some(opened),
+    let opened = model.family.opened(library, &model.entries)?;
+    match (library, opened) {
+        (Library::HuggingFace, Opened::ByClass(_)) if !model.head.spec().is_linear() => {
+            Some(Opened::WithoutHead("transformers' classifier ends in one linear layer"))
+        }
+        (Library::HuggingFace, opened) => Some(opened),
         _ => None,
     }
 }

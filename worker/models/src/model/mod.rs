@@ -163,7 +163,7 @@ impl Model {
         let by_trial = || trial::feature_width(&frozen, spec.architecture, (crop, device));
         let width = family.feature_width(naming.dialect.library).map_or_else(by_trial, Ok)?;
         let shape = [outputs, width];
-        let head = Head::new(HEAD, (seed, device), shape, family.head_has_bias(), spec.head.dropout)?;
+        let head = Head::new(HEAD, (seed, device), shape, family.head_has_bias(), &spec.head)?;
         let heads = (auxiliary.as_ref(), &head);
         let (trainable, placements) = phases::trainable(&entries, (lowest_cut, &distances), heads);
         let later = phases::digests_of_later(&entries, &phases)?;

@@ -88,7 +88,7 @@ impl Model {
     /// Asks for the tensors that the model has.
     pub(super) fn rebuilder(&self) -> ParameterBuilder<'_> {
         let source = Source::Tensors(&self.entries);
-        let builder = ParameterBuilder::new(source, &self.naming, self.head.weight.device());
+        let builder = ParameterBuilder::new(source, &self.naming, self.head.device());
         builder.with_adapters(self.adapters.clone())
     }
 

@@ -82,7 +82,7 @@ mod tests {
             freeze: Freeze::Through("features.9".to_owned()).into(),
             lora: None,
             dropout: StageDropout::None,
-            head: HeadSpec { dropout: 0.0 },
+            head: HeadSpec::Linear { dropout: 0.0 },
             pooling: Pooling::Mean,
         };
         let options = ModelOptions {
@@ -157,7 +157,7 @@ mod tests {
             .find(|entry| entry.name == "features.10.conv.3.running_mean")
             .unwrap();
         raise_by_one(&entry.tensor);
-        raise_by_one(&model.head.weight);
+        raise_by_one(&model.head.tensors()[0].1);
         model.verify_frozen().unwrap();
     }
 }

@@ -143,7 +143,7 @@ impl WeightsFolder {
 }
 
 pub(crate) fn spec(architecture: Architecture, weights: Option<String>, freeze: Freeze) -> ModelSpec {
-    let head = HeadSpec { dropout: 0.0 };
+    let head = HeadSpec::Linear { dropout: 0.0 };
     ModelSpec {
         architecture,
         weights,

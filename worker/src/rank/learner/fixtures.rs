@@ -79,7 +79,7 @@ fn text_model(training: &TrainingSpec) -> Model {
             freeze: Freeze::Through("layer.0".to_owned()).into(),
             lora: None,
             dropout: StageDropout::None,
-            head: HeadSpec { dropout: 0.2 },
+            head: HeadSpec::Linear { dropout: 0.2 },
             pooling: Pooling::Mean,
         },
     )
@@ -96,7 +96,7 @@ fn image_model(training: &TrainingSpec) -> Model {
             freeze: Freeze::Through("features.17".to_owned()).into(),
             lora: None,
             dropout: StageDropout::None,
-            head: HeadSpec { dropout: 0.2 },
+            head: HeadSpec::Linear { dropout: 0.2 },
             pooling: Pooling::Mean,
         },
     )

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::said_by;
 use crate::spec::{
-    API_VERSION, ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, InputColumn, JobSpec, KIND, LabelColumns,
-    LossSpec, MissingLabels, ModelSpec, OptimizerSpec, Preprocessing, RowFormat, RowLayout, ScheduleShape,
-    ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, WeightsPlace, Word, duration, uri,
+    API_VERSION, ClassWeights, DataFormat, DataSpec, EarlyStopping, Freeze, HeadSpec, InputColumn, JobSpec, KIND,
+    LabelColumns, LossSpec, MissingLabels, ModelSpec, OptimizerSpec, Preprocessing, RowFormat, RowLayout,
+    ScheduleShape, ScheduleSpec, SplitSource, Task, TrainingSpec, Warmup, WeightsPlace, Word, duration, uri,
 };
 
 /// All its architectures.
@@ -89,6 +89,9 @@ fn model(model: &ModelSpec) -> Result<Value, Unsayable> {
         // Its ranks read one file, and no index.
         return Err("spec.model.weights");
     }
+    let HeadSpec::Linear { dropout } = model.head else {
+        return Err("spec.model.head.type");
+    };
     Ok(json!({
         "architecture": known(model.architecture.word(), &ARCHITECTURES, "spec.model.architecture")?,
         "weights": model.weights,
@@ -98,7 +101,7 @@ fn model(model: &ModelSpec) -> Result<Value, Unsayable> {
             Freeze::Through(stage) => json!({"Through": stage}),
             Freeze::Nothing => json!("Nothing"),
         },
-        "head": {"dropout": model.head.dropout},
+        "head": {"dropout": dropout},
         "pooling": known(model.pooling.word(), &["mean", "cls"], "spec.model.pooling")?,
     }))
 }

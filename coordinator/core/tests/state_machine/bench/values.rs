@@ -26,7 +26,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             freeze: Freeze::All.into(),
             lora: None,
             dropout: StageDropout::None,
-            head: HeadSpec { dropout: 0.0 },
+            head: HeadSpec::Linear { dropout: 0.0 },
             pooling: Pooling::Mean,
         },
         data: DataSpec {

@@ -3,7 +3,7 @@
 use firn_core::slices;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, AugmentationSpec, ClassWeights, ColorJitterSpec, CropMode, Crops, DataFormat,
-    DataSpec, Decayed, Determinism, DeviceRequest, EarlyStopping, ErasedValue, Freeze, FreezeSpec, HeadSpec,
+    DataSpec, Decayed, Determinism, DeviceRequest, EarlyStopping, ErasedValue, Freeze, FreezeSpec, HeadActivation, HeadSpec,
     Interpolation, JobSpec, LoraSpec, LossSpec, Metadata, MetricName, MissingLabels, MixingSpec, Modality, ModelSpec,
     OptimizerSpec, PlateauSpec, Precision, PreemptionPolicy, Preprocessing, QuarantineSpec, RandAugmentSpec,
     RandomErasingSpec, RandomResizedCropSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, Sampling,
@@ -123,30 +123,55 @@ fn model(architecture: Architecture) -> impl Strategy<Value = ModelSpec> {
         prop::option::of(path()),
         path(),
         freeze,
-        0.0..0.99,
+        (0.0..0.99, head()),
         prop::sample::select(architecture.poolings()),
     )
-        .prop_map(move |(weights, tokenizer, freeze, dropout, pooling)| ModelSpec {
-            architecture,
-            weights: match is_script {
-                true => Some("/models/network.pt".to_owned()),
-                false => weights.map(|path| format!("{path}.safetensors")),
+        .prop_map(
+            move |(weights, tokenizer, freeze, (dropout, head), pooling)| ModelSpec {
+                architecture,
+                weights: match is_script {
+                    true => Some("/models/network.pt".to_owned()),
+                    false => weights.map(|path| format!("{path}.safetensors")),
+                },
+                tokenizer: is_text.then_some(tokenizer),
+                lora: (is_text && !freeze.trains_head_alone() && freeze.parameters.is_empty()).then(|| LoraSpec {
+                    rank: 4,
+                    alpha: 8.0,
+                    dropout,
+                    targets: vec!["query".to_owned()],
+                }),
+                dropout: match is_text && !freeze.trains_head_alone() && dropout < 0.5 {
+                    true => StageDropout::Configuration,
+                    false => StageDropout::None,
+                },
+                freeze,
+                head,
+                pooling,
             },
-            tokenizer: is_text.then_some(tokenizer),
-            lora: (is_text && !freeze.trains_head_alone() && freeze.parameters.is_empty()).then(|| LoraSpec {
-                rank: 4,
-                alpha: 8.0,
-                dropout,
-                targets: vec!["query".to_owned()],
-            }),
-            dropout: match is_text && !freeze.trains_head_alone() && dropout < 0.5 {
-                true => StageDropout::Configuration,
-                false => StageDropout::None,
-            },
-            freeze,
-            head: HeadSpec { dropout },
-            pooling,
-        })
+        )
+}
+
+fn head() -> impl Strategy<Value = HeadSpec> {
+    let activation = prop::sample::select(vec![
+        HeadActivation::Relu,
+        HeadActivation::Gelu,
+        HeadActivation::Silu,
+        HeadActivation::Tanh,
+    ]);
+    let sizes = prop::collection::vec(1..=65_536_u32, 1..=8);
+    prop_oneof![
+        (0.0..0.99).prop_map(|dropout| HeadSpec::Linear { dropout }),
+        (0.0..0.99, sizes, activation).prop_map(|(dropout, hidden_sizes, activation)| HeadSpec::Mlp {
+            dropout,
+            hidden_sizes,
+            activation,
+        }),
+        (0.0..0.99, 0.1..100.0, any::<bool>()).prop_map(|(dropout, scale, learn_scale)| HeadSpec::Cosine {
+            dropout,
+            scale,
+            learn_scale,
+        }),
+    ]
 }
 
 /// How many samples may be corrupt, what becomes of rows without labels, and what of images in training.

@@ -46,7 +46,7 @@ pub(super) fn spec() -> JobSpec {
             freeze: Freeze::All.into(),
             lora: None,
             dropout: StageDropout::None,
-            head: HeadSpec { dropout: 0.0 },
+            head: HeadSpec::Linear { dropout: 0.0 },
             pooling: Pooling::Mean,
         },
         data: DataSpec {
