@@ -366,7 +366,7 @@ pub struct ModelSpec {
     /// What is frozen.
     #[prost(message, optional, tag = "4")]
     pub freeze: ::core::option::Option<FreezeSpec>,
-    /// The new output layer.
+    /// The new output layers.
     #[prost(message, optional, tag = "5")]
     pub head: ::core::option::Option<HeadSpec>,
     /// How token states become one vector. `mean`, `cls`, `last`. Default: the architecture's own. Only for: text models.
@@ -427,18 +427,24 @@ pub struct FreezeSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeadSpec {
-    /// The new output layer. `linear`. Default: linear.
+    /// The new output layers. `linear`, `mlp`, `cosine`. Default: linear.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
-    /// Probability that a feature is dropped before the head in training. Range: at least 0 and below 1. Default: 0.0.
+    /// Probability that a feature is dropped before the head in training; of an `mlp`, before each of its layers. Range: at least 0 and below
+    ///
+    /// 1. Default: 0.0.
     #[prost(double, optional, tag = "2")]
     pub dropout: ::core::option::Option<f64>,
+    /// Units of each hidden layer, from the features on. Range: each from 1 to 65536. Default: \[512\]. Only with: type `mlp`.
     #[prost(uint32, repeated, tag = "40")]
     pub hidden_sizes: ::prost::alloc::vec::Vec<u32>,
+    /// What follows each hidden layer. `relu`, `gelu`, `silu`, `tanh`. Default: relu. Only with: type `mlp`.
     #[prost(string, tag = "41")]
     pub activation: ::prost::alloc::string::String,
+    /// What the cosines are multiplied with; where it is learned, at first. Range: above 0. Default: 10.0. Only with: type `cosine`.
     #[prost(double, optional, tag = "42")]
     pub scale: ::core::option::Option<f64>,
+    /// Whether the scale is learned with the weights. Default: true. Only with: type `cosine`.
     #[prost(bool, optional, tag = "43")]
     pub learn_scale: ::core::option::Option<bool>,
 }

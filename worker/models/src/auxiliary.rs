@@ -102,7 +102,7 @@ pub(crate) fn walk(
         state = stage.forward(state, pass)?;
         state = state.map(|tensor| pass.statistics.branching(tensor))?;
         if let (Some(beside), Some(head)) = (stage.auxiliary(), head) {
-            let vector = beside.path.forward(state.shallow_clone(), pass)?.tensor;
+            let vector = beside.path.forward(state.shallow_clone(), pass)?;
             auxiliary = Some((head.output.weight, head.head.forward(&vector, None)?));
         }
     }

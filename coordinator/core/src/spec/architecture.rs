@@ -42,6 +42,12 @@ pub enum Pooling {
     Cls,
     /// State of the last token that is not padding.
     Last,
+    /// The largest value of each unit over the tokens that are not padding.
+    #[schemars(extend("x-firn-since" = 5))]
+    Max,
+    /// A mean of the tokens that are not padding, by weights that are learned with the head (Yang et al. 2016).
+    #[schemars(extend("x-firn-since" = 5))]
+    Attention,
 }
 
 impl Word for Architecture {

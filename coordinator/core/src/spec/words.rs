@@ -18,7 +18,13 @@ impl Word for Task {
 }
 
 impl Word for Pooling {
-    const WORDS: &'static [(&'static str, Self)] = &[("mean", Self::Mean), ("cls", Self::Cls), ("last", Self::Last)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("mean", Self::Mean),
+        ("cls", Self::Cls),
+        ("last", Self::Last),
+        ("max", Self::Max),
+        ("attention", Self::Attention),
+    ];
 }
 
 impl Word for CropMode {

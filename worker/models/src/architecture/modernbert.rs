@@ -124,7 +124,10 @@ impl Family for ModernBert {
 
     fn configuration(&self, _: Library) -> Map<String, Value> {
         let mut fields = self.sizes.described();
-        fields.insert("classifier_pooling".to_owned(), json!(self.pooling));
+        // The library has no other.
+        if matches!(self.pooling, Pooling::Mean | Pooling::Cls) {
+            fields.insert("classifier_pooling".to_owned(), json!(self.pooling));
+        }
         fields.insert("pooling".to_owned(), json!(self.pooling));
         fields
     }

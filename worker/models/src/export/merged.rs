@@ -13,6 +13,7 @@ use tch::Tensor;
 use super::{exported, of_auxiliary, output_layer, program, trained_entries};
 use crate::{
     error::ModelError,
+    head::POOLING,
     model::Model,
     parameter_builder::{NamedTensor, Role},
     weights::{
@@ -124,7 +125,7 @@ fn untrained(model: &Model) -> impl Iterator<Item = &NamedTensor> {
 fn copy_untrained(model: &Model, file: &WeightFile, entries: &mut Vec<Entry>) {
     let known: BTreeSet<&str> = model.entries.iter().map(|entry| entry.key.as_str()).collect();
     let mut copied: Vec<String> = untrained(model).map(|entry| entry.key.clone()).collect();
-    let heads = [model.naming.head(), output_layer(model)].map(|head| format!("{head}."));
+    let heads = [model.naming.head(), output_layer(model), POOLING].map(|head| format!("{head}."));
     let is_head = |name: &str| heads.iter().any(|head| name.starts_with(head));
     let keeps_extras = model.naming.dialect.keeps_extras;
     copied.extend(

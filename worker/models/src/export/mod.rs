@@ -15,7 +15,7 @@ pub use self::{configuration::config, merged::merged};
 pub use crate::architecture::Opened;
 use crate::{
     error::ModelError,
-    head::HEAD,
+    head::{HEAD, POOLING},
     model::Model,
     parameter_builder::Role,
     weights::{
@@ -142,6 +142,7 @@ pub(crate) fn exported(model: &Model, name: &str) -> String {
         Some(tail) => format!("{}.{tail}", model.naming.head()),
         None => match model.entries.iter().find(|entry| entry.name == name) {
             Some(entry) => model.naming.exported(&entry.key),
+            None if name.starts_with(POOLING) => name.to_owned(),
             None => of_auxiliary(model, name),
         },
     }

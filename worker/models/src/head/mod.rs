@@ -1,14 +1,20 @@
 //! New output layers: dropout, then one linear layer, several with activations between them, or cosines.
 
+mod attention;
 mod layers;
 
-use firn_core::spec::HeadSpec;
+use firn_core::spec::{HeadSpec, Pooling};
 use tch::{Device, Tensor};
 
-use self::layers::{Affine, Cosine, Draws, Mlp};
+pub(crate) use self::attention::POOLING;
+use self::{
+    attention::AttentionPooling,
+    layers::{Affine, Cosine, Draws, Mlp},
+};
 use crate::{
     error::ModelError,
     layers::dropout::{Dropout, drop_units},
+    stage::Features,
 };
 
 /// Firn's name of the output layer that every model has.
@@ -18,6 +24,8 @@ pub(crate) const HEAD: &str = "head";
 pub(crate) struct Head {
     name: &'static str,
     spec: HeadSpec,
+    /// What makes one vector of token states, where that is learned.
+    pooling: Option<AttentionPooling>,
     layers: Layers,
 }
 
@@ -57,8 +65,27 @@ impl Head {
         Ok(Self {
             name,
             spec: spec.clone(),
+            pooling: None,
             layers,
         })
+    }
+
+    /// The same head of token states of this length, which it attends to, where they are pooled so.
+    pub(crate) fn of_states(
+        mut self,
+        pooling: Pooling,
+        hidden: i64,
+        (seed, device): (u64, Device),
+    ) -> Result<Self, ModelError> {
+        if pooling == Pooling::Attention {
+            let draws = Draws {
+                name: POOLING,
+                seed,
+                device,
+            };
+            self.pooling = Some(AttentionPooling::new(&draws, hidden)?);
+        }
+        Ok(self)
     }
 
     /// What it was made from.
@@ -87,7 +114,9 @@ impl Head {
                     .collect()
             }
         };
-        self.named(tensors)
+        let pooling = self.pooling.iter().flat_map(AttentionPooling::tensors);
+        let pooling = pooling.map(|(tail, tensor)| (format!("{POOLING}.{tail}"), tensor.shallow_clone()));
+        pooling.chain(self.named(tensors)).collect()
     }
 
     /// What does not train and is part of it all the same: the spec says it, and who loads the whole network needs it.
@@ -103,13 +132,17 @@ impl Head {
         tensors.into_iter().map(named).collect()
     }
 
-    /// Pooled features `(n, width)` to logits `(n, classes)`.
-    pub(crate) fn forward(&self, features: &Tensor, dropout: Option<&Dropout<'_>>) -> Result<Tensor, ModelError> {
+    /// Pooled features `(n, width)`, or the states of tokens that it attends to, to logits `(n, classes)`.
+    pub(crate) fn forward(&self, features: &Features, dropout: Option<&Dropout<'_>>) -> Result<Tensor, ModelError> {
+        let features = match &self.pooling {
+            Some(pooling) => pooling.forward(&features.tensor, features.needed_mask()?)?,
+            None => features.tensor.shallow_clone(),
+        };
         let probability = self.spec.dropout();
         let dropout = dropout.filter(|_| probability > 0.0);
         let features = match dropout {
-            Some(dropout) => drop_units(features, probability, "", dropout)?,
-            None => features.shallow_clone(),
+            Some(dropout) => drop_units(&features, probability, "", dropout)?,
+            None => features,
         };
         match &self.layers {
             Layers::Linear(layer) => layer.forward(&features),
@@ -136,13 +169,51 @@ mod tests {
         tensors.try_into().unwrap()
     }
 
+    /// Of features that are pooled.
+    fn forward(head: &Head, features: &Tensor, dropout: Option<&Dropout<'_>>) -> Result<Tensor, ModelError> {
+        head.forward(&Features::unmasked(features.shallow_clone()), dropout)
+    }
+
+    #[test]
+    fn padding_gets_no_attention() {
+        let spec = HeadSpec::Linear { dropout: 0.0 };
+        let head = Head::new(HEAD, (3, Device::Cpu), [4, 16], true, &spec).unwrap();
+        let head = head.of_states(Pooling::Attention, 16, (3, Device::Cpu)).unwrap();
+        let states = Tensor::arange(2 * 5 * 16, (Kind::Float, Device::Cpu)).view([2, 5, 16]) / 160.0;
+        let mask = Tensor::from_slice2(&[[1_i64, 1, 1, 1, 1], [1, 1, 1, 0, 0]]);
+        let of = |tensor: Tensor, mask: Tensor| {
+            let mask = Some(mask);
+            head.forward(&Features { tensor, mask }, None).unwrap()
+        };
+        let both = of(states.shallow_clone(), mask.shallow_clone());
+        let alone = of(
+            states.narrow(0, 1, 1).narrow(1, 0, 3),
+            mask.narrow(0, 1, 1).narrow(1, 0, 3),
+        );
+        let difference = (both.narrow(0, 1, 1) - alone).abs().max().double_value(&[]);
+        assert!(difference < 1e-6, "difference {difference}");
+        let shapes: Vec<_> = head
+            .tensors()
+            .into_iter()
+            .map(|(name, tensor)| (name, tensor.size()))
+            .collect();
+        let expected = [
+            ("pooling.projection.weight", vec![16, 16]),
+            ("pooling.projection.bias", vec![16]),
+            ("pooling.context.weight", vec![1, 16]),
+            ("head.weight", vec![4, 16]),
+            ("head.bias", vec![4]),
+        ];
+        assert_eq!(shapes, expected.map(|(name, shape)| (name.to_owned(), shape)));
+    }
+
     #[test]
     fn evaluation_drops_nothing() {
         let head = head(0.9);
         let [weight, bias] = tensors(&head);
         let ones = Tensor::ones([1, 512], (Kind::Float, Device::Cpu));
         let expected = weight.sum_dim_intlist([1_i64].as_slice(), false, Kind::Float) + bias;
-        let difference = (head.forward(&ones, None).unwrap() - expected)
+        let difference = (head.forward(&Features::unmasked(ones), None).unwrap() - expected)
             .abs()
             .max()
             .double_value(&[]);
@@ -167,7 +238,7 @@ mod tests {
         let ones = Tensor::ones([2, 512], (Kind::Float, Device::Cpu));
         let error = head(0.5)
             .forward(
-                &ones,
+                &Features::unmasked(ones),
                 Some(&Dropout {
                     seed: 0,
                     epoch: 0,
@@ -198,14 +269,12 @@ mod tests {
         };
         let head = Head::new(HEAD, (3, Device::Cpu), [4, 16], true, &spec).unwrap();
         let features = Tensor::arange(3 * 16, (Kind::Float, Device::Cpu)).view([3, 16]) / 48.0;
-        let all = head.forward(&features, Some(&dropout_of(&[7, 8, 9]))).unwrap();
-        let two = head
-            .forward(&features.narrow(0, 1, 2), Some(&dropout_of(&[8, 9])))
-            .unwrap();
+        let all = forward(&head, &features, Some(&dropout_of(&[7, 8, 9]))).unwrap();
+        let two = forward(&head, &features.narrow(0, 1, 2), Some(&dropout_of(&[8, 9]))).unwrap();
         let difference = (all.narrow(0, 1, 2) - two).abs().max().double_value(&[]);
         assert!(difference < 1e-6, "difference {difference}");
         let alike = features.narrow(0, 0, 1).expand([2, 16], false);
-        let other = head.forward(&alike, Some(&dropout_of(&[7, 8]))).unwrap();
+        let other = forward(&head, &alike, Some(&dropout_of(&[7, 8]))).unwrap();
         assert!(!other.get(0).equal(&other.get(1)), "each sample loses other units");
         let names: Vec<_> = head
             .tensors()
@@ -236,12 +305,12 @@ mod tests {
         let head = cosine(true);
         let features = Tensor::arange(2 * 16, (Kind::Float, Device::Cpu)).view([2, 16]) - 9.0;
         let (one, other) = (
-            head.forward(&features, None).unwrap(),
-            head.forward(&(&features * 7.0), None).unwrap(),
+            forward(&head, &features, None).unwrap(),
+            forward(&head, &(&features * 7.0), None).unwrap(),
         );
         assert!((&one - other).abs().max().double_value(&[]) < 1e-5);
         assert!(one.abs().max().double_value(&[]) <= 5.0);
-        let nothing = head.forward(&features.zeros_like(), None).unwrap();
+        let nothing = forward(&head, &features.zeros_like(), None).unwrap();
         assert_eq!(nothing.abs().max().double_value(&[]), 0.0);
         let [learned, fixed] =
             [true, false].map(|learn| (cosine(learn).tensors().len(), cosine(learn).constants().len()));

@@ -17,26 +17,38 @@ impl Stage for PixelMean {
     }
 }
 
-/// Token states `(n, tokens, hidden)` to `(n, hidden)`.
+/// Token states `(n, tokens, hidden)` to `(n, hidden)`; left as they are where the head attends to them.
 pub(crate) struct TokenPool(pub(crate) Pooling);
 
 impl Stage for TokenPool {
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        Ok(Features::unmasked(pool(self.0, &input.tensor, input.needed_mask()?)?))
+        match pool(self.0, &input.tensor, input.needed_mask()?)? {
+            Some(pooled) => Ok(Features::unmasked(pooled)),
+            None => Ok(input),
+        }
     }
 }
 
-/// Mean over the tokens that are not padding (as sentence-transformers' `Pooling`: the divisor at least 1e-9), or the state of
-/// the first token, or of the last one that is not padding.
-fn pool(pooling: Pooling, states: &Tensor, mask: &Tensor) -> Result<Tensor, ModelError> {
-    match pooling {
-        Pooling::Cls => Ok(states.f_select(1, 0)?),
+/// Values of tokens `(n, tokens, …)` with −∞ in place of those of padding.
+pub(crate) fn without_padding(values: &Tensor, mask: &Tensor) -> Result<Tensor, ModelError> {
+    let is_padding = mask.f_eq(0)?.f_unsqueeze(-1)?;
+    Ok(values.f_masked_fill(&is_padding, f64::NEG_INFINITY)?)
+}
+
+/// Mean over the tokens that are not padding (as sentence-transformers' `Pooling`: the divisor at least 1e-9), their largest value of each
+/// unit, or the state of the first token, or of the last one that is not padding. Nothing where the head
+/// attends to the states.
+fn pool(pooling: Pooling, states: &Tensor, mask: &Tensor) -> Result<Option<Tensor>, ModelError> {
+    let pooled = match pooling {
+        Pooling::Attention => return Ok(None),
+        Pooling::Max => without_padding(states, mask)?.f_amax([1_i64].as_slice(), false)?,
+        Pooling::Cls => states.f_select(1, 0)?,
         Pooling::Last => {
             let (_, tokens, hidden) = states.size3()?;
             let places = Tensor::f_arange(tokens, (Kind::Int64, mask.device()))?;
             let last = mask.f_mul(&places)?.f_argmax(1, false)?;
             let last = last.f_view([-1, 1, 1])?.f_expand([-1, 1, hidden], false)?;
-            Ok(states.f_gather(1, &last, false)?.f_select(1, 0)?)
+            states.f_gather(1, &last, false)?.f_select(1, 0)?
         }
         Pooling::Mean => {
             let weight = mask.f_to_kind(Kind::Float)?.f_unsqueeze(-1)?;
@@ -44,7 +56,8 @@ fn pool(pooling: Pooling, states: &Tensor, mask: &Tensor) -> Result<Tensor, Mode
                 .f_mul(&weight)?
                 .f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?;
             let count = weight.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?;
-            Ok(sum.f_div(&count.f_clamp_min(1e-9)?)?)
+            sum.f_div(&count.f_clamp_min(1e-9)?)?
         }
-    }
+    };
+    Ok(Some(pooled))
 }

@@ -164,6 +164,7 @@ impl Model {
         let width = family.feature_width(naming.dialect.library).map_or_else(by_trial, Ok)?;
         let shape = [outputs, width];
         let head = Head::new(HEAD, (seed, device), shape, family.head_has_bias(), &spec.head)?;
+        let head = head.of_states(spec.pooling, width, (seed, device))?;
         let heads = (auxiliary.as_ref(), &head);
         let (trainable, placements) = phases::trainable(&entries, (lowest_cut, &distances), heads);
         let later = phases::digests_of_later(&entries, &phases)?;
@@ -291,7 +292,7 @@ impl Model {
         };
         let (pooled, auxiliary) = auxiliary::walk(&self.trained, features, &pass, auxiliary)?;
         Ok(Outputs {
-            head: self.head.forward(&pooled.tensor, dropout)?,
+            head: self.head.forward(&pooled, dropout)?,
             auxiliary,
         })
     }

@@ -17,17 +17,19 @@ use super::{
 use crate::{
     architecture::Family,
     error::{ModelError, SPELLED_OUT, TensorProblem},
+    head::POOLING,
     parameter_builder::NamedTensor,
 };
 
 /// First parts of names that belong to outputs of other tasks, to poolers, and to losses that trainers save beside the network.
-const HEADS: [&str; 21] = [
+const HEADS: [&str; 22] = [
     "fc",
     "classifier",
     "head",
     "heads",
     "score",
     "pooler",
+    POOLING,
     "cls",
     "decoder",
     "lm_head",

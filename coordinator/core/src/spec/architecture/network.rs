@@ -212,6 +212,11 @@ pub(super) struct Traits {
     pub(super) poolings: &'static [Pooling],
 }
 
+/// Each token sees all others.
+const ENCODER_POOLINGS: [Pooling; 4] = [Pooling::Mean, Pooling::Cls, Pooling::Max, Pooling::Attention];
+/// The last token alone sees all others, and the first one nothing but itself.
+const DECODER_POOLINGS: [Pooling; 4] = [Pooling::Last, Pooling::Mean, Pooling::Max, Pooling::Attention];
+
 impl Traits {
     fn of_images(stages: Vec<Part>, smallest_crop: u32, has_batch_norm: bool) -> Self {
         Self {
@@ -301,10 +306,9 @@ impl Network {
             }
             Self::InceptionV3 => Traits::of_images(vec![Named(INCEPTION)], 75, true),
             Self::TorchScript => Traits::of_images(vec![Named(&["script"])], 1, false),
-            Self::Bert(_) => Traits::of_texts(&["pool"], &[Pooling::Mean, Pooling::Cls]),
-            Self::ModernBert => Traits::of_texts(&["norm", "pool", "transform"], &[Pooling::Mean, Pooling::Cls]),
-            // Its first token has seen nothing but itself.
-            Self::Gpt2 | Self::Decoder(_) => Traits::of_texts(&["norm", "pool"], &[Pooling::Last, Pooling::Mean]),
+            Self::Bert(_) => Traits::of_texts(&["pool"], &ENCODER_POOLINGS),
+            Self::ModernBert => Traits::of_texts(&["norm", "pool", "transform"], &ENCODER_POOLINGS),
+            Self::Gpt2 | Self::Decoder(_) => Traits::of_texts(&["norm", "pool"], &DECODER_POOLINGS),
         }
     }
 }
