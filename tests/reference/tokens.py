@@ -50,6 +50,53 @@ def tiny():
     return tokenizer
 
 
+# Premise and hypothesis, or two sentences that are compared.
+PAIRS = [
+    ("the film is good", "it is not bad"),
+    ("a slow film", "the film is long and slow and not good and not bad and the film is long"),
+    ("good good good good good good good good good good good", "bad"),
+    ("a b c d e f g h", "h g f e d c b a"),
+    ("x", "x"),
+]
+WORDS = "a and b bad c d e f film g good h is it long not slow the x".split()
+# What stands around the texts, as the published tokenizers of these families have it.
+JOINED = {
+    "bert": lambda ids: processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", ids["<s>"]), ("[SEP]", ids["</s>"])]
+    ),
+    "roberta": lambda ids: processors.RobertaProcessing(("</s>", ids["</s>"]), ("<s>", ids["<s>"])),
+    "llama": lambda ids: processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", ids["<s>"])]),
+    "gpt2": lambda ids: None,
+}
+
+
+def joining(family):
+    ids = {word: i for i, word in enumerate(["<pad>", "<unk>", "<s>", "</s>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    if (processor := JOINED[family](ids)) is not None:
+        tokenizer.post_processor = processor
+    tokenizer.save(str(FOLDER / f"pairs_{family}.json"))
+    return tokenizer
+
+
+def pairs():
+    """Each family: its batches by the side and the length at which they are cut."""
+    families = {}
+    for family in JOINED:
+        batches = []
+        for side, length in (("right", 64), ("right", 12), ("right", 7), ("left", 9)):
+            fast = PreTrainedTokenizerFast(tokenizer_object=joining(family), pad_token="<pad>", padding_side="right", truncation_side=side)
+            first, second = zip(*PAIRS)
+            found = fast(list(first), list(second), truncation="longest_first", max_length=length, padding="longest", return_token_type_ids=True)
+            batches.append(
+                {"side": side, "max_length": length, "ids": found["input_ids"], "mask": found["attention_mask"], "types": found["token_type_ids"]}
+            )
+        families[family] = batches
+    text = json.dumps({"pairs": PAIRS, "families": families})
+    (FOLDER / "pairs_expected.json").write_text(text.replace('{"side"', '\n{"side"') + "\n")
+
+
 def golden(path, lengths):
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path), pad_token="[PAD]")
     tokenizer.padding_side = tokenizer.truncation_side = "right"
@@ -90,6 +137,7 @@ def main():
     tiny().save(str(FOLDER / "tiny.json"))
     write("tiny_expected.json", golden(FOLDER / "tiny.json", [256, 12, 4]))
     write("tiny_left_expected.json", cut_on_the_left(FOLDER / "tiny.json", [12, 4]))
+    pairs()
     for path in sys.argv[1:]:
         write("minilm_expected.json", golden(pathlib.Path(path), [64, 12]))
     print(f"{sum(path.stat().st_size for path in FOLDER.iterdir()) >> 10} KiB in {FOLDER}")

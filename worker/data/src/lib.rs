@@ -34,6 +34,6 @@ pub use loader::{Batch, Loader, LoaderOptions};
 pub use modality::image::{MAX_PIXELS, Rgb, decode_rgb};
 pub use modality::{Preprocessor, TextLimits, TrainingEpoch};
 pub use scan::{ScanOutcome, scan};
-pub use source::Source;
+pub use source::{Content, Source};
 pub use target::{Target, Targets};
 pub use tensors::{RawTensor, Tensors, Values};

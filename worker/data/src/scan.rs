@@ -31,10 +31,12 @@ pub fn scan(split: &Split, range: Range<u64>, preprocessor: &Preprocessor, moved
     for index in range.start..range.end.min(split.len()) {
         let sample = &split.samples[index as usize];
         let inspected = match sample.source.read() {
-            Ok(bytes) => {
-                outcome.bytes_read += bytes.len() as u64;
-                update_with_length(&mut hasher, &bytes);
-                preprocessor.inspect(&bytes)
+            Ok(content) => {
+                for bytes in content.parts() {
+                    outcome.bytes_read += bytes.len() as u64;
+                    update_with_length(&mut hasher, bytes);
+                }
+                preprocessor.inspect(&content)
             }
             Err(reason) => {
                 hasher.update(&u64::MAX.to_le_bytes());

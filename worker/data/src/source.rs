@@ -17,23 +17,26 @@ pub enum Source {
     },
     /// The text itself, out of a row.
     Text(String),
+    /// Two texts that belong together.
+    TextPair([String; 2]),
     /// Nothing: the row of the sample has a label and no input, as this sentence says.
     Unusable(String),
 }
 
 impl Source {
-    /// All of its bytes.
+    /// All of it.
     ///
     /// # Errors
     ///
     /// The sentence that a [`crate::CorruptSample`] carries.
-    pub fn read(&self) -> Result<Cow<'_, [u8]>, String> {
+    pub fn read(&self) -> Result<Content<'_>, String> {
         match self {
             Self::File { path, .. } => match std::fs::read(path) {
-                Ok(bytes) => Ok(Cow::Owned(bytes)),
+                Ok(bytes) => Ok(Content::One(Cow::Owned(bytes))),
                 Err(error) => Err(format!("cannot read {}: {error}", path.display())),
             },
-            Self::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
+            Self::Text(text) => Ok(Content::One(Cow::Borrowed(text.as_bytes()))),
+            Self::TextPair([first, second]) => Ok(Content::Pair([first, second])),
             Self::Unusable(reason) => Err(reason.clone()),
         }
     }
@@ -49,10 +52,46 @@ impl Source {
                 hasher.update(&[1]);
                 update_with_length(hasher, text.as_bytes());
             }
+            Self::TextPair(texts) => {
+                hasher.update(&[3]);
+                for text in texts {
+                    update_with_length(hasher, text.as_bytes());
+                }
+            }
             Self::Unusable(reason) => {
                 hasher.update(&[2]);
                 update_with_length(hasher, reason.as_bytes());
             }
+        }
+    }
+}
+
+/// What a sample holds, once it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// The bytes of a file or of a text.
+    One(Cow<'a, [u8]>),
+    /// Two texts.
+    Pair([&'a str; 2]),
+}
+
+impl Content<'_> {
+    /// What a file holds.
+    ///
+    /// # Errors
+    /// A pair of texts.
+    pub(crate) fn one(&self) -> Result<&[u8], String> {
+        match self {
+            Self::One(bytes) => Ok(&**bytes),
+            Self::Pair(_) => Err("is two texts, where a file is expected".to_owned()),
+        }
+    }
+
+    /// The bytes of each part.
+    pub(crate) fn parts(&self) -> Vec<&[u8]> {
+        match self {
+            Self::One(bytes) => vec![&**bytes],
+            Self::Pair(texts) => texts.iter().map(|text| text.as_bytes()).collect(),
         }
     }
 }

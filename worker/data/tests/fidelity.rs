@@ -203,6 +203,86 @@ fn token_ids_equal_those_of_transformers() {
     );
 }
 
+/// Of pairs of texts: ids, mask and types, each row by row.
+fn pair_batch(tokenizer: &Path, max_length: u32, pairs: &[[String; 2]]) -> [Vec<Vec<i64>>; 3] {
+    let limits = TextLimits {
+        longest: Some(512),
+        pairs: true,
+        ..TextLimits::default()
+    };
+    let preprocessing = Preprocessing::Text {
+        max_length: Some(max_length),
+    };
+    let preprocessor = Preprocessor::new(&preprocessing, Some(tokenizer), limits).unwrap();
+    let sample = |pair: &[String; 2]| Sample {
+        id: String::new(),
+        target: Target::Class(0),
+        source: Source::TextPair(pair.clone()),
+    };
+    let split = Arc::new(Split {
+        name: SplitName::Train,
+        samples: pairs.iter().map(sample).collect(),
+    });
+    let options = LoaderOptions {
+        threads: 2,
+        batches_ahead: 1,
+    };
+    let plan = [(0..split.len()).collect::<Vec<_>>()].into_iter();
+    let batch = Loader::start(split, Arc::new(preprocessor), plan, options)
+        .next()
+        .unwrap();
+    assert_eq!(batch.corrupt, []);
+    let rows = |name: &str| {
+        let array = batch.tensors.arrays.iter().find(|array| array.name == name).unwrap();
+        let Values::Integers(values) = &array.values else {
+            panic!("{name} are integers")
+        };
+        values.chunks(array.shape[0]).map(<[i64]>::to_vec).collect()
+    };
+    ["ids", "mask", "types"].map(rows)
+}
+
+#[test]
+fn pairs_of_texts_are_joined_and_cut_as_transformers_does() {
+    let expected = read_json(&fixtures("tokens/pairs_expected.json"));
+    let pairs: Vec<[String; 2]> = serde_json::from_value(expected["pairs"].clone()).unwrap();
+    let families = expected["families"].as_object().unwrap();
+    assert_eq!(families.len(), 4);
+    for (family, batches) in families {
+        for batch in batches.as_array().unwrap() {
+            let (side, length) = (&batch["side"], batch["max_length"].as_u64().unwrap() as u32);
+            let folder = tempfile::tempdir().unwrap();
+            let tokenizer = folder.path().join("tokenizer.json");
+            std::fs::copy(fixtures(&format!("tokens/pairs_{family}.json")), &tokenizer).unwrap();
+            let config = serde_json::json!({"truncation_side": side}).to_string();
+            std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+            let found = pair_batch(&tokenizer, length, &pairs);
+            for (name, found) in ["ids", "mask", "types"].into_iter().zip(found) {
+                let expected: Vec<Vec<i64>> = serde_json::from_value(batch[name].clone()).unwrap();
+                assert_eq!(found, expected, "{name} of {family}, cut on the {side} at {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_length_that_leaves_nothing_of_a_pair_is_refused() {
+    let limits = TextLimits {
+        longest: Some(512),
+        pairs: true,
+        ..TextLimits::default()
+    };
+    let preprocessing = Preprocessing::Text { max_length: Some(4) };
+    let tokenizer = fixtures("tokens/pairs_roberta.json");
+    let refused = Preprocessor::new(&preprocessing, Some(&tokenizer), limits)
+        .err()
+        .unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "preprocessing: maxLength is 4, but 4 special tokens are added to each pair of texts"
+    );
+}
+
 /// The tiny tokenizer beside a `tokenizer_config.json` of this text.
 fn configured(config: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

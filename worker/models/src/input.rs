@@ -19,6 +19,8 @@ pub enum Input {
         ids: Tensor,
         /// int64 `(n, tokens)`: 1 for tokens, 0 for padding; at least one token in each row.
         mask: Tensor,
+        /// Of pairs of texts, int64 `(n, tokens)`: which of both a token belongs to, 0 or 1.
+        types: Option<Tensor>,
     },
 }
 
@@ -33,7 +35,17 @@ impl Input {
 
     /// From token ids and mask in the order sample, token: `n · length` values each.
     pub fn tokens(ids: &[i64], mask: &[i64], length: usize, device: Device) -> Result<Self, ModelError> {
-        if length == 0 || ids.len() != mask.len() || !ids.len().is_multiple_of(length) {
+        Self::typed_tokens((ids, mask, None), length, device)
+    }
+
+    /// The same with the types of tokens, as many as ids.
+    pub fn typed_tokens(
+        (ids, mask, types): (&[i64], &[i64], Option<&[i64]>),
+        length: usize,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let is_even = types.is_none_or(|types| types.len() == ids.len()) && ids.len() == mask.len();
+        if length == 0 || !is_even || !ids.len().is_multiple_of(length) {
             return Err(ModelError::Mismatch {
                 what: "tokens of a batch".to_owned(),
                 expected: format!("ids and mask of the same multiple of {length} values"),
@@ -45,6 +57,7 @@ impl Input {
         Ok(Self::Tokens {
             ids: tensor(ids)?,
             mask: tensor(mask)?,
+            types: types.map(tensor).transpose()?,
         })
     }
 
@@ -65,7 +78,7 @@ impl Input {
                     format!("{:?} {shape:?}", pixels.kind()),
                 ),
             },
-            (Modality::Text, Self::Tokens { ids, mask }) => {
+            (Modality::Text, Self::Tokens { ids, mask, types }) => {
                 let longest = i64::from(longest.unwrap_or(u32::MAX));
                 match (ids.size().as_slice(), mask.size()) {
                     (&[n, tokens], mask_shape) if mask_shape == [n, tokens] && tokens <= longest => {
@@ -73,6 +86,7 @@ impl Input {
                         Ok(Features {
                             tensor: ids.shallow_clone(),
                             mask,
+                            types: types.as_ref().map(Tensor::shallow_clone),
                         })
                     }
                     (ids, mask) => fail(

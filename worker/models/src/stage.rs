@@ -12,19 +12,26 @@ pub struct Features {
     pub tensor: Tensor,
     /// Token states that are not pooled yet: `(n, tokens)` int64, 1 for tokens, 0 for padding.
     pub mask: Option<Tensor>,
+    /// Before the first stage, of pairs of texts: `(n, tokens)` int64, 1 for tokens of the second text, where the tokenizer says so.
+    pub types: Option<Tensor>,
 }
 
 impl Features {
     /// Pooled features or images, which need no mask.
     pub fn unmasked(tensor: Tensor) -> Self {
-        Self { tensor, mask: None }
+        Self {
+            tensor,
+            mask: None,
+            types: None,
+        }
     }
 
-    /// Another tensor beside the same mask.
+    /// Another tensor beside the same mask; types of tokens are for the first stage alone.
     pub(crate) fn map(self, change: impl FnOnce(Tensor) -> Result<Tensor, ModelError>) -> Result<Self, ModelError> {
         Ok(Self {
             tensor: change(self.tensor)?,
             mask: self.mask,
+            types: None,
         })
     }
 
@@ -41,6 +48,7 @@ impl Features {
         Self {
             tensor: self.tensor.shallow_clone(),
             mask: self.mask.as_ref().map(Tensor::shallow_clone),
+            types: self.types.as_ref().map(Tensor::shallow_clone),
         }
     }
 }

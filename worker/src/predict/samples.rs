@@ -24,7 +24,7 @@ pub(super) fn find(artifact: &Artifact, place: &Path, must_be_labelled: bool) ->
     let modality = artifact.spec.data.format.modality();
     let is_folder = place.is_dir();
     let (split, warnings) = match modality {
-        Modality::Text if place == Path::new("-") => (texts()?, Vec::new()),
+        Modality::Text if place == Path::new("-") => (texts(artifact.spec.data.format.has_pairs())?, Vec::new()),
         Modality::Text if is_folder => bail!("{}: expected a file of texts, found a folder", place.display()),
         Modality::Image if place == Path::new("-") => {
             bail!("standard input holds texts, and this network takes images: name a file or a folder")
@@ -144,8 +144,21 @@ fn one_image(place: &Path) -> anyhow::Result<Split> {
     }]))
 }
 
+/// Two texts of a line.
+fn pair(line: &str) -> anyhow::Result<Source> {
+    match line.split('\t').map(str::trim).collect::<Vec<_>>()[..] {
+        [first, second] if !first.is_empty() && !second.is_empty() => {
+            Ok(Source::TextPair([first, second].map(str::to_owned)))
+        }
+        ref fields => bail!(
+            "expected two texts with a tab between them, found {} field(s)",
+            fields.len()
+        ),
+    }
+}
+
 /// Each line of standard input that is not blank.
-fn texts() -> anyhow::Result<Split> {
+fn texts(has_pairs: bool) -> anyhow::Result<Split> {
     let mut samples = Vec::new();
     for (number, line) in (1u64..).zip(io::stdin().lock().lines()) {
         let text = line.with_context(|| format!("standard input, line {number}"))?;
@@ -155,7 +168,10 @@ fn texts() -> anyhow::Result<Split> {
         samples.push(Sample {
             id: format!("stdin:{number}"),
             target: Target::Labels(Vec::new()),
-            source: Source::Text(text),
+            source: match has_pairs {
+                true => pair(&text).with_context(|| format!("standard input, line {number}"))?,
+                false => Source::Text(text),
+            },
         });
     }
     if samples.is_empty() {

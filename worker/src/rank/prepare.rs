@@ -45,6 +45,7 @@ pub(crate) fn prepare<'a>(
     let limits = TextLimits {
         longest: model.max_length(),
         vocabulary: model.vocabulary(),
+        pairs: spec.data.format.has_pairs(),
         rules,
     };
     let preprocessor = Preprocessor::augmented(

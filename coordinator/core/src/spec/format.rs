@@ -25,6 +25,25 @@ impl DataFormat {
         })
     }
 
+    /// Rows that hold two texts each, which the network looks at together.
+    pub fn pairs(
+        layout: RowLayout,
+        first: impl Into<String>,
+        second: impl Into<String>,
+        label: impl Into<LabelColumns>,
+    ) -> Self {
+        Self::Rows(RowFormat {
+            layout,
+            input: InputColumn::TextPair([first.into(), second.into()]),
+            label: label.into(),
+        })
+    }
+
+    /// Whether a sample is two texts.
+    pub fn has_pairs(&self) -> bool {
+        matches!(self, Self::Rows(rows) if matches!(rows.input, InputColumn::TextPair(_)))
+    }
+
     /// Rows that hold paths of images.
     pub fn images(
         layout: RowLayout,
@@ -52,11 +71,13 @@ pub struct RowFormat {
     pub label: LabelColumns,
 }
 
-/// Which column of a table, or field of a JSON line, the network looks at.
+/// Which columns of a table, or fields of a JSON line, the network looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InputColumn {
     /// The one of this name holds texts.
     Text(String),
+    /// These hold two texts, in the order in which the network sees them.
+    TextPair([String; 2]),
     /// One holds paths of images.
     Image {
         /// Its name.
@@ -67,17 +88,18 @@ pub enum InputColumn {
 }
 
 impl InputColumn {
-    /// Its name.
-    pub fn name(&self) -> &str {
+    /// Their names.
+    pub fn names(&self) -> &[String] {
         match self {
-            Self::Text(column) | Self::Image { column, .. } => column,
+            Self::Text(column) | Self::Image { column, .. } => std::slice::from_ref(column),
+            Self::TextPair(columns) => columns,
         }
     }
 
-    /// What it holds, in a word for messages: `text` or `image`.
+    /// What they hold, in a word for messages: `text` or `image`.
     pub fn role(&self) -> &'static str {
         match self {
-            Self::Text(_) => "text",
+            Self::Text(_) | Self::TextPair(_) => "text",
             Self::Image { .. } => "image",
         }
     }
@@ -172,6 +194,10 @@ struct Columns {
     /// Name of the text column.
     #[schemars(extend("x-firn-default" = "`text`, unless `image` is given"))]
     text: Option<String>,
+    /// Name of the column with the second text of each sample: the hypothesis beside its premise, the sentence that another one is compared with. The
+    /// tokenizer puts both into one sequence, as transformers' `tokenizer(text, text_pair)`.
+    #[schemars(extend("x-firn-since" = 5, "x-firn-default" = "none: a sample is one text"))]
+    text_pair: Option<String>,
     /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
     image: Option<String>,
     /// Name of the label column.
@@ -195,24 +221,19 @@ const TEXT_COLUMN: &str = "text";
 const LABEL_COLUMN: &str = "label";
 
 impl Columns {
-    fn of(text: Option<String>, image: Option<String>, label: LabelColumns) -> Self {
-        let columns = Self {
-            text,
-            image,
-            ..Self::default()
-        };
+    fn with_label(self, label: LabelColumns) -> Self {
         match label {
             LabelColumns::Class(label) => Self {
                 label: Some(label),
-                ..columns
+                ..self
             },
-            LabelColumns::Numbers(targets) => Self { targets, ..columns },
+            LabelColumns::Numbers(targets) => Self { targets, ..self },
             LabelColumns::List { column, separator } => Self {
                 label: Some(column),
                 separator: Some(separator),
-                ..columns
+                ..self
             },
-            LabelColumns::Flags(labels) => Self { labels, ..columns },
+            LabelColumns::Flags(labels) => Self { labels, ..self },
         }
     }
 
@@ -240,15 +261,17 @@ enum Quoting {
 impl From<Layout> for DataFormat {
     fn from(written: Layout) -> Self {
         let mut columns = written.columns.unwrap_or_default();
-        let (text, image) = (columns.text.take(), columns.image.take());
+        let (text, pair, image) = (columns.text.take(), columns.text_pair.take(), columns.image.take());
         let label = columns.into_label();
         let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
         let Some(layout) = rows(written.format, written.delimiter, quoted) else {
             return Self::ImageFolder;
         };
-        match image {
-            Some(image) => Self::images(layout, image, label, written.root),
-            None => Self::texts(layout, text.unwrap_or_else(|| TEXT_COLUMN.to_owned()), label),
+        let text = text.unwrap_or_else(|| TEXT_COLUMN.to_owned());
+        match (image, pair) {
+            (Some(image), _) => Self::images(layout, image, label, written.root),
+            (None, Some(pair)) => Self::pairs(layout, text, pair, label),
+            (None, None) => Self::texts(layout, text, label),
         }
     }
 }
@@ -278,10 +301,22 @@ impl From<DataFormat> for Layout {
                 root: None,
             };
         };
-        let (columns, root) = match input {
-            InputColumn::Text(text) => (Columns::of(Some(text), None, label), None),
-            InputColumn::Image { column, root } => (Columns::of(None, Some(column), label), root),
+        let mut columns = Columns::default();
+        let root = match input {
+            InputColumn::Text(text) => {
+                columns.text = Some(text);
+                None
+            }
+            InputColumn::TextPair([text, pair]) => {
+                (columns.text, columns.text_pair) = (Some(text), Some(pair));
+                None
+            }
+            InputColumn::Image { column, root } => {
+                columns.image = Some(column);
+                root
+            }
         };
+        let columns = columns.with_label(label);
         let (format, quoting, delimiter) = match layout {
             RowLayout::JsonLines => (FormatName::Jsonl, None, None),
             RowLayout::Delimited { delimiter, quoted } => (

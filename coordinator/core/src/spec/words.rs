@@ -128,7 +128,7 @@ impl DataFormat {
         match self {
             Self::ImageFolder => Modality::Image,
             Self::Rows(rows) => match rows.input {
-                InputColumn::Text(_) => Modality::Text,
+                InputColumn::Text(_) | InputColumn::TextPair(_) => Modality::Text,
                 InputColumn::Image { .. } => Modality::Image,
             },
         }

@@ -1,7 +1,6 @@
 //! CSV and TSV with a header line. The `csv` crate splits fields; what it tolerates and a dataset should not (rows of uneven length, a
 //! quote that is never closed) is checked here, because a row read wrongly is a sample learned wrongly.
 
-use std::iter;
 use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
@@ -37,12 +36,14 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &Da
     let header = header(&mut reader)?;
     let label_names = layout.labels.names();
     let labels = label_names.iter().map(String::as_str);
-    let wanted: Vec<&str> = iter::once(layout.input.column).chain(labels).collect();
+    let inputs = layout.input.columns;
+    let wanted: Vec<&str> = inputs.iter().map(String::as_str).chain(labels).collect();
     let column = |name, role| {
         let found = column(path, &header, name, role);
         found.map_err(|error| separator::explain(error, &header, (layout.delimiter, &wanted)))
     };
-    let input_column = column(layout.input.column, layout.input.role)?;
+    let input_columns = inputs.iter().map(|input| column(input, layout.input.role));
+    let input_columns: Vec<usize> = input_columns.collect::<Result<_, _>>()?;
     let label_columns = label_names.iter().map(|label| column(label, "label"));
     let label_columns: Vec<usize> = label_columns.collect::<Result<_, _>>()?;
     let mut rows = Rows::new(path, data);
@@ -60,9 +61,11 @@ pub(super) fn list(split: SplitName, path: &Path, layout: &Layout<'_>, data: &Da
         } else {
             labels_of(record, &label_columns, layout.labels, &rows).map_err(fault)
         };
-        let Input { column, role, source } = layout.input;
-        let written = record.get(input_column).unwrap_or_default();
-        rows.add(line, labels, field(written, column, role).and_then(source));
+        let Input { role, source, .. } = layout.input;
+        let places = input_columns.iter().zip(inputs);
+        let written = places.map(|(place, name)| field(record.get(*place).unwrap_or_default(), name, role));
+        let written: Result<Vec<&str>, _> = written.collect();
+        rows.add(line, labels, written.and_then(|fields| source(&fields)));
     }
     rows.finish(split, data)
 }
@@ -258,6 +261,7 @@ fn ragged(expected: usize, found: usize, layout: &Layout<'_>) -> RowError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows;
     use super::*;
 
     #[test]
@@ -266,7 +270,11 @@ mod tests {
             let layout = Layout {
                 delimiter: ',',
                 quoted: true,
-                input: Input::texts("text"),
+                input: Input {
+                    columns: &[],
+                    role: "text",
+                    source: &rows::texts,
+                },
                 labels: &LabelColumns::Numbers(vec![]),
                 rules,
             };

@@ -10,11 +10,12 @@ use firn_core::spec::uri;
 use crate::Source;
 use crate::error::RowError;
 
-/// From a field to the file that it names.
-pub(super) fn sources(table: &Path, root: Option<&str>) -> impl Fn(&str) -> Result<Source, RowError> {
+/// From the field of a row to the file that it names.
+pub(super) fn sources(table: &Path, root: Option<&str>) -> impl Fn(&[&str]) -> Result<Source, RowError> {
     let beside = table.parent().unwrap_or(Path::new("")).to_owned();
     let root = root.map_or(beside, PathBuf::from);
-    move |written| {
+    move |fields| {
+        let written = fields.concat();
         let written = written.trim();
         let refused = |path: &Path, reason: String| RowError::NoImage {
             path: path.to_owned(),

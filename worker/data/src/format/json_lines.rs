@@ -27,14 +27,14 @@ pub(super) fn list(
         };
         let object = match std::str::from_utf8(row) {
             Ok(row) if row.trim().is_empty() => continue,
-            Ok(row) => object(row, line, (input.column, labels)),
+            Ok(row) => object(row, line, (input.columns, labels)),
             Err(_) => Err(fault(RowError::NotUtf8)),
         };
         match object {
             Ok(object) => rows.add(
                 line,
                 labels_of(&object, columns, &rows).map_err(fault),
-                text_of(&object, input).and_then(|text| (input.source)(text)),
+                texts_of(&object, input).and_then(|texts| (input.source)(&texts)),
             ),
             Err(fault) => rows.add(line, Err(fault), Ok(Source::Text(String::new()))),
         }
@@ -48,7 +48,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(move |byte| *byte == end)
 }
 
-fn object(row: &str, line: u64, (text, labels): (&str, &[String])) -> Result<Map<String, Value>, RowFault> {
+fn object(row: &str, line: u64, (texts, labels): (&[String], &[String])) -> Result<Map<String, Value>, RowFault> {
     match serde_json::from_str(row) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(RowFault {
@@ -57,7 +57,7 @@ fn object(row: &str, line: u64, (text, labels): (&str, &[String])) -> Result<Map
             error: wrong(
                 "the line",
                 &other,
-                &format!("an object with `{text}` and `{}`", labels.join("` and `")),
+                &format!("an object with `{}`", [texts, labels].concat().join("` and `")),
             ),
         }),
         Err(error) => {
@@ -67,7 +67,7 @@ fn object(row: &str, line: u64, (text, labels): (&str, &[String])) -> Result<Map
                 line,
                 column: Some(error.column()),
                 error: RowError::NotJson {
-                    reason: format!("{reason}{}", hint(row, line, (text, labels))),
+                    reason: format!("{reason}{}", hint(row, line, [texts, labels].concat())),
                 },
             })
         }
@@ -75,10 +75,9 @@ fn object(row: &str, line: u64, (text, labels): (&str, &[String])) -> Result<Map
 }
 
 /// Whether the first line is the header of a table.
-fn hint(row: &str, line: u64, (text, labels): (&str, &[String])) -> String {
+fn hint(row: &str, line: u64, columns: Vec<String>) -> String {
     let separator = row.chars().find(|character| ",\t;|".contains(*character));
-    let is_header =
-        line == 1 && row.contains(text) && labels.iter().all(|label| row.contains(label)) && !row.starts_with('{');
+    let is_header = line == 1 && columns.iter().all(|column| row.contains(column)) && !row.starts_with('{');
     match (separator, is_header) {
         (Some('\t'), true) => "; it seems to be a table: set data.format: tsv".to_owned(),
         (Some(','), true) => "; it seems to be a table: set data.format: csv".to_owned(),
@@ -89,13 +88,13 @@ fn hint(row: &str, line: u64, (text, labels): (&str, &[String])) -> String {
     }
 }
 
-fn text_of<'a>(object: &'a Map<String, Value>, input: &Input<'_>) -> Result<&'a str, RowError> {
-    let name = input.column;
-    match field(object, name, input.role)? {
+fn texts_of<'a>(object: &'a Map<String, Value>, input: &Input<'_>) -> Result<Vec<&'a str>, RowError> {
+    let text = |name: &String| match field(object, name, input.role)? {
         Value::String(text) if text.trim().is_empty() => Err(empty(input.role, name)),
-        Value::String(text) => Ok(text),
+        Value::String(text) => Ok(text.as_str()),
         other => Err(wrong(&format!("field `{name}`"), other, "a string")),
-    }
+    };
+    input.columns.iter().map(text).collect()
 }
 
 fn labels_of(object: &Map<String, Value>, columns: &LabelColumns, rows: &Rows<'_>) -> Result<Vec<String>, RowError> {

@@ -17,7 +17,7 @@ use firn_core::compatibility::DataRules;
 use firn_core::spec::{DataFormat, DataSpec, InputColumn, RowLayout};
 
 use self::rows::Input;
-use crate::{DataError, Source, SplitName};
+use crate::{DataError, RowError, Source, SplitName};
 
 /// Samples of one split before it is known what their labels mean.
 pub(crate) struct Listing {
@@ -52,16 +52,17 @@ pub(crate) fn list(data: &DataSpec, rules: DataRules, split: SplitName, path: &P
         DataFormat::Rows(rows) => rows,
     };
     let images;
-    let input = match &rows.input {
-        InputColumn::Text(column) => Input::texts(column),
-        InputColumn::Image { column, root } => {
+    let source: &dyn Fn(&[&str]) -> Result<Source, RowError> = match &rows.input {
+        InputColumn::Text(_) | InputColumn::TextPair(_) => &rows::texts,
+        InputColumn::Image { root, .. } => {
             images = image_table::sources(path, root.as_deref());
-            Input {
-                column,
-                role: rows.input.role(),
-                source: &images,
-            }
+            &images
         }
+    };
+    let input = Input {
+        columns: rows.input.names(),
+        role: rows.input.role(),
+        source,
     };
     let labels = &rows.label;
     match rows.layout {

@@ -13,24 +13,21 @@ use crate::{DataError, Source, SplitName};
 /// Bad rows that a message lists.
 const LISTED: usize = 5;
 
-/// The column that the network looks at.
+/// The columns that the network looks at.
 pub(super) struct Input<'a> {
-    pub(super) column: &'a str,
+    pub(super) columns: &'a [String],
     /// `text` or `image`, for messages.
     pub(super) role: &'static str,
-    /// From a field to where the bytes of the sample are.
-    pub(super) source: &'a dyn Fn(&str) -> Result<Source, RowError>,
+    /// From the fields of a row to where the bytes of the sample are.
+    pub(super) source: &'a dyn Fn(&[&str]) -> Result<Source, RowError>,
 }
 
-impl<'a> Input<'a> {
-    /// The fields are the samples.
-    pub(super) fn texts(column: &'a str) -> Self {
-        Self {
-            column,
-            role: "text",
-            source: &|text| Ok(Source::Text(text.to_owned())),
-        }
-    }
+/// Fields that are the samples themselves: one text, or two.
+pub(super) fn texts(fields: &[&str]) -> Result<Source, RowError> {
+    Ok(match fields {
+        [first, second] => Source::TextPair([first, second].map(|text| (*text).to_owned())),
+        fields => Source::Text(fields.concat()),
+    })
 }
 
 /// Samples and bad rows, in the order of their lines.

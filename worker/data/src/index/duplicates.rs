@@ -48,7 +48,8 @@ fn repeated(split: &Split) -> Option<String> {
 
 fn warning(first: &Split, second: &Split) -> Option<String> {
     let texts = shared(first, second, |sample| match &sample.source {
-        Source::Text(text) => Some(text.trim()),
+        Source::Text(text) => Some([text.trim(), ""]),
+        Source::TextPair(texts) => Some(texts.each_ref().map(|text| text.trim())),
         _ => None,
     });
     if let Some((a, b)) = texts.first() {

@@ -4,7 +4,7 @@
 pub(crate) mod image;
 mod text;
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use firn_core::{
     compatibility::DataRules,
@@ -13,7 +13,7 @@ use firn_core::{
 
 use self::image::Images;
 use self::text::Texts;
-use crate::{DataError, Source, Tensors};
+use crate::{DataError, Source, Tensors, source::Content};
 
 /// A kind of sample, with the settings of a job.
 trait Modality: Send + Sync {
@@ -21,10 +21,10 @@ trait Modality: Send + Sync {
     fn samples_per_task(&self) -> usize;
 
     /// What is wrong with a sample that can be told without preparing it.
-    fn inspect(&self, bytes: &[u8]) -> Result<(), String>;
+    fn inspect(&self, content: &Content<'_>) -> Result<(), String>;
 
     /// The numbers of one sample, or why it has none. On an occasion of training it is changed as the job asks for.
-    fn prepare(&self, bytes: &[u8], occasion: Option<Occasion>) -> Result<Prepared, String>;
+    fn prepare(&self, content: &Content<'_>, occasion: Option<Occasion>) -> Result<Prepared, String>;
 
     /// Puts samples that this modality prepared side by side.
     fn collate(&self, samples: &[Prepared]) -> Tensors;
@@ -62,8 +62,8 @@ pub(crate) enum Prepared {
     Bytes(Vec<u8>),
     /// Normalised pixels.
     Floats(Vec<f32>),
-    /// Token ids.
-    Integers(Vec<i64>),
+    /// Token ids, and of each token which of two texts it belongs to, 0 or 1; nothing where there is one text.
+    Tokens { ids: Vec<i64>, types: Vec<i64> },
 }
 
 impl Prepared {
@@ -71,7 +71,7 @@ impl Prepared {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
-            Self::Floats(_) | Self::Integers(_) => &[],
+            Self::Floats(_) | Self::Tokens { .. } => &[],
         }
     }
 
@@ -79,15 +79,15 @@ impl Prepared {
     fn floats(&self) -> &[f32] {
         match self {
             Self::Floats(floats) => floats,
-            Self::Bytes(_) | Self::Integers(_) => &[],
+            Self::Bytes(_) | Self::Tokens { .. } => &[],
         }
     }
 
-    /// Empty for other numbers.
-    fn integers(&self) -> &[i64] {
+    /// Ids and types; empty for other numbers.
+    fn tokens(&self) -> [&[i64]; 2] {
         match self {
-            Self::Integers(integers) => integers,
-            Self::Bytes(_) | Self::Floats(_) => &[],
+            Self::Tokens { ids, types } => [ids, types],
+            Self::Bytes(_) | Self::Floats(_) => [&[], &[]],
         }
     }
 }
@@ -99,6 +99,8 @@ pub struct TextLimits {
     pub longest: Option<u32>,
     /// Token ids are below this number.
     pub vocabulary: Option<u32>,
+    /// Whether a sample is two texts.
+    pub pairs: bool,
     /// By which the job reads its data.
     pub rules: DataRules,
 }
@@ -165,9 +167,9 @@ impl Preprocessor {
     ///
     /// The sentence that a [`crate::CorruptSample`] would carry; or that this preprocessor is for texts.
     pub fn crop_bytes(&self, file: &[u8]) -> Result<Vec<u8>, String> {
-        match self.modality.prepare(file, None)? {
+        match self.modality.prepare(&Content::One(Cow::Borrowed(file)), None)? {
             Prepared::Bytes(bytes) => Ok(bytes),
-            Prepared::Floats(_) | Prepared::Integers(_) => Err("this preprocessor is for texts".to_owned()),
+            Prepared::Floats(_) | Prepared::Tokens { .. } => Err("this preprocessor is for texts".to_owned()),
         }
     }
 
@@ -175,8 +177,8 @@ impl Preprocessor {
         self.modality.samples_per_task()
     }
 
-    pub(crate) fn inspect(&self, bytes: &[u8]) -> Result<(), String> {
-        self.modality.inspect(bytes)
+    pub(crate) fn inspect(&self, content: &Content<'_>) -> Result<(), String> {
+        self.modality.inspect(content)
     }
 
     pub(crate) fn prepare(&self, source: &Source, occasion: Option<Occasion>) -> Result<Prepared, String> {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use super::{Modality, Occasion, Prepared, TextLimits};
-use crate::{DataError, RawTensor, Tensors, Values};
+use crate::{DataError, RawTensor, Tensors, Values, source::Content};
 
 /// Texts for one tokenizer.
 pub(super) struct Texts {
@@ -35,7 +35,7 @@ impl Texts {
             return Err(refused(path, "no such file"));
         }
         let mut tokenizer = Tokenizer::from_file(path).map_err(|error| refused(path, &error.to_string()))?;
-        let length = allowed_length(max_length, limits.longest, special_tokens(&tokenizer))?;
+        let length = allowed_length(max_length, limits, special_tokens(&tokenizer, limits.pairs))?;
         let rows = limits.vocabulary.filter(|rows| has_tokens_beyond(&tokenizer, *rows));
         let padding_id = padding_id(&tokenizer).filter(|id| rows.is_none_or(|rows| *id < rows));
         let truncation = TruncationParams {
@@ -90,61 +90,83 @@ impl Modality for Texts {
     }
 
     /// Only where a token could be unknown to the network: it costs as much as preparing.
-    fn inspect(&self, bytes: &[u8]) -> Result<(), String> {
+    fn inspect(&self, content: &Content<'_>) -> Result<(), String> {
         match self.rows {
-            Some(_) => self.prepare(bytes, None).map(drop),
+            Some(_) => self.prepare(content, None).map(drop),
             None => Ok(()),
         }
     }
 
-    /// Its token ids, not padded.
-    fn prepare(&self, bytes: &[u8], _: Option<Occasion>) -> Result<Prepared, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())?;
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, true)
-            .map_err(|error| format!("cannot be tokenised: {error}"))?;
+    /// Its token ids, not padded; of two texts those of both, as the tokenizer's file joins them. Two that are too long together are cut where the longer
+    /// one is, token by token.
+    fn prepare(&self, content: &Content<'_>, _: Option<Occasion>) -> Result<Prepared, String> {
+        let encoding = match content {
+            Content::One(bytes) => {
+                let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned())?;
+                self.tokenizer.encode_fast(text, true)
+            }
+            // The fast way forgets the types where no processor joins both.
+            Content::Pair([first, second]) => self.tokenizer.encode((*first, *second), true),
+        };
+        let encoding = encoding.map_err(|error| format!("cannot be tokenised: {error}"))?;
+        let has_types = matches!(content, Content::Pair(_));
         if let Some(unknown) = self.unknown_token(encoding.get_ids()) {
             return Err(unknown);
         }
         match encoding.get_ids() {
             [] => Err("gives no tokens".to_owned()),
-            ids => Ok(Prepared::Integers(ids.iter().map(|id| i64::from(*id)).collect())),
+            ids => {
+                let types = encoding.get_type_ids().iter().filter(|_| has_types);
+                Ok(Prepared::Tokens {
+                    ids: ids.iter().map(|id| i64::from(*id)).collect(),
+                    types: types.map(|kind| i64::from(*kind)).collect(),
+                })
+            }
         }
     }
 
-    /// `ids` and `mask`: `(length)` integers of each sample, padded to the longest; the mask is 1 where a token is.
+    /// `ids` and `mask`: `(length)` integers of each sample, padded to the longest; the mask is 1 where a token is. Of pairs `types` as well: 1 where the
+    /// tokenizer says that a token is of the second text.
     fn collate(&self, samples: &[Prepared]) -> Tensors {
-        let samples: Vec<&[i64]> = samples.iter().map(Prepared::integers).collect();
-        let length = samples.iter().map(|ids| ids.len()).max().unwrap_or(0);
+        let samples: Vec<[&[i64]; 2]> = samples.iter().map(Prepared::tokens).collect();
+        let length = samples.iter().map(|[ids, _]| ids.len()).max().unwrap_or(0);
+        let has_types = samples.iter().any(|[_, types]| !types.is_empty());
         let mut ids = Vec::with_capacity(samples.len() * length);
         let mut mask = Vec::with_capacity(samples.len() * length);
-        for sample in &samples {
+        let mut kinds = Vec::new();
+        for [sample, types] in &samples {
             ids.extend_from_slice(sample);
             ids.resize(ids.len() + length - sample.len(), self.padding_id);
             mask.resize(mask.len() + sample.len(), 1);
             mask.resize(mask.len() + length - sample.len(), 0);
+            if has_types {
+                kinds.extend_from_slice(types);
+                kinds.resize(kinds.len() + length - types.len(), 0);
+            }
         }
         let array = |name, values| RawTensor {
             name,
             shape: vec![length],
             values: Values::Integers(values),
         };
+        let mut arrays = vec![array("ids", ids), array("mask", mask)];
+        arrays.extend(has_types.then(|| array("types", kinds)));
         Tensors {
             samples: samples.len(),
-            arrays: vec![array("ids", ids), array("mask", mask)],
+            arrays,
         }
     }
 }
 
-/// Tokens that are added to each text.
-fn special_tokens(tokenizer: &Tokenizer) -> usize {
+/// Tokens that are added to each text, or pair of texts.
+fn special_tokens(tokenizer: &Tokenizer, is_pair: bool) -> usize {
     tokenizer
         .get_post_processor()
-        .map_or(0, |processor| processor.added_tokens(false))
+        .map_or(0, |processor| processor.added_tokens(is_pair))
 }
 
-fn allowed_length(wanted: Option<u32>, model: Option<u32>, special: usize) -> Result<u32, DataError> {
+fn allowed_length(wanted: Option<u32>, limits: TextLimits, special: usize) -> Result<u32, DataError> {
+    let model = limits.longest;
     let refuse = |reason: String| Err(DataError::Preprocessing { reason });
     let length = match (wanted, model) {
         (Some(wanted), Some(model)) if wanted > model => {
@@ -156,7 +178,8 @@ fn allowed_length(wanted: Option<u32>, model: Option<u32>, special: usize) -> Re
     };
     if length as usize <= special {
         return refuse(format!(
-            "maxLength is {length}, but {special} special tokens are added to each text"
+            "maxLength is {length}, but {special} special tokens are added to each {}",
+            if limits.pairs { "pair of texts" } else { "text" }
         ));
     }
     Ok(length)

@@ -12,7 +12,7 @@ use firn_core::spec::{
 };
 use firn_data::{Preprocessor, SplitName, TextLimits, index, scan};
 
-use cases::{Case, FOLDERS, Format, IMAGE_TABLES, JSON_LINES, TABLES, Validation};
+use cases::{Case, FOLDERS, Format, IMAGE_TABLES, JSON_LINES, PAIRS, TABLES, Validation};
 
 fn write_files(root: &Path, files: &[(&str, &[u8])]) {
     for (name, bytes) in files {
@@ -36,6 +36,16 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
             Format::PlainCsv => table(',', false),
             Format::Tsv => table('\t', false),
             Format::JsonLines => DataFormat::texts(RowLayout::JsonLines, "text", "label"),
+            Format::Pairs => DataFormat::pairs(
+                RowLayout::Delimited {
+                    delimiter: ',',
+                    quoted: true,
+                },
+                "text",
+                "other",
+                "label",
+            ),
+            Format::PairLines => DataFormat::pairs(RowLayout::JsonLines, "text", "other", "label"),
             Format::Images | Format::ImageLines => DataFormat::images(
                 match format {
                     Format::ImageLines => RowLayout::JsonLines,
@@ -70,6 +80,7 @@ fn each_broken_dataset_is_refused_with_its_own_sentence() {
         .chain(TABLES)
         .chain(JSON_LINES)
         .chain(IMAGE_TABLES)
+        .chain(PAIRS)
         .collect();
     assert!(cases.len() >= 30);
     for case in &cases {

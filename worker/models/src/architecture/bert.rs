@@ -182,8 +182,8 @@ impl Family for Bert {
     }
 }
 
-/// Word and position embeddings, and those of types where there are types; summed and normalised. Every token is of type 0: Firn feeds
-/// single texts.
+/// Word and position embeddings, and those of types where there are types; summed and normalised. Tokens of single texts are of type 0, and so are all
+/// where the table has one row, as in RoBERTa.
 struct Embeddings {
     words: Tensor,
     positions: Tensor,
@@ -233,11 +233,15 @@ impl Stage for Embeddings {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         let (_, tokens) = input.tensor.size2()?;
         let positions = self.positions(tokens, input.needed_mask()?)?;
+        let of_tokens = input.types.as_ref().map(Tensor::shallow_clone);
         input.map(|ids| {
             let words = Tensor::f_embedding(&self.words, &ids, -1, false, false)?;
-            let words = match &self.types {
-                Some(types) => words.f_add(&types.f_select(0, 0)?)?,
-                None => words,
+            let words = match (&self.types, of_tokens) {
+                (Some(types), Some(of_tokens)) if types.size2()?.0 > 1 => {
+                    words.f_add(&Tensor::f_embedding(types, &of_tokens, -1, false, false)?)?
+                }
+                (Some(types), _) => words.f_add(&types.f_select(0, 0)?)?,
+                (None, _) => words,
             };
             let states = self.norm.forward(&words.f_add(&positions)?)?;
             drop_states(states, self.dropout, "embeddings", pass.dropout)

@@ -183,7 +183,8 @@ mod tests {
         let mask = Tensor::from_slice2(&[[1_i64, 1, 1, 1, 1], [1, 1, 1, 0, 0]]);
         let of = |tensor: Tensor, mask: Tensor| {
             let mask = Some(mask);
-            head.forward(&Features { tensor, mask }, None).unwrap()
+            let types = None;
+            head.forward(&Features { tensor, mask, types }, None).unwrap()
         };
         let both = of(states.shallow_clone(), mask.shallow_clone());
         let alone = of(

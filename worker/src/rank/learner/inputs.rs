@@ -75,6 +75,11 @@ impl Inputs {
                 ("ids", &[length], Values::Integers(ids)),
                 ("mask", _, Values::Integers(mask)),
             ] => Input::tokens(ids, mask, length, self.device)?,
+            [
+                ("ids", &[length], Values::Integers(ids)),
+                ("mask", _, Values::Integers(mask)),
+                ("types", _, Values::Integers(types)),
+            ] => Input::typed_tokens((ids, mask, Some(types)), length, self.device)?,
             _ => {
                 let names: Vec<_> = arrays.iter().map(|(name, ..)| *name).collect();
                 return Err(RankFailure::Internal(format!("no network takes {names:?}")));

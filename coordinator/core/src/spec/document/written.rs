@@ -137,6 +137,10 @@ fn layout(data: &mut Value, checks: &mut Checks) {
             columns.shift_remove("text");
         }
     }
+    if data["columns"]["image"].is_string() {
+        let columns = &mut data["columns"];
+        checks.absent(columns, "spec.data.columns", "textPair", "only texts have a second one");
+    }
 }
 
 /// Between the labels of a list stands one character, which no field holds otherwise.

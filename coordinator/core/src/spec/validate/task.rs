@@ -49,10 +49,15 @@ fn columns(task: Task, input: &InputColumn, label: &LabelColumns, violations: &m
         };
         format!("must be left out for {}, {has}", task.word())
     });
-    let (input, role) = (input.name(), input.role());
+    if let InputColumn::TextPair([first, second]) = input {
+        violations.require(first != second, "spec.data.columns.textPair", || {
+            format!("must be another column than the text, found `{second}` for both")
+        });
+    }
+    let (input, role) = (input.names(), input.role());
     match label {
         LabelColumns::Class(label) | LabelColumns::List { column: label, .. } => {
-            violations.require(label != input, "spec.data.columns.label", || {
+            violations.require(!input.contains(label), "spec.data.columns.label", || {
                 format!("must be another column than the {role}, found `{label}` for both")
             });
         }
@@ -62,12 +67,18 @@ fn columns(task: Task, input: &InputColumn, label: &LabelColumns, violations: &m
 }
 
 /// Columns that are named once each, beside the input.
-fn own_columns(field: &str, names: &[String], most: usize, (input, role): (&str, &str), violations: &mut Violations) {
+fn own_columns(
+    field: &str,
+    names: &[String],
+    most: usize,
+    (input, role): (&[String], &str),
+    violations: &mut Violations,
+) {
     violations.require(names.len() <= most, field, || {
         format!("must be at most {most} columns, found {}", names.len())
     });
     for (place, name) in names.iter().enumerate() {
-        let is_own = name != input && !name.is_empty() && !names[..place].contains(name);
+        let is_own = !input.contains(name) && !name.is_empty() && !names[..place].contains(name);
         violations.require(is_own, &format!("{field}[{place}]"), || {
             format!("must be a column of its own, beside the {role} and named once, found `{name}`")
         });

@@ -123,7 +123,10 @@ fn data(data: &DataSpec) -> Result<Value, Unsayable> {
                 }
                 RowLayout::JsonLines => json!({"JsonLines": {"text": text, "label": class(label)}}),
             },
-            DataFormat::Rows(_) => return Err("spec.data.columns.image"),
+            DataFormat::Rows(rows) => match rows.input {
+                InputColumn::TextPair(_) => return Err("spec.data.columns.textPair"),
+                _ => return Err("spec.data.columns.image"),
+            },
         },
         "train": data.train,
         "validation": split(&data.validation),

@@ -80,6 +80,7 @@ fn data(architecture: Architecture) -> BoxedStrategy<(DataFormat, Preprocessing)
         Modality::Text => (columns, 0u8..4, any::<bool>(), prop::option::of(3u32..600))
             .prop_map(|((text, label), kind, quoted, max_length)| {
                 let format = match kind {
+                    0 if quoted => DataFormat::pairs(RowLayout::JsonLines, text, "other", label),
                     0 => DataFormat::texts(RowLayout::JsonLines, text, label),
                     _ => DataFormat::texts(
                         RowLayout::Delimited {

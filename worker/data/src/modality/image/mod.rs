@@ -21,7 +21,7 @@ use self::error::ImageError;
 use self::raster::{Raster, Region};
 use self::resample::{Axis, Filter, First, resample, source_region};
 use super::{Modality, Occasion, Prepared};
-use crate::{DataError, RawTensor, Tensors, Values};
+use crate::{DataError, RawTensor, Tensors, Values, source::Content};
 
 pub use self::decode::{Rgb, decode_rgb};
 pub use self::error::MAX_PIXELS;
@@ -41,14 +41,14 @@ impl Modality for Images {
     }
 
     /// The header, without decoding.
-    fn inspect(&self, bytes: &[u8]) -> Result<(), String> {
-        dimensions(bytes).map(drop).map_err(|error| error.to_string())
+    fn inspect(&self, content: &Content<'_>) -> Result<(), String> {
+        dimensions(content.one()?).map(drop).map_err(|error| error.to_string())
     }
 
     /// `crop * crop * 3` bytes, or normalised numbers.
-    fn prepare(&self, bytes: &[u8], occasion: Option<Occasion>) -> Result<Prepared, String> {
+    fn prepare(&self, content: &Content<'_>, occasion: Option<Occasion>) -> Result<Prepared, String> {
         let change = self.augmentation.as_ref().zip(occasion);
-        let mut raster = self.crop(bytes, change).map_err(|error| error.to_string())?;
+        let mut raster = self.crop(content.one()?, change).map_err(|error| error.to_string())?;
         if let Some((augmentation, occasion)) = change {
             raster = augmentation.change(occasion, raster);
             if let Some(numbers) = augmentation.erased(occasion, &raster) {

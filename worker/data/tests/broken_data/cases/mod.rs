@@ -2,10 +2,12 @@
 
 mod folders;
 mod json_lines;
+mod pairs;
 mod tables;
 
 pub(crate) use folders::FOLDERS;
 pub(crate) use json_lines::JSON_LINES;
+pub(crate) use pairs::PAIRS;
 pub(crate) use tables::{IMAGE_TABLES, TABLES};
 
 pub(crate) struct Case {
@@ -23,6 +25,10 @@ pub(crate) enum Format {
     PlainCsv,
     Tsv,
     JsonLines,
+    /// A table of pairs of texts.
+    Pairs,
+    /// JSON lines of pairs of texts.
+    PairLines,
     /// A table of image paths.
     Images,
     /// JSON lines of image paths.
