@@ -37,12 +37,12 @@ class Pooled(nn.Module):
 
     def __init__(self, head, pooling="mean"):
         super().__init__()
-        self.classifier, self.kind = head, pooling
+        self.head, self.kind = head, pooling
         if pooling == "attention":
             self.pooling = nn.ModuleDict({"projection": nn.Linear(WIDTH, WIDTH), "context": nn.Linear(WIDTH, 1, bias=False)})
 
     def forward(self, states, mask):
-        return self.classifier(self.pool(states, mask.unsqueeze(-1)))
+        return self.head(self.pool(states, mask.unsqueeze(-1)))
 
     def pool(self, states, mask):
         if self.kind == "mean":
@@ -100,16 +100,16 @@ def trained_by_pytorch(network, minilm, sentences):
 def test_an_epoch_is_pytorchs_on_one_and_two_ranks(made, minilm, sentences, tmp_path):  # noqa: F811
     more, build, rule = MADE[made]
     began = run_job(spec_with("still", more, minilm, sentences, {"optimizer": STILL}), tmp_path / "still").folder
-    own = ("classifier.", "pooling.")
+    own = ("head.", "pooling.")
     network = build()
     whole = load_file(began / "model.safetensors")
     network.load_state_dict({name: value for name, value in whole.items() if name.startswith(own)}, strict=True)
     if made == "cosine-fixed":
-        network.classifier.scale.requires_grad_(False)
+        network.head.scale.requires_grad_(False)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     losses = trained_by_pytorch(network, minilm, sentences)
     moved = {name: (value - before[name]).abs().max().item() for name, value in network.state_dict().items()}
-    assert min(value for name, value in moved.items() if (made, name) != ("cosine-fixed", "classifier.scale")) > 1e-4, moved
+    assert min(value for name, value in moved.items() if (made, name) != ("cosine-fixed", "head.scale")) > 1e-4, moved
     for ranks in (1, 2):
         finished = run_job(spec_with("epoch", more, minilm, sentences, {"optimizer": rule}), tmp_path / str(ranks), workers=ranks)
         assert [step["loss"] for step in finished.history] == pytest.approx(losses, rel=1e-5), ranks

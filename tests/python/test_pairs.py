@@ -57,10 +57,10 @@ def outputs_of_transformers(minilm, folder, rows):
     assert batch["token_type_ids"].max() == 1 and batch["attention_mask"].sum(1).max() == 24
     whole = load_file(folder / "model.safetensors")
     encoder = AutoModel.from_pretrained(minilm).eval()
-    assert not encoder.load_state_dict({name: value for name, value in whole.items() if not name.startswith("classifier.")}, strict=False).missing_keys
+    assert not encoder.load_state_dict({name: value for name, value in whole.items() if not name.startswith("head.")}, strict=False).missing_keys
     with torch.no_grad():
         states, mask = encoder(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
-        return ((states * mask).sum(1) / mask.sum(1)) @ whole["classifier.weight"].T + whole["classifier.bias"]
+        return ((states * mask).sum(1) / mask.sum(1)) @ whole["head.weight"].T + whole["head.bias"]
 
 
 def test_what_is_predicted_of_a_pair_is_what_transformers_predicts(finished, minilm, pairs):

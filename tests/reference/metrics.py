@@ -75,6 +75,8 @@ def case(name, labels, scores):
         "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
         "matthews_correlation": metrics.matthews_corrcoef(labels, predicted),
         "cohen_kappa": metrics.cohen_kappa_score(labels, predicted, labels=every_class),
+        "quadratic_weighted_kappa": metrics.cohen_kappa_score(labels, predicted, labels=every_class, weights="quadratic"),
+        "ordinal_mae": metrics.mean_absolute_error(labels, predicted),
         "roc_auc": area(labels, scores, classes),
         "roc_auc_ovr_weighted": area(labels, scores, classes, average="weighted"),
         "roc_auc_ovo": area(labels, scores, classes, multi_class="ovo"),

@@ -30,6 +30,7 @@ mod table;
 pub mod targets;
 
 pub use calibration::Calibration;
+pub(crate) use counts::square_between;
 pub use counts::{ClassCounts, Counts};
 pub use label_sets::{LabelSet, Labelled};
 pub use labels::{LabelMetrics, RedrawnLabels};

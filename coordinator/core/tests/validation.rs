@@ -41,6 +41,7 @@ fn images() -> JobSpec {
         data: DataSpec {
             format: DataFormat::ImageFolder,
             missing_labels: None,
+            classes: Vec::new(),
             train: "/data/train".to_owned(),
             validation: Some(SplitSource::FractionOfTrain(0.2)),
             test: None,

@@ -369,7 +369,7 @@ pub struct ModelSpec {
     /// The new output layers.
     #[prost(message, optional, tag = "5")]
     pub head: ::core::option::Option<HeadSpec>,
-    /// How token states become one vector. `mean`, `cls`, `last`. Default: the architecture's own. Only for: text models.
+    /// How token states become one vector. `mean`, `cls`, `last`, `max`, `attention`. Default: the architecture's own. Only for: text models.
     #[prost(string, tag = "6")]
     pub pooling: ::prost::alloc::string::String,
     /// Low-rank adapters: above the cut they and the head train, and nothing else. Only for networks with linear layers. Default: none.
@@ -427,7 +427,7 @@ pub struct FreezeSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeadSpec {
-    /// The new output layers. `linear`, `mlp`, `cosine`. Default: linear.
+    /// The new output layers. `linear`, `mlp`, `cosine`, `ordinal`. Default: linear.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
     /// Probability that a feature is dropped before the head in training; of an `mlp`, before each of its layers. Range: at least 0 and below
@@ -483,6 +483,10 @@ pub struct DataSpec {
     /// `null`, `None`, `NA` and their like. `error`, `drop`, `keep`. Default: `error`; none for `imagefolder`.
     #[prost(string, tag = "10")]
     pub missing_labels: ::prost::alloc::string::String,
+    /// Names of the classes in the order of the network's outputs; of an `ordinal` head from the lowest rank to the highest. Default: those of
+    /// train in alphabetical order, in a table numbers by their value.
+    #[prost(string, repeated, tag = "60")]
+    pub classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// With `columns.image`: the folder at which relative paths of images begin. Default: the folder of the table.
     #[prost(string, tag = "11")]
     pub root: ::prost::alloc::string::String,
@@ -642,6 +646,10 @@ pub struct ColumnsSpec {
     /// Name of the text column. Default: `text`, unless `image` is given.
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
+    /// Name of the column with the second text of each sample: the hypothesis beside its premise, the sentence that another one is compared
+    /// with. The tokenizer puts both into one sequence, as transformers' `tokenizer(text, text_pair)`. Default: none: a sample is one text.
+    #[prost(string, tag = "60")]
+    pub text_pair: ::prost::alloc::string::String,
     /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
     #[prost(string, tag = "4")]
     pub image: ::prost::alloc::string::String,

@@ -97,6 +97,26 @@ pub enum DataError {
         /// One of them that it looks like; empty if none does.
         hint: String,
     },
+    /// A class that the spec names and train lacks.
+    #[error("data.classes: no sample of train is of class `{class}`; it has {known}{hint}")]
+    AbsentClass {
+        /// The class.
+        class: String,
+        /// Those of train, the first few.
+        known: String,
+        /// One of them that it looks like; empty if none does.
+        hint: String,
+    },
+    /// A class of train that the spec does not name among the others.
+    #[error("train: class `{class}` is not among data.classes; first seen at {sample}{hint}")]
+    UnlistedClass {
+        /// The class.
+        class: String,
+        /// Its first sample.
+        sample: String,
+        /// A named one that it looks like; empty if none does.
+        hint: String,
+    },
     /// A label that the network has no output for.
     #[error(
         "{split}: label `{label}` is not among the {count} labels of train ({known}); first seen at {sample}{hint}"

@@ -226,6 +226,7 @@ fn pair_batch(tokenizer: &Path, max_length: u32, pairs: &[[String; 2]]) -> [Vec<
     let options = LoaderOptions {
         threads: 2,
         batches_ahead: 1,
+        training: None,
     };
     let plan = [(0..split.len()).collect::<Vec<_>>()].into_iter();
     let batch = Loader::start(split, Arc::new(preprocessor), plan, options)

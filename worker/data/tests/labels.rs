@@ -34,6 +34,7 @@ fn indexed(layout: RowLayout, labels: LabelColumns, splits: &[&str]) -> Result<D
     let spec = DataSpec {
         format: DataFormat::texts(layout, "text", labels),
         missing_labels: Some(MissingLabels::Error),
+        classes: Vec::new(),
         train: path("train"),
         validation: splits.get(1).map(|_| SplitSource::Path(path("validation"))),
         test: None,
@@ -116,6 +117,7 @@ fn train_keeps_a_sample_of_each_label_when_another_split_is_drawn_from_it() {
     let spec = DataSpec {
         format: DataFormat::texts(CSV, "text", lists('|')),
         missing_labels: Some(MissingLabels::Error),
+        classes: Vec::new(),
         train: path.to_str().unwrap().to_owned(),
         validation: Some(SplitSource::FractionOfTrain(0.4)),
         test: Some(SplitSource::FractionOfTrain(0.4)),

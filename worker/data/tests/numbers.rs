@@ -14,6 +14,7 @@ fn spec(train: &Path, format: DataFormat, validation: Option<SplitSource>) -> Da
     DataSpec {
         format,
         missing_labels: Some(MissingLabels::Error),
+        classes: Vec::new(),
         train: train.to_str().unwrap().to_owned(),
         validation,
         test: None,

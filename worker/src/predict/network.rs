@@ -31,6 +31,7 @@ impl Network {
         let limits = TextLimits {
             longest: model.max_length(),
             vocabulary: model.vocabulary(),
+            pairs: spec.data.format.has_pairs(),
             rules,
         };
         let tokenizer = artifact.tokenizer();

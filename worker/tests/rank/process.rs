@@ -107,6 +107,7 @@ pub(crate) fn image_job(folder: &Path, checkpoint_interval_ms: u64) -> String {
         data: spec::DataSpec {
             format: spec::DataFormat::ImageFolder,
             missing_labels: None,
+            classes: Vec::new(),
             train,
             validation: None,
             test: None,

@@ -44,6 +44,13 @@ pub struct Counts {
     pub samples: u64,
     /// In the order of the classes.
     pub classes: Vec<ClassCounts>,
+    /// Of classes that exclude each other: Σ over samples of the squared difference between true and predicted class, as their places in the order.
+    pub squares: u128,
+}
+
+/// The squared difference of two places.
+pub(crate) fn square_between(one: u32, other: u32) -> u128 {
+    u128::from(one.abs_diff(other)).pow(2)
 }
 
 impl Counts {
@@ -157,4 +164,22 @@ pub(super) fn cohen_kappa(counts: &Counts) -> Option<f64> {
         .sum();
     let wrong_by_chance = samples * samples - by_chance;
     (wrong_by_chance > 0).then(|| 1.0 - ((samples - right) * samples) as f64 / wrong_by_chance as f64)
+}
+
+/// Cohen 1968 with squares of distances as weights (`sklearn.metrics.cohen_kappa_score(weights="quadratic")`), of classes that are ranks; undefined where all
+/// labels and all predictions are one and the same class.
+pub(super) fn quadratic_weighted_kappa(counts: &Counts) -> Option<f64> {
+    let samples = u128::from(counts.samples);
+    let moment = |of: fn(&ClassCounts) -> u64, power: u32| -> u128 {
+        let classes = (0u128..).zip(&counts.classes);
+        classes
+            .map(|(rank, class)| rank.pow(power) * u128::from(of(class)))
+            .sum()
+    };
+    let (labelled, predicted): (fn(&ClassCounts) -> u64, fn(&ClassCounts) -> u64) =
+        (|class| class.labelled, |class| class.predicted);
+    // Σ over classes i and j of (i - j)² · labelled i · predicted j.
+    let by_chance =
+        samples * (moment(labelled, 2) + moment(predicted, 2)) - 2 * moment(labelled, 1) * moment(predicted, 1);
+    (by_chance > 0).then(|| 1.0 - (counts.squares * samples) as f64 / by_chance as f64)
 }

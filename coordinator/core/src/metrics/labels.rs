@@ -139,7 +139,11 @@ impl RedrawnLabels {
             }
         }
         let samples = weights.iter().map(|weight| u64::from(*weight)).sum();
-        Counts { samples, classes }
+        Counts {
+            samples,
+            classes,
+            squares: 0,
+        }
     }
 }
 

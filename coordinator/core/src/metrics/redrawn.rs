@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::bootstrap::Redrawn;
 use super::calibration::Calibration;
 use super::columns::Columns;
-use super::counts::{ClassCounts, Counts};
+use super::counts::{ClassCounts, Counts, square_between};
 use super::moments::Moments;
 use super::ordered::Ordered;
 use super::ranks::Orders;
@@ -79,7 +79,14 @@ impl RedrawnClasses {
             classes[*label as usize].right += if label == predicted { weight } else { 0 };
         }
         let samples = weights.iter().map(|weight| u64::from(*weight)).sum();
-        Counts { samples, classes }
+        let squares = self.labels.iter().zip(&self.likeliest).zip(weights);
+        let squares =
+            squares.map(|((label, (predicted, _)), weight)| square_between(*label, *predicted) * u128::from(*weight));
+        Counts {
+            samples,
+            classes,
+            squares: squares.sum(),
+        }
     }
 
     fn calibration(&self, weights: &[u32]) -> Calibration {

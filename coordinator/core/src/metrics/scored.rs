@@ -49,6 +49,12 @@ impl Scored<'_> {
     }
 }
 
+/// Between the true and the predicted class, as their places in the order (`sklearn.metrics.mean_absolute_error` of ranks).
+pub(super) fn rank_distance(sample: &Scored<'_>) -> Option<f64> {
+    let (predicted, _) = sample.likeliest()?;
+    Some(f64::from(predicted.abs_diff(sample.label)))
+}
+
 /// Of the true class, without limits: what the loss adds up.
 pub(super) fn negative_log_likelihood(sample: &Scored<'_>) -> Option<f64> {
     Some(-sample.of_label()?.ln())

@@ -261,6 +261,18 @@ pub const METRICS: &[Metric] = &[
         "agreement beyond chance",
     ),
     higher(
+        "quadratic_weighted_kappa",
+        Formula::Counts(counts::quadratic_weighted_kappa),
+        "the same of classes that are ranks: a miss counts as the square of its distance",
+    )
+    .since(5),
+    lower(
+        "ordinal_mae",
+        Formula::Predictions(scored::rank_distance),
+        "distance of the predicted class from the true one, of classes that are ranks",
+    )
+    .since(5),
+    higher(
         "exact_match",
         Formula::LabelSets(label_sets::exact_match),
         "fraction of samples whose labels are all right, and no other is predicted",

@@ -16,6 +16,10 @@ pub struct DataSpec {
     /// `null`, `None`, `NA` and their like.
     #[schemars(extend("x-firn-default" = "`error`; none for `imagefolder`"))]
     pub missing_labels: Option<MissingLabels>,
+    /// Names of the classes in the order of the network's outputs; of an `ordinal` head from the lowest rank to the highest.
+    #[serde(default)]
+    #[schemars(extend("x-firn-since" = 5, "x-firn-default" = "those of train in alphabetical order, in a table numbers by their value"))]
+    pub classes: Vec<String>,
     /// The split that is trained on.
     #[serde(with = "train")]
     #[schemars(with = "train::TrainDocument")]

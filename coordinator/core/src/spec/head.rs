@@ -43,6 +43,14 @@ pub enum HeadSpec {
         #[schemars(extend("default" = true))]
         learn_scale: bool,
     },
+    /// Classes that are ranks, behind a dropout: one score, and rising thresholds between the ranks (a cumulative link model, or proportional odds: McCullagh
+    /// 1980). Its outputs are log-probabilities.
+    #[schemars(extend("x-firn-since" = 5))]
+    Ordinal {
+        /// Probability that a feature is dropped before the head in training; of an `mlp`, before each of its layers.
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0, "default" = 0.0))]
+        dropout: f64,
+    },
 }
 
 /// What follows a hidden layer of the head, value by value, as the function of `torch.nn` of this name.
@@ -72,7 +80,10 @@ impl HeadSpec {
     /// Probability that a feature is dropped before it in training.
     pub fn dropout(&self) -> f64 {
         match *self {
-            Self::Linear { dropout } | Self::Mlp { dropout, .. } | Self::Cosine { dropout, .. } => dropout,
+            Self::Linear { dropout }
+            | Self::Mlp { dropout, .. }
+            | Self::Cosine { dropout, .. }
+            | Self::Ordinal { dropout } => dropout,
         }
     }
 

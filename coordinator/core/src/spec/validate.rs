@@ -36,7 +36,7 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     task::check(spec, &mut violations);
     model(spec, &mut violations);
     freeze::check(spec, &mut violations);
-    head::check(&spec.model.head, &mut violations);
+    head::check(spec, &mut violations);
     data(spec, &mut violations);
     augmentation::check(&spec.data, &mut violations);
     training(&spec.training, &mut violations);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Detail, Metrics, Schema, StatisticsError};
-use crate::metrics::{ClassCounts, Counts, Formula, METRICS, Metric, Scored, Sum};
+use crate::metrics::{ClassCounts, Counts, Formula, METRICS, Metric, Scored, Sum, square_between};
 
 /// Of up to so many classes every probability of a prediction is kept. Of more, those of the likeliest [`LIKELIEST_CLASSES`] and that of
 /// the true class: what a prediction takes then no longer grows with the classes. Metrics that need all scores are left out there.
@@ -119,6 +119,13 @@ impl ClassificationStatistics {
         sum
     }
 
+    /// Σ over samples of the squared difference between true and predicted class.
+    fn squares(&self) -> u128 {
+        let cells = self.confusion.iter();
+        let squares = cells.map(|cell| square_between(cell.truth, cell.predicted) * u128::from(cell.count));
+        squares.sum()
+    }
+
     /// The metrics that follow from the counts; `None` of no samples.
     pub fn evaluate(&self, classes: usize) -> Option<Metrics> {
         if self.samples == 0 {
@@ -127,6 +134,7 @@ impl ClassificationStatistics {
         let counts = Counts {
             samples: self.samples,
             classes: per_class(classes, &self.confusion),
+            squares: self.squares(),
         };
         let value = |formula: Formula| match formula {
             Formula::Loss => Some(self.loss_sum / self.samples as f64),

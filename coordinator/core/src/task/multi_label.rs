@@ -94,6 +94,7 @@ impl MultiLabelStatistics {
         let counts = Counts {
             samples: self.samples,
             classes: self.labels.clone(),
+            squares: 0,
         };
         let value = |formula: Formula| match formula {
             Formula::Loss => Some(self.loss_sum / self.samples as f64),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use firn_core::spec::DataFormat;
+use firn_core::spec::{DataFormat, DataSpec};
 
 use super::class_names;
 use crate::format::{EmptyClass, Listed, Listing};
@@ -15,7 +15,7 @@ pub(crate) struct Classes {
 }
 
 impl Classes {
-    pub(super) fn of_train(train: &Listing, format: &DataFormat) -> Result<Self, DataError> {
+    pub(super) fn of_train(train: &Listing, data: &DataSpec) -> Result<Self, DataError> {
         if let Some(class) = train.empty_classes.first() {
             return Err(DataError::EmptyClass {
                 class: class.name.clone(),
@@ -27,7 +27,7 @@ impl Classes {
         names.sort_unstable();
         names.dedup();
         // Folders keep ImageFolder's order, so that a head trained there still fits; a table's ratings 1 to 10 read better by value.
-        if !matches!(format, DataFormat::ImageFolder) {
+        if !matches!(data.format, DataFormat::ImageFolder) {
             names::sort_labels(&mut names);
         }
         if let [class] = &names[..] {
@@ -36,7 +36,33 @@ impl Classes {
                 class: class.clone(),
             });
         }
-        Ok(Self::known(&names))
+        match &data.classes[..] {
+            [] => Ok(Self::known(&names)),
+            order => Self::in_order(order, &names, train),
+        }
+    }
+
+    /// In the order of the spec, which has to name those of train, and no others.
+    fn in_order(order: &[String], found: &[String], train: &Listing) -> Result<Self, DataError> {
+        if let Some(class) = order.iter().find(|class| !found.contains(class)) {
+            return Err(DataError::AbsentClass {
+                class: class.clone(),
+                hint: names::suggestion(class, found),
+                known: names::enumerate(found),
+            });
+        }
+        if let Some(listed) = train
+            .samples
+            .iter()
+            .find(|listed| !order.iter().any(|class| class == class_of(listed)))
+        {
+            return Err(DataError::UnlistedClass {
+                class: class_of(listed).to_owned(),
+                sample: listed.id.clone(),
+                hint: names::suggestion(class_of(listed), order),
+            });
+        }
+        Ok(Self::known(order))
     }
 
     /// Of these names, in the order of the network's outputs.

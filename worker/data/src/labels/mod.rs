@@ -35,7 +35,7 @@ impl Labels {
             Some(LabelColumns::Numbers(columns)) => Ok(Self::Numbers(Numbers::new(columns))),
             Some(LabelColumns::Flags(columns)) => Ok(Self::Sets(LabelSets::of_columns(columns))),
             Some(LabelColumns::List { column, .. }) => LabelSets::of_lists(train, column).map(Self::Sets),
-            Some(LabelColumns::Class(_)) | None => Classes::of_train(train, &data.format).map(Self::Classes),
+            Some(LabelColumns::Class(_)) | None => Classes::of_train(train, data).map(Self::Classes),
         }
     }
 

@@ -60,6 +60,7 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
             ),
         },
         missing_labels: None,
+        classes: Vec::new(),
         train: path("train"),
         validation: validation.map(|validation| match validation {
             Validation::Path(name) => SplitSource::Path(path(name)),

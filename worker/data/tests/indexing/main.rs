@@ -23,6 +23,7 @@ fn spec(root: &Path, format: DataFormat) -> DataSpec {
     DataSpec {
         format,
         missing_labels: None,
+        classes: Vec::new(),
         train: path("train"),
         validation: root.join("val").exists().then(|| SplitSource::Path(path("val"))),
         test: root.join("test").exists().then(|| SplitSource::Path(path("test"))),

@@ -84,6 +84,34 @@ fn rows_without_a_label_are_left_out_or_words_are_classes_as_the_spec_says() {
 }
 
 #[test]
+fn classes_have_the_order_of_the_spec_which_names_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        folder.path(),
+        "train",
+        b"text,label\na,mild\nb,none\nc,severe\nd,mild\n",
+    );
+    let ordered = |classes: &[&str]| {
+        let data = DataSpec {
+            classes: classes.iter().map(|class| (*class).to_owned()).collect(),
+            ..spec(folder.path(), csv())
+        };
+        index(&data, 0).map_err(|error| error.to_string())
+    };
+    let dataset = ordered(&["none", "mild", "severe"]).unwrap();
+    assert_eq!(dataset.classes, ["none", "mild", "severe"]);
+    assert_eq!(texts(&dataset.train), [("a", 1), ("b", 0), ("c", 2), ("d", 1)]);
+    assert_eq!(
+        ordered(&["none", "mild"]).unwrap_err(),
+        "train: class `severe` is not among data.classes; first seen at train:4"
+    );
+    assert_eq!(
+        ordered(&["none", "Mild", "severe"]).unwrap_err(),
+        "data.classes: no sample of train is of class `Mild`; it has `mild`, `none`, `severe`; did you mean `mild`?"
+    );
+}
+
+#[test]
 fn labels_of_json_lines_may_be_booleans() {
     let folder = tempfile::tempdir().unwrap();
     write(

@@ -1,7 +1,7 @@
 //! What a head computes between its features and its outputs.
 
 use firn_core::spec::HeadActivation;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{
     error::ModelError,
@@ -117,6 +117,58 @@ pub(super) struct Cosine {
     pub(super) weight: Tensor,
     pub(super) scale: Tensor,
     pub(super) learns_scale: bool,
+}
+
+/// A cumulative link model with the logistic function: P(rank ≤ k) = σ(θₖ − w·x), of K ranks with K - 1 rising thresholds θ.
+pub(super) struct Ordinal {
+    pub(super) weight: Tensor,
+    /// θ₁, and then what softplus makes the distance of each threshold from the one before it.
+    pub(super) cutpoints: Tensor,
+}
+
+impl Ordinal {
+    /// `shape`: ranks, inputs. Thresholds begin where every rank is as likely as the others at a score of 0.
+    pub(super) fn new(draws: &Draws, [ranks, inputs]: [i64; 2]) -> Result<Self, ModelError> {
+        if ranks < 2 {
+            return Err(ModelError::Mismatch {
+                what: "spec.model.head.type".to_owned(),
+                expected: "two classes or more where it is `ordinal`".to_owned(),
+                found: ranks.to_string(),
+            });
+        }
+        let threshold = |rank: i64| {
+            let below = rank as f64 / ranks as f64;
+            (below / (1.0 - below)).ln()
+        };
+        // The inverse of softplus.
+        let distance = |rank: i64| (threshold(rank) - threshold(rank - 1)).exp_m1().ln() as f32;
+        let cutpoints: Vec<f32> = std::iter::once(threshold(1) as f32)
+            .chain((2..ranks).map(distance))
+            .collect();
+        Ok(Self {
+            weight: draws.uniform("weight", (&[1, inputs], inputs))?,
+            cutpoints: draws.leaf(Tensor::f_from_slice(&cutpoints)?)?,
+        })
+    }
+
+    /// The logarithm of the probability of each rank. That of one between two thresholds a > b of a score s is the logarithm of
+    /// σ(a - s) - σ(b - s) = σ(a - s) σ(s - b) (1 - exp(b - a)), which is exact where both are near 0 or 1.
+    pub(super) fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+        let between = self.cutpoints.size1()? - 1;
+        let first = self.cutpoints.f_narrow(0, 0, 1)?;
+        let distances = self.cutpoints.f_narrow(0, 1, between)?.f_softplus()?;
+        let others = distances.f_cumsum(0, Kind::Float)?.f_add(&first)?;
+        let thresholds = Tensor::f_cat(&[first, others], 0)?;
+        let margins = thresholds.f_sub(&features.f_linear(&self.weight, None::<&Tensor>)?)?;
+        let (below, above) = (margins.f_log_sigmoid()?, margins.f_neg()?.f_log_sigmoid()?);
+        let spans = distances.f_neg()?.f_expm1()?.f_neg()?.f_log()?;
+        let middle = below
+            .f_narrow(1, 1, between)?
+            .f_add(&above.f_narrow(1, 0, between)?)?
+            .f_add(&spans)?;
+        let (lowest, highest) = (below.f_narrow(1, 0, 1)?, above.f_narrow(1, between, 1)?);
+        Ok(Tensor::f_cat(&[lowest, middle, highest], 1)?)
+    }
 }
 
 /// The least length that something is divided by, as in `torch.nn.functional.normalize`.

@@ -1,4 +1,4 @@
-//! New output layers: dropout, then one linear layer, several with activations between them, or cosines.
+//! New output layers: dropout, then one linear layer, several with activations between them, cosines, or the thresholds of ranks.
 
 mod attention;
 mod layers;
@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 pub(crate) use self::attention::POOLING;
 use self::{
     attention::AttentionPooling,
-    layers::{Affine, Cosine, Draws, Mlp},
+    layers::{Affine, Cosine, Draws, Mlp, Ordinal},
 };
 use crate::{
     error::ModelError,
@@ -33,6 +33,7 @@ enum Layers {
     Linear(Affine),
     Mlp(Mlp),
     Cosine(Cosine),
+    Ordinal(Ordinal),
 }
 
 impl Head {
@@ -61,6 +62,7 @@ impl Head {
             HeadSpec::Cosine { scale, learn_scale, .. } => {
                 Layers::Cosine(Cosine::new(&draws, shape, (*scale, *learn_scale))?)
             }
+            HeadSpec::Ordinal { .. } => Layers::Ordinal(Ordinal::new(&draws, shape)?),
         };
         Ok(Self {
             name,
@@ -99,6 +101,7 @@ impl Head {
             Layers::Linear(layer) => layer.weight.device(),
             Layers::Mlp(layers) => layers.tensors()[0].1.device(),
             Layers::Cosine(layer) => layer.weight.device(),
+            Layers::Ordinal(layer) => layer.weight.device(),
         }
     }
 
@@ -112,6 +115,10 @@ impl Head {
                 std::iter::once(("weight".to_owned(), &layer.weight))
                     .chain(scale)
                     .collect()
+            }
+            Layers::Ordinal(layer) => {
+                let tensors = [("weight", &layer.weight), ("cutpoints", &layer.cutpoints)];
+                tensors.map(|(tail, tensor)| (tail.to_owned(), tensor)).into()
             }
         };
         let pooling = self.pooling.iter().flat_map(AttentionPooling::tensors);
@@ -148,6 +155,7 @@ impl Head {
             Layers::Linear(layer) => layer.forward(&features),
             Layers::Mlp(layers) => layers.forward(features, probability, dropout),
             Layers::Cosine(layer) => layer.forward(&features),
+            Layers::Ordinal(layer) => layer.forward(&features),
         }
     }
 }
@@ -291,6 +299,31 @@ mod tests {
             ("head.7.bias", vec![4]),
         ];
         assert_eq!(names, expected.map(|(name, shape)| (name.to_owned(), shape)));
+    }
+
+    #[test]
+    fn probabilities_of_ranks_add_up_and_are_alike_at_first() {
+        let spec = HeadSpec::Ordinal { dropout: 0.0 };
+        for ranks in [2, 3, 7] {
+            let head = Head::new(HEAD, (3, Device::Cpu), [ranks, 16], true, &spec).unwrap();
+            let nothing = Tensor::zeros([1, 16], (Kind::Float, Device::Cpu));
+            let alike = forward(&head, &nothing, None).unwrap().exp() * ranks as f64;
+            assert!((alike - 1.0).abs().max().double_value(&[]) < 1e-5, "{ranks}");
+            let far = nothing.ones_like() * Tensor::from_slice(&[-900.0_f32, -3.0, 0.5, 900.0]).view([4, 1]);
+            let outputs = forward(&head, &far, None).unwrap();
+            assert_eq!(outputs.size(), [4, ranks]);
+            assert_eq!(outputs.isfinite().all().int64_value(&[]), 1, "{outputs:?}");
+            let sums = outputs.exp().sum_dim_intlist([1_i64].as_slice(), false, Kind::Float) - 1.0;
+            assert!(sums.abs().max().double_value(&[]) < 1e-5, "{ranks}");
+        }
+        let refused = Head::new(HEAD, (3, Device::Cpu), [1, 16], true, &spec)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            refused.contains("spec.model.head.type: expected two classes or more"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
         "spec.training.sampling",
         || format!("must be `shuffle` for {word}: a sample has no class of its own that could be balanced"),
     );
+    class_order(spec, violations);
     match &spec.data.format {
         DataFormat::ImageFolder => {
             violations.require(task == Task::Classification, "spec.data.format", || {
@@ -31,6 +32,24 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
             });
         }
         DataFormat::Rows(rows) => columns(task, &rows.input, &rows.label, violations),
+    }
+}
+
+/// Classes that are named have names of their own.
+fn class_order(spec: &JobSpec, violations: &mut Violations) {
+    const FIELD: &str = "spec.data.classes";
+    let names = &spec.data.classes;
+    violations.require(names.is_empty() || spec.task == Task::Classification, FIELD, || {
+        format!("must be left out for {}, which has no classes", spec.task.word())
+    });
+    violations.require(names.len() != 1, FIELD, || {
+        "must name at least two classes, found one".to_owned()
+    });
+    for (place, name) in names.iter().enumerate() {
+        let is_own = !name.trim().is_empty() && !names[..place].contains(name);
+        violations.require(is_own, &format!("{FIELD}[{place}]"), || {
+            format!("must be a class of its own, named once, found `{name}`")
+        });
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
         data: DataSpec {
             format: DataFormat::ImageFolder,
             missing_labels: None,
+            classes: Vec::new(),
             train: "/data/train".to_owned(),
             validation: Some(SplitSource::Path("/data/val".to_owned())),
             test: None,

@@ -3,9 +3,9 @@
 use firn_core::slices;
 use firn_core::spec::{
     Architecture, ArtifactsSpec, AugmentationSpec, ClassWeights, ColorJitterSpec, CropMode, Crops, DataFormat,
-    DataSpec, Decayed, Determinism, DeviceRequest, EarlyStopping, ErasedValue, Freeze, FreezeSpec, HeadActivation, HeadSpec,
-    Interpolation, JobSpec, LoraSpec, LossSpec, Metadata, MetricName, MissingLabels, MixingSpec, Modality, ModelSpec,
-    OptimizerSpec, PlateauSpec, Precision, PreemptionPolicy, Preprocessing, QuarantineSpec, RandAugmentSpec,
+    DataSpec, Decayed, Determinism, DeviceRequest, EarlyStopping, ErasedValue, Freeze, FreezeSpec, HeadActivation,
+    HeadSpec, Interpolation, JobSpec, LoraSpec, LossSpec, Metadata, MetricName, MissingLabels, MixingSpec, Modality,
+    ModelSpec, OptimizerSpec, PlateauSpec, Precision, PreemptionPolicy, Preprocessing, QuarantineSpec, RandAugmentSpec,
     RandomErasingSpec, RandomResizedCropSpec, ResourcesSpec, RestartPolicy, RowLayout, RunPolicy, Sampling,
     ScheduleShape, ScheduleSpec, SchedulingSpec, SplitSource, StageDropout, Task, ThresholdMode, TrainingSpec,
     TrivialAugmentWideSpec, Warmup, WarpInterpolation, Word, WorkersSpec,
@@ -167,6 +167,7 @@ fn head() -> impl Strategy<Value = HeadSpec> {
             hidden_sizes,
             activation,
         }),
+        (0.0..0.99).prop_map(|dropout| HeadSpec::Ordinal { dropout }),
         (0.0..0.99, 0.1..100.0, any::<bool>()).prop_map(|(dropout, scale, learn_scale)| HeadSpec::Cosine {
             dropout,
             scale,
@@ -484,6 +485,7 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
             let data = data_choices(is_image).prop_map(move |(max_quarantined, missing, augmentation)| DataSpec {
                 format: format.clone(),
                 missing_labels: (format != DataFormat::ImageFolder).then_some(missing),
+                classes: Vec::new(),
                 train: train.clone(),
                 validation: validation.clone(),
                 test: test.clone(),

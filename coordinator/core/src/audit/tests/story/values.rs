@@ -52,6 +52,7 @@ pub(super) fn spec() -> JobSpec {
         data: DataSpec {
             format: DataFormat::ImageFolder,
             missing_labels: None,
+            classes: Vec::new(),
             train: "/data/train".to_owned(),
             validation: Some(SplitSource::Path("/data/validation".to_owned())),
             test: Some(SplitSource::Path("/data/test".to_owned())),
