@@ -165,6 +165,9 @@ fn training(checkpoint_interval_ms: u64) -> spec::TrainingSpec {
         decayed: spec::Decayed::All,
         layer_decay: 1.0,
         mixing: None,
+        ema: None,
+        sampling: spec::Sampling::Shuffle,
+        frozen_precision: spec::Precision::Single,
         checkpoint_interval_ms,
         determinism: spec::Determinism::Default,
     }
