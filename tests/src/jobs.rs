@@ -220,14 +220,8 @@ pub fn texts(folder: &Path) -> anyhow::Result<PathBuf> {
             // Texts of 3 to 12 words, of which one class has more from the upper half.
             let words = (0..3 + noise(&mut state) % 10).map(|_| {
                 let word = noise(&mut state) % 100;
-                format!(
-                    "w{}",
-                    if noise(&mut state) % 4 == 0 {
-                        word
-                    } else {
-                        word + 100 * class
-                    }
-                )
+                let is_common = noise(&mut state).is_multiple_of(4);
+                format!("w{}", if is_common { word } else { word + 100 * class })
             });
             let words: Vec<String> = words.collect();
             rows += &format!("{},{}\n", words.join(" "), ["low", "high"][class as usize]);

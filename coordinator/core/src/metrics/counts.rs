@@ -176,8 +176,8 @@ pub(super) fn quadratic_weighted_kappa(counts: &Counts) -> Option<f64> {
             .map(|(rank, class)| rank.pow(power) * u128::from(of(class)))
             .sum()
     };
-    let (labelled, predicted): (fn(&ClassCounts) -> u64, fn(&ClassCounts) -> u64) =
-        (|class| class.labelled, |class| class.predicted);
+    let labelled: fn(&ClassCounts) -> u64 = |class| class.labelled;
+    let predicted: fn(&ClassCounts) -> u64 = |class| class.predicted;
     // Σ over classes i and j of (i - j)² · labelled i · predicted j.
     let by_chance =
         samples * (moment(labelled, 2) + moment(predicted, 2)) - 2 * moment(labelled, 1) * moment(predicted, 1);

@@ -37,10 +37,8 @@ fn is_over(coordinator: &Coordinator) -> bool {
 }
 
 fn why(coordinator: &Coordinator) -> String {
-    let conditions = coordinator.job("ants").conditions.iter();
-    let failed = conditions
-        .filter(|condition| condition.kind == ConditionKind::Failed)
-        .last();
+    let mut conditions = coordinator.job("ants").conditions.iter().rev();
+    let failed = conditions.find(|condition| condition.kind == ConditionKind::Failed);
     failed.map(|condition| condition.message.clone()).unwrap_or_default()
 }
 

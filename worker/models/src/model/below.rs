@@ -36,8 +36,8 @@ impl Model {
     pub fn features_in_single_precision(&self, input: &Input) -> Result<Features, ModelError> {
         let input = input.enter(self.input_modality(), self.max_length())?;
         let pass = Pass::default();
-        let through = |state, stage: &Box<dyn Stage>| stage.forward(state, &pass);
-        tch::no_grad(|| self.frozen.iter().try_fold(input, through))
+        let mut stages = self.frozen.iter();
+        tch::no_grad(|| stages.try_fold(input, |state, stage| stage.forward(state, &pass)))
     }
 
     fn below(&self, input: Features) -> Result<Features, ModelError> {

@@ -162,9 +162,7 @@ impl Model {
         let (frozen, trained) = split(stages, phase.cut)?;
         let by_trial = || trial::feature_width(&frozen, spec.architecture, (crop, device));
         let width = family.feature_width(naming.dialect.library).map_or_else(by_trial, Ok)?;
-        let shape = [outputs, width];
-        let head = Head::new(HEAD, (seed, device), shape, family.head_has_bias(), &spec.head)?;
-        let head = head.of_states(spec.pooling, width, (seed, device))?;
+        let head = new_head(spec, family.head_has_bias(), [outputs, width], (seed, device))?;
         let heads = (auxiliary.as_ref(), &head);
         let (trainable, placements) = phases::trainable(&entries, (lowest_cut, &distances), heads);
         let later = phases::digests_of_later(&entries, &phases)?;
@@ -316,6 +314,11 @@ impl Model {
     pub fn trainable(&self) -> &[(String, Tensor)] {
         &self.trainable
     }
+}
+
+/// The head, and what it pools states by.
+fn new_head(spec: &ModelSpec, has_bias: bool, shape: [i64; 2], drawn: (u64, Device)) -> Result<Head, ModelError> {
+    Head::new(HEAD, drawn, shape, has_bias, &spec.head)?.of_states(spec.pooling, shape[1], drawn)
 }
 
 /// The file of tensors that the spec names; a TorchScript file is read where it is built.

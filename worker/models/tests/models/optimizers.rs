@@ -7,73 +7,80 @@ use tch::Tensor;
 
 use crate::support::*;
 
-/// Which rule, and which tensors decay.
-fn rules() -> Vec<(&'static str, OptimizerSpec, Decayed)> {
-    let adam = |learning_rate, weight_decay, beta1, beta2, epsilon| OptimizerSpec::AdamW {
+const fn adam(learning_rate: f64, weight_decay: f64, beta1: f64, beta2: f64, epsilon: f64) -> OptimizerSpec {
+    OptimizerSpec::AdamW {
         learning_rate,
         weight_decay,
         beta1,
         beta2,
         epsilon,
-    };
-    let sgd = |weight_decay, momentum, nesterov| OptimizerSpec::Sgd {
+    }
+}
+
+const fn sgd(weight_decay: f64, momentum: f64, nesterov: bool) -> OptimizerSpec {
+    OptimizerSpec::Sgd {
         learning_rate: 0.1,
         weight_decay,
         momentum,
         nesterov,
-    };
-    let rms_prop = |weight_decay, momentum, centered| OptimizerSpec::RmsProp {
+    }
+}
+
+const fn rms_prop(weight_decay: f64, momentum: f64, centered: bool) -> OptimizerSpec {
+    OptimizerSpec::RmsProp {
         learning_rate: 0.01,
         weight_decay,
         alpha: 0.9,
         momentum,
         centered,
         epsilon: 1e-6,
-    };
-    let classic = OptimizerSpec::Adam {
-        learning_rate: 0.01,
-        weight_decay: 0.05,
-        beta1: 0.9,
-        beta2: 0.98,
-        epsilon: 1e-8,
-    };
-    let lamb = |weight_decay| OptimizerSpec::Lamb {
+    }
+}
+
+const fn lamb(weight_decay: f64) -> OptimizerSpec {
+    OptimizerSpec::Lamb {
         learning_rate: 0.05,
         weight_decay,
         beta1: 0.9,
         beta2: 0.98,
         epsilon: 1e-6,
-    };
-    let all = [
-        ("adamw", adam(0.01, 0.05, 0.9, 0.98, 1e-8)),
-        ("adamw_large_epsilon", adam(0.1, 0.0, 0.5, 0.9, 1e-2)),
-        ("sgd", sgd(0.0, 0.0, false)),
-        ("sgd_decay", sgd(0.03, 0.0, false)),
-        ("sgd_momentum", sgd(0.03, 0.9, false)),
-        ("sgd_nesterov", sgd(0.01, 0.8, true)),
-        ("adam", classic),
-        ("rmsprop", rms_prop(0.0, 0.0, false)),
-        ("rmsprop_momentum", rms_prop(0.03, 0.9, false)),
-        ("rmsprop_centered", rms_prop(0.0, 0.0, true)),
-        ("rmsprop_centered_momentum", rms_prop(0.03, 0.9, true)),
-        ("lamb", lamb(0.02)),
-        ("lamb_without_decay", lamb(0.0)),
-    ];
-    let all = all.map(|(name, rule)| (name, rule, Decayed::All));
-    let weights = [
-        ("adamw_weights", adam(0.01, 0.05, 0.9, 0.98, 1e-8)),
-        ("sgd_weights", sgd(0.03, 0.9, false)),
-        ("lamb_weights", lamb(0.02)),
-    ];
-    let weights = weights.map(|(name, rule)| (name, rule, Decayed::Weights));
-    let late = [
-        ("adamw_late", adam(0.01, 0.05, 0.9, 0.98, 1e-8)),
-        ("sgd_momentum_late", sgd(0.03, 0.9, false)),
-        ("rmsprop_centered_momentum_late", rms_prop(0.03, 0.9, true)),
-    ];
-    let late = late.map(|(name, rule)| (name, rule, Decayed::All));
-    all.into_iter().chain(weights).chain(late).collect()
+    }
 }
+
+const CLASSIC: OptimizerSpec = OptimizerSpec::Adam {
+    learning_rate: 0.01,
+    weight_decay: 0.05,
+    beta1: 0.9,
+    beta2: 0.98,
+    epsilon: 1e-8,
+};
+
+/// Rules, and which tensors decay.
+const RULES: [(&str, OptimizerSpec, Decayed); 19] = [
+    ("adamw", adam(0.01, 0.05, 0.9, 0.98, 1e-8), Decayed::All),
+    ("adamw_large_epsilon", adam(0.1, 0.0, 0.5, 0.9, 1e-2), Decayed::All),
+    ("sgd", sgd(0.0, 0.0, false), Decayed::All),
+    ("sgd_decay", sgd(0.03, 0.0, false), Decayed::All),
+    ("sgd_momentum", sgd(0.03, 0.9, false), Decayed::All),
+    ("sgd_nesterov", sgd(0.01, 0.8, true), Decayed::All),
+    ("adam", CLASSIC, Decayed::All),
+    ("rmsprop", rms_prop(0.0, 0.0, false), Decayed::All),
+    ("rmsprop_momentum", rms_prop(0.03, 0.9, false), Decayed::All),
+    ("rmsprop_centered", rms_prop(0.0, 0.0, true), Decayed::All),
+    ("rmsprop_centered_momentum", rms_prop(0.03, 0.9, true), Decayed::All),
+    ("lamb", lamb(0.02), Decayed::All),
+    ("lamb_without_decay", lamb(0.0), Decayed::All),
+    ("adamw_weights", adam(0.01, 0.05, 0.9, 0.98, 1e-8), Decayed::Weights),
+    ("sgd_weights", sgd(0.03, 0.9, false), Decayed::Weights),
+    ("lamb_weights", lamb(0.02), Decayed::Weights),
+    ("adamw_late", adam(0.01, 0.05, 0.9, 0.98, 1e-8), Decayed::All),
+    ("sgd_momentum_late", sgd(0.03, 0.9, false), Decayed::All),
+    (
+        "rmsprop_centered_momentum_late",
+        rms_prop(0.03, 0.9, true),
+        Decayed::All,
+    ),
+];
 
 /// Of a rule of this name. Where it is `…_late`, the second parameter has no gradient before the eighth step, and learns at half the rate.
 fn optimizer(name: &str, rule: &OptimizerSpec, decayed: Decayed, parameters: &[(String, Tensor)]) -> Optimizer {
@@ -116,7 +123,7 @@ fn step(optimizer: &mut Optimizer, name: &str, peak: f64, step: usize) {
 #[test]
 fn optimizers_follow_torch_optims_trajectories() {
     let golden: Value = golden("optimizers");
-    for (name, rule, decayed) in rules() {
+    for (name, rule, decayed) in RULES {
         let parameters = parameters();
         let mut optimizer = optimizer(name, &rule, decayed, &parameters);
         let (mut trajectory, mut reference) = (Vec::new(), Vec::new());
@@ -138,7 +145,7 @@ fn optimizers_follow_torch_optims_trajectories() {
 
 #[test]
 fn an_optimizer_restored_in_the_middle_goes_on_bit_for_bit() {
-    for (name, rule, decayed) in rules() {
+    for (name, rule, decayed) in RULES {
         let undisturbed = parameters();
         let mut first = optimizer(name, &rule, decayed, &undisturbed);
         (0..9).for_each(|at| step(&mut first, name, rule.learning_rate(), at));
@@ -162,9 +169,8 @@ fn an_optimizer_restored_in_the_middle_goes_on_bit_for_bit() {
 
 #[test]
 fn a_state_of_another_optimizer_is_refused() {
-    let rules = rules();
-    let adam = Optimizer::new(&rules[0].1, Decayed::All, &parameters()).unwrap();
-    let mut sgd = Optimizer::new(&rules[4].1, Decayed::All, &parameters()).unwrap();
+    let adam = Optimizer::new(&adam(0.01, 0.05, 0.9, 0.98, 1e-8), Decayed::All, &parameters()).unwrap();
+    let mut sgd = Optimizer::new(&sgd(0.03, 0.9, false), Decayed::All, &parameters()).unwrap();
     let error = sgd.load_state(&adam.state()).unwrap_err().to_string();
     assert_eq!(
         error,
