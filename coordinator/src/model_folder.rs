@@ -3,21 +3,20 @@
 //! This happens where the job is submitted, if the folder is seen there, and else in the coordinator. So the job that is stored names its
 //! architecture, its weights and all of its preprocessing like any other, and ranks need know nothing of folders.
 
-mod source;
-
-use std::path::Path;
+use std::{fs, io, path::Path};
 
 use firn_core::spec::{
-    Preprocessing, Violation, Word, hub,
+    Preprocessing, Violation, Word,
     model_folder::{CONFIG, Described, ModelFolder, PREPROCESSOR, TOKENIZER_CONFIG},
     uri,
 };
 use firn_proto::v1alpha1::{FineTuneJob, ModelSpec, PreprocessingSpec};
-
-use self::source::Source;
+use serde_json::Value;
 
 /// The field that names the folder.
 const FIELD: &str = "spec.model.uri";
+/// What a JSON file of such a folder has at most.
+const MOST_BYTES: u64 = 16 << 20;
 /// The weights that a folder may hold.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
 
@@ -34,19 +33,20 @@ pub fn read(job: &mut FineTuneJob) -> Result<(), Violation> {
     if model.uri.is_empty() || !model.architecture.is_empty() || !model.weights.is_empty() {
         return Ok(());
     }
-    let Some(source) = source(&model.uri)? else {
+    let Ok(path) = uri::path(&model.uri) else { return Ok(()) };
+    let path = Path::new(&path);
+    if !path.exists() {
         return Ok(());
-    };
+    }
     let preprocessing = &mut spec.data.get_or_insert_default().preprocessing;
-    let described = describe(&source)?;
+    let described = describe(path)?;
     let is_complete = preprocessing.as_ref().is_some_and(is_complete);
-    model.uri.clear();
-    model.weights = source.weights();
     write(described, model, preprocessing.get_or_insert_default());
     let needs_images = Word::from_word(&model.architecture).is_some_and(takes_images);
     if needs_images && !is_complete && preprocessing.as_ref().is_none_or(|found| found.resize.is_none()) {
         return Err(violation(format!(
-            "{source} holds no `{PREPROCESSOR}`, which says how images are prepared; write resize, crop, mean and std into spec.data.preprocessing"
+            "{} holds no `{PREPROCESSOR}`, which says how images are prepared; write resize, crop, mean and std into spec.data.preprocessing",
+            path.display()
         )));
     }
     Ok(())
@@ -60,83 +60,69 @@ fn is_complete(written: &PreprocessingSpec) -> bool {
     written.resize.is_some() && written.crop.is_some() && !written.mean.is_empty() && !written.std.is_empty()
 }
 
-/// What the URI names, if it is seen here or on the Hub.
-fn source(uri: &str) -> Result<Option<Source>, Violation> {
-    if uri.starts_with(hub::SCHEME) {
-        return Source::of_hub(uri).map(Some).map_err(violation);
-    }
-    let path = uri::path(uri).ok().filter(|path| Path::new(path).exists());
-    Ok(path.map(|path| Source::Folder(path.into())))
-}
-
 /// What the folder says, once it holds weights.
-fn describe(source: &Source) -> Result<Described, Violation> {
-    let json = |name: &str| source.json(name).map_err(violation);
-    let config = json(CONFIG)?.ok_or_else(|| {
+fn describe(path: &Path) -> Result<Described, Violation> {
+    let config = json(path, CONFIG)?.ok_or_else(|| {
         violation(format!(
-            "{source} holds no `{CONFIG}`, which says what network it is; name `architecture` and `weights` in its place"
+            "{} holds no `{CONFIG}`, which says what network it is; name `architecture` and `weights` in its place",
+            path.display()
         ))
     })?;
     let folder = ModelFolder {
         config,
-        preprocessor: json(PREPROCESSOR)?,
-        tokenizer: json(TOKENIZER_CONFIG)?,
+        preprocessor: json(path, PREPROCESSOR)?,
+        tokenizer: json(path, TOKENIZER_CONFIG)?,
     };
     let described = folder
         .describe()
-        .map_err(|reason| violation(format!("{source}: {reason}")))?;
-    weights(source)?;
+        .map_err(|reason| violation(format!("{}: {reason}", path.display())))?;
+    weights(path)?;
     if !takes_images(described.architecture) {
-        tokenizer(source)?;
+        tokenizer(path)?;
     }
     Ok(described)
 }
 
-fn weights(source: &Source) -> Result<(), Violation> {
-    if WEIGHTS.iter().any(|name| source.holds(name)) {
+fn weights(path: &Path) -> Result<(), Violation> {
+    if WEIGHTS.iter().any(|name| path.join(name).exists()) {
         return Ok(());
     }
     let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
-    let reason = match pickle.into_iter().find(|name| source.holds(name)) {
+    let reason = match pickle.into_iter().find(|name| path.join(name).exists()) {
         Some(pickle) => format!(
             "but `{pickle}`, a pickle, which Firn never opens; `firn models --inspect` prints the command that converts it"
         ),
         None => "which hold the weights".to_owned(),
     };
     Err(violation(format!(
-        "{source} holds neither `{}` nor `{}`, {reason}",
-        WEIGHTS[0], WEIGHTS[1]
+        "{} holds neither `{}` nor `{}`, {reason}",
+        path.display(),
+        WEIGHTS[0],
+        WEIGHTS[1]
     )))
 }
 
-fn tokenizer(source: &Source) -> Result<(), Violation> {
-    if source.holds("tokenizer.json") {
+fn tokenizer(path: &Path) -> Result<(), Violation> {
+    if path.join("tokenizer.json").exists() {
         return Ok(());
     }
     let older = ["vocab.txt", "vocab.json", "tokenizer.model", "spiece.model"];
-    let older = older.into_iter().find(|name| source.holds(name));
+    let older = older.into_iter().find(|name| path.join(name).exists());
     let found = older.map_or_else(String::new, |name| format!(" (only `{name}`)"));
-    let remedy = match source {
-        Source::Folder(path) => {
-            let place = path.display();
-            format!("transformers writes it: `AutoTokenizer.from_pretrained(\"{place}\").save_pretrained(\"{place}\")`")
-        }
-        Source::Hub(_, snapshot) => {
-            let id = &snapshot.model.id;
-            format!(
-                "fetch the model into a folder, have transformers write it there (`AutoTokenizer.from_pretrained(\"{id}\").save_pretrained(FOLDER)`), and \
-                 name the folder"
-            )
-        }
-    };
+    let place = path.display();
     Err(violation(format!(
-        "{source} holds no `tokenizer.json`{found}; {remedy}"
+        "{place} holds no `tokenizer.json`{found}; transformers writes it: `AutoTokenizer.from_pretrained(\"{place}\").save_pretrained(\"{place}\")`"
     )))
 }
 
 /// Puts what the folder says where nothing was written.
 fn write(described: Described, model: &mut ModelSpec, preprocessing: &mut PreprocessingSpec) {
     described.architecture.word().clone_into(&mut model.architecture);
+    model.weights = std::mem::take(&mut model.uri);
+    // Told to be a folder also where its name has a point.
+    if !model.weights.ends_with('/') {
+        model.weights.push('/');
+    }
     match described.preprocessing {
         Some(Preprocessing::Image {
             resize,
@@ -170,6 +156,26 @@ fn write(described: Described, model: &mut ModelSpec, preprocessing: &mut Prepro
     }
 }
 
+/// A JSON file of the folder; `None`: it is not there.
+fn json(folder: &Path, name: &str) -> Result<Option<Value>, Violation> {
+    let path = folder.join(name);
+    let failed = |reason: String| violation(format!("{}: {reason}", path.display()));
+    match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
+        Ok(file) if file.len() > MOST_BYTES => {
+            return Err(failed(format!(
+                "expected at most {MOST_BYTES} bytes, found {}",
+                file.len()
+            )));
+        }
+        Ok(_) => {}
+    }
+    let bytes = fs::read(&path).map_err(|error| failed(error.to_string()))?;
+    let value = serde_json::from_slice(&bytes).map_err(|error| failed(format!("it is no JSON: {error}")))?;
+    Ok(Some(value))
+}
+
 fn violation(message: String) -> Violation {
     Violation {
         field: FIELD.to_owned(),
@@ -179,10 +185,8 @@ fn violation(message: String) -> Violation {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use firn_proto::v1alpha1::{DataSpec, JobSpec};
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tempfile::TempDir;
 
     use super::*;

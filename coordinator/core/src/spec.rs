@@ -19,7 +19,6 @@ mod exact;
 mod format;
 mod freeze;
 mod head;
-pub mod hub;
 mod lora;
 mod mixing;
 mod model;

@@ -12,11 +12,11 @@ use firn_core::{
     spec::{self, JobSpec},
     task::{Schema, regression::Target},
 };
-use firn_models::{Model, ModelOptions, export};
+use firn_models::{Model, ModelError, ModelOptions, export};
 use serde::Deserialize;
 use tch::Device;
 
-use crate::rank::{failure::RankFailure, files::model_files};
+use crate::rank::prepare;
 
 /// A folder that a job left.
 pub(crate) struct Artifact {
@@ -65,20 +65,19 @@ impl Artifact {
 
     /// The network with all that the job taught it. Without a whole one in the folder the pretrained weights are those that the job began with, where it
     /// found them.
-    pub(crate) fn model(&self, device: Device) -> Result<Model, RankFailure> {
+    pub(crate) fn model(&self, device: Device) -> Result<Model, ModelError> {
         let mut whole = export::WHOLE.iter().map(|name| self.folder.join(name));
         let mut model = self.spec.model.clone();
         let reduced = self.stages_below_the_cut()?;
         if let Some(whole) = whole.find(|path| path.is_file()) {
             // What the tokenizer and the configuration lie beside.
-            model.tokenizer = self.tokenizer()?.map(|path| path.display().to_string());
+            model.tokenizer = self.tokenizer().map(|path| path.display().to_string());
             model.weights = Some(whole.display().to_string());
             if model.lora.take().is_some() {
                 // The adapters are in these weights.
                 model.freeze = spec::Freeze::All.into();
             }
         }
-        let model = model_files::local(&model)?;
         let options = ModelOptions {
             spec: &model,
             classes: self.classes.len().max(self.targets.len()),
@@ -105,12 +104,12 @@ impl Artifact {
     }
 
     /// The one in the folder, or the one of the job.
-    pub(crate) fn tokenizer(&self) -> Result<Option<PathBuf>, RankFailure> {
+    pub(crate) fn tokenizer(&self) -> Option<PathBuf> {
         let own = self.folder.join("tokenizer.json");
         if own.is_file() {
-            return Ok(Some(own));
+            return Some(own);
         }
-        model_files::tokenizer(&self.spec.model)
+        prepare::tokenizer_of(&self.spec.model).map(PathBuf::from)
     }
 }
 

@@ -21,7 +21,7 @@ mod coordinator;
 pub(crate) mod determinism;
 mod exit;
 pub(crate) mod failure;
-pub(crate) mod files;
+mod files;
 pub(crate) mod job_data;
 pub(crate) mod learner;
 mod life;

@@ -2,7 +2,7 @@
 //!
 //! All of it outlives every gang. It is the expensive part of a start, and the reason why a rank stays in its process when others are lost.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use firn_core::{compatibility::DataRules, spec};
 use firn_data::{Dataset, Preprocessor, Split, TextLimits};
@@ -16,7 +16,6 @@ use super::{
     coordinator::Coordinator,
     determinism,
     failure::RankFailure,
-    files::model_files,
     job_data::{JobData, Quarantined},
     learner::{Learner, computation::Computation, inputs::Inputs},
     membership::{Membership, gang},
@@ -41,7 +40,8 @@ pub(crate) fn prepare<'a>(
     let (dataset, quarantined) = agree_on_dataset(coordinator, &spec, rules)?;
     let model = agree_on_model(coordinator, &spec, task::outputs(&spec, &dataset), device)?;
 
-    let tokenizer = model_files::tokenizer(&spec.model)?;
+    let tokenizer = tokenizer_of(&spec.model);
+    let tokenizer = tokenizer.as_deref().map(Path::new);
     let limits = TextLimits {
         longest: model.max_length(),
         vocabulary: model.vocabulary(),
@@ -51,7 +51,7 @@ pub(crate) fn prepare<'a>(
     let preprocessor = Preprocessor::augmented(
         &spec.data.preprocessing,
         spec.data.augmentation.as_ref(),
-        tokenizer.as_deref(),
+        tokenizer,
         limits,
     )?;
     let computation = Computation {
@@ -118,9 +118,8 @@ fn agree_on_model(
     device: Device,
 ) -> Result<Model, StopReason> {
     let crop = spec.data.preprocessing.crop();
-    let here = model_files::local(&spec.model)?;
     let options = ModelOptions {
-        spec: &here,
+        spec: &spec.model,
         classes: outputs,
         seed: spec.training.seed,
         device,
@@ -164,4 +163,10 @@ fn summary_of(spec: &spec::JobSpec, dataset: &Dataset) -> wire::DatasetSummary {
     };
     task::summarise(spec, dataset, &mut summary);
     summary
+}
+
+/// The tokenizer that the spec names, or the one beside the weights.
+pub(crate) fn tokenizer_of(model: &spec::ModelSpec) -> Option<String> {
+    let beside = || spec::beside_weights(model.weights.as_deref()?, "tokenizer.json");
+    model.tokenizer.clone().or_else(beside)
 }

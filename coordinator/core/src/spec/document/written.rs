@@ -6,7 +6,6 @@ use super::{checks::Checks, chosen::Chosen};
 use crate::spec::{
     LossSpec, Modality, Task, Word,
     data::{HAS_TWO_SOURCES, NEEDS_A_SOURCE},
-    hub::{self, HubModel},
     schema::{self, Field, join},
     uri,
 };
@@ -77,15 +76,7 @@ fn folder(model: &mut Value, chosen: &Chosen, checks: &mut Checks) {
         );
         return;
     }
-    let of_hub = uri.as_str().filter(|uri| uri.starts_with(hub::SCHEME));
     let message = match uri.as_str().map(uri::path) {
-        // Whoever could ask the Hub has asked it.
-        _ if of_hub.is_some() => match of_hub.map(HubModel::parse) {
-            Some(Err(message)) => message,
-            _ => format!(
-                "{uri} was not looked up on the Hub; name `architecture`, and `weights` as `hf://org/name@commit/`"
-            ),
-        },
         Some(Ok(path)) => format!(
             "no folder `{path}` is seen here; where only workers see it, `architecture` and `weights` have to be named"
         ),

@@ -7,7 +7,7 @@ use firn_data::TextLimits;
 use firn_models::{Model, ModelError, export};
 use serde_json::{Map, Value, json};
 
-use crate::rank::{failure::RankFailure, files::model_files};
+use crate::rank::{failure::RankFailure, prepare};
 
 const TOKENIZER: &str = "tokenizer.json";
 /// Taken as it is where the tokenizer has it.
@@ -22,8 +22,8 @@ pub(super) fn files(spec: &JobSpec, model: &Model) -> Result<Vec<(&'static str, 
     match &spec.data.preprocessing {
         Preprocessing::Text { max_length } => {
             let length = TextLimits::length(*max_length, model.max_length());
-            match model_files::tokenizer(&spec.model)? {
-                Some(path) => of_texts(&path, length),
+            match prepare::tokenizer_of(&spec.model) {
+                Some(path) => of_texts(Path::new(&path), length),
                 None => Ok(Vec::new()),
             }
         }
