@@ -19,7 +19,7 @@ CROP, HORIZONTAL_FLIP, TRIVIAL_AUGMENT_WIDE, ERASING = 0, 1, 5, 7
 
 
 def crop(seed, epoch, sample, size, scale, ratio):
-    """Top, left, height and width, as torchvision orders them."""
+    """Top, left, height and width, as torchvision orders them; where ten attempts fail, `None`."""
     stream = order.words(seed, AUGMENTATION, epoch, (sample, CROP))
     width, height = size
     for _ in range(10):
@@ -29,13 +29,7 @@ def crop(seed, epoch, sample, size, scale, ratio):
         if 0 < across <= width and 0 < down <= height:
             top = order.below(stream, height - down + 1)
             return top, order.below(stream, width - across + 1), down, across
-    # The largest part in the middle whose ratio is allowed.
-    down, across = height, width
-    if width / height < ratio[0]:
-        down = round(width / ratio[0])
-    elif width / height > ratio[1]:
-        across = round(height * ratio[1])
-    return (height - down) // 2, (width - across) // 2, down, across
+    return None
 
 
 def is_flipped(seed, epoch, sample, probability):
