@@ -10,7 +10,7 @@ from conftest import job, run_job, shared
 from one_epoch import sample_order
 from safetensors.torch import load_file
 from test_export import published_preprocessing, subset
-from test_predict import firn
+from test_predict import firn, rows_of
 from test_training import BATCH, CLASS_WEIGHTS, SAMPLES, SEED, sentences, spec_of, tokens_of  # noqa: F401 (`sentences` is a fixture)
 from torch import nn
 from torch.nn import functional
@@ -146,8 +146,14 @@ LEFT = {
 def test_what_a_job_leaves_predicts_what_it_predicted(kind, minilm, sentences, tmp_path):  # noqa: F811
     spec = spec_with(kind, LEFT[kind], minilm, sentences, {"epochs": 2, "optimizer": SGD})
     spec["spec"]["data"]["test"] = spec["spec"]["data"]["validation"]
-    finished = run_job(spec, tmp_path)
-    assert firn("predict", finished.folder, sentences / "validation.csv") == (finished.folder / "predictions_test.csv").read_text()
+    finished = run_job(spec, tmp_path, workers=1)
+    predicted = firn("predict", finished.folder, sentences / "validation.csv")
+    if "lora" in LEFT[kind]:
+        # Adapters that are merged into their weights change the last bits.
+        found, expected = (np.array([list(row.values())[4:] for row in rows], float) for rows in (rows_of(predicted), finished.predictions("test")))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    else:
+        assert predicted == (finished.folder / "predictions_test.csv").read_text()
     config = json.loads((finished.folder / "config.json").read_text())
     head = spec["spec"]["model"].get("head", {})
     assert config.get("head", {}).get("type") == head.get("type")
