@@ -1,5 +1,5 @@
-//! The result beside the checkpoint that it is made of: every trained tensor of `head.safetensors` is one of the best checkpoint, and the
-//! other way round.
+//! The result beside the checkpoint that it is made of: every trained tensor of `head.safetensors` is one of the best checkpoint, or of the average
+//! in it where the job has one, and the other way round.
 //!
 //! The two files name their tensors differently (a checkpoint as Firn does, the result as torchvision or Hugging Face do), so tensors are
 //! compared as a collection: by type, shape and content.
@@ -17,6 +17,8 @@ use crate::artifacts::{ArtifactStore, FileKind};
 const RESULT: &str = "head.safetensors";
 /// Before the names of the model's tensors in a checkpoint; the optimizer's stand beside them.
 const MODEL: &str = "model.";
+/// The same of their average, where a job has one: it is what the job leaves.
+const AVERAGE: &str = "average.";
 /// Larger files are not read into memory for this.
 const LARGEST: u64 = 4 << 30;
 
@@ -103,7 +105,11 @@ pub(super) fn check(store: &ArtifactStore, receipt: &Receipt, files: &[CheckedFi
 }
 
 fn compare(result: &(String, Vec<u8>), checkpoint: &(String, Vec<u8>)) -> WeightState {
-    match (tensors(result, ""), tensors(checkpoint, MODEL)) {
+    let best = match tensors(checkpoint, AVERAGE) {
+        Ok(average) if average.is_empty() => tensors(checkpoint, MODEL),
+        average => average,
+    };
+    match (tensors(result, ""), best) {
         (Ok(left), Ok(best)) => difference(left, best),
         (Err(why), _) | (_, Err(why)) => WeightState::NotChecked { why },
     }
@@ -179,6 +185,23 @@ mod tests {
     fn tensors_are_the_same_whatever_their_names() {
         let result = file(RESULT, &[("fc.weight", [1.0, 2.0]), ("fc.bias", [0.0, 0.0])]);
         assert_eq!(compare(&result, &checkpoint()), WeightState::Verified { tensors: 2 });
+    }
+
+    #[test]
+    fn what_a_job_with_an_average_leaves_is_the_average() {
+        let tensors = [
+            ("model.head.weight", [1.0, 2.0]),
+            ("average.head.weight", [0.5, 1.0]),
+            ("optimizer.momentum.head.weight", [9.0, 9.0]),
+        ];
+        let checkpoint = file("the best checkpoint", &tensors);
+        let averaged = file(RESULT, &[("fc.weight", [0.5, 1.0])]);
+        assert_eq!(compare(&averaged, &checkpoint), WeightState::Verified { tensors: 1 });
+        let trained = file(RESULT, &[("fc.weight", [1.0, 2.0])]);
+        assert_eq!(
+            compare(&trained, &checkpoint).detail(),
+            "tensor fc.weight of head.safetensors is none of the best checkpoint"
+        );
     }
 
     #[test]
