@@ -80,6 +80,20 @@ def test_the_predictions_of_the_test_file_are_those_that_the_job_left(finished, 
     assert predicted == (finished.folder / "predictions_test.csv").read_text()
 
 
+def test_an_artifact_predicts_where_the_pretrained_folder_is_gone(minilm, reviews, tmp_path):
+    pretrained = tmp_path / "pretrained"
+    pretrained.symlink_to(minilm)
+    data = {
+        "format": "csv",
+        **{split: {"uri": str(reviews / f"{split}.csv")} for split in ("train", "validation", "test")},
+        "columns": TASKS["classification"],
+    }
+    spec = job("away", {"architecture": "bert", "weights": str(pretrained / "model.safetensors")}, data, TRAINING)
+    finished = run_job(spec, tmp_path / "run", workers=1)
+    pretrained.unlink()
+    assert firn("predict", finished.folder, reviews / "test.csv") == (finished.folder / "predictions_test.csv").read_text()
+
+
 def test_the_metrics_of_the_test_file_and_their_intervals_are_those_that_the_job_left(finished, reviews, tmp_path):
     written = tmp_path / "predictions.csv"
     found = json.loads(firn("evaluate", finished.folder, reviews / "test.csv", "-o", "json", "--predictions", written))

@@ -134,8 +134,8 @@ fn test_of(job: &FineTuneJob, args: &LrFindArgs) -> FineTuneJob {
         steps: Some(args.steps),
         ..ScheduleSpec::default()
     });
-    // An epoch has a step or more.
-    training.epochs = Some(args.steps);
+    // An epoch has a step or more; stages that are unfrozen later need theirs.
+    training.epochs = Some(args.steps.max(training.epochs.unwrap_or_default()));
     (training.early_stopping, training.ema) = (None, None);
     training.best_metric.clear();
     "0s".clone_into(&mut training.checkpoint_interval);

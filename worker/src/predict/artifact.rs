@@ -66,10 +66,14 @@ impl Artifact {
     /// The network with all that the job taught it. Without a whole one in the folder the pretrained weights are those that the job began with, where it
     /// found them.
     pub(crate) fn model(&self, device: Device) -> Result<Model, ModelError> {
-        let mut whole = export::WHOLE.iter().map(|name| self.folder.join(name));
+        // Another job may have left one in the same folder.
+        let whole = self
+            .spec
+            .artifacts
+            .merged_model
+            .then(|| self.folder.join(export::merged_name(self.spec.model.architecture)));
         let mut model = self.spec.model.clone();
-        let reduced = self.stages_below_the_cut()?;
-        if let Some(whole) = whole.find(|path| path.is_file()) {
+        if let Some(whole) = whole.filter(|path| path.is_file()) {
             // What the tokenizer and the configuration lie beside.
             model.tokenizer = self.tokenizer().map(|path| path.display().to_string());
             model.weights = Some(whole.display().to_string());
@@ -89,18 +93,10 @@ impl Artifact {
         export::adopt(&loaded, &self.folder.join("head.safetensors"))?;
         // Stages that were unfrozen compute with what was adopted, as in the last epochs of the job.
         loaded.enter_epoch(self.spec.training.epochs)?;
-        loaded.reduce_precision(reduced, self.spec.training.frozen_precision);
+        // By the job's own cut, also where adapters have trained above it that are in the weights now.
+        let never_trained = self.spec.model.freeze.never_trained(&loaded.summary().stages);
+        loaded.reduce_precision(never_trained, self.spec.training.frozen_precision);
         Ok(loaded)
-    }
-
-    /// Stages that the job computed frozen, also where adapters have trained above them, which are in the weights now.
-    fn stages_below_the_cut(&self) -> Result<usize, ModelError> {
-        let stages = firn_models::stages(&self.spec.model)?;
-        Ok(match &self.spec.model.freeze.through {
-            spec::Freeze::All => stages.len(),
-            spec::Freeze::Nothing => 0,
-            spec::Freeze::Through(last) => stages.iter().position(|stage| stage == last).map_or(0, |last| last + 1),
-        })
     }
 
     /// The one in the folder, or the one of the job.

@@ -48,6 +48,9 @@ pub(crate) enum RankFailure {
         /// What it was.
         value: f64,
     },
+    /// This machine cannot compute what the spec asks for; another one may.
+    #[error("spec: {0}")]
+    Machine(String),
     /// This machine cannot take part in any collective.
     #[error("collective: {0}")]
     Collective(Box<CollectiveError>),
@@ -151,7 +154,7 @@ impl RankFailure {
             Self::Call { status, .. } if status.code() == Code::InvalidArgument => "Misconfigured",
             Self::NotFinite { .. } => "NumericalError",
             Self::Call { .. } if self.would_come_again() => "InternalError",
-            Self::Collective(_) | Self::Call { .. } => "NodeFailures",
+            Self::Machine(_) | Self::Collective(_) | Self::Call { .. } => "NodeFailures",
             Self::Torch(_)
             | Self::StateOutOfStep { .. }
             | Self::Directive(_)
@@ -162,10 +165,11 @@ impl RankFailure {
 
     /// Whether libtorch found no memory, in the words of its allocators for GPUs and for the host.
     pub(crate) fn is_out_of_memory(&self) -> bool {
-        let (Self::Torch(error) | Self::Model(ModelError::Torch(error))) = self else {
-            return false;
+        let text = match self {
+            Self::Torch(error) | Self::Model(ModelError::Torch(error)) => error.to_string(),
+            Self::Model(ModelError::TorchScript { reason, .. }) => reason.clone(),
+            _ => return false,
         };
-        let text = error.to_string();
         text.contains("out of memory") || text.contains("can't allocate memory") || text.contains("not enough memory")
     }
 

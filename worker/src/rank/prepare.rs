@@ -126,7 +126,8 @@ fn agree_on_model(
         train_batch_norm: spec.training.train_batch_norm,
     };
     let mut model = Model::load_for(&options, crop)?;
-    model.reduce_precision(usize::MAX, spec.training.frozen_precision);
+    let never_trained = spec.model.freeze.never_trained(&model.summary().stages);
+    model.reduce_precision(never_trained, spec.training.frozen_precision);
     if let Some(crop) = crop {
         model.check_crop(crop)?;
     }

@@ -10,7 +10,8 @@ use super::{failure::RankFailure, job_data::JobData, learner::Learner};
 /// Samples of train that the features are compared on.
 const COMPARED: u64 = 8;
 
-/// Refuses a job that this machine would compute slower than in single precision.
+/// Refuses a job that this machine would compute slower than in single precision. That is a loss of this rank, not the end of the job: others go on,
+/// and take somebody else in.
 ///
 /// # Errors
 /// Names the field.
@@ -20,7 +21,7 @@ pub(crate) fn check(training: &TrainingSpec, device: Device) -> Result<(), RankF
 
 fn is_fit(precision: Precision, device: Device, has_bfloat16: bool) -> Result<(), RankFailure> {
     match precision {
-        Precision::Bfloat16 if device == Device::Cpu && !has_bfloat16 => Err(RankFailure::Spec(
+        Precision::Bfloat16 if device == Device::Cpu && !has_bfloat16 => Err(RankFailure::Machine(
             "spec.training.frozenPrecision: the processor of this worker has no instructions for bfloat16 (AVX512_BF16), and would be slower with it than \
              with `fp32`"
                 .to_owned(),

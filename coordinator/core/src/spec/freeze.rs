@@ -27,6 +27,17 @@ impl FreezeSpec {
     pub fn trains_head_alone(&self) -> bool {
         self.through == Freeze::All && self.unfreeze.is_empty()
     }
+
+    /// How many of a network's `stages`, input side first, train in no epoch.
+    pub fn never_trained(&self, stages: &[String]) -> usize {
+        let place = |name: &String| stages.iter().position(|stage| stage == name);
+        let cut = match &self.through {
+            Freeze::All => stages.len(),
+            Freeze::Nothing => 0,
+            Freeze::Through(last) => place(last).map_or(0, |last| last + 1),
+        };
+        self.unfreeze.keys().filter_map(place).fold(cut, usize::min)
+    }
 }
 
 impl From<Freeze> for FreezeSpec {
@@ -69,5 +80,22 @@ impl From<Freeze> for String {
             Freeze::Nothing => "none".to_owned(),
             Freeze::Through(stage) => stage,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_that_are_unfrozen_later_are_no_part_of_what_never_trains() {
+        let stages = ["stem", "layer1", "layer2"].map(str::to_owned);
+        let of = |through: &str, unfreeze: &[&str]| {
+            let mut freeze = FreezeSpec::from(Freeze::from(through.to_owned()));
+            freeze.unfreeze = unfreeze.iter().map(|stage| ((*stage).to_owned(), 1)).collect();
+            freeze.never_trained(&stages)
+        };
+        assert_eq!([of("all", &[]), of("none", &[]), of("layer1", &[])], [3, 0, 2]);
+        assert_eq!([of("all", &["layer2"]), of("layer1", &["layer1", "stem"])], [2, 0]);
     }
 }

@@ -257,6 +257,9 @@ fn trained_batch_norm(spec: &JobSpec, violations: &mut Violations) {
     } else if spec.model.freeze.trains_head_alone() {
         let message = "must be `eval` when freeze.through is `all`: no BatchNorm layer is above the cut";
         violations.add("spec.training.batchNorm", message.to_owned());
+    } else if spec.model.lora.is_some() {
+        let message = "must be `eval` where there is model.lora: only adapters and the head train";
+        violations.add("spec.training.batchNorm", message.to_owned());
     } else if may_share_batches(spec) && spec.training.determinism == Determinism::Strict {
         let message = "must be `eval` in a strict job on more than one rank: statistics are merged from the parts of the ranks, and their \
                        last bits depend on how many there are";

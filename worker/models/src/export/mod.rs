@@ -8,7 +8,7 @@ mod merged;
 
 use std::path::Path;
 
-use firn_core::spec::Word;
+use firn_core::spec::{Architecture, Word};
 use tch::Tensor;
 
 pub use self::{configuration::config, merged::merged};
@@ -37,15 +37,13 @@ const MERGED: &str = "merged_digest";
 
 /// What the whole network is exported as: under the names of a library, or as the program that it came as, whose outputs the head of
 /// `head.safetensors` reads.
-pub fn merged_name(model: &Model) -> &'static str {
-    match program(model) {
-        Some(_) => PROGRAM_FILE,
-        None => WEIGHTS_FILE,
+pub fn merged_name(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::TorchScript => PROGRAM_FILE,
+        _ => WEIGHTS_FILE,
     }
 }
 
-/// Names of the file that holds the whole network, of which a job leaves one.
-pub const WHOLE: [&str; 2] = [WEIGHTS_FILE, PROGRAM_FILE];
 const WEIGHTS_FILE: &str = "model.safetensors";
 pub(crate) const PROGRAM_FILE: &str = "backbone.pt";
 

@@ -87,7 +87,7 @@ fn the_trial_is_made_with_images_of_the_jobs_size() {
 fn it_is_exported_as_it_came_beside_its_head() {
     let folder = tempfile::tempdir().unwrap();
     let model = load_script(SCRIPT);
-    assert_eq!(export::merged_name(&model), "backbone.pt");
+    assert_eq!(export::merged_name(Architecture::TorchScript), "backbone.pt");
     let copy = folder.path().join("backbone.pt");
     export::merged(&model, &copy).unwrap();
     assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(SCRIPT).unwrap());

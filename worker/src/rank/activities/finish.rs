@@ -139,7 +139,7 @@ fn write_files(session: &Session<'_>, folder: &Path) -> Result<Vec<String>, Rank
         names.push(name.to_owned());
     }
     if session.spec.artifacts.merged_model {
-        let name = export::merged_name(model);
+        let name = export::merged_name(session.spec.model.architecture);
         let path = folder.join(name);
         let partial = whole_file::partial(&path, writer);
         export::merged(model, &partial)?;
