@@ -127,6 +127,9 @@ async fn a_worker_of_revision_2_gets_the_document_that_it_knows_and_no_job_that_
         (r#""weightDecayOf":"all","#, ""),
         (r#","parameters":[]"#, ""),
         (r#""layerDecay":1.0,"#, ""),
+        (r#""classes":[],"#, ""),
+        (r#""sampling":"shuffle","#, ""),
+        (r#""frozenPrecision":"fp32","#, ""),
     ];
     let known = known.iter().fold(current, |text, (new, old)| text.replace(new, old));
     assert_eq!(known, told);
