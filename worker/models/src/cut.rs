@@ -6,17 +6,11 @@ use firn_core::spec::{Architecture, Freeze, ModelSpec, Word};
 use regex::Regex;
 
 use crate::{
-    architecture,
     error::ModelError,
     parameter_builder::{NamedTensor, Role},
     stage::Stages,
     weights::naming::Naming,
 };
-
-/// Names of the stages of the spec's architecture, input side first.
-pub fn stages(spec: &ModelSpec) -> Result<Vec<String>, ModelError> {
-    Ok(spec.architecture.stages(architecture::of(spec)?.layers()))
-}
 
 /// Epochs in a row in which the cut stands at one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

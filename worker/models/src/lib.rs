@@ -32,7 +32,6 @@ mod weights;
 
 pub use architecture::{Shapes, tensors};
 pub use auxiliary::Outputs;
-pub use cut::stages;
 pub use error::{ModelError, TensorProblem};
 pub use facts::stage_facts;
 pub use frozen::{FrozenProof, FrozenTensors};
