@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import job, run_job, shared
 from one_epoch import drawn_head, sample_order
+from procedure import mean_pooled, rows_of
 from safetensors.torch import load_file
 from sklearn import metrics as sk
 from torch import nn
@@ -119,17 +120,9 @@ def test_the_labels_are_those_of_the_file_however_they_are_written(finished, rev
 
 
 def test_an_epoch_is_pytorchs_on_one_two_and_three_ranks(finished, minilm, reviews, tmp_path):
-    from transformers import AutoModel, AutoTokenizer
-
     head, prefix = drawn_head(spec_of("still", minilm, reviews, TRAINING, {"label": "labels"}), tmp_path)
-    tokenizer, encoder = AutoTokenizer.from_pretrained(minilm), AutoModel.from_pretrained(minilm).eval()
-    with open(reviews / "train-flags.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    batch = tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")
-    with torch.no_grad():
-        hidden = encoder(**batch).last_hidden_state
-    mask = batch["attention_mask"].unsqueeze(-1).float()
-    x = (hidden * mask).sum(1) / mask.sum(1)
+    rows = rows_of(reviews / "train-flags.csv")
+    x = mean_pooled(minilm, [row["text"] for row in rows], 128)
     y = torch.tensor([[float(row[label]) for label in LABELS] for row in rows])
     criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([POSITIVE_WEIGHTS.get(label, 1.0) for label in LABELS]))
     optimizer = torch.optim.SGD(head.parameters(), lr=0.2, momentum=0.9)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import job, run_job, shared
 from one_epoch import sample_order
+from procedure import mean_pooled, rows_of
 from safetensors.torch import load_file
 from sklearn import metrics as sk
 from test_predict import firn
@@ -52,16 +53,9 @@ def spec_of(minilm, reviews, training):
 
 
 def trained_by_pytorch(head, minilm, reviews):
-    from transformers import AutoModel, AutoTokenizer
-
-    with open(reviews / "train.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    batch = AutoTokenizer.from_pretrained(minilm)([row["text"] for row in rows], padding=True, return_tensors="pt")
+    rows = rows_of(reviews / "train.csv")
     classes = torch.tensor([RANKS.index(row["label"]) for row in rows])
-    with torch.no_grad():
-        hidden = AutoModel.from_pretrained(minilm).eval()(**batch).last_hidden_state
-    mask = batch["attention_mask"].unsqueeze(-1).float()
-    features = (hidden * mask).sum(1) / mask.sum(1)
+    features = mean_pooled(minilm, [row["text"] for row in rows], 128)
     optimizer = torch.optim.AdamW([{"params": [head.weight]}, {"params": [head.cutpoints], "weight_decay": 0.0}], 0.01, weight_decay=0.1)
     criterion, losses = nn.CrossEntropyLoss(label_smoothing=0.1), []
     for rows in torch.tensor(sample_order(SEED, 0, len(classes))).split(BATCH):

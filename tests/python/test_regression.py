@@ -9,6 +9,7 @@ import torch
 from conftest import job, run_job, shared
 from one_epoch import drawn_head, sample_order
 from PIL import Image
+from procedure import mean_pooled, rows_of
 from safetensors.torch import load_file
 from scipy import stats
 from sklearn import metrics as sk
@@ -63,21 +64,8 @@ def regression(name, minilm, folder, targets, training):
 
 def features(minilm, path, targets):
     """Mean-pooled MiniLM states, and the targets in their units."""
-    from transformers import AutoModel, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
-    encoder = AutoModel.from_pretrained(minilm).eval()
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    order = np.argsort([len(row["text"]) for row in rows])
-    states = torch.empty(len(rows), encoder.config.hidden_size)
-    with torch.no_grad():
-        for chunk in np.array_split(order, len(rows) // 64 + 1):
-            batch = tokenizer([rows[i]["text"] for i in chunk], padding=True, truncation=True, max_length=128, return_tensors="pt")
-            hidden = encoder(**batch).last_hidden_state
-            mask = batch["attention_mask"].unsqueeze(-1).float()
-            states[chunk] = (hidden * mask).sum(1) / mask.sum(1)
-    return states, np.array([[float(row[target]) for target in targets] for row in rows])
+    rows = rows_of(path)
+    return mean_pooled(minilm, [row["text"] for row in rows], 128), np.array([[float(row[target]) for target in targets] for row in rows])
 
 
 @pytest.fixture(scope="module")

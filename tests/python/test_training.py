@@ -9,6 +9,7 @@ import timm.optim
 import torch
 from conftest import job, run_job, shared
 from one_epoch import drawn_head, sample_order
+from procedure import mean_pooled, pooled, rows_of
 from safetensors.torch import load_file
 from torch import nn
 
@@ -51,16 +52,8 @@ def sentences(tmp_path_factory):
 @pytest.fixture(scope="module")
 def features(minilm, sentences):
     """Mean-pooled MiniLM states of the training samples, and their classes."""
-    from transformers import AutoModel, AutoTokenizer
-
-    tokenizer, encoder = AutoTokenizer.from_pretrained(minilm), AutoModel.from_pretrained(minilm).eval()
-    with open(sentences / "train.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    batch = tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")
-    with torch.no_grad():
-        hidden = encoder(**batch).last_hidden_state
-    mask = batch["attention_mask"].unsqueeze(-1).float()
-    return (hidden * mask).sum(1) / mask.sum(1), torch.tensor([["bad", "good"].index(row["label"]) for row in rows])
+    rows = rows_of(sentences / "train.csv")
+    return mean_pooled(minilm, [row["text"] for row in rows], 128), torch.tensor([["bad", "good"].index(row["label"]) for row in rows])
 
 
 def spec_of(name, minilm, sentences, training):
@@ -158,9 +151,7 @@ def unfrozen_by_pytorch(minilm, sentences, beginning, epochs):
         for layer, _, begins in layers:
             layer.requires_grad_(epoch >= begins)
         for rows in torch.tensor(sample_order(SEED, epoch, SAMPLES)).split(BATCH):
-            hidden = encoder(**{key: value[rows] for key, value in batch.items()}).last_hidden_state
-            mask = batch["attention_mask"][rows].unsqueeze(-1).float()
-            loss = criterion(head((hidden * mask).sum(1) / mask.sum(1)), classes[rows])
+            loss = criterion(logits_of(encoder, head, batch, rows), classes[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -209,9 +200,7 @@ def in_peft(minilm, folder):
 
 
 def logits_of(encoder, head, batch, rows):
-    hidden = encoder(**{key: value[rows] for key, value in batch.items()}).last_hidden_state
-    mask = batch["attention_mask"][rows].unsqueeze(-1).float()
-    return head((hidden * mask).sum(1) / mask.sum(1))
+    return head(pooled(encoder, {key: value[rows] for key, value in batch.items()}))
 
 
 def test_an_epoch_of_adapters_is_pefts_and_what_it_leaves_predicts_the_same_there(minilm, sentences, tmp_path):

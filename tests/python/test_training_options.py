@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import run_job
 from one_epoch import balanced_order, drawn_head, sample_order
+from procedure import mean_pooled, rows_of
 from safetensors.torch import load_file
 from test_training import BATCH, SAMPLES, SEED, beginning, features, sentences, spec_of, tokens_of  # noqa: F401
 from timm.utils import ModelEmaV3
@@ -70,15 +71,7 @@ def averaged_by_pytorch(beginning, features, decay, average):  # noqa: F811
 
 def validation_states(minilm, sentences):  # noqa: F811
     """Mean-pooled MiniLM states of the validation samples."""
-    from transformers import AutoModel, AutoTokenizer
-
-    with open(sentences / "validation.csv", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
-    batch = AutoTokenizer.from_pretrained(minilm)(texts, padding=True, return_tensors="pt")
-    with torch.no_grad():
-        hidden = AutoModel.from_pretrained(minilm).eval()(**batch).last_hidden_state
-    mask = batch["attention_mask"].unsqueeze(-1).float()
-    return (hidden * mask).sum(1) / mask.sum(1)
+    return mean_pooled(minilm, [row["text"] for row in rows_of(sentences / "validation.csv")], 128)
 
 
 @pytest.mark.parametrize("library", AVERAGES)

@@ -1,11 +1,9 @@
 """Real weights on real data: the head that Firn trains is as good as PyTorch's."""
 
-import csv
-
-import numpy as np
 import pytest
 import torch
 from conftest import job, run_job, shared
+from procedure import mean_pooled, rows_of
 from torch import nn
 
 
@@ -76,23 +74,9 @@ def head_of(path, rows, target):
 
 def features(minilm, path):
     """Mean-pooled MiniLM states, and labels."""
-    from transformers import AutoModel, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(minilm)
-    encoder = AutoModel.from_pretrained(minilm).eval()
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    texts = [row["sentence"] for row in rows]
+    rows = rows_of(path)
     labels = torch.tensor([int(row["label"]) for row in rows])
-    order = np.argsort([len(text) for text in texts])
-    states = torch.empty(len(texts), encoder.config.hidden_size)
-    with torch.no_grad():
-        for chunk in np.array_split(order, len(texts) // 64 + 1):
-            batch = tokenizer([texts[i] for i in chunk], padding=True, truncation=True, max_length=128, return_tensors="pt")
-            hidden = encoder(**batch).last_hidden_state
-            mask = batch["attention_mask"].unsqueeze(-1).float()
-            states[chunk] = (hidden * mask).sum(1) / mask.sum(1)
-    return states, labels
+    return mean_pooled(minilm, [row["sentence"] for row in rows], 128), labels
 
 
 def probe(train, test):
