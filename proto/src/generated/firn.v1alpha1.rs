@@ -436,16 +436,16 @@ pub struct HeadSpec {
     #[prost(double, optional, tag = "2")]
     pub dropout: ::core::option::Option<f64>,
     /// Units of each hidden layer, from the features on. Range: each from 1 to 65536. Default: \[512\]. Only with: type `mlp`.
-    #[prost(uint32, repeated, tag = "40")]
+    #[prost(uint32, repeated, tag = "3")]
     pub hidden_sizes: ::prost::alloc::vec::Vec<u32>,
     /// What follows each hidden layer. `relu`, `gelu`, `silu`, `tanh`. Default: relu. Only with: type `mlp`.
-    #[prost(string, tag = "41")]
+    #[prost(string, tag = "4")]
     pub activation: ::prost::alloc::string::String,
     /// What the cosines are multiplied with; where it is learned, at first. Range: above 0. Default: 10.0. Only with: type `cosine`.
-    #[prost(double, optional, tag = "42")]
+    #[prost(double, optional, tag = "5")]
     pub scale: ::core::option::Option<f64>,
     /// Whether the scale is learned with the weights. Default: true. Only with: type `cosine`.
-    #[prost(bool, optional, tag = "43")]
+    #[prost(bool, optional, tag = "6")]
     pub learn_scale: ::core::option::Option<bool>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -485,13 +485,13 @@ pub struct DataSpec {
     pub missing_labels: ::prost::alloc::string::String,
     /// Names of the classes in the order of the network's outputs; of an `ordinal` head from the lowest rank to the highest. Default: those of
     /// train in alphabetical order, in a table numbers by their value.
-    #[prost(string, repeated, tag = "60")]
+    #[prost(string, repeated, tag = "12")]
     pub classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// With `columns.image`: the folder at which relative paths of images begin. Default: the folder of the table.
     #[prost(string, tag = "11")]
     pub root: ::prost::alloc::string::String,
     /// Random changes of training images. Default: none: an image is the same in each epoch. Only for: image models.
-    #[prost(message, optional, tag = "40")]
+    #[prost(message, optional, tag = "13")]
     pub augmentation: ::core::option::Option<AugmentationSpec>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -648,7 +648,7 @@ pub struct ColumnsSpec {
     pub text: ::prost::alloc::string::String,
     /// Name of the column with the second text of each sample: the hypothesis beside its premise, the sentence that another one is compared
     /// with. The tokenizer puts both into one sequence, as transformers' `tokenizer(text, text_pair)`. Default: none: a sample is one text.
-    #[prost(string, tag = "60")]
+    #[prost(string, tag = "7")]
     pub text_pair: ::prost::alloc::string::String,
     /// Name of the column with the paths of images, in place of texts: relative to `root`, absolute, or `file://` URIs.
     #[prost(string, tag = "4")]
@@ -740,16 +740,16 @@ pub struct TrainingSpec {
     #[prost(double, optional, tag = "17")]
     pub layer_decay: ::core::option::Option<f64>,
     /// Training images that are mixed with each other. Default: none: each image is alone. Only for: image models.
-    #[prost(message, optional, tag = "40")]
+    #[prost(message, optional, tag = "18")]
     pub mixing: ::core::option::Option<MixingSpec>,
     /// Averages the trained weights, and makes the average what the job leaves. Default: none.
-    #[prost(message, optional, tag = "60")]
+    #[prost(message, optional, tag = "19")]
     pub ema: ::core::option::Option<EmaSpec>,
     /// How the samples of an epoch are chosen. `shuffle`, `balanced`. Default: shuffle.
-    #[prost(string, tag = "61")]
+    #[prost(string, tag = "20")]
     pub sampling: ::prost::alloc::string::String,
     /// The precision of the products below the cut. `fp32`, `bf16`. Default: fp32.
-    #[prost(string, tag = "62")]
+    #[prost(string, tag = "21")]
     pub frozen_precision: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -893,10 +893,10 @@ pub struct ScheduleSpec {
     #[prost(uint32, optional, tag = "20")]
     pub timescale: ::core::option::Option<u32>,
     /// Rate of the first step. Range: above 0. Default: 1e-7. Only with: type `range_test`.
-    #[prost(double, optional, tag = "60")]
+    #[prost(double, optional, tag = "21")]
     pub start_learning_rate: ::core::option::Option<f64>,
     /// Steps from there to the optimizer's rate. Range: from 2 to 1000000. Default: 100. Only with: type `range_test`.
-    #[prost(uint32, optional, tag = "61")]
+    #[prost(uint32, optional, tag = "22")]
     pub steps: ::core::option::Option<u32>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -927,11 +927,11 @@ pub struct LossSpec {
     pub delta: ::core::option::Option<f64>,
     /// How much less a sample counts that the network is sure of; with 0 it is cross-entropy. Range: from 0 to 100. Default: 2.0. Only with:
     /// type `focal`, `sigmoid_focal`.
-    #[prost(double, optional, tag = "60")]
+    #[prost(double, optional, tag = "6")]
     pub gamma: ::core::option::Option<f64>,
     /// Weight of samples that have the label; 1 - `alpha` is that of the others. With 0.5 both weigh the same. Range: from 0 to 1. Default:
     /// 0.25. Only with: type `sigmoid_focal`.
-    #[prost(double, optional, tag = "61")]
+    #[prost(double, optional, tag = "7")]
     pub alpha: ::core::option::Option<f64>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -4189,7 +4189,7 @@ pub struct FinishDirective {
     #[prost(string, tag = "3")]
     pub metrics_json: ::prost::alloc::string::String,
     /// What the coordinator writes beside the model card, for the card to show.
-    #[prost(message, repeated, tag = "80")]
+    #[prost(message, repeated, tag = "4")]
     pub pictures: ::prost::alloc::vec::Vec<Picture>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
