@@ -28,8 +28,8 @@ test: build minilm python ## Run all tests (Rust and Python) and print how many 
 test-long: build minilm python ## Run the Python tests at the sizes that take many minutes
 	@.python/bin/python -m pytest -s -p no:cacheprovider --long -m long tests/python
 
-faults: build ## Break running jobs in every way of tests/FAULTS.md, and nothing else of `make test` (five minutes)
-	@$(CARGO) test --release --workspace --test faults -- --nocapture --test-threads 2
+faults: build ## Break running jobs in every way of tests/FAULTS.md, with every option of a training run (ten minutes)
+	@$(CARGO) test --release --workspace --test faults -- --include-ignored --nocapture --test-threads 2
 
 upgrade: build ## Build the oldest supported version from history, and upgrade running jobs from it
 	@tests/older_build.sh da01602

@@ -137,20 +137,6 @@ pub fn strict_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow:
     Ok(spec)
 }
 
-/// The same on images that are other ones in each epoch, and are mixed with each other.
-///
-/// # Errors
-/// When the data cannot be written.
-pub fn augmented_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
-    let mut spec = strict_fault_job(name, epochs, workers)?;
-    spec["spec"]["data"]["augmentation"] = json!({
-        "randomResizedCrop": {"scale": [0.3, 1.0]}, "horizontalFlip": 0.5, "rotation": 20, "randAugment": {},
-        "colorJitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}, "randomErasing": {"value": "random"}
-    });
-    spec["spec"]["training"]["mixing"] = json!({"mixupAlpha": 0.4, "cutmixAlpha": 1.0});
-    Ok(spec)
-}
-
 /// The same, but the learning rate is halved after every epoch but the first, since none improves by as much as is asked for.
 ///
 /// # Errors
@@ -163,34 +149,8 @@ pub fn plateau_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow
     Ok(spec)
 }
 
-/// The same, but the wide layer below the head trains from the second epoch and the last convolution from the fourth, each layer at half the rate of the
-/// one above it.
-///
-/// # Errors
-/// When the data cannot be written.
-pub fn unfreezing_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
-    let mut spec = strict_fault_job(name, epochs, workers)?;
-    spec["spec"]["model"]["architecture"] = json!("mobilenet_v3_small");
-    spec["spec"]["model"]["freeze"] = json!({
-        "through": "all", "unfreeze": {"classifier.0": 1, "features.12": 3}, "parameters": [r"^features\.12\.1\."]
-    });
-    spec["spec"]["training"]["layerDecay"] = json!(0.5);
-    Ok(spec)
-}
-
-/// The same, but samples are drawn with replacement, and what is scored and left is the average of the trained weights.
-///
-/// # Errors
-/// When the data cannot be written.
-pub fn averaged_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
-    let mut spec = unfreezing_fault_job(name, epochs, workers)?;
-    spec["spec"]["training"]["ema"] = json!({"decay": 0.8});
-    spec["spec"]["training"]["sampling"] = json!("balanced");
-    Ok(spec)
-}
-
-/// A vocabulary of `w0` to `w199`, texts of two classes in `train.csv` (40) and `validation.csv` (20), and the `config.json` of a small BERT with dropout;
-/// gives the folder.
+/// A vocabulary of `w0` to `w199`, texts in `train.csv` (40) and `validation.csv` (20), and the `config.json` of a small BERT with dropout; gives the folder.
+/// A text is of one of two classes (`label`) and of three ranks (`level`), has up to two labels (`labels`), and stands beside a second one (`second`).
 ///
 /// # Errors
 /// When they cannot be written.
@@ -214,7 +174,8 @@ pub fn texts(folder: &Path) -> anyhow::Result<PathBuf> {
     fs::write(folder.join("config.json"), configuration.to_string())?;
     for (split, count) in [("train", 40_u64), ("validation", 20)] {
         let mut state = count;
-        let mut rows = String::from("text,label\n");
+        let mut rows = String::from("text,label,second,labels,level\n");
+        let mut second = String::from("w0");
         for number in 0..count {
             let class = number % 2;
             // Texts of 3 to 12 words, of which one class has more from the upper half.
@@ -224,7 +185,12 @@ pub fn texts(folder: &Path) -> anyhow::Result<PathBuf> {
                 format!("w{}", if is_common { word } else { word + 100 * class })
             });
             let words: Vec<String> = words.collect();
-            rows += &format!("{},{}\n", words.join(" "), ["low", "high"][class as usize]);
+            let has = [("long", words.len() > 7), ("wide", words[0].len() > 2)];
+            let labels: Vec<&str> = has.iter().filter(|(_, has)| *has).map(|(label, _)| *label).collect();
+            let level = ["short", "middle", "long"][(words.len() - 3) * 3 / 10];
+            let (text, class) = (words.join(" "), ["low", "high"][class as usize]);
+            rows += &format!("{text},{class},{second},{},{level}\n", labels.join("|"));
+            second = text;
         }
         fs::write(folder.join(format!("{split}.csv")), rows)?;
     }
@@ -247,38 +213,6 @@ pub fn text_job(name: &str, texts: &Path) -> Value {
             "training": {"epochs": 2, "batchSize": 16, "seed": 7, "optimizer": {"type": "adamw", "learningRate": 0.003}}
         }
     })
-}
-
-/// The text job of the fault tests, in strict mode: adapters that have dropout, in layers that have it, too; 3 steps an epoch.
-///
-/// # Errors
-/// When the data cannot be written.
-pub fn adapters_fault_job(name: &str, epochs: u32, (min, max): (u32, u32)) -> anyhow::Result<Value> {
-    let mut spec = text_job(name, &shared_texts()?);
-    spec["spec"]["model"]["lora"] =
-        json!({"rank": 4, "alpha": 8, "dropout": 0.1, "targets": ["query", "value", "intermediate.dense"]});
-    spec["spec"]["training"] = json!({
-        "epochs": epochs, "batchSize": 16, "seed": 11, "determinism": "strict",
-        "optimizer": {"type": "adamw", "learningRate": 0.003}, "schedule": {"type": "cosine", "warmupRatio": 0.2}
-    });
-    spec["spec"]["resources"] = json!({"workers": {"min": min, "max": max}});
-    spec["spec"]["artifacts"] = json!({"mergedModel": false});
-    Ok(spec)
-}
-
-/// The job of the fault tests with a last stage that trains, whose BatchNorm normalises by the batches that the ranks share.
-///
-/// # Errors
-/// When the data cannot be written.
-pub fn shared_batches_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow::Result<Value> {
-    let mut spec = fault_job(name, epochs, workers)?;
-    spec["spec"]["model"]["architecture"] = json!("mobilenet_v3_small");
-    spec["spec"]["model"]["freeze"] = json!({"through": "features.10"});
-    // Where a channel has few values, the last bits of their variance grow: four pixels a sample are left at the end.
-    spec["spec"]["data"]["preprocessing"] = json!({"resize": 72, "crop": 64});
-    spec["spec"]["training"]["batchNorm"] = json!("train");
-    spec["spec"]["training"]["optimizer"] = json!({"type": "sgd", "learningRate": 0.01, "momentum": 0.9});
-    Ok(spec)
 }
 
 /// [`strict_fault_job`] with 14 steps an epoch and 168 in all: time for workers to come back while it trains.

@@ -4,6 +4,7 @@
 //! - [`chance`]: random choices that can be made again;
 //! - [`cluster`]: a coordinator and its workers, to be killed and started again;
 //! - [`jobs`]: small data sets and specs that train in seconds;
+//! - [`options`]: a job for each option of a training run;
 //! - [`outcome`]: what a finished job left;
 //! - [`submission`]: a job in which something breaks, and what it must come to;
 //! - [`proxy`], [`network`], [`disk`], [`memory`], [`bits`]: what goes wrong between and below them.
@@ -16,6 +17,7 @@ pub mod disk;
 pub mod jobs;
 pub mod memory;
 pub mod network;
+pub mod options;
 pub mod outcome;
 pub mod proxy;
 pub mod skip;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::Context as _;
-use firn_tests::{jobs, outcome};
+use firn_tests::{jobs, options, outcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,6 +23,29 @@ fn same_on_one_two_and_three_ranks(spec: &Value, splits: &[&str], folder: &TempD
         run(ranks)?
             .is_close_to(&alone, TOLERANCE)
             .with_context(|| format!("{ranks} ranks"))?;
+    }
+    Ok(())
+}
+
+/// Gives the outcome on one rank.
+fn same_bytes_on_one_two_and_three_ranks(spec: &Value, folder: &TempDir) -> anyhow::Result<outcome::Outcome> {
+    let run = |ranks: u32| outcome::run_to_success(spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
+    let alone = run(1)?;
+    for ranks in [2, 3] {
+        run(ranks)?
+            .is_the_same_as(&alone)
+            .with_context(|| format!("{ranks} ranks"))?;
+    }
+    Ok(alone)
+}
+
+#[test]
+fn heads_poolings_pairs_and_sets_of_labels_leave_the_same_bytes_on_1_2_and_3_ranks_of_a_strict_job()
+-> anyhow::Result<()> {
+    for row in ["labels_of_pairs", "ordinal", "cosine"] {
+        let mut spec = options::job(row, 2, (1, 1))?;
+        spec["spec"]["resources"].take();
+        same_bytes_on_one_two_and_three_ranks(&spec, &TempDir::new()?).context(row)?;
     }
     Ok(())
 }
@@ -93,13 +116,7 @@ fn an_average_of_stages_that_are_unfrozen_leaves_the_same_bytes_on_1_2_and_3_ran
     let folder = TempDir::new()?;
     let mut spec = gradual(&folder, "strict")?;
     spec["spec"]["training"]["ema"] = json!({"decay": 0.8});
-    let run = |ranks: u32| outcome::run_to_success(&spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
-    let alone = run(1)?;
-    for ranks in [2, 3] {
-        run(ranks)?
-            .is_the_same_as(&alone)
-            .with_context(|| format!("{ranks} ranks"))?;
-    }
+    let alone = same_bytes_on_one_two_and_three_ranks(&spec, &folder)?;
     spec["spec"]["training"]["ema"] = Value::Null;
     let without = outcome::run_to_success(&spec, &folder.path().join("without"), 1)?;
     assert_eq!(
@@ -124,13 +141,7 @@ fn samples_that_are_drawn_with_a_focal_loss_leave_the_same_bytes_on_1_2_and_3_ra
         "epochs": 3, "batchSize": 16, "seed": 3, "determinism": "strict", "sampling": "balanced",
         "optimizer": {"type": "adamw", "learningRate": 0.003}, "loss": {"type": "focal", "gamma": 1.5, "classWeights": {"elm": 2.0}}
     });
-    let run = |ranks: u32| outcome::run_to_success(&spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
-    let alone = run(1)?;
-    for ranks in [2, 3] {
-        run(ranks)?
-            .is_the_same_as(&alone)
-            .with_context(|| format!("{ranks} ranks"))?;
-    }
+    let alone = same_bytes_on_one_two_and_three_ranks(&spec, &folder)?;
     spec["spec"]["training"]["sampling"] = json!("shuffle");
     let shuffled = outcome::run_to_success(&spec, &folder.path().join("shuffled"), 1)?;
     assert_ne!(

@@ -4,8 +4,6 @@
 //! with an undisturbed run. `make faults` runs these alone; `FIRN_TEST_DEFAULT_TIMES=1` lets leases and time-outs be those that users have.
 //! `tests/FAULTS.md` has one row for each.
 
-mod augmented_images;
-mod averaged_weights;
 mod dedicated_workers;
 mod elastic;
 mod failing_workers;
@@ -16,6 +14,7 @@ mod killed_agents;
 mod killed_coordinator;
 mod killed_ranks;
 mod network;
+mod options;
 mod out_of_memory;
 mod preemption;
 mod priorities;
@@ -24,8 +23,6 @@ mod replaced_tokens;
 mod stopped_processes;
 mod strange_calls;
 mod suspension;
-mod trained_layers;
-mod unfrozen_stages;
 
 use firn_proto::v1alpha1::JobStatus;
 use firn_tests::submission::Ended;
