@@ -4,17 +4,42 @@
 //! result on any number of ranks, and a rank that joins in the middle of an epoch needs nothing but the number of the step. A sampler
 //! that first deals the samples out to the ranks, as is usual, ties the result to the world size and pads the last batch with repeats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use crate::random::{Purpose, Random};
 
 /// The samples at the places of an epoch, f(seed, epoch): a permutation, or draws with replacement.
 ///
-/// Holds all n positions, 8 bytes each.
+/// Holds all n positions, 8 bytes each, and 4 bytes more for each draw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleOrder {
     positions: Vec<u64>,
+    /// How often each sample came before in the epoch. Empty of a permutation, where it is never.
+    repeats: Vec<u32>,
+}
+
+/// A sample's turn in an epoch: all that its random changes depend on, beside the job's seed and the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Its position in manifest order.
+    pub sample: u64,
+    /// How often it came before in the same epoch.
+    pub repeat: u32,
+}
+
+impl Turn {
+    /// Names the turn within an epoch, in the streams of what is drawn for it: sample + 2⁴⁰ · repeat. So the first turn is named as the sample is.
+    pub fn key(self) -> u64 {
+        self.sample.wrapping_add(u64::from(self.repeat) << 40)
+    }
+}
+
+impl From<u64> for Turn {
+    /// The first turn of the sample at this position.
+    fn from(sample: u64) -> Self {
+        Self { sample, repeat: 0 }
+    }
 }
 
 impl SampleOrder {
@@ -23,7 +48,8 @@ impl SampleOrder {
     pub fn new(seed: u64, epoch: u32, samples: u64) -> Self {
         let mut positions: Vec<u64> = (0..samples).collect();
         Random::new(seed, Purpose::SampleOrder, epoch).shuffle(&mut positions);
-        Self { positions }
+        let repeats = Vec::new();
+        Self { positions, repeats }
     }
 
     /// As many draws with replacement as there are samples, of each of which `classes` has the class: for each place first a class, then one of its
@@ -37,13 +63,16 @@ impl SampleOrder {
         }
         let members: Vec<Vec<u64>> = members.into_values().collect();
         let mut random = Random::new(seed, Purpose::BalancedSampling, epoch);
+        let mut drawn: HashMap<u64, u32> = HashMap::new();
         let draws = classes.iter().map(|_| {
             let class = &members[random.below(members.len() as u64) as usize];
-            class[random.below(class.len() as u64) as usize]
+            let sample = class[random.below(class.len() as u64) as usize];
+            let times = drawn.entry(sample).or_default();
+            *times += 1;
+            (sample, *times - 1)
         });
-        Self {
-            positions: draws.collect(),
-        }
+        let (positions, repeats) = draws.unzip();
+        Self { positions, repeats }
     }
 
     /// The sample (its position in manifest order) that comes `i`-th in this epoch.
@@ -52,6 +81,17 @@ impl SampleOrder {
     /// If `i` is not below the number of samples.
     pub fn position(&self, i: u64) -> u64 {
         self.positions[i as usize]
+    }
+
+    /// The same sample, with how often it came before.
+    ///
+    /// # Panics
+    /// If `i` is not below the number of samples.
+    pub fn turn(&self, i: u64) -> Turn {
+        Turn {
+            sample: self.position(i),
+            repeat: self.repeats.get(i as usize).copied().unwrap_or(0),
+        }
     }
 
     /// The samples that come in this range, for example those of [`rank_part`].
@@ -178,6 +218,25 @@ mod tests {
                 "sample {sample}: {drawn}, expected {expected}"
             );
         }
+    }
+
+    #[test]
+    fn a_sample_that_is_drawn_again_has_a_turn_of_its_own() {
+        let order = SampleOrder::balanced(9, 0, &uneven_classes());
+        let turns: Vec<Turn> = (0..100).map(|place| order.turn(place)).collect();
+        for (place, turn) in turns.iter().enumerate() {
+            let before = turns[..place].iter().filter(|before| before.sample == turn.sample);
+            assert_eq!(turn.repeat as usize, before.count());
+            assert_eq!(turn.sample, order.position(place as u64));
+        }
+        let mut keys: Vec<u64> = turns.iter().map(|turn| turn.key()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), 100, "two turns have one name");
+        assert!(turns.iter().any(|turn| turn.repeat > 1));
+
+        let once = SampleOrder::new(9, 0, 100);
+        assert!((0..100).all(|place| once.turn(place).key() == once.position(place)));
     }
 
     #[test]

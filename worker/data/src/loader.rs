@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use firn_core::order::Turn;
 
 use crate::modality::{Prepared, TrainingEpoch};
 use crate::panics::caught;
@@ -23,6 +24,8 @@ use crate::{CorruptSample, Preprocessor, Split, Targets, Tensors};
 pub struct Batch {
     /// Positions of the good samples in manifest order, in the plan's order.
     pub indices: Vec<u64>,
+    /// What names the turn of each good sample in the epoch: [`Turn::key`].
+    pub turns: Vec<u64>,
     /// What is expected for each good sample.
     pub targets: Targets,
     /// The good samples.
@@ -55,7 +58,7 @@ enum Preparation {
 struct Inline {
     split: Arc<Split>,
     preprocessor: Arc<Preprocessor>,
-    plan: Box<dyn Iterator<Item = Vec<u64>> + Send>,
+    plan: Box<dyn Iterator<Item = Vec<Turn>> + Send>,
     training: Option<TrainingEpoch>,
 }
 
@@ -67,17 +70,18 @@ struct Ahead {
 }
 
 impl Loader {
-    /// Starts to prepare the batches of `plan`: each entry holds positions in manifest order.
+    /// Starts to prepare the batches of `plan`: each entry holds turns of samples, or positions in manifest order where each comes once.
     ///
     /// # Panics
     ///
     /// `next` panics when the plan panics or names a position beyond the split: both are bugs of the caller.
-    pub fn start(
+    pub fn start<T: Into<Turn>>(
         split: Arc<Split>,
         preprocessor: Arc<Preprocessor>,
-        plan: impl Iterator<Item = Vec<u64>> + Send + 'static,
+        plan: impl Iterator<Item = Vec<T>> + Send + 'static,
         options: LoaderOptions,
     ) -> Self {
+        let plan = plan.map(|batch| batch.into_iter().map(T::into).collect());
         if options.threads == 0 {
             return Self {
                 preparation: Preparation::Inline(Inline {
@@ -133,12 +137,12 @@ impl Iterator for Loader {
     fn next(&mut self) -> Option<Batch> {
         match &mut self.preparation {
             Preparation::Inline(inline) => {
-                let indices = inline.plan.next()?;
-                let outcomes = indices
+                let turns = inline.plan.next()?;
+                let outcomes = turns
                     .iter()
-                    .map(|&index| prepare(&inline.split, &inline.preprocessor, (index, inline.training)))
+                    .map(|&turn| prepare(&inline.split, &inline.preprocessor, (turn, inline.training)))
                     .collect();
-                Some(assemble(&inline.split, &inline.preprocessor, &indices, outcomes))
+                Some(assemble(&inline.split, &inline.preprocessor, &turns, outcomes))
             }
             Preparation::Ahead(ahead) => ahead.next(),
         }
@@ -187,24 +191,28 @@ impl Drop for Ahead {
 
 /// Cuts the batches of the plan into tasks, as many batches ahead as the channel takes.
 fn feed(
-    plan: impl Iterator<Item = Vec<u64>>,
+    plan: impl Iterator<Item = Vec<Turn>>,
     (split, preprocessor, training): (&Arc<Split>, &Arc<Preprocessor>, Option<TrainingEpoch>),
     stop: &AtomicBool,
     (tasks, batches): (&Sender<Task>, &Sender<Receiver<Batch>>),
 ) {
     let size = preprocessor.samples_per_task();
-    for indices in plan {
-        for &index in &indices {
-            assert!(index < split.len(), "the plan names sample {index} of {}", split.len());
+    for turns in plan {
+        for &Turn { sample, .. } in &turns {
+            assert!(
+                sample < split.len(),
+                "the plan names sample {sample} of {}",
+                split.len()
+            );
         }
         let (sender, receiver) = bounded(1);
-        let count = indices.len();
+        let count = turns.len();
         let open = Arc::new(OpenBatch {
             split: Arc::clone(split),
             preprocessor: Arc::clone(preprocessor),
             left: AtomicUsize::new(count),
             outcomes: Mutex::new((0..count).map(|_| None).collect()),
-            indices,
+            turns,
             training,
             sender,
         });
@@ -233,7 +241,7 @@ type Outcome = Result<Prepared, String>;
 struct OpenBatch {
     split: Arc<Split>,
     preprocessor: Arc<Preprocessor>,
-    indices: Vec<u64>,
+    turns: Vec<Turn>,
     training: Option<TrainingEpoch>,
     outcomes: Mutex<Vec<Option<Outcome>>>,
     left: AtomicUsize,
@@ -253,11 +261,7 @@ impl Task {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            let outcome = prepare(
-                &batch.split,
-                &batch.preprocessor,
-                (batch.indices[place], batch.training),
-            );
+            let outcome = prepare(&batch.split, &batch.preprocessor, (batch.turns[place], batch.training));
             batch.outcomes.lock().unwrap_or_else(PoisonError::into_inner)[place] = Some(outcome);
             if batch.left.fetch_sub(1, Ordering::AcqRel) == 1 {
                 batch.complete();
@@ -276,42 +280,45 @@ impl OpenBatch {
         // The consumer may be gone.
         drop(
             self.sender
-                .send(assemble(&self.split, &self.preprocessor, &self.indices, outcomes)),
+                .send(assemble(&self.split, &self.preprocessor, &self.turns, outcomes)),
         );
     }
 }
 
-fn prepare(split: &Split, preprocessor: &Preprocessor, (index, training): (u64, Option<TrainingEpoch>)) -> Outcome {
-    let sample = &split.samples[index as usize];
-    let occasion = training.map(|epoch| epoch.of(index));
+fn prepare(split: &Split, preprocessor: &Preprocessor, (turn, training): (Turn, Option<TrainingEpoch>)) -> Outcome {
+    let sample = &split.samples[turn.sample as usize];
+    let occasion = training.map(|epoch| epoch.of(turn));
     caught(
         || preprocessor.prepare(&sample.source, occasion),
         |message| format!("preparing it panicked: {message}"),
     )
 }
 
-fn assemble(split: &Split, preprocessor: &Preprocessor, indices: &[u64], outcomes: Vec<Outcome>) -> Batch {
-    let mut good = Vec::with_capacity(indices.len());
-    let mut good_indices = Vec::with_capacity(indices.len());
+fn assemble(split: &Split, preprocessor: &Preprocessor, turns: &[Turn], outcomes: Vec<Outcome>) -> Batch {
+    let mut good = Vec::with_capacity(turns.len());
+    let mut good_turns = Vec::with_capacity(turns.len());
     let mut corrupt = Vec::new();
-    for (&index, outcome) in indices.iter().zip(outcomes) {
-        let sample = &split.samples[index as usize];
+    for (turn, outcome) in turns.iter().zip(outcomes) {
+        let sample = &split.samples[turn.sample as usize];
         match outcome {
             Ok(prepared) => {
-                good_indices.push(index);
+                good_turns.push(turn);
                 good.push(prepared);
             }
             Err(reason) => corrupt.push(CorruptSample {
-                index,
+                index: turn.sample,
                 id: sample.id.clone(),
                 reason,
             }),
         }
     }
-    let targets = good_indices.iter().map(|&index| &split.samples[index as usize].target);
+    let targets = good_turns
+        .iter()
+        .map(|turn| &split.samples[turn.sample as usize].target);
     Batch {
         targets: Targets::collect(targets),
-        indices: good_indices,
+        indices: good_turns.iter().map(|turn| turn.sample).collect(),
+        turns: good_turns.iter().map(|turn| turn.key()).collect(),
         tensors: preprocessor.collate(&good),
         corrupt,
     }

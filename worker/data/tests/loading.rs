@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use firn_core::spec::{CropMode, Interpolation, Preprocessing};
+use firn_core::order::Turn;
+use firn_core::spec::{AugmentationSpec, CropMode, Interpolation, Preprocessing};
 use firn_data::{
     Batch, Loader, LoaderOptions, Preprocessor, RawTensor, Sample, Source, Split, SplitName, Target, Targets, Tensors,
-    TextLimits, Values,
+    TextLimits, TrainingEpoch, Values,
 };
 use proptest::prelude::*;
+use serde_json::json;
 
 fn fixtures(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -44,6 +46,10 @@ fn tokens() -> Arc<Preprocessor> {
 }
 
 fn small_images() -> Arc<Preprocessor> {
+    changed_images(None)
+}
+
+fn changed_images(augmentation: Option<&AugmentationSpec>) -> Arc<Preprocessor> {
     let preprocessing = Preprocessing::Image {
         resize: 16,
         interpolation: Interpolation::Bilinear,
@@ -52,7 +58,7 @@ fn small_images() -> Arc<Preprocessor> {
         mean: [0.5; 3],
         std: [0.5; 3],
     };
-    Arc::new(Preprocessor::new(&preprocessing, None, TextLimits::default()).unwrap())
+    Arc::new(Preprocessor::augmented(&preprocessing, augmentation, None, TextLimits::default()).unwrap())
 }
 
 fn options(threads: usize, batches_ahead: usize) -> LoaderOptions {
@@ -173,6 +179,46 @@ fn corrupt_samples_are_listed_and_the_others_delivered() {
         assert!(all_corrupt.indices.is_empty() && all_corrupt.corrupt.len() == 2);
         assert!(loader.next().is_none());
         assert!(loader.next().is_none(), "the end stays the end");
+    }
+}
+
+/// Draws with replacement may bring a sample several times in an epoch.
+#[test]
+fn each_turn_of_a_sample_is_changed_in_its_own_way() {
+    let spec = json!({"horizontalFlip": 0.0, "verticalFlip": 0.0, "rotation": 180.0, "grayscale": 0.0, "interpolation": "nearest"});
+    let spec: AugmentationSpec = serde_json::from_value(spec).unwrap();
+    let sample = Sample {
+        id: "usual.jpg".to_owned(),
+        target: Target::Class(0),
+        source: Source::File {
+            path: fixtures("images/usual.jpg"),
+            size: 0,
+        },
+    };
+    let split = Arc::new(Split {
+        name: SplitName::Train,
+        samples: vec![sample],
+    });
+    let turns = [0, 1, 0].map(|repeat| Turn { sample: 0, repeat });
+    for threads in [0, 2] {
+        let options = LoaderOptions {
+            training: Some(TrainingEpoch { seed: 3, epoch: 1 }),
+            ..options(threads, 1)
+        };
+        let plan = [turns.to_vec()].into_iter();
+        let batch = Loader::start(Arc::clone(&split), changed_images(Some(&spec)), plan, options)
+            .next()
+            .unwrap();
+        assert_eq!(
+            (&batch.indices[..], &batch.turns[..]),
+            (&[0, 0, 0][..], &turns.map(Turn::key)[..])
+        );
+        let Values::Bytes(pixels) = &batch.tensors.arrays[0].values else {
+            panic!("pixels are bytes")
+        };
+        let [first, second, third] = [0, 1, 2].map(|row| &pixels[row * 432..(row + 1) * 432]);
+        assert_ne!(first, second);
+        assert_eq!(first, third);
     }
 }
 

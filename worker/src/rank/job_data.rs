@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use firn_core::order::Turn;
 use firn_data::{CorruptSample, Dataset, Loader, LoaderOptions, Preprocessor, Split, TrainingEpoch};
 use firn_proto::v1alpha1::QuarantinedSample;
 
@@ -108,7 +109,7 @@ impl JobData {
         training: Option<TrainingEpoch>,
     ) -> Loader
     where
-        M: Iterator<Item = u64>,
+        M: Iterator<Item: Into<Turn>>,
     {
         self.load_by((Arc::clone(&self.preprocessor), training), split, plan)
     }
@@ -121,11 +122,16 @@ impl JobData {
         plan: impl Iterator<Item = M> + Send + 'static,
     ) -> Loader
     where
-        M: Iterator<Item = u64>,
+        M: Iterator<Item: Into<Turn>>,
     {
         let name = split.name.to_string();
         let aside = self.quarantined.0.get(&name).cloned().unwrap_or_default();
-        let plan = plan.map(move |samples| samples.filter(|sample| !aside.contains(sample)).collect());
+        let plan = plan.map(move |turns| {
+            let turns = turns.map(M::Item::into);
+            turns
+                .filter(|turn| !aside.contains(&turn.sample))
+                .collect::<Vec<Turn>>()
+        });
         let options = LoaderOptions {
             threads: self.threads,
             batches_ahead: BATCHES_AHEAD,

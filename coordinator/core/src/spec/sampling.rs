@@ -11,7 +11,8 @@ pub enum Sampling {
     #[default]
     Shuffle,
     /// Each place is drawn, with replacement: every class is equally likely, and so is every sample of a class. As
-    /// `torch.utils.data.WeightedRandomSampler` with weights of 1 / n_class. Classification only.
+    /// `torch.utils.data.WeightedRandomSampler` with weights of 1 / n_class. What is random about a sample (augmentation, dropout) differs each
+    /// time it is drawn. Classification only.
     #[schemars(extend("x-firn-since" = 5))]
     Balanced,
 }

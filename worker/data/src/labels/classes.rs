@@ -1,6 +1,6 @@
 //! One class for each sample: train names the classes, another split may not add one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use firn_core::spec::{DataFormat, DataSpec};
 
@@ -44,18 +44,17 @@ impl Classes {
 
     /// In the order of the spec, which has to name those of train, and no others.
     fn in_order(order: &[String], found: &[String], train: &Listing) -> Result<Self, DataError> {
-        if let Some(class) = order.iter().find(|class| !found.contains(class)) {
+        let present: HashSet<&String> = found.iter().collect();
+        if let Some(class) = order.iter().find(|class| !present.contains(class)) {
             return Err(DataError::AbsentClass {
                 class: class.clone(),
                 hint: names::suggestion(class, found),
                 known: names::enumerate(found),
             });
         }
-        if let Some(listed) = train
-            .samples
-            .iter()
-            .find(|listed| !order.iter().any(|class| class == class_of(listed)))
-        {
+        let named: HashSet<&str> = order.iter().map(String::as_str).collect();
+        let mut samples = train.samples.iter();
+        if let Some(listed) = samples.find(|listed| !named.contains(class_of(listed))) {
             return Err(DataError::UnlistedClass {
                 class: class_of(listed).to_owned(),
                 sample: listed.id.clone(),

@@ -8,6 +8,7 @@ use std::{borrow::Cow, path::Path};
 
 use firn_core::{
     compatibility::DataRules,
+    order::Turn,
     spec::{AugmentationSpec, Preprocessing},
 };
 
@@ -40,10 +41,9 @@ pub struct TrainingEpoch {
 }
 
 impl TrainingEpoch {
-    /// A sample's turn, by its position in manifest order.
-    pub(crate) fn of(self, sample: u64) -> Occasion {
-        let Self { seed, epoch } = self;
-        Occasion { seed, epoch, sample }
+    pub(crate) fn of(self, turn: Turn) -> Occasion {
+        let (Self { seed, epoch }, turn) = (self, turn.key());
+        Occasion { seed, epoch, turn }
     }
 }
 
@@ -52,8 +52,8 @@ impl TrainingEpoch {
 pub(crate) struct Occasion {
     pub(crate) seed: u64,
     pub(crate) epoch: u32,
-    /// Position in manifest order.
-    pub(crate) sample: u64,
+    /// [`Turn::key`].
+    pub(crate) turn: u64,
 }
 
 /// The numbers of one sample, ready to be put into a batch.

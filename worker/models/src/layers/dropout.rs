@@ -15,7 +15,7 @@ pub struct Dropout<'a> {
     pub seed: u64,
     /// Epoch, from 0.
     pub epoch: u32,
-    /// Index of each sample of the batch in the manifest of its split.
+    /// What names each sample of the batch in the epoch: its index in the manifest of its split where it comes once.
     pub samples: &'a [u64],
 }
 

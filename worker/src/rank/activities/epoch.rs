@@ -111,7 +111,7 @@ fn one_step(
         coordinator.heartbeat().tick();
         coordinator.heartbeat().check_urgent()?;
         set_aside(coordinator, data, "train", &batch)?;
-        Ok(places.lesson(batch, |place| order.position(place)))
+        Ok(places.lesson(batch, |place| order.turn(place)))
     });
     step::run(&mut session.learner, &mut membership.gang, position, &lengths, batches)
 }
@@ -177,7 +177,7 @@ fn start_loader(session: &Session<'_>, epoch: u32, order: &Arc<SampleOrder>, ste
     let order = Arc::clone(order);
     let plan = planned.into_iter().map(move |places| {
         let order = Arc::clone(&order);
-        places.loaded().map(move |place| order.position(place))
+        places.loaded().map(move |place| order.turn(place))
     });
     data.load(split, plan, Some(TrainingEpoch { seed, epoch }))
 }

@@ -114,7 +114,7 @@ impl Computation {
             };
             spent.data += began.elapsed();
             let lesson: Lesson = batch.into();
-            let learned = lesson.samples().len();
+            let learned = lesson.turns().len();
             if learned == 0 {
                 continue;
             }
@@ -155,7 +155,7 @@ impl Computation {
         let dropout = Dropout {
             seed: self.training.seed,
             epoch: position.epoch,
-            samples: &lesson.samples(),
+            samples: &lesson.turns(),
         };
         let shared = exchange.map(SharedBatch::new);
         let outputs = match &shared {

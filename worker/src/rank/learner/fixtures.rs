@@ -135,6 +135,7 @@ pub(crate) struct Disturbance {
 pub(crate) fn batch(samples: &[u64], disturbance: Disturbance) -> Batch {
     Batch {
         indices: samples.to_vec(),
+        turns: samples.to_vec(),
         targets: Targets::Classes(samples.iter().map(|sample| *sample as i64 % CLASSES).collect()),
         tensors: match disturbance.texts {
             true => tokens(samples),

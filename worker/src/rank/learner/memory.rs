@@ -76,6 +76,7 @@ mod tests {
         };
         let batch = Batch {
             indices: vec![4, 9, 2],
+            turns: vec![4, 9, 2],
             targets: Targets::Classes(vec![0, 1, 1]),
             tensors: tokens(3, &[1, 2, 3, 4, 5, 6], &[1, 1, 1, 0, 1, 1]),
             corrupt: Vec::new(),

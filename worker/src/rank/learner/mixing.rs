@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use firn_core::mixing::{Blend, partner};
+use firn_core::order::Turn;
 use firn_data::{Batch, Targets};
 use firn_models::{Expected, Input};
 use tch::Tensor;
@@ -34,11 +35,10 @@ impl Places {
         self.ahead.into_iter().chain(self.own.clone())
     }
 
-    /// What is learned from the batch that was loaded. `sample`: the position in manifest order of the sample at a place.
-    pub(crate) fn lesson(&self, batch: Batch, sample: impl Fn(u64) -> u64) -> Lesson {
-        let pairs = self
-            .ahead
-            .map(|_| Pairs::new(self.loaded().map(sample), &batch.indices));
+    /// What is learned from the batch that was loaded. `turn`: which turn of which sample is at a place.
+    pub(crate) fn lesson(&self, batch: Batch, turn: impl Fn(u64) -> Turn) -> Lesson {
+        let wanted = || self.loaded().map(|place| turn(place).key());
+        let pairs = self.ahead.map(|_| Pairs::new(wanted(), &batch.turns));
         Lesson { batch, pairs }
     }
 }
@@ -64,13 +64,13 @@ struct Pairs {
 }
 
 impl Pairs {
-    /// `wanted` begins with a sample that is a partner only; each other one's partner is the one before it. Of these, `found` could be prepared, in the same order.
+    /// `wanted` begins with a turn that is a partner only; each other one's partner is the one before it. Of these, `found` could be prepared, in the same order.
     fn new(wanted: impl Iterator<Item = u64>, found: &[u64]) -> Self {
         let (mut own, mut partners) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
         let mut rows = (0..).zip(found).peekable();
         let mut before = None;
-        for (place, sample) in wanted.enumerate() {
-            let row = rows.next_if(|(_, found)| **found == sample).map(|(row, _)| row);
+        for (place, turn) in wanted.enumerate() {
+            let row = rows.next_if(|(_, found)| **found == turn).map(|(row, _)| row);
             if let Some(row) = row.filter(|_| place > 0) {
                 own.push(row);
                 partners.push(before.unwrap_or(row));
@@ -82,11 +82,11 @@ impl Pairs {
 }
 
 impl Lesson {
-    /// Positions in manifest order of the samples that are learned from.
-    pub(crate) fn samples(&self) -> Vec<u64> {
+    /// What names the turns of the samples that are learned from.
+    pub(crate) fn turns(&self) -> Vec<u64> {
         match &self.pairs {
-            None => self.batch.indices.clone(),
-            Some(pairs) => pairs.own.iter().map(|row| self.batch.indices[*row as usize]).collect(),
+            None => self.batch.turns.clone(),
+            Some(pairs) => pairs.own.iter().map(|row| self.batch.turns[*row as usize]).collect(),
         }
     }
 
@@ -128,6 +128,7 @@ impl Lesson {
         Self {
             batch: Batch {
                 indices: self.batch.indices[..samples].to_vec(),
+                turns: self.batch.turns[..samples].to_vec(),
                 targets: self.batch.targets.first(samples),
                 tensors: self.batch.tensors.first(samples),
                 corrupt: Vec::new(),

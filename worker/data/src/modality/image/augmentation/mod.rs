@@ -107,8 +107,8 @@ impl Augmentation {
 }
 
 fn stream(occasion: Occasion, operation: u64) -> Random {
-    let Occasion { seed, epoch, sample } = occasion;
-    Random::within(seed, Purpose::Augmentation, epoch, &[sample, operation])
+    let Occasion { seed, epoch, turn } = occasion;
+    Random::within(seed, Purpose::Augmentation, epoch, &[turn, operation])
 }
 
 /// `int(round(number))` in Python, where a half goes to the even neighbour.
