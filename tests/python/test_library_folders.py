@@ -245,3 +245,50 @@ def test_what_transformers_would_compute_otherwise_is_said_and_never_loaded_in_s
         largest = max(largest, float((outputs.softmax(0) - torch.tensor(found, dtype=torch.float64)).abs().max()))
     print(f"{kind}, {pooling}: largest difference {largest:.2e}")
     assert largest < LARGEST
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_adapters_are_merged_in_the_folder_and_open_in_peft_beside_it(tmp_path, kind):
+    """transformers adds adapters that it finds beside the weights: these are merged already, so they must not lie there."""
+    from peft import PeftModel
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+    source = tmp_path / "published"
+    if kind == "gpt2":
+        tiny(kind, source, [line for line, _ in lines("test")])
+    else:
+        encoder(kind, source)
+    # Adapters that change much: the second factor begins at zero.
+    training = TRAINING | {"optimizer": {"type": "adamw", "learningRate": 0.02}}
+    model = {"uri": str(source), "freeze": {"through": "layer.0"}, "lora": {"rank": 4, "alpha": 16.0}, "dropout": "none"}
+    pooling = {} if kind == "gpt2" else {"pooling": "mean"}
+    finished = run_job(job("adapters", model | pooling, texts()(tmp_path), training), tmp_path / "run")
+    tokenizer = AutoTokenizer.from_pretrained(finished.folder)
+    batch_of = lambda sample: tokenizer(text_of(tmp_path, sample), truncation=True, return_tensors="pt")
+    adapter = finished.folder / "adapter"
+
+    if kind == "gpt2":
+        merged = opened(AutoModelForSequenceClassification, finished.folder)
+        largest = largest_difference(finished, merged, batch_of)
+        base = AutoModelForSequenceClassification.from_pretrained(source, config=merged.config)
+        largest = max(largest, largest_difference(finished, PeftModel.from_pretrained(base, adapter).eval(), batch_of))
+        plain = AutoModelForSequenceClassification.from_pretrained(source, config=merged.config)
+        plain.score.load_state_dict(merged.score.state_dict())
+        assert largest_difference(finished, plain.eval(), batch_of) > 100 * LARGEST, "the adapters change nothing"
+    else:
+        # No class of transformers has this head, so PEFT gets none: what it does not know it cannot put in a wrong place.
+        assert all(".lora_" in name for name in load_file(adapter / "adapter_model.safetensors"))
+        assert json.loads((adapter / "adapter_config.json").read_text())["modules_to_save"] is None
+        networks = [AutoModel.from_pretrained(finished.folder), PeftModel.from_pretrained(AutoModel.from_pretrained(source), adapter)]
+        head = load_file(finished.folder / "model.safetensors")
+        names = json.loads((finished.folder / "config.json").read_text())["id2label"]
+        largest = 0.0
+        for row in finished.predictions("test"):
+            found = torch.tensor([float(row[f"probability_{names[str(place)]}"]) for place in range(len(names))], dtype=torch.float64)
+            for network in networks:
+                with torch.no_grad():
+                    pooled = network.eval()(**batch_of(row["sample"])).last_hidden_state.mean(1)
+                outputs = torch.nn.functional.linear(pooled, head["head.weight"], head.get("head.bias")).double()[0]
+                largest = max(largest, float((outputs.softmax(0) - found).abs().max()))
+    print(f"{kind}: largest difference {largest:.2e}")
+    assert largest < LARGEST

@@ -88,10 +88,10 @@ def test_lora(tmp_path, minilm, train, test):
     sst2(tmp_path / "still/data", 8, 8)
     still["spec"]["training"] = {"epochs": 1, "seed": 0, "optimizer": {"type": "sgd", "learningRate": 1e-300, "momentum": 0.0}}
     beginning = run_job(still, tmp_path / "still").folder
-    network = PeftModel.from_pretrained(AutoModel.from_pretrained(minilm), beginning, is_trainable=True).eval()
+    network = PeftModel.from_pretrained(AutoModel.from_pretrained(minilm), beginning / "adapter", is_trainable=True).eval()
     head = nn.Linear(network.config.hidden_size, 2)
-    tensors = load_file(beginning / "adapter_model.safetensors")
-    head.load_state_dict({key: tensors[f"base_model.model.classifier.{key}"] for key in ("weight", "bias")})
+    tensors = load_file(beginning / "head.safetensors")
+    head.load_state_dict({key: tensors[f"classifier.{key}"] for key in ("weight", "bias")})
 
     spec = recipe("lora", tmp_path / "job", minilm)
     sst2(tmp_path / "job/data", train, test)

@@ -192,10 +192,10 @@ def in_peft(minilm, folder):
     from peft import PeftModel
     from transformers import AutoModel
 
-    encoder = PeftModel.from_pretrained(AutoModel.from_pretrained(minilm), folder, is_trainable=True).eval()
-    tensors = load_file(folder / "adapter_model.safetensors")
-    head = nn.Linear(*tensors["base_model.model.classifier.weight"].shape[::-1])
-    head.load_state_dict({key: tensors[f"base_model.model.classifier.{key}"] for key in ("weight", "bias")})
+    encoder = PeftModel.from_pretrained(AutoModel.from_pretrained(minilm), folder / "adapter", is_trainable=True).eval()
+    tensors = load_file(folder / "head.safetensors")
+    head = nn.Linear(*tensors["classifier.weight"].shape[::-1])
+    head.load_state_dict({key: tensors[f"classifier.{key}"] for key in ("weight", "bias")})
     return encoder, head
 
 

@@ -227,7 +227,7 @@ fn adapters_in_strict_mode_leave_the_same_bytes_on_1_2_and_3_ranks() -> anyhow::
     spec["spec"]["training"]["determinism"] = json!("strict");
     let run = |ranks: u32| outcome::run_to_success(&spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
     let alone = run(1)?;
-    let adapter = |outcome: &outcome::Outcome| outcome.digest("adapter_model.safetensors");
+    let adapter = |outcome: &outcome::Outcome| outcome.digest("adapter/adapter_model.safetensors");
     for ranks in [2, 3] {
         let together = run(ranks)?;
         together.is_the_same_as(&alone)?;

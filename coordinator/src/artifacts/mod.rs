@@ -197,8 +197,9 @@ impl ArtifactStore {
         match kind {
             FileKind::Checkpoint => Ok(folder.join("checkpoints").join(format!("{sha256}.safetensors"))),
             FileKind::Artifact(name) => {
-                check_name(name)?;
-                Ok(folder.join("artifacts").join(format!("{}-{name}", &sha256[..16])))
+                name.split('/').try_for_each(check_name)?;
+                let flat = name.replace('/', "-");
+                Ok(folder.join("artifacts").join(format!("{}-{flat}", &sha256[..16])))
             }
         }
     }

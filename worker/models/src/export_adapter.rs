@@ -1,7 +1,10 @@
 //! What a job with low-rank adapters leaves of them: the two files that PEFT loads.
 //!
-//! `adapter_model.safetensors` holds A and B of each layer and the new output layer, under the names that PEFT gives them in a network of the library whose names
-//! the weights have. `adapter_config.json` says what they are. The network itself is not in them: PEFT loads it from where it came.
+//! `adapter_model.safetensors` holds A and B of each layer, under the names that PEFT gives them in a network of the library whose names the weights have. The new
+//! output layer is with them where a class of transformers computes the same with it. `adapter_config.json` says what they are. The network itself
+//! is not in them: PEFT loads it from where it came.
+//!
+//! They lie in a folder of their own: beside a `model.safetensors` in which they are merged, transformers would add them a second time.
 
 use std::path::Path;
 
@@ -11,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     architecture::Opened,
     error::ModelError,
+    head::POOLING,
     model::Model,
     weights::write::{Entry, write},
 };
@@ -18,10 +22,10 @@ use crate::{
 /// Before every name in PEFT's file.
 const PREFIX: &str = "base_model.model.";
 
-/// The names of both files.
-pub const WEIGHTS: &str = "adapter_model.safetensors";
-/// What the weights are.
-pub const CONFIGURATION: &str = "adapter_config.json";
+/// The folder that PEFT is given.
+pub const FOLDER: &str = "adapter";
+const WEIGHTS: &str = "adapter/adapter_model.safetensors";
+const CONFIGURATION: &str = "adapter/adapter_config.json";
 
 /// The bytes of both files, by name; none without adapters.
 ///
@@ -32,8 +36,10 @@ pub fn files(model: &Model) -> Result<Vec<(&'static str, Vec<u8>)>, ModelError> 
         return Ok(Vec::new());
     };
     let mut weights = Vec::new();
+    let has_head = class_of(model).is_some();
     let trained = model.trainable_state();
-    let entries = trained.iter().map(|(name, tensor)| {
+    let stored = trained.iter().filter(|(name, _)| has_head || !is_of_head(name));
+    let entries = stored.map(|(name, tensor)| {
         let name = crate::export::exported(model, name);
         Entry::of(format!("{PREFIX}{name}"), tensor)
     });
@@ -45,12 +51,25 @@ pub fn files(model: &Model) -> Result<Vec<(&'static str, Vec<u8>)>, ModelError> 
     Ok(vec![(WEIGHTS, weights), (CONFIGURATION, configuration)])
 }
 
+/// The class of transformers that computes the same with the head.
+fn class_of(model: &Model) -> Option<&'static str> {
+    match crate::export::opened(model) {
+        Some(Opened::ByClass(class)) => Some(class),
+        Some(Opened::WithoutHead(_)) | None => None,
+    }
+}
+
+/// Of the output layer, or of a pooling that learns.
+fn is_of_head(name: &str) -> bool {
+    name.starts_with("head.") || name.starts_with(POOLING)
+}
+
 fn configuration(model: &Model, lora: &LoraSpec) -> Value {
     let layers: Vec<&str> = model.adapted.iter().map(|layer| layer.layer.as_str()).collect();
     let is_transposed = model.adapted.iter().any(|layer| layer.is_transposed);
     let base = model.origin.as_ref().and_then(|origin| origin.path.parent());
-    let opened = crate::export::opened(model);
-    let is_classifier = matches!(opened, Some(Opened::ByClass(class)) if class.ends_with("ForSequenceClassification"));
+    let class = class_of(model);
+    let is_classifier = class.is_some_and(|class| class.ends_with("ForSequenceClassification"));
     json!({
         "peft_type": "LORA",
         "task_type": is_classifier.then_some("SEQ_CLS"),
@@ -59,7 +78,7 @@ fn configuration(model: &Model, lora: &LoraSpec) -> Value {
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
         "target_modules": layers,
-        "modules_to_save": [model.naming.head()],
+        "modules_to_save": class.map(|_| [model.naming.head()]),
         "fan_in_fan_out": is_transposed,
         "bias": "none",
         "init_lora_weights": true,

@@ -269,6 +269,12 @@ fn drop_checkpoints(draft: &mut DecisionBuilder<'_>, id: &JobId, run: &Run, best
     }
 }
 
+/// A file name, which may stand in one folder.
+fn is_artifact_name(name: &str) -> bool {
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0']);
+    name.len() <= 255 && name.split('/').count() <= 2 && name.split('/').all(is_plain)
+}
+
 pub(super) fn store_artifact(
     draft: &mut DecisionBuilder<'_>,
     identity: &RankIdentity,
@@ -276,9 +282,11 @@ pub(super) fn store_artifact(
 ) -> Result<Reply, Reject> {
     let job = working(draft.base(), identity)?.job;
     check_digest(&artifact.sha256)?;
-    let is_plain = |name: &str| !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0']);
-    if !is_plain(&artifact.name) || artifact.name.len() > 255 {
-        let reason = format!("expected a plain file name, found `{}`", artifact.name);
+    if !is_artifact_name(&artifact.name) {
+        let reason = format!(
+            "expected a plain file name, or one in a folder, found `{}`",
+            artifact.name
+        );
         return Err(Reject::Invalid {
             field: "artifact.name",
             reason,

@@ -350,13 +350,20 @@ fn artifacts_are_listed_and_a_second_one_of_a_name_replaces_the_first() {
     coordinator.accept(store(artifact("head.safetensors", 1)));
     coordinator.accept(store(artifact("metrics.json", 2)));
     coordinator.accept(store(artifact("head.safetensors", 3)));
+    coordinator.accept(store(artifact("adapter/adapter_config.json", 4)));
     let artifacts = &coordinator.job("ants").run.artifacts;
     assert_eq!(
         artifacts,
-        &[artifact("metrics.json", 2), artifact("head.safetensors", 3)]
+        &[
+            artifact("metrics.json", 2),
+            artifact("head.safetensors", 3),
+            artifact("adapter/adapter_config.json", 4)
+        ]
     );
-    assert_eq!(
-        coordinator.refuse(store(artifact("../head", 1))),
-        "artifact.name: expected a plain file name, found `../head`"
-    );
+    for name in ["../head", "/head", "a/b/head", "adapter/", "adapter/..", "a\\b"] {
+        assert_eq!(
+            coordinator.refuse(store(artifact(name, 1))),
+            format!("artifact.name: expected a plain file name, or one in a folder, found `{name}`")
+        );
+    }
 }

@@ -142,7 +142,7 @@ fn what_is_stored_has_pefts_names() {
     };
     assert_eq!(
         (*weights_name, *configuration_name),
-        ("adapter_model.safetensors", "adapter_config.json")
+        ("adapter/adapter_model.safetensors", "adapter/adapter_config.json")
     );
     let tensors = SafeTensors::deserialize(weights).unwrap();
     let mut names: Vec<&str> = tensors.names().into_iter().collect();

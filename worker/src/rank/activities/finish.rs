@@ -133,7 +133,12 @@ fn write_files(session: &Session<'_>, folder: &Path) -> Result<Vec<String>, Rank
     let beside = library_files::files(&session.spec, model)?;
     let writer = &session.arguments.process_id;
     let mut names = Vec::new();
-    for (name, bytes) in files.into_iter().chain(export_adapter::files(model)?).chain(beside) {
+    let adapter = export_adapter::files(model)?;
+    if !adapter.is_empty() {
+        let folder = folder.join(export_adapter::FOLDER);
+        fs::create_dir_all(&folder).map_err(RankFailure::write(&folder))?;
+    }
+    for (name, bytes) in files.into_iter().chain(adapter).chain(beside) {
         let path = folder.join(name);
         whole_file::write(&path, writer, &bytes).map_err(RankFailure::write(&path))?;
         names.push(name.to_owned());
@@ -146,7 +151,10 @@ fn write_files(session: &Session<'_>, folder: &Path) -> Result<Vec<String>, Rank
         whole_file::publish(&partial, &path).map_err(RankFailure::write(&path))?;
         names.push(name.to_owned());
     }
-    whole_file::sync_folder(folder).map_err(RankFailure::write(folder))?;
+    let adapter = folder.join(export_adapter::FOLDER);
+    for folder in [&adapter, folder].into_iter().filter(|folder| folder.exists()) {
+        whole_file::sync_folder(folder).map_err(RankFailure::write(folder))?;
+    }
     Ok(names)
 }
 
