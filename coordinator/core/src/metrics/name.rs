@@ -39,6 +39,11 @@ impl MetricName {
         self.metric().better == Better::Higher
     }
 
+    /// Whether it is of classes that are ranks: it counts how far a prediction is off.
+    pub fn counts_distances(self) -> bool {
+        matches!(self.name(), "quadratic_weighted_kappa" | "ordinal_mae")
+    }
+
     /// Whether `value` is better than `best` by more than `min_delta`.
     pub fn improves(self, value: f64, best: f64, min_delta: f64) -> bool {
         if self.higher_is_better() {

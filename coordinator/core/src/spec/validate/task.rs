@@ -1,7 +1,7 @@
 //! What has to fit the task: the label columns and the loss.
 
 use super::violations::Violations;
-use crate::spec::{DataFormat, InputColumn, JobSpec, LabelColumns, Sampling, Task, Word};
+use crate::spec::{DataFormat, HeadSpec, InputColumn, JobSpec, LabelColumns, Sampling, Task, Word};
 use crate::task::multi_label::MOST_LABELS;
 
 /// What people watch holds the scale of each.
@@ -45,6 +45,19 @@ fn class_order(spec: &JobSpec, violations: &mut Violations) {
     violations.require(names.len() != 1, FIELD, || {
         "must name at least two classes, found one".to_owned()
     });
+    // In the order of their names, ranks would be others.
+    let by_name = |what: String| format!("must name the ranks from the lowest to the highest for {what}");
+    if names.is_empty() && matches!(spec.model.head, HeadSpec::Ordinal { .. }) {
+        violations.add(FIELD, by_name("a head of type `ordinal`".to_owned()));
+    } else if names.is_empty() && spec.task == Task::Classification {
+        let mut watched = spec.training.watched();
+        if let Some((field, metric)) = watched.find(|(_, metric)| metric.counts_distances()) {
+            violations.add(
+                FIELD,
+                by_name(format!("{field}, which is `validation/{}`", metric.name())),
+            );
+        }
+    }
     for (place, name) in names.iter().enumerate() {
         let is_own = !name.trim().is_empty() && !names[..place].contains(name);
         violations.require(is_own, &format!("{FIELD}[{place}]"), || {

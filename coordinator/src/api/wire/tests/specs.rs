@@ -6,8 +6,8 @@ mod training;
 
 use firn_core::slices;
 use firn_core::spec::{
-    Architecture, ArtifactsSpec, AugmentationSpec, DataFormat, DataSpec, Determinism, DeviceRequest, JobSpec, Metadata,
-    MissingLabels, PreemptionPolicy, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RunPolicy,
+    Architecture, ArtifactsSpec, AugmentationSpec, DataFormat, DataSpec, Determinism, DeviceRequest, HeadSpec, JobSpec,
+    Metadata, MissingLabels, PreemptionPolicy, Preprocessing, QuarantineSpec, ResourcesSpec, RestartPolicy, RunPolicy,
     SchedulingSpec, SplitSource, Task, Word, WorkersSpec,
 };
 use proptest::prelude::*;
@@ -113,11 +113,15 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
             )
         })
         .prop_map(
-            |((model, data, mut training), resources, metadata, max_restarts, rest)| {
+            |((model, mut data, mut training), resources, metadata, max_restarts, rest)| {
                 let (folder, (scheduling, run_policy)) = rest;
                 let ranks = resources.workers.max * resources.slots_per_worker;
                 if ranks > slices::of_job(&training) {
                     training.determinism = Determinism::Default;
+                }
+                let is_ordinal = matches!(model.head, HeadSpec::Ordinal { .. });
+                if is_ordinal || training.watched().any(|(_, metric)| metric.counts_distances()) {
+                    data.classes = ["none", "mild", "severe"].map(str::to_owned).to_vec();
                 }
                 if !model.freeze.unfreeze.is_empty() {
                     (training.epochs, training.layer_decay) = (training.epochs.max(3), 0.75);
