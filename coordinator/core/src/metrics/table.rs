@@ -120,7 +120,11 @@ const fn lower(name: &'static str, formula: Formula, about: &'static str) -> Met
 
 /// Every metric, in the order in which people look for them.
 pub const METRICS: &[Metric] = &[
-    lower("loss", Formula::Loss, "mean loss without weights and smoothing"),
+    lower(
+        "loss",
+        Formula::Loss,
+        "mean loss without weights, smoothing and focal factors: cross-entropy, or what the spec says for numbers",
+    ),
     higher(
         "accuracy",
         Formula::Counts(counts::accuracy),
