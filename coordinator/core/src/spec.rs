@@ -49,8 +49,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::metrics::MetricName;
 pub use crate::task::Task;
 pub use architecture::{
-    Architecture, BertKind, Configured, Convnext, Crops, DecoderKind, Efficientnet, Misfit, MobileBlock, MobilenetV3,
-    Modality, Network, Pooling, Resnet, StageFacts, Swin, Vgg, Vit, VitKind,
+    Architecture, BertKind, CifarResnet, Configured, Convnext, Crops, DecoderKind, Efficientnet, Misfit, MobileBlock,
+    MobilenetV3, Modality, Network, Pooling, Resnet, StageFacts, Swin, Vgg, Vit, VitKind,
 };
 pub use augmentation::{
     AugmentationSpec, ColorJitterSpec, ErasedValue, RandAugmentSpec, RandomErasingSpec, RandomResizedCropSpec,

@@ -93,7 +93,7 @@ fn hugging_face(name: &str) -> String {
 fn last_epsilon(library: Library) -> f64 {
     match library {
         Library::HuggingFace => 1e-12,
-        Library::Torchvision | Library::Timm => EPSILON,
+        _ => EPSILON,
     }
 }
 
@@ -227,8 +227,8 @@ impl Block {
     fn new(builder: &mut ParameterBuilder<'_>, name: &str, width: i64) -> Result<Self, ModelError> {
         let geometry = Geometry::depthwise(width, 7, 1).with_bias();
         let shape: &[i64] = match builder.library() {
-            Library::Torchvision => &[width, 1, 1],
             Library::Timm | Library::HuggingFace => &[width],
+            _ => &[width, 1, 1],
         };
         Ok(Self {
             scale: builder.tensor(

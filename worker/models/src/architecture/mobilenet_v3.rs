@@ -90,7 +90,7 @@ fn part(tail: &str, is_first: bool) -> String {
 fn batch_norm(library: Library) -> BatchNorm {
     match library {
         Library::Timm => BatchNorm::USUAL,
-        Library::Torchvision | Library::HuggingFace => BatchNorm::TENSORFLOW,
+        _ => BatchNorm::TENSORFLOW,
     }
 }
 
@@ -147,7 +147,7 @@ impl Family for MobilenetV3 {
         let end = (Activation::Hardswish, DROPOUT);
         let wide = match builder.library() {
             Library::Timm => Wide::convolved(builder, "classifier.0", shape, end)?,
-            Library::Torchvision | Library::HuggingFace => Wide::new(builder, "classifier.0", shape, end)?,
+            _ => Wide::new(builder, "classifier.0", shape, end)?,
         };
         stages.push(Box::new(wide));
         Ok(stages)

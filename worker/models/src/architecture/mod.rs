@@ -2,6 +2,7 @@
 //! `firn_core::spec::Architecture`. Variants of a family that are only other numbers differ in that row alone, which holds the numbers.
 
 mod bert;
+mod cifar_resnet;
 mod configuration;
 mod convnext;
 mod decoder;
@@ -95,6 +96,7 @@ pub(crate) trait Family: Send {
 pub(crate) fn of(spec: &ModelSpec) -> Result<Box<dyn Family>, ModelError> {
     let network: Box<dyn Family> = match spec.architecture.network() {
         Network::Resnet(sizes) => Box::new(sizes),
+        Network::CifarResnet(sizes) => Box::new(sizes),
         Network::MobilenetV2 => Box::new(mobilenet::MobilenetV2),
         Network::MobilenetV3(sizes) => Box::new(sizes),
         Network::Efficientnet(sizes) => Box::new(sizes),

@@ -11,7 +11,7 @@ use crate::{
     error::ModelError,
     layers::{
         activation::Activation,
-        block::{Block, Blocks, Shortcut},
+        block::{Block, Blocks, Part, Shortcut},
         convolution::{BatchNorm, Geometry, Names, Unit},
         pooling::PixelMean,
     },
@@ -190,17 +190,7 @@ fn residual(sizes: &Resnet, builder: &mut ParameterBuilder<'_>, block: &str, siz
             Geometry::square(width, outputs, 3, 1),
         ]
     };
-    let last = geometries.len() - 1;
-    let mut parts = Vec::with_capacity(geometries.len());
-    for (index, geometry) in geometries.into_iter().enumerate() {
-        let (convolution, norm) = (format!("{block}.conv{}", index + 1), format!("{block}.bn{}", index + 1));
-        let activation = if index == last {
-            Activation::None
-        } else {
-            Activation::Relu
-        };
-        parts.push(unit(builder, [&convolution, &norm], geometry, activation)?.into());
-    }
+    let parts = parts(builder, block, geometries)?;
     let shortcut = if stride == 1 && inputs == outputs {
         Shortcut::Identity
     } else {
@@ -215,7 +205,26 @@ fn residual(sizes: &Resnet, builder: &mut ParameterBuilder<'_>, block: &str, siz
     })
 }
 
-fn unit(
+/// The convolutions of a block, `conv1` and `bn1` first, with a ReLU behind each but the last.
+pub(super) fn parts(
+    builder: &mut ParameterBuilder<'_>,
+    block: &str,
+    geometries: Vec<Geometry>,
+) -> Result<Vec<Part>, ModelError> {
+    let last = geometries.len() - 1;
+    let part = |(index, geometry)| {
+        let (convolution, norm) = (format!("{block}.conv{}", index + 1), format!("{block}.bn{}", index + 1));
+        let activation = if index == last {
+            Activation::None
+        } else {
+            Activation::Relu
+        };
+        Ok(unit(builder, [&convolution, &norm], geometry, activation)?.into())
+    };
+    geometries.into_iter().enumerate().map(part).collect()
+}
+
+pub(super) fn unit(
     builder: &mut ParameterBuilder<'_>,
     [convolution, norm]: [&str; 2],
     geometry: Geometry,

@@ -33,7 +33,7 @@ const DEVIATION: f64 = 0.02;
 fn epsilon(kind: VitKind, library: Library) -> f64 {
     match (kind, library) {
         (VitKind::Original, Library::HuggingFace) => 1e-12,
-        (VitKind::Original, Library::Torchvision | Library::Timm) | (VitKind::Dinov2 { .. }, _) => 1e-6,
+        (VitKind::Original | VitKind::Dinov2 { .. }, _) => 1e-6,
     }
 }
 

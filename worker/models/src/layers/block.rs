@@ -85,6 +85,8 @@ pub(crate) enum Shortcut {
     Identity,
     /// A projection of the block's input.
     Projection(Unit),
+    /// Every second row and column of the block's input, and so many channels of zeros before and behind its own.
+    Subsampled(i64),
 }
 
 impl Block {
@@ -100,7 +102,7 @@ impl Block {
     pub(crate) fn forward(&self, input: Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
         let input = match self.shortcut {
             Shortcut::None => input,
-            Shortcut::Identity | Shortcut::Projection(_) => statistics.branching(input)?,
+            _ => statistics.branching(input)?,
         };
         let mut output = input.shallow_clone();
         for part in &self.parts {
@@ -110,6 +112,10 @@ impl Block {
             Shortcut::None => return Ok(output),
             Shortcut::Identity => input,
             Shortcut::Projection(unit) => unit.forward(&input, statistics)?,
+            Shortcut::Subsampled(zeros) => {
+                let seen = input.f_slice(2, None, None, 2)?.f_slice(3, None, None, 2)?;
+                seen.f_constant_pad_nd([0, 0, 0, 0, *zeros, *zeros])?
+            }
         };
         let activation = if self.relu { Activation::Relu } else { Activation::None };
         if self.parts.last().is_some_and(Part::is_folded) {
@@ -124,6 +130,7 @@ impl Block {
             Shortcut::None => Shortcut::None,
             Shortcut::Identity => Shortcut::Identity,
             Shortcut::Projection(unit) => Shortcut::Projection(unit.folded()?),
+            Shortcut::Subsampled(zeros) => Shortcut::Subsampled(*zeros),
         };
         let parts = self.parts.iter().map(Part::folded).collect::<Result<_, _>>()?;
         Ok(Self {

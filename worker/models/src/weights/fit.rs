@@ -22,8 +22,9 @@ use crate::{
 };
 
 /// First parts of names that belong to outputs of other tasks, to poolers, and to losses that trainers save beside the network.
-const HEADS: [&str; 22] = [
+const HEADS: [&str; 23] = [
     "fc",
+    "linear",
     "classifier",
     "head",
     "heads",

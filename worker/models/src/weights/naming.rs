@@ -12,6 +12,8 @@ pub enum Library {
     Timm,
     /// transformers.
     HuggingFace,
+    /// pytorch_resnet_cifar10, the program whose weights of the ResNets for CIFAR-10 people use.
+    PytorchResnetCifar10,
 }
 
 impl Library {
@@ -21,6 +23,7 @@ impl Library {
             Self::Torchvision => "torchvision",
             Self::Timm => "timm",
             Self::HuggingFace => "transformers",
+            Self::PytorchResnetCifar10 => "pytorch_resnet_cifar10",
         }
     }
 }

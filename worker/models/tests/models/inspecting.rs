@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use firn_models::{Inspection, OutputLayer, inspect};
+use firn_core::spec::{Architecture, Word};
+use firn_models::{Inspection, Library, OutputLayer, inspect};
+use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use crate::{support::*, weights::resnet18};
@@ -27,6 +29,26 @@ fn a_file_that_fits_says_what_it_is() {
         })
     );
     assert_eq!((found.problems, found.extra), (vec![], vec![]));
+}
+
+/// As `torch.save` of a `DataParallel` leaves them, without the counters.
+#[test]
+fn weights_of_a_resnet_for_cifar_are_known_by_their_depth() {
+    for architecture in [Architecture::Resnet20Cifar, Architecture::Resnet110Cifar] {
+        let tensors = filled_as(architecture, [Library::PytorchResnetCifar10; 2], &Value::Null);
+        let output = ("linear.weight".to_owned(), fill("linear.weight", &[10, 64]));
+        let wrapped = tensors.into_iter().chain([output]);
+        let found = inspected(
+            &wrapped
+                .map(|(name, tensor)| (format!("module.{name}"), tensor))
+                .collect::<Vec<_>>(),
+        );
+        assert_eq!(found.architecture.as_deref(), Some(architecture.word()));
+        assert_eq!(found.library.as_deref(), Some("pytorch_resnet_cifar10"));
+        assert!(found.fits, "{:?}", found.problems);
+        assert_eq!(found.output.map(|output| output.outputs), Some(10));
+        assert_eq!(found.extra, Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -15,11 +15,12 @@ use crate::support::*;
 
 const LIMIT: f64 = 1e-4;
 
-fn libraries() -> [(&'static str, Library); 3] {
+fn libraries() -> [(&'static str, Library); 4] {
     [
         ("torchvision", Library::Torchvision),
         ("timm", Library::Timm),
         ("hugging_face", Library::HuggingFace),
+        ("pytorch_resnet_cifar10", Library::PytorchResnetCifar10),
     ]
 }
 
@@ -252,6 +253,11 @@ fn resnexts_and_wide_resnets_equal_torchvisions() {
         &["resnext50_32x4d", "resnext101_64x4d", "wide_resnet50_2"],
         "torchvision",
     );
+}
+
+#[test]
+fn resnets_for_cifar_equal_those_that_their_weights_come_from() {
+    all(&["resnet20_cifar", "resnet56_cifar"], "pytorch_resnet_cifar10");
 }
 
 #[test]

@@ -538,6 +538,12 @@ def check(folder):
         model.load_state_dict(state, strict=True)
         is_resnet = any("embedder" in key for key in state)
         logits = model(pixels(64, 96) if is_resnet else exported_pixels(architecture)).logits.double()
+    elif architecture.endswith("_cifar"):
+        from cifar_resnet import cifar_resnet
+
+        model = cifar_resnet(architecture, num_classes=classes).eval()
+        model.load_state_dict(state, strict=True)
+        logits = model(exported_pixels(architecture)).double()
     elif architecture.startswith("mobilenet_v3_") and "conv_stem.weight" in state:
         from parity import timm_mobilenet
 

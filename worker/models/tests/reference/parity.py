@@ -15,6 +15,7 @@ import timm
 import torch
 import torchvision
 import transformers
+from cifar_resnet import CIFAR_RESNETS, cifar_resnet
 from models import BERTS, DECODERS, GOLDEN, GPT2, INCEPTION_STAGES, MODERNBERT, decoder, filled, modernbert, pixels, tokens
 
 LENGTHS = [17, 5, 1, 11]
@@ -122,6 +123,9 @@ def transformers_swin(name, **options):
 def image_cases():
     for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_64x4d", "wide_resnet50_2"):
         yield torchvision_case(name, RESNET, "fc", 64)
+    stages = {"stem": "relu", **{f"layer{n}": f"layer{n}" for n in range(1, 4)}, "pool": "pool"}
+    for name in ("resnet20_cifar", "resnet56_cifar"):
+        yield Case(name, "pytorch_resnet_cifar10", lambda name=name: cifar_resnet(name, num_classes=CLASSES), stages, "linear", 32)
     yield torchvision_case("mobilenet_v2", features(19, ("pool", "classifier.0")), "classifier.1", 64)
     yield torchvision_case("mobilenet_v3_large", features(17, ("classifier.0", "classifier.1")), "classifier.3", 64)
     yield torchvision_case("mobilenet_v3_small", features(13, ("classifier.0", "classifier.1")), "classifier.3", 64)
@@ -284,6 +288,8 @@ def rows():
         for name in names:
             options = {"init_weights": False} if name == "inception_v3" else {}
             yield name, "torchvision", lambda name=name, options=options: torchvision.models.get_model(name, **options), head
+    for name in CIFAR_RESNETS:
+        yield name, "pytorch_resnet_cifar10", lambda name=name: cifar_resnet(name), "linear"
     for name in VITS:
         yield name, "torchvision", lambda name=name: torchvision_vit(name), "heads.head"
         yield name, "hugging_face", lambda name=name: transformers_vit(name), "classifier"

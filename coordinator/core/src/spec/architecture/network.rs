@@ -11,6 +11,8 @@ use crate::spec::Decayed;
 pub enum Network {
     /// With ResNeXt and Wide ResNet.
     Resnet(Resnet),
+    /// The residual networks for CIFAR-10.
+    CifarResnet(CifarResnet),
     /// Of width 1.0.
     MobilenetV2,
     /// Large and small, of width 1.0.
@@ -72,6 +74,22 @@ impl Resnet {
             bottleneck: true,
             groups,
             group_width,
+        }
+    }
+}
+
+/// A residual network for images of 32 pixels a side, in three layers of blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CifarResnet {
+    /// Of each layer; a block has two layers with weights.
+    pub blocks: usize,
+}
+
+impl CifarResnet {
+    /// By its layers with weights: two a block, the first convolution and the output layer.
+    pub(super) const fn of_depth(depth: usize) -> Self {
+        Self {
+            blocks: (depth - 2) / 6,
         }
     }
 }
@@ -245,7 +263,7 @@ impl Network {
     pub(super) fn has_linear_layers(self) -> bool {
         !matches!(
             self,
-            Self::Resnet(_) | Self::MobilenetV2 | Self::Efficientnet(_) | Self::InceptionV3
+            Self::Resnet(_) | Self::CifarResnet(_) | Self::MobilenetV2 | Self::Efficientnet(_) | Self::InceptionV3
         )
     }
 
@@ -253,6 +271,10 @@ impl Network {
         match self {
             Self::Resnet(_) => {
                 let stages = vec![Named(&["stem", "layer1", "layer2", "layer3", "layer4", "pool"])];
+                Traits::of_images(stages, 1, true)
+            }
+            Self::CifarResnet(_) => {
+                let stages = vec![Named(&["stem", "layer1", "layer2", "layer3", "pool"])];
                 Traits::of_images(stages, 1, true)
             }
             Self::MobilenetV2 => Traits::of_images(vec![Numbered("features.", 19), Named(&["pool"])], 1, true),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::configured::Configured;
 use super::mobile::{self, Efficientnet};
 use super::network::Network::{self, Gpt2, InceptionV3, MobilenetV2};
-use super::network::{BertKind, Convnext, DecoderKind, Resnet, Swin, Vgg, Vit, VitKind};
+use super::network::{BertKind, CifarResnet, Convnext, DecoderKind, Resnet, Swin, Vgg, Vit, VitKind};
 use crate::spec::{CropMode, Interpolation, Preprocessing};
 
 /// What stands in a row beside its words.
@@ -95,6 +95,10 @@ const fn bottlenecks(blocks: [usize; 4]) -> Network {
 
 const fn grouped(blocks: [usize; 4], groups: i64, width: i64) -> Network {
     Network::Resnet(Resnet::grouped(blocks, groups, width))
+}
+
+const fn cifar(depth: usize) -> Network {
+    Network::CifarResnet(CifarResnet::of_depth(depth))
 }
 
 const fn vgg(convolutions: [usize; 5]) -> Network {
@@ -186,6 +190,16 @@ architectures! {
     "wide_resnet50_2" WideResnet50_2 since 5 = grouped([3, 4, 6, 3], 1, 128), IMAGENET;
     /// `resnet101` with bottlenecks of twice the width.
     "wide_resnet101_2" WideResnet101_2 since 5 = grouped([3, 4, 23, 3], 1, 128), IMAGENET;
+    /// He et al. 2015, section 4.2: for images of 32 pixels as those of CIFAR-10, 20 layers with weights in blocks 3-3-3.
+    "resnet20_cifar" Resnet20Cifar since 5 = cifar(20), imagenet(32, 32);
+    /// Blocks 5-5-5.
+    "resnet32_cifar" Resnet32Cifar since 5 = cifar(32), imagenet(32, 32);
+    /// Blocks 7-7-7.
+    "resnet44_cifar" Resnet44Cifar since 5 = cifar(44), imagenet(32, 32);
+    /// Blocks 9-9-9.
+    "resnet56_cifar" Resnet56Cifar since 5 = cifar(56), imagenet(32, 32);
+    /// Blocks 18-18-18.
+    "resnet110_cifar" Resnet110Cifar since 5 = cifar(110), imagenet(32, 32);
     /// Sandler et al. 2018, width 1.0.
     "mobilenet_v2" MobilenetV2 = MobilenetV2, IMAGENET;
     /// Howard et al. 2019, "large", width 1.0.

@@ -43,6 +43,16 @@ fn an_exported_resnext_loads_strictly_in_torchvision() {
 }
 
 #[test]
+fn an_exported_resnet_for_cifar_whose_last_layer_trained_loads_strictly_where_its_weights_come_from() {
+    loads_strictly(
+        Architecture::Resnet20Cifar,
+        Library::PytorchResnetCifar10,
+        through("layer2"),
+        "linear",
+    );
+}
+
+#[test]
 fn an_exported_mobilenet_v3_whose_wide_layer_trained_loads_strictly_in_torchvision() {
     loads_strictly(
         Architecture::MobilenetV3Small,
