@@ -92,6 +92,20 @@ def crops():
         yield {"part": [left, top, width, height], "size": size, "interpolation": how.value, "pixels": encoded(expected)}
 
 
+def padded():
+    """Parts of a picture that was resized, with something around it."""
+    for size, resize, crop, padding, places in [
+        ((16, 16), 16, 16, 4, [(0, 0), (8, 8), (3, 5), (4, 4)]),
+        ((26, 19), 16, 14, 6, [(0, 14), (19, 0), (7, 5)]),
+        ((18, 29), 16, 16, 11, [(0, 31), (22, 2)]),
+    ]:
+        for mode in ("constant", "edge", "reflect", "symmetric"):
+            image = F.pad(F.resize(picture(*size, 2), resize, antialias=True), [padding], padding_mode=mode)
+            for left, top in places:
+                expected = F.crop(image, top, left, crop, crop)
+                yield {"size": size, "resize": resize, "crop": crop, "start": [left - padding, top - padding], "mode": mode, "pixels": encoded(expected)}
+
+
 DRAWS, PLACES = 6000, 80
 
 
@@ -129,6 +143,10 @@ def drawn():
     yield {"operation": "jitter", "settings": [0.4, 1.3, 0.2, 0.1], "columns": columns([(*(row[name] for name in names), at) for row, at in zip(rows, place, strict=True)])}
     rotation = v2.RandomRotation(25)
     yield {"operation": "rotation", "degrees": 25, "columns": columns([(rotation.make_params([image])["angle"],) for _ in range(DRAWS)])}
+    for side, padding in [(32, 4), (24, 7)]:
+        crop = v2.RandomCrop(side, padding=padding)
+        rows = [crop.make_params([Image.new("RGB", (32, 45))]) for _ in range(DRAWS)]
+        yield {"operation": "padded_crop", "padding": padding, "crop": side, "size": [32, 45], "columns": columns([(row["left"], row["top"]) for row in rows])}
 
 
 class Noted:
@@ -174,6 +192,7 @@ print(
             "draws": DRAWS,
             "pixels": list(pixels()),
             "crops": list(crops()),
+            "padded": list(padded()),
             "drawn": [*drawn(), *policies()],
             "magnitudes": list(magnitudes()),
         }

@@ -53,8 +53,8 @@ pub use architecture::{
     MobilenetV3, Modality, Network, Pooling, Resnet, StageFacts, Swin, Vgg, Vit, VitKind,
 };
 pub use augmentation::{
-    AugmentationSpec, ColorJitterSpec, ErasedValue, RandAugmentSpec, RandomErasingSpec, RandomResizedCropSpec,
-    TrivialAugmentWideSpec, WarpInterpolation,
+    AugmentationSpec, ColorJitterSpec, ErasedValue, PaddingMode, RandAugmentSpec, RandomCropSpec, RandomErasingSpec,
+    RandomResizedCropSpec, TrivialAugmentWideSpec, WarpInterpolation,
 };
 pub use data::{CropMode, DataSpec, Interpolation, MissingLabels, Preprocessing, QuarantineSpec, SplitSource};
 pub use ema::EmaSpec;

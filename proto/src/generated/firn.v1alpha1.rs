@@ -350,9 +350,9 @@ pub struct TaskSpec {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ModelSpec {
     /// The family and size. Left out where `uri` is given. `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`, `resnext50_32x4d`,
-    /// `resnext101_32x8d`, `resnext101_64x4d`, `wide_resnet50_2`, `wide_resnet101_2`, `mobilenet_v2`, `mobilenet_v3_large`,
-    /// `mobilenet_v3_small`, `efficientnet_b0`, `efficientnet_b1`, `efficientnet_b2`, `efficientnet_b3`, `efficientnet_b4`, `efficientnet_b5`,
-    /// `efficientnet_b6`, … Required.
+    /// `resnext101_32x8d`, `resnext101_64x4d`, `wide_resnet50_2`, `wide_resnet101_2`, `resnet20_cifar`, `resnet32_cifar`, `resnet44_cifar`,
+    /// `resnet56_cifar`, `resnet110_cifar`, `mobilenet_v2`, `mobilenet_v3_large`, `mobilenet_v3_small`, `efficientnet_b0`, `efficientnet_b1`,
+    /// … Required.
     #[prost(string, tag = "1")]
     pub architecture: ::prost::alloc::string::String,
     /// A safetensors file under torchvision's, timm's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a
@@ -530,6 +530,10 @@ pub struct AugmentationSpec {
     /// Probability that an image loses its colours. Range: from 0 to 1. Default: 0.0.
     #[prost(double, optional, tag = "10")]
     pub grayscale: ::core::option::Option<f64>,
+    /// A part of the resized image, of the size of `preprocessing.crop`, in place of the centre crop: `RandomCrop`. Not together with
+    /// `randomResizedCrop`. Default: none: centre crop.
+    #[prost(message, optional, tag = "11")]
+    pub random_crop: ::core::option::Option<RandomCropSpec>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -541,6 +545,18 @@ pub struct RandomResizedCropSpec {
     /// Least and most width of the part for each unit of its height. Range: each above 0. Default: \[0.75,1.3333333333333333\].
     #[prost(double, repeated, tag = "2")]
     pub ratio: ::prost::alloc::vec::Vec<f64>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RandomCropSpec {
+    /// Pixels that are put around the resized image first, on each side; less than `preprocessing.crop`. Networks for CIFAR are trained with
+    /// 4. Range: at most 8191. Default: 0.
+    #[prost(uint32, optional, tag = "1")]
+    pub padding: ::core::option::Option<u32>,
+    /// What these pixels are. `constant`, `edge`, `reflect`, `symmetric`. Default: constant.
+    #[prost(string, tag = "2")]
+    pub padding_mode: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

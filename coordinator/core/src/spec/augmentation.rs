@@ -11,6 +11,9 @@ pub struct AugmentationSpec {
     /// A part of the image, brought to the size of `preprocessing.crop`, in place of the resize and the centre crop: `RandomResizedCrop`.
     #[schemars(extend("x-firn-default" = "none: resize and centre crop"))]
     pub random_resized_crop: Option<RandomResizedCropSpec>,
+    /// A part of the resized image, of the size of `preprocessing.crop`, in place of the centre crop: `RandomCrop`. Not together with `randomResizedCrop`.
+    #[schemars(extend("x-firn-default" = "none: centre crop"))]
+    pub random_crop: Option<RandomCropSpec>,
     /// Probability that left and right are exchanged.
     #[schemars(range(min = 0.0, max = 1.0), extend("default" = 0.0))]
     pub horizontal_flip: f64,
@@ -54,6 +57,32 @@ pub struct RandomResizedCropSpec {
 
 /// That of torchvision's `RandomResizedCrop`.
 const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
+
+/// A part of the resized image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RandomCropSpec {
+    /// Pixels that are put around the resized image first, on each side; less than `preprocessing.crop`. Networks for CIFAR are trained with 4.
+    #[schemars(range(max = 8191), extend("default" = 0))]
+    pub padding: u32,
+    /// What these pixels are.
+    #[schemars(extend("default" = "constant"))]
+    pub padding_mode: PaddingMode,
+}
+
+/// What is put around an image, in torchvision's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PaddingMode {
+    /// Black.
+    Constant,
+    /// The pixel of the border.
+    Edge,
+    /// The image mirrored at the pixels of its border, which are not repeated.
+    Reflect,
+    /// The image mirrored at its border.
+    Symmetric,
+}
 
 /// Some operations of one strength.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

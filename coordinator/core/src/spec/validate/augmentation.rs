@@ -10,6 +10,21 @@ pub(super) fn check(data: &DataSpec, violations: &mut Violations) {
         return;
     };
     ranges(augmentation, violations);
+    if let Some(crop) = &augmentation.random_crop {
+        violations.require(
+            augmentation.random_resized_crop.is_none(),
+            &format!("{PATH}.randomCrop"),
+            || "not together with randomResizedCrop: an image is cut once".to_owned(),
+        );
+        if let Some(side) = data.preprocessing.crop() {
+            violations.require(crop.padding < side, &format!("{PATH}.randomCrop.padding"), || {
+                format!(
+                    "must be below preprocessing.crop ({side}), or nothing of the image may be left; found {}",
+                    crop.padding
+                )
+            });
+        }
+    }
     if let Some(policy) = &augmentation.rand_augment {
         let (magnitude, bins) = (policy.magnitude, policy.num_magnitude_bins);
         violations.require(magnitude < bins, &format!("{PATH}.randAugment.magnitude"), || {

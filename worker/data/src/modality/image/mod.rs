@@ -3,6 +3,7 @@
 //! bytes any more, so they are normalised here.
 
 mod augmentation;
+mod cut;
 mod decode;
 mod error;
 mod jpeg;
@@ -15,11 +16,12 @@ use std::cell::RefCell;
 
 use firn_core::spec::{AugmentationSpec, CropMode, Interpolation};
 
-use self::augmentation::Augmentation;
+use self::augmentation::{Augmentation, Seen};
+use self::cut::{Cut, Plan};
 use self::decode::{decode_region, dimensions};
 use self::error::ImageError;
-use self::raster::{Raster, Region};
-use self::resample::{Axis, Filter, First, resample, source_region};
+use self::raster::Raster;
+use self::resample::{Filter, First, resample};
 use super::{Modality, Occasion, Prepared};
 use crate::{DataError, RawTensor, Tensors, Values, source::Content};
 
@@ -127,119 +129,40 @@ impl Images {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut plan = None;
             let raster = decode_region(file, scratch, |width, height| {
-                let part = change.and_then(|(augmentation, occasion)| augmentation.crop(occasion, [width, height]));
-                let (across, down, _) = plan.insert(match part {
-                    Some(part) => self.plan_of(part),
-                    None => self.plan(width, height),
-                });
-                let mut region = source_region(&across.axis, &down.axis);
-                region.left += across.first;
-                region.top += down.first;
-                region
+                let plan = plan.insert(self.plan([width, height], change));
+                plan.region()
             })?;
-            let (across, down, first) = plan.expect("the decoder asks for a region before it answers");
-            let resized = resample(raster, &across.axis, &down.axis, first);
-            Ok(self.pad(resized, across.before, down.before))
+            let plan = plan.expect("the decoder asks for a region before it answers");
+            let resized = resample(raster, &plan.across.axis, &plan.down.axis, plan.first);
+            Ok(plan.laid_out(resized))
         })
     }
 
-    /// What `Resize` and `CenterCrop` do to each axis of an image. Rows come first, as they always have: stored jobs go on with the same pixels.
-    fn plan(&self, width: usize, height: usize) -> (Cut, Cut, First) {
-        let (resized_width, resized_height) = match self.crop_mode {
-            CropMode::Center => resized(width, height, self.resize),
-            CropMode::Squash => (self.resize, self.resize),
+    /// How the network's input is made of an image of that width and height.
+    fn plan(&self, size: [usize; 2], change: Option<(&Augmentation, Occasion)>) -> Plan {
+        let resized = match self.crop_mode {
+            CropMode::Center => cut::resized(size, self.resize),
+            CropMode::Squash => [self.resize; 2],
         };
-        (
-            Cut::new([width, resized_width], self.crop, self.filter),
-            Cut::new([height, resized_height], self.crop, self.filter),
-            First::Rows,
-        )
-    }
-
-    /// What `resized_crop` does to each axis of a part.
-    fn plan_of(&self, part: Region) -> (Cut, Cut, First) {
-        let cut = |first: usize, input: usize| Cut {
-            first,
-            ..Cut::new([input, self.crop], self.crop, self.filter)
-        };
-        let first = First::of([part.width, self.crop], [part.height, self.crop]);
-        (cut(part.left, part.width), cut(part.top, part.height), first)
-    }
-
-    /// Black around an image that is smaller than the crop.
-    fn pad(&self, raster: Raster, left: usize, top: usize) -> Raster {
-        if raster.width == self.crop && raster.height == self.crop {
-            return raster;
+        let ([width, height], [resized_width, resized_height]) = (size, resized);
+        let (crop, filter) = (self.crop, self.filter);
+        match change.and_then(|(augmentation, occasion)| augmentation.seen(occasion, size, (resized, crop))) {
+            Some(Seen::Part(part)) => Plan {
+                across: Cut::part([part.left, part.width], crop, filter),
+                down: Cut::part([part.top, part.height], crop, filter),
+                first: First::of([part.width, crop], [part.height, crop]),
+            },
+            Some(Seen::Moved([left, top], mode)) => Plan {
+                across: Cut::moved([width, resized_width], (left, mode), crop, filter),
+                down: Cut::moved([height, resized_height], (top, mode), crop, filter),
+                first: First::of([width, resized_width], [height, resized_height]),
+            },
+            // Rows come first, as they always have: stored jobs go on with the same pixels.
+            None => Plan {
+                across: Cut::centre([width, resized_width], crop, filter),
+                down: Cut::centre([height, resized_height], crop, filter),
+                first: First::Rows,
+            },
         }
-        let mut padded = Raster::new(self.crop, self.crop);
-        let rows = padded.pixels.chunks_exact_mut(self.crop).skip(top);
-        for (row, source) in rows.zip(raster.pixels.chunks_exact(raster.width)) {
-            row[left..left + source.len()].copy_from_slice(source);
-        }
-        padded
-    }
-}
-
-/// One axis of an image on its way to the crop.
-struct Cut {
-    axis: Axis,
-    /// Where the part of the image begins that the axis is of.
-    first: usize,
-    /// Black pixels before the image's first.
-    before: usize,
-}
-
-impl Cut {
-    fn new([input, output]: [usize; 2], crop: usize, filter: Filter) -> Self {
-        if crop <= output {
-            let start = half_to_even(output - crop);
-            Self {
-                axis: Axis::new([input, output], start..start + crop, filter),
-                first: 0,
-                before: 0,
-            }
-        } else {
-            Self {
-                axis: Axis::new([input, output], 0..output, filter),
-                first: 0,
-                before: (crop - output) / 2,
-            }
-        }
-    }
-}
-
-/// `_compute_resized_output_size`: the shorter side becomes `size`, the longer one `int(size * long / short)`.
-fn resized(width: usize, height: usize, size: usize) -> (usize, usize) {
-    if width <= height {
-        (size, size * height / width)
-    } else {
-        (size * width / height, size)
-    }
-}
-
-/// `int(round(spare / 2.0))` in Python, where a half goes to the even neighbour.
-fn half_to_even(spare: usize) -> usize {
-    let half = spare / 2;
-    if spare.is_multiple_of(2) {
-        half
-    } else {
-        half.next_multiple_of(2)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_longer_side_is_truncated() {
-        assert_eq!(resized(500, 375, 256), (341, 256));
-        assert_eq!(resized(375, 500, 256), (256, 341));
-        assert_eq!(resized(7, 7, 3), (3, 3));
-    }
-
-    #[test]
-    fn half_a_pixel_goes_to_the_even_side() {
-        assert_eq!([0, 1, 2, 3, 5, 117].map(half_to_even), [0, 0, 1, 2, 2, 58]);
     }
 }

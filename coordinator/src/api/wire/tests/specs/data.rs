@@ -2,8 +2,8 @@
 
 use firn_core::spec::{
     Architecture, AugmentationSpec, ColorJitterSpec, CropMode, Crops, DataFormat, ErasedValue, Interpolation,
-    MissingLabels, Modality, Preprocessing, RandAugmentSpec, RandomErasingSpec, RandomResizedCropSpec, RowLayout,
-    SplitSource, TrivialAugmentWideSpec, WarpInterpolation, Word,
+    MissingLabels, Modality, PaddingMode, Preprocessing, RandAugmentSpec, RandomCropSpec, RandomErasingSpec,
+    RandomResizedCropSpec, RowLayout, SplitSource, TrivialAugmentWideSpec, WarpInterpolation, Word,
 };
 use proptest::prelude::*;
 
@@ -97,6 +97,17 @@ pub(super) fn data_choices(
     (any::<u32>(), missing, augmentation)
 }
 
+fn random_crop(flip: f64) -> Option<RandomCropSpec> {
+    let padding_mode = match flip < 0.25 {
+        true => PaddingMode::Reflect,
+        false => PaddingMode::Edge,
+    };
+    (flip < 0.5).then_some(RandomCropSpec {
+        padding: 0,
+        padding_mode,
+    })
+}
+
 fn augmentation() -> impl Strategy<Value = AugmentationSpec> + Clone {
     let range = || (0.01..0.5, 0.5..1.0).prop_map(|(least, most)| [least, most]);
     let erasing = (0.0..1.0, range(), range(), any::<bool>()).prop_map(|(probability, scale, ratio, is_random)| {
@@ -121,8 +132,10 @@ fn augmentation() -> impl Strategy<Value = AugmentationSpec> + Clone {
         prop::option::of(erasing),
     );
     (parts, 0.0..1.0, 0.0..180.0).prop_map(|((crop, policy, jitter, random_erasing), flip, rotation)| {
+        let has_resized_crop = crop.is_some();
         AugmentationSpec {
             random_resized_crop: crop.map(|(scale, ratio)| RandomResizedCropSpec { scale, ratio }),
+            random_crop: random_crop(flip).filter(|_| !has_resized_crop),
             horizontal_flip: flip,
             vertical_flip: 1.0 - flip,
             rotation,

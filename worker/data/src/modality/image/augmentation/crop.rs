@@ -1,4 +1,4 @@
-//! `RandomResizedCrop`: which part of an image is seen.
+//! `RandomResizedCrop` and `RandomCrop`: which part of an image is seen.
 
 use firn_core::{random::Random, spec::RandomResizedCropSpec};
 
@@ -14,6 +14,18 @@ pub(super) struct RandomResizedCrop {
 
 /// Parts that are drawn before one is settled on that always fits.
 const ATTEMPTS: usize = 10;
+
+/// Column and row of a resized image of that width and height at which the crop begins, each place being as likely as the others: from `padding` pixels before
+/// the first, to where `padding` pixels behind the last are seen.
+pub(super) fn start(random: &mut Random, padding: u32, [width, height]: [usize; 2], crop: usize) -> [i64; 2] {
+    let padding = i64::from(padding);
+    let mut along = |side: usize| {
+        let places = side as i64 + 2 * padding - crop as i64 + 1;
+        random.below(places.max(1) as u64) as i64 - padding
+    };
+    let top = along(height);
+    [along(width), top]
+}
 
 impl RandomResizedCrop {
     pub(super) fn new(RandomResizedCropSpec { scale, ratio }: RandomResizedCropSpec) -> Self {

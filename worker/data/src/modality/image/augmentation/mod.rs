@@ -3,7 +3,7 @@
 //! What is drawn is a function of seed, epoch, sample and operation, so a sample is changed alike by whichever rank, thread or process prepares it, and
 //! however often. Each operation draws from a stream of its own: another one beside it changes nothing.
 //!
-//! [`OPERATIONS`] has a row for each operation that takes pixels and gives pixels. Two stand outside: the random crop decides what is decoded at all, and what is
+//! [`OPERATIONS`] has a row for each operation that takes pixels and gives pixels. Two stand outside: a random crop decides what is decoded at all, and what is
 //! erased is replaced by numbers that are no bytes.
 
 mod affine;
@@ -25,11 +25,11 @@ mod tests;
 use std::cell::RefCell;
 
 use firn_core::random::{Purpose, Random};
-use firn_core::spec::AugmentationSpec;
+use firn_core::spec::{AugmentationSpec, PaddingMode, RandomCropSpec};
 
 use self::crop::RandomResizedCrop;
 use self::{canvas::Canvas, erasing::Erasing};
-use super::raster::Raster;
+use super::raster::{Raster, Region};
 use crate::modality::Occasion;
 
 /// A change of pixels that is drawn anew each time.
@@ -51,14 +51,25 @@ const OPERATIONS: &[Row] = &[
     (6, jitter::operation),
     (8, grayscale::operation),
 ];
-/// The stream of the random crop.
-const CROP: u64 = 0;
+/// The stream of the random crop that is resized.
+const RESIZED_CROP: u64 = 0;
+/// The stream of the random crop of a resized image.
+const CROP: u64 = 9;
 /// The stream of what is erased.
 const ERASING: u64 = 7;
 
+/// What is seen of an image in place of the centre of the resized one.
+pub(super) enum Seen {
+    /// A part of the image, which is resized.
+    Part(Region),
+    /// What begins at that column and row of the resized image, which may lie before its first; what stands outside of it.
+    Moved([i64; 2], PaddingMode),
+}
+
 /// What is done to the training images of a job.
 pub(super) struct Augmentation {
-    crop: Option<RandomResizedCrop>,
+    resized_crop: Option<RandomResizedCrop>,
+    crop: Option<RandomCropSpec>,
     operations: Vec<(u64, Box<dyn Operation>)>,
     erasing: Option<Erasing>,
 }
@@ -68,7 +79,8 @@ impl Augmentation {
     pub(super) fn new(spec: &AugmentationSpec, mean: &[f64; 3], std: &[f64; 3]) -> Self {
         let operations = OPERATIONS.iter();
         Self {
-            crop: spec.random_resized_crop.map(RandomResizedCrop::new),
+            resized_crop: spec.random_resized_crop.map(RandomResizedCrop::new),
+            crop: spec.random_crop,
             operations: operations
                 .filter_map(|(stream, operation)| Some((*stream, operation(spec)?)))
                 .collect(),
@@ -76,10 +88,20 @@ impl Augmentation {
         }
     }
 
-    /// The part that takes the place of resize and centre crop, of an image of that width and height.
-    pub(super) fn crop(&self, occasion: Occasion, size: [usize; 2]) -> Option<super::raster::Region> {
-        let mut random = stream(occasion, CROP);
-        self.crop.map(|crop| crop.draw(&mut random, size))
+    /// What is seen of an image of that width and height, which has others when it is resized, by a network that takes `crop` pixels a side.
+    pub(super) fn seen(
+        &self,
+        occasion: Occasion,
+        size: [usize; 2],
+        (resized, crop): ([usize; 2], usize),
+    ) -> Option<Seen> {
+        if let Some(resized_crop) = &self.resized_crop {
+            let part = resized_crop.draw(&mut stream(occasion, RESIZED_CROP), size);
+            return Some(Seen::Part(part));
+        }
+        let spec = self.crop.as_ref()?;
+        let start = crop::start(&mut stream(occasion, CROP), spec.padding, resized, crop);
+        Some(Seen::Moved(start, spec.padding_mode))
     }
 
     /// Changes the pixels of an image that has its size.

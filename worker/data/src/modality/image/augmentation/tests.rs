@@ -4,14 +4,15 @@
 
 use firn_core::random::{Purpose, Random};
 use firn_core::spec::{
-    AugmentationSpec, ColorJitterSpec, ErasedValue, Interpolation, RandAugmentSpec, RandomErasingSpec,
+    AugmentationSpec, ColorJitterSpec, ErasedValue, Interpolation, PaddingMode, RandAugmentSpec, RandomErasingSpec,
     RandomResizedCropSpec, TrivialAugmentWideSpec, WarpInterpolation, Word,
 };
 use serde_json::Value;
 
 use super::{affine, canvas::Canvas, color, crop, erasing, flip, grayscale, jitter, policy, rotation, sharpness, tone};
+use crate::modality::image::cut::{Cut, Plan, resized};
 use crate::modality::image::raster::Raster;
-use crate::modality::image::resample::{Axis, Filter, First, resample};
+use crate::modality::image::resample::{Filter, First, resample};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("golden.json")).unwrap()
@@ -160,6 +161,12 @@ fn pixels_are_those_of_torchvision_on_pil_images() {
     );
 }
 
+/// What the network sees of a whole image.
+fn made(image: Raster, plan: &Plan) -> Raster {
+    let part = image.cut(plan.region());
+    plan.laid_out(resample(part, &plan.across.axis, &plan.down.axis, plan.first))
+}
+
 #[test]
 fn parts_are_resized_as_torchvision_resizes_them() {
     for case in cases(&golden(), "crops") {
@@ -169,26 +176,43 @@ fn parts_are_resized_as_torchvision_resizes_them() {
             Interpolation::Bilinear => Filter::TRIANGLE,
             Interpolation::Bicubic => Filter::CUBIC,
         };
-        let (across, down) = (
-            Axis::new([width, size], 0..size, filter),
-            Axis::new([height, size], 0..size, filter),
-        );
-        let mut region = super::super::source_region(&across, &down);
-        region.left += left;
-        region.top += top;
-        let ours = bytes(&resample(
-            picture(40, 31, 1).cut(region),
-            &across,
-            &down,
-            First::of([width, size], [height, size]),
-        ));
+        let plan = Plan {
+            across: Cut::part([left, width], size, filter),
+            down: Cut::part([top, height], size, filter),
+            first: First::of([width, size], [height, size]),
+        };
+        let ours = bytes(&made(picture(40, 31, 1), &plan));
         assert!(ours == decoded(case["pixels"].as_str().unwrap()), "{}", case["part"]);
+    }
+}
+
+#[test]
+fn cuts_of_resized_and_padded_images_are_those_of_torchvision() {
+    for case in cases(&golden(), "padded") {
+        let size = numbers::<2>(&case["size"]).map(|side| side as usize);
+        let [left, top] = numbers::<2>(&case["start"]).map(|place| place as i64);
+        let crop = number(&case["crop"]) as usize;
+        let mode: PaddingMode = serde_json::from_value(case["mode"].clone()).unwrap();
+        let [width, height] = size;
+        let [resized_width, resized_height] = resized(size, number(&case["resize"]) as usize);
+        let plan = Plan {
+            across: Cut::moved([width, resized_width], (left, mode), crop, Filter::TRIANGLE),
+            down: Cut::moved([height, resized_height], (top, mode), crop, Filter::TRIANGLE),
+            first: First::of([width, resized_width], [height, resized_height]),
+        };
+        let ours = made(picture(width, height, 2), &plan);
+        assert_eq!([ours.width, ours.height], [crop; 2]);
+        assert!(
+            bytes(&ours) == decoded(case["pixels"].as_str().unwrap()),
+            "{size:?} from {left}, {top}: {mode:?}"
+        );
     }
 }
 
 fn nothing() -> AugmentationSpec {
     AugmentationSpec {
         random_resized_crop: None,
+        random_crop: None,
         horizontal_flip: 0.0,
         vertical_flip: 0.0,
         rotation: 0.0,
@@ -224,6 +248,12 @@ fn drawn(case: &Value) -> Vec<Vec<f64>> {
                     .to_vec()
             };
             (0..DRAWS).map(draw).collect()
+        }
+        "padded_crop" => {
+            let (padding, crop) = (number(&case["padding"]), number(&case["crop"]) as usize);
+            let draw = |sample| crop::start(&mut random(sample), padding as u32, size(case), crop);
+            let of_padded = |start: [i64; 2]| start.map(|place| place as f64 + padding).to_vec();
+            (0..DRAWS).map(draw).map(of_padded).collect()
         }
         "erasing" => {
             let spec = RandomErasingSpec {
