@@ -21,28 +21,26 @@ impl Model {
                 let starts = (0..samples).step_by(part as usize);
                 let parts = starts.map(|start| {
                     let pixels = input.tensor.f_narrow(0, start, part.min(samples - start))?;
-                    Ok(self.below(Features::unmasked(pixels))?.tensor)
+                    Ok(self.below(Features::unmasked(pixels), self.reduced)?.tensor)
                 });
                 Ok(Features::unmasked(Tensor::f_cat(
                     &parts.collect::<Result<Vec<_>, ModelError>>()?,
                     0,
                 )?))
             }
-            _ => self.below(input),
+            _ => self.below(input, self.reduced),
         })
     }
 
     /// The same, whatever precision its products were given.
     pub fn features_in_single_precision(&self, input: &Input) -> Result<Features, ModelError> {
         let input = input.enter(self.input_modality(), self.max_length())?;
-        let pass = Pass::default();
-        let mut stages = self.frozen.iter();
-        tch::no_grad(|| stages.try_fold(input, |state, stage| stage.forward(state, &pass)))
+        tch::no_grad(|| self.below(input, (0, Precision::Single)))
     }
 
-    fn below(&self, input: Features) -> Result<Features, ModelError> {
+    /// The products of the first `stages` have this precision.
+    fn below(&self, input: Features, (stages, precision): (usize, Precision)) -> Result<Features, ModelError> {
         let pass = Pass::default();
-        let (stages, precision) = self.reduced;
         let (reduced, single) = self.frozen.split_at(stages.min(self.frozen.len()));
         let through = |state: Features, stages: &[Box<dyn Stage>]| {
             stages
