@@ -50,7 +50,7 @@ pub use crate::metrics::MetricName;
 pub use crate::task::Task;
 pub use architecture::{
     Architecture, BertKind, CifarResnet, Configured, Convnext, Crops, DecoderKind, Efficientnet, Misfit, MobileBlock,
-    MobilenetV3, Modality, Network, Pooling, Resnet, StageFacts, Swin, Vgg, Vit, VitKind,
+    MobilenetV3, Modality, Network, Pooling, Resnet, StageFacts, Swin, SwinVersion, Vgg, Vit, VitKind,
 };
 pub use augmentation::{
     AugmentationSpec, ColorJitterSpec, ErasedValue, PaddingMode, RandAugmentSpec, RandomCropSpec, RandomErasingSpec,

@@ -19,7 +19,7 @@ pub use self::configured::{Configured, Misfit};
 pub use self::facts::StageFacts;
 pub use self::mobile::{Efficientnet, MobileBlock, MobilenetV3};
 pub use self::network::{
-    BertKind, CifarResnet, Convnext, Crops, DecoderKind, Network, Resnet, Swin, Vgg, Vit, VitKind,
+    BertKind, CifarResnet, Convnext, Crops, DecoderKind, Network, Resnet, Swin, SwinVersion, Vgg, Vit, VitKind,
 };
 pub use self::table::Architecture;
 use self::table::{ROWS, Row, WORDS};

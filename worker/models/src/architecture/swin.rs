@@ -1,13 +1,15 @@
-//! The Swin Transformer (Liu et al. 2021, <https://arxiv.org/abs/2103.14030>) as in torchvision.
+//! The Swin Transformer (Liu et al. 2021, <https://arxiv.org/abs/2103.14030>) as in torchvision, and its second version (Liu et al. 2022,
+//! <https://arxiv.org/abs/2111.09883>), which normalises behind each part of a block and compares patches otherwise.
 //!
 //! The stages are torchvision's: the patches of the image, four groups of blocks with what halves their images between them, the norm, and the
 //! pool. What flows between the stages before the pool has its channels last: `(n, h, w, c)`. No block is left out in training
 //! (stochastic depth), above the cut as below.
 
+mod cosine;
 mod names;
 mod window;
 
-use firn_core::spec::Swin;
+use firn_core::spec::{Swin, SwinVersion};
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
@@ -42,7 +44,8 @@ impl Family for Swin {
             if group > 0 {
                 let stage = stages.len();
                 builder.enter(stage);
-                stages.push(Box::new(Merging::new(builder, &format!("features.{stage}"), width)?));
+                let name = format!("features.{stage}");
+                stages.push(Box::new(Merging::new(builder, &name, width, self.version)?));
                 width *= 2;
             }
             let stage = stages.len();
@@ -53,6 +56,7 @@ impl Family for Swin {
                     heads,
                     window: self.window,
                     is_shifted: index % 2 == 1,
+                    version: self.version,
                 };
                 Block::new(builder, &format!("features.{stage}.{index}"), shape)
             };
@@ -69,32 +73,52 @@ impl Family for Swin {
     }
 
     fn dialects(&self) -> &'static [Dialect] {
-        names::DIALECTS
+        match self.version {
+            SwinVersion::First => names::FIRST,
+            SwinVersion::Second => names::SECOND,
+        }
     }
 
-    /// torchvision keeps with each block which pair of patches has which row of its table.
+    /// torchvision keeps with each block which pair of patches has which row of its table, and in the second version what each row is made of.
     fn constants(&self, library: Library) -> Result<Vec<(String, Tensor)>, ModelError> {
         if library != Library::Torchvision {
             return Ok(Vec::new());
         }
-        let places = window::relative_places(self.window)?;
+        let mut kept = vec![("relative_position_index", window::relative_places(self.window)?)];
+        if self.version == SwinVersion::Second {
+            let span = 2 * self.window - 1;
+            let differences = cosine::differences(self.window)?.f_view([1, span, span, 2])?;
+            kept.push(("relative_coords_table", differences));
+        }
         let groups = self.blocks.into_iter().enumerate();
         let blocks = groups.flat_map(|(group, blocks)| (0..blocks).map(move |block| (2 * group + 1, block)));
-        let name = |(stage, block)| format!("features.{stage}.{block}.attn.relative_position_index");
-        Ok(blocks.map(|place| (name(place), places.shallow_clone())).collect())
+        let of_block = |(stage, block)| {
+            kept.iter().map(move |(tail, tensor)| {
+                let name = format!("features.{stage}.{block}.attn.{tail}");
+                (name, tensor.shallow_clone())
+            })
+        };
+        Ok(blocks.flat_map(of_block).collect())
     }
 
     fn opened(&self, library: Library, _: &[NamedTensor]) -> Option<Opened> {
-        (library == Library::HuggingFace).then_some(Opened::ByClass("SwinForImageClassification"))
+        (library == Library::HuggingFace).then_some(Opened::ByClass(match self.version {
+            SwinVersion::First => "SwinForImageClassification",
+            SwinVersion::Second => "Swinv2ForImageClassification",
+        }))
     }
 
     fn configuration(&self, library: Library) -> Map<String, Value> {
         if library != Library::HuggingFace {
             return Map::new();
         }
+        let (model_type, image) = match self.version {
+            SwinVersion::First => ("swin", 224),
+            SwinVersion::Second => ("swinv2", 256),
+        };
         let fields = json!({
-            "model_type": "swin",
-            "image_size": 224,
+            "model_type": model_type,
+            "image_size": image,
             "patch_size": PATCH,
             "embed_dim": self.width,
             "depths": self.blocks,
@@ -140,14 +164,25 @@ impl Stage for Patches {
 struct Merging {
     norm: LayerNorm,
     reduction: Linear,
+    version: SwinVersion,
 }
 
 impl Merging {
-    fn new(builder: &mut ParameterBuilder<'_>, name: &str, width: i64) -> Result<Self, ModelError> {
+    fn new(
+        builder: &mut ParameterBuilder<'_>,
+        name: &str,
+        width: i64,
+        version: SwinVersion,
+    ) -> Result<Self, ModelError> {
         let shape = [2 * width, 4 * width];
+        let normalised = match version {
+            SwinVersion::First => 4 * width,
+            SwinVersion::Second => 2 * width,
+        };
         Ok(Self {
             reduction: Linear::without_bias(builder, &format!("{name}.reduction"), shape, DEVIATION)?,
-            norm: LayerNorm::new(builder, &format!("{name}.norm"), 4 * width, EPSILON)?,
+            norm: LayerNorm::new(builder, &format!("{name}.norm"), normalised, EPSILON)?,
+            version,
         })
     }
 }
@@ -162,9 +197,24 @@ impl Stage for Merging {
                 Ok(image.f_slice(1, row, None, 2)?.f_slice(2, column, None, 2)?)
             };
             let parts = [part(0, 0)?, part(1, 0)?, part(0, 1)?, part(1, 1)?];
-            let normalised = self.norm.forward(&Tensor::f_cat(&parts, -1)?)?;
-            self.reduction.forward(&normalised, pass)
+            let neighbours = Tensor::f_cat(&parts, -1)?;
+            normalised(&self.norm, self.version, &neighbours, |image| {
+                self.reduction.forward(image, pass)
+            })
         })
+    }
+}
+
+/// What a part makes of an image, with the norm before or behind it.
+fn normalised(
+    norm: &LayerNorm,
+    version: SwinVersion,
+    image: &Tensor,
+    part: impl FnOnce(&Tensor) -> Result<Tensor, ModelError>,
+) -> Result<Tensor, ModelError> {
+    match version {
+        SwinVersion::First => part(&norm.forward(image)?),
+        SwinVersion::Second => norm.forward(&part(image)?),
     }
 }
 
@@ -178,15 +228,17 @@ struct Shape {
     window: i64,
     /// Whether its windows are moved by half a window.
     is_shifted: bool,
+    version: SwinVersion,
 }
 
-/// Normalise, attend and add; normalise, feed forward and add.
+/// Attend and add, feed forward and add; each normalised.
 struct Block {
     attention_norm: LayerNorm,
     attention: WindowAttention,
     wide_norm: LayerNorm,
     wide: Linear,
     output: Linear,
+    version: SwinVersion,
 }
 
 impl Block {
@@ -199,15 +251,20 @@ impl Block {
             wide_norm: LayerNorm::new(builder, &name("norm2"), width, EPSILON)?,
             wide: Linear::new(builder, &name("mlp.0"), [4 * width, width], DEVIATION)?,
             output: Linear::new(builder, &name("mlp.3"), [width, 4 * width], DEVIATION)?,
+            version: shape.version,
         })
     }
 
     fn forward(&self, image: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
-        let attended = self.attention.forward(&self.attention_norm.forward(image)?, pass)?;
+        let attended = normalised(&self.attention_norm, self.version, image, |image| {
+            self.attention.forward(image, pass)
+        })?;
         let image = image.f_add(&attended)?;
-        let normalised = self.wide_norm.forward(&image)?;
-        let wide = self.wide.forward(&normalised, pass)?.f_gelu("none")?;
-        Ok(image.f_add(&self.output.forward(&wide, pass)?)?)
+        let fed = normalised(&self.wide_norm, self.version, &image, |image| {
+            let wide = self.wide.forward(image, pass)?.f_gelu("none")?;
+            self.output.forward(&wide, pass)
+        })?;
+        Ok(image.f_add(&fed)?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Vision Transformer (Dosovitskiy et al. 2020, <https://arxiv.org/abs/2010.11929>) as in torchvision, for images of one size.
 //! DeiT (Touvron et al. 2020, <https://arxiv.org/abs/2012.12877>) without a distillation token is the same network. DINOv2 (Oquab et al. 2023,
 //! <https://arxiv.org/abs/2304.07193>) scales what each part adds to the states, takes images of any size, and feeds its largest member
-//! forward through a gate.
+//! forward through a gate. Some of its members have registers (Darcet et al. 2023, <https://arxiv.org/abs/2309.16588>): tokens beside those of the patches.
 //!
 //! An image becomes a row of patches behind a class token, and the state of that token is what a head reads. torchvision and timm keep query,
 //! key and value in one matrix and add 1e-6 to a variance; transformers keeps three matrices and adds 1e-12. Its head of DINOv2 reads the mean of
@@ -47,6 +47,14 @@ fn reads_patches(kind: VitKind, library: Library) -> bool {
     matches!(kind, VitKind::Dinov2 { .. }) && library == Library::HuggingFace
 }
 
+/// Tokens that stand for no patch, beside the class token.
+fn registers(kind: VitKind) -> i64 {
+    match kind {
+        VitKind::Original => 0,
+        VitKind::Dinov2 { registers, .. } => registers,
+    }
+}
+
 impl Family for Vit {
     fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
         builder.enter(0);
@@ -59,7 +67,9 @@ impl Family for Vit {
         builder.enter(stages.len());
         stages.push(Box::new(norm(self, "encoder.ln", builder)?));
         stages.push(match reads_patches(self.kind, builder.library()) {
-            true => Box::new(ClassTokenAndPatches),
+            true => Box::new(ClassTokenAndPatches {
+                registers: registers(self.kind),
+            }),
             false => Box::new(ClassToken),
         });
         Ok(stages)
@@ -75,7 +85,8 @@ impl Family for Vit {
     fn dialects(&self) -> &'static [Dialect] {
         match self.kind {
             VitKind::Original => names::ORIGINAL,
-            VitKind::Dinov2 { .. } => names::DINOV2,
+            VitKind::Dinov2 { registers: 0, .. } => names::DINOV2,
+            VitKind::Dinov2 { .. } => names::DINOV2_WITH_REGISTERS,
         }
     }
 
@@ -104,7 +115,8 @@ impl Family for Vit {
     fn opened(&self, library: Library, _: &[NamedTensor]) -> Option<Opened> {
         (library == Library::HuggingFace).then_some(Opened::ByClass(match self.kind {
             VitKind::Original => "ViTForImageClassification",
-            VitKind::Dinov2 { .. } => "Dinov2ForImageClassification",
+            VitKind::Dinov2 { registers: 0, .. } => "Dinov2ForImageClassification",
+            VitKind::Dinov2 { .. } => "Dinov2WithRegistersForImageClassification",
         }))
     }
 
@@ -127,10 +139,16 @@ impl Family for Vit {
                 "model_type": "vit",
                 "intermediate_size": self.wide,
             }),
-            VitKind::Dinov2 { is_gated } => json!({
+            VitKind::Dinov2 { is_gated, registers: 0 } => json!({
                 "model_type": "dinov2",
                 "mlp_ratio": 4,
                 "use_swiglu_ffn": is_gated,
+            }),
+            VitKind::Dinov2 { is_gated, registers } => json!({
+                "model_type": "dinov2_with_registers",
+                "mlp_ratio": 4,
+                "use_swiglu_ffn": is_gated,
+                "num_register_tokens": registers,
             }),
         };
         let fields = fields.as_object_mut().expect("it was made as an object");
@@ -148,13 +166,17 @@ impl Stage for ClassToken {
     }
 }
 
-/// States `(n, tokens, width)` to that of the class token and the mean of the others, `(n, 2 · width)`.
-struct ClassTokenAndPatches;
+/// States `(n, tokens, width)` to that of the class token and the mean of those of patches, `(n, 2 · width)`.
+struct ClassTokenAndPatches {
+    /// Tokens between both.
+    registers: i64,
+}
 
 impl Stage for ClassTokenAndPatches {
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|states| {
-            let patches = states.f_narrow(1, 1, states.size()[1] - 1)?;
+            let before = 1 + self.registers;
+            let patches = states.f_narrow(1, before, states.size()[1] - before)?;
             let mean = patches.f_mean_dim([1_i64].as_slice(), false, Kind::Float)?;
             Ok(Tensor::f_cat(&[states.f_select(1, 0)?, mean], 1)?)
         })

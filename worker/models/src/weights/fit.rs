@@ -50,13 +50,14 @@ const HEADS: [&str; 23] = [
 
 /// Ends of names of buffers that no computation here reads: counters, position ids, causal masks, the speeds of rotary positions, rows of tables,
 /// what hides a patch.
-const BUFFERS: [&str; 8] = [
+const BUFFERS: [&str; 9] = [
     "num_batches_tracked",
     "position_ids",
     ".attn.bias",
     ".attn.masked_bias",
     "rotary_emb.inv_freq",
     "relative_position_index",
+    "relative_coords_table",
     ".attn_mask",
     "mask_token",
 ];

@@ -12,6 +12,8 @@ pub enum Library {
     Timm,
     /// transformers.
     HuggingFace,
+    /// The authors of DINOv2, where no library has their names.
+    Dinov2,
     /// pytorch_resnet_cifar10, the program whose weights of the ResNets for CIFAR-10 people use.
     PytorchResnetCifar10,
 }
@@ -23,6 +25,7 @@ impl Library {
             Self::Torchvision => "torchvision",
             Self::Timm => "timm",
             Self::HuggingFace => "transformers",
+            Self::Dinov2 => "dinov2",
             Self::PytorchResnetCifar10 => "pytorch_resnet_cifar10",
         }
     }

@@ -15,11 +15,12 @@ use crate::support::*;
 
 const LIMIT: f64 = 1e-4;
 
-fn libraries() -> [(&'static str, Library); 4] {
+fn libraries() -> [(&'static str, Library); 5] {
     [
         ("torchvision", Library::Torchvision),
         ("timm", Library::Timm),
         ("hugging_face", Library::HuggingFace),
+        ("dinov2", Library::Dinov2),
         ("pytorch_resnet_cifar10", Library::PytorchResnetCifar10),
     ]
 }
@@ -310,9 +311,53 @@ fn dinov2_equals_those_of_transformers_and_timm_with_positions_of_smaller_images
 }
 
 #[test]
+fn dinov2_with_registers_equals_those_of_transformers_and_timm() {
+    check("dinov2_vits14_reg.hugging_face");
+    check("dinov2_vits14_reg.timm");
+}
+
+/// Their class token has a position, which timm has added to the token itself.
+#[test]
+fn files_of_the_authors_of_dinov2_with_registers_are_computed_as_timms() {
+    let architecture = Architecture::Dinov2VitS14Reg;
+    let position = fill("position of the class token", &[1, 1, 384]);
+    let mut tensors = filled_as(architecture, [Library::Timm; 2], &Value::Null);
+    for (name, tensor) in &mut tensors {
+        match name.as_str() {
+            "reg_token" => "register_tokens".clone_into(name),
+            "cls_token" => *tensor = &*tensor - &position,
+            "pos_embed" => *tensor = Tensor::cat(&[&position, &*tensor], 1),
+            _ => {}
+        }
+    }
+    tensors.push((
+        "mask_token".to_owned(),
+        Tensor::zeros([1, 384], (Kind::Float, tch::Device::Cpu)),
+    ));
+    let names = shapes_of(architecture, Library::Dinov2, &Value::Null);
+    assert!(names.iter().all(|(name, shape)| {
+        tensors
+            .iter()
+            .any(|(found, tensor)| found == name && tensor.size() == *shape)
+    }));
+    let differences = compare(architecture, &tensors, &golden("stages/dinov2_vits14_reg.timm"));
+    assert!(
+        differences.iter().all(|(_, difference)| *difference < LIMIT),
+        "{differences:?}"
+    );
+}
+
+#[test]
 fn swins_equal_torchvisions_and_those_of_transformers() {
     check("swin_t.torchvision");
     check("swin_t.hugging_face");
+}
+
+#[test]
+fn the_second_swins_equal_those_of_torchvision_transformers_and_timm() {
+    check("swin_v2_t.torchvision");
+    check("swin_v2_t.hugging_face");
+    check("swin_v2_t.timm");
 }
 
 #[test]

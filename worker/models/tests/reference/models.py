@@ -59,7 +59,8 @@ def fill(name, shape):
 def filled(model):
     state = model.state_dict()
     for name, tensor in state.items():
-        if tensor.is_floating_point():
+        # One that follows from the sizes stays.
+        if tensor.is_floating_point() and not name.endswith("relative_coords_table"):
             tensor.copy_(fill(name, tensor.shape))
     return model.eval()
 
@@ -503,7 +504,7 @@ def sentences(folder):
 
 def exported_pixels(architecture):
     """The images that an exported network is tried with; some take no others."""
-    sizes = {"deit": (224, 224), "dinov2": (112, 112), "swin": (224, 224), "vit": (224, 224)}
+    sizes = {"deit": (224, 224), "dinov2": (112, 112), "swin": (256, 256) if "_v2_" in architecture else (224, 224), "vit": (224, 224)}
     return pixels(*sizes.get(architecture.split("_")[0], (96, 80)))
 
 

@@ -102,12 +102,15 @@ def timm_mobilenet(name, **options):
 # Width, layers, heads.
 DINOV2S = {"dinov2_vits14": (384, 12, 6), "dinov2_vitb14": (768, 12, 12), "dinov2_vitl14": (1024, 24, 16), "dinov2_vitg14": (1536, 40, 24)}
 TIMM_DINOV2S = {f"dinov2_vit{name[0]}14": f"vit_{name}_patch14_dinov2" for name in ("small", "base", "large", "giant")}
+TIMM_DINOV2S |= {f"dinov2_vit{name[0]}14_reg": f"vit_{name}_patch14_reg4_dinov2" for name in ("small", "base", "large", "giant")}
 
 
 def transformers_dinov2(name, **options):
-    width, layers, heads = DINOV2S[name]
-    config = transformers.Dinov2Config(image_size=518, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, use_swiglu_ffn=name == "dinov2_vitg14", **options)
-    return transformers.Dinov2ForImageClassification(config)
+    width, layers, heads = DINOV2S[name.removesuffix("_reg")]
+    sizes = dict(image_size=518, patch_size=14, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, use_swiglu_ffn=name.startswith("dinov2_vitg14"))
+    if name.endswith("_reg"):
+        return transformers.Dinov2WithRegistersForImageClassification(transformers.Dinov2WithRegistersConfig(**sizes, **options))
+    return transformers.Dinov2ForImageClassification(transformers.Dinov2Config(**sizes, **options))
 
 
 # Channels of the first group, blocks, heads.
@@ -115,8 +118,14 @@ SWINS = {"swin_t": (96, [2, 2, 6, 2], [3, 6, 12, 24]), "swin_s": (96, [2, 2, 18,
 TIMM_SWINS = {"swin_t": "swin_tiny_patch4_window7_224", "swin_s": "swin_small_patch4_window7_224", "swin_b": "swin_base_patch4_window7_224"}
 
 
+TIMM_SWINS |= {"swin_v2_t": "swinv2_tiny_window8_256", "swin_v2_s": "swinv2_small_window8_256", "swin_v2_b": "swinv2_base_window8_256"}
+
+
 def transformers_swin(name, **options):
-    width, blocks, heads = SWINS[name]
+    width, blocks, heads = SWINS[name.replace("_v2", "")]
+    if "_v2_" in name:
+        config = transformers.Swinv2Config(image_size=256, window_size=8, embed_dim=width, depths=blocks, num_heads=heads, **options)
+        return transformers.Swinv2ForImageClassification(config)
     return transformers.SwinForImageClassification(transformers.SwinConfig(embed_dim=width, depths=blocks, num_heads=heads, **options))
 
 
@@ -157,11 +166,17 @@ def image_cases():
         if n > 0:
             stages[f"features.{2 * n}"] = f"swin.encoder.layers.{n - 1}.downsample"
     yield Case("swin_t", "hugging_face", lambda: transformers_swin("swin_t", num_labels=CLASSES), stages, "classifier", 224)
+    yield torchvision_case("swin_v2_t", {f"features.{n}": f"features.{n}" for n in range(8)} | {"norm": "norm", "pool": "avgpool"}, "head", 64)
+    yield Case("swin_v2_t", "hugging_face", lambda: transformers_swin("swin_v2_t", num_labels=CLASSES), {stage: module.replace("swin.", "swinv2.") for stage, module in stages.items()}, "classifier", 256)
+    stages = {"features.0": "patch_embed", "norm": "norm", "pool": "head.global_pool"}
+    stages |= {f"features.{2 * n + 1}": f"layers.{n}" for n in range(4)} | {f"features.{2 * n}": f"layers.{n}.downsample" for n in range(1, 4)}
+    yield Case("swin_v2_t", "timm", lambda: timm.create_model(TIMM_SWINS["swin_v2_t"], num_classes=CLASSES), stages, "head.fc", 256)
     # Positions of 37 rows and columns are resized to 8.
-    stages = {"embeddings": "dinov2.embeddings", **vit_stages("dinov2.encoder.layer.", "dinov2.layernorm", 12)}
-    yield Case("dinov2_vits14", "hugging_face", lambda: transformers_dinov2("dinov2_vits14", num_labels=CLASSES), stages, "classifier", 112, inputs={"pool": "classifier"})
-    stages = {"embeddings": "norm_pre", **vit_stages("blocks.", "norm", 12)}
-    yield Case("dinov2_vits14", "timm", lambda: timm.create_model(TIMM_DINOV2S["dinov2_vits14"], num_classes=CLASSES, dynamic_img_size=True), stages, "head", 112, inputs={"pool": "head"})
+    for name, prefix in (("dinov2_vits14", "dinov2"), ("dinov2_vits14_reg", "dinov2_with_registers")):
+        stages = {"embeddings": f"{prefix}.embeddings", **vit_stages(f"{prefix}.encoder.layer.", f"{prefix}.layernorm", 12)}
+        yield Case(name, "hugging_face", lambda name=name: transformers_dinov2(name, num_labels=CLASSES), stages, "classifier", 112, inputs={"pool": "classifier"})
+        stages = {"embeddings": "norm_pre", **vit_stages("blocks.", "norm", 12)}
+        yield Case(name, "timm", lambda name=name: timm.create_model(TIMM_DINOV2S[name], num_classes=CLASSES, dynamic_img_size=True), stages, "head", 112, inputs={"pool": "head"})
     yield torchvision_case("vgg11", vgg([2, 5, 10, 15, 20]), "classifier.6", 32)
     yield torchvision_case("vgg11_bn", vgg([3, 7, 14, 21, 28]), "classifier.6", 32)
     yield torchvision_case("inception_v3", INCEPTION_STAGES, "fc", 96, init_weights=False)
@@ -269,7 +284,7 @@ def values(case):
 def lines(model, head):
     """`name [shape]` of each tensor that belongs to a backbone, in order of the names."""
     state = model.state_dict()
-    harmless = ("num_batches_tracked", "position_ids", "relative_position_index", "mask_token")
+    harmless = ("num_batches_tracked", "position_ids", "relative_position_index", "relative_coords_table", "mask_token")
     belongs = lambda name: not name.startswith((f"{head}.", "AuxLogits.fc.")) and not name.endswith(harmless)
     return sorted(f"{name} {list(tensor.shape)}" for name, tensor in state.items() if belongs(name))
 
@@ -295,10 +310,10 @@ def rows():
         yield name, "hugging_face", lambda name=name: transformers_vit(name), "classifier"
     for name in TIMM_MOBILENETS:
         yield name, "timm", lambda name=name: timm_mobilenet(name), "classifier"
-    for name in DINOV2S:
+    for name in TIMM_DINOV2S:
         yield name, "hugging_face", lambda name=name: transformers_dinov2(name), "classifier"
         yield name, "timm", lambda name=name: timm.create_model(TIMM_DINOV2S[name]), "head"
-    for name in SWINS:
+    for name in TIMM_SWINS:
         yield name, "torchvision", lambda name=name: torchvision.models.get_model(name), "head"
         yield name, "timm", lambda name=name: timm.create_model(TIMM_SWINS[name]), "head.fc"
         yield name, "hugging_face", lambda name=name: transformers_swin(name), "classifier"

@@ -2,10 +2,10 @@
 //!
 //! A field that is left out has the value that transformers gives it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Architecture;
-use super::network::{Convnext, Network, Resnet, Swin, Vit, VitKind};
+use super::network::{Convnext, Network, Resnet, Swin, SwinVersion, Vit, VitKind};
 use super::table::ROWS;
 
 /// A field of a `config.json` that says something else than is built.
@@ -37,8 +37,16 @@ impl Network {
         Ok(match model_type {
             "vit" => Some(Self::Vit(Vit::of_configuration(config)?)),
             "convnext" => Some(Self::Convnext(Convnext::of_configuration(config)?)),
-            "dinov2" => Some(Self::Vit(Vit::of_dinov2(config)?)),
-            "swin" => Some(Self::Swin(Swin::of_configuration(config)?)),
+            "dinov2" => Some(Self::Vit(Vit::of_dinov2(config, 0)?)),
+            "dinov2_with_registers" => {
+                let registers = Fields(config).size("num_register_tokens", 4)?;
+                Some(Self::Vit(Vit::of_dinov2(config, registers)?))
+            }
+            "swin" => Some(Self::Swin(Swin::of_configuration(config, SwinVersion::First)?)),
+            "swinv2" => {
+                Fields(config).is("pretrained_window_sizes", &json!([0, 0, 0, 0]))?;
+                Some(Self::Swin(Swin::of_configuration(config, SwinVersion::Second)?))
+            }
             "resnet" => Some(Self::Resnet(Resnet::of_configuration(config)?)),
             _ => None,
         })
@@ -82,8 +90,8 @@ impl Vit {
         Ok(sizes)
     }
 
-    /// That of transformers' `Dinov2Config`.
-    fn of_dinov2(config: &Value) -> Result<Self, Misfit> {
+    /// That of transformers' `Dinov2Config`, or of its `Dinov2WithRegistersConfig`.
+    fn of_dinov2(config: &Value, registers: i64) -> Result<Self, Misfit> {
         let fields = Fields(config);
         fields.is("hidden_act", &"gelu".into())?;
         fields.is("num_channels", &3.into())?;
@@ -94,22 +102,22 @@ impl Vit {
         let width = fields.size("hidden_size", 768)?;
         Ok(Self {
             image: fields.size("image_size", 224)? as u32,
-            patch: fields.size("patch_size", 14)?,
+            patch: fields.size("patch_size", if registers == 0 { 14 } else { 16 })?,
             width,
             wide: Self::usual_width(width, is_gated),
             layers: fields.size("num_hidden_layers", 12)? as usize,
             heads: fields.size("num_attention_heads", 12)?,
-            kind: VitKind::Dinov2 { is_gated },
+            kind: VitKind::Dinov2 { is_gated, registers },
         })
     }
 }
 
 impl Swin {
-    /// That of transformers' `SwinConfig`.
+    /// That of transformers' `SwinConfig` or `Swinv2Config`.
     ///
     /// # Errors
     /// The first field that says something else than is built.
-    pub fn of_configuration(config: &Value) -> Result<Self, Misfit> {
+    pub fn of_configuration(config: &Value, version: SwinVersion) -> Result<Self, Misfit> {
         let fields = Fields(config);
         fields.is("hidden_act", &"gelu".into())?;
         fields.is("num_channels", &3.into())?;
@@ -123,6 +131,7 @@ impl Swin {
             blocks: fields.sizes("depths", [2, 2, 6, 2])?.map(|blocks| blocks as usize),
             heads: fields.sizes("num_heads", [3, 6, 12, 24])?,
             window: fields.size("window_size", 7)?,
+            version,
         })
     }
 }
@@ -230,8 +239,6 @@ fn misfit(field: &str, expected: &str, found: String) -> Misfit {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::spec::Word;
 
@@ -259,10 +266,22 @@ mod tests {
             ("resnet", json!({"depths": [2, 2, 2, 2]}), "none"),
             ("swin", json!({}), "swin_t"),
             ("swin", json!({"window_size": 12}), "none"),
+            ("swinv2", json!({"window_size": 8}), "swin_v2_t"),
+            ("swinv2", json!({"window_size": 16}), "none"),
             (
                 "dinov2",
                 json!({"image_size": 518, "hidden_size": 384, "num_attention_heads": 6}),
                 "dinov2_vits14",
+            ),
+            (
+                "dinov2_with_registers",
+                json!({"image_size": 518, "patch_size": 14, "hidden_size": 384, "num_attention_heads": 6}),
+                "dinov2_vits14_reg",
+            ),
+            (
+                "dinov2_with_registers",
+                json!({"image_size": 518, "patch_size": 14, "hidden_size": 384, "num_attention_heads": 6, "num_register_tokens": 8}),
+                "none",
             ),
             ("t5", json!({}), "none"),
         ] {
@@ -289,6 +308,11 @@ mod tests {
                 "vit",
                 json!({"hidden_size": 0}),
                 "hidden_size: a whole number from 1 to 16777215, 0",
+            ),
+            (
+                "swinv2",
+                json!({"pretrained_window_sizes": [12, 12, 12, 6]}),
+                "pretrained_window_sizes: [0,0,0,0], [12,12,12,6]",
             ),
             (
                 "convnext",

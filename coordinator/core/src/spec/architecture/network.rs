@@ -25,7 +25,7 @@ pub enum Network {
     Convnext(Convnext),
     /// With DeiT and DINOv2.
     Vit(Vit),
-    /// Tiny to base.
+    /// Tiny to base, of both versions.
     Swin(Swin),
     /// Sizes from the `config.json` beside the weights.
     Configured(Configured),
@@ -161,6 +161,17 @@ pub struct Swin {
     pub heads: [i64; 4],
     /// Patches a side of a window.
     pub window: i64,
+    /// Which of both.
+    pub version: SwinVersion,
+}
+
+/// The two forms of the Swin Transformer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwinVersion {
+    /// Products of queries and keys, a table of biases, norms before the parts of a block.
+    First,
+    /// Their cosines, biases that a small network gives, norms behind the parts.
+    Second,
 }
 
 /// A Vision Transformer.
@@ -191,6 +202,8 @@ pub enum VitKind {
     Dinov2 {
         /// Whether the feed-forward part has a gate.
         is_gated: bool,
+        /// Tokens that stand for no patch and are read by no head.
+        registers: i64,
     },
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::configured::Configured;
 use super::mobile::{self, Efficientnet};
 use super::network::Network::{self, Gpt2, InceptionV3, MobilenetV2};
-use super::network::{BertKind, CifarResnet, Convnext, DecoderKind, Resnet, Swin, Vgg, Vit, VitKind};
+use super::network::{BertKind, CifarResnet, Convnext, DecoderKind, Resnet, Swin, SwinVersion, Vgg, Vit, VitKind};
 use crate::spec::{CropMode, Interpolation, Preprocessing};
 
 /// What stands in a row beside its words.
@@ -48,23 +48,21 @@ const IMAGENET: Preprocessing = imagenet(256, 224);
 /// The model's own maximum of tokens.
 const TEXT: Preprocessing = Preprocessing::Text { max_length: None };
 /// As transformers prepares images for a Vision Transformer, whatever their proportions.
-const SQUASHED: Preprocessing = Preprocessing::Image {
-    resize: 224,
-    interpolation: Interpolation::Bilinear,
-    crop_mode: CropMode::Squash,
-    crop: 224,
-    mean: [0.5; 3],
-    std: [0.5; 3],
-};
+const SQUASHED: Preprocessing = symmetric(224, 224, CropMode::Squash);
 /// torchvision normalises as for the others, and the network undoes it (`transform_input`): together that is this.
-const INCEPTION: Preprocessing = Preprocessing::Image {
-    resize: 342,
-    interpolation: Interpolation::Bilinear,
-    crop_mode: CropMode::Center,
-    crop: 299,
-    mean: [0.5; 3],
-    std: [0.5; 3],
-};
+const INCEPTION: Preprocessing = symmetric(342, 299, CropMode::Center);
+
+/// To numbers from -1 to 1.
+const fn symmetric(resize: u32, crop: u32, crop_mode: CropMode) -> Preprocessing {
+    Preprocessing::Image {
+        resize,
+        interpolation: Interpolation::Bilinear,
+        crop_mode,
+        crop,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+    }
+}
 
 const fn imagenet(resize: u32, crop: u32) -> Preprocessing {
     image(resize, crop, Interpolation::Bilinear)
@@ -122,6 +120,14 @@ const fn vit(patch: i64, width: i64, layers: usize, heads: i64) -> Network {
 }
 
 const fn dinov2(width: i64, layers: usize, heads: i64, is_gated: bool) -> Network {
+    dinov2_with((width, layers, heads, is_gated), 0)
+}
+
+const fn dinov2_with_registers(width: i64, layers: usize, heads: i64, is_gated: bool) -> Network {
+    dinov2_with((width, layers, heads, is_gated), 4)
+}
+
+const fn dinov2_with((width, layers, heads, is_gated): (i64, usize, i64, bool), registers: i64) -> Network {
     Network::Vit(Vit {
         image: 518,
         patch: 14,
@@ -129,7 +135,7 @@ const fn dinov2(width: i64, layers: usize, heads: i64, is_gated: bool) -> Networ
         wide: Vit::usual_width(width, is_gated),
         layers,
         heads,
-        kind: VitKind::Dinov2 { is_gated },
+        kind: VitKind::Dinov2 { is_gated, registers },
     })
 }
 
@@ -166,6 +172,17 @@ const fn swin(width: i64, third: usize, heads: [i64; 4]) -> Network {
         blocks: [2, 2, third, 2],
         heads,
         window: 7,
+        version: SwinVersion::First,
+    })
+}
+
+const fn swin_v2(width: i64, third: usize, heads: [i64; 4]) -> Network {
+    Network::Swin(Swin {
+        width,
+        blocks: [2, 2, third, 2],
+        heads,
+        window: 8,
+        version: SwinVersion::Second,
     })
 }
 
@@ -272,12 +289,26 @@ architectures! {
     "dinov2_vitl14" Dinov2VitL14 since 5 = dinov2(1024, 24, 16, false), bicubic(256, 224);
     /// States of 1536 numbers, 40 layers with a gate.
     "dinov2_vitg14" Dinov2VitG14 since 5 = dinov2(1536, 40, 24, true), bicubic(256, 224);
+    /// Darcet et al. 2023: `dinov2_vits14` with four registers, tokens that hold what belongs to no patch.
+    "dinov2_vits14_reg" Dinov2VitS14Reg since 5 = dinov2_with_registers(384, 12, 6, false), bicubic(256, 224);
+    /// `dinov2_vitb14` with four registers.
+    "dinov2_vitb14_reg" Dinov2VitB14Reg since 5 = dinov2_with_registers(768, 12, 12, false), bicubic(256, 224);
+    /// `dinov2_vitl14` with four registers.
+    "dinov2_vitl14_reg" Dinov2VitL14Reg since 5 = dinov2_with_registers(1024, 24, 16, false), bicubic(256, 224);
+    /// `dinov2_vitg14` with four registers.
+    "dinov2_vitg14_reg" Dinov2VitG14Reg since 5 = dinov2_with_registers(1536, 40, 24, true), bicubic(256, 224);
     /// Liu et al. 2021: the Swin Transformer "tiny", 96 channels at first, blocks 2-2-6-2.
     "swin_t" SwinT since 5 = swin(96, 6, [3, 6, 12, 24]), bicubic(232, 224);
     /// "Small": blocks 2-2-18-2.
     "swin_s" SwinS since 5 = swin(96, 18, [3, 6, 12, 24]), bicubic(246, 224);
     /// "Base": 128 channels at first.
     "swin_b" SwinB since 5 = swin(128, 18, [4, 8, 16, 32]), bicubic(238, 224);
+    /// Liu et al. 2022: the Swin Transformer V2 "tiny", with windows of 8 patches.
+    "swin_v2_t" SwinV2T since 5 = swin_v2(96, 6, [3, 6, 12, 24]), bicubic(260, 256);
+    /// "Small": blocks 2-2-18-2.
+    "swin_v2_s" SwinV2S since 5 = swin_v2(96, 18, [3, 6, 12, 24]), bicubic(260, 256);
+    /// "Base": 128 channels at first.
+    "swin_v2_b" SwinV2B since 5 = swin_v2(128, 18, [4, 8, 16, 32]), bicubic(272, 256);
     /// Any network of images as a TorchScript file (`weights`), frozen as one stage; a vector of each image, or what it gives of every pixel,
     /// averaged, is what the head takes. Its program runs in the ranks: take it from whom you trust.
     "torchscript" TorchScript since 5 = Network::TorchScript, IMAGENET;

@@ -2,22 +2,48 @@
 
 use crate::weights::naming::{Dialect, Library, numbered_feature, translated};
 
-pub(super) const DIALECTS: &[Dialect] = &[
+pub(super) const FIRST: &[Dialect] = &[
     HUGGING_FACE,
     Dialect {
-        anchor: "embeddings.patch_embeddings.projection.weight",
+        anchor: BARE,
         prefix: "",
         ..HUGGING_FACE
     },
-    Dialect::renamed(
-        Library::Timm,
-        "patch_embed.proj.weight",
-        "",
-        |name| vec![timm(name)],
-        "head.fc",
-    ),
-    Dialect::torchvision("features.0.0.weight", "head"),
+    IN_TIMM,
+    IN_TORCHVISION,
 ];
+
+/// Of the second version.
+pub(super) const SECOND: &[Dialect] = &[
+    HUGGING_FACE_SECOND,
+    Dialect {
+        anchor: BARE,
+        prefix: "",
+        ..HUGGING_FACE_SECOND
+    },
+    IN_TIMM,
+    IN_TORCHVISION,
+];
+
+const BARE: &str = "embeddings.patch_embeddings.projection.weight";
+
+const IN_TIMM: Dialect = Dialect::renamed(
+    Library::Timm,
+    "patch_embed.proj.weight",
+    "",
+    |name| vec![timm(name)],
+    "head.fc",
+);
+
+const IN_TORCHVISION: Dialect = Dialect::torchvision("features.0.0.weight", "head");
+
+const HUGGING_FACE_SECOND: Dialect = Dialect::renamed(
+    Library::HuggingFace,
+    "swinv2.embeddings.patch_embeddings.projection.weight",
+    "swinv2.",
+    |name| vec![hugging_face(name, HUGGING_FACE_FILES)],
+    "classifier",
+);
 
 const HUGGING_FACE: Dialect = Dialect::renamed(
     Library::HuggingFace,
@@ -46,6 +72,7 @@ const HUGGING_FACE_5: &[(&str, &str)] = &[
 
 const HUGGING_FACE_FILES: &[(&str, &str)] = &[
     ("attn.proj", "attention.output.dense"),
+    ("attn.cpb_mlp", "attention.self.continuous_position_bias_mlp"),
     ("attn.", "attention.self."),
     ("mlp.0", "intermediate.dense"),
     ("mlp.3", "output.dense"),
@@ -69,12 +96,15 @@ fn hugging_face(name: &str, words: &[(&str, &str)]) -> String {
     }
 }
 
-/// The name of a tensor of a block; its number stays.
+/// The name of a tensor of a block; its number stays, and the first of the words that it begins with is replaced.
 fn block(tail: &str, words: &[(&str, &str)]) -> String {
-    match tail.split_once('.') {
-        Some((index, tail)) => format!("{index}.{}", translated(tail, words)),
-        None => tail.to_owned(),
-    }
+    let Some((index, tail)) = tail.split_once('.') else {
+        return tail.to_owned();
+    };
+    let replaced = words
+        .iter()
+        .find_map(|(ours, theirs)| Some(format!("{theirs}{}", tail.strip_prefix(ours)?)));
+    format!("{index}.{}", replaced.unwrap_or_else(|| tail.to_owned()))
 }
 
 fn timm(name: &str) -> String {
@@ -121,6 +151,11 @@ mod tests {
                 "features.2.reduction.weight",
                 "layers.1.downsample.reduction.weight",
                 "encoder.layers.0.downsample.reduction.weight",
+            ),
+            (
+                "features.1.0.attn.cpb_mlp.0.weight",
+                "layers.0.blocks.0.attn.cpb_mlp.0.weight",
+                "encoder.layers.0.blocks.0.attention.self.continuous_position_bias_mlp.0.weight",
             ),
             ("norm.weight", "norm.weight", "layernorm.weight"),
         ] {

@@ -3,9 +3,10 @@
 //! Every second block moves its windows by half a window. The image is rolled for that, so that the last windows hold patches of opposite
 //! borders; these do not look at each other.
 
+use firn_core::spec::SwinVersion;
 use tch::{Device, Kind, Tensor};
 
-use super::{DEVIATION, Shape};
+use super::{DEVIATION, Shape, cosine::Cosines};
 use crate::{
     error::ModelError,
     layers::{
@@ -20,32 +21,37 @@ use crate::{
 const UNSEEN: f64 = -100.0;
 
 pub(super) struct WindowAttention {
-    projections: Projections,
+    comparison: Comparison,
     output: Linear,
-    /// What each head adds to a product, a row for each difference of two places, `((2·window-1)², heads)`.
-    table: Tensor,
-    /// Which row a pair of patches has.
+    /// Which row of the biases a pair of patches has.
     places: Tensor,
     shape: Shape,
+}
+
+/// How much a patch looks at another one.
+enum Comparison {
+    /// By the products of queries and keys.
+    Products {
+        projections: Projections,
+        /// What each head adds to a product, a row for each difference of two places, `((2·window-1)², heads)`.
+        table: Tensor,
+    },
+    /// By their cosines.
+    Cosines(Cosines),
 }
 
 impl WindowAttention {
     pub(super) fn new(builder: &mut ParameterBuilder<'_>, prefix: &str, shape: Shape) -> Result<Self, ModelError> {
         let width = shape.width;
         let name = |tail: &str| format!("{prefix}.{tail}");
-        let rows = (2 * shape.window - 1).pow(2);
-        let initial = Initial::Normal(DEVIATION);
-        let names = Names {
-            joint: [name("qkv.weight"), name("qkv.bias")],
-            separate: prefix.to_owned(),
+        let comparison = match shape.version {
+            SwinVersion::First => Comparison::products(builder, prefix, shape)?,
+            SwinVersion::Second => Comparison::Cosines(Cosines::new(builder, prefix, shape)?),
         };
-        let table = name("relative_position_bias_table");
-        let table = builder.tensor(&table, &[rows, shape.heads], Role::Parameter, initial)?;
         Ok(Self {
-            projections: Projections::new(builder, &names, width, DEVIATION)?,
+            comparison,
             output: Linear::new(builder, &name("proj"), [width, width], DEVIATION)?,
-            places: relative_places(shape.window)?.f_to_device(table.device())?,
-            table,
+            places: relative_places(shape.window)?.f_to_device(builder.device())?,
             shape,
         })
     }
@@ -77,27 +83,70 @@ impl WindowAttention {
         let (windows, patches, width) = states.size3()?;
         let heads = self.shape.heads;
         let split = |part: &Tensor| part.f_view([windows, patches, heads, width / heads])?.f_transpose(1, 2);
-        let [query, key, value] = self.projections.forward(states, pass)?;
-        let scale = ((width / heads) as f64).powf(-0.5);
-        let query = split(&query)?.f_mul_scalar(scale)?;
-        let products = query.f_matmul(&split(&key)?.f_transpose(-2, -1)?)?;
-        let mut products = products.f_add(&self.bias()?)?;
+        let [query, key, value] = self.comparison.projected(states, pass)?;
+        let compared = self.comparison.compared(&split(&query)?, &split(&key)?)?;
+        let mut compared = compared.f_add(&self.bias(pass)?)?;
         if let Some(unseen) = unseen {
             let count = unseen.size()[0];
-            let of_windows = products.f_view([windows / count, count, heads, patches, patches])?;
+            let of_windows = compared.f_view([windows / count, count, heads, patches, patches])?;
             let shape = [windows, heads, patches, patches];
-            products = of_windows.f_add(&unseen.f_unsqueeze(1)?)?.f_view(shape)?;
+            compared = of_windows.f_add(&unseen.f_unsqueeze(1)?)?.f_view(shape)?;
         }
-        let context = products.f_softmax(-1, Kind::Float)?.f_matmul(&split(&value)?)?;
+        let context = compared.f_softmax(-1, Kind::Float)?.f_matmul(&split(&value)?)?;
         let context = context.f_transpose(1, 2)?.f_reshape([windows, patches, width])?;
         self.output.forward(&context, pass)
     }
 
     /// What each head adds for each pair of patches, `(heads, patches, patches)`.
-    fn bias(&self) -> Result<Tensor, ModelError> {
+    fn bias(&self, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         let patches = self.shape.window.pow(2);
-        let rows = self.table.f_index_select(0, &self.places)?;
+        let rows = self.comparison.table(pass)?.f_index_select(0, &self.places)?;
         Ok(rows.f_view([patches, patches, -1])?.f_permute([2, 0, 1])?)
+    }
+}
+
+impl Comparison {
+    fn products(builder: &mut ParameterBuilder<'_>, prefix: &str, shape: Shape) -> Result<Self, ModelError> {
+        let name = |tail: &str| format!("{prefix}.{tail}");
+        let rows = (2 * shape.window - 1).pow(2);
+        let names = Names {
+            joint: [name("qkv.weight"), name("qkv.bias")],
+            separate: prefix.to_owned(),
+        };
+        let table = name("relative_position_bias_table");
+        let initial = Initial::Normal(DEVIATION);
+        Ok(Self::Products {
+            table: builder.tensor(&table, &[rows, shape.heads], Role::Parameter, initial)?,
+            projections: Projections::new(builder, &names, shape.width, DEVIATION)?,
+        })
+    }
+
+    /// Query, key and value, each of the shape of `states`.
+    fn projected(&self, states: &Tensor, pass: &Pass<'_>) -> Result<[Tensor; 3], ModelError> {
+        match self {
+            Self::Products { projections, .. } => projections.forward(states, pass),
+            Self::Cosines(cosines) => cosines.projected(states, pass),
+        }
+    }
+
+    /// Queries and keys `(windows, heads, patches, width of a head)` to a number for each pair of patches, `(windows, heads, patches, patches)`.
+    fn compared(&self, query: &Tensor, key: &Tensor) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Products { .. } => {
+                let width = query.size4()?.3;
+                let query = query.f_mul_scalar((width as f64).powf(-0.5))?;
+                Ok(query.f_matmul(&key.f_transpose(-2, -1)?)?)
+            }
+            Self::Cosines(cosines) => cosines.compared(query, key),
+        }
+    }
+
+    /// What each head adds, a row for each difference of two places, `((2·window-1)², heads)`.
+    fn table(&self, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Products { table, .. } => Ok(table.shallow_clone()),
+            Self::Cosines(cosines) => cosines.table(pass),
+        }
     }
 }
 

@@ -96,7 +96,7 @@ impl FeedForward {
     fn new(sizes: &Vit, prefix: &str, builder: &mut ParameterBuilder<'_>) -> Result<Self, ModelError> {
         let (width, wide) = (sizes.width, sizes.wide);
         let name = |tail: &str| format!("{prefix}.{tail}");
-        if !matches!(sizes.kind, VitKind::Dinov2 { is_gated: true }) {
+        if !matches!(sizes.kind, VitKind::Dinov2 { is_gated: true, .. }) {
             return Ok(Self::Plain {
                 wide: Linear::new(builder, &name("0"), [wide, width], DEVIATION)?,
                 output: Linear::new(builder, &name("3"), [width, wide], DEVIATION)?,
@@ -150,7 +150,10 @@ mod tests {
         wide: 16,
         layers: 1,
         heads: 2,
-        kind: VitKind::Dinov2 { is_gated: true },
+        kind: VitKind::Dinov2 {
+            is_gated: true,
+            registers: 0,
+        },
     };
 
     fn gated(naming: &Naming, source: Source<'_>) -> (FeedForward, Vec<NamedTensor>) {

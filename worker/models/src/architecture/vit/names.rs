@@ -28,6 +28,47 @@ pub(super) const DINOV2: &[Dialect] = &[
     IN_TIMM,
 ];
 
+/// Of DINOv2 with registers, the authors' last: the class token has a position of its own in their files, and none in timm's.
+pub(super) const DINOV2_WITH_REGISTERS: &[Dialect] = &[
+    HUGGING_FACE_WITH_REGISTERS,
+    Dialect {
+        anchor: "embeddings.register_tokens",
+        prefix: "",
+        ..HUGGING_FACE_WITH_REGISTERS
+    },
+    Dialect::renamed(
+        Library::Timm,
+        "reg_token",
+        "",
+        |name| {
+            let words = [
+                ("register_tokens", "reg_token"),
+                ("mlp.w12", "mlp.fc1"),
+                ("mlp.w3", "mlp.fc2"),
+            ];
+            vec![translated(&translated(name, TIMM), &words)]
+        },
+        "head",
+    ),
+    Dialect {
+        keeps_extras: true,
+        ..Dialect::renamed(
+            Library::Dinov2,
+            "register_tokens",
+            "",
+            |name| vec![translated(name, TIMM)],
+            "head",
+        )
+    },
+];
+
+const HUGGING_FACE_WITH_REGISTERS: Dialect = Dialect {
+    anchor: "dinov2_with_registers.embeddings.register_tokens",
+    prefix: "dinov2_with_registers.",
+    exported_prefix: "dinov2_with_registers.",
+    ..HUGGING_FACE_DINOV2
+};
+
 /// timm's; and those of the authors of DINOv2, who differ in the gated part alone.
 const IN_TIMM: Dialect = Dialect::renamed(
     Library::Timm,
@@ -120,6 +161,7 @@ const HUGGING_FACE_FILES: &[(&str, &str)] = &[
 
 const HUGGING_FACE_DINOV2_BOTH: &[(&str, &str)] = &[
     ("mask_token", "embeddings.mask_token"),
+    ("register_tokens", "embeddings.register_tokens"),
     ("class_token", "embeddings.cls_token"),
     ("encoder.pos_embedding", "embeddings.position_embeddings"),
     ("conv_proj", "embeddings.patch_embeddings.projection"),

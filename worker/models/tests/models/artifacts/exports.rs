@@ -31,7 +31,7 @@ fn contents(bytes: &[u8]) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
 
 /// What a library keeps beside the weights: it is added where a file is without it.
 fn is_constant(name: &str) -> bool {
-    ["relative_position_index", "mask_token"]
+    ["relative_position_index", "relative_coords_table", "mask_token"]
         .iter()
         .any(|end| name.ends_with(end))
 }
@@ -71,7 +71,8 @@ pub(super) fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
     let input = match spec.architecture {
         _ if source.keys().any(|key| key.contains("embedder")) => images(64, 96),
         Architecture::SwinT => images(224, 224),
-        Architecture::Dinov2VitS14 => images(112, 112),
+        Architecture::SwinV2T => images(256, 256),
+        Architecture::Dinov2VitS14 | Architecture::Dinov2VitS14Reg => images(112, 112),
         architecture => input_of(architecture, [96, 80]),
     };
     let logits = |model: &Model| model.logits(&model.features(&input).unwrap(), None).unwrap();

@@ -100,8 +100,22 @@ fn an_exported_dinov2_loads_strictly_in_the_library_of_its_file() {
 }
 
 #[test]
+fn an_exported_dinov2_with_registers_loads_strictly_in_the_library_of_its_file() {
+    let (architecture, frozen) = (Architecture::Dinov2VitS14Reg, through("layer.10"));
+    loads_strictly(architecture, Library::HuggingFace, frozen.clone(), "classifier");
+    loads_strictly(architecture, Library::Timm, frozen, "head");
+}
+
+#[test]
 fn an_exported_swin_loads_strictly_in_the_library_of_its_file() {
     let (architecture, frozen) = (Architecture::SwinT, through("features.6"));
+    loads_strictly(architecture, Library::Torchvision, frozen.clone(), "head");
+    loads_strictly(architecture, Library::HuggingFace, frozen, "classifier");
+}
+
+#[test]
+fn an_exported_swin_of_the_second_version_loads_strictly_in_the_library_of_its_file() {
+    let (architecture, frozen) = (Architecture::SwinV2T, through("features.6"));
     loads_strictly(architecture, Library::Torchvision, frozen.clone(), "head");
     loads_strictly(architecture, Library::HuggingFace, frozen, "classifier");
 }
@@ -112,6 +126,7 @@ fn exports_under_timms_names_keep_them() {
         (Architecture::DeitTinyPatch16_224, "layer.10", "head"),
         (Architecture::ConvnextTiny, "features.6", "head.fc"),
         (Architecture::SwinT, "features.6", "head.fc"),
+        (Architecture::SwinV2T, "features.6", "head.fc"),
     ] {
         let (file, folder) = (
             file_of(architecture, Library::Timm, None, head),
