@@ -6,11 +6,13 @@ Rust, so that no weights have to be committed. Run with any Python that has torc
     python worker/models/tests/reference/models.py .cache/minilm  # writes worker/models/tests/golden/*.json; without the folder
                                                                   # of a real MiniLM all but sentences.json
     python worker/models/tests/reference/models.py check FOLDER   # loads what Firn exported, see `check`
+    python worker/models/tests/reference/models.py check          # the same of each folder that a line of standard input names
 """
 
 import json
 import pathlib
 import sys
+import traceback
 
 import numpy as np
 import timm
@@ -510,7 +512,7 @@ def exported_pixels(architecture):
 
 @torch.no_grad()
 def check(folder):
-    """Loads an exported model with `strict=True` and prints the logits that it gives for the reference input, as JSON."""
+    """Loads an exported model with `strict=True`; gives the logits that it computes for the reference input."""
     from safetensors.torch import load_file
 
     folder = pathlib.Path(folder)
@@ -568,13 +570,28 @@ def check(folder):
         model = getattr(torchvision.models, architecture)(num_classes=classes, **options).eval()
         model.load_state_dict(state, strict=True)
         logits = model(exported_pixels(architecture)).double()
-    print(json.dumps(numbers(logits)))
+    return numbers(logits)
+
+
+def check_each():
+    """Says `ready`, and answers each folder with a line of JSON: its `logits`, or the `error`. What libraries print goes elsewhere."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        try:
+            answer = {"logits": check(line.rstrip("\n"))}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def main():
     torch.set_num_threads(1)
-    if sys.argv[1:2] == ["check"]:
-        return check(sys.argv[2])
+    match sys.argv[1:]:
+        case ["check"]:
+            return check_each()
+        case ["check", folder]:
+            return print(json.dumps(check(folder)))
     GOLDEN.mkdir(exist_ok=True)
     parts = [
         images,

@@ -1,14 +1,13 @@
 //! Exports: what the libraries of the published weights load.
 
-use std::io::Write as _;
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path};
 
 use firn_core::spec::{Architecture, Freeze, ModelSpec, Pooling};
 use firn_models::{Model, export};
 use safetensors::SafeTensors;
 use tch::Tensor;
 
-use super::{resnet, resnet_weights, trained};
+use super::{python::same_in_python, resnet, resnet_weights, trained};
 use crate::support::*;
 
 /// Name → type, shape and bytes.
@@ -89,53 +88,6 @@ pub(super) fn export_case(spec: &ModelSpec, folder: &Path) -> Vec<f64> {
         "what was exported gives the same logits here"
     );
     Vec::try_from(logits(&model).to_kind(tch::Kind::Double).view(-1)).unwrap()
-}
-
-/// A Python with torch, torchvision and transformers, if there is one.
-fn python() -> Option<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let candidates = [
-        std::env::var("FIRN_REFERENCE_PYTHON").unwrap_or_default(),
-        root.join(".python/bin/python").to_string_lossy().into_owned(),
-        "python3".to_owned(),
-    ];
-    let works = |python: &&String| {
-        let program = Command::new(python)
-            .args(["-c", "import torch, torchvision, transformers"])
-            .output();
-        program.is_ok_and(|output| output.status.success())
-    };
-    candidates
-        .iter()
-        .filter(|python| !python.is_empty())
-        .find(works)
-        .cloned()
-}
-
-pub(super) fn same_in_python(folder: &Path, logits: &[f64]) {
-    let Some(python) = python() else {
-        // Written past the capture of the test harness, so that the skip is seen.
-        let _ = writeln!(
-            std::io::stderr(),
-            "skipped: no Python with torch, torchvision and transformers; name one in FIRN_REFERENCE_PYTHON"
-        );
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/models.py");
-    let output = Command::new(python)
-        .arg(script)
-        .arg("check")
-        .arg(folder)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let theirs: Vec<f64> = serde_json::from_slice(&output.stdout).unwrap();
-    close(
-        "exported model in Python: logits",
-        &tensor(logits, &[logits.len() as i64]),
-        &theirs,
-        1e-4,
-    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use firn_models::Library;
 use serde_json::Value;
 use tch::Tensor;
 
-use super::exports::{export_case, same_in_python};
+use super::{exports::export_case, python::same_in_python};
 use crate::support::*;
 
 /// A file of the library with a head of five outputs and this name, and the counters of BatchNorm.

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod exports;
 mod libraries;
+mod python;
 
 use firn_core::spec::{Architecture, Decayed, Modality, ModelSpec, OptimizerSpec};
 use firn_models::{Model, Optimizer};
