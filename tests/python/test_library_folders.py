@@ -13,6 +13,7 @@ from conftest import ROOT, job, run_job, shared
 from PIL import Image
 from test_export import tiny
 from test_folders import filled, text
+from test_weights import inspected
 from safetensors.torch import load_file
 
 REVIEWS = ROOT / "tests" / "fixtures" / "reviews"
@@ -28,10 +29,12 @@ def lines(name):
 
 def encoder(kind, folder):
     from tokenizers import BertWordPieceTokenizer
+    from tokenizers.processors import BertProcessing
     from transformers import PreTrainedTokenizerFast
 
     trained = BertWordPieceTokenizer()
     trained.train_from_iterator([line for line, _ in lines("test")], vocab_size=300, show_progress=False)
+    trained._tokenizer.post_processor = BertProcessing(*((token, trained.token_to_id(token)) for token in ("[SEP]", "[CLS]")))
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     PreTrainedTokenizerFast(tokenizer_object=trained._tokenizer, **special).save_pretrained(folder)
     filled(text(kind)).save_pretrained(folder)
@@ -124,30 +127,31 @@ def largest_difference(finished, model, batch_of):
     return largest
 
 
-def texts(task="classification"):
-    """A spec's data for a task: the class, the class among other labels, or the number of characters."""
+def texts(task="classification", pairs=False):
+    """A spec's data for a task: the class, the class among other labels, or the number of characters. Of `pairs` a second text stands beside each."""
 
     def write(folder):
         for name, part in (("train", "validation"), ("validation", "test"), ("test", "test")):
             with open(folder / f"{name}.csv", "w", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerow(["text", "class", "labels", "length"])
-                for line, label in lines(part):
-                    writer.writerow([line, label, f"{label}|long" if len(line) > 60 else label, len(line)])
+                writer.writerow(["text", "second", "class", "labels", "length"])
+                for (line, label), (second, _) in zip(lines(part), reversed(lines(part))):
+                    writer.writerow([line, second, label, f"{label}|long" if len(line) > 60 else label, len(line)])
         columns = {
             "classification": {"label": "class"},
             "multi_label_classification": {"label": "labels"},
             "regression": {"targets": ["length"]},
-        }[task]
+        }[task] | ({"textPair": "second"} if pairs else {})
         splits = {split: {"uri": str(folder / f"{split}.csv")} for split in ("train", "validation", "test")}
         return {"format": "csv", **splits, "columns": columns, "preprocessing": {"maxLength": 16}}
 
     return write
 
 
-def text_of(folder, sample):
+def text_of(folder, sample, columns=("text",)):
     with open(folder / "test.csv", newline="") as file:
-        return list(csv.DictReader(file))[int(sample.rsplit(":", 1)[1]) - 2]["text"]
+        row = list(csv.DictReader(file))[int(sample.rsplit(":", 1)[1]) - 2]
+    return [row[column] for column in columns]
 
 
 TEXTS = ["modernbert", "gpt2", "llama", "qwen2", "qwen3"]
@@ -172,10 +176,63 @@ def test_a_folder_of_texts_opens_in_transformers(tmp_path, kind, task, through):
 
     model = opened(AutoModelForSequenceClassification, finished.folder)
     tokenizer = AutoTokenizer.from_pretrained(finished.folder)
-    batch_of = lambda sample: tokenizer(text_of(tmp_path, sample), truncation=True, return_tensors="pt")
+    batch_of = lambda sample: tokenizer(*text_of(tmp_path, sample), truncation=True, return_tensors="pt")
     largest = largest_difference(finished, model, batch_of)
     print(f"{kind}, {task}: largest difference {largest:.2e}")
     assert largest < LARGEST
+
+
+def published(kind, folder):
+    """An encoder as people find it: BERT as it was pretrained, with a pooler and the outputs of its pretraining; the others bare."""
+    import transformers
+
+    encoder(kind, folder)
+    if kind == "bert":
+        filled(transformers.BertForPreTraining(text(kind).config)).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "activation", "task", "pairs"),
+    [
+        ("bert", "tanh", "classification", True),
+        ("roberta", "tanh", "multi_label_classification", False),
+        ("distilbert", "relu", "regression", False),
+    ],
+)
+def test_an_encoder_with_a_dense_layer_opens_as_transformers_classifier_and_in_peft(tmp_path, kind, activation, task, pairs):
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    source = tmp_path / "published"
+    published(kind, source)
+    head = {"type": "mlp", "hiddenSizes": [32], "activation": activation, "dropout": 0.25}
+    spec = job("texts", {"uri": str(source), "pooling": "cls", "head": head, "lora": {"rank": 2}}, texts(task, pairs)(tmp_path), TRAINING)
+    spec["spec"]["task"]["type"] = task
+    spec["spec"]["training"] = {**TRAINING, "optimizer": {"type": "sgd", "learningRate": 1e-2}}
+    finished = run_job(spec, tmp_path / "run")
+
+    model = opened(AutoModelForSequenceClassification, finished.folder)
+    dropped = model.config.seq_classif_dropout if kind == "distilbert" else model.config.classifier_dropout
+    assert dropped == 0.25
+    tokenizer = AutoTokenizer.from_pretrained(finished.folder)
+    columns = ("text", "second") if pairs else ("text",)
+    batch_of = lambda sample: tokenizer(*text_of(tmp_path, sample, columns), truncation="longest_first", return_tensors="pt")
+    if pairs:
+        assert batch_of(finished.predictions("test")[0]["sample"])["token_type_ids"].max() == 1
+    merged = largest_difference(finished, model, batch_of)
+    base = AutoModelForSequenceClassification.from_pretrained(source, config=model.config)
+    adapted = PeftModel.from_pretrained(base, finished.folder / "adapter").eval()
+    assert max(float(tensor.abs().max()) for name, tensor in adapted.named_parameters() if "lora_B" in name) > 0
+    beside = largest_difference(finished, adapted, batch_of)
+    print(f"{kind}, {task}: largest difference {merged:.2e}, in PEFT {beside:.2e}")
+    assert max(merged, beside) < LARGEST
+
+    said = inspected(finished.folder / "model.safetensors")
+    assert said["fits"] and any("has a head of its own, and no use for" in note for note in said["notes"]), said
+    if kind == "bert":
+        again = run_job(job("again", {"uri": str(finished.folder)}, texts()(tmp_path), TRAINING), tmp_path / "again")
+        stored = json.loads((again.folder / "spec.json").read_text())["spec"]["model"]
+        assert stored["architecture"] == "bert" and stored["weights"] == f"file://{finished.folder}/"
 
 
 @pytest.mark.parametrize("kind", ["vit", "vit-bare", "convnext", "resnet", "resnet-bare", "swin", "dinov2"])
@@ -205,10 +262,10 @@ def test_a_folder_of_images_opens_in_transformers(tmp_path, kind):
 @pytest.mark.parametrize(
     ("kind", "pooling", "reason"),
     [
-        ("bert", "mean", "reads the class token through its pooler"),
-        ("bert", "cls", "reads the class token through its pooler"),
-        ("roberta", "cls", "through a layer that this network has not"),
-        ("distilbert", "cls", "through a layer that this network has not"),
+        ("bert", "mean", "reads the class token through `bert.pooler.dense`, a layer with tanh"),
+        ("bert", "cls", "with `pooling: cls` and `head: {type: mlp, hiddenSizes: [32], activation: tanh}`"),
+        ("roberta", "cls", "reads the class token through `classifier.dense`, a layer with tanh"),
+        ("distilbert", "cls", "reads the class token through `pre_classifier`, a layer with relu"),
         ("gpt2", "mean", "reads the state of the last token"),
     ],
 )
@@ -235,7 +292,7 @@ def test_what_transformers_would_compute_otherwise_is_said_and_never_loaded_in_s
     tokenizer = AutoTokenizer.from_pretrained(finished.folder)
     largest = 0.0
     for row in finished.predictions("test"):
-        batch = tokenizer(text_of(tmp_path, row["sample"]), truncation=True, return_tensors="pt")
+        batch = tokenizer(*text_of(tmp_path, row["sample"]), truncation=True, return_tensors="pt")
         batch.pop("token_type_ids", None)
         with torch.no_grad():
             states = model.eval()(**batch).last_hidden_state
@@ -264,7 +321,7 @@ def test_adapters_are_merged_in_the_folder_and_open_in_peft_beside_it(tmp_path, 
     pooling = {} if kind == "gpt2" else {"pooling": "mean"}
     finished = run_job(job("adapters", model | pooling, texts()(tmp_path), training), tmp_path / "run")
     tokenizer = AutoTokenizer.from_pretrained(finished.folder)
-    batch_of = lambda sample: tokenizer(text_of(tmp_path, sample), truncation=True, return_tensors="pt")
+    batch_of = lambda sample: tokenizer(*text_of(tmp_path, sample), truncation=True, return_tensors="pt")
     adapter = finished.folder / "adapter"
 
     if kind == "gpt2":

@@ -40,7 +40,7 @@ pub fn files(model: &Model) -> Result<Vec<(&'static str, Vec<u8>)>, ModelError> 
     let trained = model.trainable_state();
     let stored = trained.iter().filter(|(name, _)| has_head || !is_of_head(name));
     let entries = stored.map(|(name, tensor)| {
-        let name = crate::export::exported(model, name);
+        let name = crate::export::in_whole(model, name);
         Entry::of(format!("{PREFIX}{name}"), tensor)
     });
     let entries = entries.collect::<Result<_, _>>()?;
@@ -53,10 +53,7 @@ pub fn files(model: &Model) -> Result<Vec<(&'static str, Vec<u8>)>, ModelError> 
 
 /// The class of transformers that computes the same with the head.
 fn class_of(model: &Model) -> Option<&'static str> {
-    match crate::export::opened(model) {
-        Some(Opened::ByClass(class)) => Some(class),
-        Some(Opened::WithoutHead(_)) | None => None,
-    }
+    crate::export::opened(model).and_then(Opened::class)
 }
 
 /// Of the output layer, or of a pooling that learns.
@@ -70,6 +67,10 @@ fn configuration(model: &Model, lora: &LoraSpec) -> Value {
     let base = model.origin.as_ref().and_then(|origin| origin.path.parent());
     let class = class_of(model);
     let is_classifier = class.is_some_and(|class| class.ends_with("ForSequenceClassification"));
+    let head = match crate::export::opened(model) {
+        Some(Opened::ByDenseClass(class)) => class.modules.to_vec(),
+        _ => vec![model.naming.head()],
+    };
     json!({
         "peft_type": "LORA",
         "task_type": is_classifier.then_some("SEQ_CLS"),
@@ -78,7 +79,7 @@ fn configuration(model: &Model, lora: &LoraSpec) -> Value {
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
         "target_modules": layers,
-        "modules_to_save": class.map(|_| [model.naming.head()]),
+        "modules_to_save": class.map(|_| head),
         "fan_in_fan_out": is_transposed,
         "bias": "none",
         "init_lora_weights": true,

@@ -153,6 +153,8 @@ fn output(file: &WeightFile, naming: &Naming) -> Option<OutputLayer> {
     let names = [
         format!("{wrapper}{}", naming.head()),
         format!("{wrapper}{prefix}{}", naming.head()),
+        // Of transformers' RoBERTa.
+        format!("{wrapper}{}.out_proj", naming.head()),
         // What a job leaves whose head is not the library's.
         HEAD.to_owned(),
     ];

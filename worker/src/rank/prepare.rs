@@ -6,7 +6,10 @@ use std::{path::Path, sync::Arc};
 
 use firn_core::{compatibility::DataRules, spec};
 use firn_data::{Dataset, Preprocessor, Split, TextLimits};
-use firn_models::{Model, ModelOptions};
+use firn_models::{
+    Model, ModelOptions,
+    export::{self, Opened},
+};
 use firn_proto::v1alpha1 as wire;
 use tch::Device;
 use tracing::info;
@@ -133,6 +136,9 @@ fn agree_on_model(
     }
     for note in model.weights_notes() {
         info!("of the weights: {note}");
+    }
+    if let Some(Opened::WithoutHead(reason)) = export::opened(&model).filter(|_| spec.artifacts.merged_model) {
+        info!("of what the job leaves, `AutoModel` of transformers opens the encoder alone: {reason}");
     }
     let parts = model.summary();
     info!(

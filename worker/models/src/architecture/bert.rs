@@ -5,6 +5,7 @@
 //! Where the spec asks for it, units are dropped in the stages that train as transformers does: of the embeddings, of attention weights, and of what a
 //! layer adds to its input; DistilBERT drops nothing of what its attention adds.
 
+mod classifiers;
 mod sizes;
 
 use firn_core::spec::{BertKind, ModelSpec, Pooling};
@@ -164,15 +165,16 @@ impl Family for Bert {
         u32::try_from(self.sizes.vocab_size).ok()
     }
 
+    fn has_token_types(&self) -> bool {
+        self.kind != BertKind::Distilled && self.sizes.type_vocab_size > 1
+    }
+
     fn opened(&self, _: Library, _: &[NamedTensor]) -> Option<Opened> {
-        Some(Opened::WithoutHead(match self.kind {
-            BertKind::Original => {
-                "transformers' classifier reads the class token through its pooler, a layer that this network has not"
-            }
-            BertKind::Roberta | BertKind::Distilled => {
-                "transformers' classifier reads the class token through a layer that this network has not"
-            }
-        }))
+        let class = classifiers::of(self.kind);
+        Some(match self.pooling {
+            Pooling::Cls => Opened::ByDenseClass(class),
+            _ => class.misses(self.sizes.hidden_size),
+        })
     }
 
     fn configuration(&self, _: Library) -> Map<String, Value> {

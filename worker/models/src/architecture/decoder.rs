@@ -108,7 +108,7 @@ impl Family for Decoder {
     fn opened(&self, _: Library, _: &[NamedTensor]) -> Option<Opened> {
         Some(match self.pooling {
             Pooling::Last => Opened::ByClass(self.sizes.class()),
-            _ => Opened::WithoutHead(READS_LAST_TOKEN),
+            _ => Opened::WithoutHead(READS_LAST_TOKEN.to_owned()),
         })
     }
 

@@ -205,7 +205,7 @@ impl Family for Gpt2 {
     fn opened(&self, _: Library, _: &[NamedTensor]) -> Option<Opened> {
         Some(match self.pooling {
             Pooling::Last => Opened::ByClass("GPT2ForSequenceClassification"),
-            _ => Opened::WithoutHead(READS_LAST_TOKEN),
+            _ => Opened::WithoutHead(READS_LAST_TOKEN.to_owned()),
         })
     }
 

@@ -12,7 +12,7 @@ mod inception;
 mod mobilenet;
 mod mobilenet_v3;
 mod modernbert;
-mod opened;
+pub(crate) mod opened;
 mod resnet;
 mod swin;
 mod torchscript;
@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use tch::{Device, Tensor};
 
 use self::configuration::Configuration;
-pub use self::opened::Opened;
+pub use self::opened::{DenseClass, Opened};
 use crate::{
     error::ModelError,
     parameter_builder::{NamedTensor, ParameterBuilder, Source},
@@ -64,6 +64,11 @@ pub(crate) trait Family: Send {
         None
     }
 
+    /// Text: whether it tells the second text of a pair from the first by types of tokens.
+    fn has_token_types(&self) -> bool {
+        false
+    }
+
     /// Images: samples that one thread of a CPU computes fastest at once. Early activations of a whole batch overflow the caches and are
     /// given back to the system after every layer (measured with `examples/speed.rs`: MobileNetV2 60 → 110 images/s, ResNet-18
     /// 28 → 31 at batch 32).
@@ -81,7 +86,7 @@ pub(crate) trait Family: Send {
         Ok(Vec::new())
     }
 
-    /// How transformers opens what is exported of it, where the names are transformers'. `entries`: what it was made of.
+    /// How transformers opens what is exported of it, where the names are transformers' and the head is that of the class. `entries`: what it was made of.
     fn opened(&self, _library: Library, _entries: &[NamedTensor]) -> Option<Opened> {
         None
     }

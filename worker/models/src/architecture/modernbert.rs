@@ -114,10 +114,11 @@ impl Family for ModernBert {
         Some(match (has_transform, self.pooling) {
             (true, Pooling::Cls | Pooling::Mean) => Opened::ByClass("ModernBertForSequenceClassification"),
             (true, _) => {
-                Opened::WithoutHead("transformers' classifier reads the class token or the mean of the tokens")
+                Opened::WithoutHead("transformers' classifier reads the class token or the mean of the tokens".to_owned())
             }
             (false, _) => Opened::WithoutHead(
-                "transformers' classifier has a layer before its output that the pretrained weights lack, and so this network, too",
+                "transformers' classifier has a layer before its output that the pretrained weights lack, and so this network, too"
+                    .to_owned(),
             ),
         })
     }

@@ -3,8 +3,8 @@
 use firn_core::spec::{Word, to_value};
 use serde_json::{Map, Value, json};
 
-use super::{FORMAT, Opened, opened, output_layer};
-use crate::{model::Model, weights::naming::Library};
+use super::{FORMAT, Opened, opened};
+use crate::{head::HEAD, model::Model, weights::naming::Library};
 
 /// `config.json` for a network whose outputs are called `names`. That of a network of transformers names the class that opens it, or says in `firn_note` why
 /// there is none.
@@ -34,15 +34,17 @@ pub fn config(model: &Model, names: &[String]) -> Value {
         // What is exported may be of another type below the cut, and is computed in this one.
         config["torch_dtype"] = "float32".into();
     }
+    if let Some(class) = opened(model).and_then(Opened::class) {
+        config["architectures"] = json!([class]);
+    }
     match opened(model) {
-        Some(Opened::ByClass(class)) => config["architectures"] = json!([class]),
+        Some(Opened::ByDenseClass(class)) => config[class.dropout] = model.head.spec().dropout().into(),
         Some(Opened::WithoutHead(reason)) => {
-            let head = output_layer(model);
             config["firn_note"] =
-                format!("`AutoModel` opens the encoder; its output layer is `{head}` in model.safetensors: {reason}")
+                format!("`AutoModel` opens the encoder; its output layer is `{HEAD}` in model.safetensors: {reason}")
                     .into();
         }
-        None => {}
+        Some(Opened::ByClass(_)) | None => {}
     }
     config
 }

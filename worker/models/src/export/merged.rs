@@ -10,10 +10,10 @@ use std::{
 use safetensors::Dtype;
 use tch::Tensor;
 
-use super::{exported, of_auxiliary, output_layer, program, trained_entries};
+use super::{Opened, in_whole, of_auxiliary, opened, program};
 use crate::{
     error::ModelError,
-    head::POOLING,
+    head::{HEAD, POOLING},
     model::Model,
     parameter_builder::{NamedTensor, Role},
     weights::{
@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// Writes the whole network, which its library loads with `strict=True`; a program as it came, byte for byte. Where [`opened`](super::opened) says that
-/// transformers opens it without its head alone, the head has the name of [`output_layer`].
+/// Writes the whole network, which its library loads with `strict=True`; a program as it came, byte for byte. Where [`opened`] says that transformers
+/// opens it without its head alone, the tensors of the head have Firn's names.
 ///
 /// # Errors
 /// When the file of the weights is gone or is no longer the one that was loaded.
@@ -68,25 +68,14 @@ pub fn merged(model: &Model, path: &Path) -> Result<(), ModelError> {
 
 /// The same with adapters merged into the weights that they stand beside.
 fn merged_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
-    let factors: BTreeSet<String> = {
-        let factors = model.entries.iter().filter(|entry| model.is_factor(&entry.name));
-        factors.map(|entry| model.naming.exported(&entry.key)).collect()
-    };
-    let mut entries = trained_entries(model)?;
-    entries.retain(|entry| !factors.contains(&entry.name));
-    for (name, tensor) in model.head.constants() {
-        entries.push(Entry::of(exported(model, &name), &tensor)?);
-    }
-    let (head, stored) = (format!("{}.", model.naming.head()), output_layer(model));
-    for entry in &mut entries {
-        if let Some(tail) = entry.name.strip_prefix(&head) {
-            entry.name = format!("{stored}.{tail}");
-        }
-    }
-    for (name, weight) in model.merged_weights()? {
-        entries.push(Entry::of(exported(model, &name), &weight)?);
-    }
-    Ok(entries)
+    let mut tensors = model.trainable_state();
+    tensors.retain(|(name, _)| !model.is_factor(name));
+    tensors.extend(model.head.constants());
+    tensors.extend(model.merged_weights()?);
+    let entries = tensors
+        .iter()
+        .map(|(name, tensor)| Entry::of(in_whole(model, name), tensor));
+    entries.collect()
 }
 
 /// The auxiliary output layer where it did not train: the file's, if it has as many outputs as the head; else a new one, since the library
@@ -125,9 +114,13 @@ fn untrained(model: &Model) -> impl Iterator<Item = &NamedTensor> {
 fn copy_untrained(model: &Model, file: &WeightFile, entries: &mut Vec<Entry>) {
     let known: BTreeSet<&str> = model.entries.iter().map(|entry| entry.key.as_str()).collect();
     let mut copied: Vec<String> = untrained(model).map(|entry| entry.key.clone()).collect();
-    let heads = [model.naming.head(), output_layer(model), POOLING].map(|head| format!("{head}."));
-    let is_head = |name: &str| heads.iter().any(|head| name.starts_with(head));
-    let keeps_extras = model.naming.dialect.keeps_extras;
+    let mut heads = vec![model.naming.head(), POOLING];
+    if matches!(opened(model), Some(Opened::WithoutHead(_))) {
+        heads.push(HEAD);
+    }
+    let is_head = |name: &str| heads.iter().any(|head| name.starts_with(&format!("{head}.")));
+    // The class that opens it with its head has no place for anything else.
+    let keeps_extras = model.naming.dialect.keeps_extras && !matches!(opened(model), Some(Opened::ByDenseClass(_)));
     copied.extend(
         file.keys()
             .filter(|key| !known.contains(key) && !is_head(&model.naming.exported(key)))

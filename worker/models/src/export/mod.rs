@@ -12,7 +12,7 @@ use firn_core::spec::{Architecture, Word};
 use tch::Tensor;
 
 pub use self::{configuration::config, merged::merged};
-pub use crate::architecture::Opened;
+pub use crate::architecture::{DenseClass, Opened};
 use crate::{
     error::ModelError,
     head::{HEAD, POOLING},
@@ -20,7 +20,6 @@ use crate::{
     parameter_builder::Role,
     weights::{
         file::WeightFile,
-        naming::Library,
         write::{Entry, write},
     },
 };
@@ -53,25 +52,23 @@ fn program(model: &Model) -> Option<&Tensor> {
 }
 
 /// How transformers opens the file of the whole network; `None` where the names are those of another library.
-pub fn opened(model: &Model) -> Option<Opened> {
-    let library = model.naming.dialect.library;
-    let opened = model.family.opened(library, &model.entries)?;
-    match (library, opened) {
-        (Library::HuggingFace, Opened::ByClass(_)) if !model.head.spec().is_linear() => {
-            Some(Opened::WithoutHead("transformers' classifier ends in one linear layer"))
-        }
-        (Library::HuggingFace, opened) => Some(opened),
-        _ => None,
+pub fn opened(model: &Model) -> Option<&Opened> {
+    model.opened.as_ref()
+}
+
+/// The name of a tensor in the file of the whole network: of the head that of its library where the library computes the same with it, and else one that
+/// the library has not, so that nobody computes something else unawares.
+pub(crate) fn in_whole(model: &Model, name: &str) -> String {
+    match (head_tail(name), opened(model)) {
+        (Some(tail), Some(Opened::ByDenseClass(class))) => class.tensor(tail),
+        (Some(_), Some(Opened::WithoutHead(_))) => name.to_owned(),
+        _ => exported(model, name),
     }
 }
 
-/// The output layer in the file of the whole network, without `.weight`: under its library's name where the library computes the same with it, and else
-/// under a name that the library has not, so that nobody computes something else unawares.
-pub fn output_layer(model: &Model) -> &'static str {
-    match opened(model) {
-        Some(Opened::WithoutHead(_)) => HEAD,
-        Some(Opened::ByClass(_)) | None => model.naming.head(),
-    }
+/// The name of a tensor in the head, if it is one of the head's.
+fn head_tail(name: &str) -> Option<&str> {
+    name.strip_prefix(HEAD)?.strip_prefix('.')
 }
 
 /// `head.safetensors`: the head and every tensor that trained, under the names of the source file.
@@ -86,7 +83,11 @@ pub fn head(model: &Model) -> Result<Vec<u8>, ModelError> {
     ];
     metadata.extend(model.merged_digest()?.map(|digest| (MERGED.to_owned(), digest)));
     let mut bytes = Vec::new();
-    write(&mut bytes, trained_entries(model)?, &metadata)
+    let trained = model.trainable_state();
+    let entries = trained
+        .iter()
+        .map(|(name, tensor)| Entry::of(exported(model, name), tensor));
+    write(&mut bytes, entries.collect::<Result<_, _>>()?, &metadata)
         .expect("writing to memory succeeds: names and shapes are plain JSON");
     Ok(bytes)
 }
@@ -134,9 +135,9 @@ pub fn adopt(model: &Model, path: &Path) -> Result<(), ModelError> {
     model.load_state(&state.iter().map(stored).collect::<Result<Vec<_>, _>>()?)
 }
 
-/// The name under which a tensor is exported.
-pub(crate) fn exported(model: &Model, name: &str) -> String {
-    match name.strip_prefix("head.") {
+/// The name under which a tensor is exported, that of the head's behind the library's name of the output layer.
+fn exported(model: &Model, name: &str) -> String {
+    match head_tail(name) {
         Some(tail) => format!("{}.{tail}", model.naming.head()),
         None => match model.entries.iter().find(|entry| entry.name == name) {
             Some(entry) => model.naming.exported(&entry.key),
@@ -151,15 +152,6 @@ fn file_key(model: &Model, name: &str) -> Option<String> {
     let entry = model.entries.iter().find(|entry| entry.name == name)?;
     let key = entry.key.strip_prefix(&model.naming.wrapper).unwrap_or(&entry.key);
     Some(key.to_owned())
-}
-
-/// The state that trained and the head, under the file's names.
-fn trained_entries(model: &Model) -> Result<Vec<Entry>, ModelError> {
-    model
-        .trainable_state()
-        .iter()
-        .map(|(name, tensor): &(String, Tensor)| Entry::of(exported(model, name), tensor))
-        .collect()
 }
 
 /// The name under which a tensor of the auxiliary output layer is exported.

@@ -13,7 +13,7 @@ use firn_core::spec::{Architecture, Modality, ModelSpec, Precision};
 use tch::{Device, Tensor};
 
 use crate::{
-    architecture::{self, Family},
+    architecture::{self, Family, Opened},
     auxiliary::{self, AuxiliaryHead, Outputs},
     cut::{Phase, Phases, distances, hold, mark_trained, split},
     error::ModelError,
@@ -90,6 +90,8 @@ pub struct Model {
     pub(crate) naming: Naming,
     pub(crate) origin: Option<Origin>,
     pub(crate) family: Box<dyn Family>,
+    /// How transformers opens what is exported.
+    pub(crate) opened: Option<Opened>,
     pub(crate) classes: usize,
     /// Every tensor of the backbone as loaded or trained.
     pub(crate) entries: Vec<NamedTensor>,
@@ -163,6 +165,8 @@ impl Model {
         let by_trial = || trial::feature_width(&frozen, spec.architecture, (crop, device));
         let width = family.feature_width(naming.dialect.library).map_or_else(by_trial, Ok)?;
         let head = new_head(spec, family.head_has_bias(), [outputs, width], (seed, device))?;
+        let library = naming.dialect.library;
+        let opened = architecture::opened::of(family.as_ref(), library, &entries, (&spec.head, width));
         let heads = (auxiliary.as_ref(), &head);
         let (trainable, placements) = phases::trainable(&entries, (lowest_cut, &distances), heads);
         let later = phases::digests_of_later(&entries, &phases)?;
@@ -170,9 +174,10 @@ impl Model {
         let architecture = spec.architecture;
         let mut model = Self {
             architecture,
-            naming,
+            naming: naming.exported_for(opened.as_ref()),
             origin,
             family,
+            opened,
             classes,
             entries,
             adapters,
@@ -231,6 +236,11 @@ impl Model {
     /// Text models: rows of the table of token embeddings; no token may have an id beyond them.
     pub fn vocabulary(&self) -> Option<u32> {
         self.family.vocabulary()
+    }
+
+    /// Text models: whether they tell the second text of a pair from the first by types of tokens.
+    pub fn has_token_types(&self) -> bool {
+        self.family.has_token_types()
     }
 
     /// Outputs of the head.

@@ -3,6 +3,8 @@
 //! Inside Firn every tensor has one name: torchvision's for image models, Hugging Face's without prefix for text models. A file may use
 //! others; which ones is decided once, from the keys that it has. Each family lists the dialects it knows.
 
+use crate::architecture::Opened;
+
 /// A library whose names weights have. Some libraries build a network a little otherwise, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Library {
@@ -102,6 +104,8 @@ pub(crate) struct Naming {
     pub(crate) dialect: &'static Dialect,
     /// What a training program wrapped around the network before it was saved: a prefix of every name, left out of what is exported.
     pub(crate) wrapper: String,
+    /// Before every name in what is exported.
+    exported_prefix: &'static str,
 }
 
 /// The attributes under which wrappers of PyTorch and its trainers keep a network: `DataParallel`, `torch.compile`, and what people call it in
@@ -128,32 +132,42 @@ fn wrapper_of<'a>(key: &'a str, anchor: &str) -> Option<&'a str> {
 }
 
 impl Naming {
+    fn new(dialect: &'static Dialect, wrapper: &str) -> Self {
+        Self {
+            dialect,
+            wrapper: wrapper.to_owned(),
+            exported_prefix: dialect.exported_prefix,
+        }
+    }
+
+    /// The same with what the class that opens the export has before the names of its encoder.
+    pub(crate) fn exported_for(self, opened: Option<&Opened>) -> Self {
+        match opened {
+            Some(Opened::ByDenseClass(class)) => Self {
+                exported_prefix: class.encoder,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// The naming of a library's files, if the family knows it.
     pub(crate) fn of(dialects: &'static [Dialect], library: Library) -> Option<Self> {
         let dialect = dialects.iter().find(|dialect| dialect.library == library)?;
-        Some(Self {
-            dialect,
-            wrapper: String::new(),
-        })
+        Some(Self::new(dialect, ""))
     }
 
     /// The naming of Firn's own tensors, used when there is no file.
     pub(crate) fn own(dialects: &'static [Dialect]) -> Self {
         let dialect = dialects.last().expect("every family has its own names");
-        Self {
-            dialect,
-            wrapper: String::new(),
-        }
+        Self::new(dialect, "")
     }
 
     /// The naming of a file with these keys; Firn's own where nothing speaks for another.
     pub(crate) fn detect<'a>(dialects: &'static [Dialect], keys: impl Iterator<Item = &'a str> + Clone) -> Self {
         let named = dialects.iter().find_map(|dialect| {
             let wrapper = keys.clone().find_map(|key| wrapper_of(key, dialect.anchor))?;
-            Some(Self {
-                dialect,
-                wrapper: wrapper.to_owned(),
-            })
+            Some(Self::new(dialect, wrapper))
         });
         named.unwrap_or_else(|| Self::own(dialects))
     }
@@ -169,7 +183,7 @@ impl Naming {
     pub(crate) fn exported(&self, key: &str) -> String {
         let key = key.strip_prefix(&self.wrapper).unwrap_or(key);
         match key.strip_prefix(self.dialect.prefix) {
-            Some(name) => format!("{}{name}", self.dialect.exported_prefix),
+            Some(name) => format!("{}{name}", self.exported_prefix),
             None => key.to_owned(),
         }
     }

@@ -519,7 +519,13 @@ def check(folder):
     config = json.loads((folder / "config.json").read_text())
     state = load_file(folder / "model.safetensors")
     architecture, classes = config["architecture"], config["num_labels"]
-    if architecture in ("bert", "roberta", "distilbert"):
+    if architecture in ("bert", "roberta", "distilbert") and "architectures" in config:
+        model = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.from_pretrained(folder)).eval()
+        model.load_state_dict(state, strict=True)
+        ids, mask = tokens(config["vocab_size"], [17, 5, 1, 11])
+        places = {"position_ids": mask.cumsum(1) * mask + 1} if architecture == "roberta" else {}
+        logits = model(ids, attention_mask=mask, **places).logits
+    elif architecture in ("bert", "roberta", "distilbert"):
         keys = {k.removeprefix(f"{architecture}."): v for k, v in state.items()}
         head = {k: keys.pop(f"head.{k}") for k in ("weight", "bias")}
         options = {"add_pooling_layer": False} if architecture == "roberta" else {}

@@ -1,6 +1,7 @@
 //! What a model leaves: checkpoints of what trains, and exports.
 
 mod checkpoints;
+mod classifiers;
 mod exports;
 mod libraries;
 mod python;

@@ -22,8 +22,9 @@ pub(super) fn files(spec: &JobSpec, model: &Model) -> Result<Vec<(&'static str, 
     match &spec.data.preprocessing {
         Preprocessing::Text { max_length } => {
             let length = TextLimits::length(*max_length, model.max_length());
+            let has_types = spec.data.format.has_pairs() && model.has_token_types();
             match prepare::tokenizer_of(&spec.model) {
-                Some(path) => of_texts(Path::new(&path), length),
+                Some(path) => of_texts(Path::new(&path), (length, has_types)),
                 None => Ok(Vec::new()),
             }
         }
@@ -35,7 +36,7 @@ pub(super) fn files(spec: &JobSpec, model: &Model) -> Result<Vec<(&'static str, 
     }
 }
 
-fn of_texts(tokenizer: &Path, length: u32) -> Result<Vec<(&'static str, Vec<u8>)>, RankFailure> {
+fn of_texts(tokenizer: &Path, read: (u32, bool)) -> Result<Vec<(&'static str, Vec<u8>)>, RankFailure> {
     let own = fs::read(tokenizer).map_err(|source| unreadable(tokenizer, source))?;
     let mut files = vec![(TOKENIZER, own)];
     if let Some(tokens) = beside(tokenizer, SPECIAL_TOKENS)? {
@@ -43,16 +44,21 @@ fn of_texts(tokenizer: &Path, length: u32) -> Result<Vec<(&'static str, Vec<u8>)
     }
     let written = beside(tokenizer, model_folder::TOKENIZER_CONFIG)?;
     let written = written.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
-    let config = tokenizer_config(written.unwrap_or_default(), length);
+    let config = tokenizer_config(written.unwrap_or_default(), read);
     files.push((model_folder::TOKENIZER_CONFIG, pretty(&config)));
     Ok(files)
 }
 
-/// That of the tokenizer, which cuts where the job did. Without one transformers would take a tokenizer class by the network, and not the file's.
-fn tokenizer_config(mut written: Map<String, Value>, length: u32) -> Value {
+/// That of the tokenizer, which cuts where the job did, and tells of the types of tokens that the network read of pairs. Without one transformers would take a
+/// tokenizer class by the network, and not the file's.
+fn tokenizer_config(mut written: Map<String, Value>, (length, has_types): (u32, bool)) -> Value {
     if written.is_empty() {
         written.insert("tokenizer_class".to_owned(), "PreTrainedTokenizerFast".into());
         written.insert("model_input_names".to_owned(), json!(["input_ids", "attention_mask"]));
+    }
+    if has_types {
+        let names = json!(["input_ids", "token_type_ids", "attention_mask"]);
+        written.insert("model_input_names".to_owned(), names);
     }
     written.insert("model_max_length".to_owned(), length.into());
     written.into()
@@ -90,7 +96,7 @@ mod tests {
         let names = |files: &[(&'static str, Vec<u8>)]| files.iter().map(|(name, _)| *name).collect::<Vec<_>>();
         let config =
             |files: &[(&'static str, Vec<u8>)]| -> Value { serde_json::from_slice(&files.last().unwrap().1).unwrap() };
-        let alone = of_texts(&tokenizer, 24).unwrap();
+        let alone = of_texts(&tokenizer, (24, false)).unwrap();
         assert_eq!(names(&alone), ["tokenizer.json", "tokenizer_config.json"]);
         assert_eq!(
             config(&alone),
@@ -103,7 +109,7 @@ mod tests {
         let written = json!({"model_max_length": 512, "truncation_side": "left", "pad_token": "<pad>"});
         fs::write(folder.path().join("tokenizer_config.json"), written.to_string()).unwrap();
         fs::write(folder.path().join("special_tokens_map.json"), "{}").unwrap();
-        let all = of_texts(&tokenizer, 24).unwrap();
+        let all = of_texts(&tokenizer, (24, false)).unwrap();
         assert_eq!(
             names(&all),
             ["tokenizer.json", "special_tokens_map.json", "tokenizer_config.json"]
@@ -111,6 +117,11 @@ mod tests {
         assert_eq!(
             config(&all),
             json!({"model_max_length": 24, "truncation_side": "left", "pad_token": "<pad>"})
+        );
+        let of_pairs = config(&of_texts(&tokenizer, (24, true)).unwrap());
+        assert_eq!(
+            of_pairs["model_input_names"],
+            json!(["input_ids", "token_type_ids", "attention_mask"])
         );
     }
 }

@@ -4,7 +4,7 @@
 
 use firn_core::spec::{Preprocessing, Word as _};
 use firn_data::Split;
-use firn_models::export::{self, Opened};
+use firn_models::export::{self, DenseClass, Opened};
 use firn_proto::v1alpha1::{Artifact, FinishDirective};
 use serde_json::Value;
 
@@ -126,7 +126,7 @@ fn opening(session: &Session<'_>, outputs: &Outputs) -> Option<String> {
     let model = session.learner.model();
     let opened = export::opened(model).filter(|_| session.spec.artifacts.merged_model)?;
     let code = match opened {
-        Opened::ByClass(class) => {
+        Opened::ByClass(class) | Opened::ByDenseClass(DenseClass { name: class, .. }) => {
             let kind = class.split_once("For").map_or("Model", |(_, kind)| kind);
             let reader = match session.spec.data.preprocessing {
                 Preprocessing::Text { .. } => "tokenizer = AutoTokenizer",
@@ -137,9 +137,12 @@ fn opening(session: &Session<'_>, outputs: &Outputs) -> Option<String> {
             )
         }
         Opened::WithoutHead(reason) => {
-            let head = export::output_layer(model);
+            let form = match session.spec.model.head.is_linear() {
+                true => "a linear layer",
+                false => "the layers of `head` in `config.json`",
+            };
             format!(
-                "`AutoModel.from_pretrained(\"{FOLDER}\")` opens the encoder. Its {} outputs are those of `{head}` in `model.safetensors`, a linear layer \
+                "`AutoModel.from_pretrained(\"{FOLDER}\")` opens the encoder. Its {} outputs are those of `head` in `model.safetensors`, {form} \
                  that reads what `pooling` in `config.json` names. No `AutoModelForSequenceClassification` predicts the same: {reason}.",
                 outputs.names.len()
             )
