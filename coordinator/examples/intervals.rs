@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let schema = Schema {
         classes: &[],
         targets: &[target],
+        ..Schema::default()
     };
     let rows: Vec<Prediction> = (0..samples).map(of_number).collect();
     measure("1 number", (Task::Regression, Some(Distance::Squared)), schema, &rows)

@@ -11,11 +11,14 @@ from one_epoch import drawn_head, sample_order
 from procedure import mean_pooled, rows_of
 from safetensors.torch import load_file
 from sklearn import metrics as sk
+from test_predict import firn
 from torch import nn
 
 # 100 samples in batches of 16: the last one holds four.
 SAMPLES, BATCH, SEED = 100, 16, 9
 LABELS = ["good", "long", "second half"]
+# Of jobs that tune: from which probability on labels are predicted until they have.
+THRESHOLD = 0.55
 POSITIVE_WEIGHTS = {"good": 2.0, "second half": 0.5}
 TRAINING = {
     "epochs": 1,
@@ -62,15 +65,20 @@ def spec_of(name, minilm, reviews, training, columns, ending=".csv"):
     }
     model = {"architecture": "bert", "weights": str(minilm / "model.safetensors"), "pooling": "mean"}
     spec = job(name, model, data, training)
-    spec["spec"]["task"]["type"] = "multi_label_classification"
+    spec["spec"]["task"] = {"type": "multi_label_classification"}
     return spec
 
 
 @pytest.fixture(scope="module")
 def finished(minilm, reviews, tmp_path_factory):
-    """Each way to write the labels, on one, two and three ranks."""
+    """Each way to write the labels, on one, two and three ranks; on two and three the thresholds are tuned."""
     ways = {1: ({"label": "labels"}, ".csv"), 2: ({"labels": LABELS}, "-flags.csv"), 3: ({"label": "labels"}, ".jsonl")}
-    run = lambda ranks, way: run_job(spec_of("epoch", minilm, reviews, TRAINING, *way), tmp_path_factory.mktemp(f"ranks-{ranks}"), workers=ranks)
+
+    def run(ranks, way):
+        spec = spec_of("epoch", minilm, reviews, TRAINING, *way)
+        spec["spec"]["task"] |= {"threshold": THRESHOLD, "tuneThresholds": True} if ranks > 1 else {}
+        return run_job(spec, tmp_path_factory.mktemp(f"ranks-{ranks}"), workers=ranks)
+
     return {ranks: run(ranks, way) for ranks, way in ways.items()}
 
 
@@ -80,10 +88,21 @@ def truth_and_scores(job, split):
     return column("label").astype(int), column("probability"), column("predicted").astype(int)
 
 
+def best_thresholds(truth, scores):
+    """Of each label the lowest of the thresholds with the highest F1."""
+    found = []
+    for own, column in zip(truth.T, scores.T):
+        precision, recall, thresholds = sk.precision_recall_curve(own, column)
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+        found.append(thresholds[np.flatnonzero(f1[:-1] >= f1[:-1].max() - 1e-12)[0]])
+    return np.array(found)
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_every_metric_is_that_of_scikit_learn_on_the_predictions(finished, split):
     truth, scores, predicted = truth_and_scores(finished[2], split)
-    assert (predicted == (scores >= 0.5)).all()
+    tuned = best_thresholds(*truth_and_scores(finished[2], "validation")[:2])
+    assert (predicted == (scores >= (tuned if split == "test" else THRESHOLD))).all()
     reported = finished[2].metrics[split]
     expected = {
         "loss": np.mean([sk.log_loss(truth[:, k], scores[:, k], labels=[0, 1]) for k in range(len(LABELS))]),
@@ -144,3 +163,31 @@ def test_the_artifact_says_what_its_outputs_are(finished):
     config = json.loads((finished[1].folder / "config.json").read_text())
     assert config["problem_type"] == "multi_label_classification"
     assert (config["id2label"], config["threshold"]) == ({str(place): label for place, label in enumerate(LABELS)}, 0.5)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_thresholds_that_were_tuned_are_the_best_on_validation_and_the_artifact_says_them(finished, ranks):
+    folder, metrics = finished[ranks].folder, finished[ranks].metrics
+    config = json.loads((folder / "config.json").read_text())
+    truth, scores, predicted = truth_and_scores(finished[ranks], "validation")
+    assert config["thresholds"] == pytest.approx(best_thresholds(truth, scores), abs=1e-9)
+    assert metrics["thresholds"] == dict(zip(LABELS, config["thresholds"])) and "threshold" not in config
+    f1 = lambda predicted: sk.f1_score(truth, predicted, average=None, zero_division=0)
+    better = f1(scores >= config["thresholds"]) - f1(predicted)
+    assert (better >= 0).all() and better.max() > 0.01, better
+    card = (folder / "README.md").read_text()
+    assert all(f"{label}, from {threshold} on" in card for label, threshold in zip(LABELS, config["thresholds"]))
+
+
+def test_new_samples_are_predicted_and_scored_by_the_thresholds_that_were_tuned(finished, reviews, tmp_path):
+    folder, metrics = finished[2].folder, finished[2].metrics["test"]
+    found = json.loads(firn("evaluate", folder, reviews / "test-flags.csv", "-o", "json", "--predictions", tmp_path / "predictions.csv"))
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        again = list(csv.DictReader(file))
+    for row, expected in zip(again, finished[2].predictions("test"), strict=True):
+        flags = [name for name in expected if name.startswith(("label_", "predicted_"))]
+        assert [row[name] for name in flags] == [expected[name] for name in flags]
+    # Threads divide sums in another way.
+    assert found["metrics"] == pytest.approx(metrics["metrics"], rel=1e-6)
+    for name, lies in metrics["intervals"]["metrics"].items():
+        assert found["intervals"]["metrics"][name] == pytest.approx(lies, rel=1e-6), name

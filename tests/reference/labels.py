@@ -4,7 +4,7 @@
     python3 tests/reference/labels.py > coordinator/core/tests/golden/labels.json
 
 Needs numpy and scikit-learn. The samples are made from a fixed seed and stand in the file, so that the test needs neither.
-A label is predicted from a probability of 0.5 on; zero_division is 0. `null` stands for what scikit-learn calls undefined.
+A label is predicted from a probability of 0.5 on, in `tuned` from its own best threshold; zero_division is 0. `null` stands for what scikit-learn calls undefined.
 Which samples are drawn again follows from the seed by the generator of order.py.
 """
 
@@ -46,8 +46,22 @@ def precision_area(truth, scores, average):
     return metrics.average_precision_score(truth, scores, average=average)
 
 
-def expected(truth, scores):
-    predicted = (scores >= 0.5).astype(int)
+def best_thresholds(truth, scores):
+    """Of each label the first threshold of the curve with the highest F1, which is the lowest; None where no sample has the label."""
+    found = []
+    for own, column in zip(truth.T, scores.T):
+        if not own.any():
+            found.append(None)
+            continue
+        precision, recall, thresholds = metrics.precision_recall_curve(own, column)
+        f1 = 2 * precision * recall / numpy.maximum(precision + recall, 1e-300)
+        # What differs by rounding alone is the same.
+        found.append(float(thresholds[numpy.flatnonzero(f1[:-1] >= f1[:-1].max() - 1e-12)[0]]))
+    return found
+
+
+def expected(truth, scores, thresholds=0.5):
+    predicted = (scores >= thresholds).astype(int)
     found = {
         "loss": float(numpy.mean([metrics.log_loss(truth[:, k], scores[:, k], labels=[0, 1]) for k in range(truth.shape[1])])),
         "exact_match": metrics.accuracy_score(truth, predicted),
@@ -83,6 +97,8 @@ def intervals(seed, truth, scores):
 def case(name, truth, scores, seed=None):
     truth = numpy.asarray(truth)
     scores = numpy.asarray(scores, dtype=numpy.float64).round(8)
+    thresholds = best_thresholds(truth, scores)
+    tuned = numpy.array([0.5 if threshold is None else threshold for threshold in thresholds])
     per_label = metrics.precision_recall_fscore_support(truth, (scores >= 0.5).astype(int), average=None, zero_division=0)
     return {
         "name": name,
@@ -90,6 +106,8 @@ def case(name, truth, scores, seed=None):
         "scores": scores.tolist(),
         "expected": expected(truth, scores),
         "per_label": [[float(x) for x in row[:3]] + [int(row[3])] for row in zip(*per_label)],
+        "thresholds": thresholds,
+        "tuned": expected(truth, scores, tuned),
         "seed": seed,
         "intervals": None if seed is None else intervals(seed, truth, scores),
     }

@@ -12,7 +12,7 @@ use crate::jobs;
 enum Base {
     /// That of [`jobs::strict_fault_job`]: 4 steps an epoch.
     Images,
-    /// The texts of [`jobs::shared_texts`] in strict mode, of which only the head learns: 3 steps an epoch.
+    /// The texts of [`jobs::shared_texts`] in strict mode, of which only the head learns: 3 steps an epoch, and a test split.
     Texts,
     /// That of another row.
     Row(&'static str),
@@ -87,7 +87,9 @@ fn outputs() -> Vec<Row> {
         (
             "multi_label",
             Base::Texts,
-            json!({"task": {"type": "multi_label_classification"}, "data": {"columns": {"label": "labels"}}}),
+            json!({
+                "task": {"type": "multi_label_classification", "threshold": 0.6, "tuneThresholds": true}, "data": {"columns": {"label": "labels"}}
+            }),
         ),
         (
             "pairs",
@@ -184,6 +186,7 @@ fn of(name: &str) -> anyhow::Result<Value> {
         Base::Images => jobs::strict_fault_job(name, 1, (1, 1))?,
         Base::Texts => {
             let mut spec = jobs::text_job(name, &jobs::shared_texts()?);
+            spec["spec"]["data"]["test"] = spec["spec"]["data"]["validation"].clone();
             let training =
                 json!({"seed": 11, "determinism": "strict", "schedule": {"type": "cosine", "warmupRatio": 0.2}});
             merge(

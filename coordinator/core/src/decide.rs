@@ -154,7 +154,13 @@ fn answer_work(draft: &mut DecisionBuilder<'_>, input: Input) -> Result<Reply, R
             pass,
             from_predictions,
             intervals,
-        } => scores::score(draft, &job, (generation, pass), (&from_predictions, intervals)),
+            thresholds,
+        } => scores::score(
+            draft,
+            &job,
+            (generation, pass),
+            (&from_predictions, intervals, thresholds),
+        ),
         Input::ScoringFailed {
             job,
             generation,

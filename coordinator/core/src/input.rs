@@ -269,6 +269,8 @@ pub enum Input {
         from_predictions: BTreeMap<String, f64>,
         /// Of the test split: where its metrics lie.
         intervals: Option<Intervals>,
+        /// Of a validation: the threshold of each label with the highest F1, where the job tunes them; else empty.
+        thresholds: Vec<f64>,
     },
     /// A pass cannot be scored, and no other attempt would change that: the job ends. Answer: `Done`.
     ScoringFailed {

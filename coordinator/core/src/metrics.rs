@@ -28,6 +28,7 @@ mod scores;
 mod sum;
 mod table;
 pub mod targets;
+mod thresholds;
 
 pub use calibration::Calibration;
 pub(crate) use counts::square_between;
@@ -43,3 +44,4 @@ pub use scored::Scored;
 pub use scores::ScoreMetrics;
 pub use sum::Sum;
 pub use table::{Average, Better, Formula, METRICS, Metric};
+pub use thresholds::{Thresholds, best_threshold};

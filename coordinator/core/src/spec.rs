@@ -93,8 +93,6 @@ pub struct JobSpec {
     #[schemars(extend("x-firn-result" = false))]
     pub metadata: Metadata,
     /// What is learned.
-    #[serde(with = "task")]
-    #[schemars(with = "task::TaskDocument")]
     pub task: Task,
     /// The network, its weights and its cut.
     pub model: ModelSpec,
@@ -131,27 +129,4 @@ pub struct Metadata {
     /// Free text for the user's own bookkeeping.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-}
-
-/// A task is written with room for settings of its own.
-mod task {
-    use schemars::JsonSchema;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::Task;
-
-    /// What is learned.
-    #[derive(Serialize, Deserialize, JsonSchema)]
-    pub(super) struct TaskDocument {
-        /// What is learned.
-        r#type: Task,
-    }
-
-    pub(super) fn serialize<S: Serializer>(task: &Task, serializer: S) -> Result<S::Ok, S::Error> {
-        TaskDocument { r#type: *task }.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Task, D::Error> {
-        Ok(TaskDocument::deserialize(deserializer)?.r#type)
-    }
 }

@@ -6,6 +6,7 @@
 
 pub mod classification;
 pub mod multi_label;
+mod outputs;
 pub mod regression;
 mod versions;
 
@@ -19,12 +20,13 @@ use crate::metrics::bootstrap::Intervals;
 use crate::metrics::{ClassCounts, Formula, METRICS, Metric, MetricName, Moments};
 
 pub use classification::{ClassificationStatistics, ConfusionCell};
-pub use multi_label::MultiLabelStatistics;
+pub use multi_label::{LabelThresholds, MultiLabelStatistics};
+pub use outputs::OutputConfig;
 pub use regression::RegressionStatistics;
 
 /// What is learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum Task {
     /// One class for each sample.
     Classification,
@@ -34,7 +36,7 @@ pub enum Task {
     /// Any number of labels for each sample, which do not exclude each other.
     #[serde(rename = "multi_label_classification")]
     #[schemars(extend("x-firn-since" = 5))]
-    MultiLabel,
+    MultiLabel(LabelThresholds),
 }
 
 /// The labels of a dataset, as its training split fixes them.
@@ -44,13 +46,17 @@ pub struct Schema<'a> {
     pub classes: &'a [String],
     /// Numbers in the order of the model's outputs.
     pub targets: &'a [regression::Target],
+    /// From which probability on each label is predicted, where that was tuned; else empty.
+    pub thresholds: &'a [f64],
 }
 
 impl<'a> Schema<'a> {
     /// Of a classification, or of labels.
     pub fn of_classes(classes: &'a [String]) -> Self {
-        let targets = &[];
-        Self { classes, targets }
+        Self {
+            classes,
+            ..Self::default()
+        }
     }
 
     /// What differs in another rank's view of the same data, if anything does.
@@ -85,6 +91,10 @@ pub struct Metrics {
     /// Where the metrics lie: of the test split, and of no other. A record of a build before has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intervals: Option<Intervals>,
+    /// Of a validation: the threshold of each label with the highest F1 on it, where the job tunes them. These metrics are those of the job's
+    /// `threshold`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<f64>,
 }
 
 /// What a task tells of a split beyond its metrics.
@@ -193,7 +203,7 @@ impl Task {
         match self {
             Self::Classification => classification::check_schema(schema),
             Self::Regression => regression::check_schema(schema),
-            Self::MultiLabel => multi_label::check_schema(schema),
+            Self::MultiLabel(_) => multi_label::check_schema(schema),
         }
     }
 
@@ -205,7 +215,7 @@ impl Task {
         match self {
             Self::Classification => classification::check_split(schema, samples, class_counts),
             Self::Regression => regression::check_split(class_counts),
-            Self::MultiLabel => multi_label::check_split(schema, samples, class_counts),
+            Self::MultiLabel(_) => multi_label::check_split(schema, samples, class_counts),
         }
     }
 
@@ -215,29 +225,41 @@ impl Task {
             Self::Classification => classification::numbers_per_prediction(schema.classes.len()),
             // The value and the prediction of each target.
             Self::Regression => 2 * schema.targets.len(),
-            Self::MultiLabel => schema.classes.len(),
+            Self::MultiLabel(_) => schema.classes.len(),
         }
     }
 
     /// Whether it gives what a metric is computed from.
     pub fn has(self, metric: &Metric) -> bool {
-        let tasks: &[Self] = match metric.formula {
-            Formula::Loss => return true,
-            Formula::PerClass(_) | Formula::OneVsRest(..) => &[Self::Classification, Self::MultiLabel],
-            Formula::Counts(_) | Formula::Predictions(_) | Formula::Confidence(_) | Formula::OneVsOne(_) => {
-                &[Self::Classification]
+        match metric.formula {
+            Formula::Loss => true,
+            Formula::PerClass(_) | Formula::OneVsRest(..) => {
+                matches!(self, Self::Classification | Self::MultiLabel(_))
             }
-            Formula::LabelSets(_) => &[Self::MultiLabel],
-            Formula::Moments(_) | Formula::Errors(_) | Formula::Orders(_) => &[Self::Regression],
-        };
-        tasks.contains(&self)
+            Formula::Counts(_) | Formula::Predictions(_) | Formula::Confidence(_) | Formula::OneVsOne(_) => {
+                matches!(self, Self::Classification)
+            }
+            Formula::LabelSets(_) => matches!(self, Self::MultiLabel(_)),
+            Formula::Moments(_) | Formula::Errors(_) | Formula::Orders(_) => matches!(self, Self::Regression),
+        }
+    }
+
+    /// Whether thresholds of labels are tuned on validation.
+    pub fn tunes_thresholds(self) -> bool {
+        matches!(
+            self,
+            Self::MultiLabel(LabelThresholds {
+                tune_thresholds: true,
+                ..
+            })
+        )
     }
 
     /// Whether a metric can have a value that says something on data of this schema, whatever is learned.
     pub fn can_tell(self, metric: &Metric, schema: Schema<'_>) -> bool {
         match self {
             Self::Classification => classification::can_tell(metric, schema.classes.len()),
-            Self::Regression | Self::MultiLabel => true,
+            Self::Regression | Self::MultiLabel(_) => true,
         }
     }
 
@@ -245,7 +267,7 @@ impl Task {
     pub fn undefined_label(self, metric: &Metric, samples: u64, label_counts: &[u64]) -> Option<usize> {
         match self {
             Self::Classification | Self::Regression => None,
-            Self::MultiLabel => multi_label::undefined_label(metric, samples, label_counts),
+            Self::MultiLabel(_) => multi_label::undefined_label(metric, samples, label_counts),
         }
     }
 
@@ -351,6 +373,11 @@ impl Metrics {
             intervals
         });
         self
+    }
+
+    /// With the threshold of each label that was tuned on it.
+    pub fn with_thresholds(self, thresholds: Vec<f64>) -> Self {
+        Self { thresholds, ..self }
     }
 
     /// Cells of the confusion matrix that are not 0; empty for a task without classes.

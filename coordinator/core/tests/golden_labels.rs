@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use firn_core::{
-    metrics::{LabelMetrics, Labelled, RedrawnLabels, bootstrap},
-    task::{Metrics, MultiLabelStatistics, Schema, Statistics, Task, multi_label::THRESHOLD},
+    metrics::{LabelMetrics, Labelled, RedrawnLabels, Thresholds, best_threshold, bootstrap},
+    task::{LabelThresholds, Metrics, MultiLabelStatistics, Schema, Statistics, Task},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+const HALF: Thresholds<'static> = Thresholds::Same(0.5);
 
 struct Sample {
     labels: Vec<u32>,
@@ -16,11 +18,11 @@ struct Sample {
 }
 
 impl Sample {
-    fn labelled(&self) -> Labelled<'_> {
+    fn labelled<'a>(&'a self, thresholds: Thresholds<'a>) -> Labelled<'a> {
         Labelled {
             labels: &self.labels,
             scores: &self.scores,
-            threshold: THRESHOLD,
+            thresholds,
         }
     }
 }
@@ -47,21 +49,23 @@ fn columns(samples: &[Sample]) -> Vec<Vec<(bool, f64)>> {
     (0..samples[0].scores.len()).map(column).collect()
 }
 
-fn evaluated(samples: &[Sample]) -> Metrics {
+fn evaluated(samples: &[Sample], thresholds: Thresholds<'_>) -> Metrics {
     let labels = samples[0].scores.len();
     // Two parts, as two ranks would send them.
     let part = |odd: usize| {
         let mut statistics = MultiLabelStatistics::new(labels);
         for sample in samples.iter().skip(odd).step_by(2) {
-            statistics.add(sample.labelled().by_label());
-            statistics.loss_sum += sample.labelled().cross_entropy();
+            statistics.add(sample.labelled(thresholds).by_label());
+            statistics.loss_sum += sample.labelled(thresholds).cross_entropy();
         }
         assert_eq!(statistics.check(labels), Ok(()));
         Statistics::MultiLabel(statistics)
     };
     let all = Statistics::merged(&[part(0), part(1)]).unwrap();
     let mut metrics = LabelMetrics::default();
-    samples.iter().for_each(|sample| metrics.add(&sample.labelled()));
+    samples
+        .iter()
+        .for_each(|sample| metrics.add(&sample.labelled(thresholds)));
     columns(samples).iter().for_each(|column| metrics.add_label(column));
     let from_predictions = metrics.values().into_iter();
     let from_predictions = from_predictions.map(|(name, value)| (name.to_owned(), value)).collect();
@@ -73,22 +77,44 @@ fn near(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * b.abs().max(1.0)
 }
 
+fn are_those(case: &str, metrics: &Metrics, expected: &Map<String, Value>) {
+    for (metric, expected) in expected {
+        let found = metrics.values.get(metric).copied();
+        let is_same = match (found, expected.as_f64()) {
+            (Some(found), Some(expected)) => near(found, expected),
+            (None, None) => true,
+            _ => false,
+        };
+        assert!(is_same, "{case}: {metric} is {found:?}, of the reference {expected}");
+    }
+}
+
+#[test]
+fn tuned_thresholds_are_the_best_ones_of_scikit_learns_curve_and_so_are_the_metrics_by_them() {
+    let mut undefined = 0;
+    for case in golden()["cases"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let samples = samples(case);
+        let found: Vec<Option<f64>> = columns(&samples).iter().map(|column| best_threshold(column)).collect();
+        let expected: Vec<Option<f64>> = serde_json::from_value(case["thresholds"].clone()).unwrap();
+        assert_eq!(found, expected, "{name}: each is one of the scores");
+        undefined += expected.iter().filter(|threshold| threshold.is_none()).count();
+        let tuned: Vec<f64> = found.iter().map(|threshold| threshold.unwrap_or(0.5)).collect();
+        let metrics = evaluated(&samples, Thresholds::Own(&tuned));
+        are_those(name, &metrics, case["tuned"].as_object().unwrap());
+    }
+    assert!(undefined > 0, "some label has no sample");
+}
+
 #[test]
 fn metrics_of_labels_equal_those_of_scikit_learn() {
     for case in golden()["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
-        let metrics = evaluated(&samples(case));
+        let metrics = evaluated(&samples(case), HALF);
         let expected = case["expected"].as_object().unwrap();
-        for (metric, expected) in expected {
-            let found = metrics.values.get(metric).copied();
-            let is_same = match (found, expected.as_f64()) {
-                (Some(found), Some(expected)) => near(found, expected),
-                (None, None) => true,
-                _ => false,
-            };
-            assert!(is_same, "{name}: {metric} is {found:?}, of the reference {expected}");
-        }
-        let of_task: Vec<&str> = Task::MultiLabel.metrics().map(|metric| metric.name).collect();
+        are_those(name, &metrics, expected);
+        let task = Task::MultiLabel(LabelThresholds::DEFAULT);
+        let of_task: Vec<&str> = task.metrics().map(|metric| metric.name).collect();
         let mut referred: Vec<&str> = expected.keys().map(String::as_str).collect();
         referred.sort_by_key(|name| of_task.iter().position(|known| known == name));
         assert_eq!(referred, of_task, "{name}: every metric has its reference");
@@ -116,7 +142,7 @@ fn intervals_of_labels_equal_the_percentiles_of_numpy_on_the_same_resamples() {
         let (name, seed) = (&case["name"], case["seed"].as_u64().unwrap());
         let samples = samples(case);
         let mut split = RedrawnLabels::new(samples[0].scores.len());
-        samples.iter().for_each(|sample| split.add(&sample.labelled()));
+        samples.iter().for_each(|sample| split.add(&sample.labelled(HALF)));
         columns(&samples).iter().for_each(|column| split.add_label(column));
         let drawn: Vec<_> = (0..resamples)
             .map(|number| bootstrap::resample(&split, seed, number))

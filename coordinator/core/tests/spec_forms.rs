@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use firn_core::compatibility::Revision;
-use firn_core::spec::{DataFormat, Decayed, JobSpec, MissingLabels, StageDropout, versions, versions::initial};
+use firn_core::spec::{DataFormat, Decayed, JobSpec, MissingLabels, StageDropout, Task, versions, versions::initial};
+use firn_core::task::LabelThresholds;
 use serde_json::Value;
 
 const INITIAL: &str = include_str!("spec_forms/initial.jsonl");
 const REVISION_4: &str = include_str!("spec_forms/revision-4.jsonl");
+const LABELS: &str = include_str!("spec_forms/labels.jsonl");
 
 #[test]
 fn the_first_form_is_read_and_written_byte_for_byte() {
@@ -121,6 +123,22 @@ fn a_job_that_was_submitted_before_one_could_choose_what_decays_and_drops_decays
         texts += usize::from(is_text);
     }
     assert!(texts > 0);
+}
+
+#[test]
+fn a_job_of_labels_that_was_submitted_before_thresholds_could_be_chosen_predicts_from_a_half_on() {
+    let spec: JobSpec = serde_json::from_str(LABELS).unwrap();
+    assert_eq!(spec.task, Task::MultiLabel(LabelThresholds::DEFAULT));
+    let mut written = spec.to_document();
+    assert_eq!(written["spec"]["task"]["threshold"], 0.5);
+    assert_eq!(JobSpec::from_document(written.clone()).unwrap(), spec);
+    let task = written["spec"]["task"].as_object_mut().unwrap();
+    task.retain(|field, _| field == "type");
+    assert_eq!(
+        written,
+        serde_json::from_str::<Value>(LABELS).unwrap(),
+        "nothing else is said otherwise"
+    );
 }
 
 #[test]

@@ -37,6 +37,9 @@ struct MetricsDocument<'a> {
     training_ended_by: Option<&'static str>,
     epochs_trained: u32,
     steps: u64,
+    /// Of each label by name, where they were tuned: test and all later predictions are made by them.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    thresholds: Map<String, Value>,
     validation: Option<EvaluationDocument>,
     test: Option<EvaluationDocument>,
     /// Samples that were set aside.
@@ -154,6 +157,12 @@ fn document<'a>(job: &'a Job, schema: Schema<'a>) -> MetricsDocument<'a> {
         }),
         epochs_trained: run.epochs_concluded,
         steps: run.ledger.committed,
+        thresholds: schema
+            .classes
+            .iter()
+            .zip(run.thresholds())
+            .map(|(label, threshold)| (label.clone(), (*threshold).into()))
+            .collect(),
         validation: of(SplitName::Validation).map(|evaluation| evaluation_document(evaluation, schema)),
         test: of(SplitName::Test).map(|evaluation| evaluation_document(evaluation, schema)),
         quarantined: run.quarantined.iter().map(quarantined_document).collect(),
@@ -285,7 +294,7 @@ pub(crate) fn write_all(store: &ArtifactStore, job: &Job) -> Result<Vec<Artifact
         if job.run.evaluation(split, epoch).is_some() {
             let name = format!("predictions_{split}.csv");
             let pass = Pass::Evaluate { split, epoch };
-            let file = store.publish_predictions(id, pass, (job.spec.task, schema(job)), &name)?;
+            let file = store.publish_predictions(id, pass, (job.spec.task, job.run.schema_of(split)), &name)?;
             written.push(artifact(&name, file));
         }
     }

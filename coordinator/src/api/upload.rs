@@ -57,7 +57,11 @@ pub(super) async fn complete_shard(
                 )
                 .await;
             };
-            let report = evaluation_from_wire(&evaluation, sender.task, sender.dataset.schema())?;
+            let schema = Schema {
+                thresholds: &sender.thresholds,
+                ..sender.dataset.schema()
+            };
+            let report = evaluation_from_wire(&evaluation, sender.task, schema)?;
             let key = ReportKey {
                 shard: request.shard,
                 generation: identity.generation,
@@ -110,6 +114,8 @@ struct Sender {
     rank: u32,
     task: Task,
     dataset: Arc<Dataset>,
+    /// From which probability on labels are predicted in this split, where that was tuned.
+    thresholds: Vec<f64>,
     /// With the epoch that the core counts it under: for test the wire's does not matter.
     pass: Pass,
     /// Nothing more of this shard is wanted.
@@ -138,6 +144,7 @@ async fn sender(context: &Context, identity: &RankIdentity, pass: Pass, shard: u
             rank,
             task,
             dataset,
+            thresholds: job.run.schema_of(pass.split()).thresholds.to_vec(),
             pass,
             is_settled: queries::is_shard_settled(job, pass, shard),
         })

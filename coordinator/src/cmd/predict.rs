@@ -198,8 +198,8 @@ fn as_job(metrics: &Metrics, description: &Description) -> proto::FineTuneJob {
         std: target.std,
     };
     let dataset = proto::DatasetSummary {
-        classes: description.classes.clone(),
-        targets: description.targets.iter().map(target).collect(),
+        classes: description.outputs.classes.clone(),
+        targets: description.outputs.targets.iter().map(target).collect(),
         ..Default::default()
     };
     proto::FineTuneJob {

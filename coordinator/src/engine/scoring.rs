@@ -12,6 +12,7 @@ use firn_core::{
     metrics::bootstrap::Intervals,
     spec::JobSpec,
     state::{CompletedShard, Dataset, Pass, SplitName},
+    task::Schema,
 };
 use firn_proto::v1alpha1::Prediction;
 use tracing::{debug, error};
@@ -23,6 +24,8 @@ use crate::artifacts::{ArtifactError, ArtifactStore, ReportKey, predictions};
 struct Work {
     spec: Arc<JobSpec>,
     dataset: Arc<Dataset>,
+    /// From which probability on labels are predicted in the split of the pass, where that was tuned.
+    thresholds: Vec<f64>,
     shards: BTreeMap<u32, CompletedShard>,
     /// Epochs whose validation reports may still be wanted.
     kept_epochs: Vec<u32>,
@@ -46,14 +49,15 @@ pub(super) async fn score_pass(
     let (worker_store, worker_job) = (store.clone(), job.clone());
     let scored = tokio::task::spawn_blocking(move || score(&worker_store, &worker_job, pass, &work)).await;
     let told = match scored.expect("scoring does not panic") {
-        Ok((from_predictions, intervals)) => {
+        Ok(scores) => {
             engine
                 .tell(Input::PassScored {
                     job: job.clone(),
                     generation,
                     pass,
-                    from_predictions,
-                    intervals,
+                    from_predictions: scores.metrics,
+                    intervals: scores.intervals,
+                    thresholds: scores.thresholds,
                 })
                 .await
         }
@@ -91,18 +95,23 @@ fn work(state: &State, job: &JobId, pass: Pass) -> Option<Work> {
     Some(Work {
         spec: Arc::clone(&job.spec),
         dataset: Arc::clone(&run.dataset.as_ref()?.dataset),
+        thresholds: run.schema_of(pass.split()).thresholds.to_vec(),
         shards: progress.complete.clone(),
         kept_epochs: this_epoch.into_iter().chain(run.best_epoch).collect(),
     })
 }
 
-/// Computes what the predictions tell, of the test split also where its metrics lie, and removes the reports that nobody wants any more. Blocks.
-fn score(
-    store: &ArtifactStore,
-    job: &JobId,
-    pass: Pass,
-    work: &Work,
-) -> Result<(BTreeMap<String, f64>, Option<Intervals>), ArtifactError> {
+/// What the predictions of a pass tell.
+struct Scores {
+    metrics: BTreeMap<String, f64>,
+    /// Of test.
+    intervals: Option<Intervals>,
+    /// Of validation, where they are tuned.
+    thresholds: Vec<f64>,
+}
+
+/// Computes what the predictions tell, and removes the reports that nobody wants any more. Blocks.
+fn score(store: &ArtifactStore, job: &JobId, pass: Pass, work: &Work) -> Result<Scores, ArtifactError> {
     let spool = store.spool(job.as_str(), pass)?;
     let counted = || {
         work.shards.iter().map(|(&shard, complete)| ReportKey {
@@ -116,20 +125,29 @@ fn score(
         store.keep_validations(job.as_str(), &work.kept_epochs)?;
     }
     let samples = work.dataset.split(pass.split()).map_or(0, |split| split.samples);
-    let (schema, training) = (work.dataset.schema(), &work.spec.training);
+    let (task, training) = (work.spec.task, &work.spec.training);
+    let schema = Schema {
+        thresholds: &work.thresholds,
+        ..work.dataset.schema()
+    };
     let walk = |each: &mut dyn FnMut(&Prediction)| {
         for key in counted() {
             spool.read(key)?.predictions.iter().for_each(&mut *each);
         }
         Ok(())
     };
-    let metrics = predictions::metrics(work.spec.task, schema, samples, &walk)?;
-    let intervals = match pass.split() {
-        SplitName::Test => {
-            let learned = (work.spec.task, training.loss.distance());
-            predictions::intervals::of(learned, schema, training.seed, &walk)?
-        }
-        _ => None,
+    let mut scores = Scores {
+        metrics: predictions::metrics(task, schema, samples, &walk)?,
+        intervals: None,
+        thresholds: Vec::new(),
     };
-    Ok((metrics, intervals))
+    match pass.split() {
+        SplitName::Test => {
+            let learned = (task, training.loss.distance());
+            scores.intervals = predictions::intervals::of(learned, schema, training.seed, &walk)?;
+        }
+        SplitName::Validation => scores.thresholds = predictions::tuned_thresholds(task, schema, samples, &walk)?,
+        SplitName::Train => {}
+    }
+    Ok(scores)
 }

@@ -38,6 +38,7 @@ fn spec(name: &str) -> JobSpec {
         spec: Some(proto::JobSpec {
             task: Some(proto::TaskSpec {
                 r#type: "classification".to_owned(),
+                ..Default::default()
             }),
             model: Some(proto::ModelSpec {
                 architecture: "resnet18".to_owned(),

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use firn_core::{
     audit::{Finding, Flaw, PassReceipt, Receipt},
     metrics::bootstrap::{Intervals, LEVEL, RESAMPLES},
-    state::{Dataset, Pass, SplitName},
-    task::{Metrics, Statistics, Task},
+    state::{Pass, SplitName},
+    task::{Metrics, Schema, Statistics, Task},
 };
 
 use super::files::{CheckedFile, FileState};
@@ -22,6 +22,8 @@ struct Told {
     metrics: BTreeMap<String, f64>,
     /// Where they lie, if that was recorded.
     intervals: Option<Intervals>,
+    /// Thresholds that were tuned on them.
+    thresholds: Vec<f64>,
 }
 
 /// Checks what the predictions that are left can tell, and takes it off the lists of what is not checked.
@@ -31,6 +33,9 @@ pub(super) fn check(store: &ArtifactStore, receipt: &mut Receipt, files: &[Check
     };
     let mut findings = Vec::new();
     let job = receipt.job.as_str();
+    let validation = receipt.passes.iter().find(|known| known.pass == Pass::validation(best));
+    let tuned = validation.and_then(|known| Some(known.metrics.as_ref()?.thresholds.clone()));
+    let tuned = tuned.unwrap_or_default();
     for split in [SplitName::Validation, SplitName::Test] {
         let pass = Pass::Evaluate { split, epoch: best };
         let Some(evaluation) = receipt.passes.iter_mut().find(|known| known.pass == pass) else {
@@ -45,7 +50,11 @@ pub(super) fn check(store: &ArtifactStore, receipt: &mut Receipt, files: &[Check
             continue;
         };
         let kind = FileKind::Artifact(name.clone());
-        let finding = match told(store, (job, &kind, &file.recorded.sha256), (task, &dataset, &recorded)) {
+        let schema = Schema {
+            thresholds: if split == SplitName::Test { &tuned } else { &[] },
+            ..dataset.schema()
+        };
+        let finding = match told(store, (job, &kind, &file.recorded.sha256), (task, schema, &recorded)) {
             Ok(None) => continue,
             Ok(Some(told)) => compare(evaluation, &recorded, &told),
             Err(error) => Some(format!("{name} is not that of this job: {error}")),
@@ -64,9 +73,8 @@ pub(super) fn check(store: &ArtifactStore, receipt: &mut Receipt, files: &[Check
 fn told(
     store: &ArtifactStore,
     (job, kind, sha256): (&str, &FileKind, &str),
-    (task, dataset, recorded): (Task, &Dataset, &Metrics),
+    (task, schema, recorded): (Task, Schema<'_>, &Metrics),
 ) -> Result<Option<Told>, ArtifactError> {
-    let schema = dataset.schema();
     // It may lie elsewhere.
     if store.open(job, kind, sha256).is_err() {
         return Ok(None);
@@ -84,6 +92,10 @@ fn told(
         statistics: predictions::statistics(task, schema, &walk)?,
         metrics: predictions::metrics(task, schema, recorded.samples, &walk)?,
         intervals,
+        thresholds: match recorded.thresholds.is_empty() {
+            true => Vec::new(),
+            false => predictions::tuned_thresholds(task, schema, recorded.samples, &walk)?,
+        },
     }))
 }
 
@@ -103,6 +115,12 @@ fn compare(receipt: &mut PassReceipt, recorded: &Metrics, told: &Told) -> Option
             ));
         }
         receipt.unchecked_metrics.retain(|unchecked| unchecked != name);
+    }
+    if told.thresholds != recorded.thresholds {
+        return Some(format!(
+            "expected thresholds {:?} from the predictions file, found {:?}",
+            told.thresholds, recorded.thresholds
+        ));
     }
     let (told, recorded) = (told.intervals.as_ref()?, recorded.intervals.as_ref()?);
     for (name, expected) in &told.by_name {

@@ -138,6 +138,7 @@ pub(crate) fn job(name: &str) -> proto::FineTuneJob {
         spec: Some(proto::JobSpec {
             task: Some(proto::TaskSpec {
                 r#type: "classification".to_owned(),
+                ..Default::default()
             }),
             model: Some(proto::ModelSpec {
                 architecture: "resnet18".to_owned(),

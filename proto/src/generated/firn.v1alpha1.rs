@@ -339,11 +339,19 @@ pub struct JobSpec {
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskSpec {
     /// What is learned. `classification`, `regression`, `multi_label_classification`. Required.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
+    /// A label is predicted from this probability on. Range: above 0 and below 1. Default: 0.5. Only with: type `multi_label_classification`.
+    #[prost(double, optional, tag = "2")]
+    pub threshold: ::core::option::Option<f64>,
+    /// Whether each label gets a threshold of its own when training is over: the one with the highest F1 on validation in the best epoch, of
+    /// several the lowest. A label that no sample of validation has keeps `threshold`. Test and all later predictions use them; the metrics of
+    /// validation, which choose the best epoch, use `threshold`. Default: false. Only with: type `multi_label_classification`.
+    #[prost(bool, optional, tag = "3")]
+    pub tune_thresholds: ::core::option::Option<bool>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -4207,6 +4215,9 @@ pub struct FinishDirective {
     /// What the coordinator writes beside the model card, for the card to show.
     #[prost(message, repeated, tag = "4")]
     pub pictures: ::prost::alloc::vec::Vec<Picture>,
+    /// Of labels that do not exclude each other: from which probability on each is predicted, where that was tuned; else empty.
+    #[prost(double, repeated, tag = "5")]
+    pub thresholds: ::prost::alloc::vec::Vec<f64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Picture {

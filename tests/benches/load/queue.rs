@@ -135,6 +135,7 @@ pub(crate) fn request(name: &str, workers: u32, slots: u32) -> CreateJobRequest 
     let spec = wire::JobSpec {
         task: Some(wire::TaskSpec {
             r#type: "classification".to_owned(),
+            ..Default::default()
         }),
         model: Some(wire::ModelSpec {
             architecture: "resnet18".to_owned(),

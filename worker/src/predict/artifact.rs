@@ -2,7 +2,6 @@
 //! outputs are, and the tensors lie in `model.safetensors`, or the program in `backbone.pt`, and in `head.safetensors`.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -10,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use firn_core::{
     spec::{self, JobSpec},
-    task::{Schema, regression::Target},
+    task::OutputConfig,
 };
 use firn_models::{Model, ModelError, ModelOptions, export};
 use serde::Deserialize;
@@ -22,18 +21,7 @@ use crate::rank::prepare;
 pub(crate) struct Artifact {
     folder: PathBuf,
     pub(crate) spec: JobSpec,
-    /// Names of classes or labels, in the order of the outputs; of a regression empty.
-    pub(crate) classes: Vec<String>,
-    /// Of a regression, in the order of the outputs.
-    pub(crate) targets: Vec<Target>,
-}
-
-/// Of `config.json`.
-#[derive(Deserialize)]
-struct Config {
-    id2label: BTreeMap<u32, String>,
-    #[serde(default)]
-    targets: Vec<Target>,
+    pub(crate) outputs: OutputConfig,
 }
 
 impl Artifact {
@@ -45,22 +33,11 @@ impl Artifact {
                 folder.display()
             );
         }
-        let spec: JobSpec = read(folder, "spec.json")?;
-        let Config { id2label, targets } = read(folder, "config.json")?;
-        let names: Vec<String> = id2label.into_values().collect();
         Ok(Self {
             folder: folder.to_owned(),
-            classes: if targets.is_empty() { names } else { Vec::new() },
-            targets,
-            spec,
+            spec: read(folder, "spec.json")?,
+            outputs: read(folder, "config.json")?,
         })
-    }
-
-    pub(crate) fn schema(&self) -> Schema<'_> {
-        Schema {
-            classes: &self.classes,
-            targets: &self.targets,
-        }
     }
 
     /// The network with all that the job taught it. Without a whole one in the folder the pretrained weights are those that the job began with, where it
@@ -84,7 +61,7 @@ impl Artifact {
         }
         let options = ModelOptions {
             spec: &model,
-            classes: self.classes.len().max(self.targets.len()),
+            classes: self.outputs.classes.len().max(self.outputs.targets.len()),
             seed: self.spec.training.seed,
             device,
             train_batch_norm: self.spec.training.train_batch_norm,

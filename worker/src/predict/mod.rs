@@ -84,7 +84,7 @@ pub fn run(arguments: &PredictArguments) -> anyhow::Result<ExitCode> {
     write(&mut out, &summary(&artifact, &found))?;
     let cut = ShardTable::cut(
         found.split.len(),
-        artifact.spec.task.numbers_per_prediction(artifact.schema()),
+        artifact.spec.task.numbers_per_prediction(artifact.outputs.schema()),
     );
     let options = LoaderOptions {
         threads: usize::from(threads),
@@ -122,8 +122,13 @@ fn summary(artifact: &Artifact, found: &Found) -> wire::DatasetSummary {
         ..wire::DatasetSummary::default()
     };
     if found.labelled {
-        summary.classes.clone_from(&artifact.classes);
-        summary.targets = artifact.targets.iter().map(rank::task::target_summary).collect();
+        summary.classes.clone_from(&artifact.outputs.classes);
+        summary.targets = artifact
+            .outputs
+            .targets
+            .iter()
+            .map(rank::task::target_summary)
+            .collect();
     }
     summary
 }

@@ -37,7 +37,7 @@ impl Network {
         let tokenizer = artifact.tokenizer();
         let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer.as_deref(), limits)?;
         Ok(Self {
-            objective: rank::task::plain_objective(spec, &artifact.targets, device)?,
+            objective: rank::task::plain_objective(spec, &artifact.outputs.targets, device)?,
             inputs: Inputs::new(&spec.data.preprocessing, device)?,
             preprocessor: Arc::new(preprocessor),
             model,

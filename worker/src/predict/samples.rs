@@ -49,7 +49,7 @@ pub(super) fn find(artifact: &Artifact, place: &Path, must_be_labelled: bool) ->
 fn rows(artifact: &Artifact, place: &Path, must_be_labelled: bool) -> anyhow::Result<Found> {
     let data = &artifact.spec.data;
     let known = Known {
-        classes: &artifact.classes,
+        classes: &artifact.outputs.classes,
     };
     let ((split, warnings), labelled) = match firn_data::read_split(data, Some(known), place) {
         Err(error) if !must_be_labelled && lacks_labels(&error) && lacks_each_label(data, place) => {
@@ -72,8 +72,8 @@ fn rows(artifact: &Artifact, place: &Path, must_be_labelled: bool) -> anyhow::Re
 fn without_labels(artifact: &Artifact, mut split: Split) -> Split {
     let nothing = match artifact.spec.task {
         Task::Classification => Target::Class(0),
-        Task::Regression => Target::Numbers(vec![0.0; artifact.targets.len()]),
-        Task::MultiLabel => Target::Labels(Vec::new()),
+        Task::Regression => Target::Numbers(vec![0.0; artifact.outputs.targets.len()]),
+        Task::MultiLabel(_) => Target::Labels(Vec::new()),
     };
     split
         .samples
@@ -125,7 +125,7 @@ fn has_classes(artifact: &Artifact, place: &Path, must_be_labelled: bool) -> boo
     }
     let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
     let mut folders = entries.filter(|entry| entry.path().is_dir());
-    let is_class = |name: &str| artifact.classes.iter().any(|class| class == name);
+    let is_class = |name: &str| artifact.outputs.classes.iter().any(|class| class == name);
     must_be_labelled || folders.any(|entry| is_class(&entry.file_name().to_string_lossy()))
 }
 

@@ -18,7 +18,7 @@ pub(super) fn score(
     draft: &mut DecisionBuilder<'_>,
     id: &JobId,
     (generation, pass): (Generation, Pass),
-    (from_predictions, intervals): (&BTreeMap<String, f64>, Option<Intervals>),
+    (from_predictions, intervals, thresholds): (&BTreeMap<String, f64>, Option<Intervals>, Vec<f64>),
 ) -> Result<Reply, Reject> {
     let job = open_job(draft.base(), id, generation)?;
     let Pass::Evaluate { split, epoch } = pass else {
@@ -40,7 +40,7 @@ pub(super) fn score(
     let metrics = merge(progress).zip(schema);
     match metrics.and_then(|(sum, schema)| sum.evaluate(schema, from_predictions)) {
         Some(metrics) => {
-            let metrics = metrics.within(intervals);
+            let metrics = metrics.within(intervals).with_thresholds(thresholds);
             draft.record_job(
                 id,
                 JobEvent::EvaluationCompleted {

@@ -2,6 +2,7 @@
 //! several. scikit-learn's definitions for indicator matrices, with `zero_division=0`.
 
 use super::counts::ClassCounts;
+use super::thresholds::Thresholds;
 
 /// What a network says of one sample that may have several labels, and what is true.
 #[derive(Debug, Clone, Copy)]
@@ -10,8 +11,8 @@ pub struct Labelled<'a> {
     pub labels: &'a [u32],
     /// The probability of each label of the training schema.
     pub scores: &'a [f64],
-    /// A label is predicted from this probability on.
-    pub threshold: f64,
+    /// From which probability on a label is predicted.
+    pub thresholds: Thresholds<'a>,
 }
 
 /// How the labels of one sample and those that are predicted of it agree.
@@ -27,9 +28,9 @@ impl<'a> Labelled<'a> {
     /// Of each label of the schema: whether it is true, and whether it is predicted.
     pub fn by_label(self) -> impl Iterator<Item = (bool, bool)> + use<'a> {
         let mut labels = self.labels.iter().peekable();
-        (0..).zip(self.scores).map(move |(label, score)| {
-            let is_true = labels.next_if(|own| **own == label).is_some();
-            (is_true, *score >= self.threshold)
+        self.scores.iter().enumerate().map(move |(label, score)| {
+            let is_true = labels.next_if(|own| **own as usize == label).is_some();
+            (is_true, *score >= self.thresholds.of(label))
         })
     }
 
@@ -86,11 +87,11 @@ mod tests {
     use super::*;
 
     fn set(labels: &[u32], scores: &[f64]) -> LabelSet {
-        let threshold = 0.5;
+        let thresholds = Thresholds::Same(0.5);
         Labelled {
             labels,
             scores,
-            threshold,
+            thresholds,
         }
         .set()
     }
@@ -109,7 +110,7 @@ mod tests {
         let sample = Labelled {
             labels: &[1],
             scores: &[0.25, 0.5],
-            threshold: 0.5,
+            thresholds: Thresholds::Same(0.5),
         };
         assert_eq!(sample.cross_entropy(), -(0.75f64.ln() + 0.5f64.ln()) / 2.0);
     }

@@ -76,7 +76,7 @@ fn preprocessing(written: &mut Value, architecture: Architecture) {
 }
 
 fn data(data: &mut Value, task: Option<Task>) {
-    if task == Some(Task::MultiLabel) && has_rows(data) {
+    if matches!(task, Some(Task::MultiLabel(_))) && has_rows(data) {
         or_insert(data, "columns", json!({}));
         let columns = &mut data["columns"];
         if columns["labels"].as_array().is_none_or(Vec::is_empty) {

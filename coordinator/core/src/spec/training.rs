@@ -9,7 +9,7 @@ use super::{
     Decayed, EmaSpec, MetricName, MixingSpec, OptimizerSpec, Precision, Sampling, ScheduleShape, ScheduleSpec, Task,
     duration,
 };
-use crate::task::regression::Distance;
+use crate::task::{LabelThresholds, regression::Distance};
 
 /// How the head is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -169,12 +169,12 @@ pub enum LossSpec {
 }
 
 impl LossSpec {
-    /// The task whose outputs it compares.
+    /// The task whose outputs it compares, with the settings that it has by default.
     pub fn task(&self) -> Task {
         match self {
             Self::CrossEntropy { .. } | Self::Focal { .. } => Task::Classification,
             Self::Mse | Self::L1 | Self::Huber { .. } => Task::Regression,
-            Self::BinaryCrossEntropy { .. } | Self::SigmoidFocal { .. } => Task::MultiLabel,
+            Self::BinaryCrossEntropy { .. } | Self::SigmoidFocal { .. } => Task::MultiLabel(LabelThresholds::DEFAULT),
         }
     }
 
@@ -209,7 +209,7 @@ impl LossSpec {
         match task {
             Task::Classification => "cross_entropy",
             Task::Regression => "mse",
-            Task::MultiLabel => "binary_cross_entropy",
+            Task::MultiLabel(_) => "binary_cross_entropy",
         }
     }
 }

@@ -8,13 +8,25 @@ use super::{
     OneCycleSpec, PlateauSpec, Pooling, PreemptionPolicy, RowLayout, ScheduleShape, Task, ThresholdMode,
 };
 use crate::metrics::NAMES;
+use crate::task::LabelThresholds;
 
 impl Word for Task {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("classification", Self::Classification),
         ("regression", Self::Regression),
-        ("multi_label_classification", Self::MultiLabel),
+        ("multi_label_classification", Self::MultiLabel(LabelThresholds::DEFAULT)),
     ];
+
+    fn word(&self) -> &'static str {
+        word_of_kind(self)
+    }
+}
+
+/// The word of a choice, whatever its settings.
+fn word_of_kind<T: Word>(choice: &T) -> &'static str {
+    let is_of_kind = |known: &T| std::mem::discriminant(known) == std::mem::discriminant(choice);
+    let entry = T::WORDS.iter().find(|(_, known)| is_of_kind(known));
+    entry.expect("every choice stands in the table of its words").0
 }
 
 impl Word for Pooling {
@@ -82,9 +94,7 @@ impl Word for ScheduleShape {
     ];
 
     fn word(&self) -> &'static str {
-        let is_of_kind = |choice: &Self| std::mem::discriminant(choice) == std::mem::discriminant(self);
-        let entry = Self::WORDS.iter().find(|(_, choice)| is_of_kind(choice));
-        entry.expect("every choice stands in the table of its words").0
+        word_of_kind(self)
     }
 }
 

@@ -80,11 +80,12 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// What its labels are.
+    /// What its labels are, before any threshold was tuned.
     pub fn schema(&self) -> Schema<'_> {
         Schema {
             classes: &self.classes,
             targets: &self.targets,
+            thresholds: &[],
         }
     }
 

@@ -20,7 +20,7 @@ use crate::state::ledger::Ledger;
 use crate::state::pass::{Pass, PassProgress};
 use crate::state::release::{Release, Releasing};
 use crate::state::status::Condition;
-use crate::task::Metrics;
+use crate::task::{Metrics, Schema};
 
 /// One fine-tuning run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -243,6 +243,26 @@ impl Run {
         self.evaluations
             .iter()
             .find(|evaluation| evaluation.split == split && evaluation.epoch == epoch)
+    }
+
+    /// The thresholds of labels that were tuned on the validation of the best epoch; empty before training has ended, and where none are tuned.
+    pub fn thresholds(&self) -> &[f64] {
+        let best = self.training_end.and(self.best_epoch);
+        let validation = best.and_then(|epoch| self.evaluation(SplitName::Validation, epoch));
+        validation.map_or(&[], |validation| &validation.metrics.thresholds)
+    }
+
+    /// What the outputs mean where this split is scored: labels of test are predicted by the thresholds that were tuned. Empty before the data is known.
+    pub fn schema_of(&self, split: SplitName) -> Schema<'_> {
+        let registered = self.dataset.as_ref();
+        let schema = registered.map_or(Schema::default(), |registered| registered.dataset.schema());
+        match split {
+            SplitName::Test => Schema {
+                thresholds: self.thresholds(),
+                ..schema
+            },
+            SplitName::Train | SplitName::Validation => schema,
+        }
     }
 
     /// Whether a sample was set aside.

@@ -151,6 +151,7 @@ impl ClassificationStatistics {
                 confusion: self.confusion.clone(),
             },
             intervals: None,
+            thresholds: Vec::new(),
         })
     }
 }

@@ -1,15 +1,44 @@
 //! Any number of labels for each sample: none, one, or several, which do not exclude each other.
 //!
-//! The network gives a probability for each label by itself. A label is predicted from [`THRESHOLD`] on. Counts are kept by label and add up
-//! exactly in any order; what looks at all labels of a sample at once is computed from the predictions.
+//! The network gives a probability for each label by itself. From which one on a label is predicted is the job's to say, or is tuned on validation:
+//! [`LabelThresholds`]. Counts are kept by label and add up exactly in any order; what looks at all labels of a sample at once is computed from the
+//! predictions.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Detail, Metrics, Schema, StatisticsError};
-use crate::metrics::{Average, ClassCounts, Counts, Formula, METRICS, Metric, Sum, Tied};
+use crate::metrics::{Average, ClassCounts, Counts, Formula, METRICS, Metric, Sum, Thresholds, Tied};
 
-/// A label is predicted from this probability on.
-pub const THRESHOLD: f64 = 0.5;
+/// From which probability on labels are predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelThresholds {
+    /// A label is predicted from this probability on.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0, "default" = 0.5))]
+    pub threshold: f64,
+    /// Whether each label gets a threshold of its own when training is over: the one with the highest F1 on validation in the best epoch, of several the
+    /// lowest. A label that no sample of validation has keeps `threshold`. Test and all later predictions use them; the metrics of validation, which
+    /// choose the best epoch, use `threshold`.
+    #[schemars(extend("default" = false))]
+    pub tune_thresholds: bool,
+}
+
+impl LabelThresholds {
+    /// Where nothing is written, and in every job of a build before.
+    pub const DEFAULT: Self = Self {
+        threshold: 0.5,
+        tune_thresholds: false,
+    };
+
+    /// What was tuned, as the schema says, and else the job's own.
+    pub fn of(self, schema: Schema<'_>) -> Thresholds<'_> {
+        match schema.thresholds {
+            [] => Thresholds::Same(self.threshold),
+            tuned => Thresholds::Own(tuned),
+        }
+    }
+}
 
 /// Every probability of a prediction is kept, so there are no more labels than this.
 pub const MOST_LABELS: usize = 1024;
@@ -111,6 +140,7 @@ impl MultiLabelStatistics {
                 labels: self.labels.clone(),
             },
             intervals: None,
+            thresholds: Vec::new(),
         })
     }
 }

@@ -128,6 +128,7 @@ impl RegressionStatistics {
             values,
             detail: Detail::Regression { targets: of_targets },
             intervals: None,
+            thresholds: Vec::new(),
         })
     }
 

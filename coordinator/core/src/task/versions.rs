@@ -21,6 +21,8 @@ pub(super) enum StoredMetrics {
         detail: Detail,
         #[serde(default)]
         intervals: Option<Intervals>,
+        #[serde(default)]
+        thresholds: Vec<f64>,
     },
     /// Fields for the metrics that there were, and a whole matrix; written up to program version 0.1.0.
     Fields(ClassificationFields),
@@ -58,11 +60,13 @@ impl From<StoredMetrics> for Metrics {
                 values,
                 detail,
                 intervals,
+                thresholds,
             } => Self {
                 samples,
                 values,
                 detail,
                 intervals,
+                thresholds,
             },
             StoredMetrics::Fields(fields) => fields.convert(),
         }
@@ -92,6 +96,7 @@ impl ClassificationFields {
             values,
             detail: Detail::Classification { confusion },
             intervals: None,
+            thresholds: Vec::new(),
         }
     }
 }
@@ -117,6 +122,8 @@ mod tests {
     /// Written by version 0.1.0 at commit da01602.
     const FIELDS: &str = include_str!("fixtures/evaluation-fields.json");
     const SHARD: &str = include_str!("fixtures/shard.json");
+    /// Written by the last build before thresholds of labels were tuned.
+    const LABELS: &str = include_str!("fixtures/evaluation-labels.json");
 
     #[test]
     fn metrics_in_fields_with_a_whole_matrix_are_read() {
@@ -171,6 +178,14 @@ mod tests {
         );
         let again = serde_json::to_string(&metrics).unwrap();
         assert_eq!(serde_json::from_str::<Metrics>(&again).unwrap(), metrics);
+    }
+
+    #[test]
+    fn a_record_from_before_thresholds_were_tuned_has_none_and_is_written_as_it_was() {
+        let record: Record = serde_json::from_str(LABELS).unwrap();
+        let metrics = metrics_of(LABELS);
+        assert_eq!((metrics.samples, metrics.thresholds.len()), (20, 0));
+        assert_eq!(serde_json::to_string(&record).unwrap(), LABELS.trim_end());
     }
 
     #[test]

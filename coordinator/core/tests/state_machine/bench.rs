@@ -23,6 +23,8 @@ pub(crate) struct Coordinator {
     pub(crate) effects: Vec<Effect>,
     /// Loss of each epoch's validation; 0.5 beyond.
     pub(crate) losses: Vec<f64>,
+    /// Thresholds of labels that are tuned on the validation of each epoch.
+    pub(crate) thresholds: Vec<Vec<f64>>,
     streams: u64,
 }
 
@@ -34,6 +36,7 @@ impl Coordinator {
             journal: Vec::new(),
             effects: Vec::new(),
             losses: Vec::new(),
+            thresholds: Vec::new(),
             streams: 0,
         };
         coordinator.give(Input::CoordinatorStarted).unwrap();

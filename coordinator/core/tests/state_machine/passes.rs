@@ -247,6 +247,7 @@ fn a_late_score_of_an_older_formation_is_refused_and_the_new_one_is_asked_for() 
         pass,
         from_predictions: [("roc_auc".to_owned(), 0.1)].into(),
         intervals: None,
+        thresholds: Vec::new(),
     };
     assert_eq!(coordinator.refuse(late), "expected generation 2 of jobs/ants, found 1");
     let asked = coordinator.take_effects();

@@ -251,6 +251,22 @@ fn the_best_checkpoint_is_scored_on_test_and_becomes_the_artifact() {
 }
 
 #[test]
+fn labels_of_test_are_predicted_by_the_thresholds_of_the_best_epoch_which_every_coordinator_knows() {
+    let (mut coordinator, rank) = training(3, &EVERY_SPLIT);
+    coordinator.losses = vec![0.5, 0.3, 0.3];
+    coordinator.thresholds = vec![vec![0.1], vec![0.2], vec![0.3]];
+    coordinator.train(one(&rank), 0);
+    coordinator.train(one(&rank), 1);
+    let run = &coordinator.job("ants").run;
+    assert!(run.thresholds().is_empty(), "a later epoch may be better");
+    coordinator.train(one(&rank), 2);
+    coordinator.crash();
+    let run = &coordinator.job("ants").run;
+    assert_eq!(run.schema_of(SplitName::Test).thresholds, [0.2]);
+    assert!(run.schema_of(SplitName::Validation).thresholds.is_empty());
+}
+
+#[test]
 fn old_checkpoints_are_dropped_but_never_the_best() {
     let (mut coordinator, rank) = training(5, &TRAIN_AND_VALIDATION);
     coordinator.losses = vec![0.1, 0.5, 0.5, 0.05, 0.5];

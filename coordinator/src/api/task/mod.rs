@@ -25,7 +25,9 @@ pub(crate) fn statistics(
             classification::statistics(report, schema.classes.len()).map(Statistics::Classification)
         }
         Task::Regression => regression::statistics(report, schema.targets.len()).map(Statistics::Regression),
-        Task::MultiLabel => multi_label::statistics(report, schema.classes.len()).map(Statistics::MultiLabel),
+        Task::MultiLabel(labels) => {
+            multi_label::statistics(report, schema.classes.len(), labels.of(schema)).map(Statistics::MultiLabel)
+        }
     }
 }
 

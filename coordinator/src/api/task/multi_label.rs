@@ -1,6 +1,9 @@
 //! Labels that do not exclude each other: what a rank reports of a prediction, and how single labels are shown.
 
-use firn_core::{metrics::ClassCounts, task::MultiLabelStatistics};
+use firn_core::{
+    metrics::{ClassCounts, Thresholds},
+    task::MultiLabelStatistics,
+};
 use firn_proto::v1alpha1 as proto;
 use serde_json::{Map, Value};
 use tonic::Status;
@@ -9,7 +12,11 @@ use super::classification::{documents, messages};
 use crate::{api::refusal::invalid, artifacts::predictions::multi_label::labelled};
 
 /// The statistics of a report's predictions.
-pub(super) fn statistics(report: &proto::EvaluationReport, labels: usize) -> Result<MultiLabelStatistics, Status> {
+pub(super) fn statistics(
+    report: &proto::EvaluationReport,
+    labels: usize,
+    thresholds: Thresholds<'_>,
+) -> Result<MultiLabelStatistics, Status> {
     let mut statistics = MultiLabelStatistics::new(labels);
     statistics.loss_sum = report.loss_sum;
     for (position, prediction) in report.predictions.iter().enumerate() {
@@ -35,7 +42,7 @@ pub(super) fn statistics(report: &proto::EvaluationReport, labels: usize) -> Res
                 format!("expected probabilities, found {score}"),
             ));
         }
-        statistics.add(labelled(prediction).by_label());
+        statistics.add(labelled(prediction, thresholds).by_label());
     }
     Ok(statistics)
 }
@@ -69,7 +76,12 @@ mod tests {
 
     #[test]
     fn predictions_that_cannot_be_are_refused_by_name() {
-        let message = |report| statistics(&report, 2).unwrap_err().message().to_owned();
+        let message = |report| {
+            statistics(&report, 2, Thresholds::Same(0.5))
+                .unwrap_err()
+                .message()
+                .to_owned()
+        };
         let labels = "evaluation.predictions[0].labels: expected labels below 2 in rising order, found";
         assert_eq!(message(report(&[2], &[0.1, 0.2])), format!("{labels} [2]"));
         assert_eq!(message(report(&[1, 0], &[0.1, 0.2])), format!("{labels} [1, 0]"));
@@ -86,7 +98,7 @@ mod tests {
             message(report(&[], &[0.1, f64::NAN])),
             format!("{scores} probabilities, found NaN")
         );
-        let told = statistics(&report(&[1], &[0.6, 0.4]), 2).unwrap();
+        let told = statistics(&report(&[1], &[0.6, 0.4]), 2, Thresholds::Same(0.5)).unwrap();
         assert_eq!((told.labels[0].predicted, told.labels[1].labelled), (1, 1));
     }
 }

@@ -59,6 +59,7 @@ pub(crate) fn directive_to_wire(directive: &Directive, job: &Job) -> proto::Dire
                 .into_iter()
                 .map(picture_to_wire)
                 .collect(),
+            thresholds: job.run.thresholds().to_vec(),
         }),
         Directive::Stop { reason } => Next::Stop(reason.clone()),
     };

@@ -62,6 +62,7 @@ fn smallest_job(architecture: &str, format: &str) -> wire::FineTuneJob {
         spec: Some(wire::JobSpec {
             task: Some(wire::TaskSpec {
                 r#type: "classification".to_owned(),
+                ..Default::default()
             }),
             model: Some(wire::ModelSpec {
                 architecture: architecture.to_owned(),

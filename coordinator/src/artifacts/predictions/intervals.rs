@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZero, thread};
 
 use firn_core::{
     metrics::{
-        RedrawnClasses, RedrawnLabels, RedrawnNumbers, ScoreMetrics,
+        RedrawnClasses, RedrawnLabels, RedrawnNumbers, ScoreMetrics, Thresholds,
         bootstrap::{self, Intervals, RESAMPLES, Redrawn},
     },
     task::{Schema, Task, regression::Distance},
@@ -32,7 +32,7 @@ pub fn of(
     let numbers_a_sample = match task {
         Task::Classification => 1,
         Task::Regression => schema.targets.len().max(1),
-        Task::MultiLabel => schema.classes.len().max(1),
+        Task::MultiLabel(_) => schema.classes.len().max(1),
     };
     if samples == 0 || samples.saturating_mul(numbers_a_sample) > MOST_REDRAWN {
         return Ok(None);
@@ -40,7 +40,7 @@ pub fn of(
     let drawn = match task {
         Task::Classification => drawn(&classes(schema.classes.len(), samples, walk)?, seed),
         Task::Regression => drawn(&numbers(distance, schema, walk)?, seed),
-        Task::MultiLabel => drawn(&labels(schema.classes.len(), walk)?, seed),
+        Task::MultiLabel(own) => drawn(&labels(schema.classes.len(), own.of(schema), walk)?, seed),
     };
     Ok(Some(bootstrap::intervals(seed, &drawn)))
 }
@@ -59,9 +59,9 @@ fn classes(classes: usize, samples: usize, walk: &Walk<'_>) -> Result<RedrawnCla
 }
 
 /// All of them fit in memory: there are no more than can be drawn again.
-fn labels(labels: usize, walk: &Walk<'_>) -> Result<RedrawnLabels, ArtifactError> {
+fn labels(labels: usize, thresholds: Thresholds<'_>, walk: &Walk<'_>) -> Result<RedrawnLabels, ArtifactError> {
     let mut redrawn = RedrawnLabels::new(labels);
-    walk(&mut |prediction| redrawn.add(&labelled(prediction)))?;
+    walk(&mut |prediction| redrawn.add(&labelled(prediction, thresholds)))?;
     let all: Vec<u32> = (0..).take(labels).collect();
     for column in super::multi_label::columns(&all, walk)? {
         redrawn.add_label(&column);

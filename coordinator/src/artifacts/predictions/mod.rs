@@ -33,7 +33,25 @@ pub fn metrics(
     match task {
         Task::Classification => classification::metrics(schema.classes.len(), samples, walk),
         Task::Regression => regression::metrics(schema.targets.len(), walk),
-        Task::MultiLabel => multi_label::metrics(schema.classes.len(), samples, walk),
+        Task::MultiLabel(labels) => multi_label::metrics((schema.classes.len(), labels.of(schema)), samples, walk),
+    }
+}
+
+/// The threshold of each label with the highest F1, where the job tunes them; else none.
+///
+/// # Errors
+/// When the predictions cannot be read.
+pub fn tuned_thresholds(
+    task: Task,
+    schema: Schema<'_>,
+    samples: u64,
+    walk: &Walk<'_>,
+) -> Result<Vec<f64>, ArtifactError> {
+    match task {
+        Task::MultiLabel(labels) if labels.tune_thresholds => {
+            multi_label::tuned((schema.classes.len(), labels.of(schema)), samples, walk)
+        }
+        Task::Classification | Task::Regression | Task::MultiLabel(_) => Ok(Vec::new()),
     }
 }
 
@@ -45,7 +63,9 @@ pub fn statistics(task: Task, schema: Schema<'_>, walk: &Walk<'_>) -> Result<Sta
     match task {
         Task::Classification => classification::statistics(walk).map(Statistics::Classification),
         Task::Regression => regression::statistics(walk).map(Statistics::Regression),
-        Task::MultiLabel => multi_label::statistics(schema.classes.len(), walk).map(Statistics::MultiLabel),
+        Task::MultiLabel(labels) => {
+            multi_label::statistics((schema.classes.len(), labels.of(schema)), walk).map(Statistics::MultiLabel)
+        }
     }
 }
 
@@ -64,7 +84,7 @@ pub fn read(
     let parse = |row: &csv::StringRecord| match task {
         Task::Classification => classes.parse(row),
         Task::Regression => regression::parse(row, schema.targets.len()),
-        Task::MultiLabel => multi_label::parse(row, schema.classes.len()),
+        Task::MultiLabel(labels) => multi_label::parse(row, schema.classes.len(), labels.of(schema)),
     };
     let mut row = csv::StringRecord::new();
     while csv.read_record(&mut row)? {

@@ -54,13 +54,13 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
         let names = match task {
             Task::Classification => classification::header(schema.classes),
             Task::Regression => regression::header(schema.targets),
-            Task::MultiLabel => multi_label::header(schema.classes),
+            Task::MultiLabel(_) => multi_label::header(schema.classes),
         };
         // A class may be called like a column of its file, so these are known by their places.
         let is_of_label = |place: usize, name: &str| match task {
             Task::Classification => place == 2 || place == 4 && schema.classes.len() > MOST_SCORED_CLASSES,
             Task::Regression => name.starts_with("value_"),
-            Task::MultiLabel => name.starts_with("label_"),
+            Task::MultiLabel(_) => name.starts_with("label_"),
         };
         let columns = names.into_iter().enumerate();
         let columns: Vec<(usize, String)> = columns
@@ -108,7 +108,7 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
         match self.task {
             Task::Classification => classification::row(prediction, self.schema.classes),
             Task::Regression => regression::row(prediction),
-            Task::MultiLabel => multi_label::row(prediction),
+            Task::MultiLabel(labels) => multi_label::row(prediction, labels.of(self.schema)),
         }
     }
 
@@ -143,6 +143,8 @@ fn value(task: Task, place: usize, name: &str, text: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use firn_core::task::LabelThresholds;
+
     use super::*;
 
     fn written(form: Form, task: Task, names: &[&str], prediction: Prediction, is_labelled: bool) -> String {
@@ -189,7 +191,8 @@ mod tests {
             csv(false),
             "index,sample,predicted,probability_7,probability_label\n3,7.jpg,7,0.75,0.25\n"
         );
-        let labels = written(Form::Csv, Task::MultiLabel, &["a", "b"], prediction(), false);
+        let task = Task::MultiLabel(LabelThresholds::DEFAULT);
+        let labels = written(Form::Csv, task, &["a", "b"], prediction(), false);
         assert_eq!(
             labels,
             "index,sample,predicted_a,probability_a,predicted_b,probability_b\n3,7.jpg,1,0.75,0,0.25\n"

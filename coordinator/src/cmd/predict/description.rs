@@ -1,10 +1,10 @@
 //! What a job says of the network that it left.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{fs, path::Path};
 
 use firn_core::{
     spec::JobSpec,
-    task::{Schema, regression::Target},
+    task::{OutputConfig, Schema},
 };
 use serde::Deserialize;
 
@@ -13,35 +13,19 @@ use crate::cmd::error::CommandError;
 /// Of `spec.json` and `config.json`.
 pub(super) struct Description {
     pub(super) spec: JobSpec,
-    /// Names of classes or labels, in the order of the outputs; of a regression empty.
-    pub(super) classes: Vec<String>,
-    /// Of a regression, in the order of the outputs.
-    pub(super) targets: Vec<Target>,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    id2label: BTreeMap<u32, String>,
-    #[serde(default)]
-    targets: Vec<Target>,
+    pub(super) outputs: OutputConfig,
 }
 
 impl Description {
     pub(super) fn read(folder: &Path) -> Result<Self, CommandError> {
-        let spec: JobSpec = read(folder, "spec.json")?;
-        let Config { id2label, targets } = read(folder, "config.json")?;
-        let classes = match targets.is_empty() {
-            true => id2label.into_values().collect(),
-            false => Vec::new(),
-        };
-        Ok(Self { spec, classes, targets })
+        Ok(Self {
+            spec: read(folder, "spec.json")?,
+            outputs: read(folder, "config.json")?,
+        })
     }
 
     pub(super) fn schema(&self) -> Schema<'_> {
-        Schema {
-            classes: &self.classes,
-            targets: &self.targets,
-        }
+        self.outputs.schema()
     }
 }
 

@@ -196,6 +196,7 @@ impl Workload {
                 pass,
                 from_predictions: [("roc_auc".to_owned(), 1.0 / 3.0)].into(),
                 intervals: None,
+                thresholds: Vec::new(),
             });
         }
     }

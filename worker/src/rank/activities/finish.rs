@@ -48,7 +48,7 @@ pub(crate) fn leave_artifacts(session: &mut Session<'_>, finish: &wire::FinishDi
     session.spec = prepare::spec_of(&enrolled)?;
     let folder = artifact_folder(session);
     fs::create_dir_all(&folder).map_err(RankFailure::write(&folder))?;
-    let names = write_files(session, &folder)?;
+    let names = write_files(session, finish, &folder)?;
     coordinator.heartbeat().tick();
     let rules = DataRules::numbered(enrolled.data_rules);
     let checked = check::check(session, &folder, rules, finish).inspect_err(|reason| {
@@ -117,10 +117,14 @@ fn write_card(session: &Session<'_>, card: &model_card::Card<'_>, folder: &Path)
 }
 
 /// Writes all files but the model card; returns their names.
-fn write_files(session: &Session<'_>, folder: &Path) -> Result<Vec<String>, RankFailure> {
+fn write_files(
+    session: &Session<'_>,
+    finish: &wire::FinishDirective,
+    folder: &Path,
+) -> Result<Vec<String>, RankFailure> {
     let spec = serde_json::to_value(&session.spec).expect("a spec that came as JSON goes as JSON");
     let model = session.learner.model();
-    let outputs = task::describe(&session.spec, &session.data.dataset);
+    let outputs = task::describe(&session.spec, &session.data.dataset, &finish.thresholds);
     let mut config = export::config(model, &outputs.names);
     for (field, value) in &outputs.more {
         config[*field] = value.clone();

@@ -23,7 +23,7 @@ use super::failure::RankFailure;
 /// Outputs of the network.
 pub(crate) fn outputs(spec: &JobSpec, dataset: &Dataset) -> usize {
     match spec.task {
-        Task::Classification | Task::MultiLabel => dataset.classes.len(),
+        Task::Classification | Task::MultiLabel(_) => dataset.classes.len(),
         Task::Regression => dataset.targets.len(),
     }
 }
@@ -33,7 +33,7 @@ pub(crate) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Re
     match spec.task {
         Task::Classification => classification::objective(&spec.training.loss, dataset, device),
         Task::Regression => regression::objective(&spec.training.loss, &dataset.targets),
-        Task::MultiLabel => multi_label::objective(&spec.training.loss, dataset, device),
+        Task::MultiLabel(_) => multi_label::objective(&spec.training.loss, dataset, device),
     }
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn plain_objective(spec: &JobSpec, targets: &[Target], device: Device
     match spec.task {
         Task::Classification => Ok(Objective::cross_entropy(None, 0.0, device)?),
         Task::Regression => regression::objective(&spec.training.loss, targets),
-        Task::MultiLabel => Ok(Objective::binary_cross_entropy(None, device)?),
+        Task::MultiLabel(_) => Ok(Objective::binary_cross_entropy(None, device)?),
     }
 }
 
@@ -84,17 +84,18 @@ fn of_sample(split: &Split, index: u64) -> wire::Prediction {
 /// Adds what the labels of the indexed dataset are to what the coordinator is told of it.
 pub(crate) fn summarise(spec: &JobSpec, dataset: &Dataset, summary: &mut wire::DatasetSummary) {
     match spec.task {
-        Task::Classification | Task::MultiLabel => classification::summarise(dataset, summary),
+        Task::Classification | Task::MultiLabel(_) => classification::summarise(dataset, summary),
         Task::Regression => regression::summarise(dataset, summary),
     }
 }
 
-/// What the outputs of the exported network mean, for its `config.json`.
-pub(crate) fn describe(spec: &JobSpec, dataset: &Dataset) -> Outputs {
+/// What the outputs of the exported network mean, for its `config.json`. `tuned`: from which probability on each label is predicted, where that was
+/// tuned.
+pub(crate) fn describe(spec: &JobSpec, dataset: &Dataset, tuned: &[f64]) -> Outputs {
     match spec.task {
         Task::Classification => classification::describe(dataset),
         Task::Regression => regression::describe(&dataset.targets),
-        Task::MultiLabel => multi_label::describe(dataset),
+        Task::MultiLabel(labels) => multi_label::describe(dataset, labels.threshold, tuned),
     }
 }
 

@@ -1,9 +1,6 @@
 //! Labels that do not exclude each other: binary cross-entropy in training, a sigmoid probability of each in evaluation.
 
-use firn_core::{
-    spec::{ClassWeights, LossSpec},
-    task::multi_label::THRESHOLD,
-};
+use firn_core::spec::{ClassWeights, LossSpec};
 use firn_data::{Dataset, Split};
 use firn_models::Objective;
 use firn_proto::v1alpha1 as wire;
@@ -39,18 +36,30 @@ fn balanced_weights(dataset: &Dataset) -> Vec<f64> {
     counts.into_iter().map(weight).collect()
 }
 
-pub(super) fn describe(dataset: &Dataset) -> Outputs {
+/// `threshold` is the one of all labels, where `tuned` holds none of each.
+pub(super) fn describe(dataset: &Dataset, threshold: f64, tuned: &[f64]) -> Outputs {
     let labels = dataset.classes.iter().enumerate();
-    let lines: Vec<String> = labels.map(|(index, label)| format!("- {index}: {label}")).collect();
+    let (said, least, lines): (_, _, Vec<String>) = match tuned {
+        [] => (
+            ("threshold", threshold.into()),
+            format!("at least {threshold}"),
+            labels.map(|(index, label)| format!("- {index}: {label}")).collect(),
+        ),
+        tuned => (
+            ("thresholds", tuned.into()),
+            "at least the label's threshold, the one with the best F1 on validation".to_owned(),
+            labels
+                .zip(tuned)
+                .map(|((index, label), threshold)| format!("- {index}: {label}, from {threshold} on"))
+                .collect(),
+        ),
+    };
     Outputs {
         names: dataset.classes.clone(),
-        more: vec![
-            ("problem_type", "multi_label_classification".into()),
-            ("threshold", THRESHOLD.into()),
-        ],
+        more: vec![("problem_type", "multi_label_classification".into()), said],
         learned: format!("any of {} labels", dataset.classes.len()),
         section: format!(
-            "## Labels\n\nThey do not exclude each other. A label is predicted where the sigmoid of its output is at least {THRESHOLD}.\n\n{}",
+            "## Labels\n\nThey do not exclude each other. A label is predicted where the sigmoid of its output is {least}.\n\n{}",
             lines.join("\n")
         ),
     }

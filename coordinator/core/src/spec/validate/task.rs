@@ -10,14 +10,19 @@ const MOST_TARGETS: usize = 256;
 pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
     let (task, word) = (spec.task, spec.task.word());
     let loss = &spec.training.loss;
-    violations.require(loss.task() == task, "spec.training.loss.type", || match task {
+    violations.require(loss.task().word() == word, "spec.training.loss.type", || match task {
         Task::Classification => format!("must be `cross_entropy` or `focal` for {word}, found `{}`", loss.word()),
         Task::Regression => format!("must be `mse`, `l1` or `huber` for {word}, found `{}`", loss.word()),
-        Task::MultiLabel => format!(
+        Task::MultiLabel(_) => format!(
             "must be `binary_cross_entropy` or `sigmoid_focal` for {word}, found `{}`",
             loss.word()
         ),
     });
+    violations.require(
+        !task.tunes_thresholds() || spec.data.validation.is_some(),
+        "spec.task.tuneThresholds",
+        || "must be `false` without `data.validation`, on which thresholds are tuned".to_owned(),
+    );
     let is_drawn = spec.training.sampling == Sampling::Balanced;
     violations.require(
         !is_drawn || task == Task::Classification,
@@ -70,14 +75,14 @@ fn columns(task: Task, input: &InputColumn, label: &LabelColumns, violations: &m
     let (field, is_of_task) = match label {
         LabelColumns::Class(_) => ("spec.data.columns.label", task == Task::Classification),
         LabelColumns::Numbers(_) => ("spec.data.columns.targets", task == Task::Regression),
-        LabelColumns::List { .. } => ("spec.data.columns.separator", task == Task::MultiLabel),
-        LabelColumns::Flags(_) => ("spec.data.columns.labels", task == Task::MultiLabel),
+        LabelColumns::List { .. } => ("spec.data.columns.separator", matches!(task, Task::MultiLabel(_))),
+        LabelColumns::Flags(_) => ("spec.data.columns.labels", matches!(task, Task::MultiLabel(_))),
     };
     violations.require(is_of_task, field, || {
         let has = match task {
             Task::Classification => "whose label is a class",
             Task::Regression => "whose labels are numbers in columns of their own: `targets`",
-            Task::MultiLabel => "whose labels are lists in a column, or `0` and `1` in columns of their own",
+            Task::MultiLabel(_) => "whose labels are lists in a column, or `0` and `1` in columns of their own",
         };
         format!("must be left out for {}, {has}", task.word())
     });

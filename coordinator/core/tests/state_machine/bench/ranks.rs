@@ -240,12 +240,20 @@ impl Coordinator {
         for effect in self.take_effects() {
             match effect {
                 Effect::ScorePass { job, generation, pass } => {
+                    let tuned = match pass {
+                        Pass::Evaluate {
+                            split: SplitName::Validation,
+                            epoch,
+                        } => self.thresholds.get(epoch as usize).cloned(),
+                        _ => None,
+                    };
                     self.accept(Input::PassScored {
                         job,
                         generation,
                         pass,
                         from_predictions: BTreeMap::from([("roc_auc".to_owned(), 1.0)]),
                         intervals: None,
+                        thresholds: tuned.unwrap_or_default(),
                     });
                     any = true;
                 }

@@ -306,6 +306,7 @@ impl Outside {
                 pass,
                 from_predictions: [("roc_auc".to_owned(), 0.5)].into(),
                 intervals: None,
+                thresholds: Vec::new(),
             });
         }
     }

@@ -81,7 +81,10 @@ pub(super) fn check(
         }
         loaded => loaded?,
     };
-    let shards = Shards::of(split, artifact.spec.task.numbers_per_prediction(artifact.schema()));
+    let shards = Shards::of(
+        split,
+        artifact.spec.task.numbers_per_prediction(artifact.outputs.schema()),
+    );
     let again = shards.scored(session, network.scorer(), |plan| {
         session.data.load_by((network.preprocessor(), None), split, plan)
     })?;

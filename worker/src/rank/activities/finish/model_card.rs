@@ -29,7 +29,7 @@ pub(super) struct Card<'a> {
 impl Card<'_> {
     /// As Markdown.
     pub(super) fn render(&self, session: &Session<'_>) -> String {
-        let outputs = task::describe(&session.spec, &session.data.dataset);
+        let outputs = task::describe(&session.spec, &session.data.dataset, &self.finish.thresholds);
         let mut sections = vec![
             network(session, &outputs, self.finish),
             outputs.section.clone(),
