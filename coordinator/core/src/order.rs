@@ -4,7 +4,7 @@
 //! result on any number of ranks, and a rank that joins in the middle of an epoch needs nothing but the number of the step. A sampler
 //! that first deals the samples out to the ranks, as is usual, ties the result to the world size and pads the last batch with repeats.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::random::{Purpose, Random};
@@ -63,11 +63,11 @@ impl SampleOrder {
         }
         let members: Vec<Vec<u64>> = members.into_values().collect();
         let mut random = Random::new(seed, Purpose::BalancedSampling, epoch);
-        let mut drawn: HashMap<u64, u32> = HashMap::new();
+        let mut drawn: Vec<u32> = vec![0; classes.len()];
         let draws = classes.iter().map(|_| {
             let class = &members[random.below(members.len() as u64) as usize];
             let sample = class[random.below(class.len() as u64) as usize];
-            let times = drawn.entry(sample).or_default();
+            let times = &mut drawn[sample as usize];
             *times += 1;
             (sample, *times - 1)
         });
