@@ -35,6 +35,6 @@ def drawn_head(spec, folder):
     tensors = load_file(run_job(spec, folder).folder / "head.safetensors")
     prefix = next(key for key in tensors if key.endswith(".weight")).removesuffix("weight")
     outputs, width = tensors[f"{prefix}weight"].shape
-    head = nn.Linear(width, outputs)
-    head.load_state_dict({key: tensors[f"{prefix}{key}"] for key in ("weight", "bias")})
+    head = nn.Linear(width, outputs, bias=f"{prefix}bias" in tensors)
+    head.load_state_dict({key: tensors[f"{prefix}{key}"] for key in head.state_dict()})
     return head, prefix
