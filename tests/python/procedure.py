@@ -35,27 +35,37 @@ def pooled(network, batch):
     return (network(**batch).last_hidden_state * mask).sum(1) / mask.sum(1)
 
 
-def trained(spec, samples, parameters, loss, score):
-    """Trains `parameters` (by name) on `samples` samples as the job of `spec` does, where `loss` gives the mean loss of some of them. After each epoch
-    `score` gives the value by which epochs are chosen, higher being better, and the value of the test split; that of the best epoch is returned."""
-    training = spec["spec"]["training"]
-    rule, schedule = training["optimizer"], training.get("schedule", {"type": "constant"})
-    assert rule["type"] == "adamw"
+def optimizer_of(training, parameters):
+    """The optimizer of a job, in PyTorch."""
+    rule = training["optimizer"]
     decays = training.get("weightDecayOf", "weights") == "all"
     groups = [
         {"params": [tensor for tensor in parameters if decays or tensor.dim() > 1], "weight_decay": rule["weightDecay"]},
         {"params": [tensor for tensor in parameters if not decays and tensor.dim() <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=rule["learningRate"])
+    groups = [group for group in groups if group["params"]]
+    if rule["type"] == "sgd":
+        return torch.optim.SGD(groups, rule["learningRate"], momentum=rule["momentum"], nesterov=rule.get("nesterov", False))
+    assert rule["type"] == "adamw"
+    return torch.optim.AdamW(groups, rule["learningRate"])
+
+
+def trained(spec, samples, parameters, loss, score):
+    """Trains `parameters` on `samples` samples as the job of `spec` does, where `loss` gives the mean loss of some of them in an epoch and a step of it. After
+    each epoch `score` gives the value by which epochs are chosen, higher being better, and the value of the test split; that of the best epoch is returned."""
+    training = spec["spec"]["training"]
+    schedule = training.get("schedule", {"type": "constant"})
+    optimizer = optimizer_of(training, parameters)
     epochs, size = training["epochs"], training["batchSize"]
     steps = epochs * math.ceil(samples / size)
     warm = math.ceil(schedule.get("warmupRatio", 0.0) * steps)
     rate = get_scheduler(schedule["type"], optimizer, warm, steps)
-    best = None
+    best, step = None, 0
     for epoch in range(epochs):
         for places in torch.tensor(sample_order(training.get("seed", 0), epoch, samples)).split(size):
             optimizer.zero_grad()
-            loss(places).backward()
+            loss(places, epoch, step).backward()
+            step += 1
             if limit := training.get("maxGradientNorm"):
                 nn.utils.clip_grad_norm_(parameters, limit)
             optimizer.step()
@@ -75,6 +85,6 @@ def probe(spec, head, splits, criterion, score):
         spec,
         len(x),
         list(head.parameters()),
-        lambda places: criterion(head(x[places]), y[places]),
+        lambda places, *_: criterion(head(x[places]), y[places]),
         lambda: [of(split) for split in scored],
     )

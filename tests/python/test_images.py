@@ -73,15 +73,20 @@ def spec_of(name, pictures, backbone, task, augmentation, mixing, training):
     return spec
 
 
-def seen(path, epoch, sample, is_augmented):
+def seen(path, epoch, sample, augmentation):
     """A picture as the network takes it in."""
     image = Image.open(path).convert("RGB")
-    if is_augmented:
+    if augmentation is None:
+        image = F.center_crop(F.resize(image, 36), SIDE)
+    elif "randomCrop" in augmentation:
+        image, padding = F.resize(image, 36), augmentation["randomCrop"]["padding"]
+        start = drawn.padded_crop(SEED, epoch, sample, image.size, SIDE, padding)
+        image = F.crop(F.pad(image, [padding], padding_mode=augmentation["randomCrop"]["paddingMode"]), *start, SIDE, SIDE)
+    else:
         top, left, height, width = drawn.crop(SEED, epoch, sample, image.size, SCALE, RATIO)
         image = F.resized_crop(image, top, left, height, width, [SIDE, SIDE])
-        image = F.horizontal_flip(image) if drawn.is_flipped(SEED, epoch, sample, FLIP) else image
-    else:
-        image = F.center_crop(F.resize(image, 36), SIDE)
+    if augmentation and drawn.is_flipped(SEED, epoch, sample, FLIP):
+        image = F.horizontal_flip(image)
     return F.normalize(F.to_dtype(F.to_image(image), torch.float32, scale=True), MEAN, STD)
 
 
@@ -100,7 +105,7 @@ def mixed(images, targets, epoch, step, mixing):
     return images, targets.roll(1, 0).mul(1 - share).add(targets.mul(share)), how
 
 
-def trained_by_pytorch(beginning, pictures, network, task, is_augmented, mixing, epochs):
+def trained_by_pytorch(beginning, pictures, network, task, augmentation, mixing, epochs):
     folder, rows = pictures
     head = nn.Linear(*beginning["weight"].shape[::-1])
     head.load_state_dict(beginning)
@@ -115,7 +120,7 @@ def trained_by_pytorch(beginning, pictures, network, task, is_augmented, mixing,
     losses, ways, step = [], set(), 0
     for epoch in range(epochs):
         for batch in torch.tensor(sample_order(SEED, epoch, SAMPLES)).split(BATCH):
-            images = torch.stack([seen(folder / rows[sample][0], epoch, sample, is_augmented) for sample in batch.tolist()])
+            images = torch.stack([seen(folder / rows[sample][0], epoch, sample, augmentation) for sample in batch.tolist()])
             images, expected, how = mixed(images, targets[batch], epoch, step, mixing)
             if task == "classification" and not mixing:
                 expected = expected.argmax(1)
@@ -134,6 +139,7 @@ def trained_by_pytorch(beginning, pictures, network, task, is_augmented, mixing,
 AUGMENTED = {"randomResizedCrop": {"scale": list(SCALE), "ratio": list(RATIO)}, "horizontalFlip": FLIP}
 CASES = {
     "augmented": ("classification", AUGMENTED, None, {"none"}),
+    "padded": ("classification", {"randomCrop": {"padding": 6, "paddingMode": "reflect"}, "horizontalFlip": FLIP}, None, {"none"}),
     "mixup": ("classification", None, {"mixupAlpha": 0.4}, {"mixup"}),
     "cutmix": ("classification", None, {"cutmixAlpha": 1.0}, {"cutmix"}),
     "all": ("classification", AUGMENTED, {"mixupAlpha": 2.0, "cutmixAlpha": 1.0, "probability": 0.7}, {"none", "mixup", "cutmix"}),
@@ -147,7 +153,7 @@ def test_epochs_of_changed_images_are_pytorchs(case, pictures, backbone, tmp_pat
     epochs = 4 if case == "all" else 2
     head, prefix = drawn_head(spec_of("still", pictures, backbone, task, None, None, {}), tmp_path / "still")
     beginning = {key: value.clone() for key, value in head.state_dict().items()}
-    losses, expected, ways = trained_by_pytorch(beginning, pictures, backbone[1], task, augmentation is not None, mixing, epochs)
+    losses, expected, ways = trained_by_pytorch(beginning, pictures, backbone[1], task, augmentation, mixing, epochs)
     assert ways == expected_ways, "another seed shows all of them"
     assert max((expected[key] - beginning[key]).abs().max().item() for key in expected) > 1e-3, "nothing was learned, so nothing is compared"
     for ranks in (1, 2):

@@ -15,12 +15,12 @@ with contextlib.redirect_stdout(io.StringIO()):
     place.loader.exec_module(order)
 
 AUGMENTATION, MIXING = 4, 5
-CROP, HORIZONTAL_FLIP, TRIVIAL_AUGMENT_WIDE, ERASING = 0, 1, 5, 7
+RESIZED_CROP, HORIZONTAL_FLIP, TRIVIAL_AUGMENT_WIDE, ERASING, CROP = 0, 1, 5, 7, 9
 
 
 def crop(seed, epoch, sample, size, scale, ratio):
-    """Top, left, height and width, as torchvision orders them; where ten attempts fail, `None`."""
-    stream = order.words(seed, AUGMENTATION, epoch, (sample, CROP))
+    """Top, left, height and width, as torchvision orders them."""
+    stream = order.words(seed, AUGMENTATION, epoch, (sample, RESIZED_CROP))
     width, height = size
     for _ in range(10):
         area = width * height * order.uniform(stream, *scale)
@@ -29,7 +29,21 @@ def crop(seed, epoch, sample, size, scale, ratio):
         if 0 < across <= width and 0 < down <= height:
             top = order.below(stream, height - down + 1)
             return top, order.below(stream, width - across + 1), down, across
-    return None
+    # The largest part in the middle whose ratio is allowed.
+    down, across = height, width
+    if width / height < ratio[0]:
+        down = round(width / ratio[0])
+    elif width / height > ratio[1]:
+        across = round(height * ratio[1])
+    return (height - down) // 2, (width - across) // 2, down, across
+
+
+def padded_crop(seed, epoch, sample, size, side, padding):
+    """Top and left of what is cut of an image of this size when it has its padding."""
+    stream = order.words(seed, AUGMENTATION, epoch, (sample, CROP))
+    width, height = size
+    top = order.below(stream, height + 2 * padding - side + 1)
+    return top, order.below(stream, width + 2 * padding - side + 1)
 
 
 def is_flipped(seed, epoch, sample, probability):
