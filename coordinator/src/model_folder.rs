@@ -1,31 +1,58 @@
-//! A job whose model is a folder: its small JSON files are read, and what they say is written into the job in its place.
+//! A job whose model is a folder, here or on the Hugging Face Hub: its small JSON files are read, and what they say is written into the job in its place.
 //!
-//! This happens where the job is submitted, if the folder is seen there, and else in the coordinator. So the job that is stored names its
+//! This happens where the job is submitted, if the folder is seen there or the Hub answers, and else in the coordinator. So the job that is stored names its
 //! architecture, its weights and all of its preprocessing like any other, and ranks need know nothing of folders.
 
-use std::{fs, io, path::Path};
+mod source;
+
+use std::path::Path;
 
 use firn_core::spec::{
     Preprocessing, Violation, Word,
+    hub::{self, HubModel},
     model_folder::{CONFIG, Described, ModelFolder, PREPROCESSOR, TOKENIZER_CONFIG},
     uri,
 };
+use firn_hub::HubError;
 use firn_proto::v1alpha1::{FineTuneJob, ModelSpec, PreprocessingSpec};
-use serde_json::Value;
+
+use self::source::Source;
 
 /// The field that names the folder.
 const FIELD: &str = "spec.model.uri";
-/// What a JSON file of such a folder has at most.
-const MOST_BYTES: u64 = 16 << 20;
 /// The weights that a folder may hold.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
+
+/// Why a folder was not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// The job could not honour it.
+    Refused(Violation),
+    /// The Hub did not show it to this process. Another one may have a network, a token or a cache that this one has not.
+    Unseen(Violation),
+}
+
+impl Unread {
+    /// What is wrong, for somebody after whom nobody looks.
+    pub fn into_violation(self) -> Violation {
+        match self {
+            Self::Refused(violation) | Self::Unseen(violation) => violation,
+        }
+    }
+}
+
+impl From<Violation> for Unread {
+    fn from(violation: Violation) -> Self {
+        Self::Refused(violation)
+    }
+}
 
 /// Reads the folder that the job names, if it names one that is seen here. What is not seen stays for somebody else to look at, and what
 /// contradicts itself for the rules of the spec.
 ///
 /// # Errors
-/// What of the folder the job could not honour.
-pub fn read(job: &mut FineTuneJob) -> Result<(), Violation> {
+/// What of the folder the job could not honour, or why the Hub does not show it. The job is then as it was.
+pub fn read(job: &mut FineTuneJob) -> Result<(), Unread> {
     let Some(spec) = job.spec.as_mut() else { return Ok(()) };
     let Some(model) = spec.model.as_mut() else {
         return Ok(());
@@ -33,21 +60,21 @@ pub fn read(job: &mut FineTuneJob) -> Result<(), Violation> {
     if model.uri.is_empty() || !model.architecture.is_empty() || !model.weights.is_empty() {
         return Ok(());
     }
-    let Ok(path) = uri::path(&model.uri) else { return Ok(()) };
-    let path = Path::new(&path);
-    if !path.exists() {
+    let Some(source) = source(&model.uri)? else {
         return Ok(());
-    }
+    };
+    let described = describe(&source)?;
     let preprocessing = &mut spec.data.get_or_insert_default().preprocessing;
-    let described = describe(path)?;
     let is_complete = preprocessing.as_ref().is_some_and(is_complete);
+    model.uri.clear();
+    model.weights = source.weights();
     write(described, model, preprocessing.get_or_insert_default());
     let needs_images = Word::from_word(&model.architecture).is_some_and(takes_images);
     if needs_images && !is_complete && preprocessing.as_ref().is_none_or(|found| found.resize.is_none()) {
         return Err(violation(format!(
-            "{} holds no `{PREPROCESSOR}`, which says how images are prepared; write resize, crop, mean and std into spec.data.preprocessing",
-            path.display()
-        )));
+            "{source} holds no `{PREPROCESSOR}`, which says how images are prepared; write resize, crop, mean and std into spec.data.preprocessing"
+        ))
+        .into());
     }
     Ok(())
 }
@@ -60,69 +87,73 @@ fn is_complete(written: &PreprocessingSpec) -> bool {
     written.resize.is_some() && written.crop.is_some() && !written.mean.is_empty() && !written.std.is_empty()
 }
 
+/// What the URI names, if it is seen here or on the Hub.
+fn source(uri: &str) -> Result<Option<Source>, Unread> {
+    if uri.starts_with(hub::SCHEME) {
+        let model = HubModel::parse(uri).map_err(violation)?;
+        return Source::of_hub(&model).map(Some).map_err(unseen);
+    }
+    let path = uri::path(uri).ok().filter(|path| Path::new(path).exists());
+    Ok(path.map(|path| Source::Folder(path.into())))
+}
+
 /// What the folder says, once it holds weights.
-fn describe(path: &Path) -> Result<Described, Violation> {
-    let config = json(path, CONFIG)?.ok_or_else(|| {
+fn describe(source: &Source) -> Result<Described, Unread> {
+    let json = |name: &str| source.json(name);
+    let config = json(CONFIG)?.ok_or_else(|| {
         violation(format!(
-            "{} holds no `{CONFIG}`, which says what network it is; name `architecture` and `weights` in its place",
-            path.display()
+            "{source} holds no `{CONFIG}`, which says what network it is; name `architecture` and `weights` in its place"
         ))
     })?;
     let folder = ModelFolder {
         config,
-        preprocessor: json(path, PREPROCESSOR)?,
-        tokenizer: json(path, TOKENIZER_CONFIG)?,
+        preprocessor: json(PREPROCESSOR)?,
+        tokenizer: json(TOKENIZER_CONFIG)?,
     };
     let described = folder
         .describe()
-        .map_err(|reason| violation(format!("{}: {reason}", path.display())))?;
-    weights(path)?;
+        .map_err(|reason| violation(format!("{source}: {reason}")))?;
+    weights(source)?;
     if !takes_images(described.architecture) {
-        tokenizer(path)?;
+        tokenizer(source)?;
     }
     Ok(described)
 }
 
-fn weights(path: &Path) -> Result<(), Violation> {
-    if WEIGHTS.iter().any(|name| path.join(name).exists()) {
+fn weights(source: &Source) -> Result<(), Violation> {
+    if WEIGHTS.iter().any(|name| source.holds(name)) {
         return Ok(());
     }
     let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
-    let reason = match pickle.into_iter().find(|name| path.join(name).exists()) {
+    let reason = match pickle.into_iter().find(|name| source.holds(name)) {
         Some(pickle) => format!(
-            "but `{pickle}`, a pickle, which Firn never opens; `firn models --inspect` prints the command that converts it"
+            "but `{pickle}`, a pickle, which Firn never opens; {}",
+            source.conversion()
         ),
         None => "which hold the weights".to_owned(),
     };
     Err(violation(format!(
-        "{} holds neither `{}` nor `{}`, {reason}",
-        path.display(),
-        WEIGHTS[0],
-        WEIGHTS[1]
+        "{source} holds neither `{}` nor `{}`, {reason}",
+        WEIGHTS[0], WEIGHTS[1]
     )))
 }
 
-fn tokenizer(path: &Path) -> Result<(), Violation> {
-    if path.join("tokenizer.json").exists() {
+fn tokenizer(source: &Source) -> Result<(), Violation> {
+    if source.holds("tokenizer.json") {
         return Ok(());
     }
     let older = ["vocab.txt", "vocab.json", "tokenizer.model", "spiece.model"];
-    let older = older.into_iter().find(|name| path.join(name).exists());
+    let older = older.into_iter().find(|name| source.holds(name));
     let found = older.map_or_else(String::new, |name| format!(" (only `{name}`)"));
-    let place = path.display();
     Err(violation(format!(
-        "{place} holds no `tokenizer.json`{found}; transformers writes it: `AutoTokenizer.from_pretrained(\"{place}\").save_pretrained(\"{place}\")`"
+        "{source} holds no `tokenizer.json`{found}; {}",
+        source.tokenizer_remedy()
     )))
 }
 
 /// Puts what the folder says where nothing was written.
 fn write(described: Described, model: &mut ModelSpec, preprocessing: &mut PreprocessingSpec) {
     described.architecture.word().clone_into(&mut model.architecture);
-    model.weights = std::mem::take(&mut model.uri);
-    // Told to be a folder also where its name has a point.
-    if !model.weights.ends_with('/') {
-        model.weights.push('/');
-    }
     match described.preprocessing {
         Some(Preprocessing::Image {
             resize,
@@ -156,24 +187,8 @@ fn write(described: Described, model: &mut ModelSpec, preprocessing: &mut Prepro
     }
 }
 
-/// A JSON file of the folder; `None`: it is not there.
-fn json(folder: &Path, name: &str) -> Result<Option<Value>, Violation> {
-    let path = folder.join(name);
-    let failed = |reason: String| violation(format!("{}: {reason}", path.display()));
-    match fs::metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error.to_string())),
-        Ok(file) if file.len() > MOST_BYTES => {
-            return Err(failed(format!(
-                "expected at most {MOST_BYTES} bytes, found {}",
-                file.len()
-            )));
-        }
-        Ok(_) => {}
-    }
-    let bytes = fs::read(&path).map_err(|error| failed(error.to_string()))?;
-    let value = serde_json::from_slice(&bytes).map_err(|error| failed(format!("it is no JSON: {error}")))?;
-    Ok(Some(value))
+fn unseen(error: HubError) -> Unread {
+    Unread::Unseen(violation(error.to_string()))
 }
 
 fn violation(message: String) -> Violation {
@@ -185,8 +200,10 @@ fn violation(message: String) -> Violation {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use firn_proto::v1alpha1::{DataSpec, JobSpec};
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tempfile::TempDir;
 
     use super::*;
@@ -217,7 +234,9 @@ mod tests {
     }
 
     fn told(folder: &TempDir) -> String {
-        let violation = read(&mut job(folder, PreprocessingSpec::default())).unwrap_err();
+        let Unread::Refused(violation) = read(&mut job(folder, PreprocessingSpec::default())).unwrap_err() else {
+            panic!("a folder that is seen here is nobody else's to look at");
+        };
         assert_eq!(violation.field, FIELD);
         violation
             .message

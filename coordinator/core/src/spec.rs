@@ -19,6 +19,7 @@ mod exact;
 mod format;
 mod freeze;
 mod head;
+pub mod hub;
 mod lora;
 mod mixing;
 mod model;

@@ -142,6 +142,24 @@ fn batch_norm_that_trains_on_more_than_one_rank_needs_ranks_that_share_its_stati
     }
 }
 
+#[test]
+fn a_model_of_the_hub_needs_ranks_that_fetch_it() {
+    let mut spec = texts();
+    assert!(Need::of(&spec).revision < Revision(5));
+    spec.model.weights = Some(format!("hf://org/name@{}/", "0".repeat(40)));
+    let need = Need::of(&spec);
+    assert_eq!(
+        (need.revision, need.because.as_deref()),
+        (Revision(5), Some("spec.model.weights"))
+    );
+    let document = spec.to_document();
+    assert_eq!(
+        document["spec"]["model"]["weights"],
+        format!("hf://org/name@{}/", "0".repeat(40))
+    );
+    assert_eq!(serde_json::from_value::<JobSpec>(document).unwrap(), spec);
+}
+
 /// A revision that is not announced yet is told what this build knows.
 #[test]
 fn ranks_of_this_revision_are_told_everything() {

@@ -10,7 +10,7 @@ use crate::{access::Caller, model_folder};
 pub(super) async fn with_its_folder(mut job: FineTuneJob) -> Result<FineTuneJob, Status> {
     let read = tokio::task::spawn_blocking(move || model_folder::read(&mut job).map(|()| job)).await;
     let read = read.map_err(|error| Status::internal(format!("reading the folder of a model: {error}")))?;
-    read.map_err(|violation| wire::invalid_job(&[violation]))
+    read.map_err(|unread| wire::invalid_job(&[unread.into_violation()]))
 }
 
 /// A job that names no namespace gets that of the caller's token; one that names another is refused.

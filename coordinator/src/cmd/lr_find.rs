@@ -88,6 +88,7 @@ pub(crate) async fn run(args: LrFindArgs, console: &mut Console) -> Result<Outco
         )));
     }
     let file = spec_file::read(&args.spec)?;
+    submit::say_what_is_unseen(&file, console);
     let connection = Connection::open(&args.connection)?;
     let request = CreateJobRequest {
         job: Some(test_of(&file.job, &args)),

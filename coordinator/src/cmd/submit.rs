@@ -47,6 +47,7 @@ pub struct SubmitArgs {
 
 pub(crate) async fn run(args: SubmitArgs, console: &mut Console) -> Result<Outcome, CommandError> {
     let file = spec_file::read(&args.spec)?;
+    say_what_is_unseen(&file, console);
     let connection = Connection::open(&args.connection)?;
     let mut job = file.job.clone();
     args.queueing.write_into(&mut job);
@@ -70,6 +71,13 @@ pub(crate) async fn run(args: SubmitArgs, console: &mut Console) -> Result<Outco
         return watch::watch(&connection, &id, None, args.output, console).await;
     }
     Ok(Outcome::Success)
+}
+
+/// Tells why this process has not read the folder of the model, which the coordinator tries next.
+pub(crate) fn say_what_is_unseen(file: &SpecFile, console: &mut Console) {
+    if let Some(unseen) = file.unseen() {
+        console.say(&format!("{}; the coordinator is asked to look it up", unseen.message));
+    }
 }
 
 /// Queues the job of `request`, which `file` holds or which was made from it; a request without an id gets one. The answer is the stored job. What the coordinator finds

@@ -45,6 +45,9 @@ pub(crate) fn run(args: &ValidateArgs, console: &mut Console) -> Result<Outcome,
 
 /// `job`, which was made from `file`, with every default; refused if the coordinator would refuse it.
 pub(crate) fn complete(file: &SpecFile, job: &FineTuneJob) -> Result<FineTuneJob, CommandError> {
+    if let Some(unseen) = file.unseen() {
+        return Err(file.explain(std::slice::from_ref(unseen)).into());
+    }
     match wire::job_spec(job) {
         Ok(spec) => Ok(wire::stored_job(&spec)),
         Err(violations) => Err(file.explain(&violations).into()),

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::{
     api::wire::{API_VERSION, KIND},
-    model_folder,
+    model_folder::{self, Unread},
 };
 use read::Reading;
 use tree::{Node, Value};
@@ -34,6 +34,10 @@ use tree::{Node, Value};
 pub struct SpecFile {
     /// The job, ready to be sent.
     pub job: FineTuneJob,
+    /// The job as the file says it, before the folder of its model is read.
+    pub written: FineTuneJob,
+    /// Why the Hub does not show the job's model to this process.
+    unseen: Option<Violation>,
     /// How the file is called in messages.
     name: String,
     /// Line of each field that the file holds, by path.
@@ -104,11 +108,27 @@ pub const OF_CLUSTERS: [&str; 3] = ["suspend", "managedBy", "worker"];
 /// A spec is a page; what is larger is another file.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Reads a spec file.
+/// Reads a spec file, and the folder of its model.
 ///
 /// # Errors
 /// If it cannot be read, or does not hold exactly one job in the right shape.
 pub fn read(path: &Path) -> Result<SpecFile, SpecFileError> {
+    let mut file = read_alone(path)?;
+    match model_folder::read(&mut file.job) {
+        Ok(()) => Ok(file),
+        Err(Unread::Unseen(violation)) => {
+            file.unseen = Some(violation);
+            Ok(file)
+        }
+        Err(Unread::Refused(violation)) => Err(file.explain(&[violation])),
+    }
+}
+
+/// Reads a spec file, and nothing that it names.
+///
+/// # Errors
+/// If it cannot be read, or does not hold exactly one job in the right shape.
+pub fn read_alone(path: &Path) -> Result<SpecFile, SpecFileError> {
     let failed = |source| SpecFileError::Read {
         path: path.to_owned(),
         source,
@@ -122,13 +142,7 @@ pub fn read(path: &Path) -> Result<SpecFile, SpecFileError> {
     let absolute = std::path::absolute(path).map_err(failed)?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     match String::from_utf8(bytes) {
-        Ok(text) => {
-            let mut file = parse(&name, &text, folder)?;
-            match model_folder::read(&mut file.job) {
-                Ok(()) => Ok(file),
-                Err(violation) => Err(file.explain(&[violation])),
-            }
-        }
+        Ok(text) => parse(&name, &text, folder),
         Err(_) => Err(SpecFileError::Invalid {
             name,
             problems: vec![whole_file("must be UTF-8 text".to_owned())],
@@ -175,7 +189,9 @@ pub fn parse(name: &str, text: &str, folder: &Path) -> Result<SpecFile, SpecFile
     problems.sort_by_key(|problem| problem.line);
     if problems.is_empty() {
         Ok(SpecFile {
+            written: job.clone(),
             job,
+            unseen: None,
             name: name.to_owned(),
             lines,
         })
@@ -228,6 +244,11 @@ fn of_another_kind(root: &Node) -> Vec<Problem> {
 }
 
 impl SpecFile {
+    /// Why the Hub does not show the job's model to this process; the coordinator may see it.
+    pub fn unseen(&self) -> Option<&Violation> {
+        self.unseen.as_ref()
+    }
+
     /// What the coordinator found wrong with the job, with the lines of the file.
     pub fn explain(&self, violations: &[Violation]) -> SpecFileError {
         let mut problems: Vec<Problem> = violations

@@ -364,8 +364,8 @@ pub struct ModelSpec {
     #[prost(string, tag = "1")]
     pub architecture: ::prost::alloc::string::String,
     /// A safetensors file under torchvision's, timm's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a
-    /// folder that holds `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes. Default: random weights
-    /// from the seed, for tests and baselines.
+    /// folder that holds `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes. `hf://org/name@commit/`
+    /// is such a folder on the Hugging Face Hub: each worker fetches it. Default: random weights from the seed, for tests and baselines.
     #[prost(string, tag = "2")]
     pub weights: ::prost::alloc::string::String,
     /// A `tokenizer.json`; text models only. Default: the file beside the weights.
@@ -388,8 +388,9 @@ pub struct ModelSpec {
     #[prost(string, tag = "8")]
     pub dropout: ::prost::alloc::string::String,
     /// A folder as transformers or timm writes it: its `config.json` gives the architecture and sizes, `preprocessor_config.json` the
-    /// preprocessing, and weights and tokenizer are those in it. It is read where the job is submitted, or by the coordinator. Default: none:
-    /// `architecture` and `weights` are named.
+    /// preprocessing, and weights and tokenizer are those in it. It is read where the job is submitted, or by the coordinator.
+    /// `hf://org/name@revision` is one on the Hugging Face Hub; the revision, `main` where none is named, becomes the commit that it stands
+    /// for now. Default: none: `architecture` and `weights` are named.
     #[prost(string, tag = "9")]
     pub uri: ::prost::alloc::string::String,
 }

@@ -11,11 +11,11 @@ use firn_core::{
     spec::{self, JobSpec},
     task::OutputConfig,
 };
-use firn_models::{Model, ModelError, ModelOptions, export};
+use firn_models::{Model, ModelOptions, export};
 use serde::Deserialize;
 use tch::Device;
 
-use crate::rank::prepare;
+use crate::rank::{failure::RankFailure, files::model_files};
 
 /// A folder that a job left.
 pub(crate) struct Artifact {
@@ -42,7 +42,7 @@ impl Artifact {
 
     /// The network with all that the job taught it. Without a whole one in the folder the pretrained weights are those that the job began with, where it
     /// found them.
-    pub(crate) fn model(&self, device: Device) -> Result<Model, ModelError> {
+    pub(crate) fn model(&self, device: Device) -> Result<Model, RankFailure> {
         // Another job may have left one in the same folder.
         let whole = self
             .spec
@@ -52,13 +52,14 @@ impl Artifact {
         let mut model = self.spec.model.clone();
         if let Some(whole) = whole.filter(|path| path.is_file()) {
             // What the tokenizer and the configuration lie beside.
-            model.tokenizer = self.tokenizer().map(|path| path.display().to_string());
+            model.tokenizer = self.tokenizer()?.map(|path| path.display().to_string());
             model.weights = Some(whole.display().to_string());
             if model.lora.take().is_some() {
                 // The adapters are in these weights.
                 model.freeze = spec::Freeze::All.into();
             }
         }
+        let model = model_files::local(&model)?;
         let options = ModelOptions {
             spec: &model,
             classes: self.outputs.classes.len().max(self.outputs.targets.len()),
@@ -77,12 +78,12 @@ impl Artifact {
     }
 
     /// The one in the folder, or the one of the job.
-    pub(crate) fn tokenizer(&self) -> Option<PathBuf> {
+    pub(crate) fn tokenizer(&self) -> Result<Option<PathBuf>, RankFailure> {
         let own = self.folder.join("tokenizer.json");
         if own.is_file() {
-            return Some(own);
+            return Ok(Some(own));
         }
-        prepare::tokenizer_of(&self.spec.model).map(PathBuf::from)
+        model_files::tokenizer(&self.spec.model)
     }
 }
 

@@ -34,7 +34,7 @@ impl Network {
             pairs: spec.data.format.has_pairs(),
             rules,
         };
-        let tokenizer = artifact.tokenizer();
+        let tokenizer = artifact.tokenizer()?;
         let preprocessor = Preprocessor::new(&spec.data.preprocessing, tokenizer.as_deref(), limits)?;
         Ok(Self {
             objective: rank::task::plain_objective(spec, &artifact.outputs.targets, device)?,

@@ -8,6 +8,7 @@ use std::{io::ErrorKind, path::Path};
 
 use firn_collective::CollectiveError;
 use firn_data::DataError;
+use firn_hub::HubError;
 use firn_models::ModelError;
 use firn_proto::v1alpha1::{Failure, QuarantinedSample};
 use thiserror::Error;
@@ -109,6 +110,9 @@ pub(crate) enum RankFailure {
         /// Of the bytes.
         found: String,
     },
+    /// The Hub, or its cache, lacks the model.
+    #[error("spec.model: {0}")]
+    Hub(#[from] HubError),
     /// What was written does not predict what was trained.
     #[error(
         "the artifacts were loaded again and do not give back what was trained: {0}; they are withheld. Please report this with the job's spec"
@@ -148,6 +152,8 @@ impl RankFailure {
             Self::Model(ModelError::FrozenChanged { .. }) => "InternalError",
             Self::Model(_) | Self::Spec(_) => "Misconfigured",
             Self::Write { path, source } if is_of_the_spec(path, source.kind()) => "Misconfigured",
+            Self::Hub(error) if error.is_passing() => "NodeFailures",
+            Self::Hub(_) => "Misconfigured",
             // A full or flaky disk: another attempt, perhaps on another machine, may succeed.
             Self::Write { .. } | Self::Read { .. } => "NodeFailures",
             Self::DamagedCheckpoint { .. } => "InternalError",

@@ -21,7 +21,7 @@ mod coordinator;
 pub(crate) mod determinism;
 mod exit;
 pub(crate) mod failure;
-mod files;
+pub(crate) mod files;
 pub(crate) mod job_data;
 pub(crate) mod learner;
 mod life;

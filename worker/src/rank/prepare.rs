@@ -2,7 +2,7 @@
 //!
 //! All of it outlives every gang. It is the expensive part of a start, and the reason why a rank stays in its process when others are lost.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use firn_core::{compatibility::DataRules, spec};
 use firn_data::{Dataset, Preprocessor, Split, TextLimits};
@@ -19,6 +19,7 @@ use super::{
     coordinator::Coordinator,
     determinism,
     failure::RankFailure,
+    files::model_files,
     job_data::{JobData, Quarantined},
     learner::{Learner, computation::Computation, inputs::Inputs},
     membership::{Membership, gang},
@@ -43,8 +44,7 @@ pub(crate) fn prepare<'a>(
     let (dataset, quarantined) = agree_on_dataset(coordinator, &spec, rules)?;
     let model = agree_on_model(coordinator, &spec, task::outputs(&spec, &dataset), device)?;
 
-    let tokenizer = tokenizer_of(&spec.model);
-    let tokenizer = tokenizer.as_deref().map(Path::new);
+    let tokenizer = model_files::tokenizer(&spec.model)?;
     let limits = TextLimits {
         longest: model.max_length(),
         vocabulary: model.vocabulary(),
@@ -54,7 +54,7 @@ pub(crate) fn prepare<'a>(
     let preprocessor = Preprocessor::augmented(
         &spec.data.preprocessing,
         spec.data.augmentation.as_ref(),
-        tokenizer,
+        tokenizer.as_deref(),
         limits,
     )?;
     let computation = Computation {
@@ -121,8 +121,9 @@ fn agree_on_model(
     device: Device,
 ) -> Result<Model, StopReason> {
     let crop = spec.data.preprocessing.crop();
+    let here = model_files::local(&spec.model)?;
     let options = ModelOptions {
-        spec: &spec.model,
+        spec: &here,
         classes: outputs,
         seed: spec.training.seed,
         device,
@@ -170,10 +171,4 @@ fn summary_of(spec: &spec::JobSpec, dataset: &Dataset) -> wire::DatasetSummary {
     };
     task::summarise(spec, dataset, &mut summary);
     summary
-}
-
-/// The tokenizer that the spec names, or the one beside the weights.
-pub(crate) fn tokenizer_of(model: &spec::ModelSpec) -> Option<String> {
-    let beside = || spec::beside_weights(model.weights.as_deref()?, "tokenizer.json");
-    model.tokenizer.clone().or_else(beside)
 }

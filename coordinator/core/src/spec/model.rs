@@ -14,7 +14,8 @@ pub struct ModelSpec {
     /// The family and size. Left out where `uri` is given.
     pub architecture: Architecture,
     /// A safetensors file under torchvision's, timm's or Hugging Face's key names, the `….safetensors.index.json` of a sharded one, or a folder
-    /// that holds `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes.
+    /// that holds `model.safetensors` or its index. For text models a `config.json` beside it gives the sizes. `hf://org/name@commit/` is such a folder on the
+    /// Hugging Face Hub: each worker fetches it.
     #[serde(default, with = "uri::optional")]
     #[schemars(with = "Option<uri::Uri>", extend("x-firn-default" = "random weights from the seed, for tests and baselines"))]
     pub weights: Option<String>,
@@ -57,7 +58,8 @@ pub enum StageDropout {
 #[allow(dead_code, reason = "only its schema is used")]
 struct WrittenFolder {
     /// A folder as transformers or timm writes it: its `config.json` gives the architecture and sizes, `preprocessor_config.json` the
-    /// preprocessing, and weights and tokenizer are those in it. It is read where the job is submitted, or by the coordinator.
+    /// preprocessing, and weights and tokenizer are those in it. It is read where the job is submitted, or by the coordinator. `hf://org/name@revision` is one
+    /// on the Hugging Face Hub; the revision, `main` where none is named, becomes the commit that it stands for now.
     #[schemars(with = "Option<uri::Uri>", extend("x-firn-since" = 5, "x-firn-default" = "none: `architecture` and `weights` are named"))]
     uri: Option<String>,
 }

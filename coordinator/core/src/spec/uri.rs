@@ -1,10 +1,12 @@
-//! Where files are: `file://` URIs or absolute paths. Nothing else is read yet, and a relative path would mean another folder on
-//! each machine.
+//! Where files are: `file://` URIs or absolute paths, and of a model a place of the Hugging Face Hub. Nothing else is read yet, and a relative path would
+//! mean another folder on each machine.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+use super::hub::{self, HubPlace};
 
 /// In the schema: a text that names a file or folder.
 pub(super) struct Uri;
@@ -54,11 +56,14 @@ pub(super) mod optional {
     }
 }
 
-/// The path that a URI or path names.
+/// The path that a URI or path names. A place of the Hub, which only fields of a model may hold, stays one.
 ///
 /// # Errors
 /// What was expected and what was found.
 pub fn path(written: &str) -> Result<String, String> {
+    if let Some(place) = HubPlace::parse(written) {
+        return place.map(|place| place.to_string());
+    }
     let path = match written.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => match (scheme.to_ascii_lowercase().as_str(), rest.split_once('/'))
         {
@@ -112,8 +117,11 @@ fn decode(encoded: &str, written: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| malformed())
 }
 
-/// The `file://` URI of an absolute path.
+/// The `file://` URI of an absolute path; a place of the Hub is one already.
 pub(super) fn of_path(path: &str) -> String {
+    if path.starts_with(hub::SCHEME) {
+        return path.to_owned();
+    }
     let mut uri = String::from("file://");
     for byte in path.bytes() {
         let plain = byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);

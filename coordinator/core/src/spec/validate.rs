@@ -22,7 +22,7 @@ use super::number::number;
 use super::resources::MOST_WORKERS;
 use super::{
     Architecture, Crops, DataFormat, Determinism, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec,
-    Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec,
+    Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec, hub,
 };
 use crate::slices;
 use violations::Violations;
@@ -108,8 +108,13 @@ pub(crate) fn is_label(name: &str) -> bool {
 fn model(spec: &JobSpec, violations: &mut Violations) {
     let model = &spec.model;
     let architecture = model.architecture.word();
-    violations.absolute("spec.model.weights", model.weights.as_ref());
-    violations.absolute("spec.model.tokenizer", model.tokenizer.as_ref());
+    for (field, place) in [("weights", &model.weights), ("tokenizer", &model.tokenizer)] {
+        let is_of_the_hub = |place: &&String| place.starts_with(hub::SCHEME);
+        violations.absolute(
+            &format!("spec.model.{field}"),
+            place.as_ref().filter(|place| !is_of_the_hub(place)),
+        );
+    }
     if model.architecture == Architecture::TorchScript {
         torchscript::weights(model, violations);
     } else if let Some(weights) = &model.weights {

@@ -64,7 +64,7 @@ fn begin(args: &RunArgs) -> Result<Prepared, CommandError> {
     if !args.anew {
         resume::refuse_unfinished(&folder)?;
     }
-    let record = RunRecord::new(path, file.job.clone(), demand, plan::device(&job), &artifacts)
+    let record = RunRecord::new(path, file.written.clone(), demand, plan::device(&job), &artifacts)
         .found_with("--artifacts", args.artifacts.as_deref())
         .found_with("--keep-data", args.keep_data.as_deref());
     folder.begin_anew(&record)?;
@@ -81,7 +81,8 @@ fn begin(args: &RunArgs) -> Result<Prepared, CommandError> {
 }
 
 fn take_up(args: &RunArgs) -> Result<Prepared, CommandError> {
-    let file = args.spec.as_deref().map(spec_file::read).transpose()?;
+    // What its model was when the run began is in the job that was submitted.
+    let file = args.spec.as_deref().map(spec_file::read_alone).transpose()?;
     let place = match (&args.keep_data, &file, &args.artifacts) {
         (None, None, None) => resume::only_one_here()?,
         _ => place(args, file.as_ref())?,

@@ -6,6 +6,7 @@ use super::{checks::Checks, chosen::Chosen};
 use crate::spec::{
     LossSpec, Modality, Task, Word,
     data::{HAS_TWO_SOURCES, NEEDS_A_SOURCE},
+    hub::{self, HubModel},
     schema::{self, Field, join},
     uri,
 };
@@ -76,11 +77,20 @@ fn folder(model: &mut Value, chosen: &Chosen, checks: &mut Checks) {
         );
         return;
     }
-    let message = match uri.as_str().map(uri::path) {
-        Some(Ok(path)) => format!(
-            "no folder `{path}` is seen here; where only workers see it, `architecture` and `weights` have to be named"
-        ),
-        Some(Err(message)) => message,
+    let message = match uri.as_str() {
+        // Whoever could ask the Hub has asked it.
+        Some(written) if written.starts_with(hub::SCHEME) => match HubModel::parse(written) {
+            Ok(model) => format!(
+                "{model} was not looked up on the Hub; where that cannot be done, name `architecture`, and `weights` as `hf://org/name@commit/`"
+            ),
+            Err(message) => message,
+        },
+        Some(written) => match uri::path(written) {
+            Ok(path) => format!(
+                "no folder `{path}` is seen here; where only workers see it, `architecture` and `weights` have to be named"
+            ),
+            Err(message) => message,
+        },
         None => format!("expected a text, found {uri}"),
     };
     checks.add(PATH, message);

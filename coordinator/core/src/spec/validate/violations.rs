@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::spec::schema;
+use crate::spec::{hub, schema};
 
 /// Something in a spec that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,13 @@ impl Violations {
     pub(super) fn absolute(&mut self, field: &str, path: Option<&String>) {
         if let Some(path) = path {
             self.require(path.starts_with('/') && !path.contains('\0'), field, || {
-                format!("must be an absolute path on the workers, found `{path}`")
+                match path.starts_with(hub::SCHEME) {
+                    true => format!(
+                        "must be an absolute path on the workers: `{}` names models alone, found `{path}`",
+                        hub::SCHEME
+                    ),
+                    false => format!("must be an absolute path on the workers, found `{path}`"),
+                }
             });
         }
     }

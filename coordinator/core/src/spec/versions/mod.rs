@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::{
-    JobSpec,
+    JobSpec, hub,
     schema::{self, join},
 };
 use crate::revision::Revision;
@@ -25,11 +25,23 @@ pub fn known_to(revision: Revision, spec: &JobSpec) -> Result<Value, Cow<'static
     if revision < SHARED_STATISTICS && shares_statistics(spec) {
         return Err("spec.training.batchNorm".into());
     }
+    if revision < HUB && is_of_the_hub(spec) {
+        return Err("spec.model.weights".into());
+    }
     match revision {
         Revision::OLDEST => initial::of(&needed_by_ranks(spec)),
         older if older < Revision::CURRENT => known::document(&needed_by_ranks(spec), older),
         _ => Ok(spec.to_document()),
     }
+}
+
+/// The first revision whose ranks fetch models from the Hub.
+const HUB: Revision = Revision(5);
+
+/// Whether weights or tokenizer are no file of the workers.
+fn is_of_the_hub(spec: &JobSpec) -> bool {
+    let places = [&spec.model.weights, &spec.model.tokenizer];
+    places.into_iter().flatten().any(|place| place.starts_with(hub::SCHEME))
 }
 
 /// The first revision whose ranks normalise by a batch that others have parts of.

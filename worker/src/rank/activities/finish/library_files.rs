@@ -7,11 +7,12 @@ use firn_data::TextLimits;
 use firn_models::{Model, ModelError, export};
 use serde_json::{Map, Value, json};
 
-use crate::rank::{failure::RankFailure, prepare};
+use crate::rank::{
+    failure::RankFailure,
+    files::model_files::{self, SPECIAL_TOKENS},
+};
 
 const TOKENIZER: &str = "tokenizer.json";
-/// Taken as it is where the tokenizer has it.
-const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 
 /// The files by name: of texts the tokenizer that the job used, and what transformers reads beside it; of images of a network of transformers what its image
 /// processor is made from.
@@ -23,8 +24,8 @@ pub(super) fn files(spec: &JobSpec, model: &Model) -> Result<Vec<(&'static str, 
         Preprocessing::Text { max_length } => {
             let length = TextLimits::length(*max_length, model.max_length());
             let has_types = spec.data.format.has_pairs() && model.has_token_types();
-            match prepare::tokenizer_of(&spec.model) {
-                Some(path) => of_texts(Path::new(&path), (length, has_types)),
+            match model_files::tokenizer(&spec.model)? {
+                Some(path) => of_texts(&path, (length, has_types)),
                 None => Ok(Vec::new()),
             }
         }
