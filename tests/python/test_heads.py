@@ -147,13 +147,8 @@ def test_what_a_job_leaves_predicts_what_it_predicted(kind, minilm, sentences, t
     spec = spec_with(kind, LEFT[kind], minilm, sentences, {"epochs": 2, "optimizer": SGD})
     spec["spec"]["data"]["test"] = spec["spec"]["data"]["validation"]
     finished = run_job(spec, tmp_path, workers=1)
-    predicted = firn("predict", finished.folder, sentences / "validation.csv")
-    if "lora" in LEFT[kind]:
-        # Adapters that are merged into their weights change the last bits.
-        found, expected = (np.array([list(row.values())[4:] for row in rows], float) for rows in (rows_of(predicted), finished.predictions("test")))
-        np.testing.assert_allclose(found, expected, atol=1e-5)
-    else:
-        assert predicted == (finished.folder / "predictions_test.csv").read_text()
+    expected = (finished.folder / "predictions_test.csv").read_text()
+    assert firn("predict", finished.folder, sentences / "validation.csv") == expected
     config = json.loads((finished.folder / "config.json").read_text())
     head = spec["spec"]["model"].get("head", {})
     assert config.get("head", {}).get("type") == head.get("type")
@@ -162,7 +157,13 @@ def test_what_a_job_leaves_predicts_what_it_predicted(kind, minilm, sentences, t
     alone.mkdir()
     for name in ("head.safetensors", "spec.json", "config.json"):
         (alone / name).write_bytes((finished.folder / name).read_bytes())
-    assert firn("predict", alone, sentences / "validation.csv") == (finished.folder / "predictions_test.csv").read_text()
+    predicted = firn("predict", alone, sentences / "validation.csv")
+    if "lora" in LEFT[kind]:
+        # Without the whole model adapters stand beside the weights, and round otherwise.
+        numbers = lambda text: np.array([list(row.values())[4:] for row in rows_of(text)], float)
+        np.testing.assert_allclose(numbers(predicted), numbers(expected), atol=1e-5)
+    else:
+        assert predicted == expected
 
 
 @pytest.mark.parametrize(

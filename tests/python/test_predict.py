@@ -5,10 +5,13 @@ import io
 import json
 import shutil
 import subprocess
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FIRN, environment, job, run_job, shared
+from conftest import FIRN, ROOT, environment, job, run_job, shared
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn import metrics as sk
 
@@ -182,3 +185,173 @@ def test_images_are_found_in_folders_of_classes_in_any_folder_and_alone(tmp_path
     labels = [row["label"] == "bees" for row in expected.values()]
     scores = [probability(row) for row in expected.values()]
     assert shown["metrics"]["roc_auc"] == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-9)
+
+
+# Every form that a job can have, by the test split that it names, and what of the spec is special. The first ones run in `make test`, on two workers each, whose
+# ranks have half of the machine's threads.
+TEXT_CLASSES = ("texts", "csv", {"label": "class"})
+IMAGE_CLASSES = ("images", "csv", {"image": "image", "label": "class"})
+RESIDUAL = {"architecture": "resnet18"}
+ENCODER = {"uri": "encoder"}
+FORMS = {
+    "image table, columns of labels": (("images", "csv", {"image": "image", "labels": ["dark", "warm"]}), {"architecture": "mobilenet_v2"}, {}),
+    "image lines, numbers, network of a folder": (("images", "jsonl", {"image": "image", "targets": ["red", "blue"]}), {"uri": "vit"}, {}),
+    "image folder, own classes, unfrozen after the best epoch": (
+        ("images", "imagefolder", ["warm", "pale", "dark"]),
+        {**RESIDUAL, "freeze": {"through": "all", "unfreeze": {"layer4": 1, "layer3": 2}}},
+        # So slow that no image gets another class: the first epoch remains the best.
+        {"epochs": 3, "bestMetric": "validation/accuracy", "optimizer": {"type": "sgd", "learningRate": 1e-6}},
+    ),
+    "TorchScript": (IMAGE_CLASSES, {"architecture": "torchscript", "weights": "script.pt"}, {}),
+    "adapters and their average": (TEXT_CLASSES, {**ENCODER, "freeze": {"through": "none"}, "lora": {"rank": 2}}, {"ema": {"decay": 0.5}}),
+    "adapters that are not merged": (
+        ("texts", "jsonl", {"label": "labels"}),
+        {**ENCODER, "freeze": {"through": "layer.0"}, "lora": {"rank": 2}, "head": {"type": "mlp", "hiddenSizes": [16]}},
+        {"mergedModel": False},
+    ),
+    "bfloat16": (IMAGE_CLASSES, {**RESIDUAL, "freeze": {"through": "layer3"}}, {"frozenPrecision": "bf16"}),
+}
+MORE_FORMS = {
+    "pairs": (("texts", "csv", {"text": "text", "textPair": "class", "targets": ["length"]}), {**ENCODER, "pooling": "attention"}, {}),
+    "text columns of labels, unfrozen": (
+        ("texts", "csv", {"labels": ["good", "long"]}),
+        {**ENCODER, "freeze": {"through": "all", "unfreeze": {"layer.1": 1}}},
+        {"optimizer": {"type": "adamw", "learningRate": 1e-3}},
+    ),
+    "ordered classes": (TEXT_CLASSES, {**ENCODER, "head": {"type": "ordinal"}}, {"classes": ["good", "bad"]}),
+    "adapters of a decoder": (TEXT_CLASSES, {"uri": "gpt2", "freeze": {"through": "none"}, "lora": {"rank": 4, "targets": ["c_attn", "c_proj"]}}, {}),
+    "adapters of images": (IMAGE_CLASSES, {"uri": "vit", "freeze": {"through": "none"}, "lora": {"rank": 2}}, {"ema": {"decay": 0.5}}),
+    "adapters in bfloat16": (TEXT_CLASSES, {**ENCODER, "freeze": {"through": "layer.0"}, "lora": {"rank": 2}}, {"frozenPrecision": "bf16"}),
+    "adapters of a classifier behind convolutions": (
+        IMAGE_CLASSES,
+        {"architecture": "mobilenet_v3_small", "freeze": {"through": "features.8"}, "lora": {"rank": 2}},
+        {},
+    ),
+    "BatchNorm that trains and its average": (
+        IMAGE_CLASSES,
+        {**RESIDUAL, "freeze": {"through": "layer3"}},
+        {"batchNorm": "train", "ema": {"decay": 0.5}},
+    ),
+    "unfrozen before the best epoch": (
+        IMAGE_CLASSES,
+        {**RESIDUAL, "freeze": {"through": "all", "unfreeze": {"layer4": 1}}},
+        {"epochs": 3, "optimizer": {"type": "adamw", "learningRate": 1e-3}},
+    ),
+    "one thread": (IMAGE_CLASSES, {**RESIDUAL, "freeze": {"through": "layer3"}}, {"determinism": "strict"}),
+    "cosine, of parts of a micro-batch": (IMAGE_CLASSES, {"architecture": "efficientnet_b0", "head": {"type": "cosine"}}, {"microBatchSize": 7}),
+}
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory):
+    """Small images and texts as every format has them, and small networks."""
+    import torch
+    from test_export import tiny
+    from test_library_folders import encoder, lines, network_of_images
+
+    folder = tmp_path_factory.mktemp("forms")
+    chance = np.random.default_rng(5)
+    for split, count in (("train", 40), ("validation", 24), ("test", 37)):
+        images = []
+        for number in range(count):
+            label = ["dark", "warm", "pale"][number % 3]
+            pixels = chance.integers(0, 160, (40, 36, 3), dtype=np.uint8)
+            pixels[..., 0] += np.uint8(90 * (label == "warm"))
+            place = folder / split / label / f"{number:02}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(place)
+            red, blue = pixels[..., 0].mean().item(), pixels[..., 2].mean().item()
+            flags = {"dark": int(red < 90), "warm": int(label == "warm")}
+            images.append({"image": f"{split}/{label}/{number:02}.png", "class": label, "red": red, "blue": blue, **flags})
+        texts = [
+            {"text": text, "class": ["bad", "good"][len(text) % 2], "length": len(text), "good": len(text) % 2, "long": int(len(text) > 60)}
+            for text, _ in lines("train")[: count + 3]
+        ]
+        for kind, rows in (("images", images), ("texts", texts)):
+            with open(folder / f"{kind}-{split}.csv", "w", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+            listed = lambda row: {**row, "labels": [label for label in ("good", "long") if row.get(label)]}
+            (folder / f"{kind}-{split}.jsonl").write_text("".join(json.dumps(listed(row)) + "\n" for row in rows))
+    encoder("bert", folder / "encoder")
+    tiny("gpt2", folder / "gpt2", [text for text, _ in lines("test")])
+    network_of_images("vit", folder / "vit")
+    torch.manual_seed(2)
+    layers = [torch.nn.Conv2d(3, 16, 3, stride=2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten()]
+    torch.jit.script(torch.nn.Sequential(*layers).eval()).save(folder / "script.pt")
+    return folder
+
+
+def form_of(forms, form):
+    """Its spec, and where its test split lies."""
+    (kind, format_, columns), model, training = (FORMS | MORE_FORMS)[form]
+    is_folder = format_ == "imagefolder"
+    place = lambda split: forms / (split if is_folder else f"{kind}-{split}.{format_}")
+    data = {"format": format_, **{split: {"uri": str(place(split))} for split in ("train", "validation", "test")}}
+    data |= {"classes": columns} if is_folder else {"columns": columns}
+    if kind == "images" and "uri" not in model:
+        data["preprocessing"] = {"resize": 36, "crop": 32}
+    if kind == "texts":
+        data["preprocessing"] = {"maxLength": 16}
+    training = {"epochs": 2, "batchSize": 16, "seed": 3, "optimizer": {"type": "sgd", "learningRate": 0.05}, **training}
+    if "classes" in training:
+        data["classes"] = training.pop("classes")
+    is_merged = training.pop("mergedModel", True)
+    model = {**model, **{name: str(forms / model[name]) for name in ("uri", "weights") if name in model}}
+    spec = job("form", model, data, training)
+    spec["spec"]["artifacts"] = {"mergedModel": is_merged}
+    if "targets" in columns:
+        spec["spec"]["task"]["type"] = "regression"
+    elif "labels" in columns or columns == {"label": "labels"}:
+        spec["spec"]["task"]["type"] = "multi_label_classification"
+    return spec, place("test")
+
+
+def check_form(forms, form, workers, folder):
+    """That the files of a job predict what the job predicted, byte for byte, and that the job has found so itself."""
+    spec, test = form_of(forms, form)
+    if spec["spec"]["training"].get("frozenPrecision") == "bf16" and "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("the processor has no instructions for bfloat16")
+    finished = run_job(spec, folder, workers=workers, options=("--keep-data", folder / "kept"))
+    if "unfrozen after" in form:
+        assert finished.metrics["bestEpoch"] == 0
+    expected = (finished.folder / "predictions_test.csv").read_text()
+    assert firn("predict", finished.folder, test) == expected
+    written = folder / "predictions.csv"
+    scored = json.loads(firn("evaluate", finished.folder, test, "-o", "json", "--predictions", written))
+    assert scored["metrics"] == finished.metrics["test"]["metrics"]
+    assert written.read_text() == expected
+    logs = "".join(path.read_text(errors="replace") for path in (folder / "kept").rglob("*") if path.is_file())
+    assert "the artifacts were loaded again, and score as was recorded" in logs
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_two_workers_predict_what_their_artifacts_predict(form, forms, tmp_path):
+    check_form(forms, form, 2, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("form", FORMS | MORE_FORMS)
+def test_every_form_predicts_what_its_artifacts_predict(form, workers, forms, tmp_path):
+    check_form(forms, form, workers, tmp_path)
+
+
+@pytest.mark.parametrize("build", sorted(path.parent.name for path in (ROOT / "tests/fixtures/builds").glob("*/data.tar.gz")))
+def test_what_a_build_before_left_predicts_what_its_job_predicted(build, tmp_path):
+    for archive in ("data", "inputs"):
+        with tarfile.open(ROOT / f"tests/fixtures/builds/{build}/{archive}.tar.gz") as packed:
+            packed.extractall(tmp_path, filter="data")
+    left = tmp_path / "left"
+    left.mkdir()
+    for path in (tmp_path / "data/jobs/images/artifacts").iterdir():
+        path.rename(left / path.name.split("-", 1)[1])
+    found = rows_of(firn("predict", left, tmp_path / "inputs/images/test"))
+    expected = rows_of((left / "predictions_test.csv").read_text())
+    assert found and [list(row)[:3] for row in found] == [list(row)[:3] for row in expected]
+    for row, other in zip(found, expected, strict=True):
+        assert [row["sample"], row["label"]] == [other["sample"], other["label"]]
+        # On another machine.
+        near = [abs(float(row[name]) - float(other[name])) for name in row if name.startswith("probability_")]
+        assert near and max(near) < 1e-5, row

@@ -48,7 +48,7 @@ struct Subject {
     /// Where the network computes: cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Threads that compute [default: one a processor]
+    /// Threads that compute [default: those of a rank of the job: other numbers may change the last digits]
     #[arg(long, value_name = "N")]
     threads: Option<u16>,
     /// Samples that the network takes at once [default: as in the job]

@@ -11,7 +11,7 @@ use crate::{
     error::ModelError,
     head::Head,
     objective::{Expected, LossSums, Objective},
-    stage::{AuxiliaryOutput, Features, Pass, Stages},
+    stage::{AuxiliaryOutput, Features, Pass, Stage, Stages},
 };
 
 /// It is one linear layer, whatever the head is.
@@ -92,7 +92,7 @@ impl Outputs {
 
 /// The stages above the cut one after the other, and the auxiliary output beside them.
 pub(crate) fn walk(
-    stages: &Stages,
+    stages: &[Box<dyn Stage>],
     features: &Features,
     pass: &Pass<'_>,
     head: Option<&AuxiliaryHead>,

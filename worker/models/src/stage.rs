@@ -82,6 +82,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) statistics: Statistics<'a>,
     /// Layers with dropout drop units.
     pub(crate) dropout: Option<&'a Dropout<'a>>,
+    /// Layers with adapters multiply by the weights that they have once these are merged.
+    pub(crate) merges: bool,
 }
 
 /// One stage of a network. Which tensors it has, what they are for and where they start is told to the builder while it is made; so

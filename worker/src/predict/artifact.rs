@@ -15,6 +15,7 @@ use firn_models::{Model, ModelOptions, export};
 use serde::Deserialize;
 use tch::Device;
 
+use super::Scored;
 use crate::rank::{failure::RankFailure, files::model_files};
 
 /// A folder that a job left.
@@ -22,6 +23,8 @@ pub(crate) struct Artifact {
     folder: PathBuf,
     pub(crate) spec: JobSpec,
     pub(crate) outputs: OutputConfig,
+    /// How the job's ranks computed.
+    pub(crate) scored: Scored,
 }
 
 impl Artifact {
@@ -37,6 +40,7 @@ impl Artifact {
             folder: folder.to_owned(),
             spec: read(folder, "spec.json")?,
             outputs: read(folder, "config.json")?,
+            scored: read(folder, "config.json")?,
         })
     }
 
@@ -69,8 +73,8 @@ impl Artifact {
         };
         let mut loaded = Model::load_for(&options, self.spec.data.preprocessing.crop())?;
         export::adopt(&loaded, &self.folder.join("head.safetensors"))?;
-        // Stages that were unfrozen compute with what was adopted, as in the last epochs of the job.
-        loaded.enter_epoch(self.spec.training.epochs)?;
+        // Stages that were unfrozen by then compute with what was adopted, as when the job scored it.
+        loaded.enter_epoch(self.scored.epoch.unwrap_or(self.spec.training.epochs))?;
         // By the job's own cut, also where adapters have trained above it that are in the weights now.
         let never_trained = self.spec.model.freeze.never_trained(&loaded.summary().stages);
         loaded.reduce_precision(never_trained, self.spec.training.frozen_precision);

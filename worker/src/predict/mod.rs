@@ -7,6 +7,7 @@
 mod artifact;
 mod network;
 mod samples;
+mod scored;
 
 use std::{
     io::{self, BufWriter, Write},
@@ -24,7 +25,7 @@ use tch::Device;
 use tracing::{info, warn};
 
 use self::samples::Found;
-pub(crate) use self::{artifact::Artifact, network::Network};
+pub(crate) use self::{artifact::Artifact, network::Network, scored::Scored};
 use crate::rank::{self, failure::RankFailure, job_data::BATCHES_AHEAD, learner::micro_batch_plan, membership::gang};
 
 /// Arguments of `firn-worker predict`.
@@ -37,7 +38,7 @@ pub struct PredictArguments {
     /// `cpu` or `cuda:N`
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// Threads that compute; as many again decode [default: one a processor]
+    /// Threads that compute; as many again decode [default: those of a rank of the job compute, since others may change the last bits, and one a processor decodes]
     #[arg(long)]
     pub threads: Option<u16>,
     /// Samples that the network takes at once [default: as in the job]
@@ -54,10 +55,11 @@ pub struct PredictArguments {
 /// What is wrong with the artifact or with the data, by name; those of libtorch and of standard output.
 pub fn run(arguments: &PredictArguments) -> anyhow::Result<ExitCode> {
     let device = gang::parse_device(&arguments.device)?;
-    let processors = || std::thread::available_parallelism().map_or(1, |count| count.get() as u16);
-    let threads = arguments.threads.unwrap_or_else(processors).max(1);
-    tch::set_num_threads(i32::from(threads));
     let artifact = Artifact::open(&arguments.artifact)?;
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u16);
+    let of_job = artifact.scored.threads.filter(|_| device == Device::Cpu);
+    let threads = arguments.threads.or(of_job).unwrap_or(processors).max(1);
+    tch::set_num_threads(i32::from(threads));
     rank::determinism::pin(&artifact.spec, device);
     let found = samples::find(&artifact, &arguments.data, arguments.labelled)?;
     if artifact.spec.training.frozen_precision == Precision::Bfloat16 && device == Device::Cpu && !has_bfloat16() {
@@ -87,7 +89,7 @@ pub fn run(arguments: &PredictArguments) -> anyhow::Result<ExitCode> {
         artifact.spec.task.numbers_per_prediction(artifact.outputs.schema()),
     );
     let options = LoaderOptions {
-        threads: usize::from(threads),
+        threads: usize::from(arguments.threads.unwrap_or(processors).max(1)),
         batches_ahead: BATCHES_AHEAD,
         training: None,
     };

@@ -66,15 +66,26 @@ impl Adapter {
         let narrow = input.f_linear(&self.a, None::<Tensor>)?;
         Ok(narrow.f_linear(&self.b, None::<Tensor>)?.f_mul_scalar(self.scale)?)
     }
+
+    /// The layer's weight with this adapter merged into it.
+    pub(crate) fn merged(&self, weight: &Tensor, is_transposed: bool) -> Result<Tensor, ModelError> {
+        merged(weight, [&self.a, &self.b], self.scale, is_transposed)
+    }
 }
 
-/// What is added to a weight where its adapter is merged: as it is stored.
-pub(crate) fn product([a, b]: [&Tensor; 2], scale: f64, is_transposed: bool) -> Result<Tensor, ModelError> {
+/// A weight with its adapter merged into it: as it is stored.
+pub(crate) fn merged(
+    weight: &Tensor,
+    [a, b]: [&Tensor; 2],
+    scale: f64,
+    is_transposed: bool,
+) -> Result<Tensor, ModelError> {
     let product = b.f_matmul(a)?.f_mul_scalar(scale)?;
-    Ok(match is_transposed {
+    let added = match is_transposed {
         true => product.f_transpose(0, 1)?.f_contiguous()?,
         false => product,
-    })
+    };
+    Ok(weight.f_add(&added)?)
 }
 
 #[cfg(test)]

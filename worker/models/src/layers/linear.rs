@@ -84,16 +84,22 @@ impl Linear {
 
     /// Inputs `(…, inputs)` to outputs `(…, outputs)`.
     pub(crate) fn forward(&self, input: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
-        let output = precision::product(input, &self.weight, self.bias.as_ref(), |input, weight, bias| {
+        match &self.adapter {
+            Some(adapter) if pass.merges => self.multiplied(input, &adapter.merged(&self.weight, self.is_transposed)?),
+            Some(adapter) => Ok(self
+                .multiplied(input, &self.weight)?
+                .f_add(&adapter.forward(input, pass)?)?),
+            None => self.multiplied(input, &self.weight),
+        }
+    }
+
+    fn multiplied(&self, input: &Tensor, weight: &Tensor) -> Result<Tensor, ModelError> {
+        precision::product(input, weight, self.bias.as_ref(), |input, weight, bias| {
             Ok(match (self.is_transposed, bias) {
                 (false, bias) => input.f_linear(weight, bias)?,
                 (true, Some(bias)) => input.f_matmul(weight)?.f_add(bias)?,
                 (true, None) => input.f_matmul(weight)?,
             })
-        })?;
-        match &self.adapter {
-            Some(adapter) => Ok(output.f_add(&adapter.forward(input, pass)?)?),
-            None => Ok(output),
-        }
+        })
     }
 }

@@ -7,9 +7,10 @@ use tch::Tensor;
 
 use super::Model;
 use crate::{
+    cut::split,
     error::ModelError,
     frozen,
-    layers::adapter::{Adapted, AdapterPlan, is_named, product},
+    layers::adapter::{self, Adapted, AdapterPlan, is_named},
     parameter_builder::{Made, NamedTensor},
 };
 
@@ -80,10 +81,33 @@ impl Model {
         let scale = self.adapters.as_ref().map_or(0.0, |plan| plan.spec.scale());
         let merged = |layer: &Adapted| {
             let [a, b] = [0, 1].map(|factor| self.entry(&layer.factors[factor]));
-            let added = product([&a.tensor, &b.tensor], scale, layer.is_transposed)?;
-            Ok((layer.weight.clone(), self.entry(&layer.weight).tensor.f_add(&added)?))
+            let weight = &self.entry(&layer.weight).tensor;
+            let merged = adapter::merged(weight, [&a.tensor, &b.tensor], scale, layer.is_transposed)?;
+            Ok((layer.weight.clone(), merged))
         };
         self.adapted.iter().map(merged).collect()
+    }
+
+    /// From now on computes what is scored as the network does that is exported whole and loaded again: with adapters merged into the weights, and all
+    /// stages below the cut. The bits are those of that network, where adapters beside the weights round otherwise. Nothing changes without adapters.
+    ///
+    /// Weights are merged layer by layer while they are used, so it takes the memory of one layer.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub fn merge_adapters(&mut self) -> Result<(), ModelError> {
+        if self.adapters.is_some() && self.merged.is_none() {
+            let stages = self.family.build(&mut self.rebuilder())?;
+            let all = stages.len();
+            let (frozen, _) = split(stages, all)?;
+            self.merged = Some(frozen);
+        }
+        Ok(())
+    }
+
+    /// Computes with adapters beside the weights again, as they train.
+    pub fn part_adapters(&mut self) {
+        self.merged = None;
     }
 
     /// What [`Self::frozen_digest`] is of the network that is exported whole, and frozen when it is loaded again; `None` without adapters.

@@ -17,7 +17,7 @@ impl Model {
         let input = input.enter(self.input_modality(), self.max_length())?;
         let samples = input.tensor.size().first().copied().unwrap_or_default();
         tch::no_grad(|| match self.cache_friendly_samples(input.tensor.device()) {
-            Some(part) if part < samples && !self.frozen.is_empty() => {
+            Some(part) if part < samples && !self.below_cut().is_empty() => {
                 let starts = (0..samples).step_by(part as usize);
                 let parts = starts.map(|start| {
                     let pixels = input.tensor.f_narrow(0, start, part.min(samples - start))?;
@@ -40,8 +40,12 @@ impl Model {
 
     /// The products of the first `stages` have this precision.
     fn below(&self, input: Features, (stages, precision): (usize, Precision)) -> Result<Features, ModelError> {
-        let pass = Pass::default();
-        let (reduced, single) = self.frozen.split_at(stages.min(self.frozen.len()));
+        let pass = Pass {
+            merges: self.merged.is_some(),
+            ..Pass::default()
+        };
+        let below = self.below_cut();
+        let (reduced, single) = below.split_at(stages.min(below.len()));
         let through = |state: Features, stages: &[Box<dyn Stage>]| {
             stages
                 .iter()
@@ -49,6 +53,18 @@ impl Model {
         };
         let state = precision::within(precision, || through(input, reduced))?;
         through(state, single)
+    }
+
+    /// Stages in the form that computes below the cut.
+    fn below_cut(&self) -> &[Box<dyn Stage>] {
+        self.merged.as_ref().unwrap_or(&self.frozen)
+    }
+
+    pub(super) fn above_cut(&self) -> &[Box<dyn Stage>] {
+        match self.merged {
+            Some(_) => &[],
+            None => &self.trained,
+        }
     }
 
     /// From now on the products of that many stages have this precision, as far as they are below the cut.

@@ -106,6 +106,8 @@ pub struct Model {
     stage_names: Vec<String>,
     pub(crate) frozen: Stages,
     trained: Stages,
+    /// All stages in the form that computes below the cut, while adapters are merged.
+    merged: Option<Stages>,
     pub(crate) head: Head,
     pub(crate) auxiliary: Option<AuxiliaryHead>,
     /// All that trains in some epoch.
@@ -187,6 +189,7 @@ impl Model {
             stage_names,
             frozen,
             trained,
+            merged: None,
             head,
             auxiliary,
             trainable,
@@ -297,8 +300,9 @@ impl Model {
                 (true, Some(batch)) => Statistics::Shared(batch),
             },
             dropout,
+            merges: false,
         };
-        let (pooled, auxiliary) = auxiliary::walk(&self.trained, features, &pass, auxiliary)?;
+        let (pooled, auxiliary) = auxiliary::walk(self.above_cut(), features, &pass, auxiliary)?;
         Ok(Outputs {
             head: self.head.forward(&pooled, dropout)?,
             auxiliary,

@@ -131,6 +131,17 @@ fn merged_weights_are_pefts_and_compute_the_same() {
     )];
     again.load_state(&head).unwrap();
     close("merged GPT-2: logits", &logits(&again), &floats(&case["logits"]), 1e-4);
+    let beside = logits(&model);
+    let mut model = model;
+    model.merge_adapters().unwrap();
+    assert!(logits(&model).equal(&logits(&again)), "to the last bit");
+    assert!(
+        !logits(&model).equal(&beside),
+        "adapters beside the weights round otherwise"
+    );
+    model.verify_frozen().unwrap();
+    model.part_adapters();
+    assert!(logits(&model).equal(&beside));
 }
 
 #[test]

@@ -20,7 +20,10 @@ use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
 use super::restore;
-use crate::rank::{failure::RankFailure, files::whole_file, prepare, session::Session, stop_reason::StopReason, task};
+use crate::{
+    predict::Scored,
+    rank::{failure::RankFailure, files::whole_file, prepare, session::Session, stop_reason::StopReason, task},
+};
 
 /// The model card.
 const CARD: &str = "README.md";
@@ -49,6 +52,9 @@ pub(crate) fn leave_artifacts(session: &mut Session<'_>, finish: &wire::FinishDi
     let folder = artifact_folder(session);
     fs::create_dir_all(&folder).map_err(RankFailure::write(&folder))?;
     let names = write_files(session, finish, &folder)?;
+    if session.spec.artifacts.merged_model {
+        session.learner.compute_as_exported()?;
+    }
     coordinator.heartbeat().tick();
     let rules = DataRules::numbered(enrolled.data_rules);
     let checked = check::check(session, &folder, rules, finish).inspect_err(|reason| {
@@ -128,6 +134,10 @@ fn write_files(
     let mut config = export::config(model, &outputs.names);
     for (field, value) in &outputs.more {
         config[*field] = value.clone();
+    }
+    let scored = Scored::by(&session.learner);
+    for (field, value) in scored.fields() {
+        config[field] = value;
     }
     let files = [
         ("head.safetensors", export::head(model)?),

@@ -41,7 +41,7 @@ pub(crate) fn carry_out(
         Some(Next::LoadBest(checkpoint)) => {
             restore::restore(session, &checkpoint)?;
             let epoch = checkpoint.epochs_done.saturating_sub(1);
-            passes::run(session, then.unwrap_or_else(|| evaluation("test", epoch))).map(Some)
+            passes::run_as_exported(session, then.unwrap_or_else(|| evaluation("test", epoch))).map(Some)
         }
         Some(Next::Finish(directive)) => finish::leave_artifacts(session, &directive).map(|()| None),
         Some(Next::Stop(reason)) => Err(StopReason::Unwanted(reason)),

@@ -286,6 +286,19 @@ impl Learner {
         }
     }
 
+    /// Has the model compute what is scored as the network that the job leaves will: with adapters merged into the weights, where it leaves them so.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub(crate) fn compute_as_exported(&mut self) -> Result<(), RankFailure> {
+        Ok(self.computation.model.merge_adapters()?)
+    }
+
+    /// Has the model compute as it trains again.
+    pub(crate) fn compute_as_trained(&mut self) {
+        self.computation.model.part_adapters();
+    }
+
     /// Counts what is not finite, and gives the verdict.
     pub(crate) fn non_finite(&mut self) -> &mut NonFinitePolicy {
         &mut self.non_finite

@@ -68,8 +68,12 @@ impl Learner {
 
     /// Freezes what was frozen in the epoch of the last step that was taken: what a state is scored by does not depend on who has trained it.
     fn enter_last_epoch(&mut self) -> Result<(), RankFailure> {
-        let epoch = self.steps_done.saturating_sub(1) / self.steps_per_epoch().max(1);
-        self.enter_epoch(epoch as u32)
+        self.enter_epoch(self.last_epoch())
+    }
+
+    /// The epoch (from 0) of the last step that was taken.
+    pub(crate) fn last_epoch(&self) -> u32 {
+        (self.steps_done.saturating_sub(1) / self.steps_per_epoch().max(1)) as u32
     }
 
     /// Goes back to the state before the first step.

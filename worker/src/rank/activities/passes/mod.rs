@@ -65,6 +65,16 @@ pub(crate) fn run(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::D
     next
 }
 
+/// The same of what the job leaves: as the network predicts that is exported, to the last bit.
+pub(crate) fn run_as_exported(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::Directive, StopReason> {
+    if session.spec.artifacts.merged_model {
+        session.learner.compute_as_exported()?;
+    }
+    let next = run(session, pass);
+    session.learner.compute_as_trained();
+    next
+}
+
 fn walk(session: &mut Session<'_>, pass: wire::Pass) -> Result<wire::Directive, StopReason> {
     let coordinator = session.membership.coordinator;
     let heartbeat = coordinator.heartbeat();
