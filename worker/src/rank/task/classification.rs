@@ -1,10 +1,14 @@
 //! One class for each sample: cross-entropy in training, softmax probabilities in evaluation.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, convert::Infallible};
 
 use firn_core::{
+    metrics::{ScoreMetrics, Scored},
     spec::{ClassWeights, LossSpec},
-    task::classification::{LIKELIEST_CLASSES, MOST_SCORED_CLASSES},
+    task::{
+        ClassificationStatistics,
+        classification::{LIKELIEST_CLASSES, MOST_SCORED_CLASSES},
+    },
 };
 use firn_data::{Dataset, Split};
 use firn_models::Objective;
@@ -132,6 +136,48 @@ fn kept(row: &[f64], label: usize) -> (Vec<u32>, Vec<f64>) {
     }
     let scores = places.iter().map(|place| row[*place].exp()).collect();
     (places.into_iter().map(|place| place as u32).collect(), scores)
+}
+
+fn scored(prediction: &wire::Prediction, classes: usize) -> Scored<'_> {
+    Scored {
+        label: prediction.label,
+        named: &prediction.classes,
+        scores: &prediction.scores,
+        classes,
+    }
+}
+
+pub(super) fn statistics(report: &wire::EvaluationReport) -> ClassificationStatistics {
+    let samples = report.predictions.iter().filter_map(|prediction| {
+        let (predicted, _) = scored(prediction, prediction.scores.len()).likeliest()?;
+        Some((prediction.label, predicted))
+    });
+    ClassificationStatistics::of_samples(samples, report.loss_sum)
+}
+
+/// Those that single predictions tell.
+pub(super) fn metrics(predictions: &[&wire::Prediction], classes: usize) -> BTreeMap<String, f64> {
+    let mut metrics = ScoreMetrics::new(classes);
+    predictions
+        .iter()
+        .for_each(|prediction| metrics.add(&scored(prediction, classes)));
+    let mut values = metrics.values();
+    if classes <= MOST_SCORED_CLASSES {
+        let column = |class: &u32| {
+            predictions
+                .iter()
+                .map(|of| of.scores[*class as usize])
+                .collect::<Vec<f64>>()
+        };
+        let columns = |block: &[u32]| Ok::<_, Infallible>(block.iter().map(column).collect());
+        values.extend(
+            metrics
+                .of_columns(classes, columns)
+                .unwrap_or_else(|never| match never {}),
+        );
+    }
+    let values = values.into_iter();
+    values.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 #[cfg(test)]

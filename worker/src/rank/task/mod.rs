@@ -7,9 +7,11 @@ mod classification;
 mod multi_label;
 mod regression;
 
+use std::collections::BTreeMap;
+
 use firn_core::{
     spec::{JobSpec, Task},
-    task::regression::Target,
+    task::{Schema, Statistics, regression::Target},
 };
 use firn_data::{Batch, Dataset, Split, Targets};
 use firn_models::{Expected, Objective};
@@ -70,6 +72,28 @@ pub(crate) fn score(
         (Targets::Labels(labels), _) => multi_label::score(outputs, (&batch.indices, labels), split, report),
         (Targets::Numbers { .. }, _) => Err(RankFailure::Internal("numbers have a loss of classes".to_owned())),
     }
+}
+
+/// The metrics of all that was predicted of a split, by name: from the same statistics, added up in the same order, as the coordinator finds them of the
+/// same shards. Empty without samples.
+pub(crate) fn metrics(task: Task, schema: Schema<'_>, reports: &[wire::EvaluationReport]) -> BTreeMap<String, f64> {
+    let of_shard = |report: &wire::EvaluationReport| match task {
+        Task::Classification => Statistics::Classification(classification::statistics(report)),
+        Task::Regression => Statistics::Regression(regression::statistics(report)),
+        Task::MultiLabel(labels) => {
+            let thresholds = labels.of(schema);
+            Statistics::MultiLabel(multi_label::statistics(report, schema.classes.len(), thresholds))
+        }
+    };
+    let parts: Vec<Statistics> = reports.iter().map(of_shard).collect();
+    let predictions: Vec<&wire::Prediction> = reports.iter().flat_map(|report| &report.predictions).collect();
+    let of_samples = match task {
+        Task::Classification => classification::metrics(&predictions, schema.classes.len()),
+        Task::Regression => regression::metrics(&predictions, schema.targets.len()),
+        Task::MultiLabel(labels) => multi_label::metrics(&predictions, schema.classes.len(), labels.of(schema)),
+    };
+    let merged = Statistics::merged(&parts).and_then(|all| all.evaluate(schema, &of_samples));
+    merged.map(|metrics| metrics.values).unwrap_or_default()
 }
 
 /// A prediction for the sample at a position of manifest order, before it says anything.

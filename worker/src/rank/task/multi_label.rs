@@ -1,6 +1,12 @@
 //! Labels that do not exclude each other: binary cross-entropy in training, a sigmoid probability of each in evaluation.
 
-use firn_core::spec::{ClassWeights, LossSpec};
+use std::collections::BTreeMap;
+
+use firn_core::{
+    metrics::{LabelMetrics, Labelled, Thresholds},
+    spec::{ClassWeights, LossSpec},
+    task::MultiLabelStatistics,
+};
 use firn_data::{Dataset, Split};
 use firn_models::Objective;
 use firn_proto::v1alpha1 as wire;
@@ -88,6 +94,47 @@ pub(super) fn score(
         });
     }
     Ok(())
+}
+
+fn labelled<'a>(prediction: &'a wire::Prediction, thresholds: Thresholds<'a>) -> Labelled<'a> {
+    Labelled {
+        labels: &prediction.labels,
+        scores: &prediction.scores,
+        thresholds,
+    }
+}
+
+pub(super) fn statistics(
+    report: &wire::EvaluationReport,
+    labels: usize,
+    thresholds: Thresholds<'_>,
+) -> MultiLabelStatistics {
+    let mut statistics = MultiLabelStatistics::new(labels);
+    statistics.loss_sum = report.loss_sum;
+    let predictions = report.predictions.iter();
+    predictions.for_each(|prediction| statistics.add(labelled(prediction, thresholds).by_label()));
+    statistics
+}
+
+/// Those that single predictions tell.
+pub(super) fn metrics(
+    predictions: &[&wire::Prediction],
+    labels: usize,
+    thresholds: Thresholds<'_>,
+) -> BTreeMap<String, f64> {
+    let mut metrics = LabelMetrics::default();
+    predictions
+        .iter()
+        .for_each(|prediction| metrics.add(&labelled(prediction, thresholds)));
+    for label in 0..labels {
+        let of = |prediction: &&wire::Prediction| {
+            let is_true = prediction.labels.contains(&(label as u32));
+            (is_true, prediction.scores[label])
+        };
+        metrics.add_label(&predictions.iter().map(of).collect::<Vec<_>>());
+    }
+    let values = metrics.values().into_iter();
+    values.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn sigmoid(logit: f64) -> f64 {

@@ -1,6 +1,12 @@
 //! One or several numbers for each sample: the network learns them standardised, predictions are in the units of the data.
 
-use firn_core::{spec::LossSpec, task::regression::Target};
+use std::collections::BTreeMap;
+
+use firn_core::{
+    metrics::targets,
+    spec::LossSpec,
+    task::{RegressionStatistics, regression::Target},
+};
 use firn_data::{Dataset, Split};
 use firn_models::{Distances, Objective, Scale};
 use firn_proto::v1alpha1 as wire;
@@ -89,4 +95,17 @@ pub(super) fn score(
         });
     }
     Ok(())
+}
+
+pub(super) fn statistics(report: &wire::EvaluationReport) -> RegressionStatistics {
+    let samples = report.predictions.iter();
+    let samples = samples.map(|prediction| (prediction.values.as_slice(), prediction.scores.as_slice()));
+    RegressionStatistics::of_samples(samples, report.loss_sum)
+}
+
+/// Those that single predictions tell.
+pub(super) fn metrics(predictions: &[&wire::Prediction], targets: usize) -> BTreeMap<String, f64> {
+    let pair = |target: usize| move |of: &&wire::Prediction| (of.values[target], of.scores[target]);
+    let of_target = |target| targets::of_pairs(&predictions.iter().map(pair(target)).collect::<Vec<_>>());
+    targets::mean(&(0..targets).map(of_target).collect::<Vec<_>>())
 }

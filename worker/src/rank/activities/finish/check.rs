@@ -1,14 +1,13 @@
 //! The proof that what was written is what was trained: the artifacts are loaded again, as `firn predict` loads them, and score the test split once more.
 //!
-//! Where the gang's machines are alike, the loss of the whole split comes out as it was recorded, to the last bit, and no metric can differ then. Otherwise
-//! the network that is still in memory scores the same samples on this machine, and both have to predict the same: to the last bit, but where
-//! the artifact computes in another order (merged adapters, stages that were unfrozen after the best epoch).
+//! Where the gang's machines are alike, the loss and every other metric of the whole split come out as they were recorded, to the last bit. Otherwise
+//! the network that is still in memory scores the same samples on this machine, and both have to predict the same, to the last bit.
 //!
 //! It costs rank 0 the loading, and at most [`MOST_SAMPLES`] samples once or twice; the others are done by then.
 
-use std::{ops::Range, path::Path, sync::Arc, vec};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc, vec};
 
-use firn_core::{compatibility::DataRules, metrics::Sum, spec::JobSpec, state::ShardTable};
+use firn_core::{compatibility::DataRules, state::ShardTable};
 use firn_data::{Loader, Split};
 use firn_models::ModelError;
 use firn_proto::v1alpha1 as wire;
@@ -19,14 +18,12 @@ use crate::{
     predict::{Artifact, Network},
     rank::{
         failure::RankFailure, learner::micro_batch_plan, scoring::Scorer, session::Session, stop_reason::StopReason,
+        task,
     },
 };
 
 /// Of a larger split the shards that have so many samples.
 const MOST_SAMPLES: u64 = 4096;
-
-/// What a probability, or a number in units of its size, may differ by where the artifact computes in another order.
-const ROUNDING: f64 = 1e-4;
 
 /// What was checked, for the model card.
 pub(super) struct Checked {
@@ -93,7 +90,8 @@ pub(super) fn check(
         samples: shards.samples(),
         of: split.len(),
     };
-    if checked.samples == checked.of && is_recorded(&again, split, finish) {
+    let metrics = task::metrics(artifact.spec.task, artifact.outputs.schema(), &again);
+    if checked.samples == checked.of && is_recorded((samples_of(&again), &metrics), split, finish) {
         info!(
             samples = checked.samples,
             "the artifacts were loaded again, and score as was recorded"
@@ -103,18 +101,16 @@ pub(super) fn check(
     let trained = shards.scored(session, session.learner.scorer(), |plan| {
         session.data.load(split, plan, None)
     })?;
-    let largest = compare(&trained, &again, allowed(&session.spec)).map_err(differs)?;
+    compare(&trained, &again).map_err(differs)?;
     info!(
         samples = checked.samples,
-        largest, "the artifacts were loaded again, and predict what was trained"
+        "the artifacts were loaded again, and predict what was trained"
     );
     Ok(Some(checked))
 }
 
-/// What predictions may differ by.
-fn allowed(spec: &JobSpec) -> f64 {
-    let computes_otherwise = spec.model.lora.is_some() || !spec.model.freeze.unfreeze.is_empty();
-    if computes_otherwise { ROUNDING } else { 0.0 }
+fn samples_of(reports: &[wire::EvaluationReport]) -> u64 {
+    reports.iter().map(|report| report.samples).sum()
 }
 
 /// The first shards of a split, cut as in the passes of the gang.
@@ -158,19 +154,25 @@ impl<'a> Shards<'a> {
     }
 }
 
-/// Whether samples and loss are those that the coordinator has recorded of the split.
-fn is_recorded(reports: &[wire::EvaluationReport], split: &Split, finish: &wire::FinishDirective) -> bool {
-    let metrics: Value = serde_json::from_str(&finish.metrics_json).unwrap_or_default();
-    let recorded = &metrics[split.name.as_str()];
-    let samples: u64 = reports.iter().map(|report| report.samples).sum();
-    let loss: Sum = reports.iter().map(|report| report.loss_sum).collect();
+/// Whether samples, loss and all other metrics are those that the coordinator has recorded of the split. One of another build may know other metrics.
+fn is_recorded(
+    (samples, metrics): (u64, &BTreeMap<String, f64>),
+    split: &Split,
+    finish: &wire::FinishDirective,
+) -> bool {
+    let document: Value = serde_json::from_str(&finish.metrics_json).unwrap_or_default();
+    let recorded = &document[split.name.as_str()];
+    let is_of = |name: &str, value: f64| recorded["metrics"][name].as_f64() == Some(value);
+    let is_known = |name: &str| name == "loss" || !recorded["metrics"][name].is_null();
     recorded["samples"].as_u64() == Some(samples)
-        && recorded["metrics"]["loss"].as_f64() == Some(loss.value() / samples as f64)
+        && metrics.contains_key("loss")
+        && metrics
+            .iter()
+            .all(|(name, value)| !is_known(name) || is_of(name, *value))
 }
 
-/// The largest difference of a score; an error names the first sample whose scores differ by more than is allowed.
-fn compare(trained: &[wire::EvaluationReport], again: &[wire::EvaluationReport], allowed: f64) -> Result<f64, String> {
-    let mut largest: f64 = 0.0;
+/// An error names the first sample whose scores differ.
+fn compare(trained: &[wire::EvaluationReport], again: &[wire::EvaluationReport]) -> Result<(), String> {
     let predictions = |reports: &[wire::EvaluationReport]| -> Vec<wire::Prediction> {
         reports.iter().flat_map(|report| report.predictions.clone()).collect()
     };
@@ -186,18 +188,18 @@ fn compare(trained: &[wire::EvaluationReport], again: &[wire::EvaluationReport],
             return differs("it is another sample, or has another label".to_owned());
         }
         for (expected, found) in expected.scores.iter().zip(&found.scores) {
-            let difference = (expected - found).abs() / expected.abs().max(1.0);
-            if difference.is_nan() || difference > allowed {
+            if expected.to_bits() != found.to_bits() {
                 return differs(format!("expected a score of {expected}, found {found}"));
             }
-            largest = largest.max(difference);
         }
     }
-    Ok(largest)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use firn_core::{spec::Task, task::Schema};
+
     use super::*;
 
     fn report(scores: &[f64], loss_sum: f64) -> wire::EvaluationReport {
@@ -218,39 +220,75 @@ mod tests {
     #[test]
     fn a_score_that_differs_is_told_with_its_sample() {
         let trained = [report(&[0.25, 0.5], 1.0)];
-        assert_eq!(compare(&trained, &trained, 0.0), Ok(0.0));
-        let again = [report(&[0.25, 0.5 + 1e-6], 1.0)];
+        assert_eq!(compare(&trained, &trained), Ok(()));
+        let again = [report(&[0.25, f64::from_bits(0.5f64.to_bits() + 1)], 1.0)];
         assert_eq!(
-            compare(&trained, &again, 0.0),
-            Err("sample reviews.tsv:1: expected a score of 0.5, found 0.500001".to_owned())
+            compare(&trained, &again),
+            Err("sample reviews.tsv:1: expected a score of 0.5, found 0.5000000000000001".to_owned())
         );
-        assert!(compare(&trained, &again, ROUNDING).is_ok_and(|largest| (largest - 1e-6).abs() < 1e-12));
-        assert!(compare(&trained, &[report(&[0.25, f64::NAN], 1.0)], ROUNDING).is_err());
+        assert!(compare(&trained, &[report(&[0.25, f64::NAN], 1.0)]).is_err());
         assert_eq!(
-            compare(&trained, &[report(&[0.25], 1.0)], 0.0),
+            compare(&trained, &[report(&[0.25], 1.0)]),
             Err("expected predictions of 2 samples, found 1".to_owned())
         );
     }
 
     #[test]
-    fn the_recorded_loss_is_compared_to_the_last_bit() {
+    fn every_recorded_metric_is_compared_to_the_last_bit() {
         let split = Split {
             name: firn_data::SplitName::Test,
             samples: Vec::new(),
         };
-        let reports = [report(&[0.1, 0.2], 0.3), report(&[0.3], 0.1)];
-        let loss = 0.4 / 3.0;
-        let finish = |loss: f64| wire::FinishDirective {
-            metrics_json: serde_json::json!({"test": {"samples": 3, "metrics": {"loss": loss}}}).to_string(),
+        let of = |pairs: &[(&str, f64)]| -> BTreeMap<String, f64> {
+            let pairs = pairs.iter();
+            pairs.map(|(name, value)| ((*name).to_owned(), *value)).collect()
+        };
+        let next = |value: f64| f64::from_bits(value.to_bits() + 1);
+        let (loss, brier) = (0.4 / 3.0, 1.0 / 7.0);
+        let finish = |metrics: &[(&str, f64)]| wire::FinishDirective {
+            metrics_json: serde_json::json!({"test": {"samples": 3, "metrics": of(metrics)}}).to_string(),
             ..wire::FinishDirective::default()
         };
-        assert!(is_recorded(&reports, &split, &finish(loss)));
-        assert!(!is_recorded(
-            &reports,
+        let found = of(&[("loss", loss), ("brier", brier), ("newer", 0.5)]);
+        let is_recorded = |metrics: &[(&str, f64)]| is_recorded((3, &found), &split, &finish(metrics));
+        assert!(is_recorded(&[("loss", loss), ("brier", brier), ("older", 1.0)]));
+        assert!(!is_recorded(&[("loss", next(loss)), ("brier", brier)]));
+        assert!(!is_recorded(&[("loss", loss), ("brier", next(brier))]));
+        assert!(!is_recorded(&[("brier", brier)]), "without a loss nothing is recorded");
+        let recorded = finish(&[("loss", loss)]);
+        assert!(!super::is_recorded((2, &found), &split, &recorded));
+        assert!(!super::is_recorded((3, &BTreeMap::new()), &split, &recorded));
+        assert!(!super::is_recorded(
+            (3, &found),
             &split,
-            &finish(f64::from_bits(loss.to_bits() + 1))
+            &wire::FinishDirective::default()
         ));
-        assert!(!is_recorded(&reports[..1], &split, &finish(loss)));
-        assert!(!is_recorded(&reports, &split, &wire::FinishDirective::default()));
+    }
+
+    #[test]
+    fn metrics_of_reports_are_those_of_all_their_samples() {
+        let prediction = |label: u32, scores: [f64; 2]| wire::Prediction {
+            label,
+            scores: scores.to_vec(),
+            ..wire::Prediction::default()
+        };
+        let report = |predictions: Vec<wire::Prediction>, loss_sum: f64| wire::EvaluationReport {
+            samples: predictions.len() as u64,
+            loss_sum,
+            predictions,
+            ..wire::EvaluationReport::default()
+        };
+        let reports = [
+            report(vec![prediction(0, [0.75, 0.25]), prediction(1, [0.5, 0.5])], 0.5),
+            report(vec![prediction(1, [0.25, 0.75])], 0.25),
+        ];
+        let classes = ["bad", "good"].map(str::to_owned);
+        let metrics = task::metrics(Task::Classification, Schema::of_classes(&classes), &reports);
+        assert_eq!(metrics["loss"], 0.25);
+        assert_eq!(metrics["accuracy"], 2.0 / 3.0);
+        assert_eq!(metrics["roc_auc"], 1.0);
+        // scikit-learn's for two classes: of the second one alone.
+        assert_eq!(metrics["brier_score"], (0.0625 + 0.25 + 0.0625) / 3.0);
+        assert!(task::metrics(Task::Classification, Schema::of_classes(&classes), &[]).is_empty());
     }
 }
