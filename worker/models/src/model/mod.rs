@@ -160,24 +160,21 @@ impl Model {
             made: Made { entries, adapted, .. },
         } = built;
         mark_trained(&entries, phase.cut)?;
-        let outputs = classes as i64;
-        let auxiliary = AuxiliaryHead::beside(&stages, lowest_cut, (seed, outputs, device))?;
+        let auxiliary = AuxiliaryHead::beside(&stages, lowest_cut, (seed, classes as i64, device))?;
         let distances = distances(stages.len(), &entries);
         let (frozen, trained) = split(stages, phase.cut)?;
         let by_trial = || trial::feature_width(&frozen, spec.architecture, (crop, device));
-        let width = family.feature_width(naming.dialect.library).map_or_else(by_trial, Ok)?;
-        let head = new_head(spec, family.head_has_bias(), [outputs, width], (seed, device))?;
         let library = naming.dialect.library;
+        let width = family.feature_width(library).map_or_else(by_trial, Ok)?;
+        let head = new_head(spec, family.head_has_bias(), [classes as i64, width], (seed, device))?;
         let opened = architecture::opened::of(family.as_ref(), library, &entries, (&spec.head, width));
         let heads = (auxiliary.as_ref(), &head);
         let (trainable, placements) = phases::trainable(&entries, (lowest_cut, &distances), heads);
         let later = phases::digests_of_later(&entries, &phases)?;
-        let origin = file.map(|file| Origin::of(file, notes));
-        let architecture = spec.architecture;
         let mut model = Self {
-            architecture,
+            architecture: spec.architecture,
             naming: naming.exported_for(opened.as_ref()),
-            origin,
+            origin: file.map(|file| Origin::of(file, notes)),
             family,
             opened,
             classes,
