@@ -150,6 +150,7 @@ pub fn plateau_fault_job(name: &str, epochs: u32, workers: (u32, u32)) -> anyhow
 }
 
 /// A vocabulary of `w0` to `w199`, texts in `train.csv` (40) and `validation.csv` (20), and the `config.json` of a small BERT with dropout; gives the folder.
+/// Their words stand with tags in `train.jsonl` and `validation.jsonl`.
 /// A text is of one of two classes (`label`) and of three ranks (`level`), has up to two labels (`labels`), and stands beside a second one (`second`).
 ///
 /// # Errors
@@ -175,6 +176,7 @@ pub fn texts(folder: &Path) -> anyhow::Result<PathBuf> {
     for (split, count) in [("train", 40_u64), ("validation", 20)] {
         let mut state = count;
         let mut rows = String::from("text,label,second,labels,level\n");
+        let mut lines = String::new();
         let mut second = String::from("w0");
         for number in 0..count {
             let class = number % 2;
@@ -188,13 +190,27 @@ pub fn texts(folder: &Path) -> anyhow::Result<PathBuf> {
             let has = [("long", words.len() > 7), ("wide", words[0].len() > 2)];
             let labels: Vec<&str> = has.iter().filter(|(_, has)| *has).map(|(label, _)| *label).collect();
             let level = ["short", "middle", "long"][(words.len() - 3) * 3 / 10];
+            lines += &format!("{}\n", json!({"tokens": words, "tags": tags_of(&words)}));
             let (text, class) = (words.join(" "), ["low", "high"][class as usize]);
             rows += &format!("{text},{class},{second},{},{level}\n", labels.join("|"));
             second = text;
         }
         fs::write(folder.join(format!("{split}.csv")), rows)?;
+        fs::write(folder.join(format!("{split}.jsonl")), lines)?;
     }
     Ok(folder.to_owned())
+}
+
+/// Words of the upper half are names, of as many words as follow each other.
+fn tags_of(words: &[String]) -> Vec<&'static str> {
+    let is_name = |word: &String| word.len() == 4;
+    let before = std::iter::once(false).chain(words.iter().map(is_name));
+    let tag = |(before, word): (bool, &String)| match (before, is_name(word)) {
+        (_, false) => "O",
+        (false, true) => "B-NAME",
+        (true, true) => "I-NAME",
+    };
+    before.zip(words).map(tag).collect()
 }
 
 /// A job on [`texts`] in that folder whose two upper layers train, with dropout, from random weights.

@@ -14,6 +14,8 @@ enum Base {
     Images,
     /// The texts of [`jobs::shared_texts`] in strict mode, of which only the head learns: 3 steps an epoch, and a test split.
     Texts,
+    /// The words of these texts, each of which has a tag.
+    Words,
     /// That of another row.
     Row(&'static str),
 }
@@ -68,6 +70,16 @@ fn together() -> Vec<Row> {
                 "model": {"pooling": "attention", "head": {"type": "mlp", "hiddenSizes": [24, 12], "dropout": 0.2}},
                 "data": {"columns": {"textPair": "second"}},
                 "training": {"loss": {"type": "sigmoid_focal"}}
+            }),
+        ),
+        // Some texts are longer than what the network sees of them.
+        (
+            "tags",
+            Base::Words,
+            json!({
+                "model": {"freeze": {"through": "layer.0"}, "head": {"type": "linear", "dropout": 0.2}},
+                "data": {"preprocessing": {"maxLength": 8}},
+                "training": {"bestMetric": "validation/f1_micro", "loss": {"labelSmoothing": 0.1, "classBalance": "balanced"}}
             }),
         ),
         (
@@ -184,8 +196,9 @@ fn of(name: &str) -> anyhow::Result<Value> {
     let (_, base, change) = row.with_context(|| format!("no row of options is called {name}"))?;
     let mut spec = match base {
         Base::Images => jobs::strict_fault_job(name, 1, (1, 1))?,
-        Base::Texts => {
-            let mut spec = jobs::text_job(name, &jobs::shared_texts()?);
+        Base::Texts | Base::Words => {
+            let texts = jobs::shared_texts()?;
+            let mut spec = jobs::text_job(name, &texts);
             spec["spec"]["data"]["test"] = spec["spec"]["data"]["validation"].clone();
             let training =
                 json!({"seed": 11, "determinism": "strict", "schedule": {"type": "cosine", "warmupRatio": 0.2}});
@@ -193,6 +206,14 @@ fn of(name: &str) -> anyhow::Result<Value> {
                 &mut spec["spec"],
                 &json!({"model": {"freeze": {"through": "all"}}, "training": training}),
             );
+            if let Base::Words = base {
+                let split = |split: &str| json!({"uri": texts.join(format!("{split}.jsonl")).to_string_lossy()});
+                let data = json!({"format": "jsonl", "train": split("train"), "validation": split("validation"), "test": split("validation")});
+                merge(
+                    &mut spec["spec"],
+                    &json!({"task": {"type": "token_classification"}, "data": data}),
+                );
+            }
             spec
         }
         Base::Row(other) => of(other)?,

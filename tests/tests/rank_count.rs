@@ -43,9 +43,9 @@ fn same_bytes_on_one_two_and_three_ranks(spec: &Value, folder: &TempDir) -> anyh
 }
 
 #[test]
-fn heads_poolings_pairs_and_sets_of_labels_leave_the_same_bytes_on_1_2_and_3_ranks_of_a_strict_job()
+fn heads_poolings_pairs_tags_and_sets_of_labels_leave_the_same_bytes_on_1_2_and_3_ranks_of_a_strict_job()
 -> anyhow::Result<()> {
-    for row in ["labels_of_pairs", "ordinal", "cosine"] {
+    for row in ["labels_of_pairs", "ordinal", "cosine", "tags"] {
         let mut spec = options::job(row, 2, (1, 1))?;
         spec["spec"]["resources"].take();
         same_bytes_on_one_two_and_three_ranks(&spec, &TempDir::new()?).context(row)?;

@@ -5,24 +5,27 @@
 //! form that one can have must be known.
 
 pub mod classification;
+mod error;
 pub mod multi_label;
 mod outputs;
 pub mod regression;
+pub mod tokens;
 mod versions;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::metrics::bootstrap::Intervals;
-use crate::metrics::{ClassCounts, Formula, METRICS, Metric, MetricName, Moments};
+use crate::metrics::{ClassCounts, Formula, METRICS, Metric, MetricName};
 
 pub use classification::{ClassificationStatistics, ConfusionCell};
+pub use error::StatisticsError;
 pub use multi_label::{LabelThresholds, MultiLabelStatistics};
 pub use outputs::OutputConfig;
 pub use regression::RegressionStatistics;
+pub use tokens::TokenStatistics;
 
 /// What is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,12 +40,17 @@ pub enum Task {
     #[serde(rename = "multi_label_classification")]
     #[schemars(extend("x-firn-since" = 5))]
     MultiLabel(LabelThresholds),
+    /// A tag for each word of a text: names, places, parts of speech. Precision, recall and F1 are of whole entities, as seqeval counts them; accuracy
+    /// is of words.
+    #[serde(rename = "token_classification")]
+    #[schemars(extend("x-firn-since" = 5))]
+    Tokens,
 }
 
 /// The labels of a dataset, as its training split fixes them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Schema<'a> {
-    /// Names of classes, or of labels, in the order of the model's outputs.
+    /// Names of classes, of labels, or of tags, in the order of the model's outputs.
     pub classes: &'a [String],
     /// Numbers in the order of the model's outputs.
     pub targets: &'a [regression::Target],
@@ -76,6 +84,8 @@ pub enum Statistics {
     Regression(RegressionStatistics),
     /// Any number of labels for each sample.
     MultiLabel(MultiLabelStatistics),
+    /// A tag for each word of a text.
+    Tokens(TokenStatistics),
 }
 
 /// What a split says about a model.
@@ -115,64 +125,16 @@ pub enum Detail {
         /// Of each label, in the order of the model's outputs.
         labels: Vec<ClassCounts>,
     },
-}
-
-/// Statistics that cannot be those of a part of this split.
-#[derive(Debug, Clone, PartialEq, Error)]
-pub enum StatisticsError {
-    /// Counts that say something else than the sample count.
-    #[error("expected confusion counts of {samples} samples, found {counted}")]
-    Samples {
-        /// Samples that the part says it scored.
-        samples: u64,
-        /// Sum of its counts.
-        counted: u128,
-    },
-    /// Moments of more or fewer targets.
-    #[error("expected moments of {targets} targets, found {found}")]
-    Targets {
-        /// Targets of the training schema.
-        targets: usize,
-        /// Those of the part.
-        found: usize,
-    },
-    /// Moments of more or fewer samples, or that are no numbers.
-    #[error("expected finite moments of {samples} samples, found {found:?}")]
-    Moments {
-        /// Samples that the part says it scored.
-        samples: u64,
-        /// What came.
-        found: Box<Moments>,
-    },
-    /// Counts of more or fewer labels.
-    #[error("expected counts of {labels} labels, found {found}")]
-    Labels {
-        /// Labels of the training schema.
-        labels: usize,
-        /// Those of the part.
-        found: usize,
-    },
-    /// Counts that cannot be those of a label.
-    #[error("expected counts of a label among {samples} samples, found {found:?}")]
-    LabelCounts {
-        /// Samples that the part says it scored.
-        samples: u64,
-        /// What came.
-        found: ClassCounts,
-    },
-    /// A class that the schema does not have.
-    #[error("expected classes below {classes}, found {cell:?}")]
-    Class {
-        /// Classes of the training schema.
-        classes: usize,
-        /// The cell that came.
-        cell: ConfusionCell,
-    },
-    /// Cells that are not in order, or twice there.
-    #[error("expected each cell once, by true and then by predicted class, found {cell:?} out of order")]
-    Order {
-        /// The first cell that does not come after the one before it.
-        cell: ConfusionCell,
+    /// A tag for each word of a text. Precision and recall of a type of entity follow from its counts.
+    Tokens {
+        /// Words that were scored.
+        words: u64,
+        /// Words whose tag is right.
+        right: u64,
+        /// Words that were not scored: cut off, or without a token.
+        left_out: u64,
+        /// Of each type of entity, in alphabetical order.
+        entities: Vec<ClassCounts>,
     },
 }
 
@@ -189,6 +151,9 @@ impl Detail {
             (Self::MultiLabel { labels }, Self::MultiLabel { labels: found }) => {
                 (labels != found).then_some("the counts of the labels are not the sum of those of its shards")
             }
+            (Self::Tokens { .. }, Self::Tokens { .. }) => {
+                (self != found).then_some("the counts of words and entities are not the sum of those of its shards")
+            }
             _ => Some("the metrics are those of another task"),
         }
     }
@@ -204,6 +169,7 @@ impl Task {
             Self::Classification => classification::check_schema(schema),
             Self::Regression => regression::check_schema(schema),
             Self::MultiLabel(_) => multi_label::check_schema(schema),
+            Self::Tokens => tokens::check_schema(schema),
         }
     }
 
@@ -216,6 +182,7 @@ impl Task {
             Self::Classification => classification::check_split(schema, samples, class_counts),
             Self::Regression => regression::check_split(class_counts),
             Self::MultiLabel(_) => multi_label::check_split(schema, samples, class_counts),
+            Self::Tokens => tokens::check_split(schema, samples, class_counts),
         }
     }
 
@@ -226,6 +193,7 @@ impl Task {
             // The value and the prediction of each target.
             Self::Regression => 2 * schema.targets.len(),
             Self::MultiLabel(_) => schema.classes.len(),
+            Self::Tokens => tokens::numbers_per_prediction(),
         }
     }
 
@@ -233,7 +201,9 @@ impl Task {
     pub fn has(self, metric: &Metric) -> bool {
         match metric.formula {
             Formula::Loss => true,
-            Formula::PerClass(_) | Formula::OneVsRest(..) => {
+            Formula::Accuracy(_) => matches!(self, Self::Classification | Self::Tokens),
+            Formula::PerClass(_) => !matches!(self, Self::Regression),
+            Formula::OneVsRest(..) => {
                 matches!(self, Self::Classification | Self::MultiLabel(_))
             }
             Formula::Counts(_) | Formula::Predictions(_) | Formula::Confidence(_) | Formula::OneVsOne(_) => {
@@ -259,14 +229,14 @@ impl Task {
     pub fn can_tell(self, metric: &Metric, schema: Schema<'_>) -> bool {
         match self {
             Self::Classification => classification::can_tell(metric, schema.classes.len()),
-            Self::Regression | Self::MultiLabel(_) => true,
+            Self::Regression | Self::MultiLabel(_) | Self::Tokens => true,
         }
     }
 
     /// The first label whose counts in a split leave a metric undefined, whatever is learned.
     pub fn undefined_label(self, metric: &Metric, samples: u64, label_counts: &[u64]) -> Option<usize> {
         match self {
-            Self::Classification | Self::Regression => None,
+            Self::Classification | Self::Regression | Self::Tokens => None,
             Self::MultiLabel(_) => multi_label::undefined_label(metric, samples, label_counts),
         }
     }
@@ -284,6 +254,7 @@ impl Statistics {
             Self::Classification(statistics) => statistics.samples,
             Self::Regression(statistics) => statistics.samples,
             Self::MultiLabel(statistics) => statistics.samples,
+            Self::Tokens(statistics) => statistics.samples,
         }
     }
 
@@ -293,6 +264,7 @@ impl Statistics {
             Self::Classification(statistics) => statistics.loss_sum,
             Self::Regression(statistics) => statistics.loss_sum,
             Self::MultiLabel(statistics) => statistics.loss_sum,
+            Self::Tokens(statistics) => statistics.loss_sum,
         }
     }
 
@@ -305,6 +277,7 @@ impl Statistics {
             Self::Classification(statistics) => statistics.check(schema.classes.len()),
             Self::Regression(statistics) => statistics.check(schema.targets.len()),
             Self::MultiLabel(statistics) => statistics.check(schema.classes.len()),
+            Self::Tokens(statistics) => statistics.check(schema),
         }
     }
 
@@ -314,6 +287,15 @@ impl Statistics {
             (Self::Classification(counts), Detail::Classification { confusion }) => counts.confusion == *confusion,
             (Self::Regression(moments), Detail::Regression { targets }) => moments.agrees(targets),
             (Self::MultiLabel(counts), Detail::MultiLabel { labels }) => counts.labels == *labels,
+            (
+                Self::Tokens(counts),
+                Detail::Tokens {
+                    words,
+                    right,
+                    left_out,
+                    entities,
+                },
+            ) => counts.agrees((*words, *right, *left_out), entities),
             _ => false,
         }
     }
@@ -344,6 +326,13 @@ impl Statistics {
                 });
                 Some(Self::MultiLabel(MultiLabelStatistics::merged(parts)))
             }
+            Self::Tokens(_) => {
+                let parts = parts.filter_map(|part| match part {
+                    Self::Tokens(part) => Some(part),
+                    _ => None,
+                });
+                Some(Self::Tokens(TokenStatistics::merged(parts)))
+            }
         }
     }
 
@@ -353,6 +342,7 @@ impl Statistics {
             Self::Classification(statistics) => statistics.evaluate(schema.classes.len()),
             Self::Regression(statistics) => statistics.evaluate(),
             Self::MultiLabel(statistics) => statistics.evaluate(),
+            Self::Tokens(statistics) => statistics.evaluate(),
         }?;
         let more = from_predictions.iter().map(|(name, value)| (name.clone(), *value));
         metrics.values.extend(more.filter(|(_, value)| value.is_finite()));
@@ -384,7 +374,7 @@ impl Metrics {
     pub fn confusion(&self) -> &[ConfusionCell] {
         match &self.detail {
             Detail::Classification { confusion } => confusion,
-            Detail::Regression { .. } | Detail::MultiLabel { .. } => &[],
+            Detail::Regression { .. } | Detail::MultiLabel { .. } | Detail::Tokens { .. } => &[],
         }
     }
 }

@@ -43,7 +43,7 @@ const NAMED: usize = 20;
 struct Subject {
     /// Folder that the job left, with spec.json, config.json and head.safetensors
     artifact: PathBuf,
-    /// A folder of images, one image, or a table or JSON lines as the job had them; `-`: one text a line from standard input, or two with a tab between them
+    /// A folder of images, one image, or a table or JSON lines as the job had them; `-`: one text a line from standard input, or two with a tab between them, or words with spaces between them
     data: PathBuf,
     /// Where the network computes: cpu or cuda:N
     #[arg(long, default_value = "cpu")]

@@ -341,7 +341,7 @@ pub struct JobSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskSpec {
-    /// What is learned. `classification`, `regression`, `multi_label_classification`. Required.
+    /// What is learned. `classification`, `regression`, `multi_label_classification`, `token_classification`. Required.
     #[prost(string, tag = "1")]
     pub r#type: ::prost::alloc::string::String,
     /// A label is predicted from this probability on. Range: above 0 and below 1. Default: 0.5. Only with: type `multi_label_classification`.
@@ -377,7 +377,8 @@ pub struct ModelSpec {
     /// The new output layers.
     #[prost(message, optional, tag = "5")]
     pub head: ::core::option::Option<HeadSpec>,
-    /// How token states become one vector. `mean`, `cls`, `last`, `max`, `attention`. Default: the architecture's own. Only for: text models.
+    /// How token states become one vector. `mean`, `cls`, `last`, `max`, `attention`, `none`. Default: the architecture's own. Only for: text
+    /// models.
     #[prost(string, tag = "6")]
     pub pooling: ::prost::alloc::string::String,
     /// Low-rank adapters: above the cut they and the head train, and nothing else. Only for networks with linear layers. Default: none.
@@ -461,7 +462,7 @@ pub struct HeadSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DataSpec {
-    /// Layout on disk. `imagefolder`, `csv`, `tsv`, `jsonl`. Required.
+    /// Layout on disk. `imagefolder`, `csv`, `tsv`, `jsonl`, `conll`. Required.
     #[prost(string, tag = "1")]
     pub format: ::prost::alloc::string::String,
     /// The split that is trained on.
@@ -492,8 +493,8 @@ pub struct DataSpec {
     /// `null`, `None`, `NA` and their like. `error`, `drop`, `keep`. Default: `error`; none for `imagefolder`.
     #[prost(string, tag = "10")]
     pub missing_labels: ::prost::alloc::string::String,
-    /// Names of the classes in the order of the network's outputs; of an `ordinal` head from the lowest rank to the highest. Default: those of
-    /// train in alphabetical order, in a table numbers by their value.
+    /// Names of the classes, or of the tags of words, in the order of the network's outputs; of an `ordinal` head from the lowest rank to the
+    /// highest. Default: those of train in alphabetical order, in a table numbers by their value.
     #[prost(string, repeated, tag = "12")]
     pub classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// With `columns.image`: the folder at which relative paths of images begin. Default: the folder of the table.
@@ -689,6 +690,12 @@ pub struct ColumnsSpec {
     /// single one that holds lists. Default: none: the label column holds lists.
     #[prost(string, repeated, tag = "5")]
     pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Token classification: name of the field with the array of the words of a text. Default: of a token classification `tokens`.
+    #[prost(string, tag = "8")]
+    pub tokens: ::prost::alloc::string::String,
+    /// Token classification: name of the field with the array of the tags of these words, as names. Default: of a token classification `tags`.
+    #[prost(string, tag = "9")]
+    pub tags: ::prost::alloc::string::String,
     /// Multi-label: the character between the labels in the label column. A JSON line may hold an array of strings in place of such a text.
     /// Default: `|` where the label column holds lists.
     #[prost(string, tag = "6")]
@@ -1192,6 +1199,21 @@ pub struct Evaluation {
     /// be drawn again in some seconds.
     #[prost(message, optional, tag = "9")]
     pub intervals: ::core::option::Option<MetricIntervals>,
+    /// Token classification: how many words were scored and how many not. `per_class` holds the types of entities.
+    #[prost(message, optional, tag = "10")]
+    pub words: ::core::option::Option<WordCounts>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WordCounts {
+    /// Words that were scored.
+    #[prost(uint64, tag = "1")]
+    pub scored: u64,
+    /// Words whose tag is right.
+    #[prost(uint64, tag = "2")]
+    pub right: u64,
+    /// Words that were cut off with the end of a text, or give no token: no metric counts them.
+    #[prost(uint64, tag = "3")]
+    pub left_out: u64,
 }
 /// Intervals of metrics by the percentile bootstrap: the samples are drawn again, as many as there are, and each metric is computed of them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4300,8 +4322,16 @@ pub struct Prediction {
     #[prost(double, repeated, tag = "6")]
     pub values: ::prost::alloc::vec::Vec<f64>,
     /// Multi-label: the labels that the sample has, in rising order. `scores` are the probabilities of all labels, each by itself.
+    /// Token classification: the tag of each of `words`.
     #[prost(uint32, repeated, tag = "7")]
     pub labels: ::prost::alloc::vec::Vec<u32>,
+    /// Token classification: the words of the text.
+    #[prost(string, repeated, tag = "8")]
+    pub words: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Token classification: places of the words that were predicted, from 0, in rising order; the others were cut off, or give no token. `classes`
+    /// are their predicted tags; `scores` the probabilities of these, and then, again for each place, of the true tags.
+    #[prost(uint32, repeated, tag = "9")]
+    pub places: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CompleteShardResponse {}

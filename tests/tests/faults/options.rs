@@ -54,6 +54,7 @@ rows! {
     fn adapters() in 16 epochs;
     fn shared_statistics() in 8 epochs;
     fn labels_of_pairs() in 40 epochs;
+    fn tags() in 16 epochs;
     fn bfloat16_and_unfreezing() in 8 epochs;
     #[ignore = "one option by itself: make faults"]
     fn unfreezing() in 8 epochs;

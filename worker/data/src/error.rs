@@ -38,7 +38,7 @@ pub enum DataError {
         split: SplitName,
         /// As the spec gives it.
         path: PathBuf,
-        /// `csv`, `tsv` or `jsonl`.
+        /// `csv`, `tsv`, `jsonl` or `conll`.
         format: &'static str,
     },
     /// An image folder without class folders.
@@ -134,6 +134,38 @@ pub enum DataError {
         known: String,
         /// One of them that it looks like; empty if none does.
         hint: String,
+    },
+    /// A tag that the network has no output for.
+    #[error(
+        "{split}: tag `{tag}` (`{column}`) is not among the {count} tags of train ({known}); first seen at {sample}{hint}"
+    )]
+    UnknownTag {
+        /// The split that has it.
+        split: SplitName,
+        /// The column or field.
+        column: String,
+        /// The tag.
+        tag: String,
+        /// Its first sample, by `file:line`.
+        sample: String,
+        /// Tags of train.
+        count: usize,
+        /// Their names, the first few.
+        known: String,
+        /// One of them that it looks like; empty if none does.
+        hint: String,
+    },
+    /// Probably another field than the one with the tags.
+    #[error("train: {path}: `{column}` has {count} tags, more than {most}: does it hold the tags of the words?", path = path.display())]
+    TooManyTags {
+        /// The split's path.
+        path: PathBuf,
+        /// The column or field.
+        column: String,
+        /// Tags of all words.
+        count: usize,
+        /// As many as there may be.
+        most: usize,
     },
     /// Lists of labels that are all empty.
     #[error("train: {path}: no sample has a label in `{column}`", path = path.display())]
@@ -358,6 +390,18 @@ pub enum RowError {
         found: &'static str,
         /// What it must hold.
         expected: String,
+    },
+    /// Tags that are more or fewer than the words.
+    #[error("{words} words in `{words_field}` and {tags} tags in `{tags_field}`: each word needs one tag")]
+    Uneven {
+        /// Number of words.
+        words: usize,
+        /// The field that holds them.
+        words_field: String,
+        /// Number of tags.
+        tags: usize,
+        /// The field that holds them.
+        tags_field: String,
     },
     /// A JSON object without a field that the spec names.
     #[error("no field `{field}` for the {role}; found {found}{nearest}")]

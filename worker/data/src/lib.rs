@@ -32,7 +32,7 @@ pub use format::{has_image_name, images_below};
 pub use index::{Known, index, index_by, read_split};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use modality::image::{MAX_PIXELS, Rgb, decode_rgb};
-pub use modality::{Preprocessor, TextLimits, TrainingEpoch};
+pub use modality::{Preprocessor, TextLimits, TrainingEpoch, with_prefix_space};
 pub use scan::{ScanOutcome, scan};
 pub use source::{Content, Source};
 pub use target::{Target, Targets};

@@ -19,6 +19,8 @@ pub enum Source {
     Text(String),
     /// Two texts that belong together.
     TextPair([String; 2]),
+    /// The words of a text, in their order.
+    Words(Vec<String>),
     /// Nothing: the row of the sample has a label and no input, as this sentence says.
     Unusable(String),
 }
@@ -37,6 +39,7 @@ impl Source {
             },
             Self::Text(text) => Ok(Content::One(Cow::Borrowed(text.as_bytes()))),
             Self::TextPair([first, second]) => Ok(Content::Pair([first, second])),
+            Self::Words(words) => Ok(Content::Words(words)),
             Self::Unusable(reason) => Err(reason.clone()),
         }
     }
@@ -58,6 +61,13 @@ impl Source {
                     update_with_length(hasher, text.as_bytes());
                 }
             }
+            Self::Words(words) => {
+                hasher.update(&[4]);
+                hasher.update(&(words.len() as u64).to_le_bytes());
+                for word in words {
+                    update_with_length(hasher, word.as_bytes());
+                }
+            }
             Self::Unusable(reason) => {
                 hasher.update(&[2]);
                 update_with_length(hasher, reason.as_bytes());
@@ -73,17 +83,20 @@ pub enum Content<'a> {
     One(Cow<'a, [u8]>),
     /// Two texts.
     Pair([&'a str; 2]),
+    /// The words of a text.
+    Words(&'a [String]),
 }
 
 impl Content<'_> {
     /// What a file holds.
     ///
     /// # Errors
-    /// A pair of texts.
+    /// A pair of texts, or words.
     pub(crate) fn one(&self) -> Result<&[u8], String> {
         match self {
             Self::One(bytes) => Ok(&**bytes),
             Self::Pair(_) => Err("is two texts, where a file is expected".to_owned()),
+            Self::Words(_) => Err("is a list of words, where a file is expected".to_owned()),
         }
     }
 
@@ -92,6 +105,7 @@ impl Content<'_> {
         match self {
             Self::One(bytes) => vec![&**bytes],
             Self::Pair(texts) => texts.iter().map(|text| text.as_bytes()).collect(),
+            Self::Words(words) => words.iter().map(|word| word.as_bytes()).collect(),
         }
     }
 }

@@ -9,6 +9,8 @@ pub enum Target {
     Numbers(Vec<f64>),
     /// Positions in the dataset's classes, which do not exclude each other, in rising order; none: the sample has no label.
     Labels(Vec<u32>),
+    /// Of each word of a text its position in the dataset's classes.
+    Tags(Vec<u32>),
 }
 
 impl Target {
@@ -16,23 +18,23 @@ impl Target {
     pub fn class(&self) -> Option<u32> {
         match self {
             Self::Class(class) => Some(*class),
-            Self::Numbers(_) | Self::Labels(_) => None,
+            Self::Numbers(_) | Self::Labels(_) | Self::Tags(_) => None,
         }
     }
 
-    /// Its positions in the dataset's classes, of a class or of labels.
+    /// Its positions in the dataset's classes, of a class, of labels, or of the tags of its words.
     pub fn classes(&self) -> &[u32] {
         match self {
             Self::Class(class) => std::slice::from_ref(class),
             Self::Numbers(_) => &[],
-            Self::Labels(labels) => labels,
+            Self::Labels(labels) | Self::Tags(labels) => labels,
         }
     }
 
     /// Its numbers, if it is any.
     pub fn numbers(&self) -> &[f64] {
         match self {
-            Self::Class(_) | Self::Labels(_) => &[],
+            Self::Class(_) | Self::Labels(_) | Self::Tags(_) => &[],
             Self::Numbers(numbers) => numbers,
         }
     }
@@ -48,7 +50,7 @@ impl Target {
                     hasher.update(&number.to_le_bytes());
                 }
             }
-            Self::Labels(labels) => {
+            Self::Labels(labels) | Self::Tags(labels) => {
                 hasher.update(&(labels.len() as u64).to_le_bytes());
                 for label in labels {
                     hasher.update(&label.to_le_bytes());
@@ -72,6 +74,8 @@ pub enum Targets {
     },
     /// The labels of each sample, in rising order.
     Labels(Vec<Vec<u32>>),
+    /// The tags of the words of each sample, also of words that were cut off.
+    Tags(Vec<Vec<u32>>),
 }
 
 impl Targets {
@@ -84,6 +88,7 @@ impl Targets {
                 numbers: targets.flat_map(Target::numbers).copied().collect(),
             },
             Some(Target::Labels(_)) => Self::Labels(targets.map(|target| target.classes().to_vec()).collect()),
+            Some(Target::Tags(_)) => Self::Tags(targets.map(|target| target.classes().to_vec()).collect()),
             Some(Target::Class(_)) | None => Self::Classes(targets.filter_map(Target::class).map(i64::from).collect()),
         }
     }
@@ -100,6 +105,7 @@ impl Targets {
                 targets: *targets,
             },
             Self::Labels(labels) => Self::Labels(places.map(|place| labels[place].clone()).collect()),
+            Self::Tags(tags) => Self::Tags(places.map(|place| tags[place].clone()).collect()),
         }
     }
 
@@ -113,6 +119,7 @@ impl Targets {
                 targets: *targets,
             },
             Self::Labels(labels) => Self::Labels(labels[..samples].to_vec()),
+            Self::Tags(tags) => Self::Tags(tags[..samples].to_vec()),
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::rank::{self, failure::RankFailure, job_data::BATCHES_AHEAD, learner::
 pub struct PredictArguments {
     /// Folder that the job left
     pub artifact: PathBuf,
-    /// A folder of images, an image, a table or JSON lines; `-`: a text a line from standard input, or two with a tab between them
+    /// A folder of images, an image, a table or JSON lines; `-`: a text a line from standard input, or two with a tab between them, or words with spaces between them
     pub data: PathBuf,
     /// `cpu` or `cuda:N`
     #[arg(long, default_value = "cpu")]

@@ -32,6 +32,7 @@ impl Network {
             longest: model.max_length(),
             vocabulary: model.vocabulary(),
             pairs: spec.data.format.has_pairs(),
+            words: spec.data.format.has_words(),
             rules,
         };
         let tokenizer = artifact.tokenizer()?;

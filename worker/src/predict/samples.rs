@@ -24,7 +24,7 @@ pub(super) fn find(artifact: &Artifact, place: &Path, must_be_labelled: bool) ->
     let modality = artifact.spec.data.format.modality();
     let is_folder = place.is_dir();
     let (split, warnings) = match modality {
-        Modality::Text if place == Path::new("-") => (texts(artifact.spec.data.format.has_pairs())?, Vec::new()),
+        Modality::Text if place == Path::new("-") => (texts(&artifact.spec.data.format)?, Vec::new()),
         Modality::Text if is_folder => bail!("{}: expected a file of texts, found a folder", place.display()),
         Modality::Image if place == Path::new("-") => {
             bail!("standard input holds texts, and this network takes images: name a file or a folder")
@@ -70,15 +70,15 @@ fn rows(artifact: &Artifact, place: &Path, must_be_labelled: bool) -> anyhow::Re
 
 /// With what the task expects in the place of labels, which nobody reads.
 fn without_labels(artifact: &Artifact, mut split: Split) -> Split {
-    let nothing = match artifact.spec.task {
-        Task::Classification => Target::Class(0),
-        Task::Regression => Target::Numbers(vec![0.0; artifact.outputs.targets.len()]),
-        Task::MultiLabel(_) => Target::Labels(Vec::new()),
-    };
-    split
-        .samples
-        .iter_mut()
-        .for_each(|sample| sample.target = nothing.clone());
+    for sample in &mut split.samples {
+        sample.target = match (artifact.spec.task, &sample.source) {
+            (Task::Classification, _) => Target::Class(0),
+            (Task::Regression, _) => Target::Numbers(vec![0.0; artifact.outputs.targets.len()]),
+            (Task::MultiLabel(_), _) => Target::Labels(Vec::new()),
+            (Task::Tokens, Source::Words(words)) => Target::Tags(vec![0; words.len()]),
+            (Task::Tokens, _) => Target::Tags(Vec::new()),
+        };
+    }
     split
 }
 
@@ -101,7 +101,10 @@ fn lacks_each_label(data: &DataSpec, place: &Path) -> bool {
     let is_lacking = |name: &String| {
         let mut alone = data.clone();
         if let DataFormat::Rows(rows) = &mut alone.format {
-            rows.label = LabelColumns::Numbers(vec![name.clone()]);
+            rows.label = match &rows.label {
+                LabelColumns::Tags(_) => LabelColumns::Tags(name.clone()),
+                _ => LabelColumns::Numbers(vec![name.clone()]),
+            };
         }
         let read = firn_data::read_split(&alone, Some(Known { classes: &[] }), place);
         read.is_err_and(|error| lacks_labels(&error))
@@ -157,8 +160,20 @@ fn pair(line: &str) -> anyhow::Result<Source> {
     }
 }
 
+/// What a line holds: a text, two with a tab between them, or words with spaces between them.
+fn source(format: &DataFormat, line: String) -> anyhow::Result<Source> {
+    if format.has_words() {
+        let words = line.split_whitespace().map(str::to_owned);
+        return Ok(Source::Words(words.collect()));
+    }
+    match format.has_pairs() {
+        true => pair(&line),
+        false => Ok(Source::Text(line)),
+    }
+}
+
 /// Each line of standard input that is not blank.
-fn texts(has_pairs: bool) -> anyhow::Result<Split> {
+fn texts(format: &DataFormat) -> anyhow::Result<Split> {
     let mut samples = Vec::new();
     for (number, line) in (1u64..).zip(io::stdin().lock().lines()) {
         let text = line.with_context(|| format!("standard input, line {number}"))?;
@@ -168,10 +183,7 @@ fn texts(has_pairs: bool) -> anyhow::Result<Split> {
         samples.push(Sample {
             id: format!("stdin:{number}"),
             target: Target::Labels(Vec::new()),
-            source: match has_pairs {
-                true => pair(&text).with_context(|| format!("standard input, line {number}"))?,
-                false => Source::Text(text),
-            },
+            source: source(format, text).with_context(|| format!("standard input, line {number}"))?,
         });
     }
     if samples.is_empty() {

@@ -49,6 +49,7 @@ pub(crate) fn prepare<'a>(
         longest: model.max_length(),
         vocabulary: model.vocabulary(),
         pairs: spec.data.format.has_pairs(),
+        words: spec.data.format.has_words(),
         rules,
     };
     let preprocessor = Preprocessor::augmented(

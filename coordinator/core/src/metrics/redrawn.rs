@@ -121,7 +121,9 @@ impl Redrawn for RedrawnClasses {
             return metrics;
         }
         metrics.extend(METRICS.iter().filter_map(|metric| match metric.formula {
-            Formula::Counts(formula) | Formula::PerClass(formula) => Some((metric.name, formula(&counts)?)),
+            Formula::Accuracy(formula) | Formula::Counts(formula) | Formula::PerClass(formula) => {
+                Some((metric.name, formula(&counts)?))
+            }
             _ => None,
         }));
         metrics.extend(calibrated(&self.calibration(weights)));

@@ -44,11 +44,14 @@ pub enum Better {
 /// How a metric is computed, which also says from what. `None`: it is undefined for this split.
 #[derive(Debug, Clone, Copy)]
 pub enum Formula {
-    /// The mean over samples of the loss, without weights of classes and without smoothing. Every task has it.
+    /// The mean over samples, or over the words of a token classification, of the loss, without weights of classes and without smoothing. Every task has it.
     Loss,
+    /// Classification and token classification: of samples, or of words, from how often each class was true, predicted, and both.
+    Accuracy(fn(&Counts) -> Option<f64>),
     /// Classification: from how often each class was true, predicted, and both.
     Counts(fn(&Counts) -> Option<f64>),
-    /// Classification and multi-label: the same, where it does not matter whether classes exclude each other.
+    /// Classification and multi-label: the same, where it does not matter whether classes exclude each other. Token classification: of types of entities,
+    /// those that are true or predicted somewhere.
     PerClass(fn(&Counts) -> Option<f64>),
     /// Multi-label: the mean over samples of how far the predicted labels of one are the true ones.
     LabelSets(fn(&LabelSet) -> f64),
@@ -85,7 +88,7 @@ impl Formula {
     /// Whether single predictions are needed, which no record holds.
     pub fn needs_predictions(self) -> bool {
         match self {
-            Self::Loss | Self::Counts(_) | Self::PerClass(_) | Self::Moments(_) => false,
+            Self::Loss | Self::Accuracy(_) | Self::Counts(_) | Self::PerClass(_) | Self::Moments(_) => false,
             Self::LabelSets(_)
             | Self::Predictions(_)
             | Self::Confidence(_)
@@ -127,8 +130,8 @@ pub const METRICS: &[Metric] = &[
     ),
     higher(
         "accuracy",
-        Formula::Counts(counts::accuracy),
-        "fraction of samples whose class is right",
+        Formula::Accuracy(counts::accuracy),
+        "fraction of samples whose class is right, or of words whose tag is",
     ),
     higher(
         "top_2_accuracy",

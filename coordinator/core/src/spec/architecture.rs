@@ -50,6 +50,9 @@ pub enum Pooling {
     /// A mean of the tokens that are not padding, by weights that are learned with the head (Yang et al. 2016).
     #[schemars(extend("x-firn-since" = 5))]
     Attention,
+    /// None: each word keeps the state of its first token. That of token classification, and of no other task.
+    #[schemars(extend("x-firn-since" = 5))]
+    None,
 }
 
 impl Word for Architecture {

@@ -16,7 +16,7 @@ pub struct DataSpec {
     /// `null`, `None`, `NA` and their like.
     #[schemars(extend("x-firn-default" = "`error`; none for `imagefolder`"))]
     pub missing_labels: Option<MissingLabels>,
-    /// Names of the classes in the order of the network's outputs; of an `ordinal` head from the lowest rank to the highest.
+    /// Names of the classes, or of the tags of words, in the order of the network's outputs; of an `ordinal` head from the lowest rank to the highest.
     #[serde(default)]
     #[schemars(extend("x-firn-since" = 5, "x-firn-default" = "those of train in alphabetical order, in a table numbers by their value"))]
     pub classes: Vec<String>,
@@ -78,7 +78,7 @@ impl MissingLabels {
 pub enum SplitSource {
     /// A folder or file of its own.
     Path(String),
-    /// This fraction of train, in (0, 1), seeded and stratified by class; of labels that do not exclude each other, train keeps a sample of each.
+    /// This fraction of train, in (0, 1), seeded and stratified by class; of labels that do not exclude each other, and of tags, train keeps a sample of each.
     FractionOfTrain(f64),
 }
 

@@ -4,7 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Architecture, Decayed, Modality, Task, Word, beside_weights, exact, uri};
+use super::format::{TAGS_COLUMN, TOKENS_COLUMN};
+use super::{Architecture, Decayed, Modality, Pooling, Task, Word, beside_weights, exact, uri};
 
 /// Between the labels of a list, as MovieLens and the chest X-rays of the NIH have it.
 const LABEL_SEPARATOR: char = '|';
@@ -12,13 +13,13 @@ const LABEL_SEPARATOR: char = '|';
 /// Fills in what follows from other fields. The document has all its sections and all defaults that depend on nothing.
 pub(super) fn fill(document: &mut Value) {
     let spec = &mut document["spec"];
+    let task = spec["task"]["type"].as_str().and_then(Task::from_word);
     if let Some(architecture) = spec["model"]["architecture"].as_str().and_then(Architecture::from_word) {
-        model(&mut spec["model"], architecture);
+        model(&mut spec["model"], architecture, task);
         preprocessing(&mut spec["data"]["preprocessing"], architecture);
         let decayed = architecture.default_decayed().word();
         or_insert(&mut spec["training"], "weightDecayOf", json!(decayed));
     }
-    let task = spec["task"]["type"].as_str().and_then(Task::from_word);
     data(&mut spec["data"], task);
     training(&mut spec["training"]);
     let workers = &mut spec["resources"]["workers"];
@@ -35,7 +36,7 @@ fn or_insert(object: &mut Value, name: &str, value: Value) {
     }
 }
 
-fn model(model: &mut Value, architecture: Architecture) {
+fn model(model: &mut Value, architecture: Architecture, task: Option<Task>) {
     let has_adapters = model["lora"].is_object();
     or_insert(model, "freeze", json!({}));
     or_insert(
@@ -52,7 +53,11 @@ fn model(model: &mut Value, architecture: Architecture) {
         json!(if has_dropout { "configuration" } else { "none" }),
     );
     // An image model has none; what its job holds there has no meaning.
-    or_insert(model, "pooling", json!(architecture.poolings()[0].word()));
+    let pooling = match (task, architecture.modality()) {
+        (Some(Task::Tokens), Modality::Text) => Pooling::None,
+        _ => architecture.poolings()[0],
+    };
+    or_insert(model, "pooling", json!(pooling.word()));
     if architecture.modality() == Modality::Text
         && let Some(beside) = model["weights"].as_str().and_then(tokenizer_beside)
     {
@@ -76,6 +81,11 @@ fn preprocessing(written: &mut Value, architecture: Architecture) {
 }
 
 fn data(data: &mut Value, task: Option<Task>) {
+    if task == Some(Task::Tokens) && has_rows(data) && data["format"] != "conll" {
+        or_insert(data, "columns", json!({}));
+        or_insert(&mut data["columns"], "tokens", json!(TOKENS_COLUMN));
+        or_insert(&mut data["columns"], "tags", json!(TAGS_COLUMN));
+    }
     if matches!(task, Some(Task::MultiLabel(_))) && has_rows(data) {
         or_insert(data, "columns", json!({}));
         let columns = &mut data["columns"];
@@ -98,7 +108,7 @@ fn data(data: &mut Value, task: Option<Task>) {
 }
 
 fn has_rows(data: &Value) -> bool {
-    matches!(data["format"].as_str(), Some("csv" | "tsv" | "jsonl"))
+    matches!(data["format"].as_str(), Some("csv" | "tsv" | "jsonl" | "conll"))
 }
 
 /// What a stored document means where it lacks a field, because it is older than the field. A default of today would change its job.

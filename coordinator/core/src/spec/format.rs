@@ -44,6 +44,20 @@ impl DataFormat {
         matches!(self, Self::Rows(rows) if matches!(rows.input, InputColumn::TextPair(_)))
     }
 
+    /// Sequences of words, each with its tag.
+    pub fn words(layout: RowLayout, words: impl Into<String>, tags: impl Into<String>) -> Self {
+        Self::Rows(RowFormat {
+            layout,
+            input: InputColumn::Words(words.into()),
+            label: LabelColumns::Tags(tags.into()),
+        })
+    }
+
+    /// Whether a sample is a list of words.
+    pub fn has_words(&self) -> bool {
+        matches!(self, Self::Rows(rows) if matches!(rows.input, InputColumn::Words(_)))
+    }
+
     /// Rows that hold paths of images.
     pub fn images(
         layout: RowLayout,
@@ -78,6 +92,8 @@ pub enum InputColumn {
     Text(String),
     /// These hold two texts, in the order in which the network sees them.
     TextPair([String; 2]),
+    /// The one of this name holds the list of the words of a text.
+    Words(String),
     /// One holds paths of images.
     Image {
         /// Its name.
@@ -91,7 +107,7 @@ impl InputColumn {
     /// Their names.
     pub fn names(&self) -> &[String] {
         match self {
-            Self::Text(column) | Self::Image { column, .. } => std::slice::from_ref(column),
+            Self::Text(column) | Self::Words(column) | Self::Image { column, .. } => std::slice::from_ref(column),
             Self::TextPair(columns) => columns,
         }
     }
@@ -99,7 +115,7 @@ impl InputColumn {
     /// What they hold, in a word for messages: `text` or `image`.
     pub fn role(&self) -> &'static str {
         match self {
-            Self::Text(_) | Self::TextPair(_) => "text",
+            Self::Text(_) | Self::TextPair(_) | Self::Words(_) => "text",
             Self::Image { .. } => "image",
         }
     }
@@ -121,13 +137,15 @@ pub enum LabelColumns {
     },
     /// Those of which each says whether a sample has the label of its name, in the order of the network's outputs; at least one.
     Flags(Vec<String>),
+    /// The one with the list of the tags of a text's words, in their order.
+    Tags(String),
 }
 
 impl LabelColumns {
     /// Their names.
     pub fn names(&self) -> &[String] {
         match self {
-            Self::Class(name) | Self::List { column: name, .. } => std::slice::from_ref(name),
+            Self::Class(name) | Self::List { column: name, .. } | Self::Tags(name) => std::slice::from_ref(name),
             Self::Numbers(names) | Self::Flags(names) => names,
         }
     }
@@ -151,6 +169,8 @@ pub enum RowLayout {
     },
     /// One JSON object a line.
     JsonLines,
+    /// One word a line, and a blank line between texts.
+    Conll,
 }
 
 /// The layout as it is written, beside the splits.
@@ -186,6 +206,10 @@ pub(super) enum FormatName {
     Tsv,
     /// One JSON object a line.
     Jsonl,
+    /// Token classification: one word a line, with columns between spaces or tabs of which the first is the word and the last is its tag; a blank line
+    /// between texts. Lines that begin with `-DOCSTART-` are passed over.
+    #[schemars(extend("x-firn-since" = 5))]
+    Conll,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -212,6 +236,12 @@ struct Columns {
     #[serde(default)]
     #[schemars(extend("x-firn-since" = 5, "x-firn-default" = "none: the label column holds lists"))]
     labels: Vec<String>,
+    /// Token classification: name of the field with the array of the words of a text.
+    #[schemars(extend("x-firn-since" = 5, "x-firn-default" = "of a token classification `tokens`"))]
+    tokens: Option<String>,
+    /// Token classification: name of the field with the array of the tags of these words, as names.
+    #[schemars(extend("x-firn-since" = 5, "x-firn-default" = "of a token classification `tags`"))]
+    tags: Option<String>,
     /// Multi-label: the character between the labels in the label column. A JSON line may hold an array of strings in place of such a text.
     #[schemars(extend("x-firn-since" = 5, "x-firn-default" = "`|` where the label column holds lists"))]
     separator: Option<char>,
@@ -219,6 +249,8 @@ struct Columns {
 
 const TEXT_COLUMN: &str = "text";
 const LABEL_COLUMN: &str = "label";
+pub(super) const TOKENS_COLUMN: &str = "tokens";
+pub(super) const TAGS_COLUMN: &str = "tags";
 
 impl Columns {
     fn with_label(self, label: LabelColumns) -> Self {
@@ -234,11 +266,18 @@ impl Columns {
                 ..self
             },
             LabelColumns::Flags(labels) => Self { labels, ..self },
+            LabelColumns::Tags(tags) => Self {
+                tags: Some(tags),
+                ..self
+            },
         }
     }
 
     fn into_label(self) -> LabelColumns {
         let column = self.label.unwrap_or_else(|| LABEL_COLUMN.to_owned());
+        if let Some(tags) = self.tags {
+            return LabelColumns::Tags(tags);
+        }
         match self.separator {
             _ if !self.targets.is_empty() => LabelColumns::Numbers(self.targets),
             _ if !self.labels.is_empty() => LabelColumns::Flags(self.labels),
@@ -262,12 +301,21 @@ impl From<Layout> for DataFormat {
     fn from(written: Layout) -> Self {
         let mut columns = written.columns.unwrap_or_default();
         let (text, pair, image) = (columns.text.take(), columns.text_pair.take(), columns.image.take());
+        let words = columns.tokens.take();
+        let has_words = words.is_some() || written.format == FormatName::Conll;
+        if has_words {
+            columns.tags.get_or_insert_with(|| TAGS_COLUMN.to_owned());
+        }
         let label = columns.into_label();
         let quoted = written.quoting.map(|quoting| quoting == Quoting::Double);
         let Some(layout) = rows(written.format, written.delimiter, quoted) else {
             return Self::ImageFolder;
         };
         let text = text.unwrap_or_else(|| TEXT_COLUMN.to_owned());
+        if has_words {
+            let input = InputColumn::Words(words.unwrap_or_else(|| TOKENS_COLUMN.to_owned()));
+            return Self::Rows(RowFormat { layout, input, label });
+        }
         match (image, pair) {
             (Some(image), _) => Self::images(layout, image, label, written.root),
             (None, Some(pair)) => Self::pairs(layout, text, pair, label),
@@ -281,6 +329,7 @@ fn rows(format: FormatName, delimiter: Option<char>, quoted: Option<bool>) -> Op
     let (usual, is_quoted) = match format {
         FormatName::ImageFolder => return None,
         FormatName::Jsonl => return Some(RowLayout::JsonLines),
+        FormatName::Conll => return Some(RowLayout::Conll),
         FormatName::Csv => (',', true),
         FormatName::Tsv => ('\t', false),
     };
@@ -311,6 +360,10 @@ impl From<DataFormat> for Layout {
                 (columns.text, columns.text_pair) = (Some(text), Some(pair));
                 None
             }
+            InputColumn::Words(words) => {
+                columns.tokens = Some(words);
+                None
+            }
             InputColumn::Image { column, root } => {
                 columns.image = Some(column);
                 root
@@ -319,6 +372,7 @@ impl From<DataFormat> for Layout {
         let columns = columns.with_label(label);
         let (format, quoting, delimiter) = match layout {
             RowLayout::JsonLines => (FormatName::Jsonl, None, None),
+            RowLayout::Conll => (FormatName::Conll, None, None),
             RowLayout::Delimited { delimiter, quoted } => (
                 if delimiter == '\t' {
                     FormatName::Tsv
@@ -331,7 +385,8 @@ impl From<DataFormat> for Layout {
         };
         Self {
             format,
-            columns: Some(columns),
+            // Those of `conll` have no names.
+            columns: (format != FormatName::Conll).then_some(columns),
             quoting,
             delimiter,
             root,

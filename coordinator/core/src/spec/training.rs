@@ -9,7 +9,7 @@ use super::{
     Decayed, EmaSpec, MetricName, MixingSpec, OptimizerSpec, Precision, Sampling, ScheduleShape, ScheduleSpec, Task,
     duration,
 };
-use crate::task::{LabelThresholds, regression::Distance};
+use crate::task::regression::Distance;
 
 /// How the head is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -146,7 +146,7 @@ pub enum LossSpec {
         #[serde(flatten)]
         class_weights: ClassWeights,
     },
-    /// Classification: cross-entropy times (1 - p)^`gamma`, where p is the probability of the true class (Lin et al. 2017).
+    /// Classification and token classification: cross-entropy times (1 - p)^`gamma`, where p is the probability of the true class (Lin et al. 2017).
     #[schemars(extend("x-firn-since" = 5))]
     Focal {
         /// How much less a sample counts that the network is sure of; with 0 it is cross-entropy.
@@ -169,12 +169,12 @@ pub enum LossSpec {
 }
 
 impl LossSpec {
-    /// The task whose outputs it compares, with the settings that it has by default.
-    pub fn task(&self) -> Task {
+    /// Whether it compares the outputs of this task.
+    pub fn is_of(&self, task: Task) -> bool {
         match self {
-            Self::CrossEntropy { .. } | Self::Focal { .. } => Task::Classification,
-            Self::Mse | Self::L1 | Self::Huber { .. } => Task::Regression,
-            Self::BinaryCrossEntropy { .. } | Self::SigmoidFocal { .. } => Task::MultiLabel(LabelThresholds::DEFAULT),
+            Self::CrossEntropy { .. } | Self::Focal { .. } => matches!(task, Task::Classification | Task::Tokens),
+            Self::Mse | Self::L1 | Self::Huber { .. } => task == Task::Regression,
+            Self::BinaryCrossEntropy { .. } | Self::SigmoidFocal { .. } => matches!(task, Task::MultiLabel(_)),
         }
     }
 
@@ -207,7 +207,7 @@ impl LossSpec {
     /// The word of the loss that a task has if nothing is written.
     pub(super) fn default_word(task: Task) -> &'static str {
         match task {
-            Task::Classification => "cross_entropy",
+            Task::Classification | Task::Tokens => "cross_entropy",
             Task::Regression => "mse",
             Task::MultiLabel(_) => "binary_cross_entropy",
         }

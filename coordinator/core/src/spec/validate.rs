@@ -21,8 +21,8 @@ pub(super) use violations::within;
 use super::number::number;
 use super::resources::MOST_WORKERS;
 use super::{
-    Architecture, Crops, DataFormat, Determinism, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec,
-    Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, TrainingSpec, WeightsPlace, Word, WorkersSpec, hub,
+    Architecture, Crops, DataFormat, Determinism, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec, Pooling,
+    Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, Task, TrainingSpec, WeightsPlace, Word, WorkersSpec, hub,
 };
 use crate::slices;
 use violations::Violations;
@@ -138,6 +138,14 @@ fn model(spec: &JobSpec, violations: &mut Violations) {
                 format!("must be left out for `{architecture}`, which takes images")
             });
         }
+    }
+    if spec.task == Task::Tokens {
+        let fits = model.pooling == Pooling::None || model.architecture.modality() == Modality::Image;
+        violations.require(fits, "spec.model.pooling", || {
+            let (task, found) = (spec.task.word(), model.pooling.word());
+            format!("must be left out for {task}, where each word has a state of its own, found `{found}`")
+        });
+        return;
     }
     let poolings = model.architecture.poolings();
     violations.require(poolings.contains(&model.pooling), "spec.model.pooling", || {

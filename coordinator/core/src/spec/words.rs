@@ -15,6 +15,7 @@ impl Word for Task {
         ("classification", Self::Classification),
         ("regression", Self::Regression),
         ("multi_label_classification", Self::MultiLabel(LabelThresholds::DEFAULT)),
+        ("token_classification", Self::Tokens),
     ];
 
     fn word(&self) -> &'static str {
@@ -36,6 +37,7 @@ impl Word for Pooling {
         ("last", Self::Last),
         ("max", Self::Max),
         ("attention", Self::Attention),
+        ("none", Self::None),
     ];
 }
 
@@ -128,7 +130,7 @@ impl DataFormat {
         match word {
             "imagefolder" => Some(Modality::Image),
             "csv" | "tsv" | "jsonl" if has_image_column => Some(Modality::Image),
-            "csv" | "tsv" | "jsonl" => Some(Modality::Text),
+            "csv" | "tsv" | "jsonl" | "conll" => Some(Modality::Text),
             _ => None,
         }
     }
@@ -138,7 +140,7 @@ impl DataFormat {
         match self {
             Self::ImageFolder => Modality::Image,
             Self::Rows(rows) => match rows.input {
-                InputColumn::Text(_) | InputColumn::TextPair(_) => Modality::Text,
+                InputColumn::Text(_) | InputColumn::TextPair(_) | InputColumn::Words(_) => Modality::Text,
                 InputColumn::Image { .. } => Modality::Image,
             },
         }
@@ -160,6 +162,7 @@ impl RowLayout {
             Self::Delimited { delimiter: '\t', .. } => "tsv",
             Self::Delimited { .. } => "csv",
             Self::JsonLines => "jsonl",
+            Self::Conll => "conll",
         }
     }
 }

@@ -138,7 +138,7 @@ impl ClassificationStatistics {
         };
         let value = |formula: Formula| match formula {
             Formula::Loss => Some(self.loss_sum / self.samples as f64),
-            Formula::Counts(formula) | Formula::PerClass(formula) => formula(&counts),
+            Formula::Accuracy(formula) | Formula::Counts(formula) | Formula::PerClass(formula) => formula(&counts),
             _ => None,
         };
         let values = METRICS

@@ -5,6 +5,7 @@
 mod classification;
 mod multi_label;
 mod regression;
+mod tokens;
 
 use firn_core::task::{Detail, Schema, Statistics, Task};
 use firn_proto::v1alpha1 as proto;
@@ -28,6 +29,7 @@ pub(crate) fn statistics(
         Task::MultiLabel(labels) => {
             multi_label::statistics(report, schema.classes.len(), labels.of(schema)).map(Statistics::MultiLabel)
         }
+        Task::Tokens => tokens::statistics(report, schema.classes).map(Statistics::Tokens),
     }
 }
 
@@ -37,6 +39,12 @@ pub(super) fn document(detail: &Detail, schema: Schema<'_>) -> Map<String, Value
         Detail::Classification { confusion } => classification::document(confusion, schema.classes),
         Detail::Regression { targets } => regression::document(targets, schema.targets),
         Detail::MultiLabel { labels } => multi_label::document(labels, schema.classes),
+        Detail::Tokens {
+            words,
+            right,
+            left_out,
+            entities,
+        } => tokens::document([*words, *right, *left_out], entities, schema.classes),
     }
 }
 
@@ -46,5 +54,16 @@ pub(super) fn show(shown: &mut proto::Evaluation, detail: &Detail, schema: Schem
         Detail::Classification { confusion } => classification::show(shown, confusion, schema.classes),
         Detail::Regression { targets } => regression::show(shown, targets, schema.targets),
         Detail::MultiLabel { labels } => multi_label::show(shown, labels, schema.classes),
+        Detail::Tokens { entities, .. } => tokens::show(shown, entities, schema.classes),
+    }
+}
+
+/// How many words were scored, of a task that tags words: small enough to be shown always.
+pub(super) fn words(detail: &Detail) -> Option<proto::WordCounts> {
+    match detail {
+        Detail::Classification { .. } | Detail::Regression { .. } | Detail::MultiLabel { .. } => None,
+        Detail::Tokens {
+            words, right, left_out, ..
+        } => Some(tokens::words(*words, *right, *left_out)),
     }
 }

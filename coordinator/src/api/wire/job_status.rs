@@ -246,6 +246,7 @@ fn metrics_to_wire(split: SplitName, epoch: u32, metrics: &Metrics) -> proto::Ev
         samples: metrics.samples,
         metrics: metrics.values.clone(),
         intervals: metrics.intervals.as_ref().map(intervals_to_wire),
+        words: task::words(&metrics.detail),
         ..proto::Evaluation::default()
     }
 }

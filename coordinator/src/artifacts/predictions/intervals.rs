@@ -30,7 +30,7 @@ pub fn of(
     let mut samples: usize = 0;
     walk(&mut |_| samples += 1)?;
     let numbers_a_sample = match task {
-        Task::Classification => 1,
+        Task::Classification | Task::Tokens => 1,
         Task::Regression => schema.targets.len().max(1),
         Task::MultiLabel(_) => schema.classes.len().max(1),
     };
@@ -41,6 +41,7 @@ pub fn of(
         Task::Classification => drawn(&classes(schema.classes.len(), samples, walk)?, seed),
         Task::Regression => drawn(&numbers(distance, schema, walk)?, seed),
         Task::MultiLabel(own) => drawn(&labels(schema.classes.len(), own.of(schema), walk)?, seed),
+        Task::Tokens => drawn(&super::tokens::redrawn(schema.classes, walk)?, seed),
     };
     Ok(Some(bootstrap::intervals(seed, &drawn)))
 }

@@ -1,4 +1,4 @@
-//! The predictions file: one line a sample, so that anyone can recompute the metrics; and those metrics that need it.
+//! The predictions file: one line a sample, or a word of it, so that anyone can recompute the metrics; and those metrics that need it.
 //!
 //! Header `index,sample`, then what the task keeps of a prediction. Numbers are written with the fewest digits that read
 //! back to the same double. A task has its own file here; how lines are written is `writer`'s.
@@ -7,6 +7,7 @@ pub mod classification;
 pub mod intervals;
 pub mod multi_label;
 mod regression;
+pub mod tokens;
 mod writer;
 
 use std::{collections::BTreeMap, io::Read};
@@ -34,6 +35,7 @@ pub fn metrics(
         Task::Classification => classification::metrics(schema.classes.len(), samples, walk),
         Task::Regression => regression::metrics(schema.targets.len(), walk),
         Task::MultiLabel(labels) => multi_label::metrics((schema.classes.len(), labels.of(schema)), samples, walk),
+        Task::Tokens => Ok(tokens::metrics()),
     }
 }
 
@@ -51,7 +53,7 @@ pub fn tuned_thresholds(
         Task::MultiLabel(labels) if labels.tune_thresholds => {
             multi_label::tuned((schema.classes.len(), labels.of(schema)), samples, walk)
         }
-        Task::Classification | Task::Regression | Task::MultiLabel(_) => Ok(Vec::new()),
+        Task::Classification | Task::Regression | Task::MultiLabel(_) | Task::Tokens => Ok(Vec::new()),
     }
 }
 
@@ -66,6 +68,7 @@ pub fn statistics(task: Task, schema: Schema<'_>, walk: &Walk<'_>) -> Result<Sta
         Task::MultiLabel(labels) => {
             multi_label::statistics((schema.classes.len(), labels.of(schema)), walk).map(Statistics::MultiLabel)
         }
+        Task::Tokens => tokens::statistics(schema.classes, walk).map(Statistics::Tokens),
     }
 }
 
@@ -80,11 +83,15 @@ pub fn read(
     each: &mut dyn FnMut(&Prediction),
 ) -> Result<(), ArtifactError> {
     let mut csv = csv::Reader::from_reader(std::io::BufReader::new(file));
+    if task == Task::Tokens {
+        return tokens::read(&mut csv, schema.classes, each);
+    }
     let classes = classification::Parser::new(schema.classes);
     let parse = |row: &csv::StringRecord| match task {
         Task::Classification => classes.parse(row),
         Task::Regression => regression::parse(row, schema.targets.len()),
         Task::MultiLabel(labels) => multi_label::parse(row, schema.classes.len(), labels.of(schema)),
+        Task::Tokens => None,
     };
     let mut row = csv::StringRecord::new();
     while csv.read_record(&mut row)? {

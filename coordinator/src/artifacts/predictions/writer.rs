@@ -6,7 +6,7 @@ use firn_core::task::{Schema, Task, classification::MOST_SCORED_CLASSES};
 use firn_proto::v1alpha1::{EvaluationReport, Prediction};
 use serde_json::{Map, Number, Value};
 
-use super::{classification, multi_label, regression};
+use super::{classification, multi_label, regression, tokens};
 use crate::artifacts::ArtifactError;
 
 /// How a prediction is written.
@@ -22,6 +22,7 @@ pub enum Form {
 pub struct PredictionsWriter<'a, W: Write> {
     task: Task,
     schema: Schema<'a>,
+    is_labelled: bool,
     /// The places of the columns that are written, and their names.
     columns: Vec<(usize, String)>,
     out: Out<W>,
@@ -55,12 +56,14 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
             Task::Classification => classification::header(schema.classes),
             Task::Regression => regression::header(schema.targets),
             Task::MultiLabel(_) => multi_label::header(schema.classes),
+            Task::Tokens => tokens::header(),
         };
         // A class may be called like a column of its file, so these are known by their places.
         let is_of_label = |place: usize, name: &str| match task {
             Task::Classification => place == 2 || place == 4 && schema.classes.len() > MOST_SCORED_CLASSES,
             Task::Regression => name.starts_with("value_"),
             Task::MultiLabel(_) => name.starts_with("label_"),
+            Task::Tokens => tokens::LABEL_COLUMNS.contains(&place),
         };
         let columns = names.into_iter().enumerate();
         let columns: Vec<(usize, String)> = columns
@@ -76,6 +79,7 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
         Ok(Self {
             task,
             schema,
+            is_labelled,
             columns,
             out,
         })
@@ -87,15 +91,15 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
     /// When the output cannot be written.
     pub fn write(&mut self, report: &EvaluationReport) -> Result<(), ArtifactError> {
         for prediction in &report.predictions {
-            let row = self.row(prediction);
-            let fields = self.columns.iter().map(|(place, _)| row[*place].as_str());
+            let object = matches!(self.out, Out::JsonLines(_)).then(|| self.object(prediction));
+            let rows = self.rows(prediction);
             match &mut self.out {
-                Out::Csv(csv) => csv.write_record(fields)?,
+                Out::Csv(csv) => {
+                    for row in rows {
+                        csv.write_record(self.columns.iter().map(|(place, _)| row[*place].as_str()))?;
+                    }
+                }
                 Out::JsonLines(out) => {
-                    let columns = self.columns.iter().zip(fields);
-                    let object: Map<String, Value> = columns
-                        .map(|((place, name), text)| (name.clone(), value(self.task, *place, name, text)))
-                        .collect();
                     let written = serde_json::to_writer(&mut *out, &object).map_err(io::Error::from);
                     written.and_then(|()| out.write_all(b"\n")).map_err(csv::Error::from)?;
                 }
@@ -104,12 +108,26 @@ impl<'a, W: Write> PredictionsWriter<'a, W> {
         Ok(())
     }
 
-    fn row(&self, prediction: &Prediction) -> Vec<String> {
+    /// The lines of a table.
+    fn rows(&self, prediction: &Prediction) -> Vec<Vec<String>> {
         match self.task {
-            Task::Classification => classification::row(prediction, self.schema.classes),
-            Task::Regression => regression::row(prediction),
-            Task::MultiLabel(labels) => multi_label::row(prediction, labels.of(self.schema)),
+            Task::Classification => vec![classification::row(prediction, self.schema.classes)],
+            Task::Regression => vec![regression::row(prediction)],
+            Task::MultiLabel(labels) => vec![multi_label::row(prediction, labels.of(self.schema))],
+            Task::Tokens => tokens::rows(prediction, self.schema.classes),
         }
+    }
+
+    /// A line of JSON.
+    fn object(&self, prediction: &Prediction) -> Map<String, Value> {
+        if self.task == Task::Tokens {
+            return tokens::object(prediction, self.schema.classes, self.is_labelled);
+        }
+        let row = self.rows(prediction).concat();
+        let columns = self.columns.iter();
+        columns
+            .map(|(place, name)| (name.clone(), value(self.task, *place, name, &row[*place])))
+            .collect()
     }
 
     /// Flushes what is buffered.

@@ -43,12 +43,16 @@ pub(super) fn list(
 }
 
 /// Ended by LF or CR LF; or by CR where the file has no LF. No string of JSON holds either.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let end = if bytes.contains(&b'\n') { b'\n' } else { b'\r' };
     bytes.split(move |byte| *byte == end)
 }
 
-fn object(row: &str, line: u64, (texts, labels): (&[String], &[String])) -> Result<Map<String, Value>, RowFault> {
+pub(super) fn object(
+    row: &str,
+    line: u64,
+    (texts, labels): (&[String], &[String]),
+) -> Result<Map<String, Value>, RowFault> {
     match serde_json::from_str(row) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(RowFault {
@@ -142,7 +146,7 @@ fn text_of_label(label: &Value, name: &str) -> Result<String, RowError> {
     })
 }
 
-fn field<'a>(object: &'a Map<String, Value>, name: &str, role: &'static str) -> Result<&'a Value, RowError> {
+pub(super) fn field<'a>(object: &'a Map<String, Value>, name: &str, role: &'static str) -> Result<&'a Value, RowError> {
     object.get(name).ok_or_else(|| {
         let fields: Vec<&String> = object.keys().collect();
         RowError::MissingField {
@@ -154,14 +158,14 @@ fn field<'a>(object: &'a Map<String, Value>, name: &str, role: &'static str) -> 
     })
 }
 
-fn empty(role: &'static str, column: &str) -> RowError {
+pub(super) fn empty(role: &'static str, column: &str) -> RowError {
     RowError::Empty {
         role,
         column: column.to_owned(),
     }
 }
 
-fn wrong(what: &str, found: &Value, expected: &str) -> RowError {
+pub(super) fn wrong(what: &str, found: &Value, expected: &str) -> RowError {
     RowError::WrongJson {
         what: what.to_owned(),
         found: kind(found),

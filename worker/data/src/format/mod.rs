@@ -1,6 +1,7 @@
 //! How a dataset lies on disk. A format lists the samples of one split: their ids, their labels as they are written, and where
 //! their bytes are. It decides nothing about other splits, and opens no image. Each has a file here, and its line in [`list`].
 
+mod conll;
 mod delimited;
 mod image_folder;
 mod image_table;
@@ -8,6 +9,7 @@ mod json_lines;
 mod passed_over;
 mod rows;
 mod separator;
+mod word_lines;
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +42,7 @@ pub(crate) struct EmptyClass {
 
 pub(crate) struct Listed {
     pub(crate) id: String,
-    /// As they are written, in the order of the label columns; of a class folder its name; of a list its labels.
+    /// As they are written, in the order of the label columns; of a class folder its name; of a list its labels; of words their tags.
     pub(crate) labels: Vec<String>,
     pub(crate) source: Source,
 }
@@ -53,7 +55,8 @@ pub(crate) fn list(data: &DataSpec, rules: DataRules, split: SplitName, path: &P
     };
     let images;
     let source: &dyn Fn(&[&str]) -> Result<Source, RowError> = match &rows.input {
-        InputColumn::Text(_) | InputColumn::TextPair(_) => &rows::texts,
+        // Lists of words are no fields: the format that has them makes their sources.
+        InputColumn::Text(_) | InputColumn::TextPair(_) | InputColumn::Words(_) => &rows::texts,
         InputColumn::Image { root, .. } => {
             images = image_table::sources(path, root.as_deref());
             &images
@@ -66,6 +69,8 @@ pub(crate) fn list(data: &DataSpec, rules: DataRules, split: SplitName, path: &P
     };
     let labels = &rows.label;
     match rows.layout {
+        RowLayout::Conll => conll::list(split, path, labels, data),
+        RowLayout::JsonLines if data.format.has_words() => word_lines::list(split, path, (&input, labels), data),
         RowLayout::JsonLines => json_lines::list(split, path, (&input, labels), data),
         RowLayout::Delimited { delimiter, quoted } => {
             let layout = delimited::Layout {

@@ -48,8 +48,9 @@ fn repeated(split: &Split) -> Option<String> {
 
 fn warning(first: &Split, second: &Split) -> Option<String> {
     let texts = shared(first, second, |sample| match &sample.source {
-        Source::Text(text) => Some([text.trim(), ""]),
-        Source::TextPair(texts) => Some(texts.each_ref().map(|text| text.trim())),
+        Source::Text(text) => Some(vec![text.trim()]),
+        Source::TextPair(texts) => Some(texts.iter().map(|text| text.trim()).collect()),
+        Source::Words(words) => Some(words.iter().map(String::as_str).collect()),
         _ => None,
     });
     if let Some((a, b)) = texts.first() {

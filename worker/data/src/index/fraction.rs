@@ -70,7 +70,7 @@ pub(super) fn draw(
     Ok(drawn)
 }
 
-/// Where each sample of `train` goes. Samples without a class are drawn from together; of those with several labels, train keeps the last one of
+/// Where each sample of `train` goes. Samples without a class are drawn from together; of those with several labels, or tags, train keeps the last one of
 /// each label in key order, where it would keep none.
 fn assign(train: &Split, fractions: [(SplitName, f64); 2], seed: u64) -> Vec<SplitName> {
     let mut by_class: BTreeMap<Option<u32>, Vec<([u8; 32], usize)>> = BTreeMap::new();
@@ -98,7 +98,7 @@ fn assign(train: &Split, fractions: [(SplitName, f64); 2], seed: u64) -> Vec<Spl
 
 fn keep_labels(train: &Split, goals: &mut [SplitName], seed: u64) {
     let labels = |place: usize| match &train.samples[place].target {
-        Target::Labels(labels) => labels.as_slice(),
+        Target::Labels(labels) | Target::Tags(labels) => labels.as_slice(),
         Target::Class(_) | Target::Numbers(_) => &[],
     };
     let mut kept: BTreeSet<u32> = BTreeSet::new();

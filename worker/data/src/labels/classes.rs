@@ -1,6 +1,6 @@
-//! One class for each sample: train names the classes, another split may not add one.
+//! Classes: train names them, another split may not add one. One for each sample here; of words, see `tags`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use firn_core::spec::{DataFormat, DataSpec};
 
@@ -23,9 +23,8 @@ impl Classes {
                 hint: class.unread.clone(),
             });
         }
-        let mut names: Vec<String> = train.samples.iter().map(|listed| class_of(listed).to_owned()).collect();
-        names.sort_unstable();
-        names.dedup();
+        let names: BTreeSet<&String> = train.samples.iter().flat_map(|listed| &listed.labels).collect();
+        let mut names: Vec<String> = names.into_iter().cloned().collect();
         // Folders keep ImageFolder's order, so that a head trained there still fits; a table's ratings 1 to 10 read better by value.
         if !matches!(data.format, DataFormat::ImageFolder) {
             names::sort_labels(&mut names);
@@ -53,15 +52,18 @@ impl Classes {
             });
         }
         let named: HashSet<&str> = order.iter().map(String::as_str).collect();
-        let mut samples = train.samples.iter();
-        if let Some(listed) = samples.find(|listed| !named.contains(class_of(listed))) {
-            return Err(DataError::UnlistedClass {
-                class: class_of(listed).to_owned(),
+        let mut labels = train
+            .samples
+            .iter()
+            .flat_map(|listed| listed.labels.iter().map(move |class| (listed, class)));
+        match labels.find(|(_, class)| !named.contains(class.as_str())) {
+            Some((listed, class)) => Err(DataError::UnlistedClass {
+                class: class.clone(),
                 sample: listed.id.clone(),
-                hint: names::suggestion(class_of(listed), order),
-            });
+                hint: names::suggestion(class, order),
+            }),
+            None => Ok(Self::known(order)),
         }
-        Ok(Self::known(order))
     }
 
     /// Of these names, in the order of the network's outputs.
@@ -73,18 +75,35 @@ impl Classes {
     }
 
     pub(super) fn targets(&self, listing: &Listing) -> Result<Vec<Target>, DataError> {
-        let target = |listed: &Listed| match self.numbers.get(class_of(listed)) {
-            Some(&class) => Ok(Target::Class(class)),
-            None => Err(DataError::UnknownClass {
+        let target = |listed: &Listed| {
+            let numbers = self.numbers_of(listed).map_err(|wrong| DataError::UnknownClass {
                 split: listing.split,
-                hint: class_names::hint(class_of(listed), &self.names),
-                class: class_of(listed).to_owned(),
-                sample: listed.id.clone(),
+                hint: wrong.hint,
+                class: wrong.name,
+                sample: wrong.sample,
                 count: self.names.len(),
                 known: names::enumerate(&self.names),
-            }),
+            })?;
+            Ok(Target::Class(numbers.first().copied().unwrap_or_default()))
         };
         listing.samples.iter().map(target).collect()
+    }
+
+    /// Of each label of a sample.
+    pub(super) fn numbers_of(&self, listed: &Listed) -> Result<Vec<u32>, Unknown> {
+        let number = |name: &String| {
+            self.numbers.get(name).copied().ok_or_else(|| Unknown {
+                hint: class_names::hint(name, &self.names),
+                name: name.clone(),
+                sample: listed.id.clone(),
+            })
+        };
+        listed.labels.iter().map(number).collect()
+    }
+
+    /// In the order of the network's outputs.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub(super) fn warnings_of_train(&self, train: &Listing) -> Vec<String> {
@@ -130,7 +149,11 @@ impl Classes {
     }
 }
 
-/// A folder's name, or the text of the one label column.
-fn class_of(listed: &Listed) -> &str {
-    listed.labels.first().map_or("", String::as_str)
+/// A name that no output has.
+pub(super) struct Unknown {
+    pub(super) name: String,
+    /// The first sample that has it.
+    pub(super) sample: String,
+    /// One of the names that it looks like; empty if none does.
+    pub(super) hint: String,
 }

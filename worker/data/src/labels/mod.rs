@@ -7,6 +7,7 @@ mod class_names;
 mod classes;
 mod label_sets;
 mod numbers;
+mod tags;
 
 use firn_core::spec::{DataFormat, DataSpec, LabelColumns};
 use firn_core::task::regression;
@@ -16,12 +17,14 @@ use crate::{DataError, Split, Target};
 use classes::Classes;
 use label_sets::LabelSets;
 use numbers::Numbers;
+use tags::Tags;
 
 /// As train fixes them.
 pub(crate) enum Labels {
     Classes(Classes),
     Numbers(Numbers),
     Sets(LabelSets),
+    Tags(Tags),
 }
 
 impl Labels {
@@ -35,6 +38,7 @@ impl Labels {
             Some(LabelColumns::Numbers(columns)) => Ok(Self::Numbers(Numbers::new(columns))),
             Some(LabelColumns::Flags(columns)) => Ok(Self::Sets(LabelSets::of_columns(columns))),
             Some(LabelColumns::List { column, .. }) => LabelSets::of_lists(train, column).map(Self::Sets),
+            Some(LabelColumns::Tags(column)) => Tags::of_train(train, data, column).map(Self::Tags),
             Some(LabelColumns::Class(_)) | None => Classes::of_train(train, data).map(Self::Classes),
         }
     }
@@ -47,6 +51,7 @@ impl Labels {
                 LabelColumns::Numbers(columns) => Self::Numbers(Numbers::new(columns)),
                 LabelColumns::Flags(columns) => Self::Sets(LabelSets::of_columns(columns)),
                 LabelColumns::List { .. } => Self::Sets(LabelSets::known(names)),
+                LabelColumns::Tags(column) => Self::Tags(Tags::known(names, column)),
                 LabelColumns::Class(_) => Self::Classes(Classes::known(names)),
             },
         }
@@ -58,6 +63,7 @@ impl Labels {
             Self::Classes(classes) => classes.targets(listing),
             Self::Numbers(numbers) => numbers.targets(listing),
             Self::Sets(sets) => sets.targets(listing),
+            Self::Tags(tags) => tags.targets(listing),
         }
     }
 
@@ -67,6 +73,7 @@ impl Labels {
             Self::Classes(classes) => classes.warnings_of_train(train),
             Self::Numbers(_) => Vec::new(),
             Self::Sets(sets) => sets.warnings_of_train(train),
+            Self::Tags(tags) => tags.warnings_of_train(train),
         }
     }
 
@@ -76,6 +83,7 @@ impl Labels {
             Self::Classes(classes) => classes.warnings(listing, targets),
             Self::Numbers(_) => Vec::new(),
             Self::Sets(sets) => sets.warning(listing.split, targets.iter()).into_iter().collect(),
+            Self::Tags(tags) => tags.warning(listing.split, targets.iter()).into_iter().collect(),
         }
     }
 
@@ -85,6 +93,7 @@ impl Labels {
             Self::Classes(classes) => classes.warning_of_drawn(split),
             Self::Numbers(_) => None,
             Self::Sets(sets) => sets.warning(split.name, split.samples.iter().map(|sample| &sample.target)),
+            Self::Tags(tags) => tags.warning_of_drawn(split),
         }
     }
 
@@ -94,6 +103,7 @@ impl Labels {
             Self::Classes(classes) => Ok((classes.into_names(), Vec::new())),
             Self::Numbers(numbers) => Ok((Vec::new(), numbers.scales(train)?)),
             Self::Sets(sets) => Ok((sets.into_names(train)?, Vec::new())),
+            Self::Tags(tags) => Ok((tags.into_names(), Vec::new())),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod image;
 mod text;
+mod words;
 
 use std::{borrow::Cow, path::Path};
 
@@ -14,6 +15,7 @@ use firn_core::{
 
 use self::image::Images;
 use self::text::Texts;
+pub use self::words::with_prefix_space;
 use crate::{DataError, Source, Tensors, source::Content};
 
 /// A kind of sample, with the settings of a job.
@@ -62,8 +64,13 @@ pub(crate) enum Prepared {
     Bytes(Vec<u8>),
     /// Normalised pixels.
     Floats(Vec<f32>),
-    /// Token ids, and of each token which of two texts it belongs to, 0 or 1; nothing where there is one text.
-    Tokens { ids: Vec<i64>, types: Vec<i64> },
+    /// Token ids; of each token which of two texts it belongs to, 0 or 1, nothing where there is one text; and of lists of words the number of the word that
+    /// begins with it, from 1, or 0.
+    Tokens {
+        ids: Vec<i64>,
+        types: Vec<i64>,
+        words: Vec<i64>,
+    },
 }
 
 impl Prepared {
@@ -83,11 +90,11 @@ impl Prepared {
         }
     }
 
-    /// Ids and types; empty for other numbers.
-    fn tokens(&self) -> [&[i64]; 2] {
+    /// Ids, types and words; empty for other numbers.
+    fn tokens(&self) -> [&[i64]; 3] {
         match self {
-            Self::Tokens { ids, types } => [ids, types],
-            Self::Bytes(_) | Self::Floats(_) => [&[], &[]],
+            Self::Tokens { ids, types, words } => [ids, types, words],
+            Self::Bytes(_) | Self::Floats(_) => [&[]; 3],
         }
     }
 }
@@ -101,6 +108,8 @@ pub struct TextLimits {
     pub vocabulary: Option<u32>,
     /// Whether a sample is two texts.
     pub pairs: bool,
+    /// Whether a sample is a list of words.
+    pub words: bool,
     /// By which the job reads its data.
     pub rules: DataRules,
 }

@@ -13,6 +13,7 @@ use firn_core::compatibility::DataRules;
 use serde_json::Value;
 use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
+use super::words::{firsts, with_prefix_space};
 use super::{Modality, Occasion, Prepared, TextLimits};
 use crate::{DataError, RawTensor, Tensors, Values, source::Content};
 
@@ -22,6 +23,8 @@ pub(super) struct Texts {
     padding_id: i64,
     /// Rows of the network's table of embeddings, if the tokenizer has tokens beyond them.
     rows: Option<u32>,
+    /// Whether texts are lists of words.
+    words: bool,
 }
 
 impl Texts {
@@ -34,7 +37,7 @@ impl Texts {
         if !path.exists() {
             return Err(refused(path, "no such file"));
         }
-        let mut tokenizer = Tokenizer::from_file(path).map_err(|error| refused(path, &error.to_string()))?;
+        let mut tokenizer = opened(path, limits)?;
         let length = allowed_length(max_length, limits, special_tokens(&tokenizer, limits.pairs))?;
         let rows = limits.vocabulary.filter(|rows| has_tokens_beyond(&tokenizer, *rows));
         let padding_id = padding_id(&tokenizer).filter(|id| rows.is_none_or(|rows| *id < rows));
@@ -54,6 +57,7 @@ impl Texts {
             tokenizer,
             padding_id: i64::from(padding_id.unwrap_or(0)),
             rows,
+            words: limits.words,
         };
         texts.check_special_tokens(path)?;
         Ok(texts)
@@ -89,11 +93,11 @@ impl Modality for Texts {
         16
     }
 
-    /// Only where a token could be unknown to the network: it costs as much as preparing.
+    /// Only where a token could be unknown to the network, or none of some words gives a token: it costs as much as preparing.
     fn inspect(&self, content: &Content<'_>) -> Result<(), String> {
-        match self.rows {
-            Some(_) => self.prepare(content, None).map(drop),
-            None => Ok(()),
+        match self.rows.is_some() || self.words {
+            true => self.prepare(content, None).map(drop),
+            false => Ok(()),
         }
     }
 
@@ -107,55 +111,77 @@ impl Modality for Texts {
             }
             // The fast way forgets the types where no processor joins both.
             Content::Pair([first, second]) => self.tokenizer.encode((*first, *second), true),
+            Content::Words(words) => self.tokenizer.encode(*words, true),
         };
         let encoding = encoding.map_err(|error| format!("cannot be tokenised: {error}"))?;
         let has_types = matches!(content, Content::Pair(_));
         if let Some(unknown) = self.unknown_token(encoding.get_ids()) {
             return Err(unknown);
         }
+        let words = match content {
+            Content::Words(_) => firsts(&encoding),
+            Content::One(_) | Content::Pair(_) => Vec::new(),
+        };
         match encoding.get_ids() {
             [] => Err("gives no tokens".to_owned()),
+            _ if self.words && words.iter().all(|word| *word == 0) => Err("none of its words gives a token".to_owned()),
             ids => {
                 let types = encoding.get_type_ids().iter().filter(|_| has_types);
                 Ok(Prepared::Tokens {
                     ids: ids.iter().map(|id| i64::from(*id)).collect(),
                     types: types.map(|kind| i64::from(*kind)).collect(),
+                    words,
                 })
             }
         }
     }
 
     /// `ids` and `mask`: `(length)` integers of each sample, padded to the longest; the mask is 1 where a token is. Of pairs `types` as well: 1 where the
-    /// tokenizer says that a token is of the second text.
+    /// tokenizer says that a token is of the second text. Of lists of words `words`: the number of the word that begins with a token, from 1, else 0.
     fn collate(&self, samples: &[Prepared]) -> Tensors {
-        let samples: Vec<[&[i64]; 2]> = samples.iter().map(Prepared::tokens).collect();
-        let length = samples.iter().map(|[ids, _]| ids.len()).max().unwrap_or(0);
-        let has_types = samples.iter().any(|[_, types]| !types.is_empty());
-        let mut ids = Vec::with_capacity(samples.len() * length);
-        let mut mask = Vec::with_capacity(samples.len() * length);
-        let mut kinds = Vec::new();
-        for [sample, types] in &samples {
-            ids.extend_from_slice(sample);
-            ids.resize(ids.len() + length - sample.len(), self.padding_id);
-            mask.resize(mask.len() + sample.len(), 1);
-            mask.resize(mask.len() + length - sample.len(), 0);
-            if has_types {
-                kinds.extend_from_slice(types);
-                kinds.resize(kinds.len() + length - types.len(), 0);
-            }
-        }
-        let array = |name, values| RawTensor {
+        let samples: Vec<[&[i64]; 3]> = samples.iter().map(Prepared::tokens).collect();
+        let length = samples.iter().map(|[ids, ..]| ids.len()).max().unwrap_or(0);
+        let padded = |row: &[i64], padding: i64| -> Vec<i64> {
+            let missing = length - row.len();
+            row.iter()
+                .copied()
+                .chain(std::iter::repeat_n(padding, missing))
+                .collect()
+        };
+        let array = |name, values: Vec<Vec<i64>>| RawTensor {
             name,
             shape: vec![length],
-            values: Values::Integers(values),
+            values: Values::Integers(values.concat()),
         };
-        let mut arrays = vec![array("ids", ids), array("mask", mask)];
-        arrays.extend(has_types.then(|| array("types", kinds)));
+        let column = |part: usize, padding: i64| samples.iter().map(|arrays| padded(arrays[part], padding)).collect();
+        let mask = samples.iter().map(|[ids, ..]| padded(&vec![1; ids.len()], 0)).collect();
+        let mut arrays = vec![array("ids", column(0, self.padding_id)), array("mask", mask)];
+        for (part, name) in [(1, "types"), (2, "words")] {
+            if samples.iter().any(|arrays| !arrays[part].is_empty()) {
+                arrays.push(array(name, column(part, 0)));
+            }
+        }
         Tensors {
             samples: samples.len(),
             arrays,
         }
     }
+}
+
+/// The file as it is; for lists of words with a space before each.
+fn opened(path: &Path, limits: TextLimits) -> Result<Tokenizer, DataError> {
+    let loaded = match limits.words {
+        false => Tokenizer::from_file(path),
+        true => {
+            let text = std::fs::read_to_string(path).map_err(|error| refused(path, &error.to_string()))?;
+            let file = serde_json::from_str(&text).map(|mut file| {
+                let _ = with_prefix_space(&mut file);
+                file.to_string()
+            });
+            file.map_err(Into::into).and_then(|text| text.parse())
+        }
+    };
+    loaded.map_err(|error: tokenizers::Error| refused(path, &error.to_string()))
 }
 
 /// Tokens that are added to each text, or pair of texts.

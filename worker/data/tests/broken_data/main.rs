@@ -12,7 +12,7 @@ use firn_core::spec::{
 };
 use firn_data::{Preprocessor, SplitName, TextLimits, index, scan};
 
-use cases::{Case, FOLDERS, Format, IMAGE_TABLES, JSON_LINES, PAIRS, TABLES, Validation};
+use cases::{Case, FOLDERS, Format, IMAGE_TABLES, JSON_LINES, PAIRS, TABLES, Validation, WORDS};
 
 fn write_files(root: &Path, files: &[(&str, &[u8])]) {
     for (name, bytes) in files {
@@ -45,6 +45,8 @@ fn data_spec(root: &Path, format: &Format, validation: Option<&Validation>) -> D
                 "other",
                 "label",
             ),
+            Format::WordLines => DataFormat::words(RowLayout::JsonLines, "tokens", "tags"),
+            Format::Conll => DataFormat::words(RowLayout::Conll, "tokens", "tags"),
             Format::PairLines => DataFormat::pairs(RowLayout::JsonLines, "text", "other", "label"),
             Format::Images | Format::ImageLines => DataFormat::images(
                 match format {
@@ -82,6 +84,7 @@ fn each_broken_dataset_is_refused_with_its_own_sentence() {
         .chain(JSON_LINES)
         .chain(IMAGE_TABLES)
         .chain(PAIRS)
+        .chain(WORDS)
         .collect();
     assert!(cases.len() >= 30);
     for case in &cases {

@@ -173,6 +173,7 @@ impl Family for Bert {
         let class = classifiers::of(self.kind);
         Some(match self.pooling {
             Pooling::Cls => Opened::ByDenseClass(class),
+            Pooling::None => Opened::ByClass(classifiers::of_tokens(self.kind)),
             _ => class.misses(self.sizes.hidden_size),
         })
     }

@@ -102,12 +102,13 @@ impl Family for Decoder {
     }
 
     fn head_has_bias(&self) -> bool {
-        false
+        self.pooling == Pooling::None
     }
 
     fn opened(&self, _: Library, _: &[NamedTensor]) -> Option<Opened> {
         Some(match self.pooling {
             Pooling::Last => Opened::ByClass(self.sizes.class()),
+            Pooling::None => Opened::ByClass(self.sizes.tagging_class()),
             _ => Opened::WithoutHead(READS_LAST_TOKEN.to_owned()),
         })
     }

@@ -199,12 +199,17 @@ impl Family for Gpt2 {
     }
 
     fn head_has_bias(&self) -> bool {
-        false
+        self.pooling == Pooling::None
+    }
+
+    fn output_layer(&self) -> Option<&'static str> {
+        (self.pooling == Pooling::None).then_some("classifier")
     }
 
     fn opened(&self, _: Library, _: &[NamedTensor]) -> Option<Opened> {
         Some(match self.pooling {
             Pooling::Last => Opened::ByClass("GPT2ForSequenceClassification"),
+            Pooling::None => Opened::ByClass("GPT2ForTokenClassification"),
             _ => Opened::WithoutHead(READS_LAST_TOKEN.to_owned()),
         })
     }

@@ -81,6 +81,11 @@ pub(crate) trait Family: Send {
         true
     }
 
+    /// Name of the output layer in the class that opens what is exported, where it is not that of the weights' names.
+    fn output_layer(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What files of the library hold beside the weights and follows from the sizes alone, by Firn's names: the export has it, too.
     fn constants(&self, _library: Library) -> Result<Vec<(String, Tensor)>, ModelError> {
         Ok(Vec::new())

@@ -113,6 +113,7 @@ impl Family for ModernBert {
         let has_transform = entries.iter().any(|entry| entry.name.starts_with(TRANSFORM));
         Some(match (has_transform, self.pooling) {
             (true, Pooling::Cls | Pooling::Mean) => Opened::ByClass("ModernBertForSequenceClassification"),
+            (true, Pooling::None) => Opened::ByClass("ModernBertForTokenClassification"),
             (true, _) => {
                 Opened::WithoutHead("transformers' classifier reads the class token or the mean of the tokens".to_owned())
             }
@@ -273,7 +274,7 @@ impl Transform {
 }
 
 impl Stage for Transform {
-    /// Vectors `(n, width)`.
+    /// Vectors `(n, width)`, or states of tokens `(n, tokens, width)`.
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|pooled| match &self.0 {
             Some((linear, norm)) => norm.forward(&linear.forward(&pooled, pass)?.f_gelu("none")?),

@@ -8,8 +8,8 @@ use crate::{parameter_builder::NamedTensor, weights::naming::Library};
 /// How the file of the whole network is opened in transformers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
-    /// By this class, and so by `AutoModelForSequenceClassification` or `AutoModelForImageClassification`: it computes the same features, ends in
-    /// one linear layer of the same name, and predicts the same.
+    /// By this class, and so by `AutoModelForSequenceClassification`, `AutoModelForTokenClassification` or `AutoModelForImageClassification`: it computes the
+    /// same features, ends in one linear layer of the same name, and predicts the same.
     ByClass(&'static str),
     /// By this class, and so by `AutoModelForSequenceClassification`: its head has the two layers of this network's.
     ByDenseClass(&'static DenseClass),

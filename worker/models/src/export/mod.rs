@@ -61,6 +61,10 @@ pub fn opened(model: &Model) -> Option<&Opened> {
 pub(crate) fn in_whole(model: &Model, name: &str) -> String {
     match (head_tail(name), opened(model)) {
         (Some(tail), Some(Opened::ByDenseClass(class))) => class.tensor(tail),
+        (Some(tail), Some(Opened::ByClass(_))) => {
+            let layer = model.family.output_layer().unwrap_or(model.naming.head());
+            format!("{layer}.{tail}")
+        }
         (Some(_), Some(Opened::WithoutHead(_))) => name.to_owned(),
         _ => exported(model, name),
     }

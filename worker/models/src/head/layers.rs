@@ -5,9 +5,22 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{
     error::ModelError,
-    layers::dropout::{Dropout, drop_units},
+    layers::dropout::{Dropout, drop_states, drop_units},
     parameter_builder::{Initial, initialised},
 };
+
+/// Drops units of one vector a sample, or of one a token.
+pub(super) fn dropped(
+    features: Tensor,
+    probability: f64,
+    layer: &str,
+    dropout: &Dropout<'_>,
+) -> Result<Tensor, ModelError> {
+    match features.dim() {
+        2 => drop_units(&features, probability, layer, dropout),
+        _ => drop_states(features, probability, &format!("{layer}.tokens"), Some(dropout)),
+    }
+}
 
 /// Draws the tensors of a head by their names in it, as leaves that gradients train.
 pub(super) struct Draws {
@@ -94,7 +107,7 @@ impl Mlp {
             if place > 0 {
                 state = activated(self.activation, &state)?;
                 if let Some(dropout) = dropout {
-                    state = drop_units(&state, probability, &format!("head.{}", 3 * place), dropout)?;
+                    state = dropped(state, probability, &format!("head.{}", 3 * place), dropout)?;
                 }
             }
             state = layer.forward(&state)?;
@@ -195,6 +208,6 @@ impl Cosine {
 
 /// Rows of length 1.
 fn normalised(rows: &Tensor) -> Result<Tensor, ModelError> {
-    let lengths = rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), true)?;
+    let lengths = rows.f_norm_scalaropt_dim(2.0, [-1_i64].as_slice(), true)?;
     Ok(rows.f_div(&lengths.f_clamp_min(LEAST_LENGTH)?)?)
 }

@@ -9,13 +9,9 @@ use tch::{Device, Tensor};
 pub(crate) use self::attention::POOLING;
 use self::{
     attention::AttentionPooling,
-    layers::{Affine, Cosine, Draws, Mlp, Ordinal},
+    layers::{Affine, Cosine, Draws, Mlp, Ordinal, dropped},
 };
-use crate::{
-    error::ModelError,
-    layers::dropout::{Dropout, drop_units},
-    stage::Features,
-};
+use crate::{error::ModelError, layers::dropout::Dropout, stage::Features};
 
 /// Firn's name of the output layer that every model has.
 pub(crate) const HEAD: &str = "head";
@@ -139,7 +135,8 @@ impl Head {
         tensors.into_iter().map(named).collect()
     }
 
-    /// Pooled features `(n, width)`, or the states of tokens that it attends to, to logits `(n, classes)`.
+    /// Pooled features `(n, width)`, or the states of tokens that it attends to, to logits `(n, classes)`; states that nothing pools, `(n, tokens, width)`,
+    /// to those of each token, `(n, tokens, classes)`.
     pub(crate) fn forward(&self, features: &Features, dropout: Option<&Dropout<'_>>) -> Result<Tensor, ModelError> {
         let features = match &self.pooling {
             Some(pooling) => pooling.forward(&features.tensor, features.needed_mask()?)?,
@@ -148,7 +145,7 @@ impl Head {
         let probability = self.spec.dropout();
         let dropout = dropout.filter(|_| probability > 0.0);
         let features = match dropout {
-            Some(dropout) => drop_units(&features, probability, "", dropout)?,
+            Some(dropout) => dropped(features, probability, "", dropout)?,
             None => features,
         };
         match &self.layers {
@@ -259,6 +256,26 @@ mod tests {
             error.to_string(),
             "samples named for dropout: expected 2, one for each row of the batch, found 1"
         );
+    }
+
+    #[test]
+    fn states_of_tokens_that_nothing_pools_have_outputs_of_their_own_and_padding_shifts_no_mask() {
+        let spec = HeadSpec::Mlp {
+            dropout: 0.5,
+            hidden_sizes: vec![8],
+            activation: HeadActivation::Gelu,
+        };
+        let head = Head::new(HEAD, (3, Device::Cpu), [4, 16], true, &spec).unwrap();
+        let states = Tensor::arange(2 * 5 * 16, (Kind::Float, Device::Cpu)).view([2, 5, 16]) / 160.0;
+        let plain = forward(&head, &states, None).unwrap();
+        assert_eq!(plain.size(), [2, 5, 4]);
+        let rows = forward(&head, &states.view([10, 16]), None).unwrap();
+        assert!((plain.view([10, 4]) - rows).abs().max().double_value(&[]) < 1e-6);
+        let both = forward(&head, &states, Some(&dropout_of(&[7, 8]))).unwrap();
+        let short = forward(&head, &states.narrow(0, 1, 1).narrow(1, 0, 3), Some(&dropout_of(&[8]))).unwrap();
+        let difference = (both.narrow(0, 1, 1).narrow(1, 0, 3) - short).abs().max();
+        assert!(difference.double_value(&[]) < 1e-6);
+        assert!((both - plain).abs().max().double_value(&[]) > 1e-3, "units are dropped");
     }
 
     fn dropout_of<'a>(samples: &'a [u64]) -> Dropout<'a> {

@@ -17,7 +17,7 @@ impl Stage for PixelMean {
     }
 }
 
-/// Token states `(n, tokens, hidden)` to `(n, hidden)`; left as they are where the head attends to them.
+/// Token states `(n, tokens, hidden)` to `(n, hidden)`; left as they are where the head attends to them, or takes each by itself.
 pub(crate) struct TokenPool(pub(crate) Pooling);
 
 impl Stage for TokenPool {
@@ -37,10 +37,10 @@ pub(crate) fn without_padding(values: &Tensor, mask: &Tensor) -> Result<Tensor, 
 
 /// Mean over the tokens that are not padding (as sentence-transformers' `Pooling`: the divisor at least 1e-9), their largest value of each
 /// unit, or the state of the first token, or of the last one that is not padding. Nothing where the head
-/// attends to the states.
+/// attends to the states, or takes each by itself.
 fn pool(pooling: Pooling, states: &Tensor, mask: &Tensor) -> Result<Option<Tensor>, ModelError> {
     let pooled = match pooling {
-        Pooling::Attention => return Ok(None),
+        Pooling::Attention | Pooling::None => return Ok(None),
         Pooling::Max => without_padding(states, mask)?.f_amax([1_i64].as_slice(), false)?,
         Pooling::Cls => states.f_select(1, 0)?,
         Pooling::Last => {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use firn_core::{mixing::Blend, spec::TrainingSpec};
-use firn_models::{Dropout, Exchange, LossSums, Model, Objective, Optimizer, SharedBatch};
+use firn_models::{Dropout, Exchange, LossSums, Model, Objective, Optimizer, Outputs, SharedBatch};
 use tch::{Kind, Tensor};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     mixing::Lesson,
     outcome::{Position, Spent},
 };
-use crate::rank::failure::RankFailure;
+use crate::rank::{failure::RankFailure, task};
 
 /// Numbers that travel at the end of the flat gradient: Σwℓ, Σw and the number of samples.
 pub(crate) const SUMS: i64 = 3;
@@ -161,6 +161,10 @@ impl Computation {
         let outputs = match &shared {
             Some(shared) => self.model.shared_outputs(&features, &dropout, shared)?,
             None => self.model.outputs(&features, &dropout)?,
+        };
+        let outputs = Outputs {
+            head: task::compared(outputs.head, &lesson.batch)?,
+            ..outputs
         };
         let sums = lesson.expecting(blend, |expected| outputs.sums(&self.objective, expected))?;
         sums.loss.f_backward()?;

@@ -74,6 +74,12 @@ impl Inputs {
             [
                 ("ids", &[length], Values::Integers(ids)),
                 ("mask", _, Values::Integers(mask)),
+            ]
+            | [
+                ("ids", &[length], Values::Integers(ids)),
+                ("mask", _, Values::Integers(mask)),
+                // Which outputs count, the task asks for afterwards.
+                ("words", _, _),
             ] => Input::tokens(ids, mask, length, self.device)?,
             [
                 ("ids", &[length], Values::Integers(ids)),

@@ -102,7 +102,7 @@ impl Lesson {
     /// Calls `with` what the objective compares the outputs with.
     pub(crate) fn expecting<R>(&self, blend: Blend, with: impl FnOnce(Expected<'_>) -> R) -> R {
         let Some(pairs) = &self.pairs else {
-            return with(task::expected(&self.batch.targets));
+            return task::expecting(&self.batch, with);
         };
         let share = match blend {
             Blend::None => 1.0,
@@ -110,11 +110,13 @@ impl Lesson {
         };
         let rows = |rows: &[i64]| self.batch.targets.rows(rows.iter().map(|row| *row as usize));
         let (own, partners) = (rows(&pairs.own), rows(&pairs.partners));
-        with(match (&own, &partners) {
-            (Targets::Classes(own), Targets::Classes(partners)) => Expected::MixedClasses { own, partners, share },
-            (Targets::Labels(own), Targets::Labels(partners)) => Expected::MixedLabels { own, partners, share },
-            _ => task::expected(&own),
-        })
+        match (&own, &partners) {
+            (Targets::Classes(own), Targets::Classes(partners)) => {
+                with(Expected::MixedClasses { own, partners, share })
+            }
+            (Targets::Labels(own), Targets::Labels(partners)) => with(Expected::MixedLabels { own, partners, share }),
+            _ => task::expecting(&self.batch, with),
+        }
     }
 
     /// The first samples that were loaded.

@@ -6,6 +6,7 @@
 mod classification;
 mod multi_label;
 mod regression;
+mod tokens;
 
 use std::collections::BTreeMap;
 
@@ -20,12 +21,13 @@ use serde_json::Value;
 use tch::{Device, Tensor};
 
 pub(crate) use self::regression::target_summary;
+use self::tokens::Words;
 use super::failure::RankFailure;
 
 /// Outputs of the network.
 pub(crate) fn outputs(spec: &JobSpec, dataset: &Dataset) -> usize {
     match spec.task {
-        Task::Classification | Task::MultiLabel(_) => dataset.classes.len(),
+        Task::Classification | Task::MultiLabel(_) | Task::Tokens => dataset.classes.len(),
         Task::Regression => dataset.targets.len(),
     }
 }
@@ -33,7 +35,7 @@ pub(crate) fn outputs(spec: &JobSpec, dataset: &Dataset) -> usize {
 /// What training makes small.
 pub(crate) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Result<Objective, RankFailure> {
     match spec.task {
-        Task::Classification => classification::objective(&spec.training.loss, dataset, device),
+        Task::Classification | Task::Tokens => classification::objective(&spec.training.loss, dataset, device),
         Task::Regression => regression::objective(&spec.training.loss, &dataset.targets),
         Task::MultiLabel(_) => multi_label::objective(&spec.training.loss, dataset, device),
     }
@@ -42,22 +44,39 @@ pub(crate) fn objective(spec: &JobSpec, dataset: &Dataset, device: Device) -> Re
 /// What scores samples that nothing is learned from: the objective of the task without weights and settings of training.
 pub(crate) fn plain_objective(spec: &JobSpec, targets: &[Target], device: Device) -> Result<Objective, RankFailure> {
     match spec.task {
-        Task::Classification => Ok(Objective::cross_entropy(None, 0.0, device)?),
+        Task::Classification | Task::Tokens => Ok(Objective::cross_entropy(None, 0.0, device)?),
         Task::Regression => regression::objective(&spec.training.loss, targets),
         Task::MultiLabel(_) => Ok(Objective::binary_cross_entropy(None, device)?),
     }
 }
 
-/// What the objective compares the network's outputs with.
-pub(crate) fn expected(targets: &Targets) -> Expected<'_> {
-    match targets {
-        Targets::Classes(classes) => Expected::Classes(classes),
-        Targets::Numbers { numbers, .. } => Expected::Numbers(numbers),
-        Targets::Labels(labels) => Expected::Labels(labels),
+/// Calls `with` what the objective compares the network's outputs with, as [`compared`] gives them.
+pub(crate) fn expecting<R>(batch: &Batch, with: impl FnOnce(Expected<'_>) -> R) -> R {
+    match &batch.targets {
+        Targets::Classes(classes) => with(Expected::Classes(classes)),
+        Targets::Numbers { numbers, .. } => with(Expected::Numbers(numbers)),
+        Targets::Labels(labels) => with(Expected::Labels(labels)),
+        Targets::Tags(tags) => {
+            let words = Words::of(batch).map(|words| words.tags(tags));
+            with(Expected::Classes(&words.unwrap_or_default()))
+        }
     }
 }
 
-/// Adds the predictions for a batch, and their statistics, to the report. `outputs`: `(n, outputs)`, as the network gives them.
+/// Of the network's outputs, those of which something is expected: of tokens `(n, tokens, outputs)` the first ones of words, `(words, outputs)`; of anything
+/// else all.
+///
+/// # Errors
+/// Those of libtorch.
+pub(crate) fn compared(outputs: Tensor, batch: &Batch) -> Result<Tensor, RankFailure> {
+    match Words::of(batch) {
+        Some(words) => words.select(&outputs),
+        None => Ok(outputs),
+    }
+}
+
+/// Adds the predictions for a batch, and their statistics, to the report. `outputs`: `(n, outputs)`, or `(n, tokens, outputs)`
+/// where each word has a tag, as the network gives them.
 pub(crate) fn score(
     objective: &Objective,
     outputs: &Tensor,
@@ -70,6 +89,7 @@ pub(crate) fn score(
             regression::score(distances, outputs, (&batch.indices, numbers), split, report)
         }
         (Targets::Labels(labels), _) => multi_label::score(outputs, (&batch.indices, labels), split, report),
+        (Targets::Tags(tags), _) => tokens::score(outputs, (batch, tags), split, report),
         (Targets::Numbers { .. }, _) => Err(RankFailure::Internal("numbers have a loss of classes".to_owned())),
     }
 }
@@ -84,6 +104,7 @@ pub(crate) fn metrics(task: Task, schema: Schema<'_>, reports: &[wire::Evaluatio
             let thresholds = labels.of(schema);
             Statistics::MultiLabel(multi_label::statistics(report, schema.classes.len(), thresholds))
         }
+        Task::Tokens => Statistics::Tokens(tokens::statistics(report, schema.classes)),
     };
     let parts: Vec<Statistics> = reports.iter().map(of_shard).collect();
     let predictions: Vec<&wire::Prediction> = reports.iter().flat_map(|report| &report.predictions).collect();
@@ -91,6 +112,7 @@ pub(crate) fn metrics(task: Task, schema: Schema<'_>, reports: &[wire::Evaluatio
         Task::Classification => classification::metrics(&predictions, schema.classes.len()),
         Task::Regression => regression::metrics(&predictions, schema.targets.len()),
         Task::MultiLabel(labels) => multi_label::metrics(&predictions, schema.classes.len(), labels.of(schema)),
+        Task::Tokens => BTreeMap::new(),
     };
     let merged = Statistics::merged(&parts).and_then(|all| all.evaluate(schema, &of_samples));
     merged.map(|metrics| metrics.values).unwrap_or_default()
@@ -108,7 +130,7 @@ fn of_sample(split: &Split, index: u64) -> wire::Prediction {
 /// Adds what the labels of the indexed dataset are to what the coordinator is told of it.
 pub(crate) fn summarise(spec: &JobSpec, dataset: &Dataset, summary: &mut wire::DatasetSummary) {
     match spec.task {
-        Task::Classification | Task::MultiLabel(_) => classification::summarise(dataset, summary),
+        Task::Classification | Task::MultiLabel(_) | Task::Tokens => classification::summarise(dataset, summary),
         Task::Regression => regression::summarise(dataset, summary),
     }
 }
@@ -120,6 +142,7 @@ pub(crate) fn describe(spec: &JobSpec, dataset: &Dataset, tuned: &[f64]) -> Outp
         Task::Classification => classification::describe(dataset),
         Task::Regression => regression::describe(&dataset.targets),
         Task::MultiLabel(labels) => multi_label::describe(dataset, labels.threshold, tuned),
+        Task::Tokens => tokens::describe(dataset),
     }
 }
 

@@ -19,11 +19,11 @@ pub(super) fn exclusions(document: &mut Value, chosen: &Chosen, checks: &mut Che
         folder(model, chosen, checks);
     }
     loss_of_task(spec);
-    let is_regression = spec["task"]["type"] == Task::Regression.word();
+    let task = spec["task"]["type"].as_str().and_then(Task::from_word);
     if let Some(data) = spec.get_mut("data") {
         layout(data, checks);
         if let Some(columns) = data.get_mut("columns") {
-            label_columns(columns, is_regression, checks);
+            label_columns(columns, task, checks);
         }
         splits(data, checks);
     }
@@ -121,7 +121,7 @@ fn loss_of_task(spec: &mut Value) {
 fn layout(data: &mut Value, checks: &mut Checks) {
     const PATH: &str = "spec.data";
     let format = data["format"].as_str().unwrap_or_default().to_owned();
-    if matches!(format.as_str(), "imagefolder" | "jsonl") {
+    if matches!(format.as_str(), "imagefolder" | "jsonl" | "conll") {
         checks.absent(data, PATH, "quoting", "only `csv` and `tsv` have quoting");
         checks.absent(data, PATH, "delimiter", "only `csv` and `tsv` have a delimiter");
     }
@@ -138,6 +138,10 @@ fn layout(data: &mut Value, checks: &mut Checks) {
     if format == "imagefolder" {
         checks.absent(data, PATH, "missingLabels", "the label of an image is its folder");
         checks.absent(data, PATH, "columns", "the classes of an `imagefolder` are its folders");
+    }
+    if format == "conll" {
+        let reason = "`conll` has a word in the first column of each line, and its tag in the last one";
+        checks.absent(data, PATH, "columns", reason);
     }
     if !data["columns"]["image"].is_string() {
         checks.absent(data, PATH, "root", "only paths in `columns.image` begin there");
@@ -176,9 +180,16 @@ fn separator(data: &mut Value, checks: &mut Checks) {
     data["columns"]["separator"].take();
 }
 
-/// A label is one class, a list, several numbers or several flags.
-fn label_columns(columns: &mut Value, is_regression: bool, checks: &mut Checks) {
+/// A label is one class, a list, several numbers, several flags, or a list of tags.
+fn label_columns(columns: &mut Value, task: Option<Task>, checks: &mut Checks) {
     const PATH: &str = "spec.data.columns";
+    if task == Some(Task::Tokens) || columns["tokens"].is_string() || columns["tags"].is_string() {
+        let reason = "`tokens` and `tags` name the columns of a token classification";
+        for other in ["text", "textPair", "image", "label", "targets", "labels", "separator"] {
+            checks.absent(columns, PATH, other, reason);
+        }
+    }
+    let is_regression = task == Some(Task::Regression);
     let (targets, labels) = (columns["targets"].is_array(), columns["labels"].is_array());
     let mut absent = |is_absent: bool, name: &str, reason: &str| {
         if is_absent {

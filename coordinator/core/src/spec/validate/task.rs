@@ -1,7 +1,7 @@
 //! What has to fit the task: the label columns and the loss.
 
 use super::violations::Violations;
-use crate::spec::{DataFormat, HeadSpec, InputColumn, JobSpec, LabelColumns, Sampling, Task, Word};
+use crate::spec::{DataFormat, HeadSpec, InputColumn, JobSpec, LabelColumns, RowLayout, Sampling, Task, Word};
 use crate::task::multi_label::MOST_LABELS;
 
 /// What people watch holds the scale of each.
@@ -10,8 +10,10 @@ const MOST_TARGETS: usize = 256;
 pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
     let (task, word) = (spec.task, spec.task.word());
     let loss = &spec.training.loss;
-    violations.require(loss.task().word() == word, "spec.training.loss.type", || match task {
-        Task::Classification => format!("must be `cross_entropy` or `focal` for {word}, found `{}`", loss.word()),
+    violations.require(loss.is_of(task), "spec.training.loss.type", || match task {
+        Task::Classification | Task::Tokens => {
+            format!("must be `cross_entropy` or `focal` for {word}, found `{}`", loss.word())
+        }
         Task::Regression => format!("must be `mse`, `l1` or `huber` for {word}, found `{}`", loss.word()),
         Task::MultiLabel(_) => format!(
             "must be `binary_cross_entropy` or `sigmoid_focal` for {word}, found `{}`",
@@ -36,7 +38,26 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
                 format!("must be a table for {word}, found `imagefolder`, whose folders are classes")
             });
         }
-        DataFormat::Rows(rows) => columns(task, &rows.input, &rows.label, violations),
+        DataFormat::Rows(rows) => {
+            let is_conll = rows.layout == RowLayout::Conll;
+            let fits = match task {
+                Task::Tokens => is_conll || rows.layout == RowLayout::JsonLines,
+                _ => !is_conll,
+            };
+            violations.require(fits, "spec.data.format", || format(task, rows.layout));
+            if fits {
+                columns(task, &rows.input, &rows.label, violations);
+            }
+        }
+    }
+}
+
+/// What the format of a task has to be, where it is another one.
+fn format(task: Task, found: RowLayout) -> String {
+    let (word, found) = (task.word(), found.word());
+    match task {
+        Task::Tokens => format!("must be `jsonl` or `conll` for {word}, found `{found}`, whose fields are no lists"),
+        _ => format!("must be another one for {word}, found `{found}`, whose words have tags"),
     }
 }
 
@@ -44,7 +65,8 @@ pub(super) fn check(spec: &JobSpec, violations: &mut Violations) {
 fn class_order(spec: &JobSpec, violations: &mut Violations) {
     const FIELD: &str = "spec.data.classes";
     let names = &spec.data.classes;
-    violations.require(names.is_empty() || spec.task == Task::Classification, FIELD, || {
+    let has_classes = matches!(spec.task, Task::Classification | Task::Tokens);
+    violations.require(names.is_empty() || has_classes, FIELD, || {
         format!("must be left out for {}, which has no classes", spec.task.word())
     });
     violations.require(names.len() != 1, FIELD, || {
@@ -77,12 +99,14 @@ fn columns(task: Task, input: &InputColumn, label: &LabelColumns, violations: &m
         LabelColumns::Numbers(_) => ("spec.data.columns.targets", task == Task::Regression),
         LabelColumns::List { .. } => ("spec.data.columns.separator", matches!(task, Task::MultiLabel(_))),
         LabelColumns::Flags(_) => ("spec.data.columns.labels", matches!(task, Task::MultiLabel(_))),
+        LabelColumns::Tags(_) => ("spec.data.columns.tags", task == Task::Tokens),
     };
     violations.require(is_of_task, field, || {
         let has = match task {
             Task::Classification => "whose label is a class",
             Task::Regression => "whose labels are numbers in columns of their own: `targets`",
             Task::MultiLabel(_) => "whose labels are lists in a column, or `0` and `1` in columns of their own",
+            Task::Tokens => "whose labels are tags of words: `tags`",
         };
         format!("must be left out for {}, {has}", task.word())
     });
@@ -93,8 +117,12 @@ fn columns(task: Task, input: &InputColumn, label: &LabelColumns, violations: &m
     }
     let (input, role) = (input.names(), input.role());
     match label {
-        LabelColumns::Class(label) | LabelColumns::List { column: label, .. } => {
-            violations.require(!input.contains(label), "spec.data.columns.label", || {
+        LabelColumns::Class(label) | LabelColumns::List { column: label, .. } | LabelColumns::Tags(label) => {
+            let field = match task {
+                Task::Tokens => field,
+                _ => "spec.data.columns.label",
+            };
+            violations.require(!input.contains(label), field, || {
                 format!("must be another column than the {role}, found `{label}` for both")
             });
         }

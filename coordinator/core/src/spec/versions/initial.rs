@@ -122,9 +122,11 @@ fn data(data: &DataSpec) -> Result<Value, Unsayable> {
                     json!({"Table": {"delimiter": delimiter, "quoted": quoted, "text": text, "label": class(label)}})
                 }
                 RowLayout::JsonLines => json!({"JsonLines": {"text": text, "label": class(label)}}),
+                RowLayout::Conll => return Err("spec.data.format"),
             },
             DataFormat::Rows(rows) => match rows.input {
                 InputColumn::TextPair(_) => return Err("spec.data.columns.textPair"),
+                InputColumn::Words(_) => return Err("spec.data.columns.tokens"),
                 _ => return Err("spec.data.columns.image"),
             },
         },

@@ -106,11 +106,12 @@ pub(super) fn label_document(dataset: &DatasetSummary) -> Map<String, Value> {
 }
 
 pub(super) fn tables(status: &JobStatus, evaluation: &Evaluation) -> Vec<String> {
-    let classes = (!evaluation.per_class.is_empty()).then(|| class_table(evaluation));
+    let classes = (!evaluation.per_class.is_empty()).then(|| class_table(evaluation, "CLASS"));
     classes.into_iter().chain(confusion_table(status, evaluation)).collect()
 }
 
-fn class_table(evaluation: &Evaluation) -> String {
+/// Precision, recall and F1 of each class, or of what else is called so.
+pub(super) fn class_table(evaluation: &Evaluation, what: &str) -> String {
     let rows = evaluation.per_class.iter().take(CLASSES_LISTED).map(|class| {
         vec![
             class.class.clone(),
@@ -120,7 +121,7 @@ fn class_table(evaluation: &Evaluation) -> String {
             class.support.to_string(),
         ]
     });
-    let title = format!("CLASS ({})", evaluation.split.to_uppercase());
+    let title = format!("{what} ({})", evaluation.split.to_uppercase());
     let mut text = table(&[&title, "PRECISION", "RECALL", "F1", "SUPPORT"], rows.collect(), 1);
     if evaluation.per_class.len() > CLASSES_LISTED {
         let more = evaluation.per_class.len() - CLASSES_LISTED;
@@ -164,7 +165,7 @@ pub(super) fn document(evaluation: &Evaluation) -> Map<String, Value> {
     ])
 }
 
-fn class_metrics(class: &ClassMetrics) -> Value {
+pub(super) fn class_metrics(class: &ClassMetrics) -> Value {
     json!({
         "class": class.class,
         "precision": class.precision,

@@ -4,14 +4,17 @@
 
 mod classification;
 mod regression;
+mod tokens;
 
 use firn_proto::v1alpha1::{DatasetSummary, Evaluation, JobStatus};
 use serde_json::{Map, Value};
 
 /// Metrics that short lines and the list of evaluations show, the most telling first.
 pub(super) fn headlines(status: &JobStatus) -> &'static [&'static str] {
+    let has_words = || status.evaluations.iter().any(|evaluation| evaluation.words.is_some());
     match status.dataset.as_ref().is_some_and(is_regression) {
         true => &regression::HEADLINES,
+        false if has_words() => &tokens::HEADLINES,
         false => &classification::HEADLINES,
     }
 }
@@ -50,17 +53,19 @@ pub(super) fn label_document(dataset: &DatasetSummary) -> Map<String, Value> {
 
 /// What an evaluation tells beyond its metrics, as tables.
 pub(super) fn tables(status: &JobStatus, evaluation: &Evaluation) -> Vec<String> {
-    match evaluation.targets.is_empty() {
-        true => classification::tables(status, evaluation),
-        false => regression::tables(evaluation),
+    match &evaluation.words {
+        Some(words) => tokens::tables(evaluation, words),
+        None if evaluation.targets.is_empty() => classification::tables(status, evaluation),
+        None => regression::tables(evaluation),
     }
 }
 
 /// What an evaluation tells beyond its metrics, as fields of its document.
 pub(super) fn document(evaluation: &Evaluation) -> Map<String, Value> {
-    match evaluation.targets.is_empty() {
-        true => classification::document(evaluation),
-        false => regression::document(evaluation),
+    match &evaluation.words {
+        Some(words) => tokens::document(evaluation, words),
+        None if evaluation.targets.is_empty() => classification::document(evaluation),
+        None => regression::document(evaluation),
     }
 }
 

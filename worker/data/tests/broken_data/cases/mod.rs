@@ -4,11 +4,13 @@ mod folders;
 mod json_lines;
 mod pairs;
 mod tables;
+mod words;
 
 pub(crate) use folders::FOLDERS;
 pub(crate) use json_lines::JSON_LINES;
 pub(crate) use pairs::PAIRS;
 pub(crate) use tables::{IMAGE_TABLES, TABLES};
+pub(crate) use words::WORDS;
 
 pub(crate) struct Case {
     pub(crate) name: &'static str,
@@ -29,6 +31,10 @@ pub(crate) enum Format {
     Pairs,
     /// JSON lines of pairs of texts.
     PairLines,
+    /// JSON lines of words and tags.
+    WordLines,
+    /// A word and its tag a line.
+    Conll,
     /// A table of image paths.
     Images,
     /// JSON lines of image paths.

@@ -1,4 +1,5 @@
-//! The classifiers of transformers for BERT, RoBERTa and DistilBERT, as their `…ForSequenceClassification` build them.
+//! The classifiers of transformers for BERT, RoBERTa and DistilBERT, as their `…ForSequenceClassification` build them; and what their classifiers of
+//! tokens are called.
 
 use firn_core::spec::{BertKind, HeadActivation};
 
@@ -10,6 +11,15 @@ pub(super) fn of(kind: BertKind) -> &'static DenseClass {
         BertKind::Original => &BERT,
         BertKind::Roberta => &ROBERTA,
         BertKind::Distilled => &DISTILBERT,
+    }
+}
+
+/// The class that ends in one linear layer for each token.
+pub(super) fn of_tokens(kind: BertKind) -> &'static str {
+    match kind {
+        BertKind::Original => "BertForTokenClassification",
+        BertKind::Roberta => "RobertaForTokenClassification",
+        BertKind::Distilled => "DistilBertForTokenClassification",
     }
 }
 

@@ -213,6 +213,15 @@ impl Decoder {
         }
     }
 
+    /// The class of transformers that ends in an output layer for each token.
+    pub(super) fn tagging_class(&self) -> &'static str {
+        match self.kind {
+            DecoderKind::Llama => "LlamaForTokenClassification",
+            DecoderKind::Qwen2 => "Qwen2ForTokenClassification",
+            DecoderKind::Qwen3 => "Qwen3ForTokenClassification",
+        }
+    }
+
     /// What `config.json` says of it.
     pub(super) fn described(&self) -> Map<String, Value> {
         let fields = json!({

@@ -25,7 +25,7 @@ pub(super) fn files(spec: &JobSpec, model: &Model) -> Result<Vec<(&'static str, 
             let length = TextLimits::length(*max_length, model.max_length());
             let has_types = spec.data.format.has_pairs() && model.has_token_types();
             match model_files::tokenizer(&spec.model)? {
-                Some(path) => of_texts(&path, (length, has_types)),
+                Some(path) => of_texts(&path, (length, has_types), spec.data.format.has_words()),
                 None => Ok(Vec::new()),
             }
         }
@@ -37,17 +37,29 @@ pub(super) fn files(spec: &JobSpec, model: &Model) -> Result<Vec<(&'static str, 
     }
 }
 
-fn of_texts(tokenizer: &Path, read: (u32, bool)) -> Result<Vec<(&'static str, Vec<u8>)>, RankFailure> {
+fn of_texts(tokenizer: &Path, read: (u32, bool), has_words: bool) -> Result<Vec<(&'static str, Vec<u8>)>, RankFailure> {
     let own = fs::read(tokenizer).map_err(|source| unreadable(tokenizer, source))?;
+    let spaced = has_words.then(|| spaced(&own)).flatten();
+    let has_space = spaced.is_some();
+    let own = spaced.unwrap_or(own);
     let mut files = vec![(TOKENIZER, own)];
     if let Some(tokens) = beside(tokenizer, SPECIAL_TOKENS)? {
         files.push((SPECIAL_TOKENS, tokens));
     }
     let written = beside(tokenizer, model_folder::TOKENIZER_CONFIG)?;
     let written = written.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
-    let config = tokenizer_config(written.unwrap_or_default(), read);
+    let mut config = tokenizer_config(written.unwrap_or_default(), read);
+    if has_space {
+        config["add_prefix_space"] = true.into();
+    }
     files.push((model_folder::TOKENIZER_CONFIG, pretty(&config)));
     Ok(files)
+}
+
+/// The file that puts a space before each word, as the job did; `None` where the tokenizer needs none.
+fn spaced(own: &[u8]) -> Option<Vec<u8>> {
+    let mut file: Value = serde_json::from_slice(own).ok()?;
+    firn_data::with_prefix_space(&mut file).then(|| pretty(&file))
 }
 
 /// That of the tokenizer, which cuts where the job did, and tells of the types of tokens that the network read of pairs. Without one transformers would take a
@@ -97,7 +109,7 @@ mod tests {
         let names = |files: &[(&'static str, Vec<u8>)]| files.iter().map(|(name, _)| *name).collect::<Vec<_>>();
         let config =
             |files: &[(&'static str, Vec<u8>)]| -> Value { serde_json::from_slice(&files.last().unwrap().1).unwrap() };
-        let alone = of_texts(&tokenizer, (24, false)).unwrap();
+        let alone = of_texts(&tokenizer, (24, false), false).unwrap();
         assert_eq!(names(&alone), ["tokenizer.json", "tokenizer_config.json"]);
         assert_eq!(
             config(&alone),
@@ -110,7 +122,7 @@ mod tests {
         let written = json!({"model_max_length": 512, "truncation_side": "left", "pad_token": "<pad>"});
         fs::write(folder.path().join("tokenizer_config.json"), written.to_string()).unwrap();
         fs::write(folder.path().join("special_tokens_map.json"), "{}").unwrap();
-        let all = of_texts(&tokenizer, (24, false)).unwrap();
+        let all = of_texts(&tokenizer, (24, false), true).unwrap();
         assert_eq!(
             names(&all),
             ["tokenizer.json", "special_tokens_map.json", "tokenizer_config.json"]
@@ -119,10 +131,19 @@ mod tests {
             config(&all),
             json!({"model_max_length": 24, "truncation_side": "left", "pad_token": "<pad>"})
         );
-        let of_pairs = config(&of_texts(&tokenizer, (24, true)).unwrap());
+        let of_pairs = config(&of_texts(&tokenizer, (24, true), false).unwrap());
         assert_eq!(
             of_pairs["model_input_names"],
             json!(["input_ids", "token_type_ids", "attention_mask"])
         );
+        fs::write(
+            &tokenizer,
+            r#"{"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false}}"#,
+        )
+        .unwrap();
+        let spaced = of_texts(&tokenizer, (24, false), true).unwrap();
+        let file: Value = serde_json::from_slice(&spaced[0].1).unwrap();
+        assert_eq!(file["pre_tokenizer"]["add_prefix_space"], true);
+        assert_eq!(config(&spaced)["add_prefix_space"], true);
     }
 }
