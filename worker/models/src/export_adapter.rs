@@ -69,7 +69,7 @@ fn configuration(model: &Model, lora: &LoraSpec) -> Value {
     let is_classifier = class.is_some_and(|class| class.ends_with("ForSequenceClassification"));
     let head = match crate::export::opened(model) {
         Some(Opened::ByDenseClass(class)) => class.modules.to_vec(),
-        _ => vec![model.naming.head()],
+        _ => vec![model.family.output_layer().unwrap_or(model.naming.head())],
     };
     json!({
         "peft_type": "LORA",
