@@ -30,6 +30,9 @@ fn has_plain_widths(sizes: &Resnet) -> bool {
     (sizes.groups, sizes.group_width) == (1, 64)
 }
 
+const TORCHVISION: Dialect = Dialect::torchvision("conv1.weight", "fc");
+/// Those of networks with other widths.
+const WIDER: &[Dialect] = &[TORCHVISION];
 const DIALECTS: &[Dialect] = &[
     Dialect {
         anchor: "resnet.embedder.embedder.convolution.weight",
@@ -37,7 +40,7 @@ const DIALECTS: &[Dialect] = &[
         ..HUGGING_FACE
     },
     HUGGING_FACE,
-    Dialect::torchvision("conv1.weight", "fc"),
+    TORCHVISION,
 ];
 
 /// `encoder.stages.0.layers.0.layer.0.convolution.weight`, the prefix `resnet.` being optional.
@@ -114,7 +117,10 @@ impl Family for Resnet {
     }
 
     fn dialects(&self) -> &'static [Dialect] {
-        DIALECTS
+        match has_plain_widths(self) {
+            true => DIALECTS,
+            false => WIDER,
+        }
     }
 
     fn opened(&self, library: Library, _: &[NamedTensor]) -> Option<Opened> {

@@ -16,6 +16,7 @@ mod optimizers;
 mod parity;
 mod phases;
 mod precision;
+mod reference;
 mod seeded;
 mod shards;
 mod shared_batches;

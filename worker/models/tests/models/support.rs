@@ -1,4 +1,4 @@
-//! The formula that fills tensors here and in `tests/reference/models.py`, and models made from it.
+//! Models made of tensors that `reference.rs` fills, and their inputs.
 
 use std::{path::Path, sync::Once};
 
@@ -6,6 +6,8 @@ use firn_core::spec::{Architecture, Crops, Freeze, HeadSpec, Modality, ModelSpec
 use firn_models::{Input, Library, Model, ModelError, ModelOptions, Shapes};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
+
+pub(crate) use crate::reference::{fill, tensor, uniform};
 
 static THREADS: Once = Once::new();
 
@@ -25,51 +27,6 @@ pub(crate) fn floats(value: &Value) -> Vec<f64> {
         .iter()
         .map(|number| number.as_f64().unwrap())
         .collect()
-}
-
-/// Values in [-1, 1): a 32-bit integer hash of FNV-1a(name) + index * 2654435769.
-pub(crate) fn uniform(name: &str, count: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(2_166_136_261_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(16_777_619)
-    });
-    (0..count as u32)
-        .map(|index| {
-            let mut x = index.wrapping_mul(2_654_435_769).wrapping_add(seed);
-            x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
-            x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
-            x ^= x >> 16;
-            f64::from(x) / 2_147_483_648.0 - 1.0
-        })
-        .collect()
-}
-
-pub(crate) fn tensor(values: &[f64], shape: &[i64]) -> Tensor {
-    let single: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-    Tensor::from_slice(&single).view(shape)
-}
-
-/// A tensor at a scale that keeps activations near 1.
-pub(crate) fn fill(name: &str, shape: &[i64]) -> Tensor {
-    let count = shape.iter().product::<i64>() as usize;
-    let ends = |tails: &[&str]| tails.iter().any(|tail| name.ends_with(tail));
-    let (offset, scale) = if ends(&["running_var"]) {
-        (1.0, 0.3)
-    } else if ends(&["bias", "running_mean", "beta"]) {
-        (0.0, 0.1)
-    } else if name.contains("layer_scale") || name.ends_with("gamma") {
-        (0.4, 0.1)
-    } else if name.contains("embeddings") && shape.len() == 2 {
-        (0.0, 0.5)
-    } else if shape.len() >= 2 {
-        let gain = if shape.len() == 4 { 2.0 } else { 1.0 };
-        (0.0, (3.0 * gain * shape[0] as f64 / count as f64).sqrt())
-    } else if ends(&["bn2.weight", "bn3.weight"]) {
-        (0.4, 0.1)
-    } else {
-        (0.9, 0.2)
-    };
-    let values: Vec<f64> = uniform(name, count).into_iter().map(|u| offset + scale * u).collect();
-    tensor(&values, shape)
 }
 
 /// All tensors of a `tensors` table of names and shapes, filled; counters are 3.

@@ -1,10 +1,11 @@
 """What torchvision and transformers give after every stage of their networks, for the tests of firn-models.
 
-Weights are filled by the formula of `models.py`, so none are committed. Of each stage a few values of each sample are kept, and the sum
-of the squares of all of them; of each row of the table of architectures, also of those that are too large to be computed here, a digest of the
-names and shapes of its tensors.
+Weights are filled by the formula of `models.py`, so none are committed. Where the running variances of the formula would
+let what differs between samples die out, those of each BatchNorm are filled around what comes into it (`follow_variances`). Of each stage a few values
+of each sample are kept, and the sum of the squares of all of them; of each row of the table of architectures, also of those that are too large to be
+computed here, a digest of the names and shapes of its tensors.
 
-    python worker/models/tests/reference/parity.py [CASE…]    # writes worker/models/tests/golden/stages/*.json, golden/shapes.json and golden/published.json
+    python worker/models/tests/reference/parity.py [CASE…]    # writes worker/models/tests/golden/stages/*.json, golden/gated.json, golden/shapes.json and golden/published.json
     python worker/models/tests/reference/parity.py shapes ARCHITECTURE LIBRARY    # prints what the digest is made of
 """
 
@@ -16,18 +17,22 @@ import torch
 import torchvision
 import transformers
 from cifar_resnet import CIFAR_RESNETS, cifar_resnet
-from models import BERTS, DECODERS, GOLDEN, GPT2, INCEPTION_STAGES, MODERNBERT, decoder, filled, modernbert, pixels, tokens
+from models import BERTS, DECODERS, GOLDEN, GPT2, INCEPTION_STAGES, MODERNBERT, decoder, filled, mean, modernbert, pixels, tokens
 
 LENGTHS = [17, 5, 1, 11]
 CLASSES = 5
 
 
 class Case:
-    """A network of a library: how it is made, the size of its input, the modules that its stages are the outputs of, or the inputs, and its output layer."""
+    """A network of a library: how it is made, the size of its input, the modules that its stages are the outputs of, or the inputs, and its output layer.
 
-    def __init__(self, architecture, library, make, stages, head, size=None, config=None, forward=None, inputs=None):
+    Of texts also the configuration, how the states of tokens are pooled, and the part of the network that gives the states where the library's own
+    pool is another one.
+    """
+
+    def __init__(self, architecture, library, make, stages, head, size=None, config=None, pooling=None, body=None, inputs=None):
         self.architecture, self.library, self.make, self.stages, self.head = architecture, library, make, stages, head
-        self.size, self.config, self.forward, self.inputs = size, config, forward, inputs or {}
+        self.size, self.config, self.pooling, self.body, self.inputs = size, config, pooling, body, inputs or {}
 
     @property
     def name(self):
@@ -36,6 +41,16 @@ class Case:
 
 def torchvision_case(architecture, stages, head, size, **options):
     return Case(architecture, "torchvision", lambda: torchvision.models.get_model(architecture, num_classes=CLASSES, **options), stages, head, size)
+
+
+def timm_case(architecture, name, stages, head, size, **options):
+    return Case(architecture, "timm", lambda: timm.create_model(name, num_classes=CLASSES, **options), stages, head, size)
+
+
+def timm_groups(name):
+    """The four groups of blocks, and what halves the image before each but the first."""
+    groups = {f"features.{2 * n + 1}": f"{name}.{n}" for n in range(4)}
+    return groups | {f"features.{2 * n}": f"{name}.{n}.downsample" for n in range(1, 4)}
 
 
 def features(count, *after):
@@ -82,6 +97,10 @@ def transformers_vit(name, **options):
     return transformers.ViTForImageClassification(config)
 
 
+TIMM_VITS = {f"vit_{size[0]}_{patch}": f"vit_{size}_patch{patch}_224" for size, patch in [("base", 16), ("base", 32), ("large", 16), ("large", 32), ("huge", 14)]}
+TIMM_VITS |= {name: name for name in VITS if name.startswith("deit_")}
+
+
 # Channels of the first group, blocks.
 CONVNEXTS = {"convnext_tiny": (96, [3, 3, 9, 3]), "convnext_small": (96, [3, 3, 27, 3]), "convnext_base": (128, [3, 3, 27, 3]), "convnext_large": (192, [3, 3, 27, 3])}
 
@@ -91,12 +110,22 @@ def transformers_convnext(name):
     return transformers.ConvNextForImageClassification(transformers.ConvNextConfig(hidden_sizes=[width << n for n in range(4)], depths=blocks))
 
 
+# What a residual branch consists of, blocks of each group.
+RESNETS = {"resnet18": ("basic", [2, 2, 2, 2]), "resnet34": ("basic", [3, 4, 6, 3]), "resnet50": ("bottleneck", [3, 4, 6, 3]), "resnet101": ("bottleneck", [3, 4, 23, 3]), "resnet152": ("bottleneck", [3, 8, 36, 3])}
+
+
+def transformers_resnet(name):
+    branch, blocks = RESNETS[name]
+    widths = [(64 if branch == "basic" else 256) << n for n in range(4)]
+    return transformers.ResNetForImageClassification(transformers.ResNetConfig(embedding_size=64, hidden_sizes=widths, depths=blocks, layer_type=branch))
+
+
 # Blocks of each group.
-TIMM_MOBILENETS = {"mobilenet_v3_large": [1, 2, 3, 4, 2, 3], "mobilenet_v3_small": [1, 2, 3, 2, 3]}
+TIMM_MOBILENETS = {"mobilenet_v3_large": ("mobilenetv3_large_100", [1, 2, 3, 4, 2, 3]), "mobilenet_v3_small": ("mobilenetv3_small_100", [1, 2, 3, 2, 3])}
 
 
 def timm_mobilenet(name, **options):
-    return timm.create_model(f"mobilenetv3_{name.rpartition('_')[2]}_100", **options)
+    return timm.create_model(TIMM_MOBILENETS[name][0], **options)
 
 
 # Width, layers, heads.
@@ -111,6 +140,17 @@ def transformers_dinov2(name, **options):
     if name.endswith("_reg"):
         return transformers.Dinov2WithRegistersForImageClassification(transformers.Dinov2WithRegistersConfig(**sizes, **options))
     return transformers.Dinov2ForImageClassification(transformers.Dinov2Config(**sizes, **options))
+
+
+def gated_cases():
+    """Two layers as those of `dinov2_vitg14`, which is too large to be computed here."""
+    config = transformers.Dinov2Config(image_size=56, hidden_size=48, num_hidden_layers=2, num_attention_heads=3, use_swiglu_ffn=True, num_labels=CLASSES)
+    stages = {"embeddings": "dinov2.embeddings", **vit_stages("dinov2.encoder.layer.", "dinov2.layernorm", 2)}
+    yield Case("gated", "hugging_face", lambda: transformers.Dinov2ForImageClassification(config), stages, "classifier", 56, inputs={"pool": "classifier"})
+    # What timm's `vit_giant_patch14_dinov2` is made with.
+    sizes = dict(img_size=56, patch_size=14, embed_dim=48, depth=2, num_heads=3, mlp_ratio=2.66667 * 2, mlp_layer=timm.layers.SwiGLUPacked, act_layer=torch.nn.SiLU, init_values=1e-5)
+    stages = {"embeddings": "norm_pre", **vit_stages("blocks.", "norm", 2)}
+    yield Case("gated", "timm", lambda: timm.models.vision_transformer.VisionTransformer(num_classes=CLASSES, **sizes), stages, "head", 56)
 
 
 # Channels of the first group, blocks, heads.
@@ -138,14 +178,17 @@ def image_cases():
     yield torchvision_case("mobilenet_v2", features(19, ("pool", "classifier.0")), "classifier.1", 64)
     yield torchvision_case("mobilenet_v3_large", features(17, ("classifier.0", "classifier.1")), "classifier.3", 64)
     yield torchvision_case("mobilenet_v3_small", features(13, ("classifier.0", "classifier.1")), "classifier.3", 64)
-    for name, groups in TIMM_MOBILENETS.items():
+    for name, (_, groups) in TIMM_MOBILENETS.items():
         stages = {"features.0": "bn1"}
         blocks = [f"blocks.{group}.{index}" for group, count in enumerate(groups) for index in range(count)]
         stages |= {f"features.{n + 1}": block for n, block in enumerate([*blocks, f"blocks.{len(groups)}.0"])}
         stages |= {"pool": "global_pool", "classifier.0": "act2"}
-        yield Case(name, "timm", lambda name=name: timm_mobilenet(name, num_classes=CLASSES), stages, "classifier", 64)
+        yield timm_case(name, TIMM_MOBILENETS[name][0], stages, "classifier", 64)
     for name in ("efficientnet_b0", "efficientnet_b3", "efficientnet_b5"):
         yield torchvision_case(name, features(9), "classifier.1", 64)
+    for name in ("efficientnet_b0", "efficientnet_b5"):
+        stages = {"features.0": "bn1", **{f"features.{n + 1}": f"blocks.{n}" for n in range(7)}, "features.8": "bn2"}
+        yield timm_case(name, name, stages, "classifier", 64)
     yield torchvision_case("convnext_tiny", features(8, ("classifier.0", "classifier.1")), "classifier.2", 64)
     config = transformers.ConvNextConfig(num_labels=CLASSES)
     stages = {"features.0": "convnext.embeddings"}
@@ -155,10 +198,14 @@ def image_cases():
             stages[f"features.{2 * n}"] = f"convnext.encoder.stages.{n}.downsampling_layer.1"
     stages["classifier.0"] = "convnext.layernorm"
     yield Case("convnext_tiny", "hugging_face", lambda: transformers.ConvNextForImageClassification(config), stages, "classifier", 64, inputs={"pool": "convnext.layernorm"})
+    stages = {"features.0": "stem", "pool": "head.global_pool", "classifier.0": "head.norm"}
+    yield timm_case("convnext_tiny", "convnext_tiny", stages | timm_groups("stages"), "head.fc", 64)
     for name in ("vit_b_16", "vit_b_32", "deit_tiny_patch16_224"):
         yield Case(name, "torchvision", lambda name=name: torchvision_vit(name, num_classes=CLASSES), vit_stages("encoder.layers.encoder_layer_", "encoder.ln", 12), "heads.head", 224, inputs={"embeddings": "encoder.layers", "pool": "heads.head"})
     for name in ("vit_b_32", "deit_tiny_patch16_224"):
         yield Case(name, "hugging_face", lambda name=name: transformers_vit(name, num_labels=CLASSES), {"embeddings": "vit.embeddings", **vit_stages("vit.layers.", "vit.layernorm", 12)}, "classifier", 224, inputs={"pool": "classifier"})
+    stages = {"embeddings": "norm_pre", **vit_stages("blocks.", "norm", 12)}
+    yield timm_case("deit_tiny_patch16_224", TIMM_VITS["deit_tiny_patch16_224"], stages, "head", 224)
     yield torchvision_case("swin_t", {f"features.{n}": f"features.{n}" for n in range(8)} | {"norm": "norm", "pool": "avgpool"}, "head", 64)
     stages = {"features.0": "swin.embeddings", "norm": "swin.layernorm", "pool": "swin.pooler"}
     for n in range(4):
@@ -168,15 +215,16 @@ def image_cases():
     yield Case("swin_t", "hugging_face", lambda: transformers_swin("swin_t", num_labels=CLASSES), stages, "classifier", 224)
     yield torchvision_case("swin_v2_t", {f"features.{n}": f"features.{n}" for n in range(8)} | {"norm": "norm", "pool": "avgpool"}, "head", 64)
     yield Case("swin_v2_t", "hugging_face", lambda: transformers_swin("swin_v2_t", num_labels=CLASSES), {stage: module.replace("swin.", "swinv2.") for stage, module in stages.items()}, "classifier", 256)
-    stages = {"features.0": "patch_embed", "norm": "norm", "pool": "head.global_pool"}
-    stages |= {f"features.{2 * n + 1}": f"layers.{n}" for n in range(4)} | {f"features.{2 * n}": f"layers.{n}.downsample" for n in range(1, 4)}
-    yield Case("swin_v2_t", "timm", lambda: timm.create_model(TIMM_SWINS["swin_v2_t"], num_classes=CLASSES), stages, "head.fc", 256)
+    # Of smaller images timm takes smaller windows.
+    stages = {"features.0": "patch_embed", "norm": "norm", "pool": "head.global_pool", **timm_groups("layers")}
+    yield timm_case("swin_t", TIMM_SWINS["swin_t"], stages, "head.fc", 224)
+    yield timm_case("swin_v2_t", TIMM_SWINS["swin_v2_t"], stages, "head.fc", 256)
     # Positions of 37 rows and columns are resized to 8.
     for name, prefix in (("dinov2_vits14", "dinov2"), ("dinov2_vits14_reg", "dinov2_with_registers")):
         stages = {"embeddings": f"{prefix}.embeddings", **vit_stages(f"{prefix}.encoder.layer.", f"{prefix}.layernorm", 12)}
         yield Case(name, "hugging_face", lambda name=name: transformers_dinov2(name, num_labels=CLASSES), stages, "classifier", 112, inputs={"pool": "classifier"})
         stages = {"embeddings": "norm_pre", **vit_stages("blocks.", "norm", 12)}
-        yield Case(name, "timm", lambda name=name: timm.create_model(TIMM_DINOV2S[name], num_classes=CLASSES, dynamic_img_size=True), stages, "head", 112, inputs={"pool": "head"})
+        yield timm_case(name, TIMM_DINOV2S[name], stages, "head", 112, dynamic_img_size=True)
     yield torchvision_case("vgg11", vgg([2, 5, 10, 15, 20]), "classifier.6", 32)
     yield torchvision_case("vgg11_bn", vgg([3, 7, 14, 21, 28]), "classifier.6", 32)
     yield torchvision_case("inception_v3", INCEPTION_STAGES, "fc", 96, init_weights=False)
@@ -192,31 +240,35 @@ TORCHVISION_ROWS = {
 }
 
 
+def text_case(architecture, make, stages, head, config, pooling="mean", **options):
+    return Case(architecture, "hugging_face", make, stages, head, config=config, pooling=pooling, **options)
+
+
+def layers(prefix, count):
+    return {f"layer.{n}": f"{prefix}{n}" for n in range(count)}
+
+
 def text_cases():
     sizes = dict(BERTS["small"])
     config = dict(model_type="bert", hidden_act="gelu", **sizes)
-    stages = {"embeddings": "bert.embeddings"} | {f"layer.{n}": f"bert.encoder.layer.{n}" for n in range(3)}
-    yield Case("bert", "hugging_face", lambda: transformers.BertForSequenceClassification(transformers.BertConfig(num_labels=CLASSES, **sizes)), stages, "classifier", config=config, forward=lambda model, ids, mask: model.bert(ids, attention_mask=mask))
+    stages = {"embeddings": "bert.embeddings"} | layers("bert.encoder.layer.", 3)
+    yield text_case("bert", lambda: transformers.BertForSequenceClassification(transformers.BertConfig(num_labels=CLASSES, **sizes)), stages, "classifier", config, body="bert")
     roberta = {**BERTS["small"], "max_position_embeddings": 42, "type_vocab_size": 1}
     config = dict(model_type="roberta", hidden_act="gelu", pad_token_id=1, **roberta)
-    stages = {stage: module.replace("bert.", "roberta.") for stage, module in stages.items()}
-    yield Case("roberta", "hugging_face", lambda: transformers.RobertaForSequenceClassification(transformers.RobertaConfig(num_labels=CLASSES, pad_token_id=1, **roberta)), stages, "classifier", config=config, forward=lambda model, ids, mask: model.roberta(ids, attention_mask=mask, position_ids=mask.cumsum(1) * mask + 1))
+    stages = {"embeddings": "roberta.embeddings"} | layers("roberta.encoder.layer.", 3)
+    yield text_case("roberta", lambda: transformers.RobertaForSequenceClassification(transformers.RobertaConfig(num_labels=CLASSES, pad_token_id=1, **roberta)), stages, "classifier.out_proj", config, body="roberta")
     distilled = dict(vocab_size=200, dim=64, n_layers=3, n_heads=4, hidden_dim=160, max_position_embeddings=40)
     config = dict(model_type="distilbert", activation="gelu", **distilled)
-    stages = {"embeddings": "distilbert.embeddings"} | {f"layer.{n}": f"distilbert.transformer.layer.{n}" for n in range(3)}
-    yield Case("distilbert", "hugging_face", lambda: transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(num_labels=CLASSES, **distilled)), stages, "classifier", config=config, forward=lambda model, ids, mask: model.distilbert(ids, attention_mask=mask))
+    stages = {"embeddings": "distilbert.embeddings"} | layers("distilbert.transformer.layer.", 3)
+    yield text_case("distilbert", lambda: transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(num_labels=CLASSES, **distilled)), stages, "classifier", config, body="distilbert")
     config = dict(model_type="gpt2", activation_function="gelu_new", **GPT2)
-    stages = {"embeddings": "transformer.drop"} | {f"layer.{n}": f"transformer.h.{n}" for n in range(3)} | {"norm": "transformer.ln_f"}
-    yield Case("gpt2", "hugging_face", lambda: transformers.GPT2ForSequenceClassification(transformers.GPT2Config(num_labels=CLASSES, pad_token_id=None, **GPT2)), stages, "score", config=config, forward=lambda model, ids, mask: model.transformer(ids, attention_mask=mask))
-
-
+    stages = {"embeddings": "transformer.drop"} | layers("transformer.h.", 3) | {"norm": "transformer.ln_f"}
+    yield text_case("gpt2", lambda: transformers.GPT2ForSequenceClassification(transformers.GPT2Config(num_labels=CLASSES, **GPT2)), stages, "score", config, pooling="last")
     for name in ("llama", "qwen2", "qwen3"):
-        stages = {"embeddings": "model.embed_tokens"} | {f"layer.{n}": f"model.layers.{n}" for n in range(3)} | {"norm": "model.norm"}
-        yield Case(name, "hugging_face", lambda name=name: decoder(name), stages, "score", config=DECODERS[name], forward=lambda model, ids, mask: model.model(ids, attention_mask=mask))
-
-
-    stages = {"embeddings": "model.embeddings"} | {f"layer.{n}": f"model.layers.{n}" for n in range(4)} | {"norm": "model.final_norm", "transform": "head"}
-    yield Case("modernbert", "hugging_face", modernbert, stages, "classifier", config=MODERNBERT, forward=lambda model, ids, mask: model(ids, attention_mask=mask))
+        stages = {"embeddings": "model.embed_tokens"} | layers("model.layers.", 3) | {"norm": "model.norm"}
+        yield text_case(name, lambda name=name: decoder(name), stages, "score", DECODERS[name], pooling="last")
+    stages = {"embeddings": "model.embeddings"} | layers("model.layers.", 4) | {"norm": "model.final_norm", "transform": "head"}
+    yield text_case("modernbert", modernbert, stages, "classifier", MODERNBERT, inputs={"pool": "head"})
 
 
 # Text networks as they are published: what their `config.json` says of the sizes.
@@ -252,11 +304,51 @@ def spread(tensor):
     return [float(f"{value:.8g}") for value in [float((flat * flat).sum()), *flat[:, places].flatten().tolist()]]
 
 
+# Of running variances near 1 what differs between samples dies out in these: it is halved by every gate, or narrowed by every branch.
+FADING = ("efficientnet_", "inception_", "mobilenet_v3_")
+
+
+def follow_variances(model):
+    """Has each BatchNorm multiply its running variances by what a channel of its input has on average: its variance and two thirds of the square
+    of its mean, so that a large mean is not blown up with the differences, and rounding with it. These numbers, by the names of the tensors, are
+    known after a batch; that of a layer which had no input is 1."""
+    found = {}
+
+    def follow(name):
+        def hook(norm, inputs):
+            channels = inputs[0].transpose(0, 1).flatten(1)
+            found[name] = float(f"{(channels.var(1, correction=0) + channels.mean(1).square() * 2 / 3).mean():.2g}")
+            norm.running_var.mul_(found[name])
+
+        return hook
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            found[f"{name}.running_var"] = 1.0
+            module.register_forward_pre_hook(follow(f"{name}.running_var"))
+    return found
+
+
+def text_outputs(case, model, ids, mask):
+    """What the states of tokens are pooled to, where no module gives it, and the logits of the library, or of its output layer alone."""
+    if case.body:
+        places = {"position_ids": mask.cumsum(1) * mask + 1} if case.architecture == "roberta" else {}
+        pooled = mean(model.get_submodule(case.body)(ids, attention_mask=mask, **places).last_hidden_state, mask)
+        return pooled, model.get_submodule(case.head)(pooled)
+    seen = {}
+    model.get_submodule(case.head).register_forward_pre_hook(lambda _, inputs: seen.update(states=inputs[0]))
+    model.config.pad_token_id = 0  # of `tokens`
+    logits = model(ids, attention_mask=mask).logits
+    last = mask.sum(1) - 1
+    return seen["states"][torch.arange(len(mask)), last] if case.pooling == "last" else None, logits
+
+
 @torch.no_grad()
 def values(case):
     """After every stage, and of the output layer. States of tokens that are padding are 0."""
     torch.manual_seed(0)
     model, stages = filled(case.make()), {}
+    variances = follow_variances(model) if case.architecture.startswith(FADING) else {}
     mask = None
     if case.config:
         ids, mask = tokens(case.config["vocab_size"], LENGTHS)
@@ -273,12 +365,16 @@ def values(case):
     for stage, module in case.inputs.items():
         model.get_submodule(module).register_forward_pre_hook(lambda _, inputs, stage=stage: stages.update({stage: spread(inputs[0])}))
     if case.config:
-        case.forward(model, ids, mask)
-        return {"config": case.config, "lengths": LENGTHS, "stages": stages}
+        pooled, logits = text_outputs(case, model, ids, mask)
+        if pooled is not None:
+            stages["pool"] = spread(pooled)
+        return {"config": case.config, "lengths": LENGTHS, "pooling": case.pooling, "head": case.head, "stages": stages, "logits": logits.double().flatten().tolist()}
     seen = {}
     model.get_submodule(case.head).register_forward_hook(lambda _, inputs, output: seen.update(features=spread(inputs[0]), logits=output))
     model(pixels(case.size, case.size))
-    return {"size": case.size, "head": case.head, "stages": stages | {"pool": stages.get("pool", seen["features"])}, "logits": seen["logits"].double().flatten().tolist()}
+    # In order of the names: the order of the modules is another one in each library.
+    around = {"variances": [variances[name] for name in sorted(variances)]} if variances else {}
+    return {"size": case.size, "head": case.head, **around, "stages": stages | {"pool": stages.get("pool", seen["features"])}, "logits": seen["logits"].double().flatten().tolist()}
 
 
 def lines(model, head):
@@ -308,6 +404,7 @@ def rows():
     for name in VITS:
         yield name, "torchvision", lambda name=name: torchvision_vit(name), "heads.head"
         yield name, "hugging_face", lambda name=name: transformers_vit(name), "classifier"
+        yield name, "timm", lambda name=name: timm.create_model(TIMM_VITS[name]), "head"
     for name in TIMM_MOBILENETS:
         yield name, "timm", lambda name=name: timm_mobilenet(name), "classifier"
     for name in TIMM_DINOV2S:
@@ -317,7 +414,12 @@ def rows():
         yield name, "torchvision", lambda name=name: torchvision.models.get_model(name), "head"
         yield name, "timm", lambda name=name: timm.create_model(TIMM_SWINS[name]), "head.fc"
         yield name, "hugging_face", lambda name=name: transformers_swin(name), "classifier"
+    for name in RESNETS:
+        yield name, "hugging_face", lambda name=name: transformers_resnet(name), "classifier.1"
+    for name in (f"efficientnet_b{n}" for n in range(8)):
+        yield name, "timm", lambda name=name: timm.create_model(name), "classifier"
     for name in CONVNEXTS:
+        yield name, "timm", lambda name=name: timm.create_model(name), "head.fc"
         yield name, "hugging_face", lambda name=name: transformers_convnext(name), "classifier"
 
 
@@ -341,13 +443,14 @@ def main():
         return
     folder = GOLDEN / "stages"
     folder.mkdir(parents=True, exist_ok=True)
+    (GOLDEN / "gated.json").write_text(json.dumps({case.library: values(case) for case in gated_cases()}, separators=(",", ":")) + "\n")
     for case in [*image_cases(), *text_cases()]:
         if len(sys.argv) > 1 and not any(case.name.startswith(wanted) for wanted in sys.argv[1:]):
             continue
         found = values(case)
         (folder / f"{case.name}.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
         largest = max(abs(value) for stage in found["stages"].values() for value in stage[1:])
-        print(case.name, len(found["stages"]), "stages, largest value", f"{largest:.3g}", "logits", [round(x, 3) for x in found.get("logits", [])][:5])
+        print(case.name, len(found["stages"]), "stages, largest value", f"{largest:.3g}", "logits", [round(x, 3) for x in found["logits"]][:5])
     (GOLDEN / "shapes.json").write_text(json.dumps(shapes(), indent=0, sort_keys=True) + "\n")
     (GOLDEN / "published.json").write_text(json.dumps(published(), indent=1) + "\n")
 
