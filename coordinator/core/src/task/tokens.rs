@@ -117,6 +117,7 @@ impl TokenStatistics {
         Some(Metrics {
             samples: self.samples,
             values: values.map(|(name, value)| (name.to_owned(), value)).collect(),
+            thresholds: Vec::new(),
             detail: Detail::Tokens {
                 words: self.words,
                 right: self.right,
