@@ -1,6 +1,6 @@
 //! firn-models against PyTorch, torchvision and transformers, and against everything that a weights file can have wrong.
 //!
-//! Reference values come from `tests/reference/models.py`.
+//! Reference values come from the scripts in `tests/reference`; `models.py` there names them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 

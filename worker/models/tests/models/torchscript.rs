@@ -8,7 +8,7 @@ use tch::{CModule, Device, Tensor};
 
 use crate::support::*;
 
-/// Of `reference/models.py`.
+/// Of `reference/images.py`.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/script.pt");
 
 fn load_script(path: &str) -> Model {

@@ -2,7 +2,7 @@
 
     python worker/models/tests/reference/trained_layers.py  # writes lora.json and dropped.json in worker/models/tests/golden
 
-Needs torch, transformers and peft, and what `models.py` beside it needs.
+Needs torch, transformers and peft, and what `formula.py` and `texts.py` beside it need.
 """
 
 import json
@@ -11,7 +11,8 @@ import numpy as np
 import peft
 import torch
 import transformers
-from models import GOLDEN, GPT2, fill, filled, mean, names_and_shapes, numbers, objective, summary, tokens
+from formula import GOLDEN, fill, filled, mean, names_and_shapes, numbers, objective, summary, tokens
+from texts import GPT2
 
 
 def mixed(value):
