@@ -152,6 +152,7 @@ mod tests {
     fn batch() -> Batch {
         Batch {
             indices: vec![4, 9],
+            turns: vec![4, 9],
             targets: Targets::Tags(vec![vec![2, 0, 1], vec![1]]),
             tensors: Tensors {
                 samples: 2,
