@@ -25,6 +25,10 @@ type Row = (&'static str, Base, Value);
 
 /// Several options in one job, for those that are shown each time that the tests run.
 fn together() -> Vec<Row> {
+    [together_of_layers(), together_of_texts()].concat()
+}
+
+fn together_of_layers() -> Vec<Row> {
     vec![
         (
             "augmentation",
@@ -43,14 +47,6 @@ fn together() -> Vec<Row> {
             Base::Row("unfreezing"),
             json!({"training": {"ema": {"decay": 0.8}, "sampling": "balanced"}}),
         ),
-        (
-            "adapters",
-            Base::Texts,
-            json!({"model": {
-                "freeze": {"through": "layer.0"},
-                "lora": {"rank": 4, "alpha": 8, "dropout": 0.1, "targets": ["query", "value", "intermediate.dense"]}
-            }}),
-        ),
         // Where a channel has few values, the last bits of their variance grow: four pixels a sample are left at the end.
         (
             "shared_statistics",
@@ -62,6 +58,27 @@ fn together() -> Vec<Row> {
                     "batchNorm": "train", "determinism": "default", "optimizer": {"type": "sgd", "learningRate": 0.01, "momentum": 0.9}
                 }
             }),
+        ),
+        (
+            "bfloat16_and_unfreezing",
+            Base::Row("unfreezing"),
+            json!({
+                "model": {"head": {"type": "cosine", "scale": 5}},
+                "training": {"frozenPrecision": "bf16", "loss": {"type": "focal", "classBalance": "balanced"}}
+            }),
+        ),
+    ]
+}
+
+fn together_of_texts() -> Vec<Row> {
+    vec![
+        (
+            "adapters",
+            Base::Texts,
+            json!({"model": {
+                "freeze": {"through": "layer.0"},
+                "lora": {"rank": 4, "alpha": 8, "dropout": 0.1, "targets": ["query", "value", "intermediate.dense"]}
+            }}),
         ),
         (
             "labels_of_pairs",
@@ -80,14 +97,6 @@ fn together() -> Vec<Row> {
                 "model": {"freeze": {"through": "layer.0"}, "head": {"type": "linear", "dropout": 0.2}},
                 "data": {"preprocessing": {"maxLength": 8}},
                 "training": {"bestMetric": "validation/f1_micro", "loss": {"labelSmoothing": 0.1, "classBalance": "balanced"}}
-            }),
-        ),
-        (
-            "bfloat16_and_unfreezing",
-            Base::Row("unfreezing"),
-            json!({
-                "model": {"head": {"type": "cosine", "scale": 5}},
-                "training": {"frozenPrecision": "bf16", "loss": {"type": "focal", "classBalance": "balanced"}}
             }),
         ),
     ]

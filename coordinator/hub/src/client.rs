@@ -107,7 +107,7 @@ impl Client {
             let bytes = bytes.map_err(|error| self.failed(&what, error.to_string()))?;
             serde_json::from_slice::<Revision>(&bytes).map_err(|error| self.failed(&what, error.to_string()))
         };
-        let told = self.repeated(|| self.ask(model, &what, Method::Get, &url, None).and_then(read))?;
+        let told = self.repeated(|| self.ask((model, &what), Method::Get, &url, None).and_then(read))?;
         let at_commit = HubModel {
             id: model.id.clone(),
             revision: told.sha,
@@ -126,7 +126,7 @@ impl Client {
     /// What a file of a commit is; `None`: the commit has no such file.
     pub(crate) fn facts(&self, model: &HubModel, name: &str) -> Result<Option<FileFacts>, HubError> {
         let what = format!("{model}/{name}");
-        let asked = self.repeated(|| self.ask(model, &what, Method::Head, &self.url(model, name), None));
+        let asked = self.repeated(|| self.ask((model, &what), Method::Head, &self.url(model, name), None));
         let response = match asked {
             Err(HubError::NoFile { .. }) => return Ok(None),
             asked => asked?,
@@ -160,7 +160,7 @@ impl Client {
     ) -> Result<Transfer, HubError> {
         let what = format!("{model}/{name}");
         let range = format!("bytes={start}-");
-        let response = self.ask(model, &what, Method::Get, &self.url(model, name), Some(&range))?;
+        let response = self.ask((model, &what), Method::Get, &self.url(model, name), Some(&range))?;
         let is_part = response.status() == StatusCode::PARTIAL_CONTENT;
         let (field, expected) = match is_part {
             true => (header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", size - 1)),
@@ -195,13 +195,22 @@ impl Client {
         }
     }
 
+    /// Before a failure is tried again: twice as long each time, from [`Self::pause`] on.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a server that is overloaded tells nobody when it no longer is"
+    )]
+    pub(crate) fn wait(&self, repeat: u32) {
+        thread::sleep(self.pause * 2_u32.pow(repeat));
+    }
+
     /// Asks again where the failure may pass. After silence nobody is asked again: somebody waits for the answer, a call of a client, for example.
     fn repeated<T>(&self, mut asked: impl FnMut() -> Result<T, HubError>) -> Result<T, HubError> {
         let begun = Instant::now();
         for repeat in 0..REPEATS {
             match asked() {
                 Err(error) if error.is_passing() && begun.elapsed() < self.patience => {
-                    thread::sleep(self.pause * 2_u32.pow(repeat));
+                    self.wait(repeat);
                 }
                 answered => return answered,
             }
@@ -213,8 +222,7 @@ impl Client {
     /// to another server, that one is not shown it.
     fn ask(
         &self,
-        model: &HubModel,
-        what: &str,
+        (model, what): (&HubModel, &str),
         method: Method,
         url: &str,
         range: Option<&str>,

@@ -7,7 +7,6 @@ use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -103,7 +102,7 @@ fn transfer(client: &Client, model: &HubModel, name: &str, facts: &FileFacts, pa
         if failures > MOST_FAILURES {
             return Err(client.failed(&what, broken.unwrap_or_else(|| "the server sent nothing".to_owned())));
         }
-        thread::sleep(client.pause * 2_u32.pow(failures - 1));
+        client.wait(failures - 1);
     }
 }
 

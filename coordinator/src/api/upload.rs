@@ -39,6 +39,12 @@ pub(super) async fn complete_shard(
 ) -> Result<(), Status> {
     let identity = context.rank(caller, request.identity).await?;
     let pass = pass_from_wire(request.pass)?;
+    let completed = |identity, report| Input::ShardCompleted {
+        identity,
+        pass,
+        shard: request.shard,
+        report,
+    };
     let report = match (pass, request.report) {
         (Pass::Scan(_), Some(Report::Scan(scan))) => scan_from_wire(scan)?,
         (Pass::Evaluate { .. }, Some(Report::Evaluation(evaluation))) => {
@@ -46,16 +52,7 @@ pub(super) async fn complete_shard(
                 // The core says why this rank may deliver nothing.
                 let empty = Schema::default();
                 let report = evaluation_from_wire(&proto::EvaluationReport::default(), Task::Classification, empty)?;
-                return counted(
-                    context,
-                    Input::ShardCompleted {
-                        identity,
-                        pass,
-                        shard: request.shard,
-                        report,
-                    },
-                )
-                .await;
+                return counted(context, completed(identity, report)).await;
             };
             let schema = Schema {
                 thresholds: &sender.thresholds,
@@ -90,16 +87,7 @@ pub(super) async fn complete_shard(
             ));
         }
     };
-    counted(
-        context,
-        Input::ShardCompleted {
-            identity,
-            pass,
-            shard: request.shard,
-            report,
-        },
-    )
-    .await
+    counted(context, completed(identity, report)).await
 }
 
 async fn counted(context: &Context, input: Input) -> Result<(), Status> {

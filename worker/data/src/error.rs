@@ -143,17 +143,17 @@ pub enum DataError {
         /// The split that has it.
         split: SplitName,
         /// The column or field.
-        column: String,
+        column: Box<str>,
         /// The tag.
         tag: String,
         /// Its first sample, by `file:line`.
-        sample: String,
+        sample: Box<str>,
         /// Tags of train.
         count: usize,
         /// Their names, the first few.
-        known: String,
+        known: Box<str>,
         /// One of them that it looks like; empty if none does.
-        hint: String,
+        hint: Box<str>,
     },
     /// Probably another field than the one with the tags.
     #[error("train: {path}: `{column}` has {count} tags, more than {most}: does it hold the tags of the words?", path = path.display())]

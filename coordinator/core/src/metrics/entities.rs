@@ -7,7 +7,7 @@
 //! seqeval joins all sentences into one sequence before it looks for entities. Here each stands for itself, so that counts add up. Both are the same
 //! unless a tag is a single letter other than `O`, `B`, `I`, `E` and `S`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::counts::ClassCounts;
 
@@ -33,7 +33,7 @@ struct Tag {
 }
 
 /// Consecutive words of one sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entity {
     /// Place in [`TagSet::types`].
     pub kind: u32,
@@ -117,7 +117,7 @@ impl TagSet {
     /// How often each type is true, predicted, and both, in one sequence: an entity is right if its type and both ends are. Those that do not occur are
     /// left out.
     pub fn counts(&self, tags: &[u32], predicted: &[u32]) -> Vec<(u32, ClassCounts)> {
-        let truth: HashSet<Entity> = self.entities(tags.iter().copied()).into_iter().collect();
+        let truth: BTreeSet<Entity> = self.entities(tags.iter().copied()).into_iter().collect();
         let mut counts: Vec<(u32, ClassCounts)> = Vec::new();
         let mut add = |kind: u32, is_true: bool, is_predicted: bool| {
             let place = counts.iter().position(|(known, _)| *known == kind);
@@ -127,7 +127,7 @@ impl TagSet {
             });
             counts[place].1.add(is_true, is_predicted, 1);
         };
-        let predicted: HashSet<Entity> = self.entities(predicted.iter().copied()).into_iter().collect();
+        let predicted: BTreeSet<Entity> = self.entities(predicted.iter().copied()).into_iter().collect();
         for entity in truth.union(&predicted) {
             add(entity.kind, truth.contains(entity), predicted.contains(entity));
         }

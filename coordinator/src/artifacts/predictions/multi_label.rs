@@ -100,12 +100,15 @@ pub(super) fn tuned(
     Ok(tuned)
 }
 
+/// Whether a sample has the label, and its probability.
+type Scored = (bool, f64);
+
 /// Shows each label with its column, in order; as many at once are in memory as may be.
 fn each_column(
     labels: usize,
     samples: u64,
     walk: &Walk<'_>,
-    each: &mut dyn FnMut(usize, &[(bool, f64)]),
+    each: &mut dyn FnMut(usize, &[Scored]),
 ) -> Result<(), ArtifactError> {
     let all: Vec<u32> = (0..).take(labels).collect();
     let at_once = usize::try_from(MOST_PAIRS / samples.max(1)).unwrap_or(1).max(1);
@@ -118,8 +121,8 @@ fn each_column(
 }
 
 /// Of some labels, whether each sample has it, and its probability, in the order of the samples.
-pub(super) fn columns(labels: &[u32], walk: &Walk<'_>) -> Result<Vec<Vec<(bool, f64)>>, ArtifactError> {
-    let mut columns: Vec<Vec<(bool, f64)>> = labels.iter().map(|_| Vec::new()).collect();
+pub(super) fn columns(labels: &[u32], walk: &Walk<'_>) -> Result<Vec<Vec<Scored>>, ArtifactError> {
+    let mut columns: Vec<Vec<Scored>> = labels.iter().map(|_| Vec::new()).collect();
     walk(&mut |prediction| {
         for (label, column) in labels.iter().zip(&mut columns) {
             let score = prediction.scores.get(*label as usize).copied().unwrap_or(f64::NAN);

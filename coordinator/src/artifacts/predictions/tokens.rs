@@ -62,7 +62,7 @@ fn name(tags: &[String], tag: u32) -> String {
 
 pub(super) fn rows(prediction: &Prediction, tags: &[String]) -> Vec<Vec<String>> {
     let words = prediction.words.iter().zip(&prediction.labels).zip(by_word(prediction));
-    let row = |(position, ((word, label), predicted)): (usize, ((&String, &u32), Option<(u32, f64, f64)>))| {
+    let rows = words.enumerate().map(|(position, ((word, label), predicted))| {
         let mut row = vec![
             prediction.index.to_string(),
             prediction.sample.clone(),
@@ -76,8 +76,8 @@ pub(super) fn rows(prediction: &Prediction, tags: &[String]) -> Vec<Vec<String>>
             None => [const { String::new() }; 3],
         });
         row
-    };
-    words.enumerate().map(row).collect()
+    });
+    rows.collect()
 }
 
 /// A text as one object.

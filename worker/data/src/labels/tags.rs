@@ -43,12 +43,12 @@ impl Tags {
             let tags = self.classes.numbers_of(listed);
             tags.map(Target::Tags).map_err(|wrong| DataError::UnknownTag {
                 split: listing.split,
-                column: self.column.clone(),
+                column: self.column.as_str().into(),
                 tag: wrong.name,
-                sample: wrong.sample,
-                hint: wrong.hint,
+                sample: wrong.sample.into(),
+                hint: wrong.hint.into(),
                 count: self.classes.names().len(),
-                known: names::enumerate(self.classes.names()),
+                known: names::enumerate(self.classes.names()).into(),
             })
         };
         listing.samples.iter().map(target).collect()

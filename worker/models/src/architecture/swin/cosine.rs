@@ -74,7 +74,7 @@ enum Projections {
     /// In one matrix, as torchvision and timm keep them.
     Joint { weight: Tensor, bias: Bias },
     /// In three, as transformers does.
-    Separate([Linear; 3]),
+    Separate(Box<[Linear; 3]>),
 }
 
 /// Of query, key and value in one matrix.
@@ -90,11 +90,11 @@ impl Projections {
         let name = |tail: &str| format!("{prefix}.{tail}");
         if builder.library() == Library::HuggingFace {
             let shape = [width, width];
-            return Ok(Self::Separate([
+            return Ok(Self::Separate(Box::new([
                 Linear::new(builder, &name("query"), shape, DEVIATION)?,
                 Linear::without_bias(builder, &name("key"), shape, DEVIATION)?,
                 Linear::new(builder, &name("value"), shape, DEVIATION)?,
-            ]));
+            ])));
         }
         let initial = Initial::Normal(DEVIATION);
         let weight = builder.tensor(&name("qkv.weight"), &[3 * width, width], Role::Parameter, initial)?;
@@ -116,7 +116,8 @@ impl Projections {
                 let parts = all.f_chunk(3, -1)?;
                 Ok(parts.try_into().expect("three parts were asked for"))
             }
-            Self::Separate([query, key, value]) => {
+            Self::Separate(layers) => {
+                let [query, key, value] = layers.as_ref();
                 let part = |linear: &Linear| linear.forward(states, pass);
                 Ok([part(query)?, part(key)?, part(value)?])
             }
