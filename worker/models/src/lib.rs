@@ -26,6 +26,9 @@ mod objective;
 mod optimizer;
 mod parameter_builder;
 mod random;
+#[cfg(test)]
+#[path = "../tests/models/reference.rs"]
+mod reference;
 mod shared_batch;
 mod stage;
 mod weights;

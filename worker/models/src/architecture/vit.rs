@@ -11,6 +11,8 @@
 mod embeddings;
 mod layer;
 mod names;
+#[cfg(test)]
+mod tests;
 
 use firn_core::spec::{Vit, VitKind};
 use serde_json::{Map, Value, json};

@@ -5,7 +5,7 @@ let what differs between samples die out, those of each BatchNorm are filled aro
 of each sample are kept, and the sum of the squares of all of them; of each row of the table of architectures, also of those that are too large to be
 computed here, a digest of the names and shapes of its tensors.
 
-    python worker/models/tests/reference/parity.py [CASE…]    # writes worker/models/tests/golden/stages/*.json, golden/shapes.json and golden/published.json
+    python worker/models/tests/reference/parity.py [CASE…]    # writes worker/models/tests/golden/stages/*.json, golden/gated.json, golden/shapes.json and golden/published.json
     python worker/models/tests/reference/parity.py shapes ARCHITECTURE LIBRARY    # prints what the digest is made of
 """
 
@@ -71,6 +71,17 @@ def vgg(places):
 
 def vit_stages(layers, norm, count):
     return {f"layer.{n}": f"{layers}{n}" for n in range(count)} | {"norm": norm}
+
+
+def gated_cases():
+    """Two layers as those of `dinov2_vitg14`, which is too large to be computed here."""
+    config = transformers.Dinov2Config(image_size=56, hidden_size=48, num_hidden_layers=2, num_attention_heads=3, use_swiglu_ffn=True, num_labels=CLASSES)
+    stages = {"embeddings": "dinov2.embeddings", **vit_stages("dinov2.encoder.layer.", "dinov2.layernorm", 2)}
+    yield Case("gated", "hugging_face", lambda: transformers.Dinov2ForImageClassification(config), stages, "classifier", 56, inputs={"pool": "classifier"})
+    # What timm's `vit_giant_patch14_dinov2` is made with.
+    sizes = dict(img_size=56, patch_size=14, embed_dim=48, depth=2, num_heads=3, mlp_ratio=2.66667 * 2, mlp_layer=timm.layers.SwiGLUPacked, act_layer=torch.nn.SiLU, init_values=1e-5)
+    stages = {"embeddings": "norm_pre", **vit_stages("blocks.", "norm", 2)}
+    yield Case("gated", "timm", lambda: timm.models.vision_transformer.VisionTransformer(num_classes=CLASSES, **sizes), stages, "head", 56)
 
 
 def image_cases():
@@ -347,6 +358,7 @@ def main():
         return
     folder = GOLDEN / "stages"
     folder.mkdir(parents=True, exist_ok=True)
+    (GOLDEN / "gated.json").write_text(json.dumps({case.library: values(case) for case in gated_cases()}, separators=(",", ":")) + "\n")
     for case in [*image_cases(), *text_cases()]:
         if len(sys.argv) > 1 and not any(case.name.startswith(wanted) for wanted in sys.argv[1:]):
             continue

@@ -10,7 +10,8 @@ names) and the same input, in fp32: of the form that computes below the cut and 
 allowed, and the values of two samples differ by 100 times that at least, as a root mean square.
 `worker/models/tests/models/stages/` writes this table and holds it complete; `worker/models/tests/reference/parity.py` is the reference.
 Rows of the table of architectures that are not named here differ from one that is by numbers alone; the names and shapes of all their
-tensors are compared with the library's.
+tensors are compared with the library's. The gated layers of `dinov2_vitg14` are compared in a small network
+(`worker/models/src/architecture/vit/tests.rs`).
 
 | architecture | library | stage | largest difference |
 |---|---|---|---|
