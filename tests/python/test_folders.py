@@ -207,8 +207,8 @@ def test_a_folder_of_timm_says_the_same_as_timms_own_transform(tmp_path):
             'spec.model.uri: FOLDER: `config.json`: `hidden_act`: expected "gelu", found "relu"',
         ),
         (
-            {"model_type": "swinv2"},
-            "spec.model.uri: FOLDER: `config.json`: `model_type`: expected one of `convnext`, `dinov2`, `resnet`, `swin`, `vit`, ",
+            {"model_type": "beit"},
+            "spec.model.uri: FOLDER: `config.json`: `model_type`: expected one of `convnext`, `dinov2`, `dinov2_with_registers`, `resnet`, `swin`, `swinv2`, `vit`, ",
         ),
     ],
 )

@@ -113,7 +113,7 @@ fn known() -> String {
         .iter()
         .map(|(word, _)| *word)
         .filter(|word| of_texts(word).is_some());
-    let all: Vec<String> = ["convnext", "dinov2", "resnet", "swin", "vit"]
+    let all: Vec<String> = Network::MODEL_TYPES
         .into_iter()
         .chain(texts)
         .map(|word| format!("`{word}`"))
@@ -171,7 +171,7 @@ mod tests {
         for (config, begins) in [
             (
                 json!({}),
-                "`config.json`: `model_type`: expected one of `convnext`, `dinov2`, `resnet`, `swin`, `vit`, `bert`",
+                "`config.json`: `model_type`: expected one of `convnext`, `dinov2`, `dinov2_with_registers`, `resnet`, `swin`, `swinv2`, `vit`, `bert`",
             ),
             (
                 json!({"model_type": "t5"}),

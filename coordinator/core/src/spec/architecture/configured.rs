@@ -29,6 +29,17 @@ pub enum Configured {
 }
 
 impl Network {
+    /// The types that [`Self::of_configuration`] knows.
+    pub const MODEL_TYPES: [&str; 7] = [
+        "convnext",
+        "dinov2",
+        "dinov2_with_registers",
+        "resnet",
+        "swin",
+        "swinv2",
+        "vit",
+    ];
+
     /// The network of images that a configuration of this `model_type` describes; `None` for other types.
     ///
     /// # Errors
@@ -247,6 +258,17 @@ mod tests {
         let network = network.map_err(|misfit| format!("{}: {}, {}", misfit.field, misfit.expected, misfit.found))?;
         let known = network.and_then(|network| network.architecture());
         Ok(known.map_or("none", |architecture| architecture.word()))
+    }
+
+    #[test]
+    fn every_type_that_is_listed_is_known() {
+        for model_type in Network::MODEL_TYPES {
+            assert_ne!(
+                Network::of_configuration(model_type, &json!({})),
+                Ok(None),
+                "{model_type}"
+            );
+        }
     }
 
     #[test]
