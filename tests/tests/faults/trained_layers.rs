@@ -6,7 +6,7 @@ use firn_tests::{
     submission::{self, Ended, Submission},
 };
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Kills a rank of two after so many steps; the other goes on, and a replacement comes.
@@ -48,6 +48,16 @@ async fn adapters_go_on_from_their_checkpoint_when_all_ranks_are_killed() -> any
 async fn statistics_that_ranks_share_go_on_when_one_of_them_is_killed_in_the_middle_of_its_layers() -> anyhow::Result<()>
 {
     let ended = lose_a_rank(&jobs::shared_batches_fault_job("shared-killed", 5, (1, 2))?, 6).await?;
+    assert_eq!(ended.outcome.steps.len(), 20);
+    Ok(())
+}
+
+#[tokio::test]
+async fn statistics_of_slices_go_on_bit_by_bit_when_a_rank_is_killed_in_the_middle_of_its_layers() -> anyhow::Result<()>
+{
+    let mut spec = jobs::shared_batches_fault_job("slices-killed", 5, (1, 2))?;
+    spec["spec"]["training"]["determinism"] = json!("strict");
+    let ended = lose_a_rank(&spec, 6).await?;
     assert_eq!(ended.outcome.steps.len(), 20);
     Ok(())
 }

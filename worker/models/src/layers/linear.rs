@@ -84,11 +84,14 @@ impl Linear {
 
     /// Inputs `(…, inputs)` to outputs `(…, outputs)`.
     pub(crate) fn forward(&self, input: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
-        let output = precision::product(input, &self.weight, self.bias.as_ref(), |input, weight, bias| {
-            Ok(match (self.is_transposed, bias) {
-                (false, bias) => input.f_linear(weight, bias)?,
-                (true, Some(bias)) => input.f_matmul(weight)?.f_add(bias)?,
-                (true, None) => input.f_matmul(weight)?,
+        let output = pass.statistics.by_slice(input, |input, leaves| {
+            let (weight, bias) = (leaves.of(&self.weight), leaves.of_option(self.bias.as_ref()));
+            precision::product(input, &weight, bias.as_ref(), |input, weight, bias| {
+                Ok(match (self.is_transposed, bias) {
+                    (false, bias) => input.f_linear(weight, bias)?,
+                    (true, Some(bias)) => input.f_matmul(weight)?.f_add(bias)?,
+                    (true, None) => input.f_matmul(weight)?,
+                })
             })
         })?;
         match &self.adapter {

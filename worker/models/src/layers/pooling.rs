@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use crate::{
     error::ModelError,
+    shared_batch::Leaves,
     stage::{Features, Pass, Stage},
 };
 
@@ -12,8 +13,12 @@ use crate::{
 pub(crate) struct PixelMean;
 
 impl Stage for PixelMean {
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|tensor| Ok(tensor.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float)?))
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
+        input.map(|tensor| {
+            let mean =
+                |tensor: &Tensor, _: Leaves<'_>| Ok(tensor.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float)?);
+            pass.statistics.by_slice(&tensor, mean)
+        })
     }
 }
 

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     error::ModelError,
     parameter_builder::ParameterBuilder,
-    stage::{Features, Pass, Stage, Statistics},
+    shared_batch::Leaves,
+    stage::{Features, Pass, Stage},
 };
 
 /// One of them, which is a stage.
@@ -36,7 +37,7 @@ impl Layer {
             Self::Linear(linear) => linear.forward(features, pass),
             Self::Convolution(unit) => {
                 let pixels = features.f_unsqueeze(-1)?.f_unsqueeze(-1)?;
-                Ok(unit.forward(&pixels, Statistics::Running)?.f_flatten(1, -1)?)
+                Ok(unit.forward(&pixels, pass.statistics)?.f_flatten(1, -1)?)
             }
         }
     }
@@ -81,7 +82,9 @@ impl Wide {
 impl Stage for Wide {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
-            let output = self.activation.apply(self.layer.forward(&tensor, pass)?)?;
+            let output = self.layer.forward(&tensor, pass)?;
+            let activated = |output: &Tensor, _: Leaves<'_>| self.activation.apply(output.shallow_clone());
+            let output = pass.statistics.by_slice(&output, activated)?;
             match pass.dropout {
                 Some(dropout) => drop_units(&output, self.dropout, self.name, dropout),
                 None => Ok(output),

@@ -19,6 +19,7 @@ mod precision;
 mod seeded;
 mod shards;
 mod shared_batches;
+mod slices;
 mod speed_path;
 mod stages;
 mod support;
