@@ -143,11 +143,11 @@ impl Family for MobilenetV3 {
         )?)));
         stages.push(Box::new(PixelMean));
         builder.enter(stages.len());
-        let shape = [self.wide, 6 * channels];
+        let (width, inputs) = (self.wide, 6 * channels);
         let end = (Activation::Hardswish, DROPOUT);
         let wide = match builder.library() {
-            Library::Timm => Wide::convolved(builder, "classifier.0", shape, end)?,
-            _ => Wide::new(builder, "classifier.0", shape, end)?,
+            Library::Timm => Wide::convolved(builder, "classifier.0", [width, inputs, 1], end)?,
+            _ => Wide::new(builder, "classifier.0", [width, inputs], end)?,
         };
         stages.push(Box::new(wide));
         Ok(stages)

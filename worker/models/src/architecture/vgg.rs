@@ -1,7 +1,8 @@
 //! VGG (Simonyan & Zisserman 2014, <https://arxiv.org/abs/1409.1556>) as in torchvision, with and without BatchNorm.
 //!
 //! The two wide layers of the classifier are stages above the pool: freezing through `pool` trains them with their dropout of one half,
-//! freezing all keeps them as they are. The output layer is the head.
+//! freezing all keeps them as they are. The output layer is the head. timm keeps the wide layers as convolutions, the first of them over all of the
+//! pooled map.
 
 use firn_core::spec::Vgg;
 use tch::Tensor;
@@ -16,7 +17,7 @@ use crate::{
     },
     parameter_builder::ParameterBuilder,
     stage::{Features, Pass, Stage, Stages},
-    weights::naming::{Dialect, Library},
+    weights::naming::{Dialect, Library, translated},
 };
 
 /// Channels of each block.
@@ -42,7 +43,23 @@ fn unit(sizes: &Vgg, builder: &mut ParameterBuilder<'_>, place: usize, channels:
     Unit::normalised(builder, &names, geometry, Activation::Relu, BatchNorm::USUAL)
 }
 
-const DIALECTS: &[Dialect] = &[Dialect::torchvision("features.0.weight", "classifier.6")];
+/// What lies below the wide layers has the same names in both.
+const DIALECTS: &[Dialect] = &[
+    Dialect::renamed(
+        Library::Timm,
+        "pre_logits.fc1.weight",
+        "",
+        |name| vec![translated(name, TIMM)],
+        "head.fc",
+    ),
+    Dialect::torchvision("features.0.weight", "classifier.6"),
+];
+
+/// torchvision's words and timm's.
+const TIMM: &[(&str, &str)] = &[
+    ("classifier.0.", "pre_logits.fc1."),
+    ("classifier.3.", "pre_logits.fc2."),
+];
 
 impl Family for Vgg {
     fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
@@ -62,9 +79,13 @@ impl Family for Vgg {
             place += 1;
         }
         stages.push(Box::new(Pool));
-        for (name, width) in [("classifier.0", inputs * POOLED * POOLED), ("classifier.3", WIDE)] {
+        for (name, channels, side) in [("classifier.0", inputs, POOLED), ("classifier.3", WIDE, 1)] {
             builder.enter(stages.len());
-            let wide = Wide::new(builder, name, [WIDE, width], (Activation::Relu, DROPOUT))?;
+            let end = (Activation::Relu, DROPOUT);
+            let wide = match builder.library() {
+                Library::Timm => Wide::convolved(builder, name, [WIDE, channels, side], end)?,
+                _ => Wide::new(builder, name, [WIDE, channels * side * side], end)?,
+            };
             stages.push(Box::new(wide));
         }
         Ok(stages)

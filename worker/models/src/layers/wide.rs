@@ -26,17 +26,17 @@ pub(crate) struct Wide {
 /// What multiplies.
 pub(crate) enum Layer {
     Linear(Linear),
-    /// Of one pixel, as some libraries keep it.
-    Convolution(Unit),
+    /// A convolution over the whole of a map of so many rows and columns, as some libraries keep it.
+    Convolution(Unit, i64),
 }
 
 impl Layer {
     fn forward(&self, features: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         match self {
             Self::Linear(linear) => linear.forward(features, pass),
-            Self::Convolution(unit) => {
-                let pixels = features.f_unsqueeze(-1)?.f_unsqueeze(-1)?;
-                Ok(unit.forward(&pixels, Statistics::Running)?.f_flatten(1, -1)?)
+            Self::Convolution(unit, side) => {
+                let map = features.f_reshape([features.size()[0], -1, *side, *side])?;
+                Ok(unit.forward(&map, Statistics::Running)?.f_flatten(1, -1)?)
             }
         }
     }
@@ -61,17 +61,19 @@ impl Wide {
         })
     }
 
-    /// The same kept as a convolution.
+    /// The same kept as a convolution: outputs, channels of the map, its rows and columns.
     pub(crate) fn convolved(
         builder: &mut ParameterBuilder<'_>,
         name: &'static str,
-        [outputs, inputs]: [i64; 2],
+        [outputs, channels, side]: [i64; 3],
         (activation, dropout): (Activation, f64),
     ) -> Result<Self, ModelError> {
-        let geometry = Geometry::square(inputs, outputs, 1, 1).with_bias();
+        let geometry = Geometry::square(channels, outputs, side, 1)
+            .without_padding()
+            .with_bias();
         Ok(Self {
             name,
-            layer: Layer::Convolution(Unit::plain(builder, name, geometry, Activation::None)?),
+            layer: Layer::Convolution(Unit::plain(builder, name, geometry, Activation::None)?, side),
             activation,
             dropout,
         })

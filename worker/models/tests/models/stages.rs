@@ -271,7 +271,7 @@ fn mobilenets_equal_torchvisions() {
 
 #[test]
 fn mobilenets_under_timms_names_equal_timms() {
-    all(&["mobilenet_v3_large", "mobilenet_v3_small"], "timm");
+    all(&["mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"], "timm");
 }
 
 #[test]
@@ -285,6 +285,11 @@ fn efficientnets_equal_torchvisions() {
 #[test]
 fn vggs_equal_torchvisions() {
     all(&["vgg11", "vgg11_bn"], "torchvision");
+}
+
+#[test]
+fn vggs_under_timms_names_equal_timms() {
+    all(&["vgg11", "vgg11_bn"], "timm");
 }
 
 #[test]

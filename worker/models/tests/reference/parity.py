@@ -92,11 +92,11 @@ def transformers_convnext(name):
 
 
 # Blocks of each group.
-TIMM_MOBILENETS = {"mobilenet_v3_large": [1, 2, 3, 4, 2, 3], "mobilenet_v3_small": [1, 2, 3, 2, 3]}
+TIMM_MOBILENETS = {"mobilenet_v2": [1, 2, 3, 4, 3, 3, 1], "mobilenet_v3_large": [1, 2, 3, 4, 2, 3], "mobilenet_v3_small": [1, 2, 3, 2, 3]}
 
 
 def timm_mobilenet(name, **options):
-    return timm.create_model(f"mobilenetv3_{name.rpartition('_')[2]}_100", **options)
+    return timm.create_model({"mobilenet_v2": "mobilenetv2_100"}.get(name, f"mobilenetv3_{name.rpartition('_')[2]}_100"), **options)
 
 
 # Width, layers, heads.
@@ -141,8 +141,11 @@ def image_cases():
     for name, groups in TIMM_MOBILENETS.items():
         stages = {"features.0": "bn1"}
         blocks = [f"blocks.{group}.{index}" for group, count in enumerate(groups) for index in range(count)]
-        stages |= {f"features.{n + 1}": block for n, block in enumerate([*blocks, f"blocks.{len(groups)}.0"])}
-        stages |= {"pool": "global_pool", "classifier.0": "act2"}
+        if name == "mobilenet_v2":
+            stages |= {f"features.{n + 1}": block for n, block in enumerate([*blocks, "bn2"])} | {"pool": "global_pool"}
+        else:
+            stages |= {f"features.{n + 1}": block for n, block in enumerate([*blocks, f"blocks.{len(groups)}.0"])}
+            stages |= {"pool": "global_pool", "classifier.0": "act2"}
         yield Case(name, "timm", lambda name=name: timm_mobilenet(name, num_classes=CLASSES), stages, "classifier", 64)
     for name in ("efficientnet_b0", "efficientnet_b3", "efficientnet_b5"):
         yield torchvision_case(name, features(9), "classifier.1", 64)
@@ -179,6 +182,11 @@ def image_cases():
         yield Case(name, "timm", lambda name=name: timm.create_model(TIMM_DINOV2S[name], num_classes=CLASSES, dynamic_img_size=True), stages, "head", 112, inputs={"pool": "head"})
     yield torchvision_case("vgg11", vgg([2, 5, 10, 15, 20]), "classifier.6", 32)
     yield torchvision_case("vgg11_bn", vgg([3, 7, 14, 21, 28]), "classifier.6", 32)
+    for name, places in (("vgg11", [2, 5, 10, 15, 20]), ("vgg11_bn", [3, 7, 14, 21, 28])):
+        stages = vgg(places) | {"classifier.0": "pre_logits.act1", "classifier.3": "pre_logits.act2"}
+        # The pool is no module.
+        del stages["pool"]
+        yield Case(name, "timm", lambda name=name: timm.create_model(name, num_classes=CLASSES), stages, "head.fc", 32, inputs={"pool": "pre_logits.fc1"})
     yield torchvision_case("inception_v3", INCEPTION_STAGES, "fc", 96, init_weights=False)
 
 
@@ -310,6 +318,8 @@ def rows():
         yield name, "hugging_face", lambda name=name: transformers_vit(name), "classifier"
     for name in TIMM_MOBILENETS:
         yield name, "timm", lambda name=name: timm_mobilenet(name), "classifier"
+    for name in TORCHVISION_ROWS["classifier.6"]:
+        yield name, "timm", lambda name=name: timm.create_model(name), "head.fc"
     for name in TIMM_DINOV2S:
         yield name, "hugging_face", lambda name=name: transformers_dinov2(name), "classifier"
         yield name, "timm", lambda name=name: timm.create_model(TIMM_DINOV2S[name]), "head"
