@@ -21,7 +21,7 @@ const LIMIT: f64 = 1e-4;
 
 /// Those of `gated_cases` in `tests/reference/parity.py`; what else there is to say is the row's.
 fn sizes() -> Vit {
-    let Network::Vit(giant) = Architecture::Dinov2Vitg14.network() else {
+    let Network::Vit(giant) = Architecture::Dinov2VitG14.network() else {
         unreachable!("it is a Vision Transformer")
     };
     Vit {
@@ -56,7 +56,7 @@ fn largest_difference(tensors: &[(String, Tensor)], expected: &Value) -> f64 {
     assert!(builder.finish().problems.is_empty());
     let pixels = tensor(&uniform("pixels", 2 * 56 * 56 * 3), &[2, 56, 56, 3]).permute([0, 3, 1, 2]) * 2.0;
     let mut features = Features::unmasked(pixels);
-    let names = Architecture::Dinov2Vitg14.stages(2);
+    let names = Architecture::Dinov2VitG14.stages(2);
     assert_eq!(names.len(), stages.len());
     let differences = names.iter().zip(&stages).map(|(name, stage)| {
         let input = std::mem::replace(&mut features, Features::unmasked(Tensor::new()));
