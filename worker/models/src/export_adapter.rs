@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     architecture::Opened,
     error::ModelError,
+    export,
     head::POOLING,
     model::Model,
     weights::write::{Entry, write},
@@ -36,41 +37,43 @@ pub fn files(model: &Model) -> Result<Vec<(&'static str, Vec<u8>)>, ModelError> 
         return Ok(Vec::new());
     };
     let mut weights = Vec::new();
-    let has_head = class_of(model).is_some();
+    let modules = head_modules(model);
     let trained = model.trainable_state();
-    let stored = trained.iter().filter(|(name, _)| has_head || !is_of_head(name));
+    let stored = trained
+        .iter()
+        .filter(|(name, _)| modules.is_some() || !is_of_head(name));
     let entries = stored.map(|(name, tensor)| {
-        let name = crate::export::in_whole(model, name);
+        let name = export::in_whole(model, name);
         Entry::of(format!("{PREFIX}{name}"), tensor)
     });
     let entries = entries.collect::<Result<_, _>>()?;
     write(&mut weights, entries, &[("format".to_owned(), "pt".to_owned())])
         .expect("writing to memory succeeds: names and shapes are plain JSON");
-    let configuration = configuration(model, &plan.spec);
+    let configuration = configuration(model, &plan.spec, modules);
     let configuration = serde_json::to_vec_pretty(&configuration).expect("a JSON value is JSON");
     Ok(vec![(WEIGHTS, weights), (CONFIGURATION, configuration)])
 }
 
-/// The class of transformers that computes the same with the head.
-fn class_of(model: &Model) -> Option<&'static str> {
-    crate::export::opened(model).and_then(Opened::class)
+/// The modules of the head in the class of transformers that computes the same with it; `None`: no class does.
+fn head_modules(model: &Model) -> Option<Vec<&'static str>> {
+    match export::opened(model)? {
+        Opened::ByDenseClass(class) => Some(class.modules.to_vec()),
+        Opened::ByClass(_) => Some(vec![export::output_layer(model)]),
+        Opened::WithoutHead(_) => None,
+    }
 }
 
 /// Of the output layer, or of a pooling that learns.
 fn is_of_head(name: &str) -> bool {
-    name.starts_with("head.") || name.starts_with(POOLING)
+    export::head_tail(name).is_some() || name.starts_with(POOLING)
 }
 
-fn configuration(model: &Model, lora: &LoraSpec) -> Value {
+fn configuration(model: &Model, lora: &LoraSpec, modules: Option<Vec<&str>>) -> Value {
     let layers: Vec<&str> = model.adapted.iter().map(|layer| layer.layer.as_str()).collect();
     let is_transposed = model.adapted.iter().any(|layer| layer.is_transposed);
     let base = model.origin.as_ref().and_then(|origin| origin.path.parent());
-    let class = class_of(model);
+    let class = export::opened(model).and_then(Opened::class);
     let is_classifier = class.is_some_and(|class| class.ends_with("ForSequenceClassification"));
-    let head = match crate::export::opened(model) {
-        Some(Opened::ByDenseClass(class)) => class.modules.to_vec(),
-        _ => vec![model.family.output_layer().unwrap_or(model.naming.head())],
-    };
     json!({
         "peft_type": "LORA",
         "task_type": is_classifier.then_some("SEQ_CLS"),
@@ -79,7 +82,7 @@ fn configuration(model: &Model, lora: &LoraSpec) -> Value {
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
         "target_modules": layers,
-        "modules_to_save": class.map(|_| head),
+        "modules_to_save": modules,
         "fan_in_fan_out": is_transposed,
         "bias": "none",
         "init_lora_weights": true,

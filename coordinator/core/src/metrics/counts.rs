@@ -21,6 +21,26 @@ impl ClassCounts {
         self.predicted += if is_predicted { count } else { 0 };
     }
 
+    /// Adds those of another part of the samples.
+    pub fn merge(&mut self, part: &Self) {
+        self.right = self.right.saturating_add(part.right);
+        self.labelled = self.labelled.saturating_add(part.labelled);
+        self.predicted = self.predicted.saturating_add(part.predicted);
+    }
+
+    /// The same place by place; `sums` grows to the length of `parts`.
+    pub fn merge_each(sums: &mut Vec<Self>, parts: &[Self]) {
+        if sums.len() < parts.len() {
+            sums.resize(parts.len(), Self::default());
+        }
+        sums.iter_mut().zip(parts).for_each(|(sum, part)| sum.merge(part));
+    }
+
+    /// Whether so many samples, or words, can have such counts.
+    pub fn can_be_of(&self, total: u64) -> bool {
+        self.right <= self.labelled.min(self.predicted) && self.labelled.max(self.predicted) <= total
+    }
+
     /// Of what was predicted as the class, the fraction that is of it; 0 if it was never predicted.
     pub fn precision(&self) -> f64 {
         ratio(self.right, self.predicted)

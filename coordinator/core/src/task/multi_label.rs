@@ -83,11 +83,7 @@ impl MultiLabelStatistics {
         if found != labels {
             return Err(StatisticsError::Labels { labels, found });
         }
-        let can_be = |counts: &ClassCounts| {
-            counts.right <= counts.labelled.min(counts.predicted)
-                && counts.labelled.max(counts.predicted) <= self.samples
-        };
-        match self.labels.iter().find(|counts| !can_be(counts)) {
+        match self.labels.iter().find(|counts| !counts.can_be_of(self.samples)) {
             None => Ok(()),
             Some(found) => Err(StatisticsError::LabelCounts {
                 samples: self.samples,
@@ -102,14 +98,7 @@ impl MultiLabelStatistics {
         for part in parts {
             sum.samples = sum.samples.saturating_add(part.samples);
             loss.add(part.loss_sum);
-            if sum.labels.len() < part.labels.len() {
-                sum.labels.resize(part.labels.len(), ClassCounts::default());
-            }
-            for (sum, part) in sum.labels.iter_mut().zip(&part.labels) {
-                sum.right = sum.right.saturating_add(part.right);
-                sum.labelled = sum.labelled.saturating_add(part.labelled);
-                sum.predicted = sum.predicted.saturating_add(part.predicted);
-            }
+            ClassCounts::merge_each(&mut sum.labels, &part.labels);
         }
         sum.loss_sum = loss.value();
         sum

@@ -53,7 +53,7 @@ impl TokenStatistics {
         self.right += text.right();
         self.left_out += left_out;
         for (kind, counts) in set.counts(text.tags, text.predicted) {
-            add(&mut self.entities[kind as usize], &counts);
+            self.entities[kind as usize].merge(&counts);
         }
     }
 
@@ -70,10 +70,7 @@ impl TokenStatistics {
             let (samples, words, right) = (self.samples, self.words, self.right);
             return Err(StatisticsError::Words { samples, words, right });
         }
-        let can_be = |counts: &ClassCounts| {
-            counts.right <= counts.labelled.min(counts.predicted) && counts.labelled.max(counts.predicted) <= self.words
-        };
-        match self.entities.iter().find(|counts| !can_be(counts)) {
+        match self.entities.iter().find(|counts| !counts.can_be_of(self.words)) {
             None => Ok(()),
             Some(found) => Err(StatisticsError::EntityCounts {
                 words: self.words,
@@ -91,12 +88,7 @@ impl TokenStatistics {
             sum.right = sum.right.saturating_add(part.right);
             sum.left_out = sum.left_out.saturating_add(part.left_out);
             loss.add(part.loss_sum);
-            if sum.entities.len() < part.entities.len() {
-                sum.entities.resize(part.entities.len(), ClassCounts::default());
-            }
-            for (sum, part) in sum.entities.iter_mut().zip(&part.entities) {
-                add(sum, part);
-            }
+            ClassCounts::merge_each(&mut sum.entities, &part.entities);
         }
         sum.loss_sum = loss.value();
         sum
@@ -132,12 +124,6 @@ impl TokenStatistics {
     pub fn agrees(&self, (words, right, left_out): (u64, u64, u64), entities: &[ClassCounts]) -> bool {
         (self.words, self.right, self.left_out) == (words, right, left_out) && self.entities == entities
     }
-}
-
-fn add(sum: &mut ClassCounts, part: &ClassCounts) {
-    sum.right = sum.right.saturating_add(part.right);
-    sum.labelled = sum.labelled.saturating_add(part.labelled);
-    sum.predicted = sum.predicted.saturating_add(part.predicted);
 }
 
 pub(super) fn numbers_per_prediction() -> usize {

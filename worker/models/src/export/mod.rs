@@ -61,17 +61,19 @@ pub fn opened(model: &Model) -> Option<&Opened> {
 pub(crate) fn in_whole(model: &Model, name: &str) -> String {
     match (head_tail(name), opened(model)) {
         (Some(tail), Some(Opened::ByDenseClass(class))) => class.tensor(tail),
-        (Some(tail), Some(Opened::ByClass(_))) => {
-            let layer = model.family.output_layer().unwrap_or(model.naming.head());
-            format!("{layer}.{tail}")
-        }
+        (Some(tail), Some(Opened::ByClass(_))) => format!("{}.{tail}", output_layer(model)),
         (Some(_), Some(Opened::WithoutHead(_))) => name.to_owned(),
         _ => exported(model, name),
     }
 }
 
+/// The output layer of the class that opens the network, as its library names it.
+pub(crate) fn output_layer(model: &Model) -> &'static str {
+    model.family.output_layer().unwrap_or(model.naming.head())
+}
+
 /// The name of a tensor in the head, if it is one of the head's.
-fn head_tail(name: &str) -> Option<&str> {
+pub(crate) fn head_tail(name: &str) -> Option<&str> {
     name.strip_prefix(HEAD)?.strip_prefix('.')
 }
 

@@ -167,22 +167,20 @@ const fn convnext(width: i64, blocks: [usize; 4]) -> Network {
 }
 
 const fn swin(width: i64, third: usize, heads: [i64; 4]) -> Network {
-    Network::Swin(Swin {
-        width,
-        blocks: [2, 2, third, 2],
-        heads,
-        window: 7,
-        version: SwinVersion::First,
-    })
+    swin_of((width, third, heads), 7, SwinVersion::First)
 }
 
 const fn swin_v2(width: i64, third: usize, heads: [i64; 4]) -> Network {
+    swin_of((width, third, heads), 8, SwinVersion::Second)
+}
+
+const fn swin_of((width, third, heads): (i64, usize, [i64; 4]), window: i64, version: SwinVersion) -> Network {
     Network::Swin(Swin {
         width,
         blocks: [2, 2, third, 2],
         heads,
-        window: 8,
-        version: SwinVersion::Second,
+        window,
+        version,
     })
 }
 
