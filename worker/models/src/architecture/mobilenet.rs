@@ -11,7 +11,7 @@ use crate::{
     },
     parameter_builder::ParameterBuilder,
     stage::{Stage, Stages},
-    weights::naming::{Dialect, Library},
+    weights::naming::{Dialect, Library, grouped, numbered_feature, translated},
 };
 
 /// Channels after the last convolution.
@@ -30,7 +30,55 @@ const BOTTLENECKS: [(i64, i64, usize, i64); 7] = [
 
 pub(super) struct MobilenetV2;
 
-const DIALECTS: &[Dialect] = &[Dialect::torchvision("features.0.0.weight", "classifier.1")];
+const DIALECTS: &[Dialect] = &[
+    Dialect::renamed(
+        Library::Timm,
+        "conv_stem.weight",
+        "",
+        |name| vec![timm(name)],
+        "classifier",
+    ),
+    Dialect::torchvision("features.0.0.weight", "classifier.1"),
+];
+
+/// torchvision's name of a tensor in timm's words, which counts blocks in the groups of the table. The first block does not widen, so its parts are others.
+fn timm(name: &str) -> String {
+    let Some((number, tail)) = numbered_feature(name) else {
+        return name.to_owned();
+    };
+    let counts = BOTTLENECKS.map(|(_, _, count, _)| count);
+    let blocks: usize = counts.iter().sum();
+    match number {
+        0 => translated(tail, &[("0.", "conv_stem."), ("1.", "bn1.")]),
+        number if number > blocks => translated(tail, &[("0.", "conv_head."), ("1.", "bn2.")]),
+        number => {
+            let (group, index) = grouped(number - 1, counts);
+            let parts = match number {
+                1 => FIRST_PARTS,
+                _ => PARTS,
+            };
+            format!("blocks.{group}.{index}.{}", translated(tail, parts))
+        }
+    }
+}
+
+/// Parts of the first block in timm's words.
+const FIRST_PARTS: &[(&str, &str)] = &[
+    ("conv.0.0.", "conv_dw."),
+    ("conv.0.1.", "bn1."),
+    ("conv.1.", "conv_pw."),
+    ("conv.2.", "bn2."),
+];
+
+/// Those of the others.
+const PARTS: &[(&str, &str)] = &[
+    ("conv.0.0.", "conv_pw."),
+    ("conv.0.1.", "bn1."),
+    ("conv.1.0.", "conv_dw."),
+    ("conv.1.1.", "bn2."),
+    ("conv.2.", "conv_pwl."),
+    ("conv.3.", "bn3."),
+];
 
 impl Family for MobilenetV2 {
     fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
@@ -136,4 +184,27 @@ fn unit(builder: &mut ParameterBuilder<'_>, prefix: &str, geometry: Geometry) ->
 
 fn single(unit: Unit) -> Box<dyn Stage> {
     Box::new(Blocks(vec![Block::of(unit)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_translate_to_timms() {
+        for (ours, theirs) in [
+            ("features.0.1.bias", "bn1.bias"),
+            ("features.1.conv.0.0.weight", "blocks.0.0.conv_dw.weight"),
+            ("features.1.conv.1.weight", "blocks.0.0.conv_pw.weight"),
+            ("features.1.conv.2.running_var", "blocks.0.0.bn2.running_var"),
+            ("features.3.conv.0.0.weight", "blocks.1.1.conv_pw.weight"),
+            ("features.7.conv.1.1.bias", "blocks.3.0.bn2.bias"),
+            ("features.17.conv.2.weight", "blocks.6.0.conv_pwl.weight"),
+            ("features.17.conv.3.running_mean", "blocks.6.0.bn3.running_mean"),
+            ("features.18.0.weight", "conv_head.weight"),
+            ("features.18.1.running_mean", "bn2.running_mean"),
+        ] {
+            assert_eq!(timm(ours), theirs);
+        }
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     parameter_builder::ParameterBuilder,
     stage::{Stage, Stages},
-    weights::naming::{Dialect, Library, numbered_feature, translated},
+    weights::naming::{Dialect, Library, grouped, numbered_feature, translated},
 };
 
 /// Channels after the first convolution.
@@ -50,11 +50,7 @@ fn timm(name: &str, groups: &[usize]) -> String {
             format!("blocks.{}.0.{tail}", groups.len())
         }
         number => {
-            let (mut group, mut index) = (0, number - 1);
-            while index >= groups[group] {
-                index -= groups[group];
-                group += 1;
-            }
+            let (group, index) = grouped(number - 1, groups.iter().copied());
             format!("blocks.{group}.{index}.{}", part(tail, number == 1))
         }
     }
@@ -143,11 +139,11 @@ impl Family for MobilenetV3 {
         )?)));
         stages.push(Box::new(PixelMean));
         builder.enter(stages.len());
-        let shape = [self.wide, 6 * channels];
+        let (width, inputs) = (self.wide, 6 * channels);
         let end = (Activation::Hardswish, DROPOUT);
         let wide = match builder.library() {
-            Library::Timm => Wide::convolved(builder, "classifier.0", shape, end)?,
-            _ => Wide::new(builder, "classifier.0", shape, end)?,
+            Library::Timm => Wide::convolved(builder, "classifier.0", [width, inputs, 1], end)?.averaged(),
+            _ => Wide::new(builder, "classifier.0", [width, inputs], end)?,
         };
         stages.push(Box::new(wide));
         Ok(stages)

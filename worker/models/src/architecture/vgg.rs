@@ -1,7 +1,8 @@
 //! VGG (Simonyan & Zisserman 2014, <https://arxiv.org/abs/1409.1556>) as in torchvision, with and without BatchNorm.
 //!
 //! The two wide layers of the classifier are stages above the pool: freezing through `pool` trains them with their dropout of one half,
-//! freezing all keeps them as they are. The output layer is the head.
+//! freezing all keeps them as they are. The output layer is the head. timm keeps the wide layers as convolutions, the first of them over the 7×7
+//! pixels that the pool gives; the map of an image of 256 pixels and more it leaves as it is, and takes the mean over what the wide layers give.
 
 use firn_core::spec::Vgg;
 use tch::Tensor;
@@ -16,7 +17,7 @@ use crate::{
     },
     parameter_builder::ParameterBuilder,
     stage::{Features, Pass, Stage, Stages},
-    weights::naming::{Dialect, Library},
+    weights::naming::{Dialect, Library, translated},
 };
 
 /// Channels of each block.
@@ -42,7 +43,23 @@ fn unit(sizes: &Vgg, builder: &mut ParameterBuilder<'_>, place: usize, channels:
     Unit::normalised(builder, &names, geometry, Activation::Relu, BatchNorm::USUAL)
 }
 
-const DIALECTS: &[Dialect] = &[Dialect::torchvision("features.0.weight", "classifier.6")];
+/// What lies below the wide layers has the same names in both.
+const DIALECTS: &[Dialect] = &[
+    Dialect::renamed(
+        Library::Timm,
+        "pre_logits.fc1.weight",
+        "",
+        |name| vec![translated(name, TIMM)],
+        "head.fc",
+    ),
+    Dialect::torchvision("features.0.weight", "classifier.6"),
+];
+
+/// torchvision's words and timm's.
+const TIMM: &[(&str, &str)] = &[
+    ("classifier.0.", "pre_logits.fc1."),
+    ("classifier.3.", "pre_logits.fc2."),
+];
 
 impl Family for Vgg {
     fn build(&self, builder: &mut ParameterBuilder<'_>) -> Result<Stages, ModelError> {
@@ -61,10 +78,16 @@ impl Family for Vgg {
             // The maximum at the end of the block.
             place += 1;
         }
-        stages.push(Box::new(Pool));
-        for (name, width) in [("classifier.0", inputs * POOLED * POOLED), ("classifier.3", WIDE)] {
+        let is_timms = builder.library() == Library::Timm;
+        stages.push(Box::new(Pool { is_timms }));
+        for (name, channels, side) in [("classifier.0", inputs, POOLED), ("classifier.3", WIDE, 1)] {
             builder.enter(stages.len());
-            let wide = Wide::new(builder, name, [WIDE, width], (Activation::Relu, DROPOUT))?;
+            let end = (Activation::Relu, DROPOUT);
+            let wide = match (is_timms, side) {
+                (true, POOLED) => Wide::convolved(builder, name, [WIDE, channels, side], end)?,
+                (true, _) => Wide::convolved(builder, name, [WIDE, channels, side], end)?.averaged(),
+                (false, _) => Wide::new(builder, name, [WIDE, channels * side * side], end)?,
+            };
             stages.push(Box::new(wide));
         }
         Ok(stages)
@@ -106,11 +129,19 @@ impl Stage for Block {
     }
 }
 
-/// Means over 7×7 regions of the image, in one row: channel, row, column.
-struct Pool;
+/// Means over 7×7 regions of the image, in one row: channel, row, column. timm's stay a map, whose larger sides are left as they are.
+struct Pool {
+    is_timms: bool,
+}
 
 impl Stage for Pool {
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|tensor| Ok(tensor.f_adaptive_avg_pool2d([POOLED, POOLED])?.f_flatten(1, -1)?))
+        input.map(|tensor| {
+            if !self.is_timms {
+                return Ok(tensor.f_adaptive_avg_pool2d([POOLED, POOLED])?.f_flatten(1, -1)?);
+            }
+            let (_, _, rows, columns) = tensor.size4()?;
+            Ok(tensor.f_adaptive_avg_pool2d([rows.max(POOLED), columns.max(POOLED)])?)
+        })
     }
 }

@@ -13,8 +13,13 @@ pub(crate) struct PixelMean;
 
 impl Stage for PixelMean {
     fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|tensor| Ok(tensor.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float)?))
+        input.map(|tensor| pixel_mean(&tensor))
     }
+}
+
+/// `(n, c, h, w)` to `(n, c)`.
+pub(crate) fn pixel_mean(map: &Tensor) -> Result<Tensor, ModelError> {
+    Ok(map.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float)?)
 }
 
 /// Token states `(n, tokens, hidden)` to `(n, hidden)`; left as they are where the head attends to them, or takes each by itself.

@@ -1,4 +1,5 @@
-//! A wide layer between the pool and the head, as the classifiers of some networks have: linear, activation, dropout.
+//! A wide layer between the pool and the head, as the classifiers of some networks have: linear, activation, dropout. Some libraries keep it as a
+//! convolution, which is the same where its map is as large as its kernel.
 
 use tch::Tensor;
 
@@ -7,6 +8,7 @@ use super::{
     convolution::{Geometry, Unit},
     dropout::drop_units,
     linear::Linear,
+    pooling::pixel_mean,
 };
 use crate::{
     error::ModelError,
@@ -21,12 +23,14 @@ pub(crate) struct Wide {
     pub(crate) activation: Activation,
     /// Probability that a unit is dropped in training.
     pub(crate) dropout: f64,
+    /// Whether the mean over the pixels of what a convolution gives follows the activation.
+    is_averaged: bool,
 }
 
 /// What multiplies.
 pub(crate) enum Layer {
     Linear(Linear),
-    /// Of one pixel, as some libraries keep it.
+    /// A convolution over a map `(n, channels, rows, columns)`, or over single pixels `(n, channels)`.
     Convolution(Unit),
 }
 
@@ -34,10 +38,10 @@ impl Layer {
     fn forward(&self, features: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         match self {
             Self::Linear(linear) => linear.forward(features, pass),
-            Self::Convolution(unit) => {
-                let pixels = features.f_unsqueeze(-1)?.f_unsqueeze(-1)?;
-                Ok(unit.forward(&pixels, Statistics::Running)?.f_flatten(1, -1)?)
-            }
+            Self::Convolution(unit) => match features.dim() {
+                2 => unit.forward(&features.f_unsqueeze(-1)?.f_unsqueeze(-1)?, Statistics::Running),
+                _ => unit.forward(features, Statistics::Running),
+            },
         }
     }
 }
@@ -58,23 +62,35 @@ impl Wide {
             layer: Layer::Linear(Linear::new(builder, name, shape, DEVIATION)?),
             activation,
             dropout,
+            is_averaged: false,
         })
     }
 
-    /// The same kept as a convolution.
+    /// The same kept as a convolution without padding. `shape`: outputs, channels of the map, rows and columns of the kernel. It gives a map.
     pub(crate) fn convolved(
         builder: &mut ParameterBuilder<'_>,
         name: &'static str,
-        [outputs, inputs]: [i64; 2],
+        [outputs, channels, kernel]: [i64; 3],
         (activation, dropout): (Activation, f64),
     ) -> Result<Self, ModelError> {
-        let geometry = Geometry::square(inputs, outputs, 1, 1).with_bias();
+        let geometry = Geometry::square(channels, outputs, kernel, 1)
+            .without_padding()
+            .with_bias();
         Ok(Self {
             name,
             layer: Layer::Convolution(Unit::plain(builder, name, geometry, Activation::None)?),
             activation,
             dropout,
+            is_averaged: false,
         })
+    }
+
+    /// With the mean over the pixels, the last of those that are kept as convolutions.
+    pub(crate) fn averaged(self) -> Self {
+        Self {
+            is_averaged: true,
+            ..self
+        }
     }
 }
 
@@ -82,8 +98,15 @@ impl Stage for Wide {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
             let output = self.activation.apply(self.layer.forward(&tensor, pass)?)?;
+            let output = match self.is_averaged {
+                true => pixel_mean(&output)?,
+                false => output,
+            };
             match pass.dropout {
-                Some(dropout) => drop_units(&output, self.dropout, self.name, dropout),
+                Some(dropout) => {
+                    let units = drop_units(&output.f_flatten(1, -1)?, self.dropout, self.name, dropout)?;
+                    Ok(units.f_reshape(output.size())?)
+                }
                 None => Ok(output),
             }
         })

@@ -98,6 +98,18 @@ pub(crate) fn numbered_feature(name: &str) -> Option<(usize, &str)> {
     Some((number.parse().ok()?, tail))
 }
 
+/// timm's group of a block and its place there, of the blocks counted from 0 through groups of so many.
+pub(crate) fn grouped(block: usize, groups: impl IntoIterator<Item = usize>) -> (usize, usize) {
+    let mut place = block;
+    for (group, count) in groups.into_iter().enumerate() {
+        if place < count {
+            return (group, place);
+        }
+        place -= count;
+    }
+    unreachable!("block {block} is in none of the groups")
+}
+
 /// The naming of one file.
 #[derive(Debug, Clone)]
 pub(crate) struct Naming {

@@ -51,6 +51,26 @@ fn weights_of_a_resnet_for_cifar_are_known_by_their_depth() {
     }
 }
 
+/// Several families of timm begin with the same name.
+#[test]
+fn timms_names_tell_networks_apart() {
+    for (architecture, width) in [
+        (Architecture::MobilenetV2, 1280),
+        (Architecture::MobilenetV3Small, 1024),
+        (Architecture::EfficientnetB0, 1280),
+    ] {
+        let mut tensors = filled_as(architecture, [Library::Timm; 2], &Value::Null);
+        let output = "classifier.weight";
+        tensors.push((output.to_owned(), fill(output, &[10, width])));
+        let found = inspected(&tensors);
+        assert_eq!(found.architecture.as_deref(), Some(architecture.word()));
+        assert_eq!(found.library.as_deref(), Some("timm"));
+        assert!(found.fits, "{:?}", found.problems);
+        assert_eq!(found.output.map(|output| output.outputs), Some(10));
+        assert_eq!(found.extra, Vec::<String>::new());
+    }
+}
+
 #[test]
 fn what_is_missing_and_what_is_too_much_is_told_beside_the_nearest_architecture() {
     let mut tensors = resnet18();

@@ -61,10 +61,14 @@ def check(folder):
         model = cifar_resnet(architecture, num_classes=classes).eval()
         model.load_state_dict(state, strict=True)
         logits = model(exported_pixels(architecture)).double()
-    elif architecture.startswith("mobilenet_v3_") and "conv_stem.weight" in state:
+    elif architecture.startswith("mobilenet_") and "conv_stem.weight" in state:
         from networks import timm_mobilenet
 
         model = timm_mobilenet(architecture, num_classes=classes).eval()
+        model.load_state_dict(state, strict=True)
+        logits = model(exported_pixels(architecture)).double()
+    elif architecture.startswith("vgg") and "head.fc.weight" in state:
+        model = timm.create_model(architecture, num_classes=classes).eval()
         model.load_state_dict(state, strict=True)
         logits = model(exported_pixels(architecture)).double()
     elif architecture.startswith("dinov2_"):

@@ -54,7 +54,7 @@ def transformers_resnet(name):
 
 
 # Blocks of each group.
-TIMM_MOBILENETS = {"mobilenet_v3_large": ("mobilenetv3_large_100", [1, 2, 3, 4, 2, 3]), "mobilenet_v3_small": ("mobilenetv3_small_100", [1, 2, 3, 2, 3])}
+TIMM_MOBILENETS = {"mobilenet_v2": ("mobilenetv2_100", [1, 2, 3, 4, 3, 3, 1]), "mobilenet_v3_large": ("mobilenetv3_large_100", [1, 2, 3, 4, 2, 3]), "mobilenet_v3_small": ("mobilenetv3_small_100", [1, 2, 3, 2, 3])}
 
 
 def timm_mobilenet(name, **options):

@@ -96,9 +96,11 @@ def image_cases():
     for name, (_, groups) in TIMM_MOBILENETS.items():
         stages = {"features.0": "bn1"}
         blocks = [f"blocks.{group}.{index}" for group, count in enumerate(groups) for index in range(count)]
-        stages |= {f"features.{n + 1}": block for n, block in enumerate([*blocks, f"blocks.{len(groups)}.0"])}
-        stages |= {"pool": "global_pool", "classifier.0": "act2"}
-        yield timm_case(name, TIMM_MOBILENETS[name][0], stages, "classifier", 64)
+        last = "bn2" if name == "mobilenet_v2" else f"blocks.{len(groups)}.0"
+        stages |= {f"features.{n + 1}": block for n, block in enumerate([*blocks, last])} | {"pool": "global_pool"}
+        if name != "mobilenet_v2":
+            stages |= {"classifier.0": "act2"}
+        yield timm_case(name, TIMM_MOBILENETS[name][0], stages, "classifier", 80 if name == "mobilenet_v2" else 64)
     for name in ("efficientnet_b0", "efficientnet_b3", "efficientnet_b5"):
         yield torchvision_case(name, features(9), "classifier.1", 64)
     for name in ("efficientnet_b0", "efficientnet_b5"):
@@ -142,6 +144,11 @@ def image_cases():
         yield timm_case(name, TIMM_DINOV2S[name], stages, "head", 112, dynamic_img_size=True)
     yield torchvision_case("vgg11", vgg([2, 5, 10, 15, 20]), "classifier.6", 32)
     yield torchvision_case("vgg11_bn", vgg([3, 7, 14, 21, 28]), "classifier.6", 32)
+    # Of a larger image the first wide layer gives a map; of a smaller one the pool is no module.
+    for name, places, size in (("vgg11", [2, 5, 10, 15, 20], 256), ("vgg11_bn", [3, 7, 14, 21, 28], 32)):
+        stages = vgg(places) | {"classifier.0": "pre_logits.act1", "classifier.3": "head.global_pool"}
+        del stages["pool"]
+        yield Case(name, "timm", lambda name=name: timm.create_model(name, num_classes=CLASSES), stages, "head.fc", size, inputs={"pool": "pre_logits.fc1"})
     yield torchvision_case("inception_v3", INCEPTION_STAGES, "fc", 96, init_weights=False)
 
 
@@ -220,7 +227,7 @@ def spread(tensor):
 
 
 # Of running variances near 1 what differs between samples dies out in these: it is halved by every gate, or narrowed by every branch.
-FADING = ("efficientnet_", "inception_", "mobilenet_v3_")
+FADING = ("efficientnet_", "inception_", "mobilenet_v2.timm", "mobilenet_v3_")
 
 
 def follow_variances(model):
@@ -263,7 +270,7 @@ def values(case):
     """After every stage, and of the output layer. States of tokens that are padding are 0."""
     torch.manual_seed(0)
     model, stages = filled(case.make()), {}
-    variances = follow_variances(model) if case.architecture.startswith(FADING) else {}
+    variances = follow_variances(model) if case.name.startswith(FADING) else {}
     mask = None
     if case.config:
         ids, mask = tokens(case.config["vocab_size"], LENGTHS)
@@ -322,6 +329,8 @@ def rows():
         yield name, "timm", lambda name=name: timm.create_model(TIMM_VITS[name]), "head"
     for name in TIMM_MOBILENETS:
         yield name, "timm", lambda name=name: timm_mobilenet(name), "classifier"
+    for name in TORCHVISION_ROWS["classifier.6"]:
+        yield name, "timm", lambda name=name: timm.create_model(name), "head.fc"
     for name in TIMM_DINOV2S:
         yield name, "hugging_face", lambda name=name: transformers_dinov2(name), "classifier"
         yield name, "timm", lambda name=name: timm.create_model(TIMM_DINOV2S[name]), "head"

@@ -6,7 +6,8 @@ use super::{CONFIG, Described, refused};
 use crate::spec::{Architecture, CropMode, Interpolation, Preprocessing, Word};
 
 /// timm's words where they are others.
-const WORDS: [(&str, Architecture); 5] = [
+const WORDS: [(&str, Architecture); 6] = [
+    ("mobilenetv2_100", Architecture::MobilenetV2),
     ("vit_base_patch16_224", Architecture::VitB16),
     ("vit_base_patch32_224", Architecture::VitB32),
     ("vit_large_patch16_224", Architecture::VitL16),
@@ -94,6 +95,8 @@ mod tests {
             ("resnet50", 0.95, Architecture::Resnet50, 235),
             ("vit_base_patch16_224", 0.9, Architecture::VitB16, 248),
             ("convnext_tiny.fb_in1k", 0.875, Architecture::ConvnextTiny, 256),
+            ("mobilenetv2_100.ra_in1k", 0.875, Architecture::MobilenetV2, 256),
+            ("vgg16_bn.tv_in1k", 0.875, Architecture::Vgg16Bn, 256),
         ] {
             let found = describe(&config(written, crop_pct)).unwrap();
             assert_eq!(found.architecture, architecture);

@@ -69,6 +69,17 @@ fn an_exported_mobilenet_v3_whose_convolved_wide_layer_trained_loads_strictly_in
 }
 
 #[test]
+fn an_exported_mobilenet_v2_loads_strictly_in_timm() {
+    let frozen = through("features.16");
+    loads_strictly(Architecture::MobilenetV2, Library::Timm, frozen, "classifier");
+}
+
+#[test]
+fn an_exported_vgg_whose_last_convolved_wide_layer_trained_loads_strictly_in_timm() {
+    loads_strictly(Architecture::Vgg11, Library::Timm, through("classifier.0"), "head.fc");
+}
+
+#[test]
 fn an_exported_efficientnet_loads_strictly_in_torchvision() {
     loads_strictly(
         Architecture::EfficientnetB0,

@@ -191,7 +191,7 @@ fn mobilenets_equal_torchvisions() {
 
 #[test]
 fn networks_of_timm_under_its_names_equal_timms() {
-    all(&["mobilenet_v3_large", "mobilenet_v3_small"], "timm");
+    all(&["mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"], "timm");
     // The larger one is normalised otherwise in torchvision.
     all(&["efficientnet_b0", "efficientnet_b5"], "timm");
     all(&["convnext_tiny", "deit_tiny_patch16_224", "swin_t"], "timm");
@@ -208,6 +208,13 @@ fn efficientnets_equal_torchvisions() {
 #[test]
 fn vggs_equal_torchvisions() {
     all(&["vgg11", "vgg11_bn"], "torchvision");
+}
+
+#[test]
+fn vggs_under_timms_names_equal_timms() {
+    // Its first wide layer gives a map of so large an image.
+    check("vgg11.timm");
+    check("vgg11_bn.timm");
 }
 
 #[test]
