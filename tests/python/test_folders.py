@@ -1,5 +1,6 @@
 """A folder that transformers or timm has written is all that a job needs to know of its model, and the job predicts what the library does."""
 
+import importlib.util
 import json
 import math
 import shutil
@@ -172,6 +173,25 @@ def test_a_folder_of_texts_is_all_that_a_job_needs(tmp_path, kind):
         largest = max(largest, float((found - expected).abs().max()))
     print(f"{kind}: largest difference of a probability {largest:.2e}")
     assert largest < 1e-4
+
+
+def test_a_folder_of_timm_is_known_under_each_of_its_words(tmp_path):
+    """Those that the networks of the tests' references are made by."""
+    import timm
+
+    place = importlib.util.spec_from_file_location("networks", ROOT / "worker/models/tests/reference/networks.py")
+    networks = importlib.util.module_from_spec(place)
+    place.loader.exec_module(networks)
+    words = networks.TIMM_VITS | networks.TIMM_DINOV2S | networks.TIMM_SWINS | {name: word for name, (word, _) in networks.TIMM_MOBILENETS.items()}
+    for architecture, word in {**words, "vgg11": "vgg11", "vgg16_bn": "vgg16_bn", "efficientnet_b3": "efficientnet_b3"}.items():
+        settings = timm.get_pretrained_cfg(word).to_dict()
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": word, "pretrained_cfg": settings}))
+        (tmp_path / "model.safetensors").touch()
+        file = tmp_path / "job.yaml"
+        file.write_text(json.dumps(job("timm", {"uri": str(tmp_path)}, {"format": "imagefolder", "train": {"uri": "/data"}})))
+        stored = json.loads(firn("validate", file, "-o", "json").stdout)["spec"]
+        preprocessing = stored["data"]["preprocessing"]
+        assert (stored["model"]["architecture"], preprocessing["crop"]) == (architecture, settings["input_size"][1]), word
 
 
 def test_a_folder_of_timm_says_the_same_as_timms_own_transform(tmp_path):

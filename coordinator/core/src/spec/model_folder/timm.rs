@@ -6,13 +6,29 @@ use super::{CONFIG, Described, refused};
 use crate::spec::{Architecture, CropMode, Interpolation, Preprocessing, Word};
 
 /// timm's words where they are others.
-const WORDS: [(&str, Architecture); 6] = [
+const WORDS: [(&str, Architecture); 22] = [
     ("mobilenetv2_100", Architecture::MobilenetV2),
+    ("mobilenetv3_large_100", Architecture::MobilenetV3Large),
+    ("mobilenetv3_small_100", Architecture::MobilenetV3Small),
     ("vit_base_patch16_224", Architecture::VitB16),
     ("vit_base_patch32_224", Architecture::VitB32),
     ("vit_large_patch16_224", Architecture::VitL16),
     ("vit_large_patch32_224", Architecture::VitL32),
     ("vit_huge_patch14_224", Architecture::VitH14),
+    ("vit_small_patch14_dinov2", Architecture::Dinov2VitS14),
+    ("vit_base_patch14_dinov2", Architecture::Dinov2VitB14),
+    ("vit_large_patch14_dinov2", Architecture::Dinov2VitL14),
+    ("vit_giant_patch14_dinov2", Architecture::Dinov2VitG14),
+    ("vit_small_patch14_reg4_dinov2", Architecture::Dinov2VitS14Reg),
+    ("vit_base_patch14_reg4_dinov2", Architecture::Dinov2VitB14Reg),
+    ("vit_large_patch14_reg4_dinov2", Architecture::Dinov2VitL14Reg),
+    ("vit_giant_patch14_reg4_dinov2", Architecture::Dinov2VitG14Reg),
+    ("swin_tiny_patch4_window7_224", Architecture::SwinT),
+    ("swin_small_patch4_window7_224", Architecture::SwinS),
+    ("swin_base_patch4_window7_224", Architecture::SwinB),
+    ("swinv2_tiny_window8_256", Architecture::SwinV2T),
+    ("swinv2_small_window8_256", Architecture::SwinV2S),
+    ("swinv2_base_window8_256", Architecture::SwinV2B),
 ];
 
 pub(super) fn describe(config: &Value) -> Result<Described, String> {
