@@ -31,6 +31,7 @@ mod table;
 mod tagged;
 pub mod targets;
 mod thresholds;
+pub mod watched;
 
 pub use calibration::Calibration;
 pub(crate) use counts::square_between;
@@ -49,3 +50,4 @@ pub use sum::Sum;
 pub use table::{Average, Better, Formula, METRICS, Metric};
 pub use tagged::{RedrawnSentences, TagSums, Tagged};
 pub use thresholds::{Thresholds, best_threshold};
+pub use watched::Watched;

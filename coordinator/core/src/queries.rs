@@ -19,7 +19,7 @@ use crate::queue::quota::{Accounts, Quota, Use};
 use crate::reject::Reject;
 use crate::reply::{Directive, Leave, News, World};
 use crate::stage::{self, Stage};
-use crate::state::{Condition, ConditionKind, Job, Outcome, Pass, Phase, State, Summary, Wait, WaitsFor};
+use crate::state::{Condition, ConditionKind, Evaluation, Job, Outcome, Pass, Phase, State, Summary, Wait, WaitsFor};
 
 /// Whether a rank may deliver for its gang now: for those who have work to do before they can tell the core.
 ///
@@ -33,6 +33,18 @@ pub fn may_deliver(state: &State, identity: &RankIdentity) -> Result<(), Reject>
 #[must_use]
 pub fn is_shard_settled(job: &Job, pass: Pass, shard: u32) -> bool {
     passes::is_settled(job, passes::named(job, pass), shard)
+}
+
+/// The metrics of an evaluation as people look at them: those of the split, and those of one class that decide something in this job.
+pub fn shown_metrics(job: &Job, evaluation: &Evaluation) -> BTreeMap<String, f64> {
+    let mut shown = evaluation.metrics.values.clone();
+    let schema = job.run.schema_of(evaluation.split);
+    let of_one_class = job.spec.training.watched().map(|field| field.watched);
+    for watched in of_one_class.filter(|watched| watched.class.is_some()) {
+        let value = evaluation.metrics.value(watched, schema);
+        shown.extend(value.map(|value| (watched.to_string(), value)));
+    }
+    shown
 }
 
 /// The world of a rank that joins, once all have joined the generation after the one that it leaves.

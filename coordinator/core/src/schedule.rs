@@ -10,15 +10,16 @@
 mod curves;
 mod plateau;
 
-use crate::spec::{MetricName, ScheduleShape, ScheduleSpec, TrainingSpec, Warmup};
+use crate::metrics::Watched;
+use crate::spec::{ScheduleShape, ScheduleSpec, TrainingSpec, Warmup};
 
 /// The peak of an epoch (from 0). `value` gives a metric of the validation after an earlier epoch; `None` where it is undefined.
-pub fn peak(training: &TrainingSpec, epoch: u32, value: impl Fn(MetricName, u32) -> Option<f64>) -> f64 {
+pub fn peak(training: &TrainingSpec, epoch: u32, value: impl Fn(Watched<'_>, u32) -> Option<f64>) -> f64 {
     let initial = training.optimizer.learning_rate();
     let fallen = |times: u32, gamma: f64| initial * gamma.powi(times.try_into().unwrap_or(i32::MAX));
     match &training.schedule.shape {
         ScheduleShape::Plateau(rule) => {
-            let values = (0..epoch).map(|epoch| value(rule.metric, epoch));
+            let values = (0..epoch).map(|epoch| value(rule.watched(), epoch));
             plateau::peak(rule, initial, values)
         }
         ScheduleShape::Step { step_size, gamma } => fallen(epoch / (*step_size).max(1), *gamma),

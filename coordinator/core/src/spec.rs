@@ -38,6 +38,7 @@ mod training;
 pub mod uri;
 mod validate;
 pub mod versions;
+mod watched;
 mod weights;
 mod word;
 mod words;
@@ -73,9 +74,10 @@ pub use resources::{ArtifactsSpec, DeviceRequest, ResourcesSpec, RestartPolicy, 
 pub use sampling::Sampling;
 pub use schedule::{Anneal, OneCycleSpec, PlateauSpec, ScheduleShape, ScheduleSpec, ThresholdMode, Warmup};
 pub use scheduling::{PreemptionPolicy, RunPolicy, SchedulingSpec};
-pub use training::{ClassWeights, Determinism, EarlyStopping, LossSpec, TrainingSpec};
+pub use training::{ClassWeights, Determinism, LossSpec, TrainingSpec};
 pub(crate) use validate::is_label;
 pub use validate::{Violation, validate};
+pub use watched::{EarlyStopping, WatchedField};
 pub use weights::{WeightsPlace, beside_weights};
 pub use word::Word;
 

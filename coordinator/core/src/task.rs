@@ -11,6 +11,7 @@ mod outputs;
 pub mod regression;
 pub mod tokens;
 mod versions;
+mod watched;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::bootstrap::Intervals;
-use crate::metrics::{ClassCounts, Formula, METRICS, Metric, MetricName};
+use crate::metrics::{ClassCounts, Formula, METRICS, Metric};
 
 pub use classification::{ClassificationStatistics, ConfusionCell};
 pub use error::StatisticsError;
@@ -26,6 +27,7 @@ pub use multi_label::{LabelThresholds, MultiLabelStatistics};
 pub use outputs::OutputConfig;
 pub use regression::RegressionStatistics;
 pub use tokens::TokenStatistics;
+pub use watched::listed;
 
 /// What is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -202,7 +204,7 @@ impl Task {
         match metric.formula {
             Formula::Loss => true,
             Formula::Accuracy(_) => matches!(self, Self::Classification | Self::Tokens),
-            Formula::PerClass(_) => !matches!(self, Self::Regression),
+            Formula::PerClass(_) | Formula::OneClass(_) => !matches!(self, Self::Regression),
             Formula::OneVsRest(..) => {
                 matches!(self, Self::Classification | Self::MultiLabel(_))
             }
@@ -351,11 +353,6 @@ impl Statistics {
 }
 
 impl Metrics {
-    /// The metric that chooses checkpoints; `None` if it is undefined for this split.
-    pub fn value(&self, name: MetricName) -> Option<f64> {
-        self.values.get(name.name()).copied()
-    }
-
     /// With where they lie. What is undefined lies nowhere.
     pub fn within(mut self, intervals: Option<Intervals>) -> Self {
         self.intervals = intervals.map(|mut intervals| {

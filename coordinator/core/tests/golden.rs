@@ -6,7 +6,7 @@
 
 use firn_core::{
     metrics::{
-        Moments, RedrawnClasses, RedrawnNumbers, ScoreMetrics, Scored,
+        Moments, RedrawnClasses, RedrawnNumbers, ScoreMetrics, Scored, Watched,
         bootstrap::{self, Redrawn},
         targets,
     },
@@ -210,6 +210,7 @@ fn plateau(case: &Value) -> PlateauSpec {
     let settings = &case["settings"];
     let (default, number) = (PlateauSpec::DEFAULT, |name: &str| settings[name].as_f64());
     PlateauSpec {
+        class: None,
         metric: MetricName::from_word(case["metric"].as_str().unwrap()).unwrap(),
         factor: number("factor").unwrap_or(default.factor),
         patience: settings["patience"].as_u64().map_or(default.patience, |it| it as u32),
@@ -238,7 +239,7 @@ fn rates_reduced_on_a_plateau_equal_those_of_pytorch() {
         assert_eq!(rates.len(), values.len() + 1);
         for (epoch, expected) in (0..).zip(&rates) {
             // Nobody asks for what is not known yet.
-            let value = |_, earlier: u32| (earlier < epoch).then(|| values[earlier as usize]).unwrap();
+            let value = |_: Watched<'_>, earlier: u32| (earlier < epoch).then(|| values[earlier as usize]).unwrap();
             assert_eq!(peak(&training, epoch, value), *expected, "epoch {epoch} of {case}");
         }
         reductions += rates.windows(2).filter(|pair| pair[1] < pair[0]).count();
@@ -274,8 +275,21 @@ fn metrics_equal_those_of_scikit_learn() {
         assert_eq!(named.len(), defined, "{name}: every metric has its reference");
 
         let per_class = per_class(classes.len(), metrics.confusion());
-        for (class, expected) in per_class.iter().zip(case["per_class"].as_array().unwrap()) {
+        for ((class, name), expected) in per_class
+            .iter()
+            .zip(&classes)
+            .zip(case["per_class"].as_array().unwrap())
+        {
             let found = [class.precision(), class.recall(), class.f1(), class.labelled as f64];
+            let watched = ["precision", "recall", "f1"].map(|metric| {
+                let watched = Watched::new(MetricName::named(metric), Some(name));
+                metrics.value(watched, Schema::of_classes(&classes))
+            });
+            assert_eq!(
+                watched[..],
+                [found[0], found[1], found[2]].map(Some),
+                "{name} decides by the same values"
+            );
             for (found, expected) in found.iter().zip(expected.as_array().unwrap()) {
                 assert!((found - expected.as_f64().unwrap()).abs() < 1e-12, "{name}: {class:?}");
             }

@@ -79,6 +79,7 @@ fn training_of_images() -> TrainingSpec {
         loss: LossSpec::default(),
         early_stopping: None,
         best_metric: MetricName::named("f1_macro"),
+        best_metric_class: None,
         train_batch_norm: false,
         max_gradient_norm: None,
         max_gradient_value: None,
@@ -341,6 +342,7 @@ fn what_ends_training_is_checked() {
     assert_eq!(
         said(images(), |spec| {
             spec.training.early_stopping = Some(EarlyStopping {
+                class: None,
                 metric: MetricName::LOSS,
                 patience: 0,
                 min_delta: -1.0,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use firn_core::{
     metrics::bootstrap::{Interval, Intervals},
-    spec::Word as _,
+    queries,
     state::{Artifact, CommittedStep, Evaluation, Job, Pass, QuarantinedSample, SplitName, TrainingEnd},
     task::{Metrics, Schema},
 };
@@ -29,7 +29,7 @@ struct MetricsDocument<'a> {
     job: String,
     /// Names in the order of the model's outputs, and of rows and columns of `confusion`.
     classes: &'a [String],
-    /// What chose the best epoch: `validation/…`.
+    /// What chose the best epoch: `validation/…`, of one class `validation/f1/…`.
     best_metric: String,
     /// From 0. All numbers below that are of one epoch are of this one.
     best_epoch: Option<u32>,
@@ -60,7 +60,7 @@ struct EvaluationDocument {
 #[serde(rename_all = "camelCase")]
 struct ScoresDocument {
     samples: u64,
-    /// By scikit-learn's names; undefined ones are left out.
+    /// By scikit-learn's names; undefined ones are left out. Those of one class that decide something are `f1/…`, where the class follows.
     metrics: BTreeMap<String, f64>,
     /// Where they lie.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,7 +149,7 @@ fn document<'a>(job: &'a Job, schema: Schema<'a>) -> MetricsDocument<'a> {
         format_version: FORMAT_VERSION,
         job: job_name(&job.id),
         classes: schema.classes,
-        best_metric: format!("validation/{}", job.spec.training.best_metric.word()),
+        best_metric: format!("validation/{}", job.spec.training.watched_for_best()),
         best_epoch: run.best_epoch,
         training_ended_by: run.training_end.map(|end| match end {
             TrainingEnd::AllEpochs => "all epochs",
@@ -163,14 +163,14 @@ fn document<'a>(job: &'a Job, schema: Schema<'a>) -> MetricsDocument<'a> {
             .zip(run.thresholds())
             .map(|(label, threshold)| (label.clone(), (*threshold).into()))
             .collect(),
-        validation: of(SplitName::Validation).map(|evaluation| evaluation_document(evaluation, schema)),
-        test: of(SplitName::Test).map(|evaluation| evaluation_document(evaluation, schema)),
+        validation: of(SplitName::Validation).map(|evaluation| evaluation_document(job, evaluation, schema)),
+        test: of(SplitName::Test).map(|evaluation| evaluation_document(job, evaluation, schema)),
         quarantined: run.quarantined.iter().map(quarantined_document).collect(),
         epochs: validations
             .map(|evaluation| EpochDocument {
                 epoch: evaluation.epoch,
                 training_loss: training_loss(job, evaluation.epoch),
-                metrics: evaluation.metrics.values.clone(),
+                metrics: queries::shown_metrics(job, evaluation),
             })
             .collect(),
     }
@@ -186,21 +186,22 @@ pub(crate) fn schema(job: &Job) -> Schema<'_> {
 
 /// What is known of one evaluation, as in `metrics.json`, without an epoch.
 pub(crate) fn evaluation(metrics: &Metrics, schema: Schema<'_>) -> Value {
-    let document = scores_document(metrics, schema);
+    let document = scores_document(metrics.values.clone(), metrics, schema);
     serde_json::to_value(document).expect("names and numbers are JSON")
 }
 
-fn evaluation_document(evaluation: &Evaluation, schema: Schema<'_>) -> EvaluationDocument {
+fn evaluation_document(job: &Job, evaluation: &Evaluation, schema: Schema<'_>) -> EvaluationDocument {
+    let shown = queries::shown_metrics(job, evaluation);
     EvaluationDocument {
         epoch: evaluation.epoch,
-        scores: scores_document(&evaluation.metrics, schema),
+        scores: scores_document(shown, &evaluation.metrics, schema),
     }
 }
 
-fn scores_document(metrics: &Metrics, schema: Schema<'_>) -> ScoresDocument {
+fn scores_document(shown: BTreeMap<String, f64>, metrics: &Metrics, schema: Schema<'_>) -> ScoresDocument {
     ScoresDocument {
         samples: metrics.samples,
-        metrics: metrics.values.clone(),
+        metrics: shown,
         intervals: metrics.intervals.as_ref().map(intervals_document),
         detail: task::document(&metrics.detail, schema),
     }

@@ -1,8 +1,8 @@
 //! What is shown of a job in pictures, beside its model card: how its losses and its best metric went, and which classes were taken for which.
 
 use firn_core::{
-    spec::Word as _,
-    state::{Job, SplitName},
+    queries,
+    state::{Evaluation, Job, SplitName},
     task::{Detail, Schema, classification::matrix_of_cells},
 };
 
@@ -34,10 +34,11 @@ pub(crate) fn of(job: &Job, schema: Schema<'_>) -> Vec<Picture> {
 fn validation(job: &Job, metric: &str) -> Vec<(f64, f64)> {
     let validations = job.run.evaluations.iter();
     let validations = validations.filter(|evaluation| evaluation.split == SplitName::Validation);
-    let point = |epoch: u32, value: Option<&f64>| Some((f64::from(epoch), *value?));
-    validations
-        .filter_map(|evaluation| point(evaluation.epoch, evaluation.metrics.values.get(metric)))
-        .collect()
+    let point = |evaluation: &Evaluation| {
+        let value = *queries::shown_metrics(job, evaluation).get(metric)?;
+        Some((f64::from(evaluation.epoch), value))
+    };
+    validations.filter_map(point).collect()
 }
 
 fn curves(job: &Job, title: &str, lines: Vec<Line>) -> Option<String> {
@@ -69,14 +70,14 @@ fn losses(job: &Job) -> Option<Picture> {
 
 /// What chose the best epoch, unless that is the loss, which has its own.
 fn best_metric(job: &Job) -> Option<Picture> {
-    let metric = job.spec.training.best_metric.word();
+    let metric = job.spec.training.watched_for_best().to_string();
     if metric == "loss" {
         return None;
     }
     let title = format!("validation/{metric}");
     let line = Line {
         name: title.clone(),
-        points: validation(job, metric),
+        points: validation(job, &metric),
     };
     Some(Picture {
         name: "best_metric.svg",

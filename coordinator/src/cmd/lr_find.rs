@@ -139,6 +139,7 @@ fn test_of(job: &FineTuneJob, args: &LrFindArgs) -> FineTuneJob {
     training.epochs = Some(args.steps.max(training.epochs.unwrap_or_default()));
     (training.early_stopping, training.ema) = (None, None);
     training.best_metric.clear();
+    training.best_metric_class.clear();
     "0s".clone_into(&mut training.checkpoint_interval);
     spec.artifacts = Some(ArtifactsSpec {
         uri: args.scratch.clone().unwrap_or_default(),

@@ -783,6 +783,9 @@ pub struct TrainingSpec {
     /// The precision of the products below the cut. `fp32`, `bf16`. Default: fp32.
     #[prost(string, tag = "21")]
     pub frozen_precision: ::prost::alloc::string::String,
+    /// The class that `bestMetric` is of.
+    #[prost(string, tag = "22")]
+    pub best_metric_class: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -930,6 +933,9 @@ pub struct ScheduleSpec {
     /// Steps from there to the optimizer's rate. Range: from 2 to 1000000. Default: 100. Only with: type `range_test`.
     #[prost(uint32, optional, tag = "22")]
     pub steps: ::core::option::Option<u32>,
+    /// The class that `metric` is of.
+    #[prost(string, tag = "23")]
+    pub class: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -983,6 +989,9 @@ pub struct EarlyStoppingSpec {
     /// Smallest change that counts as an improvement. Range: at least 0. Default: 0.0.
     #[prost(double, optional, tag = "3")]
     pub min_delta: ::core::option::Option<f64>,
+    /// The class that `metric` is of.
+    #[prost(string, tag = "4")]
+    pub class: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::receipt::PassReceipt;
 use super::{Auditor, Finding, Flaw};
 use crate::identifiers::Generation;
-use crate::spec::MetricName;
+use crate::metrics::Watched;
 use crate::state::{Pass, Shard, ShardOutcome, ShardTable, SplitName};
 use crate::task::{Metrics, Statistics};
 
@@ -222,13 +222,13 @@ impl Auditor {
     }
 
     /// The epoch with the best value of the metric, the earliest of equals; the last one where it is undefined throughout.
-    pub(super) fn best_of(&self, metric: MetricName, last: u32) -> u32 {
+    pub(super) fn best_of(&self, metric: Watched<'_>, last: u32) -> u32 {
         let mut best: Option<(u32, f64)> = None;
         for epoch in 0..=last {
             let Some(value) = self.validation_value(metric, epoch) else {
                 continue;
             };
-            if best.is_none_or(|(_, champion)| metric.improves(value, champion, 0.0)) {
+            if best.is_none_or(|(_, champion)| metric.metric.improves(value, champion, 0.0)) {
                 best = Some((epoch, value));
             }
         }
@@ -236,9 +236,10 @@ impl Auditor {
     }
 
     /// The value of a metric in the validation after an epoch; `None` where it is undefined.
-    pub(super) fn validation_value(&self, metric: MetricName, epoch: u32) -> Option<f64> {
+    pub(super) fn validation_value(&self, metric: Watched<'_>, epoch: u32) -> Option<f64> {
         let walked = self.passes.walked.get(&Pass::validation(epoch))?;
-        walked.metrics.as_ref()?.value(metric)
+        let schema = self.dataset.as_ref()?.dataset.schema();
+        walked.metrics.as_ref()?.value(metric, schema)
     }
 
     /// What was evaluated with steps that were taken back does not count.

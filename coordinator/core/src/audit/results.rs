@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::receipt::{CheckpointReceipt, Fate};
 use super::{Auditor, Finding, Flaw};
+use crate::metrics::Watched;
 use crate::record::Source;
 use crate::selection;
 use crate::spec::Word as _;
@@ -119,7 +120,7 @@ impl Auditor {
             self.find(place("it was concluded without its validation".to_owned()));
         }
         let expected = match (has_validation, &self.spec) {
-            (true, Some(spec)) => self.best_of(spec.training.best_metric, epoch),
+            (true, Some(spec)) => self.best_of(spec.training.watched_for_best(), epoch),
             _ => epoch,
         };
         // Where a checkpoint was refused, another epoch than the best one may have to do.
@@ -154,7 +155,7 @@ impl Auditor {
         let spec = self.spec.as_ref()?;
         let last = self.epochs_concluded.checked_sub(1)?;
         let has_validation = self.split_samples(SplitName::Validation) > 0;
-        let value = |metric, epoch| self.validation_value(metric, epoch);
+        let value = |watched: Watched<'_>, epoch| self.validation_value(watched, epoch);
         selection::training_end(&spec.training, has_validation, last, value)
     }
 

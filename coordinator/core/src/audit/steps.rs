@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::receipt::{EpochReceipt, RollbackReceipt};
 use super::{Auditor, Finding, Flaw};
 use crate::identifiers::{Generation, ProcessId};
+use crate::metrics::Watched;
 use crate::order::{self, SampleOrder};
 use crate::schedule;
 use crate::spec::Sampling;
@@ -190,7 +191,7 @@ impl Auditor {
         if let Some((_, peak)) = self.steps.peak.filter(|(known, _)| *known == epoch) {
             return peak;
         }
-        let value = |metric, epoch| self.validation_value(metric, epoch);
+        let value = |watched: Watched<'_>, epoch| self.validation_value(watched, epoch);
         let training = self.spec.as_ref().map(|spec| &spec.training);
         let peak = training.map_or(0.0, |training| schedule::peak(training, epoch, value));
         self.steps.peak = Some((epoch, peak));

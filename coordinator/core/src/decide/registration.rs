@@ -10,9 +10,9 @@ use crate::identifiers::RankIdentity;
 use crate::record::JobEvent;
 use crate::reject::Reject;
 use crate::reply::Reply;
-use crate::spec::{DataFormat, JobSpec, LabelColumns, MetricName, MissingLabels};
+use crate::spec::{DataFormat, JobSpec, LabelColumns, MissingLabels, WatchedField};
 use crate::state::{Dataset, FailureReason, ModelSummary, ShardTable, SplitManifest, SplitName};
-use crate::task::Task;
+use crate::task::{Task, listed};
 
 pub(super) fn dataset(
     draft: &mut DecisionBuilder<'_>,
@@ -103,25 +103,48 @@ fn validate(task: Task, dataset: &Dataset) -> Result<(), Reject> {
 /// A metric that is to decide something and can have no value on this data, whatever is learned: nobody would see that it decided nothing.
 fn undefined_metric(spec: &JobSpec, found: &Dataset) -> Option<String> {
     let schema = found.schema();
-    let is_undefined = |(_, metric): &(&str, MetricName)| !spec.task.can_tell(metric.metric(), schema);
-    let Some((field, metric)) = spec.training.watched().find(is_undefined) else {
-        return undefined_for_a_label(spec, found);
+    let is_undefined = |field: &WatchedField<'_>| !spec.task.can_tell(field.watched.metric.metric(), schema);
+    let Some(undefined) = spec.training.watched().find(is_undefined) else {
+        return undefined_for_a_label(spec, found).or_else(|| undefined_class(spec, found));
     };
     Some(format!(
-        "{field}: expected a metric that data of {} classes can have, found `validation/{}`, which is undefined or always 1 there",
+        "{}: expected a metric that data of {} classes can have, found `validation/{}`, which is undefined or always 1 there",
+        undefined.field,
         found.classes.len(),
-        metric.name(),
+        undefined.watched.metric.name(),
     ))
+}
+
+/// A class that the data does not have, or its validation, where a metric of one class is to decide something.
+fn undefined_class(spec: &JobSpec, found: &Dataset) -> Option<String> {
+    let (task, schema) = (spec.task, found.schema());
+    let known = task.watchable(schema.classes);
+    spec.training.watched().find_map(|field| {
+        let class = field.watched.class?;
+        if !known.iter().any(|known| known == class) {
+            let (known, field) = (listed(&known), field.class_field);
+            return Some(format!("{field}: expected one of {known}, which the data has, found `{class}`"));
+        }
+        let split = found.splits.iter().find(|split| split.split == SplitName::Validation)?;
+        (task.samples_of(class, schema, &split.class_counts) == 0).then(|| {
+            format!(
+                "{}: expected a class that the validation split has, found `{class}`, of which it has no sample: `validation/{}` would always be 0",
+                field.class_field, field.watched,
+            )
+        })
+    })
 }
 
 /// A metric that is to decide something and that no validation can have, because of a label that all its samples have, or none.
 fn undefined_for_a_label(spec: &JobSpec, found: &Dataset) -> Option<String> {
     let split = found.splits.iter().find(|split| split.split == SplitName::Validation)?;
-    spec.training.watched().find_map(|(field, metric)| {
+    spec.training.watched().find_map(|field| {
+        let metric = field.watched.metric;
         let label = spec.task.undefined_label(metric.metric(), split.samples, &split.class_counts)?;
         Some(format!(
-            "{field}: expected a metric that the validation split can have, found `validation/{}`, which is undefined where no sample has the label \
+            "{}: expected a metric that the validation split can have, found `validation/{}`, which is undefined where no sample has the label \
              `{}`, or each",
+            field.field,
             metric.name(),
             found.classes.get(label).map_or("", String::as_str),
         ))

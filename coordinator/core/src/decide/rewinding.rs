@@ -77,5 +77,5 @@ fn best_of_the_rest(job: &Job, sha256: &str) -> Option<u32> {
         .filter(|checkpoint| checkpoint.sha256 != sha256 && checkpoint.ends_epoch)
         .filter_map(|checkpoint| checkpoint.epochs_done.checked_sub(1))
         .collect();
-    selection::best_among(&job.run, job.spec.training.best_metric, &left)
+    selection::best_among(&job.run, job.spec.training.watched_for_best(), &left)
 }

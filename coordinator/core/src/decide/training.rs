@@ -7,6 +7,7 @@ use super::members::{Caller, working, working_rank_zero};
 use super::{losses, settle};
 use crate::effect::Effect;
 use crate::identifiers::{JobId, RankIdentity};
+use crate::metrics::Watched;
 use crate::order;
 use crate::range_test::RangeTest;
 use crate::record::{JobEvent, Source};
@@ -222,11 +223,11 @@ pub(super) fn conclude_epoch(draft: &mut DecisionBuilder<'_>, id: &JobId) {
     }
     let training = &job.spec.training;
     let best_epoch = match stage::has_validation(run) {
-        true => selection::best_stored(run, training.best_metric, epoch),
+        true => selection::best_stored(run, training.watched_for_best(), epoch),
         false => epoch,
     };
     draft.record_job(id, JobEvent::EpochConcluded { epoch, best_epoch });
-    let value = |metric, epoch| selection::value(run, metric, epoch);
+    let value = |watched: Watched<'_>, epoch| selection::value(run, watched, epoch);
     if let Some(end) = selection::training_end(training, stage::has_validation(run), epoch, value) {
         draft.record_job(id, JobEvent::TrainingEnded { end });
     }

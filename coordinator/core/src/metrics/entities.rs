@@ -89,6 +89,12 @@ impl TagSet {
         &self.types
     }
 
+    /// The type of the entities that a tag of the schema stands in; `None` of one that stands outside of them.
+    pub fn type_of(&self, tag: usize) -> Option<&str> {
+        let tag = self.tags.get(tag).filter(|tag| !is_outside(tag.place))?;
+        self.types.get(tag.kind as usize).map(String::as_str)
+    }
+
     /// The entities of one sequence of tags of the schema, in their order.
     pub fn entities(&self, tags: impl IntoIterator<Item = u32>) -> Vec<Entity> {
         let outside = Tag {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::table::{Better, METRICS, Metric};
+use super::table::{Better, Formula, METRICS, Metric};
 
 /// The name of a metric that this build knows: a place in [`METRICS`]. It is stored as its word, so rows may move.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +42,11 @@ impl MetricName {
     /// Whether it is of classes that are ranks: it counts how far a prediction is off.
     pub fn counts_distances(self) -> bool {
         matches!(self.name(), "quadratic_weighted_kappa" | "ordinal_mae")
+    }
+
+    /// Whether it is of one class, which has to be named beside it.
+    pub fn is_of_one_class(self) -> bool {
+        matches!(self.metric().formula, Formula::OneClass(_))
     }
 
     /// Whether `value` is better than `best` by more than `min_delta`.

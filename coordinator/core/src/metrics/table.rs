@@ -1,7 +1,7 @@
 //! The table of metrics. A new one is a row here and its formula.
 
 use super::calibration::{self, Calibration};
-use super::counts::{self, Counts};
+use super::counts::{self, ClassCounts, Counts};
 use super::label_sets::{self, LabelSet};
 use super::moments::{self, Moments};
 use super::one_vs_rest::Tied;
@@ -53,6 +53,9 @@ pub enum Formula {
     /// Classification and multi-label: the same, where it does not matter whether classes exclude each other. Token classification: of types of entities,
     /// those that are true or predicted somewhere.
     PerClass(fn(&Counts) -> Option<f64>),
+    /// Of one class that a spec names, or of one label or type of entity: from how often it was true, predicted, and both. All classes of a split have
+    /// it, so it is no value of the split, and shown by class.
+    OneClass(fn(&ClassCounts) -> f64),
     /// Multi-label: the mean over samples of how far the predicted labels of one are the true ones.
     LabelSets(fn(&LabelSet) -> f64),
     /// Classification: the mean over samples of what the scores of one are worth, or of a number that is 0 or 1; `None` of a sample: undefined
@@ -88,7 +91,8 @@ impl Formula {
     /// Whether single predictions are needed, which no record holds.
     pub fn needs_predictions(self) -> bool {
         match self {
-            Self::Loss | Self::Accuracy(_) | Self::Counts(_) | Self::PerClass(_) | Self::Moments(_) => false,
+            Self::Loss | Self::Accuracy(_) | Self::Counts(_) | Self::Moments(_) => false,
+            Self::PerClass(_) | Self::OneClass(_) => false,
             Self::LabelSets(_)
             | Self::Predictions(_)
             | Self::Confidence(_)
@@ -205,6 +209,24 @@ pub const METRICS: &[Metric] = &[
         Formula::PerClass(counts::f1_weighted),
         "F1, weighted by true samples",
     ),
+    higher(
+        "precision",
+        Formula::OneClass(ClassCounts::precision),
+        "precision of one class, label or type of entity, which is named beside it",
+    )
+    .since(5),
+    higher(
+        "recall",
+        Formula::OneClass(ClassCounts::recall),
+        "recall of one class, label or type of entity, which is named beside it",
+    )
+    .since(5),
+    higher(
+        "f1",
+        Formula::OneClass(ClassCounts::f1),
+        "F1 of one class, label or type of entity, which is named beside it",
+    )
+    .since(5),
     higher(
         "roc_auc",
         Formula::OneVsRest(roc::area, Average::Macro),

@@ -51,6 +51,7 @@ mod tests {
     fn rule() -> PlateauSpec {
         PlateauSpec {
             metric: MetricName::LOSS,
+            class: None,
             factor: 0.5,
             patience: 1,
             threshold: 0.0,

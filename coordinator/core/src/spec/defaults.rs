@@ -126,11 +126,13 @@ pub(super) fn fill_stored(document: &mut Value) {
 }
 
 fn training(training: &mut Value) {
-    let metric = training["earlyStopping"]["metric"]
-        .as_str()
-        .unwrap_or("validation/loss");
-    let metric = json!(metric);
-    or_insert(training, "bestMetric", metric);
+    let stopping = &training["earlyStopping"];
+    let metric = json!(stopping["metric"].as_str().unwrap_or("validation/loss"));
+    let class = stopping["class"].clone();
+    or_insert(training, "bestMetric", metric.clone());
+    if training["bestMetric"] == metric && class.is_string() {
+        or_insert(training, "bestMetricClass", class);
+    }
     let schedule = &mut training["schedule"];
     if schedule["warmupSteps"].is_null() {
         or_insert(schedule, "warmupRatio", json!(0.0));
@@ -147,6 +149,7 @@ pub(super) fn leave_out(document: &mut Value) {
     }
     if spec["data"]["validation"].is_null() {
         remove(&mut spec["training"], "bestMetric");
+        remove(&mut spec["training"], "bestMetricClass");
     }
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MetricName;
-use super::training::on_validation;
+use super::watched::on_validation;
 
 /// The learning rate over time: a linear rise, then a shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -142,7 +142,7 @@ pub enum Anneal {
 }
 
 /// When the learning rate falls, and how far: the arguments of `torch.optim.lr_scheduler.ReduceLROnPlateau`, with its defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlateauSpec {
     /// What the rate is multiplied with.
@@ -167,12 +167,16 @@ pub struct PlateauSpec {
     #[serde(with = "on_validation")]
     #[schemars(with = "on_validation::Name", extend("default" = on_validation::written(PlateauSpec::DEFAULT.metric)))]
     pub metric: MetricName,
+    /// The class that `metric` is of, where it is of one, as `training.bestMetricClass` says.
+    #[schemars(extend("x-firn-default" = "none: the metric is of all classes", "x-firn-since" = 5))]
+    pub class: Option<String>,
 }
 
 impl PlateauSpec {
     /// What a spec means that says nothing else.
     pub const DEFAULT: Self = Self {
         metric: MetricName::LOSS,
+        class: None,
         factor: 0.1,
         patience: 10,
         threshold: 1e-4,

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Decayed, EmaSpec, MetricName, MixingSpec, OptimizerSpec, Precision, Sampling, ScheduleShape, ScheduleSpec, Task,
-    duration,
+    Decayed, EarlyStopping, EmaSpec, MetricName, MixingSpec, OptimizerSpec, Precision, Sampling, ScheduleSpec, Task,
+    duration, watched::on_validation,
 };
 use crate::task::regression::Distance;
 
@@ -49,6 +49,10 @@ pub struct TrainingSpec {
     #[serde(with = "on_validation")]
     #[schemars(with = "on_validation::Name", extend("x-firn-default" = "the metric of early stopping, else `validation/loss`"))]
     pub best_metric: MetricName,
+    /// The class that `bestMetric` is of, where it is of one: `validation/precision`, `validation/recall` and `validation/f1`. A label of a multi-label
+    /// classification, a type of entity of a token classification.
+    #[schemars(extend("x-firn-default" = "the class of early stopping, where its metric is the one of `bestMetric`", "x-firn-since" = 5))]
+    pub best_metric_class: Option<String>,
     /// What BatchNorm layers above the cut normalise by.
     #[serde(rename = "batchNorm", with = "batch_norm")]
     #[schemars(with = "batch_norm::BatchNorm", extend("default" = "eval"))]
@@ -77,23 +81,6 @@ pub struct TrainingSpec {
     #[serde(rename = "checkpointInterval", with = "duration")]
     #[schemars(with = "duration::Duration", extend("x-firn-result" = false, "default" = "60s"))]
     pub checkpoint_interval_ms: u64,
-}
-
-impl TrainingSpec {
-    /// The metrics that decide something, each with its field.
-    pub fn watched(&self) -> impl Iterator<Item = (&'static str, MetricName)> {
-        let stopping = self.early_stopping.as_ref().map(|stopping| stopping.metric);
-        let plateau = match &self.schedule.shape {
-            ScheduleShape::Plateau(plateau) => Some(plateau.metric),
-            _ => None,
-        };
-        let watched = [
-            ("spec.training.earlyStopping.metric", stopping),
-            ("spec.training.bestMetric", Some(self.best_metric)),
-            ("spec.training.schedule.metric", plateau),
-        ];
-        watched.into_iter().filter_map(|(field, metric)| Some((field, metric?)))
-    }
 }
 
 /// What the result may depend on besides spec, data and weights.
@@ -281,73 +268,6 @@ impl From<ClassWeights> for ClassWeightsDocument {
             class_weights,
             class_balance,
         }
-    }
-}
-
-/// When to stop before the last epoch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct EarlyStopping {
-    /// What must improve.
-    #[serde(with = "on_validation")]
-    #[schemars(with = "on_validation::Name")]
-    pub metric: MetricName,
-    /// Evaluations without improvement after which training ends.
-    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 3))]
-    pub patience: u32,
-    /// Smallest change that counts as an improvement.
-    #[schemars(range(min = 0.0), extend("default" = 0.0))]
-    pub min_delta: f64,
-}
-
-/// A metric is written with its split: `validation/f1_macro`.
-pub(super) mod on_validation {
-    use std::borrow::Cow;
-
-    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use serde_json::json;
-
-    use super::MetricName;
-    use crate::metrics::{METRICS, Metric};
-    use crate::spec::Word;
-
-    const PREFIX: &str = "validation/";
-
-    /// In the schema: the words of the metrics behind their split.
-    pub(in crate::spec) struct Name;
-
-    impl JsonSchema for Name {
-        fn schema_name() -> Cow<'static, str> {
-            "ValidationMetric".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            let choice = |metric: &Metric| {
-                let word = format!("{PREFIX}{}", metric.name);
-                json!({"type": "string", "const": word, "description": metric.about, "x-firn-since": metric.since})
-            };
-            json_schema!({"oneOf": METRICS.iter().map(choice).collect::<Vec<_>>()})
-        }
-
-        fn inline_schema() -> bool {
-            true
-        }
-    }
-
-    /// The metric as it is written.
-    pub(in crate::spec) fn written(metric: MetricName) -> String {
-        format!("{PREFIX}{}", metric.word())
-    }
-
-    pub(in crate::spec) fn serialize<S: Serializer>(metric: &MetricName, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&written(*metric))
-    }
-
-    pub(in crate::spec) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MetricName, D::Error> {
-        let written = String::deserialize(deserializer)?;
-        let metric = written.strip_prefix(PREFIX).and_then(MetricName::from_word);
-        metric.ok_or_else(|| D::Error::custom(format!("unknown metric `{written}`")))
     }
 }
 

@@ -12,6 +12,7 @@ mod schedule;
 mod task;
 mod torchscript;
 mod violations;
+mod watched;
 
 use std::collections::BTreeMap;
 
@@ -21,8 +22,8 @@ pub(super) use violations::within;
 use super::number::number;
 use super::resources::MOST_WORKERS;
 use super::{
-    Architecture, Crops, DataFormat, Determinism, InputColumn, JobSpec, MetricName, Modality, OptimizerSpec, Pooling,
-    Preprocessing, ResourcesSpec, ScheduleShape, SplitSource, Task, TrainingSpec, WeightsPlace, Word, WorkersSpec, hub,
+    Architecture, Crops, DataFormat, Determinism, InputColumn, JobSpec, Modality, OptimizerSpec, Pooling,
+    Preprocessing, ResourcesSpec, SplitSource, Task, TrainingSpec, WeightsPlace, Word, WorkersSpec, hub,
 };
 use crate::slices;
 use violations::Violations;
@@ -32,7 +33,7 @@ use violations::Violations;
 pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     let mut violations = Violations::default();
     metadata(spec, &mut violations);
-    metrics(spec, &mut violations);
+    watched::check(spec, &mut violations);
     task::check(spec, &mut violations);
     model(spec, &mut violations);
     freeze::check(spec, &mut violations);
@@ -48,21 +49,6 @@ pub fn validate(spec: &JobSpec) -> Vec<Violation> {
     validation_rules(spec, &mut violations);
     shared_batch(spec, &mut violations);
     violations.found
-}
-
-/// What is watched has to be something that the task has.
-fn metrics(spec: &JobSpec, violations: &mut Violations) {
-    let foreign = |(_, metric): &(&str, MetricName)| !spec.task.has(metric.metric());
-    for (field, metric) in spec.training.watched().filter(foreign) {
-        let known: Vec<&str> = spec.task.metrics().map(|metric| metric.name).collect();
-        let message = format!(
-            "must be a metric of {} ({}), found `validation/{}`",
-            spec.task.word(),
-            known.join(", "),
-            metric.name(),
-        );
-        violations.add(field, message);
-    }
 }
 
 const MOST_LABELS: usize = 64;
@@ -240,17 +226,7 @@ fn training(training: &TrainingSpec, violations: &mut Violations) {
 /// What needs a validation split, and what has no effect on this model.
 fn validation_rules(spec: &JobSpec, violations: &mut Violations) {
     let training = &spec.training;
-    if spec.data.validation.is_none() {
-        let needs = |metric: MetricName| format!("`validation/{}` needs spec.data.validation", metric.word());
-        if let Some(stopping) = &training.early_stopping {
-            violations.add("spec.training.earlyStopping.metric", needs(stopping.metric));
-        } else if training.best_metric != MetricName::LOSS {
-            violations.add("spec.training.bestMetric", needs(training.best_metric));
-        }
-        if let ScheduleShape::Plateau(plateau) = &training.schedule.shape {
-            violations.add("spec.training.schedule.metric", needs(plateau.metric));
-        }
-    }
+    watched::needs_validation(spec, violations);
     if training.train_batch_norm {
         trained_batch_norm(spec, violations);
     }

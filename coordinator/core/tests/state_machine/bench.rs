@@ -23,6 +23,8 @@ pub(crate) struct Coordinator {
     pub(crate) effects: Vec<Effect>,
     /// Loss of each epoch's validation; 0.5 beyond.
     pub(crate) losses: Vec<f64>,
+    /// What is predicted of each sample of the validation after an epoch, every second one being of the second class; beyond, everything is right.
+    pub(crate) predicted: Vec<Vec<u32>>,
     /// Thresholds of labels that are tuned on the validation of each epoch.
     pub(crate) thresholds: Vec<Vec<f64>>,
     streams: u64,
@@ -36,6 +38,7 @@ impl Coordinator {
             journal: Vec::new(),
             effects: Vec::new(),
             losses: Vec::new(),
+            predicted: Vec::new(),
             thresholds: Vec::new(),
             streams: 0,
         };

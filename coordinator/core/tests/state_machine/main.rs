@@ -12,6 +12,7 @@ mod dedicated;
 mod deletion;
 mod draining;
 mod losses;
+mod one_class;
 mod passes;
 mod plateau;
 mod preemption;

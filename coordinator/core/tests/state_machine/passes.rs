@@ -184,7 +184,7 @@ fn an_evaluation_counts_each_sample_once_whoever_scored_it() {
     assert_eq!((evaluation.split, evaluation.epoch), (SplitName::Validation, 0));
     assert_eq!(evaluation.metrics.samples, 19);
     assert_eq!(matrix_of_cells(2, evaluation.metrics.confusion()), [8, 2, 1, 8]);
-    let value = |name| evaluation.metrics.value(MetricName::named(name));
+    let value = |name| evaluation.metrics.values.get(name).copied();
     assert_eq!(value("loss"), Some(11.0 / 19.0));
     assert_eq!(value("accuracy"), Some(16.0 / 19.0));
     assert_eq!(value("roc_auc"), Some(1.0));

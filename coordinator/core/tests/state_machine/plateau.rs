@@ -12,6 +12,7 @@ fn halving() -> JobSpec {
     let mut spec = spec_on("ants", 2);
     spec.training.epochs = 6;
     spec.training.schedule.shape = ScheduleShape::Plateau(PlateauSpec {
+        class: None,
         metric: MetricName::LOSS,
         factor: 0.5,
         patience: 0,

@@ -309,6 +309,7 @@ fn training_stops_early_when_nothing_improves() {
     for (losses, patience, min_delta, trained, best) in table {
         let mut wanted = spec_of(6);
         wanted.training.early_stopping = Some(EarlyStopping {
+            class: None,
             metric: MetricName::LOSS,
             patience,
             min_delta,

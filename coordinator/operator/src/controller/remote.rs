@@ -1,5 +1,6 @@
 //! What the coordinator says of a job → what is decided from, and what the resource says of it.
 
+use firn_core::metrics::watched;
 use firn_proto::v1alpha1 as wire;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -25,7 +26,8 @@ impl Remote {
             let mut conditions = status.conditions.iter();
             conditions.any(|condition| condition.r#type == kind && condition.status == "True")
         };
-        let metric = spec.training.map(|training| training.best_metric).unwrap_or_default();
+        let training = spec.training.unwrap_or_default();
+        let metric = watched::name(&training.best_metric, &training.best_metric_class);
         let has_ended = is_end(summary);
         let living = status.ranks.iter().filter(|rank| rank.state != "Exited");
         let mut names: Vec<&str> = living.map(|rank| rank.worker.as_str()).collect();

@@ -226,6 +226,7 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
         Detail::Overview => false,
     };
     let mut shown = metrics_to_wire(evaluation.split, evaluation.epoch, &evaluation.metrics);
+    shown.metrics = queries::shown_metrics(job, evaluation);
     if is_detailed {
         task::show(&mut shown, &evaluation.metrics.detail, schema);
     }

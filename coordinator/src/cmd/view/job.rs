@@ -1,5 +1,6 @@
 //! One job in full, for a person: `firn get`.
 
+use firn_core::metrics::watched;
 use firn_proto::v1alpha1::{FineTuneJob, JobSpec, JobStatus, Progress, TrainingSpec};
 use prost_types::Timestamp;
 
@@ -175,7 +176,8 @@ fn training_plan(training: &TrainingSpec) -> String {
     );
     parts.extend(training.seed.map(|seed| format!("seed {seed}")));
     if !training.best_metric.is_empty() {
-        parts.push(format!("best by {}", training.best_metric));
+        let best = watched::name(&training.best_metric, &training.best_metric_class);
+        parts.push(format!("best by {best}"));
     }
     parts.join(", ")
 }

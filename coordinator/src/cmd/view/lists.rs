@@ -1,5 +1,6 @@
 //! The tables of `firn list`, `firn workers` and `firn download`.
 
+use firn_core::metrics::watched;
 use firn_proto::v1alpha1::{FineTuneJob, Worker};
 use prost_types::Timestamp;
 
@@ -79,8 +80,9 @@ fn wide_job_row(job: &FineTuneJob) -> Vec<String> {
 /// `f1_macro 0.9123`: the metric that chooses the checkpoint, at the best epoch.
 fn best(job: &FineTuneJob) -> Option<String> {
     let status = job.status.as_ref()?;
-    let metric_path = &job.spec.as_ref()?.training.as_ref()?.best_metric;
-    let wanted = metric_path.strip_prefix("validation/").unwrap_or(metric_path);
+    let training = job.spec.as_ref()?.training.as_ref()?;
+    let metric_path = watched::name(&training.best_metric, &training.best_metric_class);
+    let wanted = metric_path.strip_prefix("validation/").unwrap_or(&metric_path);
     let evaluation = status
         .evaluations
         .iter()

@@ -278,8 +278,8 @@ pub(crate) fn newest_validation(status: &JobStatus) -> Option<String> {
 
 /// The first few metrics of an evaluation: `loss 0.5210`.
 fn headlines(status: &JobStatus, evaluation: &Evaluation) -> Vec<String> {
-    let shown = task::headlines(status).iter().take(SHOWN);
-    let line = |name: &&str| Some(format!("{name} {}", metric(*evaluation.metrics.get(*name)?)));
+    let shown = task::headlines(status).into_iter().take(SHOWN);
+    let line = |name: &str| Some(format!("{name} {}", metric(*evaluation.metrics.get(name)?)));
     shown.filter_map(line).collect()
 }
 

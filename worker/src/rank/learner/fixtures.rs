@@ -50,6 +50,7 @@ pub(crate) fn training(determinism: Determinism) -> TrainingSpec {
         },
         early_stopping: None,
         best_metric: MetricName::LOSS,
+        best_metric_class: None,
         train_batch_norm: false,
         max_gradient_norm: Some(0.5),
         max_gradient_value: None,

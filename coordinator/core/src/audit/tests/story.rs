@@ -290,6 +290,7 @@ impl Story {
         let mut spec = spec();
         spec.training.epochs = 3;
         spec.training.schedule.shape = ScheduleShape::Plateau(PlateauSpec {
+            class: None,
             metric: MetricName::named("accuracy"),
             factor: 0.5,
             patience: 0,

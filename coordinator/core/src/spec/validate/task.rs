@@ -78,10 +78,10 @@ fn class_order(spec: &JobSpec, violations: &mut Violations) {
         violations.add(FIELD, by_name("a head of type `ordinal`".to_owned()));
     } else if names.is_empty() && spec.task == Task::Classification {
         let mut watched = spec.training.watched();
-        if let Some((field, metric)) = watched.find(|(_, metric)| metric.counts_distances()) {
+        if let Some(found) = watched.find(|found| found.watched.metric.counts_distances()) {
             violations.add(
                 FIELD,
-                by_name(format!("{field}, which is `validation/{}`", metric.name())),
+                by_name(format!("{}, which is `validation/{}`", found.field, found.watched)),
             );
         }
     }

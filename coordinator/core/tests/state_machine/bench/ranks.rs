@@ -194,7 +194,7 @@ impl Coordinator {
         })
     }
 
-    /// What an honest rank reports: every second sample is an ant, and everything is predicted right.
+    /// What an honest rank reports: every second sample is a bee, and everything is predicted right, unless the test says otherwise.
     pub(crate) fn report(&self, pass: Pass, shard: Shard) -> ShardReport {
         let samples = shard.end - shard.begin;
         match pass {
@@ -205,11 +205,13 @@ impl Coordinator {
             },
             Pass::Evaluate { epoch, .. } => {
                 let loss_sum = samples as f64 * self.losses.get(epoch as usize).copied().unwrap_or(0.5);
-                evaluated(
-                    (samples, loss_sum),
-                    [samples - samples / 2, 0, 0, samples / 2],
-                    Vec::new(),
-                )
+                let mut matrix = [0; 4];
+                for sample in shard.begin..shard.end {
+                    let truth = (sample % 2) as usize;
+                    let predicted = self.predicted.get(epoch as usize).map(|found| found[sample as usize]);
+                    matrix[2 * truth + predicted.map_or(truth, |class| class as usize)] += 1;
+                }
+                evaluated((samples, loss_sum), matrix, Vec::new())
             }
         }
     }

@@ -70,6 +70,7 @@ fn training() -> TrainingSpec {
         loss: LossSpec::default(),
         early_stopping: None,
         best_metric: MetricName::LOSS,
+        best_metric_class: None,
         train_batch_norm: false,
         max_gradient_norm: None,
         max_gradient_value: None,

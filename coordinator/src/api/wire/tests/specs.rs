@@ -120,7 +120,7 @@ pub(super) fn valid_spec() -> impl Strategy<Value = JobSpec> {
                     training.determinism = Determinism::Default;
                 }
                 let is_ordinal = matches!(model.head, HeadSpec::Ordinal { .. });
-                if is_ordinal || training.watched().any(|(_, metric)| metric.counts_distances()) {
+                if is_ordinal || training.watched().any(|field| field.watched.metric.counts_distances()) {
                     data.classes = ["none", "mild", "severe"].map(str::to_owned).to_vec();
                 }
                 if !model.freeze.unfreeze.is_empty() {

@@ -6,17 +6,27 @@ mod classification;
 mod regression;
 mod tokens;
 
+use std::collections::BTreeSet;
+
 use firn_proto::v1alpha1::{DatasetSummary, Evaluation, JobStatus};
 use serde_json::{Map, Value};
 
-/// Metrics that short lines and the list of evaluations show, the most telling first.
-pub(super) fn headlines(status: &JobStatus) -> &'static [&'static str] {
+/// Metrics that short lines and the list of evaluations show, the most telling first. One of a single class, `f1/pneumonia`, is there because it
+/// decides something.
+pub(super) fn headlines(status: &JobStatus) -> Vec<&str> {
     let has_words = || status.evaluations.iter().any(|evaluation| evaluation.words.is_some());
-    match status.dataset.as_ref().is_some_and(is_regression) {
+    let headlines: &[&str] = match status.dataset.as_ref().is_some_and(is_regression) {
         true => &regression::HEADLINES,
         false if has_words() => &tokens::HEADLINES,
         false => &classification::HEADLINES,
-    }
+    };
+    let names = status
+        .evaluations
+        .iter()
+        .flat_map(|evaluation| evaluation.metrics.keys());
+    let of_one_class: BTreeSet<&str> = names.map(String::as_str).filter(|name| name.contains('/')).collect();
+    let (loss, others) = headlines.split_at(1);
+    [loss, &of_one_class.into_iter().collect::<Vec<_>>(), others].concat()
 }
 
 /// The labels of a dataset in a word or two: `3 classes`.

@@ -128,6 +128,7 @@ fn training_that_was_stopped_early_against_the_rule_is_found() {
         move |training: &mut TrainingSpec| {
             training.epochs = 10;
             training.early_stopping = rule.map(|(patience, min_delta)| EarlyStopping {
+                class: None,
                 metric: MetricName::named("accuracy"),
                 patience,
                 min_delta,

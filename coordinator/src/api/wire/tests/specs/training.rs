@@ -57,6 +57,7 @@ pub(super) fn training(
                 loss,
                 early_stopping: early_stopping.filter(|_| has_validation),
                 best_metric: if has_validation { best_metric } else { MetricName::LOSS },
+                best_metric_class: class_of(best_metric).filter(|_| has_validation),
                 train_batch_norm: batch_norm && may_train_batch_norm,
                 max_gradient_norm,
                 max_gradient_value: max_gradient_norm.is_none().then_some(0.5),
@@ -76,6 +77,11 @@ pub(super) fn training(
 /// One that a classification has.
 fn metric() -> impl Strategy<Value = MetricName> {
     word::<MetricName>().prop_filter("of the task", |metric| Task::Classification.has(metric.metric()))
+}
+
+/// The class that a metric of one class is of: one that every spec of these has.
+fn class_of(metric: MetricName) -> Option<String> {
+    metric.is_of_one_class().then(|| "none".to_owned())
 }
 
 /// A rate, a decay, two decays of means, and what is added to a denominator.
@@ -155,6 +161,7 @@ fn shape(has_validation: bool) -> impl Strategy<Value = ScheduleShape> {
     )
         .prop_map(
             |(metric, (factor, patience, threshold), threshold_mode, (cooldown, min_learning_rate))| PlateauSpec {
+                class: class_of(metric),
                 metric,
                 factor,
                 patience,
@@ -193,6 +200,7 @@ fn shape(has_validation: bool) -> impl Strategy<Value = ScheduleShape> {
 
 fn stopping() -> impl Strategy<Value = EarlyStopping> {
     (metric(), 1u32..50, 0.0..0.1).prop_map(|(metric, patience, min_delta)| EarlyStopping {
+        class: class_of(metric),
         metric,
         patience,
         min_delta,
