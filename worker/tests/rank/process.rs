@@ -159,6 +159,7 @@ fn training(checkpoint_interval_ms: u64) -> spec::TrainingSpec {
         loss: spec::LossSpec::default(),
         early_stopping: None,
         best_metric: spec::MetricName::LOSS,
+        best_metric_class: None,
         train_batch_norm: false,
         max_gradient_norm: None,
         max_gradient_value: None,
