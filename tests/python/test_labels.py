@@ -11,7 +11,6 @@ from one_epoch import drawn_head, sample_order
 from procedure import mean_pooled, rows_of
 from safetensors.torch import load_file
 from sklearn import metrics as sk
-from test_predict import firn
 from torch import nn
 
 # 100 samples in batches of 16: the last one holds four.
@@ -177,17 +176,3 @@ def test_thresholds_that_were_tuned_are_the_best_on_validation_and_the_artifact_
     assert (better >= 0).all() and better.max() > 0.01, better
     card = (folder / "README.md").read_text()
     assert all(f"{label}, from {threshold} on" in card for label, threshold in zip(LABELS, config["thresholds"]))
-
-
-def test_new_samples_are_predicted_and_scored_by_the_thresholds_that_were_tuned(finished, reviews, tmp_path):
-    folder, metrics = finished[2].folder, finished[2].metrics["test"]
-    found = json.loads(firn("evaluate", folder, reviews / "test-flags.csv", "-o", "json", "--predictions", tmp_path / "predictions.csv"))
-    with open(tmp_path / "predictions.csv", newline="") as file:
-        again = list(csv.DictReader(file))
-    for row, expected in zip(again, finished[2].predictions("test"), strict=True):
-        flags = [name for name in expected if name.startswith(("label_", "predicted_"))]
-        assert [row[name] for name in flags] == [expected[name] for name in flags]
-    # Threads divide sums in another way.
-    assert found["metrics"] == pytest.approx(metrics["metrics"], rel=1e-6)
-    for name, lies in metrics["intervals"]["metrics"].items():
-        assert found["intervals"]["metrics"][name] == pytest.approx(lies, rel=1e-6), name

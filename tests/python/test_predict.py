@@ -66,14 +66,26 @@ TASKS = {
 }
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """An encoder of two layers."""
+    from test_library_folders import encoder
+
+    folder = tmp_path_factory.mktemp("small")
+    encoder("bert", folder)
+    return folder
+
+
 @pytest.fixture(scope="module", params=TASKS)
-def finished(request, minilm, reviews, tmp_path_factory):
+def finished(request, minilm, small, reviews, tmp_path_factory):
+    """Of one task with a real encoder, whose products are large enough for several threads."""
+    source = minilm if request.param == "classification" else small
     data = {
         "format": "csv",
         **{split: {"uri": str(reviews / f"{split}.csv")} for split in ("train", "validation", "test")},
         "columns": TASKS[request.param],
     }
-    spec = job("reviews", {"architecture": "bert", "weights": str(minilm / "model.safetensors")}, data, TRAINING)
+    spec = job("reviews", {"architecture": "bert", "weights": str(source / "model.safetensors")}, data, TRAINING)
     spec["spec"]["task"]["type"] = request.param
     return run_job(spec, tmp_path_factory.mktemp(request.param), workers=1)
 
@@ -83,9 +95,9 @@ def test_the_predictions_of_the_test_file_are_those_that_the_job_left(finished, 
     assert predicted == (finished.folder / "predictions_test.csv").read_text()
 
 
-def test_an_artifact_predicts_where_the_pretrained_folder_is_gone(minilm, reviews, tmp_path):
+def test_an_artifact_predicts_where_the_pretrained_folder_is_gone(small, reviews, tmp_path):
     pretrained = tmp_path / "pretrained"
-    pretrained.symlink_to(minilm)
+    pretrained.symlink_to(small)
     data = {
         "format": "csv",
         **{split: {"uri": str(reviews / f"{split}.csv")} for split in ("train", "validation", "test")},
@@ -194,7 +206,11 @@ IMAGE_CLASSES = ("images", "csv", {"image": "image", "label": "class"})
 RESIDUAL = {"architecture": "resnet18"}
 ENCODER = {"uri": "encoder"}
 FORMS = {
-    "image table, columns of labels": (("images", "csv", {"image": "image", "labels": ["dark", "warm"]}), {"architecture": "mobilenet_v2"}, {}),
+    "image table, columns of labels with tuned thresholds": (
+        ("images", "csv", {"image": "image", "labels": ["dark", "warm"]}),
+        {"architecture": "mobilenet_v2"},
+        {"task": {"tuneThresholds": True}},
+    ),
     "image lines, numbers, network of a folder": (("images", "jsonl", {"image": "image", "targets": ["red", "blue"]}), {"uri": "vit"}, {}),
     "image folder, own classes, unfrozen after the best epoch": (
         ("images", "imagefolder", ["warm", "pale", "dark"]),
@@ -202,6 +218,7 @@ FORMS = {
         # So slow that no image gets another class: the first epoch remains the best.
         {"epochs": 3, "bestMetric": "validation/accuracy", "optimizer": {"type": "sgd", "learningRate": 1e-6}},
     ),
+    "words with tags": (("tags", "conll", {}), {**ENCODER, "freeze": {"through": "layer.0"}}, {}),
     "TorchScript": (IMAGE_CLASSES, {"architecture": "torchscript", "weights": "script.pt"}, {}),
     "adapters and their average": (TEXT_CLASSES, {**ENCODER, "freeze": {"through": "none"}, "lora": {"rank": 2}}, {"ema": {"decay": 0.5}}),
     "adapters that are not merged": (
@@ -217,6 +234,11 @@ MORE_FORMS = {
         ("texts", "csv", {"labels": ["good", "long"]}),
         {**ENCODER, "freeze": {"through": "all", "unfreeze": {"layer.1": 1}}},
         {"optimizer": {"type": "adamw", "learningRate": 1e-3}},
+    ),
+    "words of JSON lines with tags, adapters of a decoder": (
+        ("tags", "jsonl", {"tokens": "words", "tags": "tags"}),
+        {"uri": "gpt2", "freeze": {"through": "none"}, "lora": {"rank": 2}},
+        {"ema": {"decay": 0.5}},
     ),
     "ordered classes": (TEXT_CLASSES, {**ENCODER, "head": {"type": "ordinal"}}, {"classes": ["good", "bad"]}),
     "adapters of a decoder": (TEXT_CLASSES, {"uri": "gpt2", "freeze": {"through": "none"}, "lora": {"rank": 4, "targets": ["c_attn", "c_proj"]}}, {}),
@@ -243,11 +265,11 @@ MORE_FORMS = {
 
 
 @pytest.fixture(scope="module")
-def forms(tmp_path_factory):
+def forms(small, tmp_path_factory):
     """Small images and texts as every format has them, and small networks."""
     import torch
     from test_export import tiny
-    from test_library_folders import encoder, lines, network_of_images
+    from test_library_folders import lines, network_of_images
 
     folder = tmp_path_factory.mktemp("forms")
     chance = np.random.default_rng(5)
@@ -274,7 +296,11 @@ def forms(tmp_path_factory):
                 writer.writerows(rows)
             listed = lambda row: {**row, "labels": [label for label in ("good", "long") if row.get(label)]}
             (folder / f"{kind}-{split}.jsonl").write_text("".join(json.dumps(listed(row)) + "\n" for row in rows))
-    encoder("bert", folder / "encoder")
+        tagged = [(words, tags_of(words)) for words in (row["text"].split() for row in texts)]
+        (folder / f"tags-{split}.jsonl").write_text("".join(json.dumps({"words": words, "tags": tags}) + "\n" for words, tags in tagged))
+        sentences = ("\n".join(f"{word} {tag}" for word, tag in zip(*sentence, strict=True)) for sentence in tagged)
+        (folder / f"tags-{split}.conll").write_text("\n\n".join(sentences) + "\n")
+    (folder / "encoder").symlink_to(small)
     tiny("gpt2", folder / "gpt2", [text for text, _ in lines("test")])
     network_of_images("vit", folder / "vit")
     torch.manual_seed(2)
@@ -283,28 +309,39 @@ def forms(tmp_path_factory):
     return folder
 
 
+def tags_of(words):
+    """Entities are words of more than six letters."""
+    is_long = [len(word) > 6 for word in words]
+    return [f"{'I' if place and is_long[place - 1] else 'B'}-LONG" if long else "O" for place, long in enumerate(is_long)]
+
+
+def task_of(kind, columns):
+    if kind == "tags":
+        return "token_classification"
+    if "targets" in columns:
+        return "regression"
+    return "multi_label_classification" if "labels" in columns or columns == {"label": "labels"} else "classification"
+
+
 def form_of(forms, form):
     """Its spec, and where its test split lies."""
     (kind, format_, columns), model, training = (FORMS | MORE_FORMS)[form]
     is_folder = format_ == "imagefolder"
     place = lambda split: forms / (split if is_folder else f"{kind}-{split}.{format_}")
     data = {"format": format_, **{split: {"uri": str(place(split))} for split in ("train", "validation", "test")}}
-    data |= {"classes": columns} if is_folder else {"columns": columns}
+    data |= {"classes" if is_folder else "columns": columns} if columns else {}
     if kind == "images" and "uri" not in model:
         data["preprocessing"] = {"resize": 36, "crop": 32}
-    if kind == "texts":
+    if kind in ("texts", "tags"):
         data["preprocessing"] = {"maxLength": 16}
     training = {"epochs": 2, "batchSize": 16, "seed": 3, "optimizer": {"type": "sgd", "learningRate": 0.05}, **training}
     if "classes" in training:
         data["classes"] = training.pop("classes")
-    is_merged = training.pop("mergedModel", True)
+    is_merged, task = training.pop("mergedModel", True), training.pop("task", {})
     model = {**model, **{name: str(forms / model[name]) for name in ("uri", "weights") if name in model}}
     spec = job("form", model, data, training)
     spec["spec"]["artifacts"] = {"mergedModel": is_merged}
-    if "targets" in columns:
-        spec["spec"]["task"]["type"] = "regression"
-    elif "labels" in columns or columns == {"label": "labels"}:
-        spec["spec"]["task"]["type"] = "multi_label_classification"
+    spec["spec"]["task"] = {"type": task_of(kind, columns), **task}
     return spec, place("test")
 
 
@@ -316,11 +353,18 @@ def check_form(forms, form, workers, folder):
     finished = run_job(spec, folder, workers=workers, options=("--keep-data", folder / "kept"))
     if "unfrozen after" in form:
         assert finished.metrics["bestEpoch"] == 0
+    if "thresholds" in form:
+        thresholds, rows = finished.metrics["thresholds"], finished.predictions("test")
+        asked = lambda label, row: float(row[f"probability_{label}"]) >= 0.5
+        assert any(asked(label, row) != (row[f"predicted_{label}"] == "1") for label in thresholds for row in rows), "they are those that count"
+    if "tags" in form:
+        assert finished.metrics["test"]["words"]["leftOut"] > 0, "some texts are cut"
     expected = (finished.folder / "predictions_test.csv").read_text()
     assert firn("predict", finished.folder, test) == expected
     written = folder / "predictions.csv"
     scored = json.loads(firn("evaluate", finished.folder, test, "-o", "json", "--predictions", written))
-    assert scored["metrics"] == finished.metrics["test"]["metrics"]
+    assert scored.pop("quarantined") == []
+    assert scored == {name: value for name, value in finished.metrics["test"].items() if name != "epoch"}
     assert written.read_text() == expected
     logs = "".join(path.read_text(errors="replace") for path in (folder / "kept").rglob("*") if path.is_file())
     assert "the artifacts were loaded again, and score as was recorded" in logs
