@@ -1,4 +1,4 @@
-"""The merged model loads in torchvision and transformers, strictly, and predicts what Firn predicted."""
+"""The merged model loads in torchvision, timm and transformers, strictly, and predicts what Firn predicted."""
 
 import json
 
@@ -46,7 +46,11 @@ def test_a_merged_vision_model_predicts_the_same_in_torchvision(tmp_path, images
     )
     finished = run_job(spec, tmp_path / "run")
 
-    merged = build(architecture, num_classes=2)
+    predicts_the_same(build(architecture, num_classes=2), preprocess, validation, finished)
+
+
+def predicts_the_same(merged, preprocess, validation, finished):
+    """The library's network with the tensors of the job's merged model, on the images of validation."""
     merged.load_state_dict(load_file(finished.folder / "model.safetensors"), strict=True)
     merged.eval()
     for row in finished.predictions("validation"):
@@ -56,6 +60,36 @@ def test_a_merged_vision_model_predicts_the_same_in_torchvision(tmp_path, images
         # Pixels may differ by 1/255 between the decoders.
         assert found == pytest.approx(expected.tolist(), abs=5e-3), row["sample"]
         assert ["ants", "bees"][int(expected.argmax())] == row["predicted"] or abs(expected[0] - 0.5) < 5e-3
+
+
+@pytest.mark.parametrize(
+    ("word", "through", "sizes"),
+    [
+        ("mobilenetv2_100", "features.16", {}),
+        # Its first wide layer gives a map of such images.
+        pytest.param("vgg11", "classifier.0", {"input_size": (3, 256, 256)}, marks=pytest.mark.long),
+    ],
+)
+def test_a_merged_network_of_timm_predicts_the_same_in_timm(tmp_path, images, word, through, sizes):
+    import timm
+
+    torch.manual_seed(7)
+    source = timm.create_model(word)
+    settings = {**source.pretrained_cfg, **sizes}
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(settings), is_training=False)
+    preprocess = lambda path: transform(Image.open(path).convert("RGB"))
+    with torch.no_grad():
+        source.train()(torch.stack([preprocess(path) for path in sorted((images / "train/ants").glob("*.jpg"))[:16]]))
+    folder = tmp_path / "published"
+    folder.mkdir()
+    save_file(source.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architecture": word, "pretrained_cfg": settings}))
+
+    train = subset(images / "train", 12, tmp_path / "train")
+    validation = subset(images / "val", 6, tmp_path / "validation")
+    data = {"format": "imagefolder", "train": {"uri": str(train)}, "validation": {"uri": str(validation)}}
+    spec = job("timm-export", {"uri": str(folder), "freeze": {"through": through}}, data, {"epochs": 1, "batchSize": 8})
+    predicts_the_same(timm.create_model(word, num_classes=2), preprocess, validation, run_job(spec, tmp_path / "run"))
 
 
 def test_a_torchscript_file_and_its_head_predict_the_same_in_pytorch(tmp_path, images):
