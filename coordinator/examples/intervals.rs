@@ -1,6 +1,7 @@
 //! How long the intervals of metrics take: `cargo run --release -p firn --example intervals [SAMPLES]`.
 //!
-//! Draws made-up predictions again, of two and of ten classes and of one number, and prints the elapsed time of each beside the processor.
+//! Draws made-up predictions again, of 2, 11 and 100 classes and of one number, and prints the elapsed time of each and the most memory so far beside the
+//! processor. The predictions themselves, which a coordinator reads from a file, are part of it.
 
 use std::{error::Error, fs, time::Instant};
 
@@ -18,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         firn_core::metrics::bootstrap::RESAMPLES,
         processor()
     );
-    for classes in [2, 10] {
+    for classes in [2, 11, 100] {
         let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
         let rows: Vec<Prediction> = (0..samples).map(|sample| of_class(sample, classes)).collect();
         let schema = Schema::of_classes(&names);
@@ -56,7 +57,11 @@ fn measure(
     })?;
     let taken = begun.elapsed();
     let metrics = found.map_or(0, |found| found.by_name.len());
-    println!("{what}: {metrics} intervals in {:.2} s", taken.as_secs_f64());
+    println!(
+        "{what}: {metrics} intervals in {:.2} s; {} so far",
+        taken.as_secs_f64(),
+        most_memory()
+    );
     Ok(())
 }
 
@@ -87,6 +92,13 @@ fn part(sample: u64, place: u64) -> f64 {
     let mut word = (sample * 1024 + place).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     ((word ^ (word >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The largest resident size of this process.
+fn most_memory() -> String {
+    let known = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let size = known.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    size.map_or_else(|| "unknown".to_owned(), |size| size.trim().to_owned())
 }
 
 fn processor() -> String {

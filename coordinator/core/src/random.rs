@@ -38,6 +38,26 @@ pub enum Purpose {
     BalancedSampling = 6,
 }
 
+/// The numbers below a bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Below {
+    bound: u64,
+    /// Low words of the product that would make some numbers likelier than others.
+    rejected_below: u64,
+}
+
+impl Below {
+    /// [0, `bound`).
+    ///
+    /// # Panics
+    /// If `bound` is 0: there is no such number.
+    pub fn new(bound: u64) -> Self {
+        assert!(bound > 0, "a bounded random number needs a bound above 0");
+        let rejected_below = bound.wrapping_neg() % bound;
+        Self { bound, rejected_below }
+    }
+}
+
 /// xoshiro256**, seeded by purpose.
 #[derive(Debug, Clone)]
 pub struct Random {
@@ -77,8 +97,11 @@ impl Random {
     /// # Panics
     /// If `bound` is 0: there is no such number.
     pub fn below(&mut self, bound: u64) -> u64 {
-        assert!(bound > 0, "a bounded random number needs a bound above 0");
-        let rejected_below = bound.wrapping_neg() % bound;
+        self.next_below(Below::new(bound))
+    }
+
+    /// The same, for many numbers of one range: its division is done once.
+    pub fn next_below(&mut self, Below { bound, rejected_below }: Below) -> u64 {
         loop {
             let product = u128::from(self.next_word()) * u128::from(bound);
             if product as u64 >= rejected_below {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{pictures, task, wire::names::job_name};
-use crate::artifacts::{ArtifactError, ArtifactStore, StoredFile};
+use crate::artifacts::{ArtifactError, ArtifactStore, StoredFile, predictions::intervals};
 
 /// Of `metrics.json`. Fields are added without raising it; what would mislead a reader of the form before raises it. Documents without one
 /// are of builds before, and of this form.
@@ -65,6 +65,9 @@ struct ScoresDocument {
     /// Where they lie.
     #[serde(skip_serializing_if = "Option::is_none")]
     intervals: Option<IntervalsDocument>,
+    /// Why a metric of the test split has no interval, by its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    without_interval: BTreeMap<String, String>,
     /// What the task tells beyond them.
     #[serde(flatten)]
     detail: Map<String, Value>,
@@ -186,7 +189,10 @@ pub(crate) fn schema(job: &Job) -> Schema<'_> {
 
 /// What is known of one evaluation, as in `metrics.json`, without an epoch.
 pub(crate) fn evaluation(metrics: &Metrics, schema: Schema<'_>) -> Value {
-    let document = scores_document(metrics.values.clone(), metrics, schema);
+    let document = ScoresDocument {
+        without_interval: intervals::missing(metrics, schema),
+        ..scores_document(metrics.values.clone(), metrics, schema)
+    };
     serde_json::to_value(document).expect("names and numbers are JSON")
 }
 
@@ -194,7 +200,13 @@ fn evaluation_document(job: &Job, evaluation: &Evaluation, schema: Schema<'_>) -
     let shown = queries::shown_metrics(job, evaluation);
     EvaluationDocument {
         epoch: evaluation.epoch,
-        scores: scores_document(shown, &evaluation.metrics, schema),
+        scores: ScoresDocument {
+            without_interval: match evaluation.split {
+                SplitName::Test => intervals::missing(&evaluation.metrics, schema),
+                SplitName::Train | SplitName::Validation => BTreeMap::new(),
+            },
+            ..scores_document(shown, &evaluation.metrics, schema)
+        },
     }
 }
 
@@ -203,6 +215,7 @@ fn scores_document(shown: BTreeMap<String, f64>, metrics: &Metrics, schema: Sche
         samples: metrics.samples,
         metrics: shown,
         intervals: metrics.intervals.as_ref().map(intervals_document),
+        without_interval: BTreeMap::new(),
         detail: task::document(&metrics.detail, schema),
     }
 }

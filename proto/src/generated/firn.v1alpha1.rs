@@ -743,8 +743,8 @@ pub struct TrainingSpec {
     /// `validation/top_4_accuracy`, `validation/top_5_accuracy`, `validation/top_10_accuracy`, `validation/balanced_accuracy`,
     /// `validation/precision_macro`, `validation/recall_macro`, `validation/f1_macro`, `validation/precision_micro`,
     /// `validation/recall_micro`, `validation/f1_micro`, `validation/precision_weighted`, `validation/recall_weighted`,
-    /// `validation/f1_weighted`, `validation/roc_auc`, `validation/roc_auc_ovr_weighted`, `validation/roc_auc_ovo`, … Default: the metric of
-    /// early stopping, else `validation/loss`.
+    /// `validation/f1_weighted`, `validation/precision`, `validation/recall`, `validation/f1`, … Default: the metric of early stopping, else
+    /// `validation/loss`.
     #[prost(string, tag = "9")]
     pub best_metric: ::prost::alloc::string::String,
     /// What BatchNorm layers above the cut normalise by. `eval`, `train`. Default: eval.
@@ -783,7 +783,9 @@ pub struct TrainingSpec {
     /// The precision of the products below the cut. `fp32`, `bf16`. Default: fp32.
     #[prost(string, tag = "21")]
     pub frozen_precision: ::prost::alloc::string::String,
-    /// The class that `bestMetric` is of.
+    /// The class that `bestMetric` is of, where it is of one: `validation/precision`, `validation/recall` and `validation/f1`. A label of a
+    /// multi-label classification, a type of entity of a token classification. Default: the class of early stopping, where its metric is the
+    /// one of `bestMetric`.
     #[prost(string, tag = "22")]
     pub best_metric_class: ::prost::alloc::string::String,
 }
@@ -891,8 +893,8 @@ pub struct ScheduleSpec {
     /// `validation/top_4_accuracy`, `validation/top_5_accuracy`, `validation/top_10_accuracy`, `validation/balanced_accuracy`,
     /// `validation/precision_macro`, `validation/recall_macro`, `validation/f1_macro`, `validation/precision_micro`,
     /// `validation/recall_micro`, `validation/f1_micro`, `validation/precision_weighted`, `validation/recall_weighted`,
-    /// `validation/f1_weighted`, `validation/roc_auc`, `validation/roc_auc_ovr_weighted`, `validation/roc_auc_ovo`, … Default:
-    /// validation/loss. Only with: type `plateau`.
+    /// `validation/f1_weighted`, `validation/precision`, `validation/recall`, `validation/f1`, … Default: validation/loss. Only with: type
+    /// `plateau`.
     #[prost(string, tag = "10")]
     pub metric: ::prost::alloc::string::String,
     /// How often it falls, in parts of equal length. Range: from 1 to 1000000. Default: 1. Only with: type `cosine_restarts`.
@@ -933,7 +935,8 @@ pub struct ScheduleSpec {
     /// Steps from there to the optimizer's rate. Range: from 2 to 1000000. Default: 100. Only with: type `range_test`.
     #[prost(uint32, optional, tag = "22")]
     pub steps: ::core::option::Option<u32>,
-    /// The class that `metric` is of.
+    /// The class that `metric` is of, where it is of one, as `training.bestMetricClass` says. Default: none: the metric is of all classes.
+    /// Only with: type `plateau`.
     #[prost(string, tag = "23")]
     pub class: ::prost::alloc::string::String,
 }
@@ -980,7 +983,7 @@ pub struct EarlyStoppingSpec {
     /// `validation/top_4_accuracy`, `validation/top_5_accuracy`, `validation/top_10_accuracy`, `validation/balanced_accuracy`,
     /// `validation/precision_macro`, `validation/recall_macro`, `validation/f1_macro`, `validation/precision_micro`,
     /// `validation/recall_micro`, `validation/f1_micro`, `validation/precision_weighted`, `validation/recall_weighted`,
-    /// `validation/f1_weighted`, `validation/roc_auc`, `validation/roc_auc_ovr_weighted`, `validation/roc_auc_ovo`, … Required.
+    /// `validation/f1_weighted`, `validation/precision`, `validation/recall`, `validation/f1`, … Required.
     #[prost(string, tag = "1")]
     pub metric: ::prost::alloc::string::String,
     /// Evaluations without improvement after which training ends. Range: from 1 to 1000000. Default: 3.
@@ -989,7 +992,7 @@ pub struct EarlyStoppingSpec {
     /// Smallest change that counts as an improvement. Range: at least 0. Default: 0.0.
     #[prost(double, optional, tag = "3")]
     pub min_delta: ::core::option::Option<f64>,
-    /// The class that `metric` is of.
+    /// The class that `metric` is of, where it is of one, as `training.bestMetricClass` says. Default: none: the metric is of all classes.
     #[prost(string, tag = "4")]
     pub class: ::prost::alloc::string::String,
 }
@@ -1204,13 +1207,19 @@ pub struct Evaluation {
     /// Regression: of each target, in the order of `DatasetSummary.targets`.
     #[prost(message, repeated, tag = "8")]
     pub targets: ::prost::alloc::vec::Vec<TargetMetrics>,
-    /// Of the test split: where each metric lies. Absent of other splits, of jobs that earlier builds have scored, and of more samples than can
-    /// be drawn again in some seconds.
+    /// Of the test split: where each metric lies. Absent of other splits, of jobs that earlier builds have scored, and of more samples than are
+    /// drawn again.
     #[prost(message, optional, tag = "9")]
     pub intervals: ::core::option::Option<MetricIntervals>,
     /// Token classification: how many words were scored and how many not. `per_class` holds the types of entities.
     #[prost(message, optional, tag = "10")]
     pub words: ::core::option::Option<WordCounts>,
+    /// Of the test split: why a metric has no interval, by its name.
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub without_interval: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WordCounts {

@@ -2,33 +2,54 @@
 //!
 //! Equal to `sklearn.metrics.average_precision_score`, which does not interpolate. Of a class without a true sample it is 0, as there.
 
-use super::one_vs_rest::Tied;
+use super::lanes::{LANES, Step};
+use super::one_vs_rest::{Curve, CurveKind};
 use super::sum::Sum;
 
-/// `None` without a sample.
-pub(super) fn area(runs: &[Tied]) -> Option<f64> {
-    if runs.is_empty() {
-        return None;
-    }
-    let all: u64 = runs.iter().map(|tied| tied.positives).sum();
-    let (mut taken, mut positives, mut sum) = (0u64, 0u64, Sum::default());
-    for tied in runs.iter().rev() {
-        taken += tied.positives + tied.negatives;
-        positives += tied.positives;
-        if tied.positives > 0 {
-            sum.add((tied.positives as f64 / all as f64) * (positives as f64 / taken as f64));
+/// Undefined without a sample.
+pub(super) static AREA: CurveKind = CurveKind(|positives| {
+    Box::new(Steps {
+        // Of a class without a true sample every term is 0, whatever it is divided by.
+        all: positives.map(|all| all.max(1) as f64),
+        taken: [0.0; LANES],
+        positives: [0.0; LANES],
+        sums: [Sum::default(); LANES],
+    })
+});
+
+/// Numbers of samples, which doubles hold exactly.
+struct Steps {
+    all: [f64; LANES],
+    taken: [f64; LANES],
+    positives: [f64; LANES],
+    sums: [Sum; LANES],
+}
+
+impl Curve for Steps {
+    #[allow(clippy::needless_range_loop, reason = "a lane is a place in several rows")]
+    fn lower(&mut self, step: &Step) {
+        for lane in 0..LANES {
+            let tied = f64::from(step.positives[lane]);
+            self.taken[lane] += f64::from(step.above[lane]) + tied + f64::from(step.negatives[lane]);
+            self.positives[lane] += tied;
+            // Where no sample of the class is drawn here, the term is 0, and the sum stays what it is to the last bit.
+            let term = (tied / self.all[lane]) * (self.positives[lane] / self.taken[lane].max(1.0));
+            self.sums[lane].add(term);
         }
     }
-    Some(sum.value())
+
+    fn value(&self, lane: usize) -> Option<f64> {
+        (self.taken[lane] > 0.0).then(|| self.sums[lane].value())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::one_vs_rest::tied_of_pairs;
+    use crate::metrics::one_vs_rest::of_pairs;
 
     fn area_of_pairs(samples: &[(f64, bool)]) -> Option<f64> {
-        area(&tied_of_pairs(samples)?)
+        of_pairs(&AREA, samples)
     }
 
     #[test]

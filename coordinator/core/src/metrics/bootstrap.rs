@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::random::{Purpose, Random};
+use super::lanes::{Drawn, LANES};
+use crate::random::{Below, Purpose, Random};
 
 /// How often the samples are drawn again.
 pub const RESAMPLES: u32 = 1000;
@@ -26,6 +27,13 @@ pub trait Redrawn: Sync {
 
     /// The metrics that are defined where each sample counts so often.
     fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64>;
+
+    /// The same of each resample of a block.
+    fn metrics_of(&self, drawn: &Drawn) -> Vec<BTreeMap<&'static str, f64>> {
+        (0..drawn.lanes())
+            .map(|lane| self.metrics(&drawn.weights(lane)))
+            .collect()
+    }
 }
 
 /// Where a metric lies.
@@ -54,8 +62,11 @@ pub struct Intervals {
 pub fn weights(seed: u64, resample: u32, samples: usize) -> Vec<u32> {
     let mut random = Random::new(seed, Purpose::Bootstrap, resample);
     let mut weights = vec![0; samples];
-    for _ in 0..samples {
-        weights[random.below(samples as u64) as usize] += 1;
+    if samples > 0 {
+        let place = Below::new(samples as u64);
+        for _ in 0..samples {
+            weights[random.next_below(place) as usize] += 1;
+        }
     }
     weights
 }
@@ -63,6 +74,20 @@ pub fn weights(seed: u64, resample: u32, samples: usize) -> Vec<u32> {
 /// The metrics of one resample (from 0).
 pub fn resample(split: &dyn Redrawn, seed: u64, resample: u32) -> BTreeMap<&'static str, f64> {
     split.metrics(&weights(seed, resample, split.samples()))
+}
+
+/// Blocks of resamples that are counted side by side.
+pub fn blocks() -> u32 {
+    RESAMPLES.div_ceil(LANES as u32)
+}
+
+/// The metrics of the resamples of a block (from 0), in order.
+pub fn block(split: &dyn Redrawn, seed: u64, block: u32) -> Vec<BTreeMap<&'static str, f64>> {
+    let first = block * LANES as u32;
+    let resamples = first..(first + LANES as u32).min(RESAMPLES);
+    let samples = split.samples();
+    let weights = resamples.map(|resample| weights(seed, resample, samples));
+    split.metrics_of(&Drawn::of(samples, weights))
 }
 
 /// The intervals of the metrics of a split, from those of its resamples, in any order. A metric that is undefined in some resamples has the

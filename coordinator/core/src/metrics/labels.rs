@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::bootstrap::Redrawn;
 use super::counts::{ClassCounts, Counts};
 use super::label_sets::{LabelSet, Labelled};
+use super::lanes::{Drawn, LANES, Once, Weights};
 use super::one_vs_rest::OneVsRest;
 use super::ordered::Ordered;
 use super::redrawn::mean;
@@ -52,9 +53,7 @@ impl LabelMetrics {
 
     /// Adds a label: of each sample, whether it has it, and its probability.
     pub fn add_label(&mut self, pairs: &[(bool, f64)]) {
-        let weights = vec![1; pairs.len()];
-        let column = Column::new(pairs);
-        column.add_to(&mut self.areas, &weights);
+        Column::new(pairs).add_to(&mut self.areas, &Once);
     }
 
     /// The values of those that are defined, once all samples and all labels were added.
@@ -64,7 +63,7 @@ impl LabelMetrics {
         }
         let means = self.sums.iter();
         let means = means.map(|(name, _, sum)| (*name, sum.value() / self.samples as f64));
-        means.chain(self.areas.values()).collect()
+        means.chain(self.areas.values(0)).collect()
     }
 }
 
@@ -83,14 +82,20 @@ impl Column {
         }
     }
 
-    fn add_to(&self, areas: &mut OneVsRest, weights: &[u32]) {
+    fn add_to<W: Weights>(&self, areas: &mut OneVsRest, weights: &W) {
         let Some(scores) = &self.scores else {
             areas.add_undefined();
             return;
         };
-        let own = self.is_true.iter().zip(weights).filter(|(is_true, _)| **is_true);
-        let own: u64 = own.map(|(_, weight)| u64::from(*weight)).sum();
-        areas.add(scores, |place| self.is_true[place], weights, own as f64);
+        let mut own = [0u64; LANES];
+        for (place, _) in self.is_true.iter().enumerate().filter(|(_, is_true)| **is_true) {
+            for (own, weight) in own.iter_mut().zip(weights.row(place)) {
+                *own += u64::from(weight);
+            }
+        }
+        let is_positive = |place: usize| self.is_true[place];
+        let weighted = own.map(|own| own as f64);
+        areas.add((scores, weights), is_positive, (&own, &weighted), |_, _, _| {});
     }
 }
 
@@ -99,8 +104,10 @@ pub struct RedrawnLabels {
     labels: usize,
     losses: Vec<f64>,
     sets: Vec<(&'static str, Vec<f64>)>,
-    /// Samples × labels, row-major: whether each is true, and whether it is predicted.
-    flags: Vec<(bool, bool)>,
+    /// Of each sample, where its flags end.
+    ends: Vec<usize>,
+    /// The labels of a sample that are true or predicted, and which of both: there are few of them.
+    flags: Vec<(u32, bool, bool)>,
     columns: Vec<Column>,
 }
 
@@ -111,6 +118,7 @@ impl RedrawnLabels {
             labels,
             losses: Vec::new(),
             sets: of_sets().map(|(name, _)| (name, Vec::new())).collect(),
+            ends: Vec::new(),
             flags: Vec::new(),
             columns: Vec::new(),
         }
@@ -123,7 +131,11 @@ impl RedrawnLabels {
         for ((_, values), (_, formula)) in self.sets.iter_mut().zip(of_sets()) {
             values.push(formula(&set));
         }
-        self.flags.extend(sample.by_label());
+        let flags = (0..).zip(sample.by_label());
+        let flags = flags.map(|(label, (is_true, is_predicted))| (label, is_true, is_predicted));
+        self.flags
+            .extend(flags.filter(|(_, is_true, is_predicted)| *is_true || *is_predicted));
+        self.ends.push(self.flags.len());
     }
 
     /// Adds the scores of a label: of each sample, whether it has it, and its probability.
@@ -131,12 +143,44 @@ impl RedrawnLabels {
         self.columns.push(Column::new(pairs));
     }
 
+    /// Of each resample, whose weights `of_lane` gives.
+    fn with_areas<W: Weights>(
+        &self,
+        weights: W,
+        of_lane: impl Fn(usize) -> Vec<u32>,
+    ) -> Vec<BTreeMap<&'static str, f64>> {
+        let mut areas = OneVsRest::new();
+        for column in &self.columns {
+            column.add_to(&mut areas, &weights);
+        }
+        let of_lane = |lane: usize| {
+            let mut metrics = self.of_samples(&of_lane(lane));
+            metrics.extend(areas.values(lane));
+            metrics
+        };
+        (0..weights.lanes()).map(of_lane).collect()
+    }
+
+    /// Those that do not compare samples.
+    fn of_samples(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
+        let counts = self.counts(weights);
+        let of_counts = METRICS.iter().filter_map(|metric| match metric.formula {
+            Formula::PerClass(formula) => Some((metric.name, formula(&counts)?)),
+            _ => None,
+        });
+        let means = self.sets.iter().map(|(name, values)| (*name, mean(values, weights)));
+        let loss = ("loss", mean(&self.losses, weights));
+        of_counts.chain(means).chain([loss]).collect()
+    }
+
     fn counts(&self, weights: &[u32]) -> Counts {
         let mut classes = vec![ClassCounts::default(); self.labels];
-        for (flags, weight) in self.flags.chunks(self.labels.max(1)).zip(weights) {
-            for (class, (is_true, is_predicted)) in classes.iter_mut().zip(flags) {
-                class.add(*is_true, *is_predicted, u64::from(*weight));
+        let mut begin = 0;
+        for (end, weight) in self.ends.iter().zip(weights) {
+            for (label, is_true, is_predicted) in &self.flags[begin..*end] {
+                classes[*label as usize].add(*is_true, *is_predicted, u64::from(*weight));
             }
+            begin = *end;
         }
         let samples = weights.iter().map(|weight| u64::from(*weight)).sum();
         Counts {
@@ -153,18 +197,10 @@ impl Redrawn for RedrawnLabels {
     }
 
     fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
-        let counts = self.counts(weights);
-        let mut areas = OneVsRest::new();
-        for column in &self.columns {
-            column.add_to(&mut areas, weights);
-        }
-        let mut metrics: BTreeMap<&'static str, f64> = areas.values().collect();
-        metrics.extend(METRICS.iter().filter_map(|metric| match metric.formula {
-            Formula::PerClass(formula) => Some((metric.name, formula(&counts)?)),
-            _ => None,
-        }));
-        metrics.extend(self.sets.iter().map(|(name, values)| (*name, mean(values, weights))));
-        metrics.insert("loss", mean(&self.losses, weights));
-        metrics
+        self.with_areas(weights, |_| weights.to_vec()).swap_remove(0)
+    }
+
+    fn metrics_of(&self, drawn: &Drawn) -> Vec<BTreeMap<&'static str, f64>> {
+        self.with_areas(drawn, |lane| drawn.weights(lane))
     }
 }

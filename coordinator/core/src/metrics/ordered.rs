@@ -18,7 +18,9 @@ impl Ordered {
             if number.is_nan() {
                 return None;
             }
-            placed.push((number, u32::try_from(place).ok()?));
+            // The number of all has to fit, too.
+            u32::try_from(place + 1).ok()?;
+            placed.push((number, place as u32));
         }
         // Zero has two bit patterns and one value, which is why they are not compared as totally ordered ones.
         placed.sort_unstable_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal));

@@ -7,6 +7,7 @@ use super::bootstrap::Redrawn;
 use super::calibration::Calibration;
 use super::columns::Columns;
 use super::counts::{ClassCounts, Counts, square_between};
+use super::lanes::{Drawn, Weights};
 use super::moments::Moments;
 use super::ordered::Ordered;
 use super::ranks::Orders;
@@ -97,15 +98,34 @@ impl RedrawnClasses {
         calibration
     }
 
-    fn compared(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
+    /// Of each resample.
+    fn compared<W: Weights>(&self, weights: W) -> Vec<BTreeMap<&'static str, f64>> {
         if self.columns.len() != ScoreMetrics::wanted(self.classes).len() {
-            return BTreeMap::new();
+            return vec![BTreeMap::new(); weights.lanes()];
         }
         let mut columns = Columns::new(self.classes, &self.labels, weights);
         for (class, scores) in &self.columns {
             columns.add(*class, scores.as_ref());
         }
         columns.finish()
+    }
+
+    /// Those that do not compare samples.
+    fn of_samples(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
+        let counts = self.counts(weights);
+        if counts.samples == 0 {
+            return BTreeMap::new();
+        }
+        let of_counts = METRICS.iter().filter_map(|metric| match metric.formula {
+            Formula::Accuracy(formula) | Formula::Counts(formula) | Formula::PerClass(formula) => {
+                Some((metric.name, formula(&counts)?))
+            }
+            _ => None,
+        });
+        let means = self.values.iter();
+        let means = means.filter_map(|(name, values)| Some((*name, mean(values.as_ref()?, weights))));
+        let calibration = self.calibration(weights);
+        of_counts.chain(calibrated(&calibration)).chain(means).collect()
     }
 }
 
@@ -115,23 +135,16 @@ impl Redrawn for RedrawnClasses {
     }
 
     fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
-        let counts = self.counts(weights);
-        let mut metrics = self.compared(weights);
-        if counts.samples == 0 {
-            return metrics;
+        let mut metrics = self.of_samples(weights);
+        metrics.extend(self.compared(weights).swap_remove(0));
+        metrics
+    }
+
+    fn metrics_of(&self, drawn: &Drawn) -> Vec<BTreeMap<&'static str, f64>> {
+        let mut metrics = self.compared(drawn);
+        for (lane, metrics) in metrics.iter_mut().enumerate() {
+            metrics.extend(self.of_samples(&drawn.weights(lane)));
         }
-        metrics.extend(METRICS.iter().filter_map(|metric| match metric.formula {
-            Formula::Accuracy(formula) | Formula::Counts(formula) | Formula::PerClass(formula) => {
-                Some((metric.name, formula(&counts)?))
-            }
-            _ => None,
-        }));
-        metrics.extend(calibrated(&self.calibration(weights)));
-        metrics.extend(
-            self.values
-                .iter()
-                .filter_map(|(name, values)| Some((*name, mean(values.as_ref()?, weights)))),
-        );
         metrics
     }
 }

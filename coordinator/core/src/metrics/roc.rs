@@ -3,20 +3,40 @@
 //! Equal to `sklearn.metrics.roc_auc_score` (which integrates the curve by trapezoids), but counted in integers: no rounding until the
 //! one division at the end, so the order in which ranks deliver their samples cannot change a digit.
 
-use super::one_vs_rest::Tied;
+use super::lanes::{LANES, Step};
+use super::one_vs_rest::{Curve, CurveKind};
 
-/// (Σ over positives of 2·negatives below + negatives equal) / (2·positives·negatives), which is the Mann–Whitney statistic. `None` without a
+/// (Σ over positives of 2·negatives below + negatives equal) / (2·positives·negatives), which is the Mann–Whitney statistic. Undefined without a
 /// positive or without a negative: scikit-learn answers NaN there.
-pub(super) fn area(runs: &[Tied]) -> Option<f64> {
-    let (mut positives, mut negatives, mut doubled_pairs) = (0u128, 0u128, 0u128);
-    for tied in runs {
-        let (tied_positives, tied_negatives) = (u128::from(tied.positives), u128::from(tied.negatives));
-        doubled_pairs += tied_positives * (2 * negatives + tied_negatives);
-        positives += tied_positives;
-        negatives += tied_negatives;
+pub(super) static AREA: CurveKind = CurveKind(|_| Box::new(Pairs::default()));
+
+/// Counted on the way down: Σ over negatives of 2·positives above + positives equal, which is the same.
+#[derive(Default)]
+struct Pairs {
+    positives: [u64; LANES],
+    negatives: [u64; LANES],
+    /// Not above the square of all samples, of which a column has less than 2^32.
+    doubled: [u64; LANES],
+}
+
+impl Curve for Pairs {
+    #[allow(clippy::needless_range_loop, reason = "a lane is a place in several rows")]
+    fn lower(&mut self, step: &Step) {
+        for lane in 0..LANES {
+            let (above, tied) = (u64::from(step.above[lane]), u64::from(step.negatives[lane]));
+            let (positives, doubled) = (u64::from(step.positives[lane]), self.positives[lane].wrapping_mul(2));
+            let pairs = above.wrapping_mul(doubled);
+            let pairs = pairs.wrapping_add(tied.wrapping_mul(doubled.wrapping_add(positives)));
+            self.doubled[lane] = self.doubled[lane].wrapping_add(pairs);
+            self.positives[lane] = self.positives[lane].wrapping_add(positives);
+            self.negatives[lane] = self.negatives[lane].wrapping_add(above.wrapping_add(tied));
+        }
     }
-    let all_pairs = 2 * positives * negatives;
-    (all_pairs > 0).then(|| doubled_pairs as f64 / all_pairs as f64)
+
+    fn value(&self, lane: usize) -> Option<f64> {
+        let all_pairs = 2 * u128::from(self.positives[lane]) * u128::from(self.negatives[lane]);
+        (all_pairs > 0).then(|| self.doubled[lane] as f64 / all_pairs as f64)
+    }
 }
 
 #[cfg(test)]
@@ -25,10 +45,10 @@ mod tests {
 
     use super::*;
     use crate::metrics::ScoreMetrics;
-    use crate::metrics::one_vs_rest::tied_of_pairs;
+    use crate::metrics::one_vs_rest::of_pairs;
 
     fn area_of_pairs(samples: &[(f64, bool)]) -> Option<f64> {
-        area(&tied_of_pairs(samples)?)
+        of_pairs(&AREA, samples)
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::calibration::Calibration;
 use super::columns::Columns;
+use super::lanes::Once;
 use super::ordered::Ordered;
 use super::scored::Scored;
 use super::sum::Sum;
@@ -86,15 +87,14 @@ impl ScoreMetrics {
         at_once: usize,
         mut scores: impl FnMut(&[u32]) -> Result<Vec<Vec<f64>>, E>,
     ) -> Result<BTreeMap<&'static str, f64>, E> {
-        let ones = vec![1; self.labels.len()];
-        let mut columns = Columns::new(self.classes, &self.labels, &ones);
+        let mut columns = Columns::new(self.classes, &self.labels, Once);
         let wanted: Vec<u32> = Self::wanted(self.classes).collect();
         for block in wanted.chunks(at_once.max(1)) {
             for (class, column) in block.iter().zip(scores(block)?) {
                 columns.add(*class, Ordered::of(column).as_ref());
             }
         }
-        Ok(columns.finish())
+        Ok(columns.finish().swap_remove(0))
     }
 
     /// All at once, where the scores of a split are in memory: `labels`, the true class of each sample; `scores`, samples × classes,

@@ -4,7 +4,7 @@ use super::calibration::{self, Calibration};
 use super::counts::{self, ClassCounts, Counts};
 use super::label_sets::{self, LabelSet};
 use super::moments::{self, Moments};
-use super::one_vs_rest::Tied;
+use super::one_vs_rest::CurveKind;
 use super::ranks::{self, Orders};
 use super::scored::{self, Scored};
 use super::{average_precision, roc};
@@ -63,9 +63,9 @@ pub enum Formula {
     Predictions(fn(&Scored<'_>) -> Option<f64>),
     /// Classification: from how often predictions of each confidence are right.
     Confidence(fn(&Calibration) -> Option<f64>),
-    /// Classification and multi-label: from how many samples of a class, and of others, have each score of it, in rising order of the score. Of two
+    /// Classification and multi-label: from how many samples of a class, and of others, have each score of it, in falling order of the score. Of two
     /// classes that of the second one's score; of more, and of labels, the average over all.
-    OneVsRest(fn(&[Tied]) -> Option<f64>, Average),
+    OneVsRest(&'static CurveKind, Average),
     /// Classification: the area under the ROC curve of each pair of classes that the split holds, on the samples of both; once by the score of
     /// the one, once of the other. The average over all of these.
     OneVsOne(Average),
@@ -229,12 +229,12 @@ pub const METRICS: &[Metric] = &[
     .since(5),
     higher(
         "roc_auc",
-        Formula::OneVsRest(roc::area, Average::Macro),
+        Formula::OneVsRest(&roc::AREA, Average::Macro),
         "area under the ROC curve; of more than two classes one against the rest, mean",
     ),
     higher(
         "roc_auc_ovr_weighted",
-        Formula::OneVsRest(roc::area, Average::Weighted),
+        Formula::OneVsRest(&roc::AREA, Average::Weighted),
         "area under the ROC curve, one against the rest, weighted by true samples",
     )
     .since(5),
@@ -252,12 +252,12 @@ pub const METRICS: &[Metric] = &[
     .since(5),
     higher(
         "average_precision",
-        Formula::OneVsRest(average_precision::area, Average::Macro),
+        Formula::OneVsRest(&average_precision::AREA, Average::Macro),
         "area under the steps of precision over recall; of more than two classes one against the rest, mean",
     ),
     higher(
         "average_precision_weighted",
-        Formula::OneVsRest(average_precision::area, Average::Weighted),
+        Formula::OneVsRest(&average_precision::AREA, Average::Weighted),
         "the same, weighted by true samples",
     )
     .since(5),

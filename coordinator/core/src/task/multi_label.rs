@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Detail, Metrics, Schema, StatisticsError};
-use crate::metrics::{Average, ClassCounts, Counts, Formula, METRICS, Metric, Sum, Thresholds, Tied};
+use crate::metrics::{Average, ClassCounts, Counts, Formula, METRICS, Metric, Sum, Thresholds};
 
 /// From which probability on labels are predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -136,13 +136,15 @@ impl MultiLabelStatistics {
 
 /// What weighs nothing may be undefined.
 pub(super) fn undefined_label(metric: &Metric, samples: u64, label_counts: &[u64]) -> Option<usize> {
-    let Formula::OneVsRest(formula, average) = metric.formula else {
+    let Formula::OneVsRest(curve, average) = metric.formula else {
         return None;
     };
     label_counts.iter().position(|&positives| {
         let negatives = samples.saturating_sub(positives);
         let counts = average == Average::Macro || positives > 0;
-        counts && formula(&[Tied { positives, negatives }]).is_none()
+        // What counts is whether there are any.
+        let [positives, negatives] = [positives, negatives].map(|count| count.min(1) as u32);
+        counts && curve.of_equal_scores(positives, negatives).is_none()
     })
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use firn_core::identifiers::RankIdentity;
-use firn_core::metrics::MetricName;
 use firn_core::state::*;
 use firn_core::task::classification::matrix_of_cells;
 use firn_core::{Directive, Effect, Input, Reply};

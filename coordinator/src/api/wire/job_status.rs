@@ -21,7 +21,7 @@ use super::{
     stored_job,
     time::timestamp,
 };
-use crate::api::task;
+use crate::{api::task, artifacts::predictions::intervals};
 
 /// Confusion matrices of up to so many classes are shown for every epoch; larger ones only for the best epoch and for test.
 const SMALL_MATRIX: usize = 32;
@@ -225,7 +225,7 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
         Detail::Snapshot => is_chosen(job, evaluation) && is_small,
         Detail::Overview => false,
     };
-    let mut shown = metrics_to_wire(evaluation.split, evaluation.epoch, &evaluation.metrics);
+    let mut shown = metrics_to_wire((evaluation.split, evaluation.epoch), &evaluation.metrics, schema);
     shown.metrics = queries::shown_metrics(job, evaluation);
     if is_detailed {
         task::show(&mut shown, &evaluation.metrics.detail, schema);
@@ -235,18 +235,22 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
 
 /// An evaluation that no job has recorded, in full: it is shown as one of test.
 pub(crate) fn evaluation(metrics: &Metrics, schema: Schema<'_>) -> proto::Evaluation {
-    let mut shown = metrics_to_wire(SplitName::Test, 0, metrics);
+    let mut shown = metrics_to_wire((SplitName::Test, 0), metrics, schema);
     task::show(&mut shown, &metrics.detail, schema);
     shown
 }
 
-fn metrics_to_wire(split: SplitName, epoch: u32, metrics: &Metrics) -> proto::Evaluation {
+fn metrics_to_wire((split, epoch): (SplitName, u32), metrics: &Metrics, schema: Schema<'_>) -> proto::Evaluation {
     proto::Evaluation {
         split: split.as_str().to_owned(),
         epoch,
         samples: metrics.samples,
         metrics: metrics.values.clone(),
         intervals: metrics.intervals.as_ref().map(intervals_to_wire),
+        without_interval: match split {
+            SplitName::Test => intervals::missing(metrics, schema).into_iter().collect(),
+            SplitName::Train | SplitName::Validation => Default::default(),
+        },
         words: task::words(&metrics.detail),
         ..proto::Evaluation::default()
     }

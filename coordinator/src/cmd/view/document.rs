@@ -162,6 +162,9 @@ fn evaluation(evaluation: &Evaluation) -> Value {
         "metrics": evaluation.metrics,
         "intervals": evaluation.intervals.as_ref().map(intervals),
     });
+    if !evaluation.without_interval.is_empty() {
+        document["withoutInterval"] = json!(evaluation.without_interval);
+    }
     let fields = document.as_object_mut().expect("it was made as an object");
     fields.extend(task::document(evaluation));
     document

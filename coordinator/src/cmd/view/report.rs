@@ -1,6 +1,6 @@
 //! What a job achieved: its metrics at the best epoch and on the test split, what its task tells beyond them, and what was set aside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firn_core::metrics::{METRICS, MetricName};
 use firn_proto::v1alpha1::{Evaluation, FineTuneJob, JobStatus, MetricIntervals};
@@ -120,7 +120,20 @@ fn metrics_table(validation: Option<&Evaluation>, test: Option<&Evaluation>) -> 
         rows.iter_mut().for_each(|row| row.push(interval(intervals, &row[0])));
     }
     let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
-    table(&headers, rows, 1)
+    table(&headers, rows, 1) + &test.map_or_else(String::new, without_interval)
+}
+
+/// Why metrics of the test split have no interval: `no interval of roc_auc, roc_auc_ovo: …`, a line each reason.
+fn without_interval(test: &Evaluation) -> String {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, reason) in &test.without_interval {
+        by_reason.entry(reason).or_default().push(name);
+    }
+    let line = |(reason, names): (&str, Vec<&str>)| match names.len() == test.metrics.len() {
+        true => format!("no intervals: {reason}\n"),
+        false => format!("no interval of {}: {reason}\n", names.join(", ")),
+    };
+    by_reason.into_iter().map(line).collect()
 }
 
 /// Where a metric of the test split lies: `0.8952 to 0.9333`.
@@ -214,6 +227,23 @@ samples                      60       60                  -
 
 ";
         assert!(results(&job).starts_with(expected), "{}", results(&job));
+    }
+
+    #[test]
+    fn why_metrics_have_no_interval_stands_below() {
+        let mut job = samples::succeeded();
+        let test = job.status.as_mut().unwrap().evaluations.last_mut().unwrap();
+        let reason = "2000000 samples are not drawn again, 1048576 at most".to_owned();
+        let mut without = |names: &[&str]| {
+            test.without_interval = names.iter().map(|name| ((*name).to_owned(), reason.clone())).collect();
+            without_interval(test)
+        };
+        assert_eq!(
+            without(&["f1_macro", "accuracy"]),
+            "no interval of accuracy, f1_macro: 2000000 samples are not drawn again, 1048576 at most\n"
+        );
+        assert!(without(&["f1_macro", "accuracy", "loss"]).starts_with("no intervals: 2000000"));
+        assert_eq!(without(&[]), "");
     }
 
     #[test]
