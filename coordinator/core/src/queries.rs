@@ -37,14 +37,8 @@ pub fn is_shard_settled(job: &Job, pass: Pass, shard: u32) -> bool {
 
 /// The metrics of an evaluation as people look at them: those of the split, and those of one class that decide something in this job.
 pub fn shown_metrics(job: &Job, evaluation: &Evaluation) -> BTreeMap<String, f64> {
-    let mut shown = evaluation.metrics.values.clone();
     let schema = job.run.schema_of(evaluation.split);
-    let of_one_class = job.spec.training.watched().map(|field| field.watched);
-    for watched in of_one_class.filter(|watched| watched.class.is_some()) {
-        let value = evaluation.metrics.value(watched, schema);
-        shown.extend(value.map(|value| (watched.to_string(), value)));
-    }
-    shown
+    evaluation.metrics.shown(&job.spec.training, schema)
 }
 
 /// The world of a rank that joins, once all have joined the generation after the one that it leaves.

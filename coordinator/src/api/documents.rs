@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use firn_core::{
     metrics::bootstrap::{Interval, Intervals},
     queries,
+    spec::TrainingSpec,
     state::{Artifact, CommittedStep, Evaluation, Job, Pass, QuarantinedSample, SplitName, TrainingEnd},
     task::{Metrics, Schema},
 };
@@ -188,10 +189,10 @@ pub(crate) fn schema(job: &Job) -> Schema<'_> {
 }
 
 /// What is known of one evaluation, as in `metrics.json`, without an epoch.
-pub(crate) fn evaluation(metrics: &Metrics, schema: Schema<'_>) -> Value {
+pub(crate) fn evaluation(training: &TrainingSpec, metrics: &Metrics, schema: Schema<'_>) -> Value {
     let document = ScoresDocument {
         without_interval: intervals::missing(metrics, schema),
-        ..scores_document(metrics.values.clone(), metrics, schema)
+        ..scores_document(metrics.shown(training, schema), metrics, schema)
     };
     serde_json::to_value(document).expect("names and numbers are JSON")
 }

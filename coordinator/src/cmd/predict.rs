@@ -147,7 +147,7 @@ pub(super) fn evaluate(args: &EvaluateArgs, console: &mut Console) -> Result<Out
     match args.output.is_human() {
         true => console.data(&report::results(&as_job(&metrics, &description)))?,
         false => {
-            let mut shown = documents::evaluation(&metrics, schema);
+            let mut shown = documents::evaluation(&spec.training, &metrics, schema);
             let named = aside
                 .iter()
                 .map(|sample| json!({"sample": sample.sample, "reason": sample.reason}));
@@ -205,7 +205,11 @@ fn as_job(metrics: &Metrics, description: &Description) -> proto::FineTuneJob {
     proto::FineTuneJob {
         status: Some(proto::JobStatus {
             dataset: Some(dataset),
-            evaluations: vec![job_status::evaluation(metrics, description.schema())],
+            evaluations: vec![job_status::evaluation(
+                &description.spec.training,
+                metrics,
+                description.schema(),
+            )],
             ..Default::default()
         }),
         ..Default::default()

@@ -1,7 +1,10 @@
 //! The values of metrics that decide something, where they are of one class, too: nothing of these is recorded beside the counts, from which they follow.
 
+use std::collections::BTreeMap;
+
 use super::{Detail, Metrics, Schema, Task, classification::per_class};
 use crate::metrics::{ClassCounts, Formula, TagSet, Watched};
+use crate::spec::TrainingSpec;
 
 /// Classes that a message lists.
 const MOST_LISTED: usize = 20;
@@ -13,6 +16,14 @@ impl Metrics {
             Formula::OneClass(formula) => Some(formula(&self.detail.counts_of(watched.class?, schema)?)),
             _ => self.values.get(watched.metric.name()).copied(),
         }
+    }
+
+    /// As people look at them: those of the split, and those of one class that decide something in a job.
+    pub fn shown(&self, training: &TrainingSpec, schema: Schema<'_>) -> BTreeMap<String, f64> {
+        let of_one_class = training.watched().map(|field| field.watched);
+        let of_one_class = of_one_class.filter(|watched| watched.class.is_some());
+        let values = of_one_class.filter_map(|watched| Some((watched.to_string(), self.value(watched, schema)?)));
+        self.values.clone().into_iter().chain(values).collect()
     }
 }
 
@@ -68,8 +79,6 @@ pub fn listed(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::metrics::MetricName;
     use crate::task::classification::cells_of_matrix;

@@ -7,6 +7,7 @@ use firn_core::{
     identifiers::JobId,
     metrics::bootstrap::{Interval, Intervals},
     queries,
+    spec::TrainingSpec,
     state::{Condition, Dataset, Evaluation, Job, Loss, Member, Outcome, SplitManifest, SplitName, Summary},
     task::{Metrics, Schema, classification::MOST_MATRIX_CLASSES},
 };
@@ -234,8 +235,9 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
 }
 
 /// An evaluation that no job has recorded, in full: it is shown as one of test.
-pub(crate) fn evaluation(metrics: &Metrics, schema: Schema<'_>) -> proto::Evaluation {
+pub(crate) fn evaluation(training: &TrainingSpec, metrics: &Metrics, schema: Schema<'_>) -> proto::Evaluation {
     let mut shown = metrics_to_wire((SplitName::Test, 0), metrics, schema);
+    shown.metrics = metrics.shown(training, schema);
     task::show(&mut shown, &metrics.detail, schema);
     shown
 }
