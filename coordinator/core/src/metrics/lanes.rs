@@ -15,8 +15,53 @@ pub(super) trait Weights {
     /// Resamples, at most [`LANES`].
     fn lanes(&self) -> usize;
 
-    /// Of the sample at a place; 0 in the lanes beyond.
-    fn row(&self, place: usize) -> Row;
+    /// What is stored of a sample.
+    type Stored: Copy + Default;
+
+    /// Of the sample at a place.
+    fn stored(&self, place: usize) -> Self::Stored;
+
+    /// As a row; 0 in the lanes beyond.
+    fn row_of(stored: Self::Stored) -> Row;
+
+    /// Of the sample at a place.
+    fn row(&self, place: usize) -> Row {
+        Self::row_of(self.stored(place))
+    }
+}
+
+/// Rows that are looked up before they are needed.
+const AHEAD: usize = 16;
+
+/// Looks up rows in falling order of places in a list. Some are fetched at once: each look-up may have to wait for memory, and these wait together.
+pub(super) struct Falling<'a, W: Weights> {
+    weights: &'a W,
+    places: &'a [u32],
+    first: usize,
+    fetched: [W::Stored; AHEAD],
+}
+
+impl<'a, W: Weights> Falling<'a, W> {
+    pub(super) fn new(weights: &'a W, places: &'a [u32]) -> Self {
+        Self {
+            weights,
+            places,
+            first: places.len(),
+            fetched: [W::Stored::default(); AHEAD],
+        }
+    }
+
+    /// The row of the sample that stands at a position of the list, which is not above the one before.
+    #[inline]
+    pub(super) fn row(&mut self, position: usize) -> Row {
+        if position < self.first {
+            self.first = (position + 1).saturating_sub(AHEAD);
+            for (stored, place) in self.fetched.iter_mut().zip(&self.places[self.first..=position]) {
+                *stored = self.weights.stored(*place as usize);
+            }
+        }
+        W::row_of(self.fetched[position - self.first])
+    }
 }
 
 /// One resample.
@@ -25,9 +70,15 @@ impl Weights for &[u32] {
         1
     }
 
-    fn row(&self, place: usize) -> Row {
+    type Stored = u32;
+
+    fn stored(&self, place: usize) -> u32 {
+        self[place]
+    }
+
+    fn row_of(stored: u32) -> Row {
         let mut row = [0; LANES];
-        row[0] = self[place];
+        row[0] = stored;
         row
     }
 }
@@ -40,16 +91,31 @@ impl Weights for Once {
         1
     }
 
-    fn row(&self, _: usize) -> Row {
+    type Stored = ();
+
+    fn stored(&self, _: usize) {}
+
+    fn row_of((): ()) -> Row {
         let mut row = [0; LANES];
         row[0] = 1;
         row
     }
 }
 
+/// The weights of one sample. Its place in memory is a multiple of its size, so that none lies in two lines of a cache.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
+pub(super) struct Bytes([u8; LANES]);
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self([0; LANES])
+    }
+}
+
 /// A block of resamples. A row takes as many bytes as there are lanes.
 pub struct Drawn {
-    rows: Vec<[u8; LANES]>,
+    rows: Vec<Bytes>,
     lanes: usize,
 }
 
@@ -60,12 +126,12 @@ impl Drawn {
     /// If a sample counts more than 255 times, which no 255 samples can, and of more none will: the probability is below 1e-500.
     pub fn of(samples: usize, resamples: impl IntoIterator<Item = Vec<u32>>) -> Self {
         let mut drawn = Self {
-            rows: vec![[0; LANES]; samples],
+            rows: vec![Bytes::default(); samples],
             lanes: 0,
         };
         for (lane, weights) in resamples.into_iter().take(LANES).enumerate() {
             for (row, weight) in drawn.rows.iter_mut().zip(weights) {
-                row[lane] = u8::try_from(weight).expect("no sample is drawn 256 times");
+                row.0[lane] = u8::try_from(weight).expect("no sample is drawn 256 times");
             }
             drawn.lanes = lane + 1;
         }
@@ -79,7 +145,7 @@ impl Drawn {
 
     /// The weights of one of them.
     pub fn weights(&self, lane: usize) -> Vec<u32> {
-        self.rows.iter().map(|row| u32::from(row[lane])).collect()
+        self.rows.iter().map(|row| u32::from(row.0[lane])).collect()
     }
 }
 
@@ -88,11 +154,18 @@ impl Weights for &Drawn {
         self.lanes
     }
 
+    type Stored = Bytes;
+
     #[inline]
-    fn row(&self, place: usize) -> Row {
+    fn stored(&self, place: usize) -> Bytes {
+        self.rows[place]
+    }
+
+    #[inline]
+    fn row_of(stored: Bytes) -> Row {
         let mut row = [0; LANES];
-        for (weight, byte) in row.iter_mut().zip(&self.rows[place]) {
-            *weight = u32::from(*byte);
+        for (weight, byte) in row.iter_mut().zip(stored.0) {
+            *weight = u32::from(byte);
         }
         row
     }
@@ -147,5 +220,24 @@ mod tests {
         assert_eq!([drawn.weights(0), drawn.weights(1)], resamples);
         assert_eq!((&drawn).row(1)[..3], [0, 3, 0]);
         assert_eq!(Weights::row(&&[5u32, 7][..], 1)[..2], [7, 0]);
+    }
+
+    #[test]
+    fn rows_that_are_looked_up_ahead_are_those_of_their_places() {
+        let weights: Vec<u32> = (0..100).collect();
+        let places: Vec<u32> = (0..100).map(|place| place * 37 % 100).collect();
+        let weights = &weights[..];
+        let mut falling = Falling::new(&weights, &places);
+        // Runs are passed over, and looked up by themselves.
+        for position in (0..100)
+            .rev()
+            .filter(|position| position % 7 != 3 && !(40..70).contains(position))
+        {
+            assert_eq!(
+                falling.row(position),
+                weights.row(places[position] as usize),
+                "{position}"
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! One class, or one label, against the rest, by the order of its scores: what is counted on the way down, and the averages over all.
 
-use super::lanes::{LANES, Row, Step, Weights, add};
+use super::lanes::{Falling, LANES, Row, Step, Weights, add};
 use super::ordered::Ordered;
 use super::table::{Average, Formula, METRICS};
 
@@ -147,9 +147,12 @@ fn fall<W: Weights>(
 ) {
     let mut above = [0u32; LANES];
     let mut step = Step::NONE;
+    let mut falling = Falling::new(weights, scores.places());
+    let mut end = scores.places().len();
     for run in scores.runs().rev() {
+        end -= run.len();
         if let [place] = run {
-            let (place, row) = (*place as usize, weights.row(*place as usize));
+            let (place, row) = (*place as usize, falling.row(end));
             if !is_positive(place) {
                 beside(place, (&row, &above), 2);
                 add(&mut step.above, &row);

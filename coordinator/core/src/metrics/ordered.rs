@@ -34,6 +34,11 @@ impl Ordered {
         Some(Self { places, ends })
     }
 
+    /// All places, in rising order of their numbers.
+    pub(super) fn places(&self) -> &[u32] {
+        &self.places
+    }
+
     /// The runs of equal numbers in rising order, each the places of its numbers.
     pub(super) fn runs(&self) -> impl DoubleEndedIterator<Item = &[u32]> {
         let begin = |run: usize| run.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
