@@ -60,6 +60,11 @@ fn together_of_layers() -> Vec<Row> {
             }),
         ),
         (
+            "statistics_of_slices",
+            Base::Row("shared_statistics"),
+            json!({"training": {"determinism": "strict"}}),
+        ),
+        (
             "bfloat16_and_unfreezing",
             Base::Row("unfreezing"),
             json!({

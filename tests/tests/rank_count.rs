@@ -260,6 +260,31 @@ fn batch_norm_that_trains_normalises_by_the_whole_batch_on_1_2_and_3_ranks() -> 
 }
 
 #[test]
+fn batch_norm_that_trains_in_a_strict_job_leaves_the_same_bytes_on_1_2_and_3_ranks() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let mut spec = shared_statistics(&folder)?;
+    spec["spec"]["training"]["determinism"] = json!("strict");
+    let run = |ranks: u32| outcome::run_to_success(&spec, &folder.path().join(format!("ranks-{ranks}")), ranks);
+    let alone = run(1)?;
+    for ranks in [2, 3] {
+        let together = run(ranks)?;
+        together
+            .is_the_same_as(&alone)
+            .with_context(|| format!("{ranks} ranks"))?;
+        // The running statistics are in the model.
+        assert_eq!(
+            together.digest("model.safetensors")?,
+            alone.digest("model.safetensors")?
+        );
+    }
+    spec["spec"]["training"]["determinism"] = json!("default");
+    let whole = outcome::run_to_success(&spec, &folder.path().join("whole"), 1)?;
+    alone
+        .is_close_to(&whole, TOLERANCE)
+        .context("slices are near the whole batch")
+}
+
+#[test]
 fn a_rate_that_is_reduced_on_a_plateau_is_the_same_on_1_2_and_3_ranks() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let data = jobs::three_classes(&folder.path().join("data"))?;

@@ -21,13 +21,9 @@ const FEWEST: u32 = 8;
 /// Slices of every step of a job: a power of two.
 ///
 /// One slice has about 8 samples, because tiny ones waste the machine; but there are at least 8 slices, so that 1, 2, 4 and 8 ranks share
-/// a batch of the default size evenly, and at most 64. Where BatchNorm trains the batch cannot be cut (and no second rank can share it):
-/// then it is one slice.
+/// a batch of the default size evenly, and at most 64.
 pub fn of_job(training: &TrainingSpec) -> u32 {
-    match training.train_batch_norm {
-        true => 1,
-        false => of_batch(training.batch_size),
-    }
+    of_batch(training.batch_size)
 }
 
 fn of_batch(batch_size: u32) -> u32 {

@@ -53,6 +53,7 @@ rows! {
     fn averaging() in 8 epochs;
     fn adapters() in 16 epochs;
     fn shared_statistics() in 8 epochs;
+    fn statistics_of_slices() in 8 epochs;
     fn labels_of_pairs() in 40 epochs;
     fn tags() in 16 epochs;
     fn bfloat16_and_unfreezing() in 8 epochs;

@@ -90,21 +90,28 @@ impl Outputs {
     }
 }
 
-/// The stages above the cut one after the other, and the auxiliary output beside them.
+/// What the output layers take.
+pub(crate) struct Vectors {
+    /// Pooled features or states, for the head.
+    pub(crate) head: Features,
+    /// For the auxiliary head that trains, `(n, width)`.
+    pub(crate) auxiliary: Option<Features>,
+}
+
+/// The stages above the cut one after the other, and the path to the auxiliary head beside them, if that is asked for.
 pub(crate) fn walk(
     stages: &[Box<dyn Stage>],
     features: &Features,
     pass: &Pass<'_>,
-    head: Option<&AuxiliaryHead>,
-) -> Result<(Features, Option<(f64, Tensor)>), ModelError> {
+    with_auxiliary: bool,
+) -> Result<Vectors, ModelError> {
     let (mut state, mut auxiliary) = (features.shallow_clone(), None);
     for stage in stages {
         state = stage.forward(state, pass)?;
         state = state.map(|tensor| pass.statistics.branching(tensor))?;
-        if let (Some(beside), Some(head)) = (stage.auxiliary(), head) {
-            let vector = beside.path.forward(state.shallow_clone(), pass)?;
-            auxiliary = Some((head.output.weight, head.head.forward(&vector, None)?));
+        if let Some(beside) = stage.auxiliary().filter(|_| with_auxiliary) {
+            auxiliary = Some(beside.path.forward(state.shallow_clone(), pass)?);
         }
     }
-    Ok((state, auxiliary))
+    Ok(Vectors { head: state, auxiliary })
 }

@@ -2,7 +2,11 @@
 
 use tch::Tensor;
 
-use crate::{error::ModelError, layers::dropout::Dropout, shared_batch::SharedBatch};
+use crate::{
+    error::ModelError,
+    layers::dropout::Dropout,
+    shared_batch::{Leaves, Pieces, SharedBatch},
+};
 
 /// What flows from one stage to the next; at the cut: the features of a batch.
 #[derive(Debug)]
@@ -24,6 +28,15 @@ impl Features {
             mask: None,
             types: None,
         }
+    }
+
+    /// Images or pooled features of several batches, one after the other.
+    ///
+    /// # Errors
+    /// Unless there is one, and all are of one shape.
+    pub fn joined(batches: &[Self]) -> Result<Self, ModelError> {
+        let tensors: Vec<&Tensor> = batches.iter().map(|features| &features.tensor).collect();
+        Ok(Self::unmasked(Tensor::f_cat(&tensors, 0)?))
     }
 
     /// Another tensor beside the same mask; types of tokens are for the first stage alone.
@@ -65,7 +78,19 @@ pub(crate) enum Statistics<'a> {
     Shared(&'a SharedBatch<'a>),
 }
 
-impl Statistics<'_> {
+impl<'a> Statistics<'a> {
+    /// Computes a layer without BatchNorm, from samples to samples: slice by slice where a batch has slices.
+    pub(crate) fn by_slice(
+        self,
+        input: &Tensor,
+        layer: impl FnMut(&Tensor, Leaves<'a>) -> Result<Tensor, ModelError>,
+    ) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Shared(batch) => batch.pieces(input)?.map(layer)?.joined(),
+            Self::Running | Self::Batch => Pieces::whole(input).map(layer)?.joined(),
+        }
+    }
+
     /// What is used in more than one branch from here on.
     pub(crate) fn branching(self, tensor: Tensor) -> Result<Tensor, ModelError> {
         match self {

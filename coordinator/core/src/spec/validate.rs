@@ -232,11 +232,6 @@ fn validation_rules(spec: &JobSpec, violations: &mut Violations) {
     }
 }
 
-/// Whether the job may have more than one rank.
-fn may_share_batches(spec: &JobSpec) -> bool {
-    spec.resources.workers.max != 1 || spec.resources.slots_per_worker != 1
-}
-
 /// BatchNorm that trains needs layers to train, and goes over a rank's part of the batch at once.
 fn trained_batch_norm(spec: &JobSpec, violations: &mut Violations) {
     let architecture = spec.model.architecture;
@@ -248,10 +243,6 @@ fn trained_batch_norm(spec: &JobSpec, violations: &mut Violations) {
         violations.add("spec.training.batchNorm", message.to_owned());
     } else if spec.model.lora.is_some() {
         let message = "must be `eval` where there is model.lora: only adapters and the head train";
-        violations.add("spec.training.batchNorm", message.to_owned());
-    } else if may_share_batches(spec) && spec.training.determinism == Determinism::Strict {
-        let message = "must be `eval` in a strict job on more than one rank: statistics are merged from the parts of the ranks, and their \
-                       last bits depend on how many there are";
         violations.add("spec.training.batchNorm", message.to_owned());
     }
     let (micro, batch) = (spec.training.micro_batch_size, spec.training.batch_size);
@@ -268,7 +259,7 @@ fn trained_batch_norm(spec: &JobSpec, violations: &mut Violations) {
 /// A rank of a strict job takes whole slices, so there must be one for each.
 fn strict_ranks(training: &TrainingSpec, ranks: u64, violations: &mut Violations) {
     let slices = slices::of_job(training);
-    let is_bound = training.determinism == Determinism::Strict && !training.train_batch_norm;
+    let is_bound = training.determinism == Determinism::Strict;
     let batch = u64::from(training.batch_size);
     violations.require(
         !is_bound || ranks > batch || ranks <= u64::from(slices),

@@ -4,7 +4,7 @@
 use tch::{Kind, Tensor};
 
 use super::layers::{Affine, Draws};
-use crate::{error::ModelError, layers::pooling::without_padding};
+use crate::{error::ModelError, layers::pooling::without_padding, shared_batch::Leaves};
 
 /// Firn's name of it, and that in all that a job leaves.
 pub(crate) const POOLING: &str = "pooling";
@@ -29,6 +29,13 @@ impl AttentionPooling {
             .into_iter()
             .flat_map(Affine::tensors)
             .collect()
+    }
+
+    pub(super) fn with(&self, leaves: Leaves<'_>) -> Self {
+        Self {
+            projection: self.projection.with(leaves),
+            context: self.context.with(leaves),
+        }
     }
 
     /// States `(n, tokens, hidden)` and their mask `(n, tokens)` to `(n, hidden)`.

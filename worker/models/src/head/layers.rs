@@ -7,6 +7,7 @@ use crate::{
     error::ModelError,
     layers::dropout::{Dropout, drop_states, drop_units},
     parameter_builder::{Initial, initialised},
+    shared_batch::Leaves,
 };
 
 /// Drops units of one vector a sample, or of one a token.
@@ -66,6 +67,14 @@ impl Affine {
         std::iter::once((named("weight"), &self.weight)).chain(bias).collect()
     }
 
+    pub(super) fn with(&self, leaves: Leaves<'_>) -> Self {
+        Self {
+            weight: leaves.of(&self.weight),
+            bias: leaves.of_option(self.bias.as_ref()),
+            prefix: self.prefix.clone(),
+        }
+    }
+
     pub(super) fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError> {
         Ok(features.f_linear(&self.weight, self.bias.as_ref())?)
     }
@@ -93,6 +102,13 @@ impl Mlp {
 
     pub(super) fn tensors(&self) -> Vec<(String, &Tensor)> {
         self.layers.iter().flat_map(Affine::tensors).collect()
+    }
+
+    pub(super) fn with(&self, leaves: Leaves<'_>) -> Self {
+        Self {
+            layers: self.layers.iter().map(|layer| layer.with(leaves)).collect(),
+            activation: self.activation,
+        }
     }
 
     /// `features` have lost their units already; those of hidden layers are dropped here.
@@ -164,6 +180,13 @@ impl Ordinal {
         })
     }
 
+    pub(super) fn with(&self, leaves: Leaves<'_>) -> Self {
+        Self {
+            weight: leaves.of(&self.weight),
+            cutpoints: leaves.of(&self.cutpoints),
+        }
+    }
+
     /// The logarithm of the probability of each rank. That of one between two thresholds a > b of a score s is the logarithm of
     /// σ(a - s) - σ(b - s) = σ(a - s) σ(s - b) (1 - exp(b - a)), which is exact where both are near 0 or 1.
     pub(super) fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError> {
@@ -198,6 +221,14 @@ impl Cosine {
             },
             learns_scale,
         })
+    }
+
+    pub(super) fn with(&self, leaves: Leaves<'_>) -> Self {
+        Self {
+            weight: leaves.of(&self.weight),
+            scale: leaves.of(&self.scale),
+            learns_scale: self.learns_scale,
+        }
     }
 
     pub(super) fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError> {

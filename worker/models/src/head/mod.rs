@@ -11,7 +11,7 @@ use self::{
     attention::AttentionPooling,
     layers::{Affine, Cosine, Draws, Mlp, Ordinal, dropped},
 };
-use crate::{error::ModelError, layers::dropout::Dropout, stage::Features};
+use crate::{error::ModelError, layers::dropout::Dropout, shared_batch::Leaves, stage::Features};
 
 /// Firn's name of the output layer that every model has.
 pub(crate) const HEAD: &str = "head";
@@ -133,6 +133,21 @@ impl Head {
     fn named(&self, tensors: Vec<(String, &Tensor)>) -> Vec<(String, Tensor)> {
         let named = |(tail, tensor): (String, &Tensor)| (format!("{}.{tail}", self.name), tensor.shallow_clone());
         tensors.into_iter().map(named).collect()
+    }
+
+    /// The same head with the leaves of a slice in place of its parameters.
+    pub(crate) fn with(&self, leaves: Leaves<'_>) -> Self {
+        Self {
+            name: self.name,
+            spec: self.spec.clone(),
+            pooling: self.pooling.as_ref().map(|pooling| pooling.with(leaves)),
+            layers: match &self.layers {
+                Layers::Linear(layer) => Layers::Linear(layer.with(leaves)),
+                Layers::Mlp(layers) => Layers::Mlp(layers.with(leaves)),
+                Layers::Cosine(layer) => Layers::Cosine(layer.with(leaves)),
+                Layers::Ordinal(layer) => Layers::Ordinal(layer.with(leaves)),
+            },
+        }
     }
 
     /// Pooled features `(n, width)`, or the states of tokens that it attends to, to logits `(n, classes)`; states that nothing pools, `(n, tokens, width)`,

@@ -53,7 +53,7 @@ impl Part {
     fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
         match self {
             Self::Unit(unit) => unit.forward(input, statistics),
-            Self::Excitation(excitation) => excitation.forward(input),
+            Self::Excitation(excitation) => excitation.forward(input, statistics),
         }
     }
 

@@ -5,11 +5,12 @@
 
 use tch::{Device, Tensor};
 
+pub(crate) use super::geometry::Geometry;
 use super::{activation::Activation, precision};
 use crate::{
     error::ModelError,
     parameter_builder::{Initial, ParameterBuilder, Role},
-    shared_batch::NormTensors,
+    shared_batch::{Leaves, NormTensors},
     stage::Statistics,
 };
 
@@ -33,81 +34,6 @@ impl BatchNorm {
         epsilon: 1e-3,
         momentum: 0.01,
     };
-}
-
-/// Size and movement of a kernel.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Geometry {
-    pub(crate) inputs: i64,
-    pub(crate) outputs: i64,
-    /// Rows, columns.
-    pub(crate) kernel: [i64; 2],
-    pub(crate) stride: i64,
-    /// Rows, columns of zeros on each side.
-    pub(crate) padding: [i64; 2],
-    pub(crate) groups: i64,
-    /// Whether the convolution adds a number to each channel.
-    pub(crate) bias: bool,
-}
-
-impl Geometry {
-    /// A square kernel whose padding keeps the size at stride 1.
-    pub(crate) fn square(inputs: i64, outputs: i64, kernel: i64, stride: i64) -> Self {
-        Self {
-            stride,
-            ..Self::rectangle(inputs, outputs, [kernel; 2])
-        }
-    }
-
-    /// A kernel of so many rows and columns at stride 1, whose padding keeps the size.
-    pub(crate) fn rectangle(inputs: i64, outputs: i64, kernel: [i64; 2]) -> Self {
-        Self {
-            inputs,
-            outputs,
-            kernel,
-            stride: 1,
-            padding: kernel.map(|length| (length - 1) / 2),
-            groups: 1,
-            bias: false,
-        }
-    }
-
-    /// Nothing is added at the borders.
-    pub(crate) fn without_padding(self) -> Self {
-        Self {
-            padding: [0; 2],
-            ..self
-        }
-    }
-
-    pub(crate) fn with_bias(self) -> Self {
-        Self { bias: true, ..self }
-    }
-
-    /// Each channel by itself.
-    pub(crate) fn depthwise(channels: i64, kernel: i64, stride: i64) -> Self {
-        Self::square(channels, channels, kernel, stride).grouped(channels)
-    }
-
-    /// Channels in so many groups, each by itself.
-    pub(crate) fn grouped(self, groups: i64) -> Self {
-        Self { groups, ..self }
-    }
-
-    fn weight_shape(self) -> [i64; 4] {
-        let [rows, columns] = self.kernel;
-        [self.outputs, self.inputs / self.groups, rows, columns]
-    }
-
-    /// He's standard deviation over the outputs, as torchvision initialises convolutions.
-    fn deviation(self) -> f64 {
-        let [rows, columns] = self.kernel;
-        (2.0 / (self.outputs * rows * columns / self.groups) as f64).sqrt()
-    }
-
-    fn convolve(self, input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, ModelError> {
-        Ok(input.f_conv2d(weight, bias, [self.stride; 2], self.padding, [1, 1], self.groups)?)
-    }
 }
 
 /// Names of the two layers in the weights.
@@ -171,7 +97,17 @@ impl Unit {
     pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
         match self {
             Self::Normalised(unit) => unit.forward(input, statistics),
-            Self::Plain(unit) => unit.forward(input),
+            Self::Plain(_) | Self::Folded(_) => {
+                statistics.by_slice(input, |input, leaves| self.by_running_statistics(input, leaves))
+            }
+        }
+    }
+
+    /// The same by running statistics, which stay, with these parameters.
+    pub(crate) fn by_running_statistics(&self, input: &Tensor, leaves: Leaves<'_>) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Normalised(unit) => unit.by_running_statistics(input, leaves),
+            Self::Plain(unit) => unit.forward(input, leaves),
             Self::Folded(unit) => unit.forward(input),
         }
     }
@@ -234,20 +170,36 @@ pub(crate) struct Normalised {
 
 impl Normalised {
     fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
-        let output = self.geometry.convolve(input, &self.weight, self.bias.as_ref())?;
-        let output = match statistics {
-            Statistics::Running => self.normalise(&output, false)?,
+        match statistics {
+            Statistics::Running => self.by_running_statistics(input, Leaves::Parameters),
             Statistics::Batch => {
+                let output = self.convolve(input, Leaves::Parameters)?;
                 // One value of a channel has no variance: PyTorch refuses it, and a last batch of one sample would end the job.
                 let (samples, _, rows, columns) = output.size4()?;
-                self.normalise(&output, samples * rows * columns > 1)?
+                let by_batch = samples * rows * columns > 1;
+                self.activation
+                    .apply(self.normalise(&output, by_batch, Leaves::Parameters)?)
             }
-            Statistics::Shared(batch) => match batch.normalise(&output, &self.tensors(), self.batch_norm)? {
-                Some(normalised) => normalised,
-                None => self.normalise(&output, false)?,
-            },
-        };
-        self.activation.apply(output)
+            Statistics::Shared(batch) => {
+                let outputs = batch.pieces(input)?.map(|input, leaves| self.convolve(input, leaves))?;
+                let normalised = match batch.normalise(&outputs, &self.tensors(), self.batch_norm)? {
+                    Some(normalised) => normalised,
+                    None => outputs.map(|output, leaves| self.normalise(output, false, leaves))?,
+                };
+                let activated = normalised.map(|output, _| self.activation.apply(output.shallow_clone()));
+                activated?.joined()
+            }
+        }
+    }
+
+    fn by_running_statistics(&self, input: &Tensor, leaves: Leaves<'_>) -> Result<Tensor, ModelError> {
+        let output = self.convolve(input, leaves)?;
+        self.activation.apply(self.normalise(&output, false, leaves)?)
+    }
+
+    fn convolve(&self, input: &Tensor, leaves: Leaves<'_>) -> Result<Tensor, ModelError> {
+        let bias = leaves.of_option(self.bias.as_ref());
+        self.geometry.convolve(input, &leaves.of(&self.weight), bias.as_ref())
     }
 
     fn tensors(&self) -> NormTensors<'_> {
@@ -260,10 +212,10 @@ impl Normalised {
     }
 
     /// By the batch, which moves the running statistics, or by these.
-    fn normalise(&self, output: &Tensor, by_batch: bool) -> Result<Tensor, ModelError> {
+    fn normalise(&self, output: &Tensor, by_batch: bool, leaves: Leaves<'_>) -> Result<Tensor, ModelError> {
         Ok(output.f_batch_norm(
-            Some(&self.scale),
-            Some(&self.shift),
+            Some(&leaves.of(&self.scale)),
+            Some(&leaves.of(&self.shift)),
             Some(&self.mean),
             Some(&self.variance),
             by_batch,
@@ -313,9 +265,10 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
-    fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        self.activation
-            .apply(self.geometry.convolve(input, &self.weight, self.bias.as_ref())?)
+    fn forward(&self, input: &Tensor, leaves: Leaves<'_>) -> Result<Tensor, ModelError> {
+        let bias = leaves.of_option(self.bias.as_ref());
+        let output = self.geometry.convolve(input, &leaves.of(&self.weight), bias.as_ref())?;
+        self.activation.apply(output)
     }
 
     /// The same values in the memory order that computes fastest.

@@ -42,12 +42,12 @@ impl Excitation {
         })
     }
 
-    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, ModelError> {
-        let means = input.f_mean_dim([2_i64, 3].as_slice(), true, Kind::Float)?;
-        let gate = self
-            .widen
-            .forward(&self.narrow.forward(&means, Statistics::Running)?, Statistics::Running)?;
-        Ok(input.f_mul(&gate)?)
+    pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, ModelError> {
+        statistics.by_slice(input, |input, leaves| {
+            let means = input.f_mean_dim([2_i64, 3].as_slice(), true, Kind::Float)?;
+            let narrow = self.narrow.by_running_statistics(&means, leaves)?;
+            Ok(input.f_mul(&self.widen.by_running_statistics(&narrow, leaves)?)?)
+        })
     }
 
     pub(crate) fn folded(&self) -> Result<Self, ModelError> {

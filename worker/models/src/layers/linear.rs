@@ -85,20 +85,25 @@ impl Linear {
     /// Inputs `(…, inputs)` to outputs `(…, outputs)`.
     pub(crate) fn forward(&self, input: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
         match &self.adapter {
-            Some(adapter) if pass.merges => self.multiplied(input, &adapter.merged(&self.weight, self.is_transposed)?),
+            Some(adapter) if pass.merges => {
+                self.multiplied(input, &adapter.merged(&self.weight, self.is_transposed)?, pass)
+            }
             Some(adapter) => Ok(self
-                .multiplied(input, &self.weight)?
+                .multiplied(input, &self.weight, pass)?
                 .f_add(&adapter.forward(input, pass)?)?),
-            None => self.multiplied(input, &self.weight),
+            None => self.multiplied(input, &self.weight, pass),
         }
     }
 
-    fn multiplied(&self, input: &Tensor, weight: &Tensor) -> Result<Tensor, ModelError> {
-        precision::product(input, weight, self.bias.as_ref(), |input, weight, bias| {
-            Ok(match (self.is_transposed, bias) {
-                (false, bias) => input.f_linear(weight, bias)?,
-                (true, Some(bias)) => input.f_matmul(weight)?.f_add(bias)?,
-                (true, None) => input.f_matmul(weight)?,
+    fn multiplied(&self, input: &Tensor, weight: &Tensor, pass: &Pass<'_>) -> Result<Tensor, ModelError> {
+        pass.statistics.by_slice(input, |input, leaves| {
+            let (weight, bias) = (leaves.of(weight), leaves.of_option(self.bias.as_ref()));
+            precision::product(input, &weight, bias.as_ref(), |input, weight, bias| {
+                Ok(match (self.is_transposed, bias) {
+                    (false, bias) => input.f_linear(weight, bias)?,
+                    (true, Some(bias)) => input.f_matmul(weight)?.f_add(bias)?,
+                    (true, None) => input.f_matmul(weight)?,
+                })
             })
         })
     }

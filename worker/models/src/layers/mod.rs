@@ -7,6 +7,7 @@ pub(crate) mod block;
 pub(crate) mod convolution;
 pub(crate) mod dropout;
 pub(crate) mod excitation;
+pub(crate) mod geometry;
 pub(crate) mod inverted_residual;
 pub(crate) mod linear;
 pub(crate) mod norm;

@@ -12,8 +12,8 @@ use crate::{
 pub(crate) struct PixelMean;
 
 impl Stage for PixelMean {
-    fn forward(&self, input: Features, _: &Pass<'_>) -> Result<Features, ModelError> {
-        input.map(|tensor| pixel_mean(&tensor))
+    fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
+        input.map(|tensor| pass.statistics.by_slice(&tensor, |tensor, _| pixel_mean(tensor)))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::ModelError,
     parameter_builder::ParameterBuilder,
-    stage::{Features, Pass, Stage, Statistics},
+    stage::{Features, Pass, Stage},
 };
 
 /// One of them, which is a stage.
@@ -39,8 +39,8 @@ impl Layer {
         match self {
             Self::Linear(linear) => linear.forward(features, pass),
             Self::Convolution(unit) => match features.dim() {
-                2 => unit.forward(&features.f_unsqueeze(-1)?.f_unsqueeze(-1)?, Statistics::Running),
-                _ => unit.forward(features, Statistics::Running),
+                2 => unit.forward(&features.f_unsqueeze(-1)?.f_unsqueeze(-1)?, pass.statistics),
+                _ => unit.forward(features, pass.statistics),
             },
         }
     }
@@ -97,11 +97,14 @@ impl Wide {
 impl Stage for Wide {
     fn forward(&self, input: Features, pass: &Pass<'_>) -> Result<Features, ModelError> {
         input.map(|tensor| {
-            let output = self.activation.apply(self.layer.forward(&tensor, pass)?)?;
-            let output = match self.is_averaged {
-                true => pixel_mean(&output)?,
-                false => output,
-            };
+            let output = self.layer.forward(&tensor, pass)?;
+            let output = pass.statistics.by_slice(&output, |output, _| {
+                let output = self.activation.apply(output.shallow_clone())?;
+                match self.is_averaged {
+                    true => pixel_mean(&output),
+                    false => Ok(output),
+                }
+            })?;
             match pass.dropout {
                 Some(dropout) => {
                     let units = drop_units(&output.f_flatten(1, -1)?, self.dropout, self.name, dropout)?;

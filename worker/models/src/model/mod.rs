@@ -1,5 +1,6 @@
 //! A network with its cut: loaded once, frozen below, training above.
 
+mod above;
 mod adapters;
 mod below;
 mod phases;
@@ -14,19 +15,15 @@ use tch::{Device, Tensor};
 
 use crate::{
     architecture::{self, Family, Opened},
-    auxiliary::{self, AuxiliaryHead, Outputs},
+    auxiliary::AuxiliaryHead,
     cut::{Phase, Phases, distances, hold, mark_trained, split},
     error::ModelError,
     frozen::FrozenProof,
     head::{HEAD, Head},
     input::Input,
-    layers::{
-        adapter::{Adapted, AdapterPlan},
-        dropout::Dropout,
-    },
+    layers::adapter::{Adapted, AdapterPlan},
     parameter_builder::{Made, NamedTensor, ParameterBuilder, Role, Source},
-    shared_batch::SharedBatch,
-    stage::{Features, Pass, Stages, Statistics},
+    stage::{Features, Pass, Stages},
     weights::{
         file::WeightFile,
         fit,
@@ -260,50 +257,6 @@ impl Model {
             outputs.push((name.clone(), state.shallow_clone()));
         }
         Ok(outputs)
-    }
-
-    /// Everything above the cut and the head: logits `(n, classes)`. `dropout` marks a training pass: the head drops units, and
-    /// BatchNorm above the cut uses the batch where the model was told to train it. Gradients flow to [`Model::trainable`].
-    pub fn logits(&self, features: &Features, dropout: Option<&Dropout<'_>>) -> Result<Tensor, ModelError> {
-        Ok(self.above(features, (dropout, None), None)?.head)
-    }
-
-    /// The same in training, with what an auxiliary head that trains says.
-    pub fn outputs(&self, features: &Features, dropout: &Dropout<'_>) -> Result<Outputs, ModelError> {
-        self.above(features, (Some(dropout), None), self.auxiliary.as_ref())
-    }
-
-    /// The same for a part of a batch of which other ranks have the rest, where BatchNorm trains: it normalises by all of it. After the backward pass of
-    /// the loss, [`SharedBatch::backward`] goes on below the last of these layers.
-    pub fn shared_outputs(
-        &self,
-        features: &Features,
-        dropout: &Dropout<'_>,
-        batch: &SharedBatch<'_>,
-    ) -> Result<Outputs, ModelError> {
-        self.above(features, (Some(dropout), Some(batch)), self.auxiliary.as_ref())
-    }
-
-    fn above(
-        &self,
-        features: &Features,
-        (dropout, batch): (Option<&Dropout<'_>>, Option<&SharedBatch<'_>>),
-        auxiliary: Option<&AuxiliaryHead>,
-    ) -> Result<Outputs, ModelError> {
-        let pass = Pass {
-            statistics: match (self.train_batch_norm && dropout.is_some(), batch) {
-                (false, _) => Statistics::Running,
-                (true, None) => Statistics::Batch,
-                (true, Some(batch)) => Statistics::Shared(batch),
-            },
-            dropout,
-            merges: false,
-        };
-        let (pooled, auxiliary) = auxiliary::walk(self.above_cut(), features, &pass, auxiliary)?;
-        Ok(Outputs {
-            head: self.head.forward(&pooled, dropout)?,
-            auxiliary,
-        })
     }
 
     /// Refuses images of so many pixels a side where the network takes others, or something that trains needs larger ones.

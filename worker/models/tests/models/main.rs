@@ -20,6 +20,7 @@ mod reference;
 mod seeded;
 mod shards;
 mod shared_batches;
+mod slices;
 mod speed_path;
 mod stages;
 mod support;

@@ -17,20 +17,20 @@ struct Table {
     barrier: Barrier,
 }
 
-struct Rank<'a> {
+pub(crate) struct Rank<'a> {
     table: &'a Table,
     rank: usize,
     exchanges: Cell<usize>,
 }
 
 impl Exchange for Rank<'_> {
-    fn rows(&self, row: &Tensor) -> Result<Tensor, ModelError> {
+    fn rows(&self, own: &Tensor) -> Result<Tensor, ModelError> {
         self.exchanges.set(self.exchanges.get() + 1);
-        self.table.rows.lock().unwrap()[self.rank] = Vec::try_from(row)?;
+        self.table.rows.lock().unwrap()[self.rank] = Vec::try_from(own.reshape([-1]))?;
         self.table.barrier.wait();
-        let rows = self.table.rows.lock().unwrap().clone();
+        let rows = self.table.rows.lock().unwrap().concat();
         self.table.barrier.wait();
-        Ok(Tensor::from_slice(&rows.concat()).view([rows.len() as i64, -1]))
+        Ok(Tensor::from_slice(&rows).view([-1, own.size()[1]]))
     }
 }
 
@@ -50,14 +50,16 @@ fn step(make: &dyn Fn() -> Model, rank: &Rank<'_>, (begin, end): (i64, i64), sid
     let input = Input::Images(pixels.narrow(0, begin, end - begin));
     let samples: Vec<u64> = (begin as u64..end as u64).collect();
     let dropout = Dropout {
-        seed: 0,
+        seed: 3,
         epoch: 0,
         samples: &samples,
     };
     let batch = SharedBatch::new(rank);
-    let outputs = model
+    let mut outputs = model
         .shared_outputs(&model.features(&input).unwrap(), &dropout, &batch)
         .unwrap();
+    assert_eq!(outputs.len(), 1, "the part is in one piece");
+    let outputs = outputs.remove(0);
     let labels: Vec<i64> = (begin..end).collect();
     let loss = match labels.is_empty() {
         true => {
@@ -93,24 +95,25 @@ fn step(make: &dyn Fn() -> Model, rank: &Rank<'_>, (begin, end): (i64, i64), sid
 }
 
 fn steps(make: &(dyn Fn() -> Model + Sync), parts: &[(i64, i64)], side: [usize; 2]) -> Vec<Step> {
+    on_ranks(parts, |rank, part| step(make, rank, *part, side))
+}
+
+/// Runs `work` for all parts at once, a rank each.
+pub(crate) fn on_ranks<P: Sync, R: Send>(parts: &[P], work: impl Fn(&Rank<'_>, &P) -> R + Sync) -> Vec<R> {
     let table = Table {
         rows: Mutex::new(vec![Vec::new(); parts.len()]),
         barrier: Barrier::new(parts.len()),
     };
+    let (table, work) = (&table, &work);
     std::thread::scope(|scope| {
         let spawned: Vec<_> = parts
             .iter()
             .enumerate()
             .map(|(rank, part)| {
-                let table = &table;
                 scope.spawn(move || {
                     tch::set_num_threads(1);
-                    let rank = Rank {
-                        table,
-                        rank,
-                        exchanges: Cell::new(0),
-                    };
-                    step(make, &rank, *part, side)
+                    let exchanges = Cell::new(0);
+                    work(&Rank { table, rank, exchanges }, part)
                 })
             })
             .collect();
@@ -155,27 +158,34 @@ fn gradients_and_statistics_of_two_and_three_ranks_are_pytorchs_of_the_whole_bat
     }
 }
 
-/// Of the whole batch on one rank, by libtorch's own gradient; the pixels times `scale`.
+/// Of the two images on one rank, by libtorch's own gradient; the pixels times `scale`.
 fn of_whole_batch(make: &dyn Fn() -> Model, side: [usize; 2], scale: f64) -> Vec<(String, Tensor)> {
-    let model = make();
-    let dropout = Dropout {
-        seed: 0,
-        epoch: 0,
-        samples: &[0, 1],
-    };
     let Input::Images(pixels) = images(side[0], side[1]) else {
         panic!("images")
     };
-    let features = model.features(&Input::Images(pixels * scale)).unwrap();
+    of_batch(make, &(pixels * scale))
+}
+
+/// Of a whole batch on one rank, by libtorch's own gradient.
+pub(crate) fn of_batch(make: &dyn Fn() -> Model, pixels: &Tensor) -> Vec<(String, Tensor)> {
+    let model = make();
+    let samples: Vec<u64> = (0..pixels.size()[0] as u64).collect();
+    let dropout = Dropout {
+        seed: 3,
+        epoch: 0,
+        samples: &samples,
+    };
+    let labels: Vec<i64> = samples.iter().map(|&sample| sample as i64 % 2).collect();
+    let features = model.features(&Input::Images(pixels.shallow_clone())).unwrap();
     let outputs = model.outputs(&features, &dropout).unwrap();
-    let sums = outputs.sums(&cross_entropy(), Expected::Classes(&[0, 1])).unwrap();
+    let sums = outputs.sums(&cross_entropy(), Expected::Classes(&labels)).unwrap();
     sums.loss.backward();
     let trainable = model.trainable().iter();
     trainable.map(|(name, tensor)| (name.clone(), tensor.grad())).collect()
 }
 
 /// The largest distance of two gradients of the same tensor, as a part of its norm.
-fn largest_distance(one: &[(String, Tensor)], other: &[(String, Tensor)]) -> (f64, String) {
+pub(crate) fn largest_distance(one: &[(String, Tensor)], other: &[(String, Tensor)]) -> (f64, String) {
     let norm_of = |tensor: &Tensor| tensor.norm().double_value(&[]);
     let largest = one.iter().map(|(_, gradient)| norm_of(gradient)).fold(0.0, f64::max);
     let distances = one.iter().zip(other).map(|((name, one), (_, other))| {

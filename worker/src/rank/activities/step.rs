@@ -41,12 +41,18 @@ pub(crate) fn run<B: Into<Lesson>>(
     mut batches: impl Iterator<Item = Result<B, StopReason>>,
 ) -> Result<Outcome, StopReason> {
     learner.step(position, |computation, spent| match computation.training.determinism {
+        Determinism::Default if computation.training.train_batch_norm && gang.world_size > 1 => {
+            let whole = [summands.iter().sum()];
+            let exchange = GangExchange::of_ranks(gang);
+            let mut summed = shared_sums(computation, position, (&whole[..], batches), exchange, spent)?.remove(0);
+            let began = Instant::now();
+            gang.all_reduce_sum(&mut summed)?;
+            spent.reduce += began.elapsed();
+            Ok(summed)
+        }
         Determinism::Default => {
             let all = batches.by_ref().take(summands.iter().sum());
-            let mut summed = match computation.training.train_batch_norm && gang.world_size > 1 {
-                true => shared_sums(computation, gang, position, all, spent)?,
-                false => computation.sums(position, all, spent)?,
-            };
+            let mut summed = computation.sums(position, all, spent)?;
             let began = Instant::now();
             gang.all_reduce_sum(&mut summed)?;
             spent.reduce += began.elapsed();
@@ -55,8 +61,15 @@ pub(crate) fn run<B: Into<Lesson>>(
         Determinism::Strict => {
             let count = slices::of_job(&computation.training);
             let mut mine = strict::Slices::new(count, gang, computation.length());
-            for count in summands {
-                mine.add(computation.sums(position, batches.by_ref().take(*count), spent)?)?;
+            if computation.training.train_batch_norm {
+                let exchange = GangExchange::of_slices(gang, count);
+                for sums in shared_sums(computation, position, (summands, batches), exchange, spent)? {
+                    mine.add(sums)?;
+                }
+            } else {
+                for count in summands {
+                    mine.add(computation.sums(position, batches.by_ref().take(*count), spent)?)?;
+                }
             }
             let began = Instant::now();
             let summed = mine.exchange(gang)?;
@@ -66,15 +79,14 @@ pub(crate) fn run<B: Into<Lesson>>(
     })
 }
 
-/// The sums of this rank's part, where BatchNorm normalises by the whole batch of the gang.
+/// The sums of each of this rank's summands, where BatchNorm normalises by the whole batch of the gang.
 fn shared_sums<B: Into<Lesson>>(
     computation: &Computation,
-    gang: &mut Gang,
     position: Position,
-    batches: impl Iterator<Item = Result<B, StopReason>>,
+    batches: (&[usize], impl Iterator<Item = Result<B, StopReason>>),
+    exchange: GangExchange<'_>,
     spent: &mut Spent,
-) -> Result<Tensor, StopReason> {
-    let exchange = GangExchange::new(gang);
+) -> Result<Vec<Tensor>, StopReason> {
     let sums = computation.shared_sums(position, batches, &exchange, spent);
     match exchange.failed() {
         Some(reason) => Err(reason),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use firn_core::{mixing::Blend, spec::TrainingSpec};
-use firn_models::{Dropout, Exchange, LossSums, Model, Objective, Optimizer, Outputs, SharedBatch};
+use firn_models::{Dropout, LossSums, Model, Objective, Optimizer, Outputs};
 use tch::{Kind, Tensor};
 
 use super::{
@@ -49,7 +49,7 @@ impl Computation {
     }
 
     /// What gets gradients in this epoch, in the order of all that trains.
-    fn training_now(&self) -> impl Iterator<Item = &Tensor> {
+    pub(super) fn training_now(&self) -> impl Iterator<Item = &Tensor> {
         let trainable = self.model.trainable().iter().zip(self.model.placements());
         let now = trainable.filter(|(_, placement)| self.model.trains_now(placement));
         now.map(|((_, tensor), _)| tensor)
@@ -79,31 +79,7 @@ impl Computation {
     pub(crate) fn sums<B: Into<Lesson>, E: From<RankFailure>>(
         &self,
         position: Position,
-        batches: impl Iterator<Item = Result<B, E>>,
-        spent: &mut Spent,
-    ) -> Result<Tensor, E> {
-        self.sums_over(position, batches, None, spent)
-    }
-
-    /// The same where BatchNorm normalises by the batch that this rank shares with others. All of them do it together, those without samples, too.
-    ///
-    /// # Errors
-    /// The same, and those of the exchange.
-    pub(crate) fn shared_sums<B: Into<Lesson>, E: From<RankFailure>>(
-        &self,
-        position: Position,
-        batches: impl Iterator<Item = Result<B, E>>,
-        exchange: &dyn Exchange,
-        spent: &mut Spent,
-    ) -> Result<Tensor, E> {
-        self.sums_over(position, batches, Some(exchange), spent)
-    }
-
-    fn sums_over<B: Into<Lesson>, E: From<RankFailure>>(
-        &self,
-        position: Position,
         mut batches: impl Iterator<Item = Result<B, E>>,
-        exchange: Option<&dyn Exchange>,
         spent: &mut Spent,
     ) -> Result<Tensor, E> {
         let (mut losses, mut weight, mut samples) = (Vec::new(), 0.0, 0);
@@ -119,17 +95,17 @@ impl Computation {
                 continue;
             }
             let began = Instant::now();
-            let sums = self.backward(position, &lesson, exchange).map_err(|failure| {
+            let sums = self.backward(position, &lesson).map_err(|failure| {
                 let place = (self.inputs.device(), self.training.train_batch_norm);
-                memory::explain(place, &lesson, failure, |part| self.backward(position, part, None))
+                let samples = lesson.batch.indices.len();
+                memory::explain(place, samples, failure, |samples| {
+                    self.backward(position, &lesson.first(samples))
+                })
             })?;
             losses.push(sums.loss.detach());
             weight += sums.weight;
             samples += learned;
             spent.compute += began.elapsed();
-        }
-        if let Some(exchange) = exchange.filter(|_| samples == 0) {
-            self.attend(position, exchange)?;
         }
         let began = Instant::now();
         // Only now: whoever reads a number waits for the device, which then stands still until it is told what comes next.
@@ -138,17 +114,14 @@ impl Computation {
             .map_err(RankFailure::from)?
             .into_iter()
             .fold(0.0, |sum, loss| sum + loss);
-        let flat = self.flatten([loss as f32, weight as f32, samples as f32])?;
+        let gradient = |parameter: &Tensor| Some(parameter.grad()).filter(Tensor::defined);
+        let flat = self.flatten(gradient, [loss as f32, weight as f32, samples as f32])?;
+        self.clear_gradients();
         spent.compute += began.elapsed();
         Ok(flat)
     }
 
-    fn backward(
-        &self,
-        position: Position,
-        lesson: &Lesson,
-        exchange: Option<&dyn Exchange>,
-    ) -> Result<LossSums, RankFailure> {
+    fn backward(&self, position: Position, lesson: &Lesson) -> Result<LossSums, RankFailure> {
         let blend = self.blend(position);
         let input = lesson.input(self.inputs.of(&lesson.batch)?, blend)?;
         let features = self.model.features(&input)?;
@@ -157,25 +130,18 @@ impl Computation {
             epoch: position.epoch,
             samples: &lesson.turns(),
         };
-        let shared = exchange.map(SharedBatch::new);
-        let outputs = match &shared {
-            Some(shared) => self.model.shared_outputs(&features, &dropout, shared)?,
-            None => self.model.outputs(&features, &dropout)?,
-        };
+        let outputs = self.model.outputs(&features, &dropout)?;
         let outputs = Outputs {
             head: task::compared(outputs.head, &lesson.batch)?,
             ..outputs
         };
         let sums = lesson.expecting(blend, |expected| outputs.sums(&self.objective, expected))?;
         sums.loss.f_backward()?;
-        if let Some(shared) = shared {
-            shared.backward()?;
-        }
         Ok(sums)
     }
 
     /// How the images of a step are mixed.
-    fn blend(&self, position: Position) -> Blend {
+    pub(super) fn blend(&self, position: Position) -> Blend {
         let place = (position.epoch, position.step);
         let mixing = self.training.mixing.as_ref();
         mixing.map_or(Blend::None, |mixing| {
@@ -183,38 +149,23 @@ impl Computation {
         })
     }
 
-    /// Takes part in the exchanges of a step without a sample of its own.
-    fn attend(&self, position: Position, exchange: &dyn Exchange) -> Result<(), RankFailure> {
-        let features = self.model.features(&self.inputs.none()?)?;
-        let dropout = Dropout {
-            seed: self.training.seed,
-            epoch: position.epoch,
-            samples: &[],
-        };
-        let shared = SharedBatch::new(exchange);
-        let outputs = self.model.shared_outputs(&features, &dropout, &shared)?;
-        let auxiliary = outputs.auxiliary.map(|(_, outputs)| outputs);
-        for outputs in std::iter::once(outputs.head).chain(auxiliary) {
-            outputs.f_sum(Kind::Float)?.f_backward()?;
-        }
-        Ok(shared.backward()?)
-    }
-
-    fn flatten(&self, sums: [f32; SUMS as usize]) -> Result<Tensor, RankFailure> {
+    /// The gradients of what trains in this epoch, 0 where there is none, and then Σwℓ, Σw and the number of samples.
+    pub(super) fn flatten(
+        &self,
+        gradient: impl Fn(&Tensor) -> Option<Tensor>,
+        sums: [f32; SUMS as usize],
+    ) -> Result<Tensor, RankFailure> {
         let _no_grad = tch::no_grad_guard();
         let device = self.inputs.device();
         let mut pieces = Vec::with_capacity(self.model.trainable().len() + 1);
         for parameter in self.training_now() {
-            let gradient = parameter.grad();
-            pieces.push(match gradient.defined() {
-                true => gradient.f_flatten(0, -1)?,
-                false => Tensor::f_zeros([parameter.numel() as i64], (Kind::Float, device))?,
+            pieces.push(match gradient(parameter) {
+                Some(gradient) => gradient.f_flatten(0, -1)?,
+                None => Tensor::f_zeros([parameter.numel() as i64], (Kind::Float, device))?,
             });
         }
         pieces.push(Tensor::f_from_slice(&sums)?.f_to_device(device)?);
-        let flat = Tensor::f_cat(&pieces, 0)?;
-        self.clear_gradients();
-        Ok(flat)
+        Ok(Tensor::f_cat(&pieces, 0)?)
     }
 
     /// Forgets the gradients that the model has gathered.

@@ -1,8 +1,9 @@
 //! Small models, and samples that are a formula of their number.
 
 use firn_core::spec::{
-    Architecture, ClassWeights, Decayed, Determinism, Freeze, HeadSpec, LossSpec, MetricName, ModelSpec, OptimizerSpec,
-    Pooling, Precision, Preprocessing, Sampling, ScheduleShape, ScheduleSpec, StageDropout, TrainingSpec, Warmup,
+    Architecture, ClassWeights, CropMode, Decayed, Determinism, Freeze, HeadSpec, Interpolation, LossSpec, MetricName,
+    ModelSpec, OptimizerSpec, Pooling, Precision, Preprocessing, Sampling, ScheduleShape, ScheduleSpec, StageDropout,
+    TrainingSpec, Warmup,
 };
 use firn_data::{Batch, RawTensor, Targets, Tensors, Values};
 use firn_models::{Model, ModelOptions, Objective};
@@ -22,9 +23,24 @@ pub(crate) fn learner(training: &TrainingSpec, samples: u64, disturbance: Distur
         },
         objective: Objective::cross_entropy(Some(&[0.5, 1.0, 3.0]), 0.1, Device::Cpu).unwrap(),
         training: training.clone(),
-        inputs: Inputs::new(&Preprocessing::Text { max_length: None }, Device::Cpu).unwrap(),
+        inputs: Inputs::new(&preprocessing(disturbance), Device::Cpu).unwrap(),
     };
     Learner::new(computation, "settings".to_owned(), samples).unwrap()
+}
+
+/// As the samples are made: a rank without any still knows the size of an image.
+fn preprocessing(disturbance: Disturbance) -> Preprocessing {
+    match disturbance.texts {
+        true => Preprocessing::Text { max_length: None },
+        false => Preprocessing::Image {
+            resize: SIDE as u32,
+            interpolation: Interpolation::Bilinear,
+            crop_mode: CropMode::Center,
+            crop: SIDE as u32,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        },
+    }
 }
 
 pub(crate) fn training(determinism: Determinism) -> TrainingSpec {

@@ -7,21 +7,19 @@
 
 use tch::Device;
 
-use super::mixing::Lesson;
 use crate::rank::failure::RankFailure;
 
-/// Turns a failure for want of memory into advice; other failures stay as they are. `trial` computes a part of the batch as the failed
-/// attempt did. `train_batch_norm`: whether a batch's statistics are part of the result.
+/// Turns a failure for want of memory into advice; other failures stay as they are. `samples` did not fit; `trial` computes so many
+/// of them as the failed attempt did. `train_batch_norm`: whether a batch's statistics are part of the result.
 pub(crate) fn explain<T>(
     (device, train_batch_norm): (Device, bool),
-    lesson: &Lesson,
+    samples: usize,
     failure: RankFailure,
-    trial: impl Fn(&Lesson) -> Result<T, RankFailure>,
+    trial: impl Fn(usize) -> Result<T, RankFailure>,
 ) -> RankFailure {
     if !failure.is_out_of_memory() {
         return failure;
     }
-    let samples = lesson.batch.indices.len();
     RankFailure::OutOfMemory {
         // Statistics of BatchNorm that trains are those of the whole batch, which is then one micro-batch.
         field: match train_batch_norm {
@@ -33,7 +31,7 @@ pub(crate) fn explain<T>(
             Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
             _ => "this machine".to_owned(),
         },
-        fits: largest_that_fits(samples, |samples| trial(&lesson.first(samples)).is_ok()),
+        fits: largest_that_fits(samples, |samples| trial(samples).is_ok()),
     }
 }
 
@@ -48,6 +46,7 @@ mod tests {
     use firn_data::{Batch, RawTensor, Targets, Tensors, Values};
 
     use super::*;
+    use crate::rank::learner::mixing::Lesson;
 
     #[test]
     fn the_largest_half_that_fits_is_named() {

@@ -17,6 +17,7 @@ pub(crate) mod micro_batch_plan;
 pub(crate) mod mixing;
 pub(crate) mod non_finite;
 pub(crate) mod outcome;
+mod shared_batch;
 mod state;
 
 #[cfg(test)]

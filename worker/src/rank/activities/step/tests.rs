@@ -162,6 +162,45 @@ fn a_strict_job_is_the_same_to_the_last_bit_on_1_2_3_4_and_8_ranks() {
 }
 
 #[test]
+fn batch_norm_that_trains_in_a_strict_job_is_the_same_to_the_last_bit_on_1_2_3_4_and_8_ranks() {
+    let mut training = training(Determinism::Strict);
+    training.train_batch_norm = true;
+    let missing = Disturbance {
+        missing: Some(SampleOrder::new(training.seed, 0, SAMPLES).position(3)),
+        ..Disturbance::default()
+    };
+    for (disturbance, expected) in [(Disturbance::default(), [16, 16, 5]), (missing, [15, 16, 5])] {
+        let alone = agreed(train_on(1, &training, disturbance));
+        let samples: Vec<u32> = alone.outcomes.iter().map(|outcome| outcome.samples).collect();
+        assert_eq!(samples, expected);
+        assert!(!alone.statistics.is_empty());
+        // With 8 ranks, three of the last step have no sample.
+        for world in [2, 3, 4, 8] {
+            let together = agreed(train_on(world, &training, disturbance));
+            assert_eq!(together.digests, alone.digests, "{world} ranks");
+            assert_eq!(together.reported(), alone.reported(), "{world} ranks");
+            assert_eq!(together.statistics, alone.statistics, "{world} ranks");
+        }
+        training.determinism = Determinism::Default;
+        let whole = agreed(train_on(1, &training, disturbance));
+        training.determinism = Determinism::Strict;
+        assert_ne!(
+            whole.last(),
+            alone.last(),
+            "slices show in the last bits, and nowhere else"
+        );
+        for (one, other) in alone.outcomes.iter().zip(&whole.outcomes) {
+            assert!(
+                (one.loss - other.loss).abs() < 1e-4 * other.loss,
+                "{} {}",
+                one.loss,
+                other.loss
+            );
+        }
+    }
+}
+
+#[test]
 fn without_strict_mode_the_number_of_ranks_shows_in_the_last_bits_and_nowhere_else() {
     let training = training(Determinism::Default);
     let alone = agreed(train_on(1, &training, Disturbance::default()));
@@ -216,18 +255,20 @@ fn a_step_that_is_not_finite_is_skipped_by_all_ranks_and_leaves_no_trace() {
 
 #[test]
 fn a_skipped_step_leaves_the_running_statistics_alone() {
-    let mut training = training(Determinism::Default);
-    training.train_batch_norm = true;
-    let odd = Disturbance {
-        odd: Some((SampleOrder::new(5, 0, SAMPLES).position(33), f32::NAN)),
-        ..Disturbance::default()
-    };
-    let trained = agreed(train_on(1, &training, odd));
-    assert!(trained.outcomes[2].skipped && !trained.outcomes[1].skipped);
-    assert_eq!(trained.digests[2], trained.digests[3]);
-    assert!(!trained.statistics.is_empty());
-    let is_finite = |number: &u32| f32::from_bits(*number).is_finite();
-    assert!(trained.statistics.iter().flatten().all(is_finite));
+    for (determinism, world) in [(Determinism::Default, 1), (Determinism::Strict, 2)] {
+        let mut training = training(determinism);
+        training.train_batch_norm = true;
+        let odd = Disturbance {
+            odd: Some((SampleOrder::new(5, 0, SAMPLES).position(33), f32::NAN)),
+            ..Disturbance::default()
+        };
+        let trained = agreed(train_on(world, &training, odd));
+        assert!(trained.outcomes[2].skipped && !trained.outcomes[1].skipped);
+        assert_eq!(trained.digests[2], trained.digests[3]);
+        assert!(!trained.statistics.is_empty());
+        let is_finite = |number: &u32| f32::from_bits(*number).is_finite();
+        assert!(trained.statistics.iter().flatten().all(is_finite));
+    }
 }
 
 #[test]
@@ -236,6 +277,7 @@ fn a_step_that_was_interrupted_leaves_no_trace() {
         (Determinism::Default, false),
         (Determinism::Default, true),
         (Determinism::Strict, false),
+        (Determinism::Strict, true),
     ] {
         let mut training = training(determinism);
         training.train_batch_norm = train_batch_norm;
