@@ -50,15 +50,26 @@ def intervals(seed, samples, metrics_of):
     return {name: interval([values[name] for values in found]) for name in found[0]}
 
 
+def of_one_class(rows):
+    """The values of each class by itself, as `f1/0`."""
+    kinds = ("precision", "recall", "f1")
+    return {f"{kind}/{place}": value for place, row in enumerate(rows) for kind, value in zip(kinds, row)}
+
+
 def of_classes(name, seed, labels, scores):
     labels, scores = numpy.asarray(labels), numpy.asarray(scores, dtype=numpy.float64).round(8)
+
+    def metrics_of(places):
+        found = metrics.case("", labels[places], scores[places])
+        return {**found["expected"], **of_one_class(found["per_class"])}
+
     return {
         "name": name,
         "seed": seed,
         "classes": scores.shape[1],
         "labels": labels.tolist(),
         "scores": scores.ravel().tolist(),
-        "expected": intervals(seed, len(labels), lambda places: metrics.case("", labels[places], scores[places])["expected"]),
+        "expected": intervals(seed, len(labels), metrics_of),
     }
 
 

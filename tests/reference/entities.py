@@ -58,11 +58,20 @@ def interval(values):
     return numpy.nanpercentile(values, [2.5, 97.5]).tolist()
 
 
-def intervals(seed, *columns):
+def of_each_type(tags, true, predicted):
+    """Precision, recall and F1 of each type that the tags name by itself, as `f1/PER`; 0 of one that does not occur."""
+    found = per_type(true, predicted) if types_of(true, predicted) else {}
+    kinds = sorted({kind for tag in tags for kind, *_ in get_entities([tag])})
+    values = {kind: found.get(kind, [0.0] * 3) for kind in kinds}
+    return {f"{name}/{kind}": row[place] for kind, row in values.items() for place, name in enumerate(("precision", "recall", "f1"))}
+
+
+def intervals(seed, tags, *columns):
     def resample(number):
         stream = order.words(seed, BOOTSTRAP, number)
         places = [order.below(stream, len(columns[0])) for _ in columns[0]]
-        return expected(*([column[place] for place in places] for column in columns))
+        true, predicted, losses = ([column[place] for place in places] for column in columns)
+        return expected(true, predicted, losses) | of_each_type(tags, true, predicted)
 
     found = [resample(number) for number in range(RESAMPLES)]
     return {name: interval([values[name] for values in found]) for name in found[0]}
@@ -83,7 +92,7 @@ def case(name, tags, true, predicted, seed=None):
         "expected": expected(*named, losses),
         "per_type": per_type(*named),
         "seed": seed,
-        "intervals": None if seed is None else intervals(seed, *named, losses),
+        "intervals": None if seed is None else intervals(seed, tags, *named, losses),
     }
 
 

@@ -84,11 +84,18 @@ def interval(values):
     return numpy.nanpercentile(values, [2.5, 97.5]).tolist()
 
 
+def of_each_label(truth, scores):
+    """Precision, recall and F1 of each label by itself, as `f1/0`."""
+    values = metrics.precision_recall_fscore_support(truth, (scores >= 0.5).astype(int), average=None, zero_division=0)
+    columns = zip(("precision", "recall", "f1"), values)
+    return {f"{kind}/{label}": float(value) for kind, column in columns for label, value in enumerate(column)}
+
+
 def intervals(seed, truth, scores):
     def resample(number):
         stream = order.words(seed, BOOTSTRAP, number)
         places = [order.below(stream, len(truth)) for _ in range(len(truth))]
-        return expected(truth[places], scores[places])
+        return expected(truth[places], scores[places]) | of_each_label(truth[places], scores[places])
 
     found = [resample(number) for number in range(RESAMPLES)]
     return {name: interval([values[name] for values in found]) for name in found[0]}

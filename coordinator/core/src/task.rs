@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::bootstrap::Intervals;
-use crate::metrics::{ClassCounts, Formula, METRICS, Metric};
+use crate::metrics::{self, ClassCounts, Formula, METRICS, Metric};
 
 pub use classification::{ClassificationStatistics, ConfusionCell};
 pub use error::StatisticsError;
@@ -356,7 +356,8 @@ impl Metrics {
     /// With where they lie. What is undefined lies nowhere.
     pub fn within(mut self, intervals: Option<Intervals>) -> Self {
         self.intervals = intervals.map(|mut intervals| {
-            intervals.by_name.retain(|name, _| self.values.contains_key(name));
+            let is_defined = |name: &str| self.values.contains_key(name) || metrics::watched::is_of_class(name);
+            intervals.by_name.retain(|name, _| is_defined(name));
             intervals
         });
         self

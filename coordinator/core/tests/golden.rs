@@ -352,7 +352,8 @@ fn assert_intervals(case: &Value, split: &dyn Redrawn, resamples: u32) {
     let drawn: Vec<_> = (0..resamples)
         .map(|number| bootstrap::resample(split, seed, number))
         .collect();
-    let found = bootstrap::intervals(seed, &drawn).by_name;
+    let names: Vec<String> = (0..split.classes()).map(|class| class.to_string()).collect();
+    let found = bootstrap::intervals(seed, &drawn, &names).by_name;
     let expected = case["expected"].as_object().unwrap();
     for (metric, expected) in expected {
         let ends = expected.as_array().map(|_| numbers(expected));

@@ -120,7 +120,7 @@ fn intervals_of_words_and_entities_equal_the_percentiles_of_numpy_on_the_same_re
         let drawn: Vec<_> = (0..resamples)
             .map(|number| bootstrap::resample(&split, seed, number))
             .collect();
-        let found = bootstrap::intervals(seed, &drawn).by_name;
+        let found = bootstrap::intervals(seed, &drawn, TagSet::of(&case.tags).types()).by_name;
         for (metric, ends) in intervals {
             let is_same = match (found.get(metric.as_str()), ends) {
                 (Some(found), Some([low, high])) => near(found.low, *low) && near(found.high, *high),
@@ -136,5 +136,9 @@ fn intervals_of_words_and_entities_equal_the_percentiles_of_numpy_on_the_same_re
             compared += 1;
         }
     }
-    assert_eq!(compared, 3 * 11, "metrics of three cases");
+    assert_eq!(
+        compared,
+        3 * (11 + 4 * 3),
+        "metrics of three cases, and of their four types"
+    );
 }

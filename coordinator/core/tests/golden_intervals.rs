@@ -60,7 +60,7 @@ fn intervals_are_those_of_the_build_before_to_the_last_bit() {
                 "alone and side by side"
             );
         }
-        let found = bootstrap::intervals(seed, &side_by_side).by_name;
+        let found = bootstrap::intervals(seed, &side_by_side, &[]).by_name;
         let expected = case["intervals"].as_object().unwrap();
         assert_eq!(found.len(), expected.len());
         for (name, interval) in found {

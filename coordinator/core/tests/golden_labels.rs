@@ -164,7 +164,8 @@ fn intervals_of_labels_equal_the_percentiles_of_numpy_on_the_same_resamples() {
         let drawn: Vec<_> = (0..resamples)
             .map(|number| bootstrap::resample(&split, seed, number))
             .collect();
-        let found = bootstrap::intervals(seed, &drawn).by_name;
+        let names: Vec<String> = (0..samples[0].scores.len()).map(|label| label.to_string()).collect();
+        let found = bootstrap::intervals(seed, &drawn, &names).by_name;
         for (metric, expected) in case["intervals"].as_object().unwrap() {
             let ends: Option<[f64; 2]> = serde_json::from_value(expected.clone()).unwrap();
             let is_same = match (found.get(metric), ends) {
@@ -180,5 +181,9 @@ fn intervals_of_labels_equal_the_percentiles_of_numpy_on_the_same_resamples() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 4 * 19, "metrics of four cases");
+    assert_eq!(
+        compared,
+        4 * 19 + (3 + 2 + 2 + 2) * 3,
+        "metrics of four cases, and of their labels"
+    );
 }

@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::counts::ClassCounts;
 use super::lanes::{Drawn, LANES};
+use super::table::{Formula, METRICS};
+use super::watched;
 use crate::random::{Below, Purpose, Random};
 
 /// How often the samples are drawn again.
@@ -19,6 +22,8 @@ pub const RESAMPLES: u32 = 1000;
 pub const LEVEL: f64 = 0.95;
 /// The parts of the values that lie below its ends.
 const ENDS: [f64; 2] = [0.025, 0.975];
+/// Classes, labels or types of entity whose own metrics have intervals, at most: of more, a record would be long.
+pub const MOST_CLASSES: usize = 100;
 
 /// Samples that can be drawn again.
 pub trait Redrawn: Sync {
@@ -33,6 +38,35 @@ pub trait Redrawn: Sync {
         (0..drawn.lanes())
             .map(|lane| self.metrics(&drawn.weights(lane)))
             .collect()
+    }
+
+    /// Classes, labels or types of entity; 0 of numbers.
+    fn classes(&self) -> usize {
+        0
+    }
+
+    /// How often each of them is true, predicted and both where each sample counts so often.
+    fn class_counts(&self, _weights: &[u32]) -> Vec<ClassCounts> {
+        Vec::new()
+    }
+}
+
+/// What comes of one resample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resample {
+    /// Those that are defined.
+    pub metrics: BTreeMap<&'static str, f64>,
+    /// How often each class was true, predicted and both; empty where there are none, or more than [`MOST_CLASSES`].
+    pub classes: Vec<ClassCounts>,
+}
+
+impl Resample {
+    fn of(split: &dyn Redrawn, metrics: BTreeMap<&'static str, f64>, weights: &[u32]) -> Self {
+        let classes = match split.classes() <= MOST_CLASSES {
+            true => split.class_counts(weights),
+            false => Vec::new(),
+        };
+        Self { metrics, classes }
     }
 }
 
@@ -71,9 +105,10 @@ pub fn weights(seed: u64, resample: u32, samples: usize) -> Vec<u32> {
     weights
 }
 
-/// The metrics of one resample (from 0).
-pub fn resample(split: &dyn Redrawn, seed: u64, resample: u32) -> BTreeMap<&'static str, f64> {
-    split.metrics(&weights(seed, resample, split.samples()))
+/// What comes of one resample (from 0).
+pub fn resample(split: &dyn Redrawn, seed: u64, resample: u32) -> Resample {
+    let weights = weights(seed, resample, split.samples());
+    Resample::of(split, split.metrics(&weights), &weights)
 }
 
 /// Blocks of resamples that are counted side by side.
@@ -81,23 +116,33 @@ pub fn blocks() -> u32 {
     RESAMPLES.div_ceil(LANES as u32)
 }
 
-/// The metrics of the resamples of a block (from 0), in order.
-pub fn block(split: &dyn Redrawn, seed: u64, block: u32) -> Vec<BTreeMap<&'static str, f64>> {
+/// What comes of the resamples of a block (from 0), in order.
+pub fn block(split: &dyn Redrawn, seed: u64, block: u32) -> Vec<Resample> {
     let first = block * LANES as u32;
     let resamples = first..(first + LANES as u32).min(RESAMPLES);
     let samples = split.samples();
     let weights = resamples.map(|resample| weights(seed, resample, samples));
-    split.metrics_of(&Drawn::of(samples, weights))
+    let drawn = Drawn::of(samples, weights);
+    let metrics = split.metrics_of(&drawn).into_iter().enumerate();
+    metrics
+        .map(|(lane, metrics)| Resample::of(split, metrics, &drawn.weights(lane)))
+        .collect()
 }
 
 /// The intervals of the metrics of a split, from those of its resamples, in any order. A metric that is undefined in some resamples has the
-/// percentiles of the others, as `numpy.nanpercentile` has it; one that is undefined in more than half of them has none.
-pub fn intervals(seed: u64, resamples: &[BTreeMap<&'static str, f64>]) -> Intervals {
-    let mut values: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
-    for (name, value) in resamples.iter().flatten().filter(|(_, value)| !value.is_nan()) {
-        values.entry(name).or_default().push(*value);
+/// percentiles of the others, as `numpy.nanpercentile` has it; one that is undefined in more than half of them has none. `classes`: the names of
+/// those that the split has; the metrics of one are called as [`watched::name`] does.
+pub fn intervals(seed: u64, resamples: &[Resample], classes: &[String]) -> Intervals {
+    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let metrics = resamples.iter().flat_map(|resample| &resample.metrics);
+    for (name, value) in metrics.filter(|(_, value)| !value.is_nan()) {
+        match values.get_mut(*name) {
+            Some(values) => values.push(*value),
+            None => drop(values.insert((*name).to_owned(), vec![*value])),
+        }
     }
-    let interval = |(name, mut values): (&'static str, Vec<f64>)| {
+    values.extend(of_classes(resamples, classes));
+    let interval = |(name, mut values): (String, Vec<f64>)| {
         if values.len() * 2 < resamples.len() {
             return None;
         }
@@ -105,7 +150,7 @@ pub fn intervals(seed: u64, resamples: &[BTreeMap<&'static str, f64>]) -> Interv
         let [low, high] = ENDS.map(|part| percentile(&values, part));
         let interval = Interval { low, high };
         let is_finite = interval.low.is_finite() && interval.high.is_finite();
-        is_finite.then(|| (name.to_owned(), interval))
+        is_finite.then_some((name, interval))
     };
     Intervals {
         resamples: resamples.len() as u32,
@@ -113,6 +158,22 @@ pub fn intervals(seed: u64, resamples: &[BTreeMap<&'static str, f64>]) -> Interv
         level: LEVEL,
         by_name: values.into_iter().filter_map(interval).collect(),
     }
+}
+
+/// The metrics of each class by itself, by name: their values in all resamples.
+fn of_classes<'a>(resamples: &'a [Resample], classes: &'a [String]) -> impl Iterator<Item = (String, Vec<f64>)> + 'a {
+    let formulas = METRICS.iter().filter_map(|metric| match metric.formula {
+        Formula::OneClass(formula) => Some((metric.name, formula)),
+        _ => None,
+    });
+    formulas.flat_map(move |(metric, formula)| {
+        classes.iter().enumerate().filter_map(move |(place, class)| {
+            let values = resamples
+                .iter()
+                .map(|resample| resample.classes.get(place).map(formula));
+            Some((watched::name(metric, class), values.collect::<Option<Vec<f64>>>()?))
+        })
+    })
 }
 
 /// Between the two values beside the place, in the same part. Of rising values, of which there is one.
@@ -131,31 +192,59 @@ fn percentile(values: &[f64], part: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn values(values: &[f64]) -> Vec<BTreeMap<&'static str, f64>> {
-        values
-            .iter()
-            .map(|value| BTreeMap::from([("accuracy", *value)]))
-            .collect()
+    fn resample(metrics: BTreeMap<&'static str, f64>) -> Resample {
+        let classes = Vec::new();
+        Resample { metrics, classes }
+    }
+
+    fn values(values: &[f64]) -> Vec<Resample> {
+        let metrics = values.iter().map(|value| BTreeMap::from([("accuracy", *value)]));
+        metrics.map(resample).collect()
     }
 
     #[test]
     fn percentiles_are_interpolated() {
         let rising: Vec<f64> = (0..=100).map(f64::from).collect();
-        let all = intervals(0, &values(&rising));
+        let all = intervals(0, &values(&rising), &[]);
         assert_eq!(all.by_name["accuracy"], Interval { low: 2.5, high: 97.5 });
         assert_eq!((all.resamples, all.level), (101, 0.95));
-        let one = intervals(0, &values(&[0.5]));
+        let one = intervals(0, &values(&[0.5]), &[]);
         assert_eq!(one.by_name["accuracy"], Interval { low: 0.5, high: 0.5 });
     }
 
     #[test]
     fn a_metric_that_is_seldom_defined_or_endless_has_none() {
         let mut resamples = values(&[0.5, 0.75]);
-        resamples.extend([BTreeMap::new(), BTreeMap::new()]);
-        assert!(intervals(0, &resamples).by_name.contains_key("accuracy"));
-        resamples.push(BTreeMap::new());
-        assert!(intervals(0, &resamples).by_name.is_empty());
-        assert!(intervals(0, &values(&[f64::INFINITY; 4])).by_name.is_empty());
+        resamples.extend([resample(BTreeMap::new()), resample(BTreeMap::new())]);
+        assert!(intervals(0, &resamples, &[]).by_name.contains_key("accuracy"));
+        resamples.push(resample(BTreeMap::new()));
+        assert!(intervals(0, &resamples, &[]).by_name.is_empty());
+        assert!(intervals(0, &values(&[f64::INFINITY; 4]), &[]).by_name.is_empty());
+    }
+
+    #[test]
+    fn more_classes_than_a_record_holds_have_no_intervals_of_their_own() {
+        struct Many(usize);
+        impl Redrawn for Many {
+            fn samples(&self) -> usize {
+                1
+            }
+            fn metrics(&self, _: &[u32]) -> BTreeMap<&'static str, f64> {
+                BTreeMap::new()
+            }
+            fn classes(&self) -> usize {
+                self.0
+            }
+            fn class_counts(&self, _: &[u32]) -> Vec<ClassCounts> {
+                vec![ClassCounts::default(); self.0]
+            }
+        }
+        let found = |classes: usize| {
+            let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
+            let drawn = [super::resample(&Many(classes), 0, 0)];
+            intervals(0, &drawn, &names).by_name.len()
+        };
+        assert_eq!((found(MOST_CLASSES), found(MOST_CLASSES + 1)), (3 * MOST_CLASSES, 0));
     }
 
     #[test]

@@ -203,4 +203,12 @@ impl Redrawn for RedrawnLabels {
     fn metrics_of(&self, drawn: &Drawn) -> Vec<BTreeMap<&'static str, f64>> {
         self.with_areas(drawn, |lane| drawn.weights(lane))
     }
+
+    fn classes(&self) -> usize {
+        self.labels
+    }
+
+    fn class_counts(&self, weights: &[u32]) -> Vec<ClassCounts> {
+        self.counts(weights).classes
+    }
 }

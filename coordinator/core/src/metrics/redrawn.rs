@@ -147,6 +147,14 @@ impl Redrawn for RedrawnClasses {
         }
         metrics
     }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn class_counts(&self, weights: &[u32]) -> Vec<ClassCounts> {
+        self.counts(weights).classes
+    }
 }
 
 /// Of numbers, each counting so often.

@@ -92,14 +92,8 @@ impl RedrawnSentences {
             entities: self.set.counts(sentence.tags, sentence.predicted),
         });
     }
-}
 
-impl Redrawn for RedrawnSentences {
-    fn samples(&self) -> usize {
-        self.sentences.len()
-    }
-
-    fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
+    fn sums(&self, weights: &[u32]) -> TagSums {
         let mut sums = TagSums {
             entities: vec![ClassCounts::default(); self.set.types().len()],
             ..TagSums::default()
@@ -116,6 +110,24 @@ impl Redrawn for RedrawnSentences {
                 sum.predicted += times * counts.predicted;
             }
         }
-        sums.metrics()
+        sums
+    }
+}
+
+impl Redrawn for RedrawnSentences {
+    fn samples(&self) -> usize {
+        self.sentences.len()
+    }
+
+    fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
+        self.sums(weights).metrics()
+    }
+
+    fn classes(&self) -> usize {
+        self.set.types().len()
+    }
+
+    fn class_counts(&self, weights: &[u32]) -> Vec<ClassCounts> {
+        self.sums(weights).entities
     }
 }

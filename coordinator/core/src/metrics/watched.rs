@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::name::MetricName;
 
+/// Between a metric and the class that it is of.
+const BETWEEN: char = '/';
+
 /// A metric, and the class that it is of where it is of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watched<'a> {
@@ -28,10 +31,15 @@ impl fmt::Display for Watched<'_> {
     }
 }
 
+/// Whether [`name`] has made it of a class.
+pub(crate) fn is_of_class(name: &str) -> bool {
+    name.contains(BETWEEN)
+}
+
 /// The same of texts; an empty class is none.
 pub fn name(metric: &str, class: &str) -> String {
     match class {
         "" => metric.to_owned(),
-        class => format!("{metric}/{class}"),
+        class => format!("{metric}{BETWEEN}{class}"),
     }
 }

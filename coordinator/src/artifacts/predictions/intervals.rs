@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, num::NonZero, thread};
 
 use firn_core::{
     metrics::{
-        Formula, LANES, MetricName, RedrawnClasses, RedrawnLabels, RedrawnNumbers, ScoreMetrics, Thresholds,
-        bootstrap::{self, Intervals, Redrawn},
+        Formula, LANES, METRICS, MetricName, RedrawnClasses, RedrawnLabels, RedrawnNumbers, ScoreMetrics, Thresholds,
+        bootstrap::{self, Intervals, MOST_CLASSES, Redrawn, Resample},
     },
     task::{Detail, Metrics, Schema, Task, regression::Distance},
 };
@@ -49,7 +49,11 @@ pub fn of(
         Task::MultiLabel(own) => drawn(&labels((schema.classes.len(), samples), own.of(schema), walk)?, seed),
         Task::Tokens => drawn(&super::tokens::redrawn(schema.classes, walk)?, seed),
     };
-    Ok(Some(bootstrap::intervals(seed, &drawn)))
+    Ok(Some(bootstrap::intervals(
+        seed,
+        &drawn,
+        &task.watchable(schema.classes),
+    )))
 }
 
 fn classes(classes: usize, samples: usize, walk: &Walk<'_>) -> Result<RedrawnClasses, ArtifactError> {
@@ -101,8 +105,8 @@ fn numbers(distance: Option<Distance>, schema: Schema<'_>, walk: &Walk<'_>) -> R
     Ok(RedrawnNumbers::new(losses, pairs))
 }
 
-/// The metrics of all resamples. What comes out does not depend on the number of processors.
-fn drawn(split: &dyn Redrawn, seed: u64) -> Vec<BTreeMap<&'static str, f64>> {
+/// What comes of all resamples. What comes out does not depend on the number of processors.
+fn drawn(split: &dyn Redrawn, seed: u64) -> Vec<Resample> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let fitting = MOST_DRAWN_BYTES / split.samples().saturating_mul(LANES).max(1);
     let threads = processors.min(fitting).max(1);
@@ -130,7 +134,24 @@ pub fn missing(metrics: &Metrics, schema: Schema<'_>) -> BTreeMap<String, String
     };
     let names = metrics.values.keys().filter(|name| !has_interval(name));
     let reason = |name: &String| (name.clone(), reason(name, samples, &metrics.detail, schema));
-    names.map(reason).collect()
+    names.map(reason).chain(of_many_classes(metrics, schema)).collect()
+}
+
+/// Where there are too many classes for metrics of each.
+fn of_many_classes(metrics: &Metrics, schema: Schema<'_>) -> Vec<(String, String)> {
+    let classes = match &metrics.detail {
+        Detail::Classification { .. } | Detail::MultiLabel { .. } => schema.classes.len(),
+        Detail::Tokens { entities, .. } => entities.len(),
+        Detail::Regression { .. } => 0,
+    };
+    if classes <= MOST_CLASSES || metrics.samples == 0 {
+        return Vec::new();
+    }
+    let of_one = METRICS
+        .iter()
+        .filter(|metric| matches!(metric.formula, Formula::OneClass(_)));
+    let reason = format!("those of {classes} classes by themselves are not recorded, of {MOST_CLASSES} at most");
+    of_one.map(|metric| (metric.name.to_owned(), reason.clone())).collect()
 }
 
 fn reason(name: &str, samples: usize, detail: &Detail, schema: Schema<'_>) -> String {
@@ -177,6 +198,10 @@ mod tests {
             "20000000 scores of 100000 samples are not drawn again, 16777216 at most"
         );
         assert!(told["accuracy"].starts_with("it is infinite"));
+        assert_eq!(
+            told["f1"],
+            "those of 200 classes by themselves are not recorded, of 100 at most"
+        );
         let told = missing(&metrics(2_000_000, &["accuracy"]), schema);
         assert_eq!(told["accuracy"], "2000000 samples are not drawn again, 1048576 at most");
         let told = missing(&metrics(100_000, &["roc_auc"]), Schema::of_classes(&classes[..100]));
@@ -184,6 +209,7 @@ mod tests {
             told["roc_auc"].starts_with("it is infinite"),
             "100,000 samples of 100 classes are drawn again"
         );
-        assert!(missing(&metrics(10, &[]), schema).is_empty());
+        assert!(!told.contains_key("f1"));
+        assert!(missing(&metrics(10, &[]), Schema::of_classes(&classes[..2])).is_empty());
     }
 }

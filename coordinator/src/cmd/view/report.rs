@@ -137,7 +137,7 @@ fn without_interval(test: &Evaluation) -> String {
 }
 
 /// Where a metric of the test split lies: `0.8952 to 0.9333`.
-fn interval(intervals: &MetricIntervals, name: &str) -> String {
+pub(super) fn interval(intervals: &MetricIntervals, name: &str) -> String {
     let known = intervals.metrics.get(name);
     known.map_or_else(
         || "-".to_owned(),

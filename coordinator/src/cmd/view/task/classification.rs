@@ -1,10 +1,12 @@
 //! Classes: how many samples each split has of them, precision and recall of each, and the confusion matrix.
 
+use firn_core::metrics::watched;
 use firn_proto::v1alpha1::{ClassMetrics, DatasetSummary, Evaluation, JobStatus, SplitManifest};
 use serde_json::{Map, Value, json};
 
 use crate::cmd::view::{
     humanise::{self, metric},
+    report::interval,
     table::table,
 };
 
@@ -110,19 +112,33 @@ pub(super) fn tables(status: &JobStatus, evaluation: &Evaluation) -> Vec<String>
     classes.into_iter().chain(confusion_table(status, evaluation)).collect()
 }
 
-/// Precision, recall and F1 of each class, or of what else is called so.
+/// Precision, recall and F1 of each class, or of what else is called so, and where the F1 lies if that is known.
 pub(super) fn class_table(evaluation: &Evaluation, what: &str) -> String {
-    let rows = evaluation.per_class.iter().take(CLASSES_LISTED).map(|class| {
-        vec![
-            class.class.clone(),
-            metric(class.precision),
-            metric(class.recall),
-            metric(class.f1),
-            class.support.to_string(),
-        ]
-    });
+    let listed = evaluation.per_class.iter().take(CLASSES_LISTED);
+    let mut rows: Vec<Vec<String>> = listed
+        .map(|class| {
+            vec![
+                class.class.clone(),
+                metric(class.precision),
+                metric(class.recall),
+                metric(class.f1),
+                class.support.to_string(),
+            ]
+        })
+        .collect();
     let title = format!("{what} ({})", evaluation.split.to_uppercase());
-    let mut text = table(&[&title, "PRECISION", "RECALL", "F1", "SUPPORT"], rows.collect(), 1);
+    let mut headers = [title.as_str(), "PRECISION", "RECALL", "F1", "SUPPORT"]
+        .map(str::to_owned)
+        .to_vec();
+    let intervals = evaluation.intervals.as_ref();
+    let names: Vec<String> = rows.iter().map(|row| watched::name("f1", &row[0])).collect();
+    if let Some(known) = intervals.filter(|known| names.iter().any(|name| known.metrics.contains_key(name))) {
+        headers.push(format!("{}% INTERVAL OF F1", known.level * 100.0));
+        let with_interval = rows.iter_mut().zip(&names);
+        with_interval.for_each(|(row, name)| row.push(interval(known, name)));
+    }
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    let mut text = table(&headers, rows, 1);
     if evaluation.per_class.len() > CLASSES_LISTED {
         let more = evaluation.per_class.len() - CLASSES_LISTED;
         text.push_str(&format!("and {more} more classes (-o json lists all)\n"));
@@ -173,4 +189,52 @@ pub(super) fn class_metrics(class: &ClassMetrics) -> Value {
         "f1": class.f1,
         "support": class.support,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use firn_proto::v1alpha1::{MetricInterval, MetricIntervals};
+
+    use super::*;
+
+    fn evaluation(known: &[&str]) -> Evaluation {
+        let class = |class: &str| ClassMetrics {
+            class: class.to_owned(),
+            precision: 0.5,
+            recall: 1.0,
+            f1: 2.0 / 3.0,
+            support: 4,
+        };
+        let ends = MetricInterval { low: 0.25, high: 0.75 };
+        Evaluation {
+            split: "test".to_owned(),
+            per_class: vec![class("ants"), class("bees")],
+            intervals: Some(MetricIntervals {
+                level: 0.95,
+                metrics: known.iter().map(|name| ((*name).to_owned(), ends)).collect(),
+                ..MetricIntervals::default()
+            }),
+            ..Evaluation::default()
+        }
+    }
+
+    #[test]
+    fn where_the_f1_of_a_class_lies_stands_beside_it() {
+        let text = class_table(&evaluation(&["f1/ants", "f1/bees"]), "CLASS");
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(
+            lines,
+            [
+                "CLASS (TEST)   PRECISION   RECALL       F1   SUPPORT   95% INTERVAL OF F1",
+                "ants              0.5000   1.0000   0.6667         4     0.2500 to 0.7500",
+                "bees              0.5000   1.0000   0.6667         4     0.2500 to 0.7500",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_evaluation_of_an_earlier_build_has_no_such_column() {
+        let text = class_table(&evaluation(&["f1_macro"]), "CLASS");
+        assert!(text.lines().next().unwrap().trim_end().ends_with("SUPPORT"), "{text}");
+    }
 }
