@@ -62,7 +62,10 @@ fn together_of_layers() -> Vec<Row> {
         (
             "statistics_of_slices",
             Base::Row("shared_statistics"),
-            json!({"training": {"determinism": "strict"}}),
+            json!({
+                "model": {"freeze": {"unfreeze": {"features.10": 2}}},
+                "training": {"determinism": "strict", "mixing": {"mixupAlpha": 0.4}}
+            }),
         ),
         (
             "bfloat16_and_unfreezing",

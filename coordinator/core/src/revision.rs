@@ -13,7 +13,7 @@ impl Revision {
     /// Of everything in the spec that says nothing of its revision: what is newer is marked.
     pub const UNMARKED: Self = Self(2);
     /// Of this build. Revision 3 knows regression; revision 4 namespaces, priorities, workers that serve one job only, and jobs that are suspended;
-    /// revision 5 more architectures and the bicubic resize.
+    /// revision 5 more architectures, the bicubic resize, models of the Hub, statistics of BatchNorm that ranks share, and all else that is marked.
     pub const CURRENT: Self = Self(5);
 
     /// As announced on the wire; 0 is what is said by those that know no revisions.

@@ -6,7 +6,9 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use firn_core::compatibility::{Need, Revision};
 use firn_core::spec::schema::{self, Kind};
-use firn_core::spec::{DataFormat, Freeze, JobSpec, LabelColumns, LossSpec, MissingLabels, RowLayout, Task, versions};
+use firn_core::spec::{
+    DataFormat, Determinism, Freeze, JobSpec, LabelColumns, LossSpec, MissingLabels, RowLayout, Task, versions,
+};
 
 const REVISION_2: &str = include_str!("spec_forms/revision-2.jsonl");
 
@@ -131,8 +133,12 @@ fn each_thing_that_is_newer_keeps_a_job_from_older_ranks_by_itself() {
 fn batch_norm_that_trains_on_more_than_one_rank_needs_ranks_that_share_its_statistics() {
     let mut jobs = stored().into_iter().map(|(_, spec)| spec);
     let mut spec = jobs.find(|spec| spec.training.train_batch_norm).unwrap();
+    spec.training.determinism = Determinism::Default;
     assert!(Need::of(&spec).revision < Revision(5), "alone, any rank can");
-    for (workers, slots) in [(2, 1), (1, 2)] {
+    // In slices, earlier ones would compute other bits.
+    let strict = (Determinism::Strict, 1, 1);
+    for (determinism, workers, slots) in [(Determinism::Default, 2, 1), (Determinism::Default, 1, 2), strict] {
+        spec.training.determinism = determinism;
         (spec.resources.workers.max, spec.resources.slots_per_worker) = (workers, slots);
         let need = Need::of(&spec);
         assert_eq!(

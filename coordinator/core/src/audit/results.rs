@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::receipt::{CheckpointReceipt, Fate};
 use super::{Auditor, Finding, Flaw};
-use crate::metrics::Watched;
+use crate::metrics::{Watched, watched};
 use crate::record::Source;
 use crate::selection;
-use crate::spec::Word as _;
+use crate::spec::{JobSpec, Word as _};
 use crate::state::{Artifact, Checkpoint, Outcome, SplitName, TrainingEnd};
 
 /// The file that holds what was trained: every job that succeeds leaves it.
@@ -137,12 +137,17 @@ impl Auditor {
         let wanted = self.spec.as_ref().map_or(0, |spec| spec.training.epochs);
         let due = self.due_end();
         if due != Some(end) {
+            let spec = self.spec.as_deref();
             let message = match due {
-                Some(due) => format!("expected training to end {}, found {}", words(due), words(end)),
+                Some(due) => format!(
+                    "expected training to end {}, found {}",
+                    words(due, spec),
+                    words(end, spec)
+                ),
                 None => format!(
                     "expected {wanted} epochs before the end of training, found {}, and no rule of the spec that ends it {}",
                     self.epochs_concluded,
-                    words(end),
+                    words(end, spec),
                 ),
             };
             self.find(Finding::new(Flaw::End, message));
@@ -218,15 +223,16 @@ impl Auditor {
     }
 }
 
-fn words(end: TrainingEnd) -> String {
+/// `spec`: whose rule it is, and the class that its metric is of.
+fn words(end: TrainingEnd, spec: Option<&JobSpec>) -> String {
     match end {
         TrainingEnd::AllEpochs => "after all epochs".to_owned(),
         TrainingEnd::EarlyStopped { metric, patience, best } => {
             let best = best.map_or_else(|| "nothing".to_owned(), |best| best.to_string());
-            format!(
-                "early, after {patience} epochs that did not improve {} on {best}",
-                metric.word()
-            )
+            let rule = spec.and_then(|spec| spec.training.early_stopping.as_ref());
+            let class = rule.and_then(|rule| rule.class.as_deref()).unwrap_or_default();
+            let metric = watched::name(metric.word(), class);
+            format!("early, after {patience} epochs that did not improve {metric} on {best}")
         }
     }
 }

@@ -122,8 +122,11 @@ fn undefined_class(spec: &JobSpec, found: &Dataset) -> Option<String> {
     spec.training.watched().find_map(|field| {
         let class = field.watched.class?;
         if !known.iter().any(|known| known == class) {
-            let (known, field) = (listed(&known), field.class_field);
-            return Some(format!("{field}: expected one of {known}, which the data has, found `{class}`"));
+            let field = field.class_field;
+            return Some(match known.is_empty() {
+                true => format!("{field}: expected a type of entity, but the tags of the data name none, found `{class}`"),
+                false => format!("{field}: expected one of {}, which the data has, found `{class}`", listed(&known)),
+            });
         }
         let split = found.splits.iter().find(|split| split.split == SplitName::Validation)?;
         (task.samples_of(class, schema, &split.class_counts) == 0).then(|| {

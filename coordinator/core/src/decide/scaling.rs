@@ -6,6 +6,7 @@
 
 use super::decision_builder::DecisionBuilder;
 use super::{members, processes, settle};
+use crate::compatibility::Need;
 use crate::identifiers::{JobId, WorkerName};
 use crate::natural_order;
 use crate::record::JobEvent;
@@ -17,7 +18,8 @@ use crate::state::{Gang, Job, JobChanges, MemberState, State};
 /// A person changes a job.
 pub(super) fn update(draft: &mut DecisionBuilder<'_>, id: &JobId, changes: JobChanges) -> Result<Reply, Reject> {
     let job = members::unfinished(draft.base(), id)?;
-    let violations = violations(&job.spec, changes);
+    let mut violations = violations(&job.spec, changes);
+    violations.extend(too_old(draft.base(), job, changes));
     if !violations.is_empty() {
         return Err(Reject::InvalidJob { violations });
     }
@@ -35,6 +37,29 @@ fn violations(spec: &JobSpec, changes: JobChanges) -> Vec<Violation> {
     let mut violations = found(&changes.applied_to(spec));
     violations.retain(|violation| !before.contains(violation));
     violations
+}
+
+/// A worker of the gang that does not know how to compute the changed job: it stays in it, beside others that would compute otherwise.
+fn too_old(state: &State, job: &Job, changes: JobChanges) -> Option<Violation> {
+    let need = Need::of(&changes.applied_to(&job.spec));
+    if need.revision <= Need::of_job(job).revision {
+        return None;
+    }
+    let living = job.gang()?.living();
+    let mut reasons = living.filter_map(|member| {
+        let worker = state.workers.get(&member.worker)?;
+        let (revision, build) = (worker.description.protocol, &worker.description.version);
+        need.refuses(&format!("worker {}", member.worker), revision, build)
+    });
+    let reason = reasons.next()?;
+    let field = match changes.workers_max {
+        Some(_) => "spec.resources.workers.max",
+        None => "spec.resources.workers.min",
+    };
+    Some(Violation {
+        field: field.to_owned(),
+        message: format!("cannot be changed while {reason}"),
+    })
 }
 
 /// Lets the surplus of every gang go that has more workers than it may.

@@ -1,5 +1,6 @@
 //! A job is changed while it goes on: more workers, fewer, another priority.
 
+use firn_core::compatibility::Revision;
 use firn_core::identifiers::{Generation, RankIdentity};
 use firn_core::spec::Determinism;
 use firn_core::state::*;
@@ -244,4 +245,24 @@ fn a_coordinator_that_dies_after_the_change_lets_the_surplus_go_when_it_is_back(
     let ranks = coordinator.rejoin(&ranks[..1], 2);
     assert_eq!(coordinator.commit(&ranks[0], 0, 2..3), Ok(Reply::StepsCommitted(3)));
     assert_nothing_lost(&coordinator);
+}
+
+#[test]
+fn a_gang_does_not_grow_beside_a_worker_that_would_compute_otherwise() {
+    let mut coordinator = Coordinator::new();
+    let older = WorkerDescription {
+        protocol: Revision(4),
+        ..description("w1", &["cpu"])
+    };
+    coordinator.attach_with(older, &[]);
+    let mut wanted = spec("ants");
+    wanted.training.train_batch_norm = true;
+    coordinator.submit(wanted);
+    coordinator.bring_up();
+    assert_eq!(
+        coordinator.refuse(most(2)),
+        "the job would not be valid: spec.resources.workers.max: cannot be changed while worker w1 speaks revision 4 (build 0.1.0); the job needs 5 because of \
+         spec.training.batchNorm"
+    );
+    assert_eq!(coordinator.job("ants").spec.resources.workers.max, 1);
 }

@@ -129,7 +129,8 @@ fn without_interval(test: &Evaluation) -> String {
     for (name, reason) in &test.without_interval {
         by_reason.entry(reason).or_default().push(name);
     }
-    let line = |(reason, names): (&str, Vec<&str>)| match names.len() == test.metrics.len() {
+    let are_all = |names: &[&str]| test.metrics.keys().all(|name| names.contains(&name.as_str()));
+    let line = |(reason, names): (&str, Vec<&str>)| match are_all(&names) {
         true => format!("no intervals: {reason}\n"),
         false => format!("no interval of {}: {reason}\n", names.join(", ")),
     };

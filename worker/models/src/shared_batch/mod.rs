@@ -88,7 +88,8 @@ impl<'a> SharedBatch<'a> {
         }
     }
 
-    /// One row a slice. `samples`: of each of this rank's slices, in order, one after the other in the batch; `parameters`: those that train.
+    /// One row a slice. `samples`: of each of this rank's slices, of which there is at least one, in order, one after the other in the batch;
+    /// `parameters`: those that train.
     ///
     /// # Errors
     /// Those of libtorch.
@@ -109,6 +110,13 @@ impl<'a> SharedBatch<'a> {
         match &self.slices {
             Some(slices) => slices[slice].gradient(parameter),
             None => Some(parameter.grad()).filter(Tensor::defined),
+        }
+    }
+
+    /// Frees the gradients of this rank's slice of this number.
+    pub fn forget(&mut self, slice: usize) {
+        if let Some(slices) = &mut self.slices {
+            slices[slice].forget();
         }
     }
 

@@ -33,6 +33,11 @@ impl Slice {
         let gradient = self.leaves.get(&address(parameter))?.grad();
         gradient.defined().then_some(gradient)
     }
+
+    /// Lets its leaves go.
+    pub(super) fn forget(&mut self) {
+        self.leaves.clear();
+    }
 }
 
 fn address(parameter: &Tensor) -> usize {

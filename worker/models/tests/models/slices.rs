@@ -90,11 +90,14 @@ fn statistics_of(model: &Model) -> Vec<Tensor> {
 }
 
 /// Networks, the last stage that is frozen, pixels a side, and the samples of each slice.
-const CASES: [(Architecture, &str, usize, &[usize]); 4] = [
+const CASES: [(Architecture, &str, usize, &[usize]); 6] = [
     // One pixel is left at the end.
     (Architecture::Resnet18, "layer3", 32, &[2, 1, 0, 3, 1]),
     (Architecture::MobilenetV2, "features.15", 32, &[1, 2, 1, 0]),
     (Architecture::MobilenetV3Small, "features.8", 64, &[2, 1, 2]),
+    (Architecture::EfficientnetB0, "features.6", 64, &[2, 1]),
+    // The shortcut takes every second pixel.
+    (Architecture::Resnet20Cifar, "layer2", 32, &[2, 1, 2]),
     (Architecture::InceptionV3, "Mixed_6d", 299, &[1, 2]),
 ];
 

@@ -73,7 +73,7 @@ impl Computation {
             .map(|lesson| lesson.as_ref().map_or(0, |lesson| lesson.turns().len()))
             .collect();
         let parameters: Vec<&Tensor> = self.training_now().collect();
-        let shared = match self.training.determinism {
+        let mut shared = match self.training.determinism {
             Determinism::Default => SharedBatch::new(exchange),
             Determinism::Strict => SharedBatch::of_slices(exchange, &sizes, &parameters)?,
         };
@@ -95,15 +95,16 @@ impl Computation {
         let total = losses.chain(nothing).reduce(|total, loss| total?.f_add(&loss?));
         total.transpose()?.map_or(Ok(()), |total| total.f_backward())?;
         shared.backward()?;
-        let mut sums = sums.into_iter();
+        let sums = sums.into_iter().map(|own| Ok((f64::try_from(own.loss)?, own.weight)));
+        let mut sums = sums.collect::<Result<Vec<_>, RankFailure>>()?.into_iter();
+        // What was computed holds on to the gradients of its slice.
+        drop(outputs);
         let mut flat = Vec::with_capacity(lessons.len());
         for (slice, size) in sizes.into_iter().enumerate() {
-            let (loss, weight) = match (size > 0).then(|| sums.next()).flatten() {
-                Some(own) => (f64::try_from(own.loss)?, own.weight),
-                None => (0.0, 0.0),
-            };
+            let (loss, weight) = (size > 0).then(|| sums.next()).flatten().unwrap_or_default();
             let gradient = |parameter: &Tensor| shared.gradient(slice, parameter);
             flat.push(self.flatten(gradient, [loss as f32, weight as f32, size as f32])?);
+            shared.forget(slice);
         }
         self.clear_gradients();
         Ok(flat)

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::{
-    JobSpec, hub,
+    Determinism, JobSpec, hub,
     schema::{self, join},
 };
 use crate::revision::Revision;
@@ -47,10 +47,12 @@ fn is_of_the_hub(spec: &JobSpec) -> bool {
 /// The first revision whose ranks normalise by a batch that others have parts of.
 const SHARED_STATISTICS: Revision = Revision(5);
 
-/// Whether BatchNorm trains on more than one rank. Ranks that know the word, and nothing of this, would each normalise by their own part.
+/// Whether BatchNorm trains on more than one rank, or in a strict job. Ranks that know the word, and nothing of this, would each normalise by their own part;
+/// a single one of a strict job by the whole batch at once, in other bits.
 fn shares_statistics(spec: &JobSpec) -> bool {
     let resources = &spec.resources;
-    spec.training.train_batch_norm && (resources.workers.max > 1 || resources.slots_per_worker > 1)
+    let has_other_ranks = resources.workers.max > 1 || resources.slots_per_worker > 1;
+    spec.training.train_batch_norm && (has_other_ranks || spec.training.determinism == Determinism::Strict)
 }
 
 /// The job with the defaults in place of what only the coordinator reads; one that could not be read back, as it is.

@@ -123,6 +123,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn rows_of_slices_are_the_same_bits_on_any_number_of_ranks() {
         let number = |slice: u32, place: u32| match place {

@@ -9,7 +9,8 @@
 //!
 //! With P parameters and R rows (one a rank if the ranks are a power of two, else a few more) a step moves about R·P numbers twice, where
 //! the default moves P twice; in pieces, so that it takes no more memory than [`TABLE`] beyond a rank's own sums, which are at most
-//! 2·log₂ of the number of slices times P. Computing slice by slice costs processor time as well, the more the more is trained: a step of
+//! 2·log₂ of the number of slices times P; where BatchNorm trains, all slices of a rank are computed side by side, and their sums are as many
+//! times P as there are of them. Computing slice by slice costs processor time as well, the more the more is trained: a step of
 //! 32 images of 224 pixels on ResNet-18 on one thread took 5% more with the head alone to train (1.12 s → 1.18 s), 32% more with
 //! `layer4`, too (1.85 s → 2.41 s).
 
