@@ -125,8 +125,10 @@ def test_every_metric_is_that_of_scikit_learn_on_the_predictions(finished, split
         assert found == pytest.approx([column[place] for column in per_label], rel=1e-9)
     if split == "test":
         lies = reported["intervals"]["metrics"]
-        assert set(lies) == set(expected)
-        assert all(lies[name][0] <= reported["metrics"][name] <= lies[name][1] for name in ("loss", "f1_micro", "roc_auc"))
+        own = {f"{kind}/{label['class']}": label[kind] for label in reported["perClass"] for kind in ("precision", "recall", "f1")}
+        assert set(lies) == set(expected) | set(own)
+        values = own | {name: reported["metrics"][name] for name in ("loss", "f1_micro", "roc_auc")}
+        assert all(lies[name][0] <= value <= lies[name][1] for name, value in values.items())
 
 
 def test_the_labels_are_those_of_the_file_however_they_are_written(finished, reviews):
