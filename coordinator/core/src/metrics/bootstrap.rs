@@ -30,24 +30,14 @@ pub trait Redrawn: Sync {
     /// How many there are.
     fn samples(&self) -> usize;
 
-    /// The metrics that are defined where each sample counts so often.
-    fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64>;
+    /// What comes of the resample in which each sample counts so often.
+    fn resample(&self, weights: &[u32]) -> Resample;
 
     /// The same of each resample of a block.
-    fn metrics_of(&self, drawn: &Drawn) -> Vec<BTreeMap<&'static str, f64>> {
+    fn resamples(&self, drawn: &Drawn) -> Vec<Resample> {
         (0..drawn.lanes())
-            .map(|lane| self.metrics(&drawn.weights(lane)))
+            .map(|lane| self.resample(&drawn.weights(lane)))
             .collect()
-    }
-
-    /// Classes, labels or types of entity; 0 of numbers.
-    fn classes(&self) -> usize {
-        0
-    }
-
-    /// How often each of them is true, predicted and both where each sample counts so often.
-    fn class_counts(&self, _weights: &[u32]) -> Vec<ClassCounts> {
-        Vec::new()
     }
 }
 
@@ -56,16 +46,16 @@ pub trait Redrawn: Sync {
 pub struct Resample {
     /// Those that are defined.
     pub metrics: BTreeMap<&'static str, f64>,
-    /// How often each class was true, predicted and both; empty where there are none, or more than [`MOST_CLASSES`].
+    /// How often each class, label or type of entity was true, predicted and both; empty where there are none, or more than [`MOST_CLASSES`].
     pub classes: Vec<ClassCounts>,
 }
 
 impl Resample {
-    fn of(split: &dyn Redrawn, metrics: BTreeMap<&'static str, f64>, weights: &[u32]) -> Self {
-        let classes = match split.classes() <= MOST_CLASSES {
-            true => split.class_counts(weights),
-            false => Vec::new(),
-        };
+    /// `classes`: none of numbers.
+    pub fn new(metrics: BTreeMap<&'static str, f64>, mut classes: Vec<ClassCounts>) -> Self {
+        if classes.len() > MOST_CLASSES {
+            classes = Vec::new();
+        }
         Self { metrics, classes }
     }
 }
@@ -107,8 +97,7 @@ pub fn weights(seed: u64, resample: u32, samples: usize) -> Vec<u32> {
 
 /// What comes of one resample (from 0).
 pub fn resample(split: &dyn Redrawn, seed: u64, resample: u32) -> Resample {
-    let weights = weights(seed, resample, split.samples());
-    Resample::of(split, split.metrics(&weights), &weights)
+    split.resample(&weights(seed, resample, split.samples()))
 }
 
 /// Blocks of resamples that are counted side by side.
@@ -122,11 +111,7 @@ pub fn block(split: &dyn Redrawn, seed: u64, block: u32) -> Vec<Resample> {
     let resamples = first..(first + LANES as u32).min(RESAMPLES);
     let samples = split.samples();
     let weights = resamples.map(|resample| weights(seed, resample, samples));
-    let drawn = Drawn::of(samples, weights);
-    let metrics = split.metrics_of(&drawn).into_iter().enumerate();
-    metrics
-        .map(|(lane, metrics)| Resample::of(split, metrics, &drawn.weights(lane)))
-        .collect()
+    split.resamples(&Drawn::of(samples, weights))
 }
 
 /// The intervals of the metrics of a split, from those of its resamples, in any order. A metric that is undefined in some resamples has the
@@ -193,8 +178,7 @@ mod tests {
     use super::*;
 
     fn resample(metrics: BTreeMap<&'static str, f64>) -> Resample {
-        let classes = Vec::new();
-        Resample { metrics, classes }
+        Resample::new(metrics, Vec::new())
     }
 
     fn values(values: &[f64]) -> Vec<Resample> {
@@ -229,14 +213,8 @@ mod tests {
             fn samples(&self) -> usize {
                 1
             }
-            fn metrics(&self, _: &[u32]) -> BTreeMap<&'static str, f64> {
-                BTreeMap::new()
-            }
-            fn classes(&self) -> usize {
-                self.0
-            }
-            fn class_counts(&self, _: &[u32]) -> Vec<ClassCounts> {
-                vec![ClassCounts::default(); self.0]
+            fn resample(&self, _: &[u32]) -> Resample {
+                Resample::new(BTreeMap::new(), vec![ClassCounts::default(); self.0])
             }
         }
         let found = |classes: usize| {

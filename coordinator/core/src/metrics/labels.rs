@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bootstrap::Redrawn;
+use super::bootstrap::{Redrawn, Resample};
 use super::counts::{ClassCounts, Counts};
 use super::label_sets::{LabelSet, Labelled};
 use super::lanes::{Drawn, LANES, Once, Weights};
@@ -144,25 +144,21 @@ impl RedrawnLabels {
     }
 
     /// Of each resample, whose weights `of_lane` gives.
-    fn with_areas<W: Weights>(
-        &self,
-        weights: W,
-        of_lane: impl Fn(usize) -> Vec<u32>,
-    ) -> Vec<BTreeMap<&'static str, f64>> {
+    fn with_areas<W: Weights>(&self, weights: W, of_lane: impl Fn(usize) -> Vec<u32>) -> Vec<Resample> {
         let mut areas = OneVsRest::new();
         for column in &self.columns {
             column.add_to(&mut areas, &weights);
         }
         let of_lane = |lane: usize| {
-            let mut metrics = self.of_samples(&of_lane(lane));
-            metrics.extend(areas.values(lane));
-            metrics
+            let mut resample = self.of_samples(&of_lane(lane));
+            resample.metrics.extend(areas.values(lane));
+            resample
         };
         (0..weights.lanes()).map(of_lane).collect()
     }
 
-    /// Those that do not compare samples.
-    fn of_samples(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
+    /// With the metrics that do not compare samples.
+    fn of_samples(&self, weights: &[u32]) -> Resample {
         let counts = self.counts(weights);
         let of_counts = METRICS.iter().filter_map(|metric| match metric.formula {
             Formula::PerClass(formula) => Some((metric.name, formula(&counts)?)),
@@ -170,7 +166,8 @@ impl RedrawnLabels {
         });
         let means = self.sets.iter().map(|(name, values)| (*name, mean(values, weights)));
         let loss = ("loss", mean(&self.losses, weights));
-        of_counts.chain(means).chain([loss]).collect()
+        let metrics = of_counts.chain(means).chain([loss]).collect();
+        Resample::new(metrics, counts.classes)
     }
 
     fn counts(&self, weights: &[u32]) -> Counts {
@@ -196,19 +193,11 @@ impl Redrawn for RedrawnLabels {
         self.losses.len()
     }
 
-    fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
+    fn resample(&self, weights: &[u32]) -> Resample {
         self.with_areas(weights, |_| weights.to_vec()).swap_remove(0)
     }
 
-    fn metrics_of(&self, drawn: &Drawn) -> Vec<BTreeMap<&'static str, f64>> {
+    fn resamples(&self, drawn: &Drawn) -> Vec<Resample> {
         self.with_areas(drawn, |lane| drawn.weights(lane))
-    }
-
-    fn classes(&self) -> usize {
-        self.labels
-    }
-
-    fn class_counts(&self, weights: &[u32]) -> Vec<ClassCounts> {
-        self.counts(weights).classes
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bootstrap::Redrawn;
+use super::bootstrap::{Redrawn, Resample};
 use super::calibration::Calibration;
 use super::columns::Columns;
 use super::counts::{ClassCounts, Counts, square_between};
@@ -110,11 +110,11 @@ impl RedrawnClasses {
         columns.finish()
     }
 
-    /// Those that do not compare samples.
-    fn of_samples(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
+    /// With the metrics that do not compare samples.
+    fn of_samples(&self, weights: &[u32]) -> Resample {
         let counts = self.counts(weights);
         if counts.samples == 0 {
-            return BTreeMap::new();
+            return Resample::new(BTreeMap::new(), counts.classes);
         }
         let of_counts = METRICS.iter().filter_map(|metric| match metric.formula {
             Formula::Accuracy(formula) | Formula::Counts(formula) | Formula::PerClass(formula) => {
@@ -125,7 +125,8 @@ impl RedrawnClasses {
         let means = self.values.iter();
         let means = means.filter_map(|(name, values)| Some((*name, mean(values.as_ref()?, weights))));
         let calibration = self.calibration(weights);
-        of_counts.chain(calibrated(&calibration)).chain(means).collect()
+        let metrics = of_counts.chain(calibrated(&calibration)).chain(means).collect();
+        Resample::new(metrics, counts.classes)
     }
 }
 
@@ -134,26 +135,20 @@ impl Redrawn for RedrawnClasses {
         self.labels.len()
     }
 
-    fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
-        let mut metrics = self.of_samples(weights);
-        metrics.extend(self.compared(weights).swap_remove(0));
-        metrics
+    fn resample(&self, weights: &[u32]) -> Resample {
+        let mut resample = self.of_samples(weights);
+        resample.metrics.extend(self.compared(weights).swap_remove(0));
+        resample
     }
 
-    fn metrics_of(&self, drawn: &Drawn) -> Vec<BTreeMap<&'static str, f64>> {
-        let mut metrics = self.compared(drawn);
-        for (lane, metrics) in metrics.iter_mut().enumerate() {
-            metrics.extend(self.of_samples(&drawn.weights(lane)));
-        }
-        metrics
-    }
-
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn class_counts(&self, weights: &[u32]) -> Vec<ClassCounts> {
-        self.counts(weights).classes
+    fn resamples(&self, drawn: &Drawn) -> Vec<Resample> {
+        let compared = self.compared(drawn).into_iter().enumerate();
+        let resample = |(lane, compared)| {
+            let mut resample = self.of_samples(&drawn.weights(lane));
+            resample.metrics.extend::<BTreeMap<_, _>>(compared);
+            resample
+        };
+        compared.map(resample).collect()
     }
 }
 
@@ -224,7 +219,7 @@ impl Redrawn for RedrawnNumbers {
         self.losses.len()
     }
 
-    fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
+    fn resample(&self, weights: &[u32]) -> Resample {
         let of_targets: Vec<_> = self.targets.iter().map(|target| target.metrics(weights)).collect();
         let means = targets::mean(&of_targets);
         let mut metrics: BTreeMap<&'static str, f64> = METRICS
@@ -232,6 +227,6 @@ impl Redrawn for RedrawnNumbers {
             .filter_map(|metric| Some((metric.name, *means.get(metric.name)?)))
             .collect();
         metrics.insert("loss", mean(&self.losses, weights));
-        metrics
+        Resample::new(metrics, Vec::new())
     }
 }

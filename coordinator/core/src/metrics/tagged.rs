@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bootstrap::Redrawn;
+use super::bootstrap::{Redrawn, Resample};
 use super::counts::{ClassCounts, Counts};
 use super::entities::TagSet;
 use super::table::{Formula, METRICS};
@@ -92,8 +92,14 @@ impl RedrawnSentences {
             entities: self.set.counts(sentence.tags, sentence.predicted),
         });
     }
+}
 
-    fn sums(&self, weights: &[u32]) -> TagSums {
+impl Redrawn for RedrawnSentences {
+    fn samples(&self) -> usize {
+        self.sentences.len()
+    }
+
+    fn resample(&self, weights: &[u32]) -> Resample {
         let mut sums = TagSums {
             entities: vec![ClassCounts::default(); self.set.types().len()],
             ..TagSums::default()
@@ -110,24 +116,6 @@ impl RedrawnSentences {
                 sum.predicted += times * counts.predicted;
             }
         }
-        sums
-    }
-}
-
-impl Redrawn for RedrawnSentences {
-    fn samples(&self) -> usize {
-        self.sentences.len()
-    }
-
-    fn metrics(&self, weights: &[u32]) -> BTreeMap<&'static str, f64> {
-        self.sums(weights).metrics()
-    }
-
-    fn classes(&self) -> usize {
-        self.set.types().len()
-    }
-
-    fn class_counts(&self, weights: &[u32]) -> Vec<ClassCounts> {
-        self.sums(weights).entities
+        Resample::new(sums.metrics(), sums.entities)
     }
 }
