@@ -35,13 +35,7 @@ const GROUPS: [(i64, i64, i64, i64, usize); 7] = [
 const FIRST: i64 = 32;
 
 const DIALECTS: &[Dialect] = &[
-    Dialect::renamed(
-        Library::Timm,
-        "conv_stem.weight",
-        "",
-        |name| vec![timm(name)],
-        "classifier",
-    ),
+    Dialect::timm_with_stem(|name| vec![timm(name)]),
     Dialect::torchvision("features.0.0.weight", "classifier.1"),
 ];
 

@@ -31,13 +31,7 @@ const BOTTLENECKS: [(i64, i64, usize, i64); 7] = [
 pub(super) struct MobilenetV2;
 
 const DIALECTS: &[Dialect] = &[
-    Dialect::renamed(
-        Library::Timm,
-        "conv_stem.weight",
-        "",
-        |name| vec![timm(name)],
-        "classifier",
-    ),
+    Dialect::timm_with_stem(|name| vec![timm(name)]),
     Dialect::torchvision("features.0.0.weight", "classifier.1"),
 ];
 

@@ -27,14 +27,16 @@ const FIRST: i64 = 16;
 /// torchvision's probability that a unit of the wide layer is dropped in training.
 const DROPOUT: f64 = 0.2;
 
-const LARGE: &[Dialect] = &[in_timm(|name| vec![timm(name, &[1, 2, 3, 4, 2, 3])]), TORCHVISION];
-const SMALL: &[Dialect] = &[in_timm(|name| vec![timm(name, &[1, 2, 3, 2, 3])]), TORCHVISION];
+const LARGE: &[Dialect] = &[
+    Dialect::timm_with_stem(|name| vec![timm(name, &[1, 2, 3, 4, 2, 3])]),
+    TORCHVISION,
+];
+const SMALL: &[Dialect] = &[
+    Dialect::timm_with_stem(|name| vec![timm(name, &[1, 2, 3, 2, 3])]),
+    TORCHVISION,
+];
 
 const TORCHVISION: Dialect = Dialect::torchvision("features.0.0.weight", "classifier.3");
-
-const fn in_timm(names: fn(&str) -> Vec<String>) -> Dialect {
-    Dialect::renamed(Library::Timm, "conv_stem.weight", "", names, "classifier")
-}
 
 /// torchvision's name of a tensor in timm's words, which counts blocks in groups of so many. The first block does not widen, so its parts are
 /// others; the last convolution is the only block of a group of its own.

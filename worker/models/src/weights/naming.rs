@@ -84,6 +84,11 @@ impl Dialect {
             keeps_extras: false,
         }
     }
+
+    /// timm's names of networks that begin with a stem and go on in blocks, as all its mobile ones do.
+    pub(crate) const fn timm_with_stem(names: fn(&str) -> Vec<String>) -> Self {
+        Self::renamed(Library::Timm, "conv_stem.weight", "", names, "classifier")
+    }
 }
 
 /// A name with the words of another library: each pair replaces what it finds, one after the other.
