@@ -5,7 +5,7 @@ use tch::Tensor;
 use crate::{
     error::ModelError,
     layers::dropout::Dropout,
-    shared_batch::{Leaves, Pieces, SharedBatch},
+    shared_batch::{Leaves, SharedBatch},
 };
 
 /// What flows from one stage to the next; at the cut: the features of a batch.
@@ -83,11 +83,11 @@ impl<'a> Statistics<'a> {
     pub(crate) fn by_slice(
         self,
         input: &Tensor,
-        layer: impl FnMut(&Tensor, Leaves<'a>) -> Result<Tensor, ModelError>,
+        mut layer: impl FnMut(&Tensor, Leaves<'a>) -> Result<Tensor, ModelError>,
     ) -> Result<Tensor, ModelError> {
         match self {
             Self::Shared(batch) => batch.pieces(input)?.map(layer)?.joined(),
-            Self::Running | Self::Batch => Pieces::whole(input).map(layer)?.joined(),
+            Self::Running | Self::Batch => layer(input, Leaves::Parameters),
         }
     }
 

@@ -41,18 +41,15 @@ pub(crate) fn run<B: Into<Lesson>>(
     mut batches: impl Iterator<Item = Result<B, StopReason>>,
 ) -> Result<Outcome, StopReason> {
     learner.step(position, |computation, spent| match computation.training.determinism {
-        Determinism::Default if computation.training.train_batch_norm && gang.world_size > 1 => {
-            let whole = [summands.iter().sum()];
-            let exchange = GangExchange::of_ranks(gang);
-            let mut summed = shared_sums(computation, position, (&whole[..], batches), exchange, spent)?.remove(0);
-            let began = Instant::now();
-            gang.all_reduce_sum(&mut summed)?;
-            spent.reduce += began.elapsed();
-            Ok(summed)
-        }
         Determinism::Default => {
-            let all = batches.by_ref().take(summands.iter().sum());
-            let mut summed = computation.sums(position, all, spent)?;
+            let all = summands.iter().sum();
+            let mut summed = match computation.training.train_batch_norm && gang.world_size > 1 {
+                true => {
+                    let exchange = GangExchange::of_ranks(gang);
+                    shared_sums(computation, position, (&[all], batches), exchange, spent)?.remove(0)
+                }
+                false => computation.sums(position, batches.take(all), spent)?,
+            };
             let began = Instant::now();
             gang.all_reduce_sum(&mut summed)?;
             spent.reduce += began.elapsed();

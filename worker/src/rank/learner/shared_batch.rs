@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use firn_core::spec::Determinism;
+use firn_core::{mixing::Blend, spec::Determinism};
 use firn_models::{Dropout, Exchange, Features, LossSums, ModelError, SharedBatch};
 use tch::{Kind, Tensor};
 
@@ -77,9 +77,9 @@ impl Computation {
             Determinism::Default => SharedBatch::new(exchange),
             Determinism::Strict => SharedBatch::of_slices(exchange, &sizes, &parameters)?,
         };
-        let features = self.features_of(position, &learned)?;
-        let outputs = self.model.shared_outputs(&features, &dropout, &shared)?;
         let blend = self.blend(position);
+        let features = self.features_of(blend, &learned)?;
+        let outputs = self.model.shared_outputs(&features, &dropout, &shared)?;
         let sums = learned
             .iter()
             .zip(&outputs)
@@ -111,8 +111,7 @@ impl Computation {
     }
 
     /// What these samples are at the cut, one lesson after the other.
-    fn features_of(&self, position: Position, lessons: &[&Lesson]) -> Result<Features, RankFailure> {
-        let blend = self.blend(position);
+    fn features_of(&self, blend: Blend, lessons: &[&Lesson]) -> Result<Features, RankFailure> {
         let features = lessons.iter().map(|lesson| {
             let input = lesson.input(self.inputs.of(&lesson.batch)?, blend)?;
             Ok(self.model.features(&input)?)
