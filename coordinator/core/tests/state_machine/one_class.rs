@@ -2,7 +2,7 @@
 
 use firn_core::identifiers::RankIdentity;
 use firn_core::metrics::watched;
-use firn_core::spec::{EarlyStopping, JobSpec, MetricName, PlateauSpec, ScheduleShape, ThresholdMode};
+use firn_core::spec::{EarlyStopping, JobSpec, MetricName};
 use firn_core::state::{FailureReason, LivingProcess, Step, TrainingEnd};
 use firn_core::{Directive, Input, Reply, queries};
 use serde::Deserialize;
@@ -153,16 +153,7 @@ fn the_rate_falls_when_the_class_improves_no_more() {
     let Golden { predicted, cases } = golden();
     for case in &cases {
         let mut spec = spec_by(case);
-        spec.training.schedule.shape = ScheduleShape::Plateau(PlateauSpec {
-            metric: case.metric(),
-            class: case.class.clone(),
-            factor: 0.5,
-            patience: 0,
-            threshold: 0.0,
-            threshold_mode: ThresholdMode::Absolute,
-            cooldown: 0,
-            min_learning_rate: 0.0,
-        });
+        spec.training.schedule.shape = halved_unless_better(case.metric(), case.class.clone());
         let (mut coordinator, rank) = training(spec, &predicted);
         let peaks = run(&mut coordinator, &rank);
         assert_eq!(peaks, case.rates[..peaks.len()], "{}", case.name());

@@ -1,7 +1,7 @@
 //! Reduce on plateau: the peak of an epoch follows from the evaluations that count, and comes with the directive.
 
 use firn_core::identifiers::RankIdentity;
-use firn_core::spec::{JobSpec, MetricName, PlateauSpec, ScheduleShape, ThresholdMode};
+use firn_core::spec::{JobSpec, MetricName};
 use firn_core::state::{Ending, Step};
 use firn_core::{Directive, Input, Reply};
 
@@ -11,16 +11,7 @@ use crate::bench::*;
 fn halving() -> JobSpec {
     let mut spec = spec_on("ants", 2);
     spec.training.epochs = 6;
-    spec.training.schedule.shape = ScheduleShape::Plateau(PlateauSpec {
-        class: None,
-        metric: MetricName::LOSS,
-        factor: 0.5,
-        patience: 0,
-        threshold: 0.0,
-        threshold_mode: ThresholdMode::Absolute,
-        cooldown: 0,
-        min_learning_rate: 0.0,
-    });
+    spec.training.schedule.shape = halved_unless_better(MetricName::LOSS, None);
     spec
 }
 

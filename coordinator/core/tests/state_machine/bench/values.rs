@@ -85,6 +85,20 @@ fn training() -> TrainingSpec {
     }
 }
 
+/// Each evaluation that does not improve on the best one halves the rate.
+pub(crate) fn halved_unless_better(metric: MetricName, class: Option<String>) -> ScheduleShape {
+    ScheduleShape::Plateau(PlateauSpec {
+        metric,
+        class,
+        factor: 0.5,
+        patience: 0,
+        threshold: 0.0,
+        threshold_mode: ThresholdMode::Absolute,
+        cooldown: 0,
+        min_learning_rate: 0.0,
+    })
+}
+
 fn sgd() -> OptimizerSpec {
     OptimizerSpec::Sgd {
         learning_rate: 0.1,
