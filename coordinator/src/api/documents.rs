@@ -188,12 +188,10 @@ pub(crate) fn schema(job: &Job) -> Schema<'_> {
         .unwrap_or_default()
 }
 
-/// What is known of one evaluation, as in `metrics.json`, without an epoch.
+/// What is known of one evaluation of a test split, as in `metrics.json`, without an epoch.
 pub(crate) fn evaluation(training: &TrainingSpec, metrics: &Metrics, schema: Schema<'_>) -> Value {
-    let document = ScoresDocument {
-        without_interval: intervals::missing(metrics, schema),
-        ..scores_document(metrics.shown(training, schema), metrics, schema)
-    };
+    let shown = metrics.shown(training, schema);
+    let document = scores_document(shown, (SplitName::Test, metrics), schema);
     serde_json::to_value(document).expect("names and numbers are JSON")
 }
 
@@ -201,22 +199,20 @@ fn evaluation_document(job: &Job, evaluation: &Evaluation, schema: Schema<'_>) -
     let shown = queries::shown_metrics(job, evaluation);
     EvaluationDocument {
         epoch: evaluation.epoch,
-        scores: ScoresDocument {
-            without_interval: match evaluation.split {
-                SplitName::Test => intervals::missing(&evaluation.metrics, schema),
-                SplitName::Train | SplitName::Validation => BTreeMap::new(),
-            },
-            ..scores_document(shown, &evaluation.metrics, schema)
-        },
+        scores: scores_document(shown, (evaluation.split, &evaluation.metrics), schema),
     }
 }
 
-fn scores_document(shown: BTreeMap<String, f64>, metrics: &Metrics, schema: Schema<'_>) -> ScoresDocument {
+fn scores_document(
+    shown: BTreeMap<String, f64>,
+    (split, metrics): (SplitName, &Metrics),
+    schema: Schema<'_>,
+) -> ScoresDocument {
     ScoresDocument {
         samples: metrics.samples,
         metrics: shown,
         intervals: metrics.intervals.as_ref().map(intervals_document),
-        without_interval: BTreeMap::new(),
+        without_interval: intervals::missing(split, metrics, schema),
         detail: task::document(&metrics.detail, schema),
     }
 }

@@ -1,7 +1,7 @@
 //! What is shown of a job in pictures, beside its model card: how its losses and its best metric went, and which classes were taken for which.
 
 use firn_core::{
-    queries,
+    metrics::{MetricName, Watched},
     state::{Evaluation, Job, SplitName},
     task::{Detail, Schema, classification::matrix_of_cells},
 };
@@ -31,11 +31,12 @@ pub(crate) fn of(job: &Job, schema: Schema<'_>) -> Vec<Picture> {
 }
 
 /// A metric of all validations, by epoch.
-fn validation(job: &Job, metric: &str) -> Vec<(f64, f64)> {
+fn validation(job: &Job, metric: Watched<'_>) -> Vec<(f64, f64)> {
+    let schema = job.run.schema_of(SplitName::Validation);
     let validations = job.run.evaluations.iter();
     let validations = validations.filter(|evaluation| evaluation.split == SplitName::Validation);
     let point = |evaluation: &Evaluation| {
-        let value = *queries::shown_metrics(job, evaluation).get(metric)?;
+        let value = evaluation.metrics.value(metric, schema)?;
         Some((f64::from(evaluation.epoch), value))
     };
     validations.filter_map(point).collect()
@@ -55,7 +56,10 @@ fn curves(job: &Job, title: &str, lines: Vec<Line>) -> Option<String> {
 fn losses(job: &Job) -> Option<Picture> {
     let trained =
         (0..job.run.epochs_concluded).filter_map(|epoch| Some((f64::from(epoch), training_loss(job, epoch)?)));
-    let lines = [("training", trained.collect()), ("validation", validation(job, "loss"))];
+    let lines = [
+        ("training", trained.collect()),
+        ("validation", validation(job, Watched::new(MetricName::LOSS, None))),
+    ];
     let lines = lines.map(|(name, points): (&str, Vec<_>)| Line {
         name: name.to_owned(),
         points,
@@ -70,14 +74,14 @@ fn losses(job: &Job) -> Option<Picture> {
 
 /// What chose the best epoch, unless that is the loss, which has its own.
 fn best_metric(job: &Job) -> Option<Picture> {
-    let metric = job.spec.training.watched_for_best().to_string();
-    if metric == "loss" {
+    let metric = job.spec.training.watched_for_best();
+    if metric.metric == MetricName::LOSS {
         return None;
     }
     let title = format!("validation/{metric}");
     let line = Line {
         name: title.clone(),
-        points: validation(job, &metric),
+        points: validation(job, metric),
     };
     Some(Picture {
         name: "best_metric.svg",

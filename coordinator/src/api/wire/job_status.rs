@@ -1,6 +1,6 @@
 //! A job as people see it: core -> wire.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use firn_core::{
     Now, State,
@@ -226,8 +226,12 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
         Detail::Snapshot => is_chosen(job, evaluation) && is_small,
         Detail::Overview => false,
     };
-    let mut shown = metrics_to_wire((evaluation.split, evaluation.epoch), &evaluation.metrics, schema);
-    shown.metrics = queries::shown_metrics(job, evaluation);
+    let place = (evaluation.split, evaluation.epoch);
+    let mut shown = metrics_to_wire(
+        place,
+        (queries::shown_metrics(job, evaluation), &evaluation.metrics),
+        schema,
+    );
     if is_detailed {
         task::show(&mut shown, &evaluation.metrics.detail, schema);
     }
@@ -236,23 +240,24 @@ fn evaluation_to_wire(job: &Job, evaluation: &Evaluation, detail: Detail) -> pro
 
 /// An evaluation that no job has recorded, in full: it is shown as one of test.
 pub(crate) fn evaluation(training: &TrainingSpec, metrics: &Metrics, schema: Schema<'_>) -> proto::Evaluation {
-    let mut shown = metrics_to_wire((SplitName::Test, 0), metrics, schema);
-    shown.metrics = metrics.shown(training, schema);
+    let place = (SplitName::Test, 0);
+    let mut shown = metrics_to_wire(place, (metrics.shown(training, schema), metrics), schema);
     task::show(&mut shown, &metrics.detail, schema);
     shown
 }
 
-fn metrics_to_wire((split, epoch): (SplitName, u32), metrics: &Metrics, schema: Schema<'_>) -> proto::Evaluation {
+fn metrics_to_wire(
+    (split, epoch): (SplitName, u32),
+    (shown, metrics): (BTreeMap<String, f64>, &Metrics),
+    schema: Schema<'_>,
+) -> proto::Evaluation {
     proto::Evaluation {
         split: split.as_str().to_owned(),
         epoch,
         samples: metrics.samples,
-        metrics: metrics.values.clone(),
+        metrics: shown,
         intervals: metrics.intervals.as_ref().map(intervals_to_wire),
-        without_interval: match split {
-            SplitName::Test => intervals::missing(metrics, schema).into_iter().collect(),
-            SplitName::Train | SplitName::Validation => Default::default(),
-        },
+        without_interval: intervals::missing(split, metrics, schema).into_iter().collect(),
         words: task::words(&metrics.detail),
         ..proto::Evaluation::default()
     }

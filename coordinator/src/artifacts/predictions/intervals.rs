@@ -7,6 +7,7 @@ use firn_core::{
         Formula, LANES, METRICS, MetricName, RedrawnClasses, RedrawnLabels, RedrawnNumbers, ScoreMetrics, Thresholds,
         bootstrap::{self, Intervals, MOST_CLASSES, Redrawn, Resample},
     },
+    state::SplitName,
     task::{Detail, Metrics, Schema, Task, regression::Distance},
 };
 
@@ -125,8 +126,11 @@ fn drawn(split: &dyn Redrawn, seed: u64) -> Vec<Resample> {
     })
 }
 
-/// Why metrics of a split that is drawn again have no interval, by name; empty: all have one.
-pub fn missing(metrics: &Metrics, schema: Schema<'_>) -> BTreeMap<String, String> {
+/// Why metrics of a split have no interval, by name; empty: all have one, or it is no split that is drawn again.
+pub fn missing(split: SplitName, metrics: &Metrics, schema: Schema<'_>) -> BTreeMap<String, String> {
+    if split != SplitName::Test {
+        return BTreeMap::new();
+    }
     let samples = usize::try_from(metrics.samples).unwrap_or(usize::MAX);
     let has_interval = |name: &str| {
         let known = metrics.intervals.as_ref();
@@ -192,7 +196,7 @@ mod tests {
     fn why_a_metric_has_no_interval_is_told() {
         let classes: Vec<String> = (0..200).map(|class| class.to_string()).collect();
         let schema = Schema::of_classes(&classes);
-        let told = missing(&metrics(100_000, &["accuracy", "roc_auc"]), schema);
+        let told = missing(SplitName::Test, &metrics(100_000, &["accuracy", "roc_auc"]), schema);
         assert_eq!(
             told["roc_auc"],
             "20000000 scores of 100000 samples are not drawn again, 16777216 at most"
@@ -202,14 +206,18 @@ mod tests {
             told["f1"],
             "those of 200 classes by themselves are not recorded, of 100 at most"
         );
-        let told = missing(&metrics(2_000_000, &["accuracy"]), schema);
+        let told = missing(SplitName::Test, &metrics(2_000_000, &["accuracy"]), schema);
         assert_eq!(told["accuracy"], "2000000 samples are not drawn again, 1048576 at most");
-        let told = missing(&metrics(100_000, &["roc_auc"]), Schema::of_classes(&classes[..100]));
+        let told = missing(
+            SplitName::Test,
+            &metrics(100_000, &["roc_auc"]),
+            Schema::of_classes(&classes[..100]),
+        );
         assert!(
             told["roc_auc"].starts_with("it is infinite"),
             "100,000 samples of 100 classes are drawn again"
         );
         assert!(!told.contains_key("f1"));
-        assert!(missing(&metrics(10, &[]), Schema::of_classes(&classes[..2])).is_empty());
+        assert!(missing(SplitName::Test, &metrics(10, &[]), Schema::of_classes(&classes[..2])).is_empty());
     }
 }
