@@ -1,6 +1,5 @@
 //! How events become conditions. The sentences follow from the facts in the records alone.
 
-use crate::metrics::{MetricName, Watched};
 use crate::now::Now;
 use crate::range_test::RangeTest;
 use crate::record::JobEvent;
@@ -205,7 +204,7 @@ fn success(job: &Job) -> (&'static str, String) {
             "EarlyStopped",
             format!(
                 "validation/{} did not improve for {}; {} done",
-                stopped_by(job, metric),
+                job.spec.training.watched_by_stopping(metric),
                 counted(patience as usize, "evaluation"),
                 counted(job.run.epochs_concluded as usize, "epoch"),
             ),
@@ -215,13 +214,6 @@ fn success(job: &Job) -> (&'static str, String) {
             format!("{} done", counted(job.run.epochs_concluded as usize, "epoch")),
         ),
     }
-}
-
-/// What did not improve: the record names the metric, and the spec its class.
-fn stopped_by(job: &Job, metric: MetricName) -> String {
-    let rule = job.spec.training.early_stopping.as_ref();
-    let class = rule.and_then(|rule| rule.class.as_ref());
-    Watched::new(metric, class).to_string()
 }
 
 fn place(members: &[Member]) -> String {

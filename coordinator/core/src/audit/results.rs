@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::receipt::{CheckpointReceipt, Fate};
 use super::{Auditor, Finding, Flaw};
-use crate::metrics::{Watched, watched};
+use crate::metrics::Watched;
 use crate::record::Source;
 use crate::selection;
-use crate::spec::{JobSpec, Word as _};
+use crate::spec::JobSpec;
 use crate::state::{Artifact, Checkpoint, Outcome, SplitName, TrainingEnd};
 
 /// The file that holds what was trained: every job that succeeds leaves it.
@@ -229,10 +229,11 @@ fn words(end: TrainingEnd, spec: Option<&JobSpec>) -> String {
         TrainingEnd::AllEpochs => "after all epochs".to_owned(),
         TrainingEnd::EarlyStopped { metric, patience, best } => {
             let best = best.map_or_else(|| "nothing".to_owned(), |best| best.to_string());
-            let rule = spec.and_then(|spec| spec.training.early_stopping.as_ref());
-            let class = rule.and_then(|rule| rule.class.as_deref()).unwrap_or_default();
-            let metric = watched::name(metric.word(), class);
-            format!("early, after {patience} epochs that did not improve {metric} on {best}")
+            let watched = match spec {
+                Some(spec) => spec.training.watched_by_stopping(metric),
+                None => Watched::new(metric, None),
+            };
+            format!("early, after {patience} epochs that did not improve {watched} on {best}")
         }
     }
 }

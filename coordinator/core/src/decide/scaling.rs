@@ -51,14 +51,10 @@ fn too_old(state: &State, job: &Job, changes: JobChanges) -> Option<Violation> {
         let (revision, build) = (worker.description.protocol, &worker.description.version);
         need.refuses(&format!("worker {}", member.worker), revision, build)
     });
-    let reason = reasons.next()?;
-    let field = match changes.workers_max {
-        Some(_) => "spec.resources.workers.max",
-        None => "spec.resources.workers.min",
-    };
     Some(Violation {
-        field: field.to_owned(),
-        message: format!("cannot be changed while {reason}"),
+        // Only more ranks need more.
+        field: "spec.resources.workers.max".to_owned(),
+        message: format!("cannot be changed while {}", reasons.next()?),
     })
 }
 

@@ -32,7 +32,7 @@ impl fmt::Display for Watched<'_> {
 }
 
 /// Whether [`name`] has made it of a class.
-pub(crate) fn is_of_class(name: &str) -> bool {
+pub fn is_of_class(name: &str) -> bool {
     name.contains(BETWEEN)
 }
 

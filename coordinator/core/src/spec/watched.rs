@@ -51,6 +51,12 @@ impl TrainingSpec {
     pub fn watched_for_best(&self) -> Watched<'_> {
         Watched::new(self.best_metric, self.best_metric_class.as_ref())
     }
+
+    /// What ended training early: the record of it names the metric, and the rule its class.
+    pub fn watched_by_stopping(&self, metric: MetricName) -> Watched<'_> {
+        let rule = self.early_stopping.as_ref();
+        Watched::new(metric, rule.and_then(|rule| rule.class.as_ref()))
+    }
 }
 
 impl EarlyStopping {

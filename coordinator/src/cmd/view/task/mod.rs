@@ -8,6 +8,7 @@ mod tokens;
 
 use std::collections::BTreeSet;
 
+use firn_core::metrics::watched;
 use firn_proto::v1alpha1::{DatasetSummary, Evaluation, JobStatus};
 use serde_json::{Map, Value};
 
@@ -24,7 +25,10 @@ pub(super) fn headlines(status: &JobStatus) -> Vec<&str> {
         .evaluations
         .iter()
         .flat_map(|evaluation| evaluation.metrics.keys());
-    let of_one_class: BTreeSet<&str> = names.map(String::as_str).filter(|name| name.contains('/')).collect();
+    let of_one_class: BTreeSet<&str> = names
+        .map(String::as_str)
+        .filter(|name| watched::is_of_class(name))
+        .collect();
     let (loss, others) = headlines.split_at(1);
     [loss, &of_one_class.into_iter().collect::<Vec<_>>(), others].concat()
 }
